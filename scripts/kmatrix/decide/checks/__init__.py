@@ -1,0 +1,73 @@
+"""Every check of a built image short of loading its module: facts in, findings out, nothing is run or read.
+
+The rules go by number: 1 ELF, 2 vermagic, 3 symbols, 4 CRCs, 5 providers,
+6 dependencies, 7 licence and namespaces, 9 mitigations, 10 srcversion, 12 layout.
+"""
+
+from __future__ import annotations
+
+from kmatrix.decide.checks import layout, modinfo, symbols
+from kmatrix.decide.elf import MalformedElfError, read_module
+from kmatrix.values.cells import Finding
+from kmatrix.values.module import CheckReport, Expectation, ImageFacts, KernelFacts, ModuleElf
+
+__all__ = ["check_module"]
+
+_NOT_JUDGED = "rules 2 to 10 were not applied: there is no sound module file to apply them to"
+
+
+def check_module(expectation: Expectation, image: ImageFacts, kernel: KernelFacts) -> CheckReport:
+    """Judge a built image against its cell and the cell's kernel.
+
+    A damaged module file is a finding, never an exception.
+
+    Args:
+        expectation: what the image must be.
+        image: what was read out of it.
+        kernel: what the toolkit says about the kernel.
+
+    Raises:
+        ValueError: `kernel` is not the kernel of the cell (a fault of the caller).
+    """
+    cell = expectation.cell
+    if kernel.kernel != cell.kernel:
+        raise ValueError(f"facts about kernel {kernel.kernel} cannot judge cell {cell.id}")
+    findings = [
+        *layout.check_place(image, cell.kernel),
+        *layout.check_host_link(image, cell.kernel),
+        *layout.check_labels(image, expectation),
+    ]
+    if image.ko is None:
+        return CheckReport(tuple(findings), notes=(_NOT_JUDGED,))
+    try:
+        elf = read_module(image.ko)
+    except MalformedElfError as fault:
+        damaged = Finding("elf", fault.code, fault.message, expected="a whole ELF file")
+        return CheckReport((damaged, *findings), notes=(_NOT_JUDGED,))
+    unsound = modinfo.check_elf(elf, cell.arch)
+    if unsound:
+        return CheckReport((*unsound, *findings), notes=(_NOT_JUDGED,))
+    judged, notes = _judge(elf, expectation, image, kernel)
+    return CheckReport((*judged, *findings), elf.first("srcversion") or "", tuple(notes))
+
+
+def _judge(
+    elf: ModuleElf, expectation: Expectation, image: ImageFacts, kernel: KernelFacts
+) -> tuple[list[Finding], list[str]]:
+    described, described_notes = modinfo.check_module_file(elf, expectation, kernel)
+    known, known_notes = symbols.check_symbols(elf, kernel)
+    crcs, crc_notes = symbols.check_crcs(elf, kernel)
+    notes = [*described_notes, *known_notes, *crc_notes]
+    if elf.has_btf:
+        notes.append("the module carries BTF, which is not compared with the kernel's here: loading shows it")
+    findings = [
+        *described,
+        *known,
+        *crcs,
+        *symbols.check_providers(elf, kernel),
+        *symbols.check_licence(elf, kernel),
+        *symbols.check_namespaces(elf, kernel),
+        *layout.check_modules_dep(image, elf, kernel),
+        *layout.check_tools(image, elf, kernel.modversions),
+    ]
+    return findings, notes

@@ -1,0 +1,208 @@
+"""Judges a module's form and what it says of itself (rules 1, 2, 6, 9 and 10)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from kmatrix.decide.checks.mitigations import check_mitigations
+from kmatrix.decide.checks.symbols import providers, some
+from kmatrix.values.cells import Finding
+from kmatrix.values.module import (
+    FILESYSTEM_ALIAS,
+    MODULE_NAME,
+    RDMA_MODULES,
+    Expectation,
+    KernelFacts,
+    ModuleElf,
+    module_name,
+)
+from kmatrix.values.names import Arch, ClientVersion
+
+# Machine, bits, little endian (binutils' names for the ELF machine).
+_ELF_OF_ARCH: dict[Arch, tuple[str, int, bool]] = {
+    "x86_64": ("EM_X86_64", 64, True),
+    "aarch64": ("EM_AARCH64", 64, True),
+    "ppc64le": ("EM_PPC64", 64, True),
+    "s390x": ("EM_S390", 64, False),
+}
+_REQUIRED_SECTIONS = {".modinfo": "elf-no-modinfo", ".gnu.linkonce.this_module": "elf-no-this-module"}
+_REQUIRED = ("name", "version", "vermagic", "license", "depends")
+_REAL_TIME = "preempt_rt"
+
+
+def check_elf(elf: ModuleElf, arch: Arch) -> list[Finding]:
+    """Rule 1: the file is a relocatable of the cell's architecture that still has what loading needs."""
+    form = (elf.machine, elf.bits, elf.little_endian)
+    findings = []
+    if form != _ELF_OF_ARCH[arch]:
+        findings.append(
+            Finding(
+                "elf",
+                "elf-wrong-arch",
+                f"the module is not built for {arch}",
+                expected=_form(_ELF_OF_ARCH[arch]),
+                actual=_form(form),
+            )
+        )
+    if not elf.relocatable:
+        findings.append(
+            Finding("elf", "elf-not-relocatable", "the file is no relocatable object", expected="ET_REL")
+        )
+    if not elf.symbol_count:
+        findings.append(
+            Finding(
+                "elf",
+                "elf-no-symbols",
+                "the module has no symbol table: it was stripped of more than debugging information",
+                expected="strip --strip-debug at most",
+            )
+        )
+    for section, code in _REQUIRED_SECTIONS.items():
+        if section not in elf.sections:
+            message = f"section {section} is missing: this is no finished kernel module"
+            findings.append(Finding("elf", code, message, expected=section))
+    return findings
+
+
+def _form(form: tuple[str, int, bool]) -> str:
+    machine, bits, little = form
+    return f"{machine}, {bits} bits, {'little' if little else 'big'} endian"
+
+
+def check_identity(elf: ModuleElf, client: ClientVersion) -> list[Finding]:
+    """Rule 1, second half: the module says it is beegfs, of the cell's client version."""
+    findings = []
+    missing = [key for key in _REQUIRED if elf.first(key) is None]
+    if missing:
+        findings.append(
+            Finding(
+                "elf",
+                "modinfo-missing",
+                f"the module does not state its {some(missing)}",
+                expected=", ".join(_REQUIRED),
+                actual=", ".join(sorted(elf.modinfo)),
+            )
+        )
+    name, version = elf.first("name"), elf.first("version")
+    if name not in (None, MODULE_NAME):
+        findings.append(
+            Finding(
+                "elf",
+                "name-wrong",
+                f"the module calls itself {name}",
+                expected=MODULE_NAME,
+                actual=name or "",
+            )
+        )
+    # The vendor's first release of a line goes without its zero (7.2).
+    accepted = {str(client), str(client).removesuffix(".0")}
+    if version is not None and version not in accepted:
+        message = f"the module is of client version {version}, the cell of {client}: wrong or stale sources"
+        findings.append(Finding("elf", "version-wrong", message, expected=str(client), actual=version))
+    return findings
+
+
+def check_vermagic(elf: ModuleElf, kernel: KernelFacts) -> list[Finding]:
+    """Rule 2: vermagic is, as a whole, that of the in-tree modules.
+
+    Stricter than the kernel, which skips the release if there are CRCs (kernel/module/version.c, same_magic).
+    """
+    actual = elf.first("vermagic")
+    if actual is None or actual == kernel.vermagic:
+        return []
+    found_release, *found_flags = actual.split() or [""]
+    release, *flags = kernel.vermagic.split()
+    causes = []
+    if found_release != release:
+        causes.append(f"built for kernel {found_release or '(none)'}, not for {release}")
+    if (_REAL_TIME in found_flags) != (_REAL_TIME in flags):
+        kinds = ("a standard kernel, not for a real-time one", "a real-time kernel, not for a standard one")
+        causes.append(f"built for {kinds[_REAL_TIME in found_flags]} (PREEMPT_RT)")
+    elif found_flags != flags:
+        causes.append(f"built with flags {' '.join(found_flags)!r}, not {' '.join(flags)!r}")
+    message = f"the module was {'; '.join(causes)}" if causes else "vermagic differs in its blanks"
+    return [Finding("vermagic", "vermagic-mismatch", message, expected=kernel.vermagic, actual=actual)]
+
+
+def check_depends(elf: ModuleElf, kernel: KernelFacts, rdma: bool) -> list[Finding]:
+    """Rule 6: `depends` is complete, closes in the target tree, has RDMA if asked for; the alias is there."""
+    findings = []
+    used = providers(elf, kernel)
+    unlisted = sorted(used.keys() - set(elf.depends) - kernel.builtin)
+    if unlisted:
+        findings.append(
+            Finding(
+                "depends",
+                "depends-missing",
+                f"the module uses exports of {some(unlisted)} without naming them in `depends`",
+                expected=",".join(sorted(used)),
+                actual=",".join(elf.depends),
+            )
+        )
+    paths = {module_name(path): path for path in kernel.dependencies}
+    for name in elf.depends:
+        broken = [] if name in kernel.builtin else _open_ends(name, paths, kernel, used)
+        if broken:
+            message = f"dependency {name} is not whole in the tree of {kernel.kernel}: no {some(broken)}"
+            findings.append(
+                Finding(
+                    "depends",
+                    "depends-open",
+                    message,
+                    expected="listed in modules.dep, file present",
+                    actual=name,
+                )
+            )
+    without = [name for name in RDMA_MODULES if name not in elf.depends and name not in kernel.builtin]
+    if rdma and without:
+        message = f"built without RDMA, which was asked for: the module does not depend on {some(without)}"
+        findings.append(
+            Finding(
+                "depends", "rdma-off", message, expected=",".join(RDMA_MODULES), actual=",".join(elf.depends)
+            )
+        )
+    aliases = elf.modinfo.get("alias", ())
+    if FILESYSTEM_ALIAS not in aliases:
+        message = f"alias {FILESYSTEM_ALIAS} is missing: mount would not load the module by itself"
+        findings.append(
+            Finding("depends", "alias-missing", message, expected=FILESYSTEM_ALIAS, actual=", ".join(aliases))
+        )
+    return findings
+
+
+def _open_ends(
+    name: str, paths: dict[str, str], kernel: KernelFacts, used: Mapping[str, object]
+) -> list[str]:
+    if name not in paths:
+        return [name]
+    closure = [name, *(module_name(path) for path in kernel.dependencies[paths[name]])]
+    # An absent file of a module whose exports are used is rule 5's finding, not this one's as well.
+    known = (paths.keys() & (kernel.present | used.keys())) | kernel.builtin
+    return [module for module in closure if module not in known]
+
+
+def check_srcversion(elf: ModuleElf) -> list[Finding]:
+    """Rule 10: the file has a digest of its sources, to tell a stale loaded module from it."""
+    if elf.first("srcversion"):
+        return []
+    message = "the module has no srcversion: a stale loaded module could not be told from it"
+    return [Finding("srcversion", "srcversion-missing", message, expected="srcversion in .modinfo")]
+
+
+def check_module_file(
+    elf: ModuleElf, expectation: Expectation, kernel: KernelFacts
+) -> tuple[list[Finding], list[str]]:
+    """Rules 2, 6, 9 and 10 and the second half of 1, on a file of sound form.
+
+    Returns:
+        Findings, and notes on what could not be compared.
+    """
+    mitigations, notes = check_mitigations(elf, kernel, expectation.cell.arch)
+    findings = [
+        *check_identity(elf, expectation.cell.client),
+        *check_vermagic(elf, kernel),
+        *check_depends(elf, kernel, expectation.rdma),
+        *mitigations,
+        *check_srcversion(elf),
+    ]
+    return findings, notes

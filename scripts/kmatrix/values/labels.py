@@ -1,0 +1,27 @@
+"""The OCI labels a cell image carries, spelled once for rendering, checking and asking the registry."""
+
+from __future__ import annotations
+
+from kmatrix.values.cells import Cell
+
+VERSION = "org.opencontainers.image.version"
+CLIENT = "io.github.beegfs-kmatrix.client"
+KERNEL = "io.github.beegfs-kmatrix.kernel"
+ARCH = "io.github.beegfs-kmatrix.arch"
+CELL_KEY = "io.github.beegfs-kmatrix.cell-key"
+
+
+def cell_labels(cell: Cell, cell_key: str) -> dict[str, str]:
+    """Return the labels that bind an image to its cell and to the inputs it was made from.
+
+    Args:
+        cell: the cell the image is for.
+        cell_key: digest over everything that decides the image.
+    """
+    return {
+        VERSION: cell.id,
+        CLIENT: str(cell.client),
+        KERNEL: cell.kernel,
+        ARCH: cell.arch,
+        CELL_KEY: cell_key,
+    }

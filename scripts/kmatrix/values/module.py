@@ -1,0 +1,196 @@
+"""What is known about a kernel module, the image it lies in, and the kernel it is meant for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from kmatrix.values.cells import Cell, Finding
+
+MODULE_NAME = "beegfs"
+FILESYSTEM_ALIAS = "fs-beegfs"
+RDMA_MODULES = ("ib_core", "rdma_cm")
+IMAGE_MODULES = "/opt/lib/modules"
+# Where the loader shows the node's own modules to the image; the target of its `host` symlink.
+NODE_MODULES = "/host/lib/modules"
+_COMPRESSIONS = (".xz", ".zst", ".gz")
+
+
+def module_name(path: str) -> str:
+    """Return the name a module is loaded under: no directory, no suffix, `-` written as `_`.
+
+    `kernel/net/nf-log.ko.xz`, `net/nf-log` and `nf_log` are one module (kmod: modname_normalize).
+    """
+    name = path.rsplit("/", 1)[-1]
+    for suffix in _COMPRESSIONS:
+        name = name.removesuffix(suffix)
+    return name.removesuffix(".ko").replace("-", "_")
+
+
+@dataclass(frozen=True)
+class Export:
+    """One line of Module.symvers: a symbol that the kernel or an in-tree module offers.
+
+    `crc` is 0 where none was computed; `module` is `vmlinux` or a path without suffix
+    (drivers/infiniband/core/ib_core); `gpl` means for GPL-compatible modules only.
+    """
+
+    crc: int
+    module: str
+    gpl: bool
+    namespace: str = ""
+
+
+@dataclass(frozen=True)
+class ModuleElf:
+    """A kernel module file, read but not judged.
+
+    `machine` is the ELF name (EM_X86_64); `bits` 32 or 64; `modinfo` has every value of a repeated key;
+    `undefined` are the symbols the kernel must supply, `weak` those it may; `versions` is `__versions`
+    (symbol to CRC), `extended_versions` its successor with long names; `comment` are the compilers'
+    own strings.
+    """
+
+    machine: str
+    bits: int
+    little_endian: bool
+    relocatable: bool
+    sections: frozenset[str]
+    symbol_count: int
+    modinfo: Mapping[str, tuple[str, ...]]
+    undefined: frozenset[str]
+    weak: frozenset[str]
+    versions: Mapping[str, int]
+    extended_versions: Mapping[str, int]
+    comment: tuple[str, ...]
+
+    @property
+    def has_btf(self) -> bool:
+        """Whether the file carries type information of its own."""
+        return ".BTF" in self.sections
+
+    def first(self, key: str) -> str | None:
+        """The value the kernel takes of a modinfo key: the first (kernel/module/main.c, get_modinfo)."""
+        values = self.modinfo.get(key, ())
+        return values[0] if values else None
+
+    @property
+    def depends(self) -> tuple[str, ...]:
+        """Names of the modules that must be loaded before this one, sorted."""
+        return tuple(sorted({module_name(name) for name in (self.first("depends") or "").split(",") if name}))
+
+
+@dataclass(frozen=True)
+class ToolOutput:
+    """What a program run in the image left: its exit code and its standard output."""
+
+    exit_code: int
+    text: str
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """What was read out of a built cell image.
+
+    Attributes:
+        tag: the tag the image will be pushed under.
+        labels: its OCI labels.
+        module_paths: absolute paths of every beegfs.ko, also .xz, .zst and .gz.
+        ko: content of the first of them, decompressed; None if there is none.
+        modinfo: `modinfo PATH`, run in the image.
+        modversions: `modprobe --dump-modversions PATH`, run in the image.
+        modules_dep: text of /opt/lib/modules/KERNEL/modules.dep; None if there is none.
+        host_link: target of the symlink /opt/lib/modules/KERNEL/host; None if it is no symlink.
+        has_cp: whether `cp` can be run.
+    """
+
+    tag: str
+    labels: Mapping[str, str]
+    module_paths: tuple[str, ...]
+    ko: bytes | None
+    modinfo: ToolOutput
+    modversions: ToolOutput
+    modules_dep: str | None
+    host_link: str | None
+    has_cp: bool
+
+
+@dataclass(frozen=True)
+class ToolkitFiles:
+    """What was read out of a toolkit about one kernel, as it was found.
+
+    Attributes:
+        symvers: text of Module.symvers.
+        config: text of the kernel's configuration.
+        modules_dep: text of modules.dep of the in-tree modules.
+        modules_builtin: text of modules.builtin.
+        in_tree: some in-tree modules, at least one: path to content, decompressed.
+        present: paths of all module files in the tree, seen to exist.
+        system_map: text of System.map; a stub or nothing at all is fine.
+    """
+
+    symvers: str
+    config: str
+    modules_dep: str
+    modules_builtin: str
+    in_tree: Mapping[str, bytes]
+    present: frozenset[str]
+    system_map: str = ""
+
+
+@dataclass(frozen=True)
+class KernelFacts:
+    """What the toolkit says about its kernel; made by `kmatrix.decide.kernelfacts.kernel_facts`.
+
+    Attributes:
+        kernel: kernel release.
+        exports: symbol to export, from Module.symvers.
+        modversions: whether the kernel has symbol CRCs (CONFIG_MODVERSIONS).
+        compiler: the compiler's own version text; empty if the configuration does not say.
+        dependencies: modules.dep: path of a module to the paths it needs, relative to /lib/modules/KERNEL.
+        builtin: names of the modules built into the kernel.
+        present: names of the module files confirmed to be in the tree.
+        vermagic: the whole string of the in-tree modules, its last blank included.
+        retpoline: whether the in-tree modules were built with return trampolines.
+        comments: whether the in-tree modules name their compiler.
+        kernel_symbols: what the kernel itself exports by System.map; None if there is no usable one.
+    """
+
+    kernel: str
+    exports: Mapping[str, Export]
+    modversions: bool
+    compiler: str
+    dependencies: Mapping[str, tuple[str, ...]]
+    builtin: frozenset[str]
+    present: frozenset[str]
+    vermagic: str
+    retpoline: bool
+    comments: bool
+    kernel_symbols: frozenset[str] | None = None
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What the image must be: whose cell it is, made from what, and whether RDMA was asked for."""
+
+    cell: Cell
+    cell_key: str
+    rdma: bool = True
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """The outcome of the static checks.
+
+    `srcversion` is the file's own digest of its sources, to compare with the loaded module's; `notes` name
+    the rules that could not apply, so that nothing is left out silently.
+    """
+
+    findings: tuple[Finding, ...]
+    srcversion: str = ""
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def passed(self) -> bool:
+        """True if there is nothing to object to."""
+        return not self.findings

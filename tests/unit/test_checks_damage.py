@@ -1,0 +1,53 @@
+"""However a module file is damaged, there is a finding and no exception."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from checkcase import CELL, KERNEL, KO, TOOLKIT, Case
+from kmatrix.decide.checks import check_module
+from kmatrix.decide.elf import MalformedElfError, read_module
+from kmatrix.decide.kernelfacts import kernel_facts
+from kmatrix.values.module import Expectation
+
+_SIGNATURE = b"~Module signature appended~\n"
+
+
+def codes(ko: bytes) -> list[str]:
+    """Codes of the findings about an image with this module file."""
+    return [finding.code for finding in Case(image={"ko": ko}).check().findings]
+
+
+def test_signed_module_passes_and_a_cut_signature_does_not() -> None:
+    signed = KO.build() + b"pkcs7" + bytes(8) + (5).to_bytes(4, "big") + _SIGNATURE
+    assert Case(image={"ko": signed}).check().passed
+    assert codes(KO.build() + b"s7" + signed[-40:]) == ["elf-truncated"]
+    assert codes(KO.build() + _SIGNATURE) == ["elf-truncated"]
+
+
+def test_every_truncation_is_a_finding() -> None:
+    whole, case = KO.build(), Case()
+    facts, kernel = case.facts(), kernel_facts(KERNEL, TOOLKIT)
+    for length in range(len(whole)):
+        report = check_module(Expectation(CELL, "sha256:key"), replace(facts, ko=whole[:length]), kernel)
+        assert [finding.check for finding in report.findings] == ["elf"], length
+
+
+def test_damaged_bytes_never_raise() -> None:
+    whole, facts, kernel = KO.build(), Case().facts(), kernel_facts(KERNEL, TOOLKIT)
+    table = len(whole) - 64 * 11
+    for offset in [*range(64), *range(table, len(whole))]:
+        damaged = whole[:offset] + bytes([whole[offset] ^ 0xFF]) + whole[offset + 1 :]
+        check_module(Expectation(CELL, "sha256:key"), replace(facts, ko=damaged), kernel)
+
+
+def test_read_module_says_what_is_wrong() -> None:
+    with pytest.raises(MalformedElfError, match="not ELF"):
+        read_module(b"MZ")
+
+
+def test_damaged_module_leaves_the_layout_judged() -> None:
+    report = Case(image={"ko": b"", "has_cp": False}).check()
+    assert {finding.code for finding in report.findings} == {"elf-garbage", "layout-no-cp"}
+    assert any("not applied" in note for note in report.notes)
