@@ -1,0 +1,169 @@
+"""Matrix and lock to cells: every client with every kernel, in or out, each with its reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import Any
+
+from kmatrix.decide.candidates import Kernel, excluded, fits, kernels_of, nearest, useless_excludes
+from kmatrix.values.cells import Cell
+from kmatrix.values.errors import InputError, Problem
+from kmatrix.values.lock import ProfileLock, ReleasePin
+from kmatrix.values.matrix import Profile
+from kmatrix.values.names import Arch, ClientVersion, Flavour
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Row:
+    """One candidate: a client with a kernel.
+
+    `cell` is None when it is out; `releases` are those the kernel serves, after excludes by release where
+    any are left; `exclude` is the index of the exclude that took it out.
+    """
+
+    id: str
+    client: ClientVersion
+    kernel: str
+    arch: Arch
+    flavour: Flavour
+    line: str
+    releases: tuple[str, ...]
+    reason: str
+    cell: Cell | None = None
+    exclude: int | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will do, finished before anything runs; rows and cells are in order."""
+
+    profile: str
+    rows: tuple[Row, ...]
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """The cells that are in."""
+        return tuple(row.cell for row in self.rows if row.cell)
+
+
+def make_plan(profile_name: str, profile: Profile, pins: ProfileLock, only: tuple[str, ...] = ()) -> Plan:
+    """Decide every cell.
+
+    Args:
+        profile_name: for messages.
+        profile: what is wanted.
+        pins: what discover found for it.
+        only: globs over cell ids; none means all.
+
+    Raises:
+        InputError: an exclude or an --only glob matches nothing, or a pin is missing; all at once.
+    """
+    kernels = kernels_of(pins.releases)
+    available = {(pin.version, pin.line, pin.arch) for pin in pins.clients}
+    unavailable = {(pin.client, pin.line, pin.arch): pin.reason for pin in pins.unavailable}
+    used: set[int] = set()
+    unpinned: set[str] = set()
+    rows = []
+    for client in sorted(profile.clients):
+        excludes = [
+            (index, exclude)
+            for index, exclude in enumerate(profile.excludes)
+            if fits(exclude.client, str(client))
+        ]
+        for kernel in kernels:
+            left, taken, hits = excluded(kernel, excludes)
+            used |= hits
+            row = _row(client, kernel, left or kernel.pins)
+            lines = dict.fromkeys((row.line, profile.base_line))
+            lacks = [key for line in lines if (key := (client, line, kernel.arch)) not in available]
+            known = [key for key in lacks if key in unavailable]
+            if kernel.flavour not in profile.flavours:
+                rows.append(_out(row, f"flavour {kernel.flavour} is not in profiles.{profile_name}.flavours"))
+            elif kernel.arch not in profile.arches:
+                rows.append(_out(row, f"architecture {kernel.arch} is not in profiles.{profile_name}.arches"))
+            elif taken is not None:
+                reason = f"excluded by excludes[{taken}]: {profile.excludes[taken].reason}"
+                rows.append(_out(row, reason, taken))
+            elif known:
+                where = f"{known[0][1]} {kernel.arch}"
+                rows.append(
+                    _out(row, f"client {client} has no packages for {where}: {unavailable[known[0]]}")
+                )
+            elif lacks:
+                unpinned.update(f"client {client} on {line} {arch}" for _, line, arch in lacks)
+            else:
+                rows.append(_in(row, left[0]))
+    problems = [Problem(profile.lock, f"has no packages for {what}") for what in sorted(unpinned)]
+    problems += useless_excludes(profile_name, profile, kernels, used)
+    rows, useless = _only(rows, only)
+    problems += useless
+    if problems:
+        raise InputError(
+            f"there is no plan for profile {profile_name}",
+            f"correct what is named; if pins are missing, run `nox -s discover -- --profile {profile_name}`",
+            tuple(problems),
+        )
+    return Plan(profile_name, tuple(rows))
+
+
+def plan_json(plan: Plan) -> dict[str, Any]:
+    """Return the plan as JSON-able data, in a stable order."""
+    cells: list[dict[str, Any]] = []
+    out: list[dict[str, Any]] = []
+    for row in plan.rows:
+        entry: dict[str, Any] = {
+            "cell": row.id,
+            "client": str(row.client),
+            "kernel": row.kernel,
+            "arch": row.arch,
+            "flavour": row.flavour,
+            "line": row.line,
+            "releases": list(row.releases),
+            "reason": row.reason,
+        }
+        if row.cell:
+            cells.append({**entry, "tag": row.cell.tag, "toolkit": str(row.cell.toolkit)})
+        else:
+            out.append({**entry, "exclude": row.exclude})
+    return {"schema": SCHEMA, "profile": plan.profile, "cells": cells, "out": out}
+
+
+def _row(client: ClientVersion, kernel: Kernel, pins: tuple[ReleasePin, ...]) -> Row:
+    releases = tuple(dict.fromkeys(str(pin.version) for pin in pins))
+    name = f"{client}-{kernel.release}"
+    return Row(name, client, kernel.release, kernel.arch, kernel.flavour, pins[0].line, releases, "")
+
+
+def _out(row: Row, reason: str, exclude: int | None = None) -> Row:
+    return replace(row, reason=reason, exclude=exclude)
+
+
+def _in(row: Row, oldest: ReleasePin) -> Row:
+    cell = Cell(row.client, row.kernel, row.arch, row.flavour, row.line, oldest.toolkit, row.releases)
+    word = "release" if len(row.releases) == 1 else "releases"
+    return replace(row, reason=f"in: {word} {', '.join(row.releases)}", cell=cell)
+
+
+def _only(rows: list[Row], only: tuple[str, ...]) -> tuple[list[Row], list[Problem]]:
+    if not only:
+        return rows, []
+    problems = []
+    for glob in only:
+        hits = [row for row in rows if fnmatchcase(row.id, glob)]
+        if not hits:
+            ids = [row.id for row in rows if row.cell]
+            problems.append(Problem(f"--only {glob}", f"matches no cell; {nearest(glob, ids)}"))
+        elif not any(row.cell for row in hits):
+            problems.append(
+                Problem(f"--only {glob}", f"matches only what is out: {hits[0].id}: {hits[0].reason}")
+            )
+    selected = [
+        row
+        if row.cell is None or any(fnmatchcase(row.id, glob) for glob in only)
+        else replace(row, reason="not selected by --only", cell=None)
+        for row in rows
+    ]
+    return selected, problems

@@ -1,0 +1,249 @@
+"""matrix.lock as a value: every pin that `discover` resolved; reading and writing lose and change nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from typing import Annotated, Any, TypeVar
+
+from pydantic import Field, ValidationError, field_validator
+
+from kmatrix.values.errors import InputError, Problem
+from kmatrix.values.fields import (
+    ClientField,
+    DigestField,
+    FingerprintField,
+    KernelField,
+    LineField,
+    Many,
+    Model,
+    NevraField,
+    PackageName,
+    Path,
+    PathField,
+    PinnedImage,
+    ProfileName,
+    ReleaseField,
+    RhelField,
+    Sha256Field,
+    Some,
+    Text,
+    dotted,
+    fault,
+)
+from kmatrix.values.matrix import Profile
+from kmatrix.values.names import Arch, Flavour, line_of_rhel
+
+SCHEMA = 1
+# What of a profile changes where bytes come from or which cells are built, never which pins exist.
+_NOT_INPUTS = {"about", "base_packages", "target", "mirrors", "lock", "excludes", "rdma"}
+T = TypeVar("T")
+
+
+class KernelPin(Model):
+    """A kernel of a toolkit."""
+
+    release: KernelField
+    flavour: Flavour
+
+
+class ReleasePin(Model):
+    """One release on one architecture, with one of its toolkits and that toolkit's kernels.
+
+    A release with two OS streams (from 4.21 on) has two pins: one per toolkit.
+    """
+
+    version: ReleaseField
+    arch: Arch
+    channels: Some[Text]
+    payload: PinnedImage
+    toolkit: PinnedImage
+    rhel: RhelField
+    kernels: Some[KernelPin]
+
+    @property
+    def line(self) -> str:
+        """The RHEL line of the kernels: el9."""
+        return line_of_rhel(self.rhel)
+
+
+class KeyPin(Model):
+    """The key that signs a client's packages; `location` is relative to the repository directory."""
+
+    location: PathField
+    sha256: Sha256Field
+    fingerprint: FingerprintField
+
+
+class PackagePin(Model):
+    """One package file; `location` is relative to the repository directory, `size` in bytes."""
+
+    name: PackageName
+    nevra: NevraField
+    location: PathField
+    sha256: Sha256Field
+    size: Annotated[int, Field(gt=0)]
+
+
+class ClientPin(Model):
+    """The packages of a client for one RHEL line and architecture."""
+
+    version: ClientField
+    line: LineField
+    arch: Arch
+    key: KeyPin
+    packages: Some[PackagePin]
+
+    @field_validator("packages")
+    @classmethod
+    def _one_each(cls, packages: tuple[PackagePin, ...]) -> tuple[PackagePin, ...]:
+        return _unique(packages, (package.name for package in packages))
+
+
+class UnavailablePin(Model):
+    """A client that has no packages for a RHEL line and architecture, and what was found instead."""
+
+    client: ClientField
+    line: LineField
+    arch: Arch
+    reason: Text
+
+
+class ProfileLock(Model):
+    """The pins of one profile; `inputs` is the digest of what they were made from."""
+
+    inputs: DigestField
+    base: PinnedImage
+    releases: Some[ReleasePin]
+    clients: Many[ClientPin]
+    unavailable: Many[UnavailablePin] = ()
+
+    @field_validator("releases")
+    @classmethod
+    def _each_release_once(cls, pins: tuple[ReleasePin, ...]) -> tuple[ReleasePin, ...]:
+        return _unique(pins, (f"{pin.version} {pin.arch} with {pin.toolkit.pinned}" for pin in pins))
+
+    @field_validator("clients")
+    @classmethod
+    def _each_client_once(cls, pins: tuple[ClientPin, ...]) -> tuple[ClientPin, ...]:
+        return _unique(pins, (f"{pin.version} {pin.line} {pin.arch}" for pin in pins))
+
+
+class Lock(Model):
+    """matrix.lock."""
+
+    schema_version: int = Field(alias="schema", default=SCHEMA)
+    profiles: dict[ProfileName, ProfileLock] = Field(default_factory=dict)
+
+    @field_validator("schema_version")
+    @classmethod
+    def _known_schema(cls, value: int) -> int:
+        if value != SCHEMA:
+            raise ValueError(f"{value} is not known: this version reads schema {SCHEMA}")
+        return value
+
+    def with_profile(self, profile_name: str, pins: ProfileLock) -> Lock:
+        """The lock with one profile's pins replaced."""
+        return Lock(schema=SCHEMA, profiles={**self.profiles, profile_name: pins})
+
+
+def read_lock(text: str, name: str = "matrix.lock") -> Lock:
+    """Read a lock.
+
+    Raises:
+        InputError: with every problem, each as file and key.
+    """
+    try:
+        return Lock.model_validate(json.loads(text, object_pairs_hook=_no_duplicates))
+    except json.JSONDecodeError as error:
+        problems = [Problem(f"{name}:{error.lineno}", f"not JSON (column {error.colno}): {error.msg}")]
+    except ValidationError as error:
+        faults = [fault(detail, _any_key) for detail in error.errors()]
+        problems = [
+            Problem(name, f"{dotted(path)}: {message}".removeprefix(": ")) for path, message in faults
+        ]
+    except (ValueError, RecursionError) as error:
+        problems = [Problem(name, str(error))]
+    raise InputError(f"{name} cannot be used", _discover(), tuple(problems))
+
+
+def write_lock(lock: Lock) -> str:
+    """Return the lock as text: sorted, so that the same pins always give the same bytes."""
+    profiles = {
+        name: pins.model_copy(
+            update={
+                "releases": tuple(sorted(pins.releases, key=lambda p: (p.version, p.arch, p.toolkit.pinned))),
+                "clients": tuple(sorted(pins.clients, key=lambda p: (p.version, p.line, p.arch))),
+                "unavailable": tuple(sorted(pins.unavailable, key=lambda p: (p.client, p.line, p.arch))),
+            }
+        )
+        for name, pins in lock.profiles.items()
+    }
+    data = Lock(schema=SCHEMA, profiles=profiles).model_dump(mode="json", by_alias=True)
+    return json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def inputs_digest(profile: Profile) -> str:
+    """Return the digest of what decides a profile's pins.
+
+    Mirrors are left out, so a site behind mirrors uses the lock as it is. Give the profile as matrix.yaml
+    states it, before overrides, for the same reason.
+    """
+    data = profile.model_dump(mode="json", by_alias=True, exclude=_NOT_INPUTS)
+    for key in ("arches", "flavours", "clients"):
+        data[key].sort()
+    data["channels"].sort(key=lambda channel: channel["name"])
+    return "sha256:" + hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+
+
+def pins_of(lock: Lock, profile_name: str, profile: Profile) -> ProfileLock:
+    """Return a profile's pins if they were made from what the profile says now.
+
+    Raises:
+        InputError: there are none, or matrix.yaml changed since.
+    """
+    pins = lock.profiles.get(profile_name)
+    if pins is None:
+        raise InputError(f"{profile.lock} has no pins for profile {profile_name}", _discover(profile_name))
+    if pins.inputs != inputs_digest(profile):
+        what = f"matrix.yaml changed since {profile.lock} was made for profile {profile_name}"
+        raise InputError(what, _discover(profile_name))
+    return pins
+
+
+def _discover(profile_name: str = "") -> str:
+    return "run `nox -s discover" + (f" -- --profile {profile_name}`" if profile_name else "`")
+
+
+def _unique(items: tuple[T, ...], keys: Iterable[str]) -> tuple[T, ...]:
+    seen: set[str] = set()
+    for key in keys:
+        if key in seen:
+            raise ValueError(f"{key} is there twice")
+        seen.add(key)
+    return items
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    data = dict(pairs)
+    if len(data) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"{next(key for key in keys if keys.count(key) > 1)}: duplicate key")
+    return data
+
+
+_KEYS: dict[str, type[Model]] = {
+    "releases": ReleasePin,
+    "kernels": KernelPin,
+    "clients": ClientPin,
+    "key": KeyPin,
+    "packages": PackagePin,
+    "unavailable": UnavailablePin,
+}
+
+
+def _any_key(path: Path) -> list[str]:
+    words = [part for part in path[2:] if isinstance(part, str)]
+    model: type[Model] = _KEYS[words[-1]] if words else ProfileLock if path else Lock
+    return [info.alias or name for name, info in model.model_fields.items()]

@@ -1,0 +1,199 @@
+"""matrix.yaml as a value: profiles, what they select, and what may be overridden for one run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
+
+from kmatrix.values.errors import InputError
+from kmatrix.values.fields import (
+    ClientField,
+    ImageField,
+    LineField,
+    Many,
+    Model,
+    PackageName,
+    PathField,
+    PrefixField,
+    ProfileName,
+    ReleaseField,
+    Some,
+    Text,
+    UrlField,
+    named,
+    relative_path,
+    text,
+    url,
+)
+from kmatrix.values.names import ARCHES, FLAVOURS, Arch, Flavour, ImageRef, ReleaseVersion, fingerprint
+
+SCHEMA = 1
+_CHANNEL = re.compile(r"[a-z]+(?:-[a-z]+)*-([0-9]+\.[0-9]+)")
+_GLOB = re.compile(r"[*?\[]")
+_FILE = "file:"
+
+
+def _channel_name(value: str) -> str:
+    if not _CHANNEL.fullmatch(value):
+        raise ValueError(f"{value!r} is not a channel such as stable-4.16")
+    return value
+
+
+def _packages(value: str) -> str:
+    if "://" in value:
+        return url(value).rstrip("/")
+    if re.search(r"\s", text(value)):
+        raise ValueError(f"{value!r} is neither an address (https://…) nor the path of a folder")
+    return value.rstrip("/") or "/"
+
+
+def _key(value: str) -> str:
+    if value.startswith(_FILE):
+        return _FILE + relative_path(value.removeprefix(_FILE))
+    try:
+        return fingerprint(value)
+    except ValueError as error:
+        raise ValueError(f"{error}, nor file:PATH of a file that holds one") from None
+
+
+class Channel(Model):
+    """A channel of the update graph, and which of its releases count."""
+
+    name: Annotated[str, named(_channel_name)]
+    first: ReleaseField | None = Field(default=None, alias="from")
+    newest: Annotated[int, Field(gt=0)] | None = None
+
+    @property
+    def minor(self) -> str:
+        """The minor line the channel is named after: stable-4.16 → 4.16."""
+        return self.name.rpartition("-")[2]
+
+    @field_validator("first")
+    @classmethod
+    def _first_is_of_the_minor(
+        cls, first: ReleaseVersion | None, info: ValidationInfo
+    ) -> ReleaseVersion | None:
+        name = info.data.get("name")
+        if first and name and first.minor != name.rpartition("-")[2]:
+            raise ValueError(f"{first} is not a release of {name}")
+        return first
+
+
+class Exclude(Model):
+    """Cells that are not supported, and why; every given pattern must match (fnmatch)."""
+
+    reason: Text
+    client: Text | None = None
+    kernel: Text | None = None
+    release: Text | None = None
+    arch: Text | None = None
+    flavour: Text | None = None
+    line: Text | None = None
+    _where: str = PrivateAttr(default="matrix.yaml")
+
+    @property
+    def where(self) -> str:
+        """FILE:LINE of this exclude, for messages."""
+        return self._where
+
+    def placed(self, where: str) -> None:
+        """Note FILE:LINE; only the reader of the file knows it."""
+        self._where = where
+
+    @field_validator("arch", "flavour")
+    @classmethod
+    def _known_word(cls, value: str | None, info: ValidationInfo) -> str | None:
+        words: tuple[str, ...] = ARCHES if info.field_name == "arch" else FLAVOURS
+        if value and not _GLOB.search(value) and value not in words:
+            raise ValueError(f"{value!r} is not one of {', '.join(words)}")
+        return value
+
+    @model_validator(mode="after")
+    def _says_what(self) -> Exclude:
+        if not any((self.client, self.kernel, self.release, self.arch, self.flavour, self.line)):
+            raise ValueError("names nothing to exclude: add client, kernel, release, arch, flavour or line")
+        return self
+
+
+class Profile(Model):
+    """Where releases, packages and images come from and go to, and what is built of them."""
+
+    about: Text
+    graph: UrlField
+    packages: Annotated[str, named(_packages)]
+    key_fingerprint: Annotated[str, named(_key)]
+    base: ImageField
+    base_line: LineField
+    base_packages: Many[PackageName] = ()
+    target: PrefixField | None = None
+    mirrors: dict[PrefixField, PrefixField] = Field(default_factory=dict)
+    lock: PathField = "matrix.lock"
+    channels: Some[Channel]
+    arches: Some[Arch]
+    flavours: Some[Flavour]
+    clients: Some[ClientField]
+    excludes: Many[Exclude] = ()
+    rdma: bool = True
+
+    @property
+    def key_file(self) -> str | None:
+        """The relative path of the file that holds the key's fingerprint, if a file does."""
+        return self.key_fingerprint.removeprefix(_FILE) if self.key_fingerprint.startswith(_FILE) else None
+
+
+class Matrix(Model):
+    """matrix.yaml: the only hand-written statement of what is supported."""
+
+    schema_version: int = Field(alias="schema")
+    default_profile: Text
+    profiles: Annotated[dict[ProfileName, Profile], Field(min_length=1)]
+
+    @field_validator("schema_version")
+    @classmethod
+    def _known_schema(cls, value: int) -> int:
+        if value != SCHEMA:
+            raise ValueError(f"{value} is not known: this version reads schema {SCHEMA}")
+        return value
+
+    def profile(self, name: str | None = None) -> Profile:
+        """Return a profile, by default the default one.
+
+        Raises:
+            InputError: there is no such profile.
+        """
+        wanted = name or self.default_profile
+        if wanted not in self.profiles:
+            raise InputError(
+                f"matrix.yaml has no profile {wanted!r}", f"use one of {', '.join(self.profiles)}"
+            )
+        return self.profiles[wanted]
+
+
+def mirrored(ref: ImageRef, mirrors: Mapping[str, str]) -> ImageRef:
+    """Return `ref` as this site pulls it: the longest prefix that ends at a `/` (or the whole path) wins.
+
+    Tag and digest stay, so a mirror cannot give other bytes than the lock names.
+    """
+    for prefix in sorted(mirrors, key=len, reverse=True):
+        rest = ref.repository.removeprefix(prefix)
+        if ref.repository.startswith(prefix) and (not rest or rest.startswith("/")):
+            moved = ImageRef.parse(mirrors[prefix] + rest)
+            return ImageRef(moved.host, moved.path, ref.tag, ref.digest)
+    return ref
+
+
+def required_target(profile_name: str, profile: Profile) -> str:
+    """Return the registry (and path prefix) that images go to.
+
+    Raises:
+        InputError: the profile has none and no override gave one.
+    """
+    if profile.target is None:
+        raise InputError(
+            f"profile {profile_name} says no registry to push to",
+            f"set profiles.{profile_name}.target in matrix.yaml, give --target, or set KMATRIX_TARGET",
+        )
+    return profile.target

@@ -1,0 +1,152 @@
+"""Matrix and lock to cells: golden plans, the order of cells, and what a plan refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from kmatrix.decide.candidates import natural
+from kmatrix.decide.plan import Plan, make_plan, plan_json
+from kmatrix.decide.read_matrix import read_matrix
+from kmatrix.values.errors import InputError
+from kmatrix.values.lock import ProfileLock, read_lock
+from kmatrix.values.matrix import Profile
+
+TESTS = Path(__file__).parents[1]
+DATA = TESTS / "data" / "plan"
+GOLDEN = TESTS / "golden" / "plan"
+K9 = "5.14.0-9.1.1.el9_4.x86_64"
+K10 = "5.14.0-10.1.1.el9_4.x86_64"
+
+CASES = {
+    "everything": ("everything", ()),
+    "excludes": ("excludes", ()),
+    "only": ("everything", ("8.98.1-*", "*-9.*+rt")),
+    "unwanted": ("unwanted", ()),
+}
+
+
+def profile_of(matrix: str, **changes: str) -> Profile:
+    text = (DATA / f"{matrix}.yaml").read_text()
+    for before, after in changes.items():
+        text = text.replace(f"    {before}: ", f"    {before}: {after} #", 1)
+    return read_matrix(text).profile("one")
+
+
+def pins() -> ProfileLock:
+    return read_lock((DATA / "matrix.lock").read_text()).profiles["one"]
+
+
+def plan_of(matrix: str, *only: str) -> Plan:
+    return make_plan("one", profile_of(matrix), pins(), only)
+
+
+def with_excludes(*excludes: str) -> Profile:
+    text = (DATA / "everything.yaml").read_text() + "    excludes:\n"
+    return read_matrix(text + "".join(f"      - {exclude}\n" for exclude in excludes)).profile("one")
+
+
+def test_golden_set() -> None:
+    assert sorted(path.stem for path in GOLDEN.iterdir()) == sorted(CASES)
+
+
+@pytest.mark.parametrize("case", sorted(CASES))
+def test_golden(case: str) -> None:
+    matrix, only = CASES[case]
+    text = json.dumps(plan_json(plan_of(matrix, *only)), indent=1) + "\n"
+    path = GOLDEN / f"{case}.json"
+    if os.environ.get("KMATRIX_UPDATE_GOLDEN"):
+        path.write_text(text)
+    assert text == path.read_text(), "if meant: KMATRIX_UPDATE_GOLDEN=1 pytest, then read the diff"
+
+
+def test_cells_are_in_numeric_order() -> None:
+    x86 = [(str(cell.client), cell.kernel) for cell in plan_of("everything", "*x86_64*").cells]
+    order = [K9, f"{K9}+rt", K10, f"{K10}+rt", "6.12.0-2.1.1.el10_2.x86_64"]
+    clients = {"7.98.1": order[:4], "7.98.10": order, "8.98.1": order}
+    assert x86 == [(client, kernel) for client, kernels in clients.items() for kernel in kernels]
+
+
+def test_oldest_release_gives_the_toolkit() -> None:
+    old = next(pin for pin in pins().releases if str(pin.version) == "4.96.10")
+    cell = next(cell for cell in plan_of("everything").cells if cell.kernel == K10)
+    assert (cell.toolkit, cell.releases) == (old.toolkit, ("4.96.10", "4.97.0"))
+
+
+def test_oldest_is_by_number() -> None:
+    text = (DATA / "matrix.lock").read_text().replace('"4.96.1"', '"4.96.9"').replace('"4.96.2"', '"4.96.11"')
+    lock = read_lock(text).profiles["one"]
+    old = next(pin for pin in lock.releases if str(pin.version) == "4.96.9")
+    cell = next(cell for cell in make_plan("one", profile_of("everything"), lock).cells if cell.kernel == K9)
+    assert (cell.toolkit, cell.releases) == (old.toolkit, ("4.96.9", "4.96.11"))
+
+
+def test_order_of_the_lock_does_not_matter() -> None:
+    lock = pins()
+    turned = lock.model_copy(update={"releases": lock.releases[::-1], "clients": lock.clients[::-1]})
+    profile = profile_of("everything")
+    assert make_plan("one", profile, turned) == make_plan("one", profile, lock)
+
+
+def test_excluded_release_leaves_the_kernel_to_the_others() -> None:
+    plan = make_plan("one", with_excludes("{release: 4.96.10, reason: wrong toolkit}"), pins())
+    cell = next(cell for cell in plan.cells if cell.kernel == K10)
+    found = {(str(pin.version), pin.arch, pin.line): pin.toolkit for pin in pins().releases}
+    assert cell.releases == ("4.97.0",)
+    assert cell.toolkit == found["4.97.0", "x86_64", "el9"]
+
+
+def test_useless_excludes_are_all_reported_with_their_line() -> None:
+    profile = with_excludes(
+        "{client: 7.98.2, reason: no such client}",
+        "{flavour: rt, reason: fine}",
+        "{kernel: 5.14.0-9.1.1.el9_4.x86, reason: a kernel cut short}",
+        "{flavour: rt, arch: aarch64, reason: never together}",
+    )
+    with pytest.raises(InputError) as caught:
+        make_plan("one", profile, pins(), ("7.98.2-*.x86_64",))
+    assert str(caught.value).splitlines() == [
+        "there is no plan for profile one",
+        "  matrix.yaml:16: profiles.one.excludes[0]: matches no cell (client 7.98.2); client: nearest: "
+        "7.98.1, 7.98.10, 8.98.1",
+        "  matrix.yaml:18: profiles.one.excludes[2]: matches no cell (kernel 5.14.0-9.1.1.el9_4.x86); "
+        "kernel: nearest: "
+        "5.14.0-9.1.1.el9_4.x86_64, 5.14.0-9.1.1.el9_4.x86_64+rt, 5.14.0-10.1.1.el9_4.x86_64",
+        "  matrix.yaml:19: profiles.one.excludes[3]: matches no cell (arch aarch64, flavour rt); each of "
+        "these occurs, but not together",
+        "  --only 7.98.2-*.x86_64: matches no cell; nearest: 7.98.1-5.14.0-9.1.1.el9_4.x86_64, "
+        "7.98.10-5.14.0-9.1.1.el9_4.x86_64, 7.98.1-5.14.0-10.1.1.el9_4.x86_64",
+    ]
+    assert caught.value.exit_code == 2
+
+
+def test_only_of_what_is_out_says_why_it_is_out() -> None:
+    with pytest.raises(InputError, match=r"only what is out: 7\.98\.1-.*has no dists/rhel10"):
+        plan_of("everything", "7.98.1-6.12*")
+
+
+def test_missing_pins_name_the_command() -> None:
+    lock = pins()
+    fewer = lock.model_copy(update={"clients": tuple(pin for pin in lock.clients if pin.line != "el10")})
+    with pytest.raises(InputError) as caught:
+        make_plan("one", profile_of("everything"), fewer)
+    assert [str(problem) for problem in caught.value.problems] == [
+        "matrix.lock: has no packages for client 7.98.10 on el10 x86_64",
+        "matrix.lock: has no packages for client 8.98.1 on el10 x86_64",
+    ]
+    assert "nox -s discover -- --profile one" in caught.value.hint
+
+
+def test_userland_of_the_base_line_is_needed_too() -> None:
+    plan = make_plan("one", profile_of("unwanted", base_line="el10"), pins())
+    assert {row.reason for row in plan.rows if str(row.client) == "7.98.1" and row.kernel == K9} == {
+        "client 7.98.1 has no packages for el10 x86_64: beegfs_7.98.1 has no dists/rhel10"
+    }
+
+
+def test_natural_order() -> None:
+    texts = ["5.14.0-427.10.1", "5.14.0-427.9.1", "5.14.0-427.9.1+rt", "6.1.0-9-amd64", "6.1.0-10-amd64"]
+    assert sorted(texts, key=natural) == [texts[1], texts[2], texts[0], *texts[3:]]
