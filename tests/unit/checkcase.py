@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from elfmaker import Ko
+
 from kmatrix.decide.checks import check_module
 from kmatrix.decide.kernelfacts import kernel_facts
 from kmatrix.values.cells import Cell
@@ -76,11 +77,7 @@ IN_TREE = Ko(
 
 def symvers(exports: Mapping[str, tuple[int, str, str, str]]) -> str:
     """Module.symvers with these exports."""
-    rows = (
-        f"0x{crc:08x}\t{name}\t{rest}"
-        for name, (crc, *others) in exports.items()
-        for rest in ["\t".join(others)]
-    )
+    rows = (f"0x{crc:08x}\t{name}\t{rest}" for name, (crc, *others) in exports.items() for rest in ["\t".join(others)])
     return "\n".join(rows) + "\n"
 
 

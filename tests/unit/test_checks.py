@@ -23,6 +23,7 @@ from checkcase import (
     versions,
 )
 from elfmaker import AARCH64, SHARED
+
 from kmatrix.values.labels import ARCH, CELL_KEY, CLIENT, VERSION, cell_labels
 from kmatrix.values.labels import KERNEL as KERNEL_LABEL
 from kmatrix.values.module import ToolOutput
@@ -86,16 +87,10 @@ ONE_FAULT = {
     ],
     "module-layout-mismatch": [Case(replace(KO, versions=versions(module_layout=1, _printk=1)))],
     "version-unknown": [Case(replace(KO, versions=versions(gone_since=1)))],
-    "provider-missing": [
-        Case(toolkit=replace(TOOLKIT, present=frozenset(TREE) - {"kernel/lib/libcrc32c.ko.xz"}))
-    ],
+    "provider-missing": [Case(toolkit=replace(TOOLKIT, present=frozenset(TREE) - {"kernel/lib/libcrc32c.ko.xz"}))],
     "depends-missing": [Case(said(depends="ib_core,rdma_cm"))],
     "depends-open": [
-        Case(
-            toolkit=replace(
-                TOOLKIT, modules_dep=modules_dep({k: v for k, v in TREE.items() if "crc" not in k})
-            )
-        ),
+        Case(toolkit=replace(TOOLKIT, modules_dep=modules_dep({k: v for k, v in TREE.items() if "crc" not in k}))),
         Case(toolkit=replace(TOOLKIT, present=frozenset(path for path in TREE if "iw-cm" not in path))),
         Case(said(depends="ib_core,rdma_cm,libcrc32c,not_there")),
     ],
@@ -108,9 +103,7 @@ ONE_FAULT = {
     "namespace-not-imported": [
         Case(said(import_ns=None)),
         Case(said(import_ns="OTHER")),
-        Case(
-            toolkit=exporting(_printk=(EXPORTS["_printk"][0], "vmlinux", "EXPORT_SYMBOL", "module:kvm,xfs*"))
-        ),
+        Case(toolkit=exporting(_printk=(EXPORTS["_printk"][0], "vmlinux", "EXPORT_SYMBOL", "module:kvm,xfs*"))),
     ],
     "retpoline-missing": [Case(said(retpoline=None)), Case(said(retpoline="N"))],
     "compiler-mismatch": [
@@ -155,9 +148,7 @@ ONE_FAULT = {
         Case(image={"modversions": ToolOutput(0, "")}),
         Case(
             image={
-                "modversions": ToolOutput(
-                    0, Case(replace(KO, versions=versions(_printk=1))).facts().modversions.text
-                )
+                "modversions": ToolOutput(0, Case(replace(KO, versions=versions(_printk=1))).facts().modversions.text)
             }
         ),
     ],

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from checkcase import CELL, KERNEL, KO, TOOLKIT, Case
+
 from kmatrix.decide.checks import check_module
 from kmatrix.decide.elf import MalformedElfError, read_module
 from kmatrix.decide.kernelfacts import kernel_facts
@@ -40,6 +41,19 @@ def test_damaged_bytes_never_raise() -> None:
     for offset in [*range(64), *range(table, len(whole))]:
         damaged = whole[:offset] + bytes([whole[offset] ^ 0xFF]) + whole[offset + 1 :]
         check_module(Expectation(CELL, "sha256:key"), replace(facts, ko=damaged), kernel)
+
+
+@pytest.mark.parametrize(("offset", "size"), [(40, 8), (60, 2)], ids=["e_shoff", "e_shnum"])
+def test_file_without_section_table_is_truncated(offset: int, size: int) -> None:
+    whole = KO.build()
+    assert codes(whole[:offset] + bytes(size) + whole[offset + size :]) == ["elf-truncated"]
+
+
+def test_damaged_version_tables_are_named() -> None:
+    with pytest.raises(MalformedElfError, match="__versions has 63 bytes"):
+        read_module(replace(KO, raw={"__versions": bytes(63)}).build())
+    with pytest.raises(MalformedElfError, match="__version_ext_names has 1 names"):
+        read_module(replace(KO, extended={"_printk": 1}, raw={"__version_ext_crcs": bytes(8)}).build())
 
 
 def test_read_module_says_what_is_wrong() -> None:

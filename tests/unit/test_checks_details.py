@@ -9,7 +9,6 @@ from checkcase import (
     CELL,
     COMPILER,
     EXPORTS,
-    IN_TREE,
     KERNEL,
     KO,
     TOOLKIT,
@@ -22,9 +21,9 @@ from checkcase import (
     versions,
 )
 from elfmaker import AARCH64, S390, Ko
+
 from kmatrix.decide.checks import check_module
 from kmatrix.decide.checks.layout import parse_modinfo
-from kmatrix.decide.checks.mitigations import compiler_text
 from kmatrix.decide.kernelfacts import kernel_facts
 from kmatrix.values.cells import Finding
 from kmatrix.values.labels import CELL_KEY, cell_labels
@@ -46,6 +45,7 @@ def only(case: Case) -> Finding:
         (f"{KERNEL}+rt SMP preempt_rt mod_unload modversions ", (f"{KERNEL}+rt", "real-time kernel")),
         (f"{KERNEL} SMP preempt mod_unload ", ("flags 'SMP preempt mod_unload'",)),
         (VERMAGIC.rstrip(), ("blanks",)),
+        ("", ("built for kernel (none)",)),
     ],
 )
 def test_vermagic_names_the_cause(vermagic: str, words: tuple[str, ...]) -> None:
@@ -67,6 +67,7 @@ def test_many_crcs_make_one_finding_with_module_layout_first() -> None:
     assert finding.message.startswith(f"{len(wrong)} symbols with another CRC")
     assert f"{KERNEL}: module_layout, " in finding.message
     assert "and 5 more" in finding.message
+    assert "struct module itself differs" in finding.message
     assert finding.expected.startswith("module_layout 0x11111111")
     assert finding.actual.startswith("module_layout 0x11111110")
 
@@ -85,9 +86,7 @@ def test_extended_versions_alone_suffice() -> None:
 
 def test_without_modversions_rule_4_says_that_it_does_not_apply() -> None:
     bare = exporting(**{name: (0, *rest) for name, (_, *rest) in EXPORTS.items()})  # type: ignore[arg-type]
-    toolkit = replace(
-        bare, config=TOOLKIT.config.replace("CONFIG_MODVERSIONS=y", "# CONFIG_MODVERSIONS is not set")
-    )
+    toolkit = replace(bare, config=TOOLKIT.config.replace("CONFIG_MODVERSIONS=y", "# CONFIG_MODVERSIONS is not set"))
     failed = {"modversions": ToolOutput(1, "0x00000001\tnever_read\n")}
     report = Case(replace(KO, versions=None), toolkit, image=failed).check()
     assert report.passed
@@ -96,9 +95,14 @@ def test_without_modversions_rule_4_says_that_it_does_not_apply() -> None:
 
 
 def test_system_map_is_used_where_it_is_one() -> None:
-    full = "".join(f"ffffffff81000000 r __ksymtab_{name}\n" for name in EXPORTS)
+    own = [name for name, (_, module, *_) in EXPORTS.items() if module == "vmlinux"]
+    full = "".join(f"ffffffff81000000 r __ksymtab_{name}\n" for name in own)
     stub = "ffffffffffffffff B The real System.map is in the linux-image-<version>-dbg package\n"
-    assert not Case(toolkit=replace(TOOLKIT, system_map=full)).check().notes
+    report = Case(toolkit=replace(TOOLKIT, system_map=full)).check()
+    assert report.passed
+    assert not report.notes
+    lacking = full.replace("__ksymtab__printk", "_printk")
+    assert only(Case(toolkit=replace(TOOLKIT, system_map=lacking))).actual == "_printk"
     (note,) = Case(toolkit=replace(TOOLKIT, system_map=stub)).check().notes
     assert "System.map" in note
 
@@ -110,9 +114,13 @@ def test_weak_and_linker_made_symbols_are_exempt() -> None:
 
 def test_module_only_namespace_admits_by_name() -> None:
     crc = EXPORTS["_printk"][0]
-    assert (
-        Case(toolkit=exporting(_printk=(crc, "vmlinux", "EXPORT_SYMBOL", "module:kvm,bee*"))).check().passed
-    )
+    assert Case(toolkit=exporting(_printk=(crc, "vmlinux", "EXPORT_SYMBOL", "module:kvm,bee*"))).check().passed
+
+
+def test_module_without_a_name_is_admitted_nowhere() -> None:
+    toolkit = exporting(_printk=(EXPORTS["_printk"][0], "vmlinux", "EXPORT_SYMBOL", "module:bee*"))
+    found = {finding.code for finding in Case(said(name=None), toolkit).check().findings}
+    assert found == {"modinfo-missing", "namespace-not-imported"}
 
 
 def test_builtin_providers_count_as_present() -> None:
@@ -150,6 +158,16 @@ def test_findings_show_what_is_there(image: dict[str, object], actual: str) -> N
     assert only(Case(image=image)).actual == actual
 
 
+def test_other_machine_is_described() -> None:
+    assert only(Case(replace(KO, machine=AARCH64))).actual == "EM_AARCH64, 64 bits, little endian"
+    assert only(Case(replace(KO, order=">"))).actual == "EM_X86_64, 64 bits, big endian"
+
+
+def test_module_without_any_crc_is_told_from_one_with_gaps() -> None:
+    assert "no symbol CRCs at all" in only(Case(replace(KO, versions=None))).message
+    assert "1 symbol without a CRC" in only(Case(replace(KO, versions=versions(_printk=None)))).message
+
+
 def test_disagreeing_tools_are_shown_side_by_side() -> None:
     other = Case(replace(said(srcversion=None), versions=versions(_printk=1))).facts()
     finding = only(Case(image={"modinfo": other.modinfo}))
@@ -179,48 +197,9 @@ def test_first_release_of_a_line_goes_without_its_zero() -> None:
     assert Case(said(version="7.2.0"), cell=cell).check().passed
 
 
-def test_retpoline_is_asked_for_only_where_the_kernel_has_it() -> None:
-    without = Ko(modinfo=(("vermagic", VERMAGIC),), comment=(COMPILER,))
-    report = Case(said(retpoline=None), replace(TOOLKIT, in_tree={"x": without.build()})).check()
-    assert report.passed
-    assert any("retpoline" in note for note in report.notes)
-    arm = replace(CELL, arch="aarch64")
-    assert Case(replace(said(retpoline=None), machine=AARCH64), cell=arm).check().passed
-
-
 def test_big_endian_modules_are_read() -> None:
     made = replace(KO, machine=S390, order=">", extended=versions())
     assert Case(made, cell=replace(CELL, arch="s390x")).check().passed
-
-
-def test_compiler_that_cannot_be_compared_is_a_note() -> None:
-    no_text = replace(TOOLKIT, config="CONFIG_MODVERSIONS=y\n")
-    report = Case(toolkit=no_text).check()
-    assert report.passed
-    assert any("does not name its compiler" in note for note in report.notes)
-    silent = {"x": replace(IN_TREE, drop=frozenset({".comment"})).build()}
-    report = Case(replace(KO, drop=frozenset({".comment"})), replace(TOOLKIT, in_tree=silent)).check()
-    assert report.passed
-    assert any("name their compiler" in note for note in report.notes)
-
-
-def test_compiler_named_in_the_head_of_an_old_configuration() -> None:
-    config = "# Compiler: gcc (GCC) 8.5.0 20210514 (Red Hat 8.5.0-4)\nCONFIG_MODVERSIONS=y\n"
-    assert only(Case(toolkit=replace(TOOLKIT, config=config))).code == "compiler-mismatch"
-
-
-@pytest.mark.parametrize(
-    ("kernel", "comment"),
-    [
-        ("gcc-12 (Debian 12.2.0-14+deb12u1) 12.2.0", "GCC: (Debian 12.2.0-14+deb12u1) 12.2.0"),
-        ("x86_64-linux-gnu-gcc-12 (Debian 12.2.0-14) 12.2.0", "GCC: (Debian 12.2.0-14) 12.2.0"),
-        ("gcc (GCC) 11.4.1 20231218 (Red Hat 11.4.1-3)", COMPILER),
-        ("clang version 16.0.6 (Red Hat 16.0.6-1.el9)", "clang version 16.0.6 (Red Hat 16.0.6-1.el9)"),
-    ],
-)
-def test_compiler_texts_of_one_compiler_are_equal(kernel: str, comment: str) -> None:
-    assert compiler_text(kernel) == compiler_text(comment)
-    assert compiler_text(kernel) != compiler_text(comment.replace("1", "9"))
 
 
 def test_btf_is_noted() -> None:
@@ -243,8 +222,6 @@ def test_modinfo_output_with_signature_lines() -> None:
     assert parse_modinfo(text) == {"alias": ["a", "b"], "signature": ["12:AB:"], "vermagic": ["x SMP"]}
 
 
-@pytest.mark.parametrize(
-    "path", ["kernel/net/nf-log.ko.xz", "nf_log.ko.zst", "net/nf-log", "nf_log", "a/nf_log.ko.gz"]
-)
+@pytest.mark.parametrize("path", ["kernel/net/nf-log.ko.xz", "nf_log.ko.zst", "net/nf-log", "nf_log", "a/nf_log.ko.gz"])
 def test_module_names_are_one(path: str) -> None:
     assert module_name(path) == "nf_log"

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from checkcase import IN_TREE, KERNEL, TOOLKIT
 from elfmaker import Ko
+
 from kmatrix.decide.kernelfacts import (
     kernel_facts,
     parse_config,
@@ -75,9 +76,7 @@ def test_modules_dep() -> None:
 
 
 def test_system_map_or_stub() -> None:
-    assert parse_system_map(
-        "ffffffff81 T x\nffffffff82 r __ksymtab_x\nffffffff83 R __ksymtab_y\n"
-    ) == frozenset("xy")
+    assert parse_system_map("ffffffff81 T x\nffffffff82 r __ksymtab_x\nffffffff83 R __ksymtab_y\n") == frozenset("xy")
     assert parse_system_map("ffffffffffffffff B The real System.map is in the -dbg package\n") is None
     assert parse_system_map("") is None
 

@@ -49,9 +49,7 @@ def check_place(image: ImageFacts, kernel: str) -> list[Finding]:
             message = f"the module lies outside of {below}, where the loader looks"
             return [Finding("layout", "layout-directory", message, expected=below, actual=only)]
     message = f"the image has {len(image.module_paths)} files of the module, one may be stale"
-    return [
-        Finding("layout", "layout-duplicate", message, expected="one file", actual=some(image.module_paths))
-    ]
+    return [Finding("layout", "layout-duplicate", message, expected="one file", actual=some(image.module_paths))]
 
 
 def check_host_link(image: ImageFacts, kernel: str) -> list[Finding]:
@@ -86,11 +84,7 @@ def check_modules_dep(image: ImageFacts, elf: ModuleElf, kernel: KernelFacts) ->
     # Where the file itself is misplaced or doubled, that is the finding, not its consequence here.
     if len(image.module_paths) == 1 and inside and mine != inside:
         message = f"{where} does not list the module where it lies; {advice}"
-        return [
-            Finding(
-                "layout", "layout-modules-dep", message, expected=inside[0], actual=some(mine) or "not listed"
-            )
-        ]
+        return [Finding("layout", "layout-modules-dep", message, expected=inside[0], actual=some(mine) or "not listed")]
     listed = {need for path in mine for need in entries[path]}
     in_host = {path.removeprefix("host/") for path in listed if path.startswith("host/")}
     found = {module_name(path) for path in in_host & kernel.dependencies.keys()}

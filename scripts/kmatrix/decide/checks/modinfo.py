@@ -45,9 +45,7 @@ def check_elf(elf: ModuleElf, arch: Arch) -> list[Finding]:
             )
         )
     if not elf.relocatable:
-        findings.append(
-            Finding("elf", "elf-not-relocatable", "the file is no relocatable object", expected="ET_REL")
-        )
+        findings.append(Finding("elf", "elf-not-relocatable", "the file is no relocatable object", expected="ET_REL"))
     if not elf.symbol_count:
         findings.append(
             Finding(
@@ -84,16 +82,9 @@ def check_identity(elf: ModuleElf, client: ClientVersion) -> list[Finding]:
             )
         )
     name, version = elf.first("name"), elf.first("version")
-    if name not in (None, MODULE_NAME):
-        findings.append(
-            Finding(
-                "elf",
-                "name-wrong",
-                f"the module calls itself {name}",
-                expected=MODULE_NAME,
-                actual=name or "",
-            )
-        )
+    if name is not None and name != MODULE_NAME:
+        message = f"the module calls itself {name}"
+        findings.append(Finding("elf", "name-wrong", message, expected=MODULE_NAME, actual=name))
     # The vendor's first release of a line goes without its zero (7.2).
     accepted = {str(client), str(client).removesuffix(".0")}
     if version is not None and version not in accepted:
@@ -157,9 +148,7 @@ def check_depends(elf: ModuleElf, kernel: KernelFacts, rdma: bool) -> list[Findi
     if rdma and without:
         message = f"built without RDMA, which was asked for: the module does not depend on {some(without)}"
         findings.append(
-            Finding(
-                "depends", "rdma-off", message, expected=",".join(RDMA_MODULES), actual=",".join(elf.depends)
-            )
+            Finding("depends", "rdma-off", message, expected=",".join(RDMA_MODULES), actual=",".join(elf.depends))
         )
     aliases = elf.modinfo.get("alias", ())
     if FILESYSTEM_ALIAS not in aliases:
@@ -170,9 +159,7 @@ def check_depends(elf: ModuleElf, kernel: KernelFacts, rdma: bool) -> list[Findi
     return findings
 
 
-def _open_ends(
-    name: str, paths: dict[str, str], kernel: KernelFacts, used: Mapping[str, object]
-) -> list[str]:
+def _open_ends(name: str, paths: dict[str, str], kernel: KernelFacts, used: Mapping[str, object]) -> list[str]:
     if name not in paths:
         return [name]
     closure = [name, *(module_name(path) for path in kernel.dependencies[paths[name]])]
@@ -189,9 +176,7 @@ def check_srcversion(elf: ModuleElf) -> list[Finding]:
     return [Finding("srcversion", "srcversion-missing", message, expected="srcversion in .modinfo")]
 
 
-def check_module_file(
-    elf: ModuleElf, expectation: Expectation, kernel: KernelFacts
-) -> tuple[list[Finding], list[str]]:
+def check_module_file(elf: ModuleElf, expectation: Expectation, kernel: KernelFacts) -> tuple[list[Finding], list[str]]:
     """Rules 2, 6, 9 and 10 and the second half of 1, on a file of sound form.
 
     Returns:

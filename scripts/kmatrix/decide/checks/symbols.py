@@ -139,9 +139,7 @@ def _different(elf: ModuleElf, kernel: KernelFacts) -> list[Finding]:
                 actual=some(stray),
             )
         )
-    wrong = [
-        (name, crc) for name, crc in entries if name in kernel.exports and kernel.exports[name].crc != crc
-    ]
+    wrong = [(name, crc) for name, crc in entries if name in kernel.exports and kernel.exports[name].crc != crc]
     if not wrong:
         return findings
     wrong.sort(key=lambda entry: (entry[0] != LAYOUT_SYMBOL, entry))
@@ -151,8 +149,7 @@ def _different(elf: ModuleElf, kernel: KernelFacts) -> list[Finding]:
         Finding(
             "crcs",
             "module-layout-mismatch" if layout else "crc-mismatch",
-            f"{count(names)} with another CRC than in {kernel.kernel}: {some(names)};"
-            f" {_cause(names, kernel)}",
+            f"{count(names)} with another CRC than in {kernel.kernel}: {some(names)}; {_cause(names, kernel)}",
             expected=some(f"{name} 0x{kernel.exports[name].crc:08x}" for name, _ in wrong),
             actual=some(f"{name} 0x{crc:08x}" for name, crc in wrong),
         )
@@ -175,8 +172,7 @@ def check_providers(elf: ModuleElf, kernel: KernelFacts) -> list[Finding]:
         Finding(
             "providers",
             "provider-missing",
-            f"{count(symbols)} ({some(symbols)}) of module {name}, which is not in the"
-            f" module tree of {kernel.kernel}",
+            f"{count(symbols)} ({some(symbols)}) of module {name}, which is not in the module tree of {kernel.kernel}",
             expected=f"{name} below /lib/modules/{kernel.kernel}",
             actual="no such module",
         )
