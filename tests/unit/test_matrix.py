@@ -72,19 +72,14 @@ def test_versions_are_never_numbers() -> None:
 
 
 def test_excludes_know_their_line() -> None:
-    text = (
-        MINIMAL
-        + "    excludes:\n      - {client: 7.*, reason: a}\n\n      - client: 7.4.9\n        reason: b\n"
-    )
+    text = MINIMAL + "    excludes:\n      - {client: 7.*, reason: a}\n\n      - client: 7.4.9\n        reason: b\n"
     excludes = read_matrix(text, "other.yaml").profile().excludes
     assert [exclude.where for exclude in excludes] == ["other.yaml:16", "other.yaml:18"]
 
 
 def test_aliases_are_read() -> None:
     text = MINIMAL.replace("clients: [", "clients: &clients [") + "  two:\n    about: another\n"
-    text += (
-        "".join(f"    {line.strip()}\n" for line in MINIMAL.splitlines()[5:-1]) + "    clients: *clients\n"
-    )
+    text += "".join(f"    {line.strip()}\n" for line in MINIMAL.splitlines()[5:-1]) + "    clients: *clients\n"
     matrix = read_matrix(text)
     assert matrix.profile("two").clients == matrix.profile("one").clients
 
@@ -179,9 +174,7 @@ def test_wrong_overrides_are_all_named() -> None:
 
 
 def test_wrong_mirror_is_named() -> None:
-    with pytest.raises(
-        InputError, match=r"--mirrors \(or KMATRIX_MIRRORS\): 'QUAY/x' is not a registry host"
-    ):
+    with pytest.raises(InputError, match=r"--mirrors \(or KMATRIX_MIRRORS\): 'QUAY/x' is not a registry host"):
         override(minimal(), Overrides(mirrors="quay.io=QUAY/x"))
 
 

@@ -94,8 +94,7 @@ def test_every_channel_without_a_release_is_named() -> None:
     with pytest.raises(InputError) as caught:
         select_releases("one", channels, graphs)
     assert [str(problem) for problem in caught.value.problems] == [
-        "matrix.yaml: profiles.one.channels[1]: stable-4.98 gives no release "
-        "(its 6 releases are all of 4.96, 4.97)",
+        "matrix.yaml: profiles.one.channels[1]: stable-4.98 gives no release (its 6 releases are all of 4.96, 4.97)",
         "matrix.yaml: profiles.one.channels[2]: fast-4.97 gives no release "
         "(none of its 5 releases of 4.97, up to 4.97.11, counts from 4.97.1 on)",
         "matrix.yaml: profiles.one.channels[3]: stable-4.99 gives no release "

@@ -32,12 +32,8 @@ def kernels_of(releases: Iterable[ReleasePin]) -> list[Kernel]:
     for pin in sorted(releases, key=lambda pin: (pin.version, pin.toolkit.pinned)):
         for kernel in pin.kernels:
             found.setdefault((kernel.release, pin.arch), (kernel.flavour, []))[1].append(pin)
-    kernels = [
-        Kernel(release, arch, flavour, tuple(pins)) for (release, arch), (flavour, pins) in found.items()
-    ]
-    return sorted(
-        kernels, key=lambda kernel: (natural(kernel.release), FLAVOURS.index(kernel.flavour), kernel.arch)
-    )
+    kernels = [Kernel(release, arch, flavour, tuple(pins)) for (release, arch), (flavour, pins) in found.items()]
+    return sorted(kernels, key=lambda kernel: (natural(kernel.release), FLAVOURS.index(kernel.flavour), kernel.arch))
 
 
 def fits(pattern: str | None, value: str) -> bool:
@@ -63,9 +59,7 @@ def excluded(
         ):
             continue
         goes = {
-            id(pin)
-            for pin in kernel.pins
-            if fits(exclude.release, str(pin.version)) and fits(exclude.line, pin.line)
+            id(pin) for pin in kernel.pins if fits(exclude.release, str(pin.version)) and fits(exclude.line, pin.line)
         }
         if goes:
             hits.add(index)
@@ -75,9 +69,7 @@ def excluded(
     return left, taken, hits
 
 
-def useless_excludes(
-    profile_name: str, profile: Profile, kernels: list[Kernel], used: set[int]
-) -> list[Problem]:
+def useless_excludes(profile_name: str, profile: Profile, kernels: list[Kernel], used: set[int]) -> list[Problem]:
     """Return a problem for every exclude that took nothing, with what is nearest to it."""
     values: dict[str, list[str]] = {
         "client": [str(client) for client in profile.clients],
@@ -106,9 +98,7 @@ def useless_excludes(
 
 def natural(text: str) -> tuple[tuple[bool, int, str], ...]:
     """Return a sort key that orders the numbers in a text as numbers: 427.9 before 427.10."""
-    return tuple(
-        (part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.findall(r"\d+|\D+", text)
-    )
+    return tuple((part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.findall(r"\d+|\D+", text))
 
 
 def nearest(pattern: str, values: list[str]) -> str:

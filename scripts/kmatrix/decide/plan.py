@@ -69,9 +69,7 @@ def make_plan(profile_name: str, profile: Profile, pins: ProfileLock, only: tupl
     rows = []
     for client in sorted(profile.clients):
         excludes = [
-            (index, exclude)
-            for index, exclude in enumerate(profile.excludes)
-            if fits(exclude.client, str(client))
+            (index, exclude) for index, exclude in enumerate(profile.excludes) if fits(exclude.client, str(client))
         ]
         for kernel in kernels:
             left, taken, hits = excluded(kernel, excludes)
@@ -89,9 +87,7 @@ def make_plan(profile_name: str, profile: Profile, pins: ProfileLock, only: tupl
                 rows.append(_out(row, reason, taken))
             elif known:
                 where = f"{known[0][1]} {kernel.arch}"
-                rows.append(
-                    _out(row, f"client {client} has no packages for {where}: {unavailable[known[0]]}")
-                )
+                rows.append(_out(row, f"client {client} has no packages for {where}: {unavailable[known[0]]}"))
             elif lacks:
                 unpinned.update(f"client {client} on {line} {arch}" for _, line, arch in lacks)
             else:
@@ -157,9 +153,7 @@ def _only(rows: list[Row], only: tuple[str, ...]) -> tuple[list[Row], list[Probl
             ids = [row.id for row in rows if row.cell]
             problems.append(Problem(f"--only {glob}", f"matches no cell; {nearest(glob, ids)}"))
         elif not any(row.cell for row in hits):
-            problems.append(
-                Problem(f"--only {glob}", f"matches only what is out: {hits[0].id}: {hits[0].reason}")
-            )
+            problems.append(Problem(f"--only {glob}", f"matches only what is out: {hits[0].id}: {hits[0].reason}"))
     selected = [
         row
         if row.cell is None or any(fnmatchcase(row.id, glob) for glob in only)

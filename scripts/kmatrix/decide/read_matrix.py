@@ -16,10 +16,7 @@ from kmatrix.values.matrix import Channel, Exclude, Matrix, Profile
 MAX_VALUES = 20_000
 MAX_DEPTH = 20
 _YAML = "tag:yaml.org,2002:"
-_TAGS = {
-    _YAML + kind
-    for kind in ("str", "int", "float", "bool", "null", "timestamp", "map", "seq", "value", "merge")
-}
+_TAGS = {_YAML + kind for kind in ("str", "int", "float", "bool", "null", "timestamp", "map", "seq", "value", "merge")}
 _NEXT = "correct the file; the README's section on matrix.yaml explains each key"
 
 
@@ -88,9 +85,7 @@ def _compose(text: str, notes: _Notes) -> yaml.Node | None:
         return None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        notes.problem(
-            (), f"not YAML: a character that may not be there (#x{ord(text[error.position]):02x})", line
-        )
+        notes.problem((), f"not YAML: a character that may not be there (#x{ord(text[error.position]):02x})", line)
         return None
     except RecursionError:
         notes.problem((), "not YAML: lists and mappings nest too deep")
@@ -177,9 +172,7 @@ def _validate(data: object, notes: _Notes) -> Matrix | None:
     if isinstance(data, dict):
         default, profiles = data.get("default_profile"), data.get("profiles")
         if isinstance(default, str) and isinstance(profiles, dict) and default not in profiles:
-            notes.problem(
-                ("default_profile",), f"no profile {default!r}; {suggestion(default, list(profiles))}"
-            )
+            notes.problem(("default_profile",), f"no profile {default!r}; {suggestion(default, list(profiles))}")
     return matrix
 
 

@@ -133,9 +133,7 @@ def _why(nodes: tuple[Node, ...], channel: Channel) -> str:
     own = [node.version for node in nodes if node.version.minor == channel.minor]
     if not own:
         minors = sorted({tuple(map(int, node.version.minor.split("."))) for node in nodes})
-        return (
-            f"its {len(nodes)} releases are all of {', '.join(f'{major}.{minor}' for major, minor in minors)}"
-        )
+        return f"its {len(nodes)} releases are all of {', '.join(f'{major}.{minor}' for major, minor in minors)}"
     since = f" from {channel.first} on" if channel.first else ""
     return f"none of its {len(own)} releases of {channel.minor}, up to {max(own)}, counts{since}"
 

@@ -65,9 +65,7 @@ def read_toolkits(text: str, where: str) -> tuple[Toolkit, ...]:
     return tuple(found)
 
 
-def read_toolkit_kernels(
-    text: str, arch: Arch, where: str, flavours: Iterable[Flavour] = ()
-) -> ToolkitKernels:
+def read_toolkit_kernels(text: str, arch: Arch, where: str, flavours: Iterable[Flavour] = ()) -> ToolkitKernels:
     """Parse a toolkit's /etc/driver-toolkit-release.json.
 
     Args:

@@ -25,9 +25,7 @@ from kmatrix.values.names import (
 T = TypeVar("T")
 _SAFE_PATH = re.compile(r"[A-Za-z0-9._+~^:@-]+(?:/[A-Za-z0-9._+~^:@-]+)*")
 _PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
-_NEVRA = re.compile(
-    r"[A-Za-z0-9][A-Za-z0-9._+-]*-(?:[0-9]+:)?[A-Za-z0-9._+~^]+-[A-Za-z0-9._+~^]+\.[a-z0-9_]+"
-)
+_NEVRA = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*-(?:[0-9]+:)?[A-Za-z0-9._+~^]+-[A-Za-z0-9._+~^]+\.[a-z0-9_]+")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _URL = re.compile(r"https?://[A-Za-z0-9.-]+(?::[0-9]{1,5})?(?:/[^\s?#]*)?")
 _PROFILE = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
@@ -106,9 +104,7 @@ def _prefix(value: str) -> str:
     try:
         return image_prefix(value)
     except ValueError:
-        raise ValueError(
-            f"{value!r} is not a registry host with an optional path, such as quay.io/team"
-        ) from None
+        raise ValueError(f"{value!r} is not a registry host with an optional path, such as quay.io/team") from None
 
 
 def _image(value: str) -> ImageRef:

@@ -160,9 +160,7 @@ def read_lock(text: str, name: str = "matrix.lock") -> Lock:
         problems = [Problem(f"{name}:{error.lineno}", f"not JSON (column {error.colno}): {error.msg}")]
     except ValidationError as error:
         faults = [fault(detail, _any_key) for detail in error.errors()]
-        problems = [
-            Problem(name, f"{dotted(path)}: {message}".removeprefix(": ")) for path, message in faults
-        ]
+        problems = [Problem(name, f"{dotted(path)}: {message}".removeprefix(": ")) for path, message in faults]
     except (ValueError, RecursionError) as error:
         problems = [Problem(name, str(error))]
     raise InputError(f"{name} cannot be used", _discover(), tuple(problems))

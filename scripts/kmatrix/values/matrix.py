@@ -73,9 +73,7 @@ class Channel(Model):
 
     @field_validator("first")
     @classmethod
-    def _first_is_of_the_minor(
-        cls, first: ReleaseVersion | None, info: ValidationInfo
-    ) -> ReleaseVersion | None:
+    def _first_is_of_the_minor(cls, first: ReleaseVersion | None, info: ValidationInfo) -> ReleaseVersion | None:
         name = info.data.get("name")
         if first and name and first.minor != name.rpartition("-")[2]:
             raise ValueError(f"{first} is not a release of {name}")
@@ -166,9 +164,7 @@ class Matrix(Model):
         """
         wanted = name or self.default_profile
         if wanted not in self.profiles:
-            raise InputError(
-                f"matrix.yaml has no profile {wanted!r}", f"use one of {', '.join(self.profiles)}"
-            )
+            raise InputError(f"matrix.yaml has no profile {wanted!r}", f"use one of {', '.join(self.profiles)}")
         return self.profiles[wanted]
 
 

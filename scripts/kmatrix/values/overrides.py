@@ -67,9 +67,7 @@ def override(profile: Profile, overrides: Overrides) -> Profile:
         pairs = [part.strip().partition("=") for part in given["mirrors"].split(",") if part.strip()]
         changes["mirrors"] = {before.strip(): after.strip() for before, _, after in pairs}
         problems += [
-            Problem(_where("mirrors"), f"{before!r} has no =: write FROM=TO")
-            for before, sign, _ in pairs
-            if not sign
+            Problem(_where("mirrors"), f"{before!r} has no =: write FROM=TO") for before, sign, _ in pairs if not sign
         ]
     whole = {name: getattr(profile, name) for name in Profile.model_fields}
     try:
@@ -79,9 +77,7 @@ def override(profile: Profile, overrides: Overrides) -> Profile:
         faults = [fault(detail, lambda _: []) for detail in unsaid]
         problems += [Problem(_where(str(path[0])), message) for path, message in faults]
     if problems:
-        raise InputError(
-            "an option or an environment variable is wrong", "correct it or unset it", tuple(problems)
-        )
+        raise InputError("an option or an environment variable is wrong", "correct it or unset it", tuple(problems))
     return changed
 
 

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Faults for tests. A package made with a fault sets one BEEGFS_FAULT_* and is otherwise the normal package.
+ * Two more faults are no code: "no-rdma" is in build/Makefile, "wrong-version" is the version below.
+ */
+#ifndef BEEGFS_FAULT_H
+#define BEEGFS_FAULT_H
+
+#include <linux/bug.h>
+#include <linux/compiler.h>
+#include <linux/errno.h>
+#include <linux/kernel.h>
+#include <linux/module.h>
+
+#ifdef BEEGFS_FAULT_WRONG_VERSION
+#define BEEGFS_MODULE_VERSION "0.0.1"
+#else
+#define BEEGFS_MODULE_VERSION BEEGFS_VERSION
+#endif
+
+/* Only the empty directory is left behind: a file would call code that is gone. */
+#ifdef BEEGFS_FAULT_EXIT_PROC_LEAK
+#define BEEGFS_LEAK_PROC_DIRECTORY 1
+#else
+#define BEEGFS_LEAK_PROC_DIRECTORY 0
+#endif
+
+#ifdef BEEGFS_FAULT_UNDEFINED_SYMBOL
+int beegfs_exported_by_nothing(void);
+#endif
+
+/* Runs before anything is registered. */
+static inline int beegfs_fault_at_init(void)
+{
+#if defined(BEEGFS_FAULT_INIT_ERROR)
+	return -EINVAL;
+#elif defined(BEEGFS_FAULT_INIT_OOPS)
+	int *nowhere = NULL;
+
+	OPTIMIZER_HIDE_VAR(nowhere);
+	return READ_ONCE(*nowhere);
+#elif defined(BEEGFS_FAULT_INIT_HANG)
+	for (;;)
+		cpu_relax();
+#elif defined(BEEGFS_FAULT_INIT_PANIC)
+	panic("beegfs: fault init-panic");
+#elif defined(BEEGFS_FAULT_INIT_WARN)
+	WARN_ON(1);
+#elif defined(BEEGFS_FAULT_HELD_REFERENCE)
+	__module_get(THIS_MODULE);
+#elif defined(BEEGFS_FAULT_NO_COMPILE)
+	return beegfs_declared_nowhere();
+#elif defined(BEEGFS_FAULT_UNDEFINED_SYMBOL)
+	return beegfs_exported_by_nothing();
+#endif
+	return 0;
+}
+
+#endif

@@ -1,0 +1,92 @@
+"""Sessions, each a few lines over `kmatrix`. Everything after `--` goes to the command of the session's name."""
+
+from __future__ import annotations
+
+import nox
+
+nox.needs_version = ">=2024.4"
+# scripts/bootstrap made the environment; a second one would only cost time.
+nox.options.default_venv_backend = "none"
+nox.options.sessions = ["build"]
+nox.options.error_on_missing_interpreters = True
+
+
+def kmatrix(session: nox.Session, *arguments: str) -> None:
+    """Run a command of the tool; it gets the time to clean up after Ctrl-C."""
+    command = ("python", "-m", "kmatrix", *arguments, *session.posargs)
+    session.run(*command, external=True, interrupt_timeout=60, terminate_timeout=10)
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """The main job: plan, render, build, check and push what is not published yet."""
+    kmatrix(session, "build")
+
+
+@nox.session(default=False)
+def lab(session: nox.Session) -> None:
+    """The offline release service: -- up | status | down | reset."""
+    kmatrix(session, "lab")
+
+
+@nox.session(default=False)
+def discover(session: nox.Session) -> None:
+    """Resolve releases, kernels and packages into the lock."""
+    kmatrix(session, "discover")
+
+
+@nox.session(default=False)
+def plan(session: nox.Session) -> None:
+    """Show the cells, and why each is in or out (-- --json for programs)."""
+    kmatrix(session, "plan")
+
+
+@nox.session(default=False)
+def render(session: nox.Session) -> None:
+    """Write dockerfiles/<profile>/<cell>/Dockerfile (-- --check to compare only)."""
+    kmatrix(session, "render")
+
+
+@nox.session(default=False)
+def verify(session: nox.Session) -> None:
+    """Check the cells' images again, without building or pushing."""
+    kmatrix(session, "verify")
+
+
+@nox.session(default=False)
+def push(session: nox.Session) -> None:
+    """Publish what passed and was kept back by `build -- --no-push`."""
+    kmatrix(session, "push")
+
+
+@nox.session(default=False)
+def report(session: nox.Session) -> None:
+    """Show the results of the last run."""
+    kmatrix(session, "report")
+
+
+@nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """Measure the tool against its aims; writes build/bench.json."""
+    session.run("python", "-m", "kmatrix.bench", *session.posargs, external=True)
+
+
+@nox.session(default=False)
+def tests(session: nox.Session) -> None:
+    """All tests in parallel; -- --fast runs those that need no engine, in seconds."""
+    arguments = list(session.posargs)
+    if "--fast" in arguments:
+        arguments.remove("--fast")
+        session.run("pytest", "-q", "-n", "auto", "tests/unit", *arguments, external=True)
+        return
+    session.run("python", "-m", "kmatrix", "lab", "up", external=True)
+    session.run("pytest", "-n", "auto", "--dist", "worksteal", *arguments, external=True)
+
+
+@nox.session(default=False)
+def lint(session: nox.Session) -> None:
+    """ruff, mypy, shellcheck, hadolint, zizmor over everything that is written here."""
+    session.run("ruff", "check", ".", external=True)
+    session.run("ruff", "format", "--check", ".", external=True)
+    session.run("mypy", external=True)
+    session.run("python", "scripts/lint_files.py", external=True)

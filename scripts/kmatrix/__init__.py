@@ -1,0 +1,1 @@
+"""Prebuilt BeeGFS client images for OpenShift: discover, plan, render, build, check, publish."""

@@ -1,0 +1,7 @@
+"""`python -m kmatrix`."""
+
+import sys
+
+from kmatrix.cli import main
+
+sys.exit(main())

@@ -1,0 +1,112 @@
+"""The command line: reads options, runs one command, and is the one place where errors are caught."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from kmatrix import commands
+from kmatrix.commands import Invocation
+from kmatrix.values.errors import Exit, InputError, KmatrixError
+from kmatrix.values.overrides import NAMES, Overrides, option, overrides_from_environment, variable
+
+_HELP = {
+    "graph": "address of the update graph",
+    "packages": "package root: an address, or a folder of the vendor's RPMs with its repodata",
+    "key_fingerprint": "fingerprint of the key that signs the packages, or file:PATH",
+    "base": "image reference of the run-time base",
+    "target": "registry (and path) that images go to",
+    "mirrors": "where images are mirrored: FROM=TO[,FROM=TO...]",
+    "lock": "path of the lock file",
+}
+_COMMANDS: dict[str, tuple[Callable[[Invocation], Exit], str]] = {
+    "build": (commands.build, "the main job: plan, render, build, check, push what is not published yet"),
+    "lab": (commands.lab, "the OpenShift-shaped release service on this machine"),
+    "discover": (commands.discover_command, "resolve releases, kernels and packages into the lock"),
+    "plan": (commands.plan, "show the cells, and why each is in or out"),
+    "render": (commands.render, "write dockerfiles/<profile>/<cell>/Dockerfile"),
+    "report": (commands.report, "show the results of the last run"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns its exit code (see `kmatrix.values.errors.Exit`)."""
+    console = Console(stderr=True)
+    try:
+        invocation, command = _invocation(arguments, console)
+        return int(command(invocation))
+    except KeyboardInterrupt:
+        console.print("interrupted; what was finished is kept, the same command goes on from there")
+        return int(Exit.INTERRUPTED)
+    except KmatrixError as error:
+        console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        if error.hint:
+            console.print(f"       {error.hint}", markup=False, highlight=False, soft_wrap=True)
+        return int(error.exit_code)
+    except BrokenPipeError:
+        # Whoever read the output has enough of it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(Exit.OK)
+
+
+def _invocation(arguments: Sequence[str] | None, console: Console) -> tuple[Invocation, Callable[[Invocation], Exit]]:
+    options = _parser().parse_args(arguments)
+    given = Overrides(**{name: getattr(options, name) for name in NAMES})
+    authfile = options.authfile or os.environ.get("KMATRIX_AUTHFILE")
+    root = Path(options.root or os.environ.get("KMATRIX_ROOT") or Path.cwd()).resolve()
+    if not (root / "matrix.yaml").is_file():
+        raise InputError(f"{root} has no matrix.yaml", "Run this in the project's folder, or name it with --root.")
+    invocation = Invocation(
+        root=root,
+        console=console,
+        profile=options.profile or os.environ.get("KMATRIX_PROFILE"),
+        overrides=given.or_else(overrides_from_environment(os.environ)),
+        authfile=Path(authfile) if authfile else None,
+        only=tuple(options.only or ()),
+        jobs=options.jobs,
+        action=getattr(options, "action", ""),
+        json=getattr(options, "json", False),
+        force=getattr(options, "force", False),
+        push=not getattr(options, "no_push", False),
+        check=getattr(options, "check", False),
+    )
+    return invocation, _COMMANDS[options.command][0]
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    common.add_argument("--profile", metavar="P", help="profile of matrix.yaml (default: its default_profile)")
+    common.add_argument("--only", metavar="GLOB", action="append", help="only cells whose id matches; may be repeated")
+    common.add_argument("--jobs", metavar="N", type=_positive, help="cells at a time (default: one a core)")
+    common.add_argument("--authfile", metavar="FILE", help="registry credentials, as docker login writes them")
+    common.add_argument("--root", metavar="DIR", help="the project's folder (default: this one)")
+    for name in NAMES:
+        text = f"{_HELP[name]} (or {variable(name)}; default: matrix.yaml's)"
+        common.add_argument(option(name), dest=name, metavar=name.upper(), help=text)
+    parser = argparse.ArgumentParser(
+        prog="kmatrix", description="Prebuilt BeeGFS client images for OpenShift.", allow_abbrev=False
+    )
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    made = {
+        name: subparsers.add_parser(name, help=text, description=text, parents=[common], allow_abbrev=False)
+        for name, (_, text) in _COMMANDS.items()
+    }
+    made["lab"].add_argument("action", choices=["up", "status", "down", "reset"])
+    made["build"].add_argument("--force", action="store_true", help="build also what is published already")
+    made["build"].add_argument("--no-push", action="store_true", help="build and check, but publish nothing")
+    for name in ("plan", "report"):
+        made[name].add_argument("--json", action="store_true", help="for programs, on standard output")
+    made["render"].add_argument("--check", action="store_true", help="write nothing; fail if a file is not up to date")
+    return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text) if text.isdigit() else 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+    return value

@@ -1,0 +1,124 @@
+"""A cell to its Dockerfile and its key: offline, byte-stable, and closed to what comes from outside."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from functools import lru_cache
+from pathlib import PurePosixPath
+from typing import Any
+
+import jinja2
+
+from kmatrix.values.cells import Cell
+from kmatrix.values.errors import InputError
+from kmatrix.values.lock import ClientPin, ProfileLock
+from kmatrix.values.matrix import Profile, mirrored
+from kmatrix.values.recipe import SOURCE, ImageSource, PackageFile, Recipe, userland_packages
+
+TEMPLATE = "images/beegfs-client/Dockerfile.j2"
+_HARMLESS = re.compile(r"[A-Za-z0-9._+:/@=,~^ -]*")
+
+
+def make_recipe(cell: Cell, profile_name: str, profile: Profile, pins: ProfileLock, source: ImageSource) -> Recipe:
+    """Decide everything that goes into a cell's image.
+
+    Args:
+        cell: the cell.
+        profile_name: for the Dockerfile's banner and for errors.
+        profile: base packages, mirrors, RDMA.
+        pins: the profile's lock.
+        source: the template and the files it copies.
+
+    Raises:
+        InputError: the lock lacks a package, a value could change the meaning of the Dockerfile, or the
+            template uses a name that does not exist.
+    """
+    userland_pin = _client_pin(cell, profile.base_line, pins)
+    source_pin = _client_pin(cell, cell.line, pins)
+    userland = tuple(_package(userland_pin, name) for name in userland_packages(cell.client))
+    package = _package(source_pin, SOURCE)
+    base = mirrored(profile.base.with_digest(pins.base.digest), profile.mirrors)
+    toolkit = mirrored(cell.toolkit, profile.mirrors)
+    dockerfile = _render(
+        source.template,
+        profile=profile_name,
+        cell=cell,
+        base=base.pinned,
+        base_packages=profile.base_packages,
+        toolkit=toolkit.pinned,
+        fingerprint=source_pin.key.fingerprint,
+        userland=userland,
+        source=package,
+        rdma=profile.rdma,
+    )
+    identity = {
+        "dockerfile": _sha256(dockerfile.encode()),
+        "files": {name: _sha256(content) for name, content in source.files.items()},
+        "packages": {entry.file: entry.pin.sha256 for entry in (*userland, package)},
+        "key": source_pin.key.sha256,
+        "toolkit": cell.toolkit.digest,
+    }
+    key = "sha256:" + _sha256(json.dumps(identity, sort_keys=True).encode())
+    return Recipe(
+        cell=cell,
+        dockerfile=dockerfile,
+        base=base,
+        toolkit=toolkit,
+        key=source_pin.key,
+        repository=cell.client.repository_directory,
+        userland=userland,
+        source=package,
+        cell_key=key,
+    )
+
+
+def _client_pin(cell: Cell, line: str, pins: ProfileLock) -> ClientPin:
+    for pin in pins.clients:
+        if (pin.version, pin.line, pin.arch) == (cell.client, line, cell.arch):
+            return pin
+    raise InputError(
+        f"the lock has no packages of client {cell.client} for {line} on {cell.arch}",
+        "Run `nox -s discover`.",
+    )
+
+
+def _package(pin: ClientPin, name: str) -> PackageFile:
+    for package in pin.packages:
+        if package.name == name:
+            return PackageFile(PurePosixPath(package.location).name, package.nevra, package)
+    raise InputError(f"the lock has no package {name} of client {pin.version} for {pin.line}", "Run `nox -s discover`.")
+
+
+def _render(template: str, **values: Any) -> str:
+    try:
+        return _compiled(template).render(**values)
+    except jinja2.TemplateError as error:
+        raise InputError(f"{TEMPLATE}: {error.message}", "Correct the template.") from error
+
+
+@lru_cache(maxsize=8)
+def _compiled(template: str) -> jinja2.Template:
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False, finalize=_harmless
+    )
+    try:
+        return environment.from_string(template)
+    except jinja2.TemplateSyntaxError as error:
+        raise InputError(f"{TEMPLATE}:{error.lineno}: {error.message}", "Correct the template.") from error
+
+
+def _harmless(value: object) -> object:
+    """Refuse a value that could end a Dockerfile's line or word; its type has been checked before."""
+    text = str(value)
+    if isinstance(value, jinja2.Undefined) or _HARMLESS.fullmatch(text):
+        return value
+    raise InputError(
+        f"{TEMPLATE}: the value {text!r} holds characters that no Dockerfile of ours may hold",
+        "Look at where it comes from: matrix.yaml, matrix.lock or an override.",
+    )
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

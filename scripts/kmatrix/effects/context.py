@@ -1,0 +1,49 @@
+"""Build contexts: what people wrote under images/, and the archive an engine is given."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from kmatrix.effects.files import read_text
+from kmatrix.values.errors import InputError
+from kmatrix.values.recipe import ImageSource
+
+_NOT_COPIED = {"Dockerfile.j2", "README.md"}
+
+
+def read_image_source(folder: Path) -> ImageSource:
+    """Read images/<name>: its template and every file beside it.
+
+    Raises:
+        InputError: there is no such template, or a file cannot be read.
+    """
+    template = read_text(folder / "Dockerfile.j2", "Dockerfile template")
+    try:
+        files = {
+            path.relative_to(folder).as_posix(): path.read_bytes()
+            for path in sorted(folder.rglob("*"))
+            if path.is_file() and path.name not in _NOT_COPIED
+        }
+    except OSError as error:
+        raise InputError(f"{folder}: {error.strerror or error}") from error
+    return ImageSource(template, files)
+
+
+def pack_context(dockerfile: str, files: Mapping[str, bytes]) -> bytes:
+    """Return a build context as a tar archive; the same input gives the same bytes.
+
+    Args:
+        dockerfile: its text.
+        files: content by path; a file that begins with `#!` is executable.
+    """
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as archive:
+        for path, content in sorted({**files, "Dockerfile": dockerfile.encode()}.items()):
+            member = tarfile.TarInfo(path)
+            member.size = len(content)
+            member.mode = 0o755 if content.startswith(b"#!") else 0o644
+            archive.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()

@@ -1,0 +1,428 @@
+"""The container engine through the Docker SDK: build, run, read files, pull, tag, push.
+
+The SDK reports failures inside its streams and does not raise for all of them; here they are raised.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import tarfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import docker
+import docker.errors
+import requests
+
+from kmatrix.values.errors import BuildError, ToolError, UnreachableError
+
+_RUNNING = re.compile(r"---> Running in ([0-9a-f]{12})")
+_CREATED = re.compile(r"---> ([0-9a-f]{12})\s*$")
+_TIMEOUT_SECONDS = 600
+RUN_LABEL = "io.github.beegfs-kmatrix.run"
+
+
+class InterruptedRunError(Exception):
+    """The run was told to stop while this step was under way."""
+
+
+@dataclass(frozen=True)
+class BuiltImage:
+    """What a build made: the image's id and the ids of every intermediate image of its log."""
+
+    id: str
+    intermediates: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RunOutput:
+    """A finished container: exit status, standard output and standard error."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+class Engine:
+    """One engine for one run of the tool; safe to share between threads.
+
+    `stop` ends builds and containers that are under way; each thread then raises `InterruptedRunError`.
+    """
+
+    def __init__(self, run_id: str) -> None:
+        """Connect to the engine that DOCKER_HOST names, or the local one.
+
+        Args:
+            run_id: labels every container of this run, so that none is forgotten.
+
+        Raises:
+            UnreachableError: no engine answers.
+        """
+        self._run_id = run_id
+        self._stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._running: set[str] = set()
+        self.builds = 0
+        self.pulls = 0
+        with _engine_errors("connect"):
+            self.api = docker.from_env(timeout=_TIMEOUT_SECONDS, max_pool_size=32).api
+            self.api.version()
+
+    # Builds
+
+    def build(
+        self,
+        context: bytes,
+        *,
+        on_line: Callable[[str], None],
+        target: str | None = None,
+        network: str = "none",
+        buildargs: Mapping[str, str] | None = None,
+        labels: Mapping[str, str] | None = None,
+        tag: str | None = None,
+        no_cache: bool = False,
+    ) -> BuiltImage:
+        """Build a context (a tar archive with a Dockerfile) with the classic builder.
+
+        Args:
+            context: the archive.
+            on_line: is given every line of output.
+            target: the stage to stop at.
+            network: network mode of the build's containers.
+            buildargs, labels, tag, no_cache: as the engine's API has them.
+
+        Raises:
+            BuildError: the build failed; the log tells why.
+            UnreachableError: the engine went away.
+            InterruptedRunError: the run was told to stop.
+        """
+        self.builds += 1
+        last, created, error = "", [], ""
+        with _engine_errors("build"):
+            stream = self.api.build(
+                fileobj=io.BytesIO(context),
+                custom_context=True,
+                rm=True,
+                forcerm=True,
+                decode=True,
+                target=target or "",
+                network_mode=network,
+                buildargs=dict(buildargs or {}),
+                labels=dict(labels or {}),
+                tag=tag,
+                nocache=no_cache,
+                pull=False,
+            )
+            container = ""
+            for part in stream:
+                if self._stopping.is_set():
+                    raise InterruptedRunError
+                error = error or str(part.get("error", ""))
+                for line in str(part.get("stream") or part.get("error") or "").splitlines():
+                    on_line(line)
+                    if match := _RUNNING.search(line):
+                        container = self._track(container, match[1])
+                    elif match := _CREATED.search(line):
+                        created.append(match[1])
+                if "aux" in part:
+                    last = part["aux"].get("ID", last)
+        self._track(container, "")
+        if self._stopping.is_set():
+            raise InterruptedRunError
+        if error:
+            raise BuildError(error)
+        if not last:
+            raise ToolError("the engine ended the build without an image and without an error")
+        return BuiltImage(last, tuple(created))
+
+    def _track(self, old: str, new: str) -> str:
+        with self._lock:
+            self._running.discard(old)
+            if new:
+                self._running.add(new)
+        return new
+
+    def stop(self) -> None:
+        """End what is under way: builds, containers of this run. Threads raise `InterruptedRunError`."""
+        self._stopping.set()
+        with self._lock:
+            running = tuple(self._running)
+        for container in running:
+            self.remove_container(container)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether `stop` was called."""
+        return self._stopping.is_set()
+
+    # Containers
+
+    @contextmanager
+    def container(
+        self, image: str, command: list[str] | None = None, network: str = "none", user: str = "", **host: Any
+    ) -> Iterator[str]:
+        """Create a container that is gone at the end; yields its id.
+
+        Raises:
+            UnreachableError, ToolError: the engine went away, or refuses.
+        """
+        if self._stopping.is_set():
+            raise InterruptedRunError
+        with _engine_errors("create a container"):
+            created = self.api.create_container(
+                image,
+                command or ["true"],
+                labels={RUN_LABEL: self._run_id},
+                user=user,
+                host_config=self.api.create_host_config(network_mode=network, **host),
+            )
+        name = str(created["Id"])
+        self._track("", name)
+        try:
+            yield name
+        finally:
+            self._track(name, "")
+            self.remove_container(name)
+
+    def run(self, container: str, timeout_seconds: int = 120) -> RunOutput:
+        """Start a created container and wait for its end.
+
+        Raises:
+            UnreachableError, ToolError: the engine went away, or it did not end in time.
+        """
+        with _engine_errors("run a container"):
+            self.api.start(container)
+            status = int(self.api.wait(container, timeout=timeout_seconds)["StatusCode"])
+            stdout = self.api.logs(container, stdout=True, stderr=False)
+            stderr = self.api.logs(container, stdout=False, stderr=True)
+        if self._stopping.is_set():
+            raise InterruptedRunError
+        return RunOutput(status, stdout.decode("utf-8", "replace"), stderr.decode("utf-8", "replace"))
+
+    def read_file(self, container: str, path: str) -> bytes | None:
+        """Return a file out of a container (symlinks followed), or None if it is not there.
+
+        Raises:
+            UnreachableError, ToolError: the engine went away, or refuses.
+        """
+        for _ in range(8):
+            try:
+                with _engine_errors("read a file of an image", absent_passes=True):
+                    stream, stat = self.api.get_archive(container, path)
+                    if stat.get("linkTarget"):
+                        _drain(stream)
+                        path = str(stat["linkTarget"])
+                        continue
+                    data = b"".join(stream)
+            except docker.errors.NotFound:
+                return None
+            with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+                for member in archive:
+                    file = archive.extractfile(member) if member.isfile() else None
+                    if file:
+                        return file.read()
+            return None
+        raise ToolError(f"{path}: a chain of symbolic links without end")
+
+    def read_tree(self, container: str, path: str) -> dict[str, bytes]:
+        """Return every file below a folder of a container, by its path from the folder's own name on.
+
+        Raises:
+            UnreachableError, ToolError: the engine went away, or there is no such folder.
+        """
+        with _engine_errors("read a folder of an image"):
+            stream, _ = self.api.get_archive(container, path)
+            data = b"".join(stream)
+        with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+            return {
+                member.name: file.read()
+                for member in archive
+                if member.isfile() and (file := archive.extractfile(member))
+            }
+
+    def root_files(self, container: str) -> Iterator[tuple[tarfile.TarInfo, tarfile.TarFile]]:
+        """Yield every entry of a container's file system with the archive to read it from, in one pass.
+
+        Raises:
+            UnreachableError, ToolError: the engine went away.
+        """
+        with _engine_errors("export an image"):
+            stream = self.api.export(container)
+            with tarfile.open(fileobj=_Reader(stream), mode="r|") as archive:
+                for member in archive:
+                    yield member, archive
+
+    def remove_container(self, container: str) -> None:
+        """Remove a container if it is there."""
+        try:
+            with _engine_errors("remove a container", absent_passes=True):
+                self.api.remove_container(container, force=True, v=True)
+        except (docker.errors.NotFound, ToolError):
+            # Gone already, or going: the daemon answers 409 while a removal is under way.
+            return
+
+    def remove_leftovers(self) -> None:
+        """Remove every container of this run that is still there."""
+        with _engine_errors("list containers"):
+            left = self.api.containers(all=True, quiet=True, filters={"label": f"{RUN_LABEL}={self._run_id}"})
+        for entry in left:
+            self.remove_container(entry["Id"])
+
+    # Images
+
+    def image(self, name: str) -> dict[str, Any] | None:
+        """Return what the engine knows of an image, or None if it has no such image."""
+        try:
+            with _engine_errors("inspect an image", absent_passes=True):
+                inspect = cast("Callable[[str], dict[str, Any]]", self.api.inspect_image)
+                return inspect(name)
+        except docker.errors.NotFound:
+            return None
+
+    def pull(self, pinned: str, auth: dict[str, str] | None) -> None:
+        """Pull an image by digest unless the engine has it.
+
+        Raises:
+            UnreachableError: the registry cannot be asked.
+            ToolError: the registry has no such image, or refuses.
+        """
+        if self.image(pinned) is not None:
+            return
+        self.pulls += 1
+        repository, _, digest = pinned.partition("@")
+        error = ""
+        with _engine_errors(f"pull {pinned}"):
+            for part in self.api.pull(repository, tag=digest, stream=True, decode=True, auth_config=auth or {}):
+                if self._stopping.is_set():
+                    raise InterruptedRunError
+                error = error or str(part.get("error", ""))
+        if error:
+            raise _registry_error("pull", pinned, error)
+
+    def tag(self, image: str, repository: str, tag: str) -> None:
+        """Give an image a local name."""
+        with _engine_errors("tag an image"):
+            self.api.tag(image, repository, tag)
+
+    def push(self, repository: str, tag: str, auth: dict[str, str] | None) -> str:
+        """Push a local tag and return the manifest's digest.
+
+        Raises:
+            UnreachableError: a transient fault of the registry, worth a retry.
+            ToolError: the registry refuses.
+        """
+        error, digest = "", ""
+        with _engine_errors(f"push {repository}:{tag}"):
+            for part in self.api.push(repository, tag, stream=True, decode=True, auth_config=auth or {}):
+                error = error or str(part.get("error", ""))
+                digest = str(part.get("aux", {}).get("Digest", digest))
+        if error:
+            raise _registry_error("push", f"{repository}:{tag}", error)
+        if not digest:
+            raise ToolError(f"the engine pushed {repository}:{tag} but told no digest")
+        return digest
+
+    def remove_image(self, name: str) -> None:
+        """Remove an image or a name of one if it is there and nothing uses it."""
+        try:
+            with _engine_errors("remove an image", absent_passes=True):
+                self.api.remove_image(name)
+        except (docker.errors.NotFound, ToolError):
+            # Absent, or the base of another image: then it is not ours to remove.
+            return
+
+
+_TRANSIENT_WORDS = (
+    "connection reset",
+    "connection refused",
+    "broken pipe",
+    "unexpected eof",
+    ": eof",
+    "i/o timeout",
+    "toomanyrequests",
+    "no such host",
+    "500 internal server error",
+    "502 bad gateway",
+    "503 service unavailable",
+    "504 gateway",
+    "unexpected http status: 5",
+    "status code 5",
+    "received unexpected http status",
+    "tls handshake timeout",
+)
+_CREDENTIAL_WORDS = (
+    "unauthorized",
+    "no basic auth credentials",
+    "denied",
+    "authentication required",
+    "forbidden",
+)
+
+
+class RegistryRefusalError(ToolError):
+    """The registry refuses the engine's credential; never retried."""
+
+
+def _registry_error(verb: str, name: str, error: str) -> UnreachableError | ToolError:
+    words = error.lower()
+    if any(word in words for word in _TRANSIENT_WORDS):
+        return UnreachableError("image registry", name, error, "Check that it runs; the next run goes on from here.")
+    if any(word in words for word in _CREDENTIAL_WORDS):
+        return RegistryRefusalError(f"the registry refuses to {verb} {name}: {error}")
+    return ToolError(f"could not {verb} {name}: {error}")
+
+
+@contextmanager
+def _engine_errors(doing: str, absent_passes: bool = False) -> Iterator[None]:
+    """Turn the SDK's errors into ours; with `absent_passes`, NotFound stays as it is."""
+    try:
+        yield
+    except docker.errors.NotFound as error:
+        if absent_passes:
+            raise
+        raise ToolError(f"the engine could not {doing}: {error.explanation}") from error
+    except docker.errors.APIError as error:
+        raise ToolError(f"the engine could not {doing}: {error.explanation or error}") from error
+    except (docker.errors.DockerException, requests.RequestException, OSError) as error:
+        raise UnreachableError(
+            "container engine",
+            "DOCKER_HOST or the local socket",
+            f"while it was to {doing}: {error}",
+            "`./scripts/bootstrap` starts the local one; `docker info` shows whether it answers.",
+        ) from error
+
+
+class _Reader(io.RawIOBase):
+    """A stream of chunks as a file."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._rest = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        parts = [self._rest]
+        length = len(self._rest)
+        while size < 0 or length < size:
+            chunk = next(self._chunks, b"")
+            if not chunk:
+                break
+            parts.append(chunk)
+            length += len(chunk)
+        data = b"".join(parts)
+        if size < 0:
+            self._rest = b""
+            return data
+        self._rest = data[size:]
+        return data[:size]
+
+
+def _drain(stream: Iterator[bytes]) -> None:
+    for _ in stream:
+        continue

@@ -1,0 +1,37 @@
+"""Asks an update graph (Cincinnati) for the releases of a channel."""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode, urlsplit, urlunsplit
+
+import requests
+
+from kmatrix.effects import http
+from kmatrix.values.errors import ProtocolError
+from kmatrix.values.names import GO_ARCH, Arch
+
+_SERVICE = "update graph"
+
+
+def fetch_graph(address: str, channel: str, arch: Arch) -> str:
+    """Return the graph of a channel as JSON text.
+
+    Args:
+        address: the service, e.g. https://api.openshift.com/api/upgrades_info/v1/graph.
+        channel: e.g. stable-4.16.
+        arch: the machine; the service takes Go's name of it.
+
+    Raises:
+        UnreachableError: it could not be asked.
+        ProtocolError: it answers with an error.
+    """
+    parts = urlsplit(address)
+    url = urlunsplit(parts._replace(query=urlencode({"channel": channel, "arch": GO_ARCH[arch]})))
+    response = http.get(http.new_session(), url, _SERVICE, {"Accept": "application/json"})
+    text = http.body(response, _SERVICE).decode("utf-8", "replace")
+    if response.status_code != requests.codes.ok:
+        raise ProtocolError(
+            f"the update graph answers {response.status_code} {response.reason} to {url}: {text[:200].strip()}",
+            "Check the channel's name and the graph address in matrix.yaml.",
+        )
+    return text

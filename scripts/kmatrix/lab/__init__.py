@@ -1,0 +1,1 @@
+"""The lab: an OpenShift-shaped release service on this machine, made of real parts."""

@@ -1,0 +1,102 @@
+"""The lab's images: a Debian base (public, or bootstrapped) and what is built on it, each made once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from kmatrix.effects.context import pack_context
+from kmatrix.effects.engine import Engine
+from kmatrix.effects.files import read_text
+from kmatrix.lab.layout import IMAGES, LAB_LABEL, Layout
+from kmatrix.values.errors import BuildError, KmatrixError, ToolError
+
+SUITE = "bookworm"
+BASE = f"{IMAGES}/base:{SUITE}"
+_PUBLIC_BASE = f"docker.io/library/debian:{SUITE}-slim"
+Say = Callable[[str], None]
+
+
+def ensure_base(engine: Engine, say: Say) -> str:
+    """Return the base image's name; where it is not there, pull the public one, else bootstrap it.
+
+    Raises:
+        ToolError: neither is possible.
+        UnreachableError: the engine went away.
+    """
+    if engine.image(BASE) is not None:
+        return BASE
+    say("base image: asking for the public one")
+    try:
+        engine.pull(_PUBLIC_BASE, None)
+        engine.tag(_PUBLIC_BASE, *BASE.split(":"))
+        return BASE
+    except KmatrixError:
+        say(f"base image: the public one is out of reach; bootstrapping Debian {SUITE} (about 40 s)")
+    with tempfile.TemporaryDirectory() as folder:
+        archive = Path(folder) / "base.tar"
+        command = ["mmdebstrap", "--quiet", "--variant=minbase", SUITE, str(archive)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+        except FileNotFoundError as error:
+            raise ToolError("mmdebstrap is not installed", "Run ./scripts/bootstrap.") from error
+        if done.returncode != 0:
+            raise ToolError(
+                f"mmdebstrap failed: {done.stderr.strip()[-500:]}",
+                "The lab needs Debian's package archive; check the network, then run `nox -s lab -- up` again.",
+            )
+        repository, tag = BASE.split(":")
+        engine.api.import_image_from_file(str(archive), repository=repository, tag=tag)
+    return BASE
+
+
+def ensure_image(
+    engine: Engine, layout: Layout, name: str, base: str, say: Say, buildargs: Mapping[str, str] | None = None
+) -> str:
+    """Return the name of the image made from images/lab-NAME; build it unless it is there.
+
+    The name's tag is a digest over context, base and arguments, so a changed definition is built anew.
+
+    Raises:
+        ToolError: it cannot be built.
+    """
+    context = image_context(layout.images(name))
+    arguments = {"BASE": base, **(buildargs or {})}
+    identity = json.dumps([sorted(arguments.items()), hashlib.sha256(context).hexdigest()])
+    reference = f"{IMAGES}/{name}:{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
+    if engine.image(reference) is not None:
+        return reference
+    detail = " ".join(value for key, value in sorted((buildargs or {}).items()) if value and key != "RHEL_VERSION")
+    say(f"image {name}: building {detail}".rstrip())
+    lines: list[str] = []
+    try:
+        engine.build(
+            context,
+            on_line=lines.append,
+            network="default",
+            buildargs=arguments,
+            labels={LAB_LABEL: name},
+            tag=reference,
+        )
+    except BuildError as error:
+        tail = "\n  ".join(lines[-12:])
+        raise ToolError(
+            f"the lab's image {name} could not be built: {error}\n  {tail}",
+            "If the package archive could not be reached, run `nox -s lab -- up` again later.",
+        ) from error
+    return reference
+
+
+def image_context(folder: Path) -> bytes:
+    """Return the build context in images/<name>."""
+    dockerfile = read_text(folder / "Dockerfile", "Dockerfile")
+    files = {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in ("Dockerfile", "README.md")
+    }
+    return pack_context(dockerfile, files)

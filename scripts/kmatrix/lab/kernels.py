@@ -1,0 +1,56 @@
+"""Which of Debian's kernels the lab has: chosen from what the archive holds, never fixed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+
+from kmatrix.values.errors import ToolError
+
+_PACKAGE = re.compile(r"linux-(image|headers)-((6\.\d+)\.(\d+)(?:-(\d+)|\+deb\d+)-(rt-)?amd64)")
+
+
+@dataclass(frozen=True)
+class LabKernels:
+    """The lab's kernels by role, as kernel releases.
+
+    `older` and `newer` are of the 6.1 line, as far apart as the archive has them, so that their symbol
+    CRCs differ; `real_time` is `newer`'s real-time sibling; `next_line` is of the 6.12 line.
+    """
+
+    older: str
+    newer: str
+    real_time: str
+    next_line: str
+
+    def as_dict(self) -> dict[str, str]:
+        """For the lab's state file."""
+        return asdict(self)
+
+
+def choose_kernels(package_names: Iterable[str]) -> LabKernels:
+    """Choose from the names of all packages an archive offers.
+
+    Raises:
+        ToolError: it lacks a kernel of one of the roles; names what there is.
+    """
+    parts: dict[str, set[str]] = {}
+    order: dict[str, tuple[str, int, int, bool]] = {}
+    for name in package_names:
+        if match := _PACKAGE.fullmatch(name):
+            release = match[2]
+            parts.setdefault(release, set()).add(match[1])
+            order[release] = (match[3], int(match[4]), int(match[5] or 0), bool(match[6]))
+    whole = sorted((r for r, kinds in parts.items() if kinds == {"image", "headers"}), key=lambda r: order[r])
+    plain = {line: [r for r in whole if order[r][0] == line and not order[r][3]] for line in ("6.1", "6.12")}
+    with_rt = [r for r in plain["6.1"] if r.replace("-amd64", "-rt-amd64") in whole]
+    if len(plain["6.1"]) < 2 or not with_rt or not plain["6.12"]:
+        raise ToolError(
+            "the package archive has not the kernels the lab needs: two of 6.1, one of them with its real-time "
+            f"sibling, and one of 6.12; it has image and headers of: {', '.join(whole) or 'none'}",
+            "The lab is made for Debian 12; look at /etc/apt of the base image.",
+        )
+    newer = with_rt[-1]
+    older = next(r for r in plain["6.1"] if r != newer)
+    return LabKernels(older, newer, newer.replace("-amd64", "-rt-amd64"), plain["6.12"][-1])

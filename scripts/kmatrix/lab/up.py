@@ -1,0 +1,224 @@
+"""`lab up`, `status`, `down`, `reset`: brings the lab to the state its definitions ask for, step by step."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from kmatrix.effects.context import pack_context
+from kmatrix.effects.engine import Engine
+from kmatrix.effects.files import write_atomically
+from kmatrix.lab import releases, services
+from kmatrix.lab.images import ensure_base, ensure_image
+from kmatrix.lab.kernels import LabKernels, choose_kernels
+from kmatrix.lab.layout import IMAGES, LAB_LABEL, Layout
+from kmatrix.lab.packages import make_packages
+from kmatrix.values.errors import InputError, ToolError
+from kmatrix.values.matrix import Profile
+
+Say = Callable[[str], None]
+_DEFINITIONS = ("toolkit-base", "toolkit", "services", "workshop", "runtime", "client")
+_STATE_SCHEMA = 2
+
+
+@dataclass(frozen=True)
+class LabStatus:
+    """What of the lab is there: each part with whether it is as it must be, and a word on it."""
+
+    parts: tuple[tuple[str, bool, str], ...]
+
+    @property
+    def up(self) -> bool:
+        """Whether everything is there and runs."""
+        return all(ready for _, ready, _ in self.parts)
+
+
+def status(engine: Engine, layout: Layout, profile: Profile) -> LabStatus:
+    """Look at the lab without changing it; quick."""
+    state = _read_state(layout)
+    made = state.get("inputs") == _inputs(layout, profile)
+    parts = [("content", made, _content(state) if made else "not made yet, or from other definitions")]
+    for server in services.servers(layout):
+        runs = services.running(engine, server)
+        parts.append((server.name, runs, f"{server.address}, container {server.container}" if runs else "does not run"))
+    return LabStatus(tuple(parts))
+
+
+def up(engine: Engine, layout: Layout, profile: Profile, say: Say) -> bool:
+    """Make and start whatever is missing. Returns whether anything was.
+
+    Raises:
+        ToolError, InputError, UnreachableError: a step failed; what was made before stays, the next `up` goes on.
+    """
+    if status(engine, layout, profile).up:
+        return False
+    base = ensure_base(engine, say)
+    with ThreadPoolExecutor(2) as pool:
+        servers_image = pool.submit(ensure_image, engine, layout, "services", base, say)
+        toolkit_base = ensure_image(engine, layout, "toolkit-base", base, say)
+        for start, name in ((services.start_registry, "image registry"), (services.start_web, "web server")):
+            if start(engine, layout, servers_image.result()):
+                say(f"{name}: started")
+    if status(engine, layout, profile).up:
+        return True
+    kernels = _kernels(engine, layout, toolkit_base, say)
+    with ThreadPoolExecutor(2) as pool:
+        toolkits = pool.submit(_toolkits, engine, layout, toolkit_base, kernels, say)
+        try:
+            workshop = ensure_image(engine, layout, "workshop", toolkit_base, say)
+            runtime = ensure_image(engine, layout, "runtime", workshop, say)
+            _publish(engine, layout, profile.base.path, profile.base.tag or "latest", runtime)
+            if profile.key_file is None:
+                raise InputError("profile lab: key_fingerprint must be file:PATH, the lab makes its own key")
+            make_packages(engine, layout, workshop, profile.clients, layout.root / profile.key_file, say)
+        except BaseException:
+            engine.stop()
+            raise
+        digests = toolkits.result()
+    _releases(engine, layout, digests, say)
+    state = {
+        "schema": _STATE_SCHEMA,
+        "inputs": _inputs(layout, profile),
+        "kernels": kernels.as_dict(),
+        "toolkits": digests,
+        "workshop": workshop,
+        "services": servers_image.result(),
+    }
+    write_atomically(layout.state, json.dumps(state, indent=1, sort_keys=True) + "\n")
+    return True
+
+
+def down(engine: Engine, layout: Layout) -> bool:
+    """Stop the servers; everything made stays. Whether any ran."""
+    return any(tuple(services.stop_server(engine, server) for server in services.servers(layout)))
+
+
+def reset(engine: Engine, layout: Layout) -> None:
+    """Remove everything the lab made: servers, registry volume, files, images."""
+    down(engine, layout)
+    for volume in engine.api.volumes(filters={"name": layout.registry_container}).get("Volumes") or []:
+        if volume["Name"] == layout.registry_container:
+            engine.api.remove_volume(volume["Name"])
+    for image in engine.api.images():
+        for name in image.get("RepoTags") or []:
+            if name.startswith((f"{IMAGES}/", f"{layout.registry}/")):
+                engine.remove_image(name)
+    shutil.rmtree(layout.folder, ignore_errors=True)
+
+
+def lab_state(layout: Layout) -> dict[str, Any]:
+    """What the lab consists of (kernels by role, toolkit digests, image names).
+
+    Raises:
+        InputError: it is not up.
+    """
+    state = _read_state(layout)
+    if not state:
+        raise InputError("the lab is not up", "Run `nox -s lab -- up`.")
+    return state
+
+
+def _read_state(layout: Layout) -> dict[str, Any]:
+    try:
+        state: dict[str, Any] = json.loads(layout.state.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return state if state.get("schema") == _STATE_SCHEMA else {}
+
+
+def _content(state: dict[str, Any]) -> str:
+    return "kernels " + ", ".join(sorted(state["kernels"].values()))
+
+
+def _inputs(layout: Layout, profile: Profile) -> str:
+    digest = hashlib.sha256()
+    for name in _DEFINITIONS:
+        folder = layout.images(name)
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and path.name != "README.md":
+                digest.update(f"{path.relative_to(layout.root)}\0".encode() + path.read_bytes())
+    digest.update(
+        f"{layout.registry} {layout.web} {profile.base} {[str(client) for client in profile.clients]}".encode()
+    )
+    return digest.hexdigest()
+
+
+def _kernels(engine: Engine, layout: Layout, toolkit_base: str, say: Say) -> LabKernels:
+    known = layout.folder / "kernels.json"
+    if known.exists():
+        # Kernels stay until a reset, so that what was built for them stays valid while the archive moves on.
+        return LabKernels(**json.loads(known.read_text(encoding="utf-8")))
+    say("kernels: asking the package archive")
+    command = ["sh", "-c", "apt-get update -qq && apt-cache pkgnames linux-"]
+    with engine.container(toolkit_base, command, network="default") as container:
+        done = engine.run(container)
+    if done.status != 0:
+        raise ToolError(
+            f"the package archive could not be asked for kernels: {done.stderr.strip()[-300:]}",
+            "Check that containers reach the network, then run `nox -s lab -- up` again.",
+        )
+    kernels = choose_kernels(done.stdout.split())
+    write_atomically(known, json.dumps(kernels.as_dict(), indent=1) + "\n")
+    return kernels
+
+
+def _toolkits(engine: Engine, layout: Layout, base: str, kernels: LabKernels, say: Say) -> dict[str, str]:
+    """Make and publish the toolkits; returns their references by digest, by name."""
+    wanted = {
+        "newer": {"KERNEL": kernels.newer, "RT_KERNEL": kernels.real_time, "RHEL_VERSION": "9.4"},
+        "older": {"KERNEL": kernels.older, "RHEL_VERSION": "9.2"},
+        "next-line": {"KERNEL": kernels.next_line, "RHEL_VERSION": "10.0"},
+    }
+
+    def one(item: tuple[str, dict[str, str]]) -> tuple[str, str]:
+        name, arguments = item
+        image = ensure_image(engine, layout, "toolkit", base, say, arguments)
+        say(f"toolkit {name}: publishing")
+        return name, _publish(engine, layout, "lab/driver-toolkit", name, image)
+
+    with ThreadPoolExecutor(2) as pool:
+        digests = dict(pool.map(one, wanted.items()))
+    # The same kernels under another digest, as a z-stream with an unchanged kernel has them.
+    again = engine.build(
+        pack_context(f"FROM {digests['newer']}\n", {}),
+        on_line=lambda _: None,
+        labels={LAB_LABEL: "newer-again"},
+    )
+    digests["newer-again"] = _publish(engine, layout, "lab/driver-toolkit", "newer-again", again.id)
+    return digests
+
+
+def _releases(engine: Engine, layout: Layout, toolkits: dict[str, str], say: Say) -> None:
+    say("releases: payload images and update graph")
+    payloads = {}
+    for release in releases.RELEASES:
+        files = {
+            "release-manifests/image-references": releases.image_references(
+                release, toolkits[release.toolkit]
+            ).encode(),
+            "release-manifests/release-metadata": releases.release_metadata(release).encode(),
+        }
+        built = engine.build(
+            pack_context("FROM scratch\nCOPY release-manifests /release-manifests\n", files),
+            on_line=lambda _: None,
+            labels={"io.openshift.release": release.version},
+        )
+        payloads[release.version] = _publish(engine, layout, "lab/release", release.version, built.id)
+    for channel in releases.channels():
+        write_atomically(layout.www / "graph" / "amd64" / f"{channel}.json", releases.graph(channel, payloads))
+    write_atomically(layout.www / "graph" / "none.json", releases.graph("", payloads))
+
+
+def _publish(engine: Engine, layout: Layout, path: str, tag: str, image: str) -> str:
+    repository = f"{layout.registry}/{path}"
+    engine.tag(image, repository, tag)
+    try:
+        return f"{repository}@{engine.push(repository, tag, None)}"
+    finally:
+        # The name stays in the registry; the engine keeps the image under the lab's own name.
+        engine.remove_image(f"{repository}:{tag}")

@@ -1,0 +1,1 @@
+"""Stages: discover, render, build, verify, push, each made of decisions and effects."""

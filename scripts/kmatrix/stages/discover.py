@@ -1,0 +1,224 @@
+"""discover: update graph → payload → image-references → toolkit → kernels, and packages; the result is the lock."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from kmatrix.decide.openpgp import key_fingerprints
+from kmatrix.decide.releases import Node, read_graph, select_releases
+from kmatrix.decide.toolkits import read_toolkit_kernels, read_toolkits
+from kmatrix.effects.files import read_text
+from kmatrix.effects.graph import fetch_graph
+from kmatrix.effects.packages import KEY_LOCATIONS, Package, PackageRoot
+from kmatrix.effects.registry import Manifest, Registry
+from kmatrix.values.errors import InputError, ProtocolError
+from kmatrix.values.lock import (
+    ClientPin,
+    KernelPin,
+    KeyPin,
+    PackagePin,
+    ProfileLock,
+    ReleasePin,
+    UnavailablePin,
+    inputs_digest,
+)
+from kmatrix.values.matrix import Profile, mirrored
+from kmatrix.values.names import Arch, ClientVersion, ImageRef, fingerprint
+from kmatrix.values.recipe import userland_packages
+
+_REFERENCES = "release-manifests/image-references"
+_TOOLKIT_RELEASE = "etc/driver-toolkit-release.json"
+# The facts stand in the last layer of a payload and near the top of a toolkit; a few more cost nothing when they do.
+_LAYERS = 6
+_THREADS = 8
+Say = Callable[[str], None]
+
+
+def discover(
+    profile_name: str,
+    stated: Profile,
+    profile: Profile,
+    registry: Registry,
+    root: Path,
+    known: ProfileLock | None,
+    say: Say,
+) -> ProfileLock:
+    """Resolve everything a profile needs into pins.
+
+    Args:
+        profile_name: for messages.
+        stated: the profile as matrix.yaml has it: its digest tells whether the lock is still right.
+        profile: the same with overrides.
+        registry: where payloads and toolkits are read.
+        root: the project's folder, for a local package root and a fingerprint file.
+        known: the pins of an earlier run; a payload that was read then is not read again.
+        say: is given a line of progress.
+
+    Raises:
+        UnreachableError, CredentialError: a service could not be asked.
+        ProtocolError, InputError: an answer or a setting is wrong.
+    """
+    wanted_key = expected_fingerprint(profile, root)
+    releases = _releases(profile_name, profile, registry, known, say)
+    say(f"{len(releases)} releases with {len({k.release for r in releases for k in r.kernels})} kernels")
+    base = registry.resolve(mirrored(profile.base, profile.mirrors))
+    packages = PackageRoot(profile.packages, root)
+    lines = sorted(
+        {(release.line, release.arch) for release in releases} | {(profile.base_line, r.arch) for r in releases}
+    )
+    wanted = [(client, line, arch) for client in sorted(profile.clients) for line, arch in lines]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        found = list(pool.map(lambda item: _client(packages, item[0], item[1], item[2], wanted_key), wanted))
+    clients = tuple(pin for pin in found if isinstance(pin, ClientPin))
+    unavailable = tuple(pin for pin in found if isinstance(pin, UnavailablePin))
+    say(f"{len(clients)} package sets, {len(unavailable)} not available")
+    return ProfileLock(
+        inputs=inputs_digest(stated),
+        base=profile.base.with_digest(base.digest),
+        releases=releases,
+        clients=clients,
+        unavailable=unavailable,
+    )
+
+
+def expected_fingerprint(profile: Profile, root: Path) -> str:
+    """The fingerprint of the key that must have signed every package.
+
+    Raises:
+        InputError: the file that should hold it cannot be read, or holds none.
+    """
+    if profile.key_file is None:
+        return profile.key_fingerprint
+    text = read_text(root / profile.key_file, "fingerprint file", "For the lab, `nox -s lab -- up` makes it.")
+    try:
+        return fingerprint(text.strip())
+    except ValueError as error:
+        raise InputError(f"fingerprint file {profile.key_file}: {error}") from error
+
+
+def _releases(
+    profile_name: str, profile: Profile, registry: Registry, known: ProfileLock | None, say: Say
+) -> tuple[ReleasePin, ...]:
+    jobs: list[tuple[Node, Arch]] = []
+    for arch in profile.arches:
+        graphs = {}
+        for channel in profile.channels:
+            say(f"asking the update graph for {channel.name} on {arch}")
+            graphs[channel.name] = read_graph(fetch_graph(profile.graph, channel.name, arch), profile.graph)
+        jobs += [(node, arch) for node in select_releases(profile_name, profile.channels, graphs)]
+
+    def pins_of(job: tuple[Node, Arch]) -> tuple[ReleasePin, ...]:
+        node, arch = job
+        again = [
+            pin
+            for pin in (known.releases if known else ())
+            if (pin.version, pin.payload.digest, pin.arch) == (node.version, node.payload.digest, arch)
+        ]
+        if again:
+            return tuple(pin.model_copy(update={"channels": node.channels}) for pin in again)
+        say(f"reading the payload of {node.version} for {arch}")
+        return _release(node, arch, profile, registry)
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return tuple(pin for pins in pool.map(pins_of, jobs) for pin in pins)
+
+
+def _release(node: Node, arch: Arch, profile: Profile, registry: Registry) -> tuple[ReleasePin, ...]:
+    # A graph may name a payload by tag; the lock never does.
+    named = node.payload.with_digest(registry.resolve(mirrored(node.payload, profile.mirrors)).digest)
+    payload = _manifest(registry, mirrored(named, profile.mirrors), arch, "release payload")
+    text = _file(registry, payload, _REFERENCES)
+    pins = []
+    for toolkit in read_toolkits(text, str(node.version)):
+        manifest = _manifest(registry, mirrored(toolkit.image, profile.mirrors), arch, "driver toolkit")
+        kernels = read_toolkit_kernels(
+            _file(registry, manifest, _TOOLKIT_RELEASE), arch, str(toolkit.image), profile.flavours
+        )
+        pins.append(
+            ReleasePin(
+                version=node.version,
+                arch=arch,
+                channels=node.channels,
+                payload=named,
+                toolkit=toolkit.image.with_digest(manifest.digest),
+                rhel=kernels.rhel,
+                kernels=tuple(KernelPin(release=name, flavour=flavour) for name, flavour in kernels.kernels),
+            )
+        )
+    return tuple(pins)
+
+
+def _manifest(registry: Registry, ref: ImageRef, arch: Arch, what: str) -> Manifest:
+    manifest = registry.manifest(ref, arch)
+    if manifest is None:
+        raise ProtocolError(
+            f"{what} {ref}: the registry says there is no such image",
+            "If this site mirrors images, state where with `mirrors` in matrix.yaml, --mirrors or KMATRIX_MIRRORS.",
+        )
+    return manifest
+
+
+def _file(registry: Registry, manifest: Manifest, path: str) -> str:
+    found = registry.find_file(manifest, [path], _LAYERS)
+    if path not in found:
+        raise ProtocolError(f"{manifest.ref}: {path} is not in its uppermost {_LAYERS} layers")
+    return found[path].decode("utf-8", "replace")
+
+
+def _client(
+    root: PackageRoot, client: ClientVersion, line: str, arch: Arch, wanted_key: str
+) -> ClientPin | UnavailablePin:
+    directory = client.repository_directory
+    packages = root.packages(directory, line, arch)
+    if packages is None:
+        return UnavailablePin(
+            client=client, line=line, arch=arch, reason=f"{root.where} has no {directory}/dists for it"
+        )
+    names = userland_packages(client)
+    exact = [package for package in packages if package.version == str(client) and package.name in names]
+    chosen = _newest_release(exact)
+    missing = [name for name in names if name not in chosen]
+    if missing:
+        others = sorted({package.version for package in packages if package.name == missing[0]})
+        return UnavailablePin(
+            client=client,
+            line=line,
+            arch=arch,
+            reason=f"{directory} has no {missing[0]} {client}" + (f", only {', '.join(others)}" if others else ""),
+        )
+    return ClientPin(
+        version=client,
+        line=line,
+        arch=arch,
+        key=_key(root, directory, wanted_key),
+        packages=tuple(
+            PackagePin(name=name, nevra=p.nevra, location=p.location, sha256=p.sha256, size=p.size)
+            for name, p in sorted(chosen.items())
+        ),
+    )
+
+
+def _newest_release(packages: Iterable[Package]) -> dict[str, Package]:
+    chosen: dict[str, Package] = {}
+    for package in sorted(packages, key=lambda package: (package.release, package.nevra)):
+        chosen[package.name] = package
+    return chosen
+
+
+def _key(root: PackageRoot, directory: str, wanted: str) -> KeyPin:
+    for location in KEY_LOCATIONS:
+        content = root.read(f"{directory}/{location}")
+        if content is None:
+            continue
+        name = f"{root.where}/{directory}/{location}"
+        found = key_fingerprints(content, name)
+        if found != (wanted,):
+            raise ProtocolError(
+                f"{name} holds the key {', '.join(found) or '(none)'}, the matrix names {wanted}",
+                "If the vendor has a new key, check its fingerprint by another way and put it into matrix.yaml.",
+            )
+        return KeyPin(location=location, sha256=hashlib.sha256(content).hexdigest(), fingerprint=wanted)
+    raise ProtocolError(f"{root.where}/{directory} has none of {', '.join(KEY_LOCATIONS)}")

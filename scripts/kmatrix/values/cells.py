@@ -1,0 +1,70 @@
+"""A cell, what was found out about it, and how it ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from kmatrix.values.names import Arch, ClientVersion, Flavour, ImageRef, image_tag
+
+Verdict = Literal["passed", "failed", "errored", "skipped"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One (client version, kernel release): the unit that is built, checked and published.
+
+    `toolkit` is pinned by digest; `releases` are the OpenShift releases that run this kernel, oldest
+    first; `line` is the RHEL line of the kernel (el9), which picks the vendor's packages.
+    """
+
+    client: ClientVersion
+    kernel: str
+    arch: Arch
+    flavour: Flavour
+    line: str
+    toolkit: ImageRef
+    releases: tuple[str, ...]
+
+    @property
+    def id(self) -> str:
+        """The one spelling used in paths, logs, tests and reports."""
+        return f"{self.client}-{self.kernel}"
+
+    @property
+    def tag(self) -> str:
+        """The cell's image tag."""
+        return image_tag(self.id)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One observation of a check.
+
+    `code` is stable and for programs (`crc-mismatch`); `check` names the gate (`symbols`); `message` is
+    one line for people; `expected` and `actual` are the two sides, empty where there is none.
+    """
+
+    check: str
+    code: str
+    message: str
+    expected: str = ""
+    actual: str = ""
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """How one cell ended; what `build/results.json` holds per cell."""
+
+    cell: str
+    client: str
+    kernel: str
+    releases: tuple[str, ...]
+    verdict: Verdict
+    reason: str
+    image: str = ""
+    digest: str = ""
+    findings: tuple[Finding, ...] = ()
+    stages: dict[str, float] = field(default_factory=dict)
+    log: str = ""
+    srcversion: str = ""

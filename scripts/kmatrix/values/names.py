@@ -1,0 +1,227 @@
+"""The names of the field as types: kernel release, client version, image reference, cell id.
+
+Every constructor here refuses what could not be such a name. Values that passed are safe in a path,
+in an image tag and in a Dockerfile.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import total_ordering
+from typing import Literal
+
+Arch = Literal["x86_64", "aarch64", "ppc64le", "s390x"]
+Flavour = Literal["standard", "rt", "64k"]
+
+ARCHES: tuple[Arch, ...] = ("x86_64", "aarch64", "ppc64le", "s390x")
+FLAVOURS: tuple[Flavour, ...] = ("standard", "rt", "64k")
+# Go's names, as the update graph and the engine use them.
+GO_ARCH: dict[Arch, str] = {"x86_64": "amd64", "aarch64": "arm64", "ppc64le": "ppc64le", "s390x": "s390x"}
+
+_KERNEL = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+[A-Za-z0-9._+~-]*")
+_VERSION = re.compile(r"(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)(?:\.(0|[1-9][0-9]*))?")
+_RELEASE = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+(?:-[A-Za-z0-9.-]+)?(?:\+[A-Za-z0-9.-]+)?")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]{1,5})?")
+_PATH = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+_LINE = re.compile(r"el[0-9]{1,2}")
+_FINGERPRINT = re.compile(r"[0-9A-F]{40}")
+
+
+def kernel_release(text: str) -> str:
+    """Return `text` if it has the form of `uname -r` (5.14.0-427.50.1.el9_4.x86_64+rt).
+
+    Raises:
+        ValueError: it has not, or its length cannot be a tag's.
+    """
+    if not _KERNEL.fullmatch(text) or len(text) > 96:
+        raise ValueError(f"{text!r} is not a kernel release such as 5.14.0-427.50.1.el9_4.x86_64")
+    return text
+
+
+def digest(text: str) -> str:
+    """Return `text` if it is `sha256:` and 64 hexadecimal digits.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not _DIGEST.fullmatch(text):
+        raise ValueError(f"{text!r} is not a digest (sha256: and 64 hexadecimal digits)")
+    return text
+
+
+def rhel_line(text: str) -> str:
+    """Return `text` if it names a RHEL line: el8, el9, el10.
+
+    Raises:
+        ValueError: it does not.
+    """
+    if not _LINE.fullmatch(text):
+        raise ValueError(f"{text!r} is not a RHEL line such as el9")
+    return text
+
+
+def line_of_rhel(rhel_version: str) -> str:
+    """Return the RHEL line of a RHEL version: 9.4 → el9.
+
+    Raises:
+        ValueError: not of the form MAJOR or MAJOR.MINOR.
+    """
+    match = re.fullmatch(r"([0-9]{1,2})(?:\.[0-9]+)?", rhel_version)
+    if not match:
+        raise ValueError(f"{rhel_version!r} is not a RHEL version such as 9.4")
+    return f"el{match[1]}"
+
+
+def fingerprint(text: str) -> str:
+    """Return an OpenPGP v4 fingerprint as 40 capital hexadecimal digits, blanks removed.
+
+    Raises:
+        ValueError: not 40 hexadecimal digits.
+    """
+    plain = re.sub(r"\s", "", text).upper()
+    if not _FINGERPRINT.fullmatch(plain):
+        raise ValueError(f"{text!r} is not an OpenPGP fingerprint (40 hexadecimal digits)")
+    return plain
+
+
+@total_ordering
+@dataclass(frozen=True)
+class ClientVersion:
+    """A full BeeGFS client version, e.g. 7.4.6; ordered as numbers."""
+
+    major: int
+    minor: int
+    patch: int
+
+    @classmethod
+    def parse(cls, text: str) -> ClientVersion:
+        """Parse MAJOR.MINOR.PATCH (7.2 alone is the vendor's 7.2.0).
+
+        Raises:
+            ValueError: any other form.
+        """
+        match = _VERSION.fullmatch(text)
+        if not match:
+            raise ValueError(f"{text!r} is not a client version such as 7.4.6")
+        version = cls(int(match[1]), int(match[2]), int(match[3] or 0))
+        # The vendor names its first releases of a line without the zero: 7.2, later 7.3.0.
+        if match[3] is None and str(version) != text:
+            raise ValueError(f"{text!r} is not a full client version: write {version}")
+        return version
+
+    def __str__(self) -> str:
+        return f"{self.major}.{self.minor}.{self.patch}"
+
+    def __lt__(self, other: ClientVersion) -> bool:
+        return (self.major, self.minor, self.patch) < (other.major, other.minor, other.patch)
+
+    @property
+    def repository_directory(self) -> str:
+        """The vendor's directory below the package root: full version for 7, major.minor from 8 on."""
+        return f"beegfs_{self}" if self.major < 8 else f"beegfs_{self.major}.{self.minor}"
+
+
+@total_ordering
+@dataclass(frozen=True)
+class ReleaseVersion:
+    """An OpenShift release version, e.g. 4.16.3 or 4.17.0-rc.1; ordered as semantic versions."""
+
+    text: str
+
+    @classmethod
+    def parse(cls, text: str) -> ReleaseVersion:
+        """Parse a semantic version.
+
+        Raises:
+            ValueError: any other form.
+        """
+        if not _RELEASE.fullmatch(text):
+            raise ValueError(f"{text!r} is not an OpenShift release such as 4.16.3")
+        return cls(text)
+
+    def __str__(self) -> str:
+        return self.text
+
+    @property
+    def minor(self) -> str:
+        """The minor line, e.g. 4.16."""
+        return ".".join(self.text.split(".")[:2])
+
+    @property
+    def _order(self) -> tuple[tuple[int, ...], bool, tuple[tuple[bool, int, str], ...]]:
+        core, _, pre = self.text.partition("+")[0].partition("-")
+        parts = tuple((not part.isdigit(), int(part) if part.isdigit() else 0, part) for part in pre.split(".") if pre)
+        return tuple(int(part) for part in core.split(".")), not pre, parts
+
+    def __lt__(self, other: ReleaseVersion) -> bool:
+        return self._order < other._order
+
+
+@dataclass(frozen=True)
+class ImageRef:
+    """Where an image is: registry host, repository path, and a tag or a digest (or neither)."""
+
+    host: str
+    path: str
+    tag: str = ""
+    digest: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> ImageRef:
+        """Parse HOST[:PORT]/PATH[:TAG][@sha256:…]; the host is never implied.
+
+        Raises:
+            ValueError: any other form; the text says which part is wrong.
+        """
+        rest, _, found_digest = text.partition("@")
+        host, slash, path_and_tag = rest.partition("/")
+        path, _, tag = path_and_tag.partition(":")
+        if not slash or not _HOST.fullmatch(host) or not ("." in host or ":" in host or host == "localhost"):
+            raise ValueError(f"{text!r} names no registry: write HOST/PATH, e.g. quay.io/team/image")
+        if not _PATH.fullmatch(path):
+            raise ValueError(f"{text!r}: {path!r} is not a repository path (lower case letters, digits, . _ - /)")
+        if (":" in path_and_tag and not _TAG.fullmatch(tag)) or ("@" in text and not _DIGEST.fullmatch(found_digest)):
+            raise ValueError(f"{text!r}: the tag or the digest is malformed")
+        return cls(host, path, tag, found_digest)
+
+    def __str__(self) -> str:
+        return self.repository + (f":{self.tag}" if self.tag else "") + (f"@{self.digest}" if self.digest else "")
+
+    @property
+    def repository(self) -> str:
+        """Host and path, without tag and digest."""
+        return f"{self.host}/{self.path}"
+
+    @property
+    def pinned(self) -> str:
+        """Host, path and digest: what an engine pulls.
+
+        Raises:
+            ValueError: the reference has no digest.
+        """
+        if not self.digest:
+            raise ValueError(f"{self} has no digest")
+        return f"{self.repository}@{self.digest}"
+
+    def with_digest(self, found: str) -> ImageRef:
+        """The same repository and tag at this digest."""
+        return ImageRef(self.host, self.path, self.tag, digest(found))
+
+    def with_tag(self, tag: str) -> ImageRef:
+        """The same repository under this tag, without a digest."""
+        return ImageRef(self.host, self.path, tag)
+
+
+def image_tag(name: str) -> str:
+    """Return `name` as an image tag: `+`, which no tag may hold, becomes `_` as in KMM.
+
+    Raises:
+        ValueError: it could not be a tag even so.
+    """
+    tag = name.replace("+", "_").replace("~", "_")
+    if not _TAG.fullmatch(tag):
+        raise ValueError(f"{name!r} cannot be an image tag")
+    return tag

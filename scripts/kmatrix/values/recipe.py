@@ -1,0 +1,68 @@
+"""What goes into a cell's image beside its toolkit: packages, key and the files people wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from kmatrix.values.cells import Cell
+from kmatrix.values.lock import KeyPin, PackagePin
+from kmatrix.values.names import ClientVersion, ImageRef
+
+_USERLAND: dict[int, tuple[str, ...]] = {
+    7: ("beegfs-client", "beegfs-common", "beegfs-helperd", "beegfs-utils"),
+    8: ("beegfs-client", "beegfs-tools"),
+}
+SOURCE = "beegfs-client"
+
+
+def userland_packages(client: ClientVersion) -> tuple[str, ...]:
+    """The names of the vendor's packages a node gets beside the module; those of 8 for any later major."""
+    return _USERLAND[min(client.major, max(_USERLAND))]
+
+
+@dataclass(frozen=True)
+class PackageFile:
+    """One RPM of a build context: its file name, and the package it must be."""
+
+    file: str
+    nevra: str
+    pin: PackagePin
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides a cell's image.
+
+    `base` and `toolkit` are pinned, where this site pulls them; `userland` and `source` are the packages and
+    `repository` their directory below the package root; `key` signs them.
+    """
+
+    cell: Cell
+    dockerfile: str
+    base: ImageRef
+    toolkit: ImageRef
+    key: KeyPin
+    repository: str
+    userland: tuple[PackageFile, ...]
+    source: PackageFile
+    cell_key: str
+
+    @property
+    def group(self) -> str:
+        """Cells with the same group share every stage below the compile."""
+        return f"{self.cell.client}-{self.cell.line}-{self.cell.arch}"
+
+    @property
+    def packages(self) -> tuple[PackageFile, ...]:
+        """Every package of the context once, by file name."""
+        by_file = {package.file: package for package in (*self.userland, self.source)}
+        return tuple(by_file[name] for name in sorted(by_file))
+
+
+@dataclass(frozen=True)
+class ImageSource:
+    """The build context people write under images/: the template and the files it copies."""
+
+    template: str
+    files: Mapping[str, bytes]
