@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from checkcase import CELL, KERNEL, KO, TOOLKIT, Case
+from elfmaker import Ko
 
 from kmatrix.decide.checks import check_module
 from kmatrix.decide.elf import MalformedElfError, read_module
@@ -47,6 +48,32 @@ def test_damaged_bytes_never_raise() -> None:
 def test_file_without_section_table_is_truncated(offset: int, size: int) -> None:
     whole = KO.build()
     assert codes(whole[:offset] + bytes(size) + whole[offset + size :]) == ["elf-truncated"]
+
+
+def with_section(index: int, kind: int, size: int) -> bytes:
+    """The baseline's module with another type and size in one entry of its section table."""
+    whole = bytearray(KO.build())
+    entry = int.from_bytes(whole[40:48], "little") + 64 * index
+    whole[entry + 4 : entry + 8] = kind.to_bytes(4, "little")
+    whole[entry + 32 : entry + 40] = size.to_bytes(8, "little")
+    return bytes(whole)
+
+
+def test_only_sections_with_content_must_lie_in_the_file() -> None:
+    progbits, nobits, this_module = 1, 8, 2
+    with pytest.raises(MalformedElfError, match=r"section \.gnu\.linkonce\.this_module ends at byte"):
+        read_module(with_section(this_module, progbits, 1 << 20))
+    assert codes(with_section(this_module, nobits, 1 << 20)) == []
+
+
+def test_signature_of_the_right_length_needs_its_mark() -> None:
+    trailer = bytes(8) + (5).to_bytes(4, "big")
+    assert codes(KO.build() + b"pkcs7" + trailer + _SIGNATURE) == []
+    assert codes(KO.build() + b"pkcs7" + trailer + bytes(len(_SIGNATURE))) == ["elf-truncated"]
+
+
+def test_description_without_a_value_is_no_field() -> None:
+    assert "name" not in read_module(Ko(raw={".modinfo": b"name\0version=1\0"}).build()).modinfo
 
 
 def test_damaged_version_tables_are_named() -> None:
