@@ -10,8 +10,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from kmatrix import commands
-from kmatrix.commands import Invocation
+from kmatrix.commands import cells, planning
+from kmatrix.commands.invocation import Invocation
+from kmatrix.commands.lab import lab
 from kmatrix.values.errors import Exit, InputError, KmatrixError
 from kmatrix.values.overrides import NAMES, Overrides, option, overrides_from_environment, variable
 
@@ -25,12 +26,14 @@ _HELP = {
     "lock": "path of the lock file",
 }
 _COMMANDS: dict[str, tuple[Callable[[Invocation], Exit], str]] = {
-    "build": (commands.build, "the main job: plan, render, build, check, push what is not published yet"),
-    "lab": (commands.lab, "the OpenShift-shaped release service on this machine"),
-    "discover": (commands.discover_command, "resolve releases, kernels and packages into the lock"),
-    "plan": (commands.plan, "show the cells, and why each is in or out"),
-    "render": (commands.render, "write dockerfiles/<profile>/<cell>/Dockerfile"),
-    "report": (commands.report, "show the results of the last run"),
+    "build": (cells.build, "the main job: plan, render, build, check, push what is not published yet"),
+    "lab": (lab, "the OpenShift-shaped release service on this machine"),
+    "discover": (planning.discover, "resolve releases, kernels and packages into the lock"),
+    "plan": (planning.plan, "show the cells, and why each is in or out"),
+    "render": (planning.render, "write dockerfiles/<profile>/<cell>/Dockerfile"),
+    "verify": (cells.verify, "check the images of the cells again, without building or pushing"),
+    "push": (cells.push, "publish what passed and was kept back by --no-push"),
+    "report": (planning.report, "show the results of the last run"),
 }
 
 

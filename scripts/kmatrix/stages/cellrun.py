@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -24,7 +24,7 @@ from kmatrix.stages.progress import Progress
 from kmatrix.stages.publish import image_of, published_digest, push_image
 from kmatrix.values import labels
 from kmatrix.values.cells import CellResult, Finding, Verdict
-from kmatrix.values.errors import BuildError, InputError, KmatrixError, ProtocolError
+from kmatrix.values.errors import BuildError, InputError, KmatrixError, ProtocolError, ToolError
 from kmatrix.values.matrix import Profile
 from kmatrix.values.module import Expectation, KernelFacts
 from kmatrix.values.names import ImageRef
@@ -110,17 +110,40 @@ def already_published(shop: Workshop, recipe: Recipe) -> CellResult | None:
 
 
 def run_cell(shop: Workshop, recipe: Recipe) -> CellResult:
-    """Bring one cell to its verdict; whatever happens to it touches no other.
+    """Build, check and push one cell; whatever happens to it touches no other.
 
     Raises:
         InterruptedRunError: the run was told to stop; the cell has no verdict then.
     """
+    return _to_verdict(shop, recipe, _build_check_push)
+
+
+def verify_cell(shop: Workshop, recipe: Recipe) -> CellResult:
+    """Check the image that the engine has of a cell, or else the published one.
+
+    Raises:
+        InterruptedRunError: the run was told to stop.
+    """
+    return _to_verdict(shop, recipe, _check_again)
+
+
+def push_cell(shop: Workshop, recipe: Recipe, tested: CellResult) -> CellResult:
+    """Push the image of an earlier run's result, if the engine still has exactly that.
+
+    Raises:
+        InterruptedRunError: the run was told to stop.
+    """
+    return _to_verdict(shop, recipe, lambda run: _push_tested(run, tested))
+
+
+def _to_verdict(shop: Workshop, recipe: Recipe, work: Callable[[_Run], CellResult]) -> CellResult:
+    """Run `work` with a log of its own; its errors become the cell's verdict."""
     path = shop.logs / f"{recipe.cell.id}.log"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8") as log:
         run = _Run(shop, recipe, log)
         try:
-            result = _build_check_push(run)
+            result = work(run)
         except BuildError as error:
             reason = error.excerpt[0] if error.excerpt else error.message
             findings = tuple(Finding("build", code_of(line), line) for line in error.excerpt or (reason,))
@@ -137,37 +160,81 @@ def run_cell(shop: Workshop, recipe: Recipe) -> CellResult:
 
 
 def _build_check_push(run: _Run) -> CellResult:
-    shop, recipe, cell = run.shop, run.recipe, run.recipe.cell
-    toolkit = recipe.toolkit.pinned
+    shop, recipe = run.shop, run.recipe
     with run.stage("prepare"):
-        shop.toolkits.get(toolkit, lambda: _pull(shop, recipe.toolkit))
+        _pull_toolkit(shop, recipe)
         context = _context(shop, recipe)
         group = shop.groups.get(recipe.group, lambda: _build_group(run, context))
     with run.stage("build"):
         built = _build(run, context)
         shop.garbage += [image for image in built.intermediates if image not in group.intermediates]
+    result = _check(run, built.id)
+    if result.verdict != "passed":
+        return result
+    if not shop.options.push:
+        ref = image_of(shop.options.target, recipe.cell)
+        shop.engine.tag(built.id, ref.repository, ref.tag)
+        return replace(result, reason="every check passed; not pushed (--no-push)")
+    return _push(run, result)
+
+
+def _check_again(run: _Run) -> CellResult:
+    shop, recipe = run.shop, run.recipe
+    ref = image_of(shop.options.target, recipe.cell)
+    with run.stage("prepare"):
+        _pull_toolkit(shop, recipe)
+        local = shop.engine.image(str(ref))
+        digest = published_digest(shop.registry, ref, recipe.cell, recipe.cell_key)
+        if digest is not None:
+            shop.engine.pull(ref.with_digest(digest).pinned, shop.credentials.for_engine(ref))
+            local = shop.engine.image(ref.with_digest(digest).pinned)
+    if local is None:
+        raise ToolError(f"{recipe.cell.id} is neither published nor in the engine", "Run `nox -s build`.")
+    return replace(_check(run, str(local["Id"])), digest=digest or "")
+
+
+def _push_tested(run: _Run, tested: CellResult) -> CellResult:
+    local = run.shop.engine.image(tested.image)
+    if local is None or local["Id"] != tested.image_id:
+        found = local["Id"] if local else "nothing"
+        raise ToolError(f"{tested.image}: tested was {tested.image_id}, the engine has {found}", "Run `nox -s build`.")
+    labels_there = (local.get("Config") or {}).get("Labels") or {}
+    if labels_there.get(labels.CELL_KEY) != run.recipe.cell_key:
+        raise ToolError(f"{tested.image} was made from other inputs than the matrix has now", "Run `nox -s build`.")
+    return _push(run, replace(tested, reason="every check passed"))
+
+
+def _check(run: _Run, image_id: str) -> CellResult:
+    shop, recipe, cell = run.shop, run.recipe, run.recipe.cell
     with run.stage("check"):
+        toolkit = recipe.toolkit.pinned
         facts = shop.kernels.get(
             f"{toolkit} {cell.kernel}",
             lambda: kernel_facts(cell.kernel, read_toolkit(shop.engine, toolkit, cell.kernel)),
         )
-        image = read_cell_image(shop.engine, built.id, cell.kernel, cell.tag)
+        image = read_cell_image(shop.engine, image_id, cell.kernel, cell.tag)
         report = check_module(Expectation(cell, recipe.cell_key, shop.options.profile.rdma), image, facts)
     for note in report.notes:
         run.line(f"kmatrix: note: {note}")
-    if not report.passed:
-        first = report.findings[0]
-        more = f" (and {len(report.findings) - 1} more findings)" if len(report.findings) > 1 else ""
-        return _result(recipe, "failed", f"{first.code}: {first.message}{more}", findings=report.findings)
-    ref = image_of(shop.options.target, cell)
-    if not shop.options.push:
-        shop.engine.tag(built.id, ref.repository, ref.tag)
-        reason = "every check passed; not pushed (--no-push)"
-        return _result(recipe, "passed", reason, image=str(ref), srcversion=report.srcversion)
-    with run.stage("push"):
-        digest = push_image(shop.engine, shop.registry, shop.credentials, built.id, ref, cell)
     reason = "every check passed"
-    return _result(recipe, "passed", reason, image=str(ref), digest=digest, srcversion=report.srcversion)
+    if not report.passed:
+        first, others = report.findings[0], len(report.findings) - 1
+        reason = f"{first.code}: {first.message}" + (f" (and {others} more)" if others else "")
+    name = str(image_of(shop.options.target, cell)) if report.passed else ""
+    result = _result(recipe, "passed" if report.passed else "failed", reason, image=name, findings=report.findings)
+    return replace(result, image_id=image_id, srcversion=report.srcversion)
+
+
+def _push(run: _Run, result: CellResult) -> CellResult:
+    shop, cell = run.shop, run.recipe.cell
+    with run.stage("push"):
+        ref = image_of(shop.options.target, cell)
+        digest = push_image(shop.engine, shop.registry, shop.credentials, result.image_id, ref, cell)
+    return replace(result, digest=digest)
+
+
+def _pull_toolkit(shop: Workshop, recipe: Recipe) -> None:
+    shop.toolkits.get(recipe.toolkit.pinned, lambda: _pull(shop, recipe.toolkit))
 
 
 def _build_group(run: _Run, context: bytes) -> BuiltImage:
@@ -248,7 +315,6 @@ def _result(
     image: str = "",
     digest: str = "",
     findings: tuple[Finding, ...] = (),
-    srcversion: str = "",
 ) -> CellResult:
     cell = recipe.cell
     return CellResult(
@@ -261,5 +327,4 @@ def _result(
         image=image,
         digest=digest,
         findings=findings,
-        srcversion=srcversion,
     )

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from kmatrix.effects.engine import InterruptedRunError
-from kmatrix.stages.cellrun import Workshop, already_published, run_cell
+from kmatrix.stages.cellrun import Workshop, already_published
 from kmatrix.values.cells import CellResult
 from kmatrix.values.errors import Exit
 from kmatrix.values.recipe import Recipe
 
 _ASKING_THREADS = 8
+Work = Callable[[Workshop, Recipe], CellResult]
 Keep = Callable[[CellResult], None]
 
 
@@ -36,15 +37,15 @@ def split_published(shop: Workshop, recipes: Iterable[Recipe], keep: Keep) -> li
     return [recipe for recipe, result in zip(recipes, known, strict=True) if result is None]
 
 
-def run_cells(shop: Workshop, recipes: Iterable[Recipe], jobs: int, keep: Keep) -> None:
-    """Bring every cell to its verdict; each result goes to `keep` in this thread as soon as it is there.
+def run_cells(shop: Workshop, work: Work, recipes: Iterable[Recipe], jobs: int, keep: Keep) -> None:
+    """Do `work` for every cell, `jobs` at a time; each result goes to `keep` in this thread as soon as it is there.
 
     Raises:
         KeyboardInterrupt: after everything under way was ended; what was kept stays.
     """
     recipes = list(recipes)
     pool = ThreadPoolExecutor(jobs)
-    pending: set[Future[CellResult]] = {pool.submit(run_cell, shop, recipe) for recipe in recipes}
+    pending: set[Future[CellResult]] = {pool.submit(work, shop, recipe) for recipe in recipes}
     try:
         while pending:
             finished, pending = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)

@@ -54,7 +54,11 @@ class Finding:
 
 @dataclass(frozen=True)
 class CellResult:
-    """How one cell ended; what `build/results.json` holds per cell."""
+    """How one cell ended; what `build/results.json` holds per cell.
+
+    `image` is the name in the registry, `digest` the manifest's digest there (empty if not pushed), `image_id`
+    the engine's id of the image that was tested; `stages` are seconds; `log` is relative to the project.
+    """
 
     cell: str
     client: str
@@ -67,4 +71,5 @@ class CellResult:
     findings: tuple[Finding, ...] = ()
     stages: dict[str, float] = field(default_factory=dict)
     log: str = ""
+    image_id: str = ""
     srcversion: str = ""

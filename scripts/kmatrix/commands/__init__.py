@@ -1,0 +1,1 @@
+"""The commands, each a few steps over the stages."""

@@ -1,0 +1,147 @@
+"""build, verify and push: bring the cells of a plan to a verdict, and keep each as soon as it is there."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+
+from kmatrix.commands.invocation import (
+    LAB,
+    Chosen,
+    Invocation,
+    choose,
+    ensure_lab,
+    fresh_lab_pins,
+    image_source,
+    pins_for,
+    recipes_for,
+)
+from kmatrix.decide.plan import make_plan
+from kmatrix.effects.credentials import load_credentials
+from kmatrix.effects.engine import Engine
+from kmatrix.effects.git import revision
+from kmatrix.effects.registry import Registry
+from kmatrix.effects.results import read_results, write_results
+from kmatrix.stages import tables
+from kmatrix.stages.cellrun import Options, Workshop, push_cell, run_cell, verify_cell
+from kmatrix.stages.progress import LiveProgress, PlainProgress, Progress
+from kmatrix.stages.run import default_jobs, exit_code, run_cells, split_published
+from kmatrix.stages.tree import write_rendered
+from kmatrix.values.cells import CellResult
+from kmatrix.values.errors import Exit
+from kmatrix.values.lock import ProfileLock
+from kmatrix.values.matrix import required_target
+from kmatrix.values.recipe import Recipe
+
+
+def build(call: Invocation) -> Exit:
+    """Plan, render, build, check and push whatever is not published yet."""
+    job = _job(call)
+    write_rendered(call.root, job.chosen.name, job.recipes, complete=not call.only)
+
+    def work(book: _Book, shop: Workshop) -> None:
+        left = job.recipes if call.force else split_published(shop, job.recipes, book.keep)
+        run_cells(shop, run_cell, left, _jobs(call), book.keep)
+
+    return _run(job, work)
+
+
+def verify(call: Invocation) -> Exit:
+    """Check the images of the cells again: the engine's, else the published ones. Builds and pushes nothing."""
+    job = _job(call)
+    return _run(job, lambda book, shop: run_cells(shop, verify_cell, job.recipes, _jobs(call), book.keep))
+
+
+def push(call: Invocation) -> Exit:
+    """Publish what passed and was kept back; an image that is not the tested one is refused."""
+    job = _job(call)
+
+    def work(book: _Book, shop: Workshop) -> None:
+        kept_back = {
+            cell: old
+            for cell, old in book.results.items()
+            if old.verdict == "passed" and old.image_id and not old.digest
+        }
+        waiting = [recipe for recipe in job.recipes if recipe.cell.id in kept_back]
+        run_cells(shop, lambda shop, recipe: push_cell(shop, recipe, kept_back[recipe.cell.id]), waiting, 1, book.keep)
+
+    return _run(job, work)
+
+
+@dataclass(frozen=True)
+class _Job:
+    call: Invocation
+    chosen: Chosen
+    engine: Engine
+    pins: ProfileLock
+    recipes: list[Recipe]
+    target: str
+
+
+@dataclass
+class _Book:
+    """The results of this run and of earlier ones, written after every cell."""
+
+    job: _Job
+    progress: Progress
+    results: dict[str, CellResult]
+    order: tuple[str, ...]
+    now: list[CellResult] = field(default_factory=list)
+
+    def keep(self, result: CellResult) -> None:
+        """Take a cell's result."""
+        old = self.results.get(result.cell)
+        if result.verdict == "skipped" and old and old.digest == result.digest:
+            # What was found out when it was built is still true of what is published.
+            result = replace(result, srcversion=old.srcversion, log=old.log)
+        self.results[result.cell] = result
+        self.now.append(result)
+        self.progress.done(result)
+        write_results(self.job.call.results_path, self.job.chosen.name, self.results, self.order)
+
+
+def _job(call: Invocation) -> _Job:
+    chosen = choose(call)
+    target = required_target(chosen.name, chosen.profile)
+    engine = Engine(secrets.token_hex(6))
+    if chosen.name == LAB:
+        ensure_lab(call, chosen, engine)
+        pins = fresh_lab_pins(call, chosen)
+    else:
+        pins = pins_for(call, chosen)
+    found = make_plan(chosen.name, chosen.profile, pins, call.only)
+    return _Job(call, chosen, engine, pins, recipes_for(call, chosen, pins, found), target)
+
+
+def _run(job: _Job, work: Callable[[_Book, Workshop], None]) -> Exit:
+    call, engine = job.call, job.engine
+    total = len(job.recipes)
+    shown = LiveProgress(call.console, total) if call.console.is_terminal else None
+    progress: Progress = shown or PlainProgress(call.console, total)
+    order = tuple(cell.id for cell in make_plan(job.chosen.name, job.chosen.profile, job.pins).cells)
+    book = _Book(job, progress, read_results(call.results_path, job.chosen.name), order)
+    credentials = load_credentials(call.authfile)
+    options = Options(
+        root=call.root,
+        profile=job.chosen.profile,
+        target=job.target,
+        make_jobs=max(1, default_jobs() // _jobs(call)),
+        rebuild=secrets.token_hex(6) if call.force else "",
+        push=call.push,
+        revision=revision(call.root),
+    )
+    shop = Workshop(engine, Registry(credentials), credentials, options, image_source(call), progress)
+    with shown or nullcontext():
+        work(book, shop)
+    tables.print_results(call.console, book.now)
+    call.say(
+        f"builds: {engine.builds}, pulls: {engine.pulls}. "
+        "`nox -s report` shows this table again; build/results.json has all of it."
+    )
+    return exit_code(book.now)
+
+
+def _jobs(call: Invocation) -> int:
+    return call.jobs or default_jobs()

@@ -1,0 +1,136 @@
+"""What the command line asked for, and what every command starts from: profile, pins, recipes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+
+from kmatrix.decide.plan import Plan
+from kmatrix.decide.read_matrix import read_matrix
+from kmatrix.decide.render import make_recipe
+from kmatrix.effects.context import read_image_source
+from kmatrix.effects.credentials import load_credentials
+from kmatrix.effects.engine import Engine
+from kmatrix.effects.files import read_text, write_atomically
+from kmatrix.effects.registry import Registry
+from kmatrix.lab import up as lab_up
+from kmatrix.lab.layout import layout_of
+from kmatrix.stages.discover import discover
+from kmatrix.values.lock import Lock, ProfileLock, inputs_digest, pins_of, read_lock, write_lock
+from kmatrix.values.matrix import Profile
+from kmatrix.values.overrides import Overrides, override
+from kmatrix.values.recipe import ImageSource, Recipe
+
+LAB = "lab"
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """What the command line asked for; paths are absolute."""
+
+    root: Path
+    console: Console
+    profile: str | None = None
+    overrides: Overrides = field(default_factory=Overrides)
+    authfile: Path | None = None
+    only: tuple[str, ...] = ()
+    jobs: int | None = None
+    action: str = ""
+    json: bool = False
+    force: bool = False
+    push: bool = True
+    check: bool = False
+
+    def say(self, text: str) -> None:
+        """A line for people."""
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    @property
+    def results_path(self) -> Path:
+        """Where results are kept."""
+        return self.root / "build" / "results.json"
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A profile: its name, as matrix.yaml states it, and with overrides."""
+
+    name: str
+    stated: Profile
+    profile: Profile
+
+
+def choose(call: Invocation, name: str | None = None) -> Chosen:
+    """Return the profile a command is for.
+
+    Raises:
+        InputError: matrix.yaml or an override is wrong, or there is no such profile.
+    """
+    matrix = read_matrix(read_text(call.root / "matrix.yaml", "matrix file"))
+    wanted = name or call.profile or matrix.default_profile
+    stated = matrix.profile(wanted)
+    return Chosen(wanted, stated, override(stated, call.overrides))
+
+
+def ensure_lab(call: Invocation, chosen: Chosen, engine: Engine) -> bool:
+    """Bring the lab up if the profile is the lab's; returns whether something had to be made or started."""
+    layout = layout_of(chosen.profile, call.root)
+    return lab_up.up(engine, layout, chosen.profile, lambda text: call.say(f"lab: {text}"))
+
+
+def pins_for(call: Invocation, chosen: Chosen) -> ProfileLock:
+    """Return the profile's pins out of its lock.
+
+    Raises:
+        InputError: there are none, or they are out of date.
+    """
+    return pins_of(_lock(call, chosen), chosen.name, chosen.stated)
+
+
+def fresh_lab_pins(call: Invocation, chosen: Chosen) -> ProfileLock:
+    """Return the lab's pins, resolved again if the lab or its profile is newer than the lock."""
+    path = call.root / chosen.profile.lock
+    pins = _lock(call, chosen).profiles.get(chosen.name)
+    made = layout_of(chosen.profile, call.root).state
+    if pins is None or pins.inputs != inputs_digest(chosen.stated) or made.stat().st_mtime > path.stat().st_mtime:
+        return resolve_pins(call, chosen)
+    return pins
+
+
+def resolve_pins(call: Invocation, chosen: Chosen) -> ProfileLock:
+    """Ask the world for a profile's pins and write them to its lock."""
+    lock = _lock(call, chosen)
+    registry = Registry(load_credentials(call.authfile))
+    known = lock.profiles.get(chosen.name)
+    pins = discover(
+        chosen.name,
+        chosen.stated,
+        chosen.profile,
+        registry,
+        call.root,
+        known,
+        lambda text: call.say(f"discover: {text}"),
+    )
+    write_atomically(call.root / chosen.profile.lock, write_lock(lock.with_profile(chosen.name, pins)))
+    call.say(f"discover: wrote {chosen.profile.lock}")
+    return pins
+
+
+def image_source(call: Invocation) -> ImageSource:
+    """What people wrote for the client image."""
+    return read_image_source(call.root / "images" / "beegfs-client")
+
+
+def recipes_for(call: Invocation, chosen: Chosen, pins: ProfileLock, found: Plan) -> list[Recipe]:
+    """The recipe of every cell of a plan."""
+    source = image_source(call)
+    return [make_recipe(cell, chosen.name, chosen.profile, pins, source) for cell in found.cells]
+
+
+def _lock(call: Invocation, chosen: Chosen) -> Lock:
+    path = call.root / chosen.profile.lock
+    if not path.exists():
+        return Lock()
+    return read_lock(read_text(path, "lock file"), chosen.profile.lock)

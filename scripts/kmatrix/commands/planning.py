@@ -1,0 +1,79 @@
+"""discover, plan, render and report: what is to be done, and what came of it."""
+
+from __future__ import annotations
+
+import json
+import secrets
+
+from rich.console import Console
+
+from kmatrix.commands.invocation import (
+    LAB,
+    Invocation,
+    choose,
+    ensure_lab,
+    pins_for,
+    recipes_for,
+    resolve_pins,
+)
+from kmatrix.decide.plan import make_plan, plan_json
+from kmatrix.effects.engine import Engine
+from kmatrix.effects.results import read_results
+from kmatrix.stages import tables
+from kmatrix.stages.run import exit_code
+from kmatrix.stages.tree import check_rendered, write_rendered
+from kmatrix.values.errors import Exit, InputError
+
+
+def discover(call: Invocation) -> Exit:
+    """Resolve a profile into its lock."""
+    chosen = choose(call)
+    if chosen.name == LAB:
+        ensure_lab(call, chosen, Engine(secrets.token_hex(6)))
+    resolve_pins(call, chosen)
+    return Exit.OK
+
+
+def plan(call: Invocation) -> Exit:
+    """Show every candidate cell with why it is in or out."""
+    chosen = choose(call)
+    found = make_plan(chosen.name, chosen.profile, pins_for(call, chosen), call.only)
+    if call.json:
+        print(json.dumps(plan_json(found), indent=1))
+    else:
+        tables.print_plan(found)
+        call.say(f"{len(found.cells)} cells in, {len(found.rows) - len(found.cells)} out")
+    return Exit.OK
+
+
+def render(call: Invocation) -> Exit:
+    """Write the Dockerfiles of the plan, offline; with --check only compare."""
+    chosen = choose(call)
+    pins = pins_for(call, chosen)
+    recipes = recipes_for(call, chosen, pins, make_plan(chosen.name, chosen.profile, pins, call.only))
+    if not call.check:
+        changed = write_rendered(call.root, chosen.name, recipes, complete=not call.only)
+        call.say(f"dockerfiles/{chosen.name}: {len(recipes)} Dockerfiles, {changed} changed")
+        return Exit.OK
+    stale = check_rendered(call.root, chosen.name, recipes, complete=not call.only)
+    if stale:
+        raise InputError(
+            f"{len(stale)} paths under dockerfiles/{chosen.name} are not what matrix, lock and template give:\n  "
+            + "\n  ".join(stale),
+            f"Run `nox -s render -- --profile {chosen.name}` and commit the result.",
+        )
+    call.say(f"dockerfiles/{chosen.name}: up to date")
+    return Exit.OK
+
+
+def report(call: Invocation) -> Exit:
+    """Show the results of the last run."""
+    chosen = choose(call)
+    results = list(read_results(call.results_path, chosen.name).values())
+    if not results:
+        raise InputError(f"there are no results of profile {chosen.name}", "Run `nox -s build`.")
+    if call.json:
+        print(call.results_path.read_text(encoding="utf-8"), end="")
+    else:
+        tables.print_results(Console(), results)
+    return exit_code(results)
