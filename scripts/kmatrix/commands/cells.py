@@ -25,10 +25,11 @@ from kmatrix.effects.git import revision
 from kmatrix.effects.registry import Registry
 from kmatrix.effects.results import read_results, write_results
 from kmatrix.stages import tables
-from kmatrix.stages.cellrun import Options, Workshop, push_cell, run_cell, verify_cell
+from kmatrix.stages.cellrun import push_cell, run_cell, verify_cell
 from kmatrix.stages.progress import LiveProgress, PlainProgress, Progress
 from kmatrix.stages.run import default_jobs, exit_code, run_cells, split_published
 from kmatrix.stages.tree import write_rendered
+from kmatrix.stages.workshop import Options, Workshop
 from kmatrix.values.cells import CellResult
 from kmatrix.values.errors import Exit
 from kmatrix.values.lock import ProfileLock

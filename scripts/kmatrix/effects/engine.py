@@ -16,9 +16,10 @@ from typing import Any, cast
 
 import docker
 import docker.errors
-import requests
 
-from kmatrix.values.errors import BuildError, ToolError, UnreachableError
+from kmatrix.effects.archives import ChunkReader, drain, regular_files
+from kmatrix.effects.engine_errors import engine_errors, registry_error
+from kmatrix.values.errors import BuildError, ToolError
 
 _RUNNING = re.compile(r"---> Running in ([0-9a-f]{12})")
 _CREATED = re.compile(r"---> ([0-9a-f]{12})\s*$")
@@ -68,7 +69,7 @@ class Engine:
         self._running: set[str] = set()
         self.builds = 0
         self.pulls = 0
-        with _engine_errors("connect"):
+        with engine_errors("connect"):
             self.api = docker.from_env(timeout=_TIMEOUT_SECONDS, max_pool_size=32).api
             self.api.version()
 
@@ -102,7 +103,7 @@ class Engine:
         """
         self.builds += 1
         last, created, error = "", [], ""
-        with _engine_errors("build"):
+        with engine_errors("build"):
             stream = self.api.build(
                 fileobj=io.BytesIO(context),
                 custom_context=True,
@@ -172,7 +173,7 @@ class Engine:
         """
         if self._stopping.is_set():
             raise InterruptedRunError
-        with _engine_errors("create a container"):
+        with engine_errors("create a container"):
             created = self.api.create_container(
                 image,
                 command or ["true"],
@@ -194,7 +195,7 @@ class Engine:
         Raises:
             UnreachableError, ToolError: the engine went away, or it did not end in time.
         """
-        with _engine_errors("run a container"):
+        with engine_errors("run a container"):
             self.api.start(container)
             status = int(self.api.wait(container, timeout=timeout_seconds)["StatusCode"])
             stdout = self.api.logs(container, stdout=True, stderr=False)
@@ -211,21 +212,16 @@ class Engine:
         """
         for _ in range(8):
             try:
-                with _engine_errors("read a file of an image", absent_passes=True):
+                with engine_errors("read a file of an image", absent_passes=True):
                     stream, stat = self.api.get_archive(container, path)
                     if stat.get("linkTarget"):
-                        _drain(stream)
+                        drain(stream)
                         path = str(stat["linkTarget"])
                         continue
                     data = b"".join(stream)
             except docker.errors.NotFound:
                 return None
-            with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-                for member in archive:
-                    file = archive.extractfile(member) if member.isfile() else None
-                    if file:
-                        return file.read()
-            return None
+            return next(iter(regular_files(data).values()), None)
         raise ToolError(f"{path}: a chain of symbolic links without end")
 
     def read_tree(self, container: str, path: str) -> dict[str, bytes]:
@@ -234,15 +230,10 @@ class Engine:
         Raises:
             UnreachableError, ToolError: the engine went away, or there is no such folder.
         """
-        with _engine_errors("read a folder of an image"):
+        with engine_errors("read a folder of an image"):
             stream, _ = self.api.get_archive(container, path)
             data = b"".join(stream)
-        with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-            return {
-                member.name: file.read()
-                for member in archive
-                if member.isfile() and (file := archive.extractfile(member))
-            }
+        return regular_files(data)
 
     def root_files(self, container: str) -> Iterator[tuple[tarfile.TarInfo, tarfile.TarFile]]:
         """Yield every entry of a container's file system with the archive to read it from, in one pass.
@@ -250,16 +241,16 @@ class Engine:
         Raises:
             UnreachableError, ToolError: the engine went away.
         """
-        with _engine_errors("export an image"):
+        with engine_errors("export an image"):
             stream = self.api.export(container)
-            with tarfile.open(fileobj=_Reader(stream), mode="r|") as archive:
+            with tarfile.open(fileobj=ChunkReader(stream), mode="r|") as archive:
                 for member in archive:
                     yield member, archive
 
     def remove_container(self, container: str) -> None:
         """Remove a container if it is there."""
         try:
-            with _engine_errors("remove a container", absent_passes=True):
+            with engine_errors("remove a container", absent_passes=True):
                 self.api.remove_container(container, force=True, v=True)
         except (docker.errors.NotFound, ToolError):
             # Gone already, or going: the daemon answers 409 while a removal is under way.
@@ -267,7 +258,7 @@ class Engine:
 
     def remove_leftovers(self) -> None:
         """Remove every container of this run that is still there."""
-        with _engine_errors("list containers"):
+        with engine_errors("list containers"):
             left = self.api.containers(all=True, quiet=True, filters={"label": f"{RUN_LABEL}={self._run_id}"})
         for entry in left:
             self.remove_container(entry["Id"])
@@ -277,7 +268,7 @@ class Engine:
     def image(self, name: str) -> dict[str, Any] | None:
         """Return what the engine knows of an image, or None if it has no such image."""
         try:
-            with _engine_errors("inspect an image", absent_passes=True):
+            with engine_errors("inspect an image", absent_passes=True):
                 inspect = cast("Callable[[str], dict[str, Any]]", self.api.inspect_image)
                 return inspect(name)
         except docker.errors.NotFound:
@@ -295,17 +286,17 @@ class Engine:
         self.pulls += 1
         repository, _, digest = pinned.partition("@")
         error = ""
-        with _engine_errors(f"pull {pinned}"):
+        with engine_errors(f"pull {pinned}"):
             for part in self.api.pull(repository, tag=digest, stream=True, decode=True, auth_config=auth or {}):
                 if self._stopping.is_set():
                     raise InterruptedRunError
                 error = error or str(part.get("error", ""))
         if error:
-            raise _registry_error("pull", pinned, error)
+            raise registry_error("pull", pinned, error)
 
     def tag(self, image: str, repository: str, tag: str) -> None:
         """Give an image a local name."""
-        with _engine_errors("tag an image"):
+        with engine_errors("tag an image"):
             self.api.tag(image, repository, tag)
 
     def push(self, repository: str, tag: str, auth: dict[str, str] | None) -> str:
@@ -316,12 +307,12 @@ class Engine:
             ToolError: the registry refuses.
         """
         error, digest = "", ""
-        with _engine_errors(f"push {repository}:{tag}"):
+        with engine_errors(f"push {repository}:{tag}"):
             for part in self.api.push(repository, tag, stream=True, decode=True, auth_config=auth or {}):
                 error = error or str(part.get("error", ""))
                 digest = str(part.get("aux", {}).get("Digest", digest))
         if error:
-            raise _registry_error("push", f"{repository}:{tag}", error)
+            raise registry_error("push", f"{repository}:{tag}", error)
         if not digest:
             raise ToolError(f"the engine pushed {repository}:{tag} but told no digest")
         return digest
@@ -329,100 +320,8 @@ class Engine:
     def remove_image(self, name: str) -> None:
         """Remove an image or a name of one if it is there and nothing uses it."""
         try:
-            with _engine_errors("remove an image", absent_passes=True):
+            with engine_errors("remove an image", absent_passes=True):
                 self.api.remove_image(name)
         except (docker.errors.NotFound, ToolError):
             # Absent, or the base of another image: then it is not ours to remove.
             return
-
-
-_TRANSIENT_WORDS = (
-    "connection reset",
-    "connection refused",
-    "broken pipe",
-    "unexpected eof",
-    ": eof",
-    "i/o timeout",
-    "toomanyrequests",
-    "no such host",
-    "500 internal server error",
-    "502 bad gateway",
-    "503 service unavailable",
-    "504 gateway",
-    "unexpected http status: 5",
-    "status code 5",
-    "received unexpected http status",
-    "tls handshake timeout",
-)
-_CREDENTIAL_WORDS = (
-    "unauthorized",
-    "no basic auth credentials",
-    "denied",
-    "authentication required",
-    "forbidden",
-)
-
-
-class RegistryRefusalError(ToolError):
-    """The registry refuses the engine's credential; never retried."""
-
-
-def _registry_error(verb: str, name: str, error: str) -> UnreachableError | ToolError:
-    words = error.lower()
-    if any(word in words for word in _TRANSIENT_WORDS):
-        return UnreachableError("image registry", name, error, "Check that it runs; the next run goes on from here.")
-    if any(word in words for word in _CREDENTIAL_WORDS):
-        return RegistryRefusalError(f"the registry refuses to {verb} {name}: {error}")
-    return ToolError(f"could not {verb} {name}: {error}")
-
-
-@contextmanager
-def _engine_errors(doing: str, absent_passes: bool = False) -> Iterator[None]:
-    """Turn the SDK's errors into ours; with `absent_passes`, NotFound stays as it is."""
-    try:
-        yield
-    except docker.errors.NotFound as error:
-        if absent_passes:
-            raise
-        raise ToolError(f"the engine could not {doing}: {error.explanation}") from error
-    except docker.errors.APIError as error:
-        raise ToolError(f"the engine could not {doing}: {error.explanation or error}") from error
-    except (docker.errors.DockerException, requests.RequestException, OSError) as error:
-        raise UnreachableError(
-            "container engine",
-            "DOCKER_HOST or the local socket",
-            f"while it was to {doing}: {error}",
-            "`./scripts/bootstrap` starts the local one; `docker info` shows whether it answers.",
-        ) from error
-
-
-class _Reader(io.RawIOBase):
-    """A stream of chunks as a file."""
-
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        self._chunks = chunks
-        self._rest = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        parts = [self._rest]
-        length = len(self._rest)
-        while size < 0 or length < size:
-            chunk = next(self._chunks, b"")
-            if not chunk:
-                break
-            parts.append(chunk)
-            length += len(chunk)
-        data = b"".join(parts)
-        if size < 0:
-            self._rest = b""
-            return data
-        self._rest = data[size:]
-        return data[:size]
-
-
-def _drain(stream: Iterator[bytes]) -> None:
-    for _ in stream:
-        continue

@@ -5,72 +5,25 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from functools import partial
-from pathlib import Path
+from dataclasses import replace
 from typing import IO
 
 from kmatrix.decide.buildlog import causes, code_of
 from kmatrix.decide.checks import check_module
 from kmatrix.decide.kernelfacts import kernel_facts
-from kmatrix.effects.context import pack_context
-from kmatrix.effects.credentials import Credentials
-from kmatrix.effects.engine import BuiltImage, Engine, InterruptedRunError
+from kmatrix.effects.engine import BuiltImage, InterruptedRunError
 from kmatrix.effects.inspect import read_cell_image, read_toolkit
-from kmatrix.effects.packages import PackageRoot
-from kmatrix.effects.registry import Registry
-from kmatrix.stages.once import Once
-from kmatrix.stages.progress import Progress
 from kmatrix.stages.publish import image_of, published_digest, push_image
+from kmatrix.stages.workshop import Workshop, build_context
 from kmatrix.values import labels
 from kmatrix.values.cells import CellResult, Finding, Verdict
-from kmatrix.values.errors import BuildError, InputError, KmatrixError, ProtocolError, ToolError
-from kmatrix.values.matrix import Profile
-from kmatrix.values.module import Expectation, KernelFacts
+from kmatrix.values.errors import BuildError, KmatrixError, ToolError
+from kmatrix.values.module import Expectation
 from kmatrix.values.names import ImageRef
-from kmatrix.values.recipe import ImageSource, Recipe
+from kmatrix.values.recipe import Recipe
 
 _REVISION = "org.opencontainers.image.revision"
 _TITLE = "org.opencontainers.image.title"
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a run was asked for.
-
-    `rebuild` makes every cell anew (a word that differs from run to run); `make_jobs` is make's own
-    number of jobs in one cell; `push` is whether what passed is published.
-    """
-
-    root: Path
-    profile: Profile
-    target: str
-    make_jobs: int = 1
-    rebuild: str = ""
-    push: bool = True
-    revision: str = ""
-
-
-@dataclass
-class Workshop:
-    """What the cells of a run share."""
-
-    engine: Engine
-    registry: Registry
-    credentials: Credentials
-    options: Options
-    source: ImageSource
-    progress: Progress
-    groups: Once[BuiltImage] = field(default_factory=Once)
-    toolkits: Once[None] = field(default_factory=Once)
-    kernels: Once[KernelFacts] = field(default_factory=Once)
-    files: Once[bytes] = field(default_factory=Once)
-    garbage: list[str] = field(default_factory=list)
-
-    @property
-    def logs(self) -> Path:
-        """Where each cell's log goes."""
-        return self.options.root / "build" / "logs"
 
 
 class _Run:
@@ -163,7 +116,7 @@ def _build_check_push(run: _Run) -> CellResult:
     shop, recipe = run.shop, run.recipe
     with run.stage("prepare"):
         _pull_toolkit(shop, recipe)
-        context = _context(shop, recipe)
+        context = build_context(shop, recipe)
         group = shop.groups.get(recipe.group, lambda: _build_group(run, context))
     with run.stage("build"):
         built = _build(run, context)
@@ -283,29 +236,6 @@ def _logged_build(
         )
     except BuildError as error:
         raise BuildError(error.message, causes(lines)) from error
-
-
-def _context(shop: Workshop, recipe: Recipe) -> bytes:
-    """The archive the engine gets: Dockerfile, our scripts, the key, the packages, each checked against its pin."""
-    cache = shop.options.root / "build" / "packages"
-    root = PackageRoot(shop.options.profile.packages, shop.options.root)
-    files = dict(shop.source.files)
-
-    def brought(location: str, sha256: str) -> bytes:
-        target = cache / sha256
-        root.fetch(f"{recipe.repository}/{location}", sha256, target)
-        try:
-            return target.read_bytes()
-        except OSError as error:
-            raise InputError(f"cannot read {target}: {error.strerror}") from error
-
-    wanted = {"package-key": (recipe.key.location, recipe.key.sha256)}
-    wanted |= {f"packages/{package.file}": (package.pin.location, package.pin.sha256) for package in recipe.packages}
-    for name, (location, sha256) in wanted.items():
-        files[name] = shop.files.get(sha256, partial(brought, location, sha256))
-    if len(files) != len(shop.source.files) + len(wanted):
-        raise ProtocolError("a file under images/beegfs-client/ has the name of a package file")
-    return pack_context(recipe.dockerfile, files)
 
 
 def _result(

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from kmatrix.effects.credentials import Credentials
-from kmatrix.effects.engine import Engine, RegistryRefusalError
+from kmatrix.effects.engine import Engine
+from kmatrix.effects.engine_errors import RegistryRefusalError
 from kmatrix.effects.registry import Registry, refused
 from kmatrix.values import labels
 from kmatrix.values.cells import Cell

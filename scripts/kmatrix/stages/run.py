@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from kmatrix.effects.engine import InterruptedRunError
-from kmatrix.stages.cellrun import Workshop, already_published
+from kmatrix.stages.cellrun import already_published
+from kmatrix.stages.workshop import Workshop
 from kmatrix.values.cells import CellResult
 from kmatrix.values.errors import Exit
 from kmatrix.values.recipe import Recipe

@@ -1,0 +1,71 @@
+"""Turns what the Docker SDK raises, and what a registry tells the engine in-band, into this project's errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import docker.errors
+import requests
+
+from kmatrix.values.errors import ToolError, UnreachableError
+
+_TRANSIENT_WORDS = (
+    "connection reset",
+    "connection refused",
+    "broken pipe",
+    "unexpected eof",
+    ": eof",
+    "i/o timeout",
+    "toomanyrequests",
+    "no such host",
+    "500 internal server error",
+    "502 bad gateway",
+    "503 service unavailable",
+    "504 gateway",
+    "unexpected http status: 5",
+    "status code 5",
+    "received unexpected http status",
+    "tls handshake timeout",
+)
+_CREDENTIAL_WORDS = (
+    "unauthorized",
+    "no basic auth credentials",
+    "denied",
+    "authentication required",
+    "forbidden",
+)
+
+
+class RegistryRefusalError(ToolError):
+    """The registry refuses the engine's credential; never retried."""
+
+
+def registry_error(verb: str, name: str, error: str) -> UnreachableError | ToolError:
+    """The error for what a registry told the engine: worth a retry, a matter of credentials, or final."""
+    words = error.lower()
+    if any(word in words for word in _TRANSIENT_WORDS):
+        return UnreachableError("image registry", name, error, "Check that it runs; the next run goes on from here.")
+    if any(word in words for word in _CREDENTIAL_WORDS):
+        return RegistryRefusalError(f"the registry refuses to {verb} {name}: {error}")
+    return ToolError(f"could not {verb} {name}: {error}")
+
+
+@contextmanager
+def engine_errors(doing: str, absent_passes: bool = False) -> Iterator[None]:
+    """Turn the SDK's errors into ours; with `absent_passes`, NotFound stays as it is."""
+    try:
+        yield
+    except docker.errors.NotFound as error:
+        if absent_passes:
+            raise
+        raise ToolError(f"the engine could not {doing}: {error.explanation}") from error
+    except docker.errors.APIError as error:
+        raise ToolError(f"the engine could not {doing}: {error.explanation or error}") from error
+    except (docker.errors.DockerException, requests.RequestException, OSError) as error:
+        raise UnreachableError(
+            "container engine",
+            "DOCKER_HOST or the local socket",
+            f"while it was to {doing}: {error}",
+            "`./scripts/bootstrap` starts the local one; `docker info` shows whether it answers.",
+        ) from error

@@ -1,0 +1,85 @@
+"""What the cells of one run share: engine, registry, options, and work that is done once for many."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from kmatrix.effects.context import pack_context
+from kmatrix.effects.credentials import Credentials
+from kmatrix.effects.engine import BuiltImage, Engine
+from kmatrix.effects.packages import PackageRoot
+from kmatrix.effects.registry import Registry
+from kmatrix.stages.once import Once
+from kmatrix.stages.progress import Progress
+from kmatrix.values.errors import InputError, ProtocolError
+from kmatrix.values.matrix import Profile
+from kmatrix.values.module import KernelFacts
+from kmatrix.values.recipe import ImageSource, Recipe
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a run was asked for.
+
+    `rebuild` makes every cell anew (a word that differs from run to run); `make_jobs` is make's own
+    number of jobs in one cell; `push` is whether what passed is published.
+    """
+
+    root: Path
+    profile: Profile
+    target: str
+    make_jobs: int = 1
+    rebuild: str = ""
+    push: bool = True
+    revision: str = ""
+
+
+@dataclass
+class Workshop:
+    """What the cells of a run share."""
+
+    engine: Engine
+    registry: Registry
+    credentials: Credentials
+    options: Options
+    source: ImageSource
+    progress: Progress
+    groups: Once[BuiltImage] = field(default_factory=Once)
+    toolkits: Once[None] = field(default_factory=Once)
+    kernels: Once[KernelFacts] = field(default_factory=Once)
+    files: Once[bytes] = field(default_factory=Once)
+    garbage: list[str] = field(default_factory=list)
+
+    @property
+    def logs(self) -> Path:
+        """Where each cell's log goes."""
+        return self.options.root / "build" / "logs"
+
+
+def build_context(shop: Workshop, recipe: Recipe) -> bytes:
+    """Return the archive the engine gets: Dockerfile, our scripts, the key and the packages, checked against their pins.
+
+    Raises:
+        UnreachableError: the package root could not be asked.
+        ProtocolError, InputError: a file is not there, or not what was pinned."""
+    cache = shop.options.root / "build" / "packages"
+    root = PackageRoot(shop.options.profile.packages, shop.options.root)
+    files = dict(shop.source.files)
+
+    def brought(location: str, sha256: str) -> bytes:
+        target = cache / sha256
+        root.fetch(f"{recipe.repository}/{location}", sha256, target)
+        try:
+            return target.read_bytes()
+        except OSError as error:
+            raise InputError(f"cannot read {target}: {error.strerror}") from error
+
+    wanted = {"package-key": (recipe.key.location, recipe.key.sha256)}
+    wanted |= {f"packages/{package.file}": (package.pin.location, package.pin.sha256) for package in recipe.packages}
+    for name, (location, sha256) in wanted.items():
+        files[name] = shop.files.get(sha256, partial(brought, location, sha256))
+    if len(files) != len(shop.source.files) + len(wanted):
+        raise ProtocolError("a file under images/beegfs-client/ has the name of a package file")
+    return pack_context(recipe.dockerfile, files)
