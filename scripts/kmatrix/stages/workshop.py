@@ -59,7 +59,7 @@ class Workshop:
 
 
 def build_context(shop: Workshop, recipe: Recipe) -> bytes:
-    """Return the archive the engine gets: Dockerfile, our scripts, the key and the packages, checked against their pins.
+    """Return the archive the engine gets: Dockerfile, our scripts, key and packages, each checked against its pin.
 
     Raises:
         UnreachableError: the package root could not be asked.

@@ -1,0 +1,218 @@
+"""Rendering: golden Dockerfiles for every RHEL line, closed to injection, stable; and what the key is over."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from kmatrix.decide.plan import make_plan
+from kmatrix.decide.render import make_recipe
+from kmatrix.effects.context import pack_context, read_image_source
+from kmatrix.values.errors import InputError
+from kmatrix.values.lock import ClientPin, KernelPin, KeyPin, PackagePin, ProfileLock, ReleasePin
+from kmatrix.values.matrix import Channel, Profile
+from kmatrix.values.names import ClientVersion, ImageRef
+from kmatrix.values.recipe import ImageSource, Recipe, userland_packages
+
+ROOT = Path(__file__).resolve().parents[2]
+GOLDEN = ROOT / "tests" / "golden" / "render"
+FINGERPRINT = "0123456789ABCDEF0123456789ABCDEF01234567"
+KERNELS = {
+    "el8": ("4.12.3", "8.6", "4.18.0-372.19.1.el8_6.x86_64"),
+    "el9": ("4.16.3", "9.4", "5.14.0-427.22.1.el9_4.x86_64+rt"),
+    "el10": ("4.22.1", "10.2", "6.12.0-211.28.1.el10_2.x86_64"),
+}
+
+
+def digest(seed: str) -> str:
+    return "sha256:" + (seed * 64)[:64]
+
+
+def profile(**changes: object) -> Profile:
+    values: dict[str, object] = {
+        "about": "a profile for tests",
+        "graph": "https://graph.example/graph",
+        "packages": "https://packages.example/release",
+        "key_fingerprint": FINGERPRINT,
+        "base": ImageRef.parse("registry.example/base/minimal:latest"),
+        "base_line": "el9",
+        "base_packages": ("kmod", "libnl3"),
+        "target": "registry.example/team",
+        "channels": tuple(Channel(name=f"stable-{kernel[0].rpartition('.')[0]}") for kernel in KERNELS.values()),
+        "arches": ("x86_64",),
+        "flavours": ("standard", "rt"),
+        "clients": (ClientVersion(7, 4, 6), ClientVersion(8, 2, 2)),
+    }
+    return Profile(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def client_pin(client: ClientVersion, line: str) -> ClientPin:
+    def package(name: str) -> PackagePin:
+        arch = "noarch" if name == "beegfs-client" else "x86_64"
+        return PackagePin(
+            name=name,
+            nevra=f"{name}-20:{client}-{line}.{arch}",
+            location=f"dists/rhel{line[2:]}/{arch}/{name}-{client}-{line}.{arch}.rpm",
+            sha256=("5" * 64),
+            size=1000,
+        )
+
+    key = KeyPin(location="gpg/GPG-KEY-beegfs", sha256="7" * 64, fingerprint=FINGERPRINT)
+    packages = tuple(package(name) for name in userland_packages(client))
+    return ClientPin(version=client, line=line, arch="x86_64", key=key, packages=packages)
+
+
+def lock(wanted: Profile) -> ProfileLock:
+    releases = tuple(
+        ReleasePin(
+            version=version,
+            arch="x86_64",
+            channels=(f"stable-{version.rpartition('.')[0]}",),
+            payload=f"registry.example/release@{digest(str(index))}",
+            toolkit=f"registry.example/toolkit@{digest(chr(97 + index))}",
+            rhel=rhel,
+            kernels=(KernelPin(release=kernel, flavour="rt" if kernel.endswith("+rt") else "standard"),),
+        )  # type: ignore[call-arg, arg-type]
+        for index, (version, rhel, kernel) in enumerate(KERNELS.values())
+    )
+    return ProfileLock(
+        inputs=digest("f"),
+        base=f"registry.example/base/minimal:latest@{digest('e')}",  # type: ignore[arg-type]
+        releases=releases,
+        clients=tuple(client_pin(client, line) for client in wanted.clients for line in KERNELS),
+    )
+
+
+def recipes(wanted: Profile, source: ImageSource | None = None) -> dict[str, Recipe]:
+    pins = lock(wanted)
+    cells = make_plan("ocp", wanted, pins).cells
+    source = source or read_image_source(ROOT / "images" / "beegfs-client")
+    return {cell.id: make_recipe(cell, "ocp", wanted, pins, source) for cell in cells}
+
+
+def test_rendered_dockerfiles_are_the_golden_ones() -> None:
+    """`KMATRIX_UPDATE_GOLDEN=1` writes them anew; look at the difference before you commit it."""
+    rendered = {name: recipe.dockerfile for name, recipe in recipes(profile()).items()}
+    if os.environ.get("KMATRIX_UPDATE_GOLDEN"):
+        for name, text in rendered.items():
+            (GOLDEN / name).mkdir(parents=True, exist_ok=True)
+            (GOLDEN / name / "Dockerfile").write_text(text, encoding="utf-8")
+    golden = {path.parent.name: path.read_text(encoding="utf-8") for path in GOLDEN.glob("*/Dockerfile")}
+    assert sorted(rendered) == sorted(golden), "set of cells; renew with KMATRIX_UPDATE_GOLDEN=1"
+    for name, text in golden.items():
+        assert rendered[name] == text, f"{name} differs; renew with KMATRIX_UPDATE_GOLDEN=1"
+
+
+def test_rendering_twice_gives_the_same_bytes() -> None:
+    assert recipes(profile()) == recipes(profile())
+
+
+def test_kernels_of_one_client_and_line_differ_only_from_the_module_stage_on() -> None:
+    wanted = profile(base_line="el9")
+    pins = lock(wanted)
+    first = pins.releases[1]
+    kernels = (KernelPin(release="5.14.0-427.22.1.el9_4.x86_64", flavour="standard"), *first.kernels)
+    both = pins.model_copy(update={"releases": (first.model_copy(update={"kernels": kernels}),)})
+    source = read_image_source(ROOT / "images" / "beegfs-client")
+    cells = [cell for cell in make_plan("ocp", wanted, both).cells if cell.client.major == 8]
+    texts = [make_recipe(cell, "ocp", wanted, both, source).dockerfile for cell in cells]
+    instructions = [[line for line in text.splitlines() if not line.startswith("#")] for text in texts]
+    at = next(index for index, line in enumerate(instructions[0]) if line.endswith(" AS module"))
+    assert len(texts) == 2
+    assert instructions[0][:at] == instructions[1][:at]
+    assert instructions[0][at:] != instructions[1][at:]
+
+
+@pytest.mark.parametrize(
+    "poison", ["el9\nRUN id", 'a"; id', "$(id)", "`id`", "a\\", "a'b", "{{x}}", "a#b", "a;b", "a\tb"]
+)
+def test_a_value_from_outside_cannot_add_an_instruction(poison: str) -> None:
+    wanted = profile()
+    # Past every validator, as a fault in one of them would let it.
+    poisoned = wanted.model_copy(update={"base_packages": (poison,)})
+    with pytest.raises(InputError, match="holds characters that no Dockerfile"):
+        recipes(poisoned)
+
+
+def test_an_unknown_name_in_the_template_is_an_error_not_an_empty_string() -> None:
+    source = ImageSource("FROM {{ base }}\nLABEL x={{ nothing_of_the_kind }}\n", {})
+    with pytest.raises(InputError, match="nothing_of_the_kind"):
+        recipes(profile(), source)
+
+
+def test_a_broken_template_names_its_line() -> None:
+    with pytest.raises(InputError, match=r"Dockerfile.j2:2: "):
+        recipes(profile(), ImageSource("FROM scratch\n{% if %}\n", {}))
+
+
+def test_mirrors_move_images_and_not_their_digests() -> None:
+    mirrored = profile(mirrors={"registry.example": "mirror.local:5000/all"})
+    for name, recipe in recipes(mirrored).items():
+        plain = recipes(profile())[name]
+        assert recipe.toolkit.host == "mirror.local:5000"
+        assert recipe.toolkit.digest == plain.toolkit.digest
+        assert "FROM registry.example" not in recipe.dockerfile
+
+
+def one(source: ImageSource, **changes: object) -> Recipe:
+    return recipes(profile(**changes), source)["8.2.2-5.14.0-427.22.1.el9_4.x86_64+rt"]
+
+
+def test_the_key_changes_with_everything_that_decides_the_image() -> None:
+    source = read_image_source(ROOT / "images" / "beegfs-client")
+    plain = one(source).cell_key
+    longer_script = dict(source.files) | {"build-module": source.files["build-module"] + b"#"}
+    changed = {
+        "template": one(replace(source, template=source.template + "# x\n")).cell_key,
+        "script": one(replace(source, files=longer_script)).cell_key,
+        "file added": one(replace(source, files={**source.files, "more": b""})).cell_key,
+        "rdma": one(source, rdma=False).cell_key,
+        "base packages": one(source, base_packages=("kmod",)).cell_key,
+    }
+    assert plain not in changed.values()
+    assert len(set(changed.values())) == len(changed)
+
+
+def test_the_key_changes_with_a_package_and_with_the_toolkit() -> None:
+    wanted, source = profile(), read_image_source(ROOT / "images" / "beegfs-client")
+    pins = lock(wanted)
+    cell = make_plan("ocp", wanted, pins).cells[0]
+    plain = make_recipe(cell, "ocp", wanted, pins, source).cell_key
+    package = pins.clients[0].packages[0].model_copy(update={"sha256": "9" * 64})
+    client = pins.clients[0].model_copy(update={"packages": (package, *pins.clients[0].packages[1:])})
+    other_package = pins.model_copy(update={"clients": (client, *pins.clients[1:])})
+    other_toolkit = replace(cell, toolkit=cell.toolkit.with_digest(digest("8")))
+    assert make_recipe(cell, "ocp", wanted, other_package, source).cell_key != plain
+    assert make_recipe(other_toolkit, "ocp", wanted, pins, source).cell_key != plain
+
+
+def test_the_key_does_not_change_when_another_release_has_the_same_kernel() -> None:
+    wanted, source = profile(), read_image_source(ROOT / "images" / "beegfs-client")
+    pins = lock(wanted)
+    later = pins.releases[1].model_copy(
+        update={
+            "version": pins.releases[1].version.parse("4.16.4"),
+            "toolkit": ImageRef.parse(f"registry.example/toolkit@{digest('9')}"),
+        }
+    )
+    more = pins.model_copy(update={"releases": (*pins.releases, later)})
+
+    def keys(lock_: ProfileLock) -> dict[str, str]:
+        cells = make_plan("ocp", wanted, lock_).cells
+        return {cell.id: make_recipe(cell, "ocp", wanted, lock_, source).cell_key for cell in cells}
+
+    assert keys(more) == keys(pins)
+
+
+def test_a_context_is_the_same_bytes_for_the_same_files_and_only_scripts_can_run() -> None:
+    files = {"b": b"text", "a": b"#!/bin/sh\n"}
+    packed = pack_context("FROM scratch\n", files)
+    assert packed == pack_context("FROM scratch\n", dict(reversed(files.items())))
+    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+        modes = {member.name: member.mode for member in archive}
+    assert modes == {"Dockerfile": 0o644, "a": 0o755, "b": 0o644}
