@@ -27,11 +27,15 @@ def fetch_graph(address: str, channel: str, arch: Arch) -> str:
     """
     parts = urlsplit(address)
     url = urlunsplit(parts._replace(query=urlencode({"channel": channel, "arch": GO_ARCH[arch]})))
-    response = http.get(http.new_session(), url, _SERVICE, {"Accept": "application/json"})
-    text = http.body(response, _SERVICE).decode("utf-8", "replace")
-    if response.status_code != requests.codes.ok:
-        raise ProtocolError(
-            f"the update graph answers {response.status_code} {response.reason} to {url}: {text[:200].strip()}",
-            "Check the channel's name and the graph address in matrix.yaml.",
-        )
-    return text
+    session = http.new_session()
+
+    def read(response: requests.Response) -> str:
+        text = response.content.decode("utf-8", "replace")
+        if response.status_code != requests.codes.ok:
+            raise ProtocolError(
+                f"the update graph answers {response.status_code} {response.reason} to {url}: {text[:200].strip()}",
+                "Check the channel's name and the graph address in matrix.yaml.",
+            )
+        return text
+
+    return http.whole(lambda: http.get(session, url, _SERVICE, {"Accept": "application/json"}), read, _SERVICE)

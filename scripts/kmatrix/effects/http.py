@@ -1,6 +1,7 @@
 """HTTP with one policy: transient faults are retried with a bound, everything else is told at once.
 
-Transient are: no connection, a reset, a time-out, 429 (its Retry-After is obeyed), 500, 502, 503, 504.
+Transient are: no connection, a reset (in the middle of a body too), a time-out, 429 (its Retry-After is obeyed), 500,
+502, 503, 504.
 """
 
 from __future__ import annotations
@@ -8,23 +9,47 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
+from types import TracebackType
+from typing import Self, TypeVar
+from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3.exceptions
 from requests.adapters import HTTPAdapter
+from urllib3.connectionpool import ConnectionPool
+from urllib3.response import BaseHTTPResponse
 from urllib3.util.retry import Retry
 
 from kmatrix.effects.files import write_atomically
 from kmatrix.values.errors import ProtocolError, UnreachableError
 
 _ATTEMPTS = 4
+_REDIRECTS = 5
+_FIRST_PAUSE_SECONDS = 0.3
 _TIMEOUT_SECONDS = (10, 60)
-_LONGEST_RETRY_AFTER_SECONDS = 60
+_LONGEST_PAUSE = 60
 _TRANSIENT = (429, 500, 502, 503, 504)
+T = TypeVar("T")
+
+
+class _Retry(Retry):
+    """Gives up at once where a server asks for a longer pause than anybody waits for; asking sooner is rude."""
+
+    def increment(
+        self,
+        method: str | None = None,
+        url: str | None = None,
+        response: BaseHTTPResponse | None = None,
+        error: Exception | None = None,
+        _pool: ConnectionPool | None = None,
+        _stacktrace: TracebackType | None = None,
+    ) -> Self:
+        if response is not None and _pool is not None and (self.get_retry_after(response) or 0) > _LONGEST_PAUSE:
+            raise urllib3.exceptions.MaxRetryError(_pool, url or "")
+        return super().increment(method, url, response, error, _pool, _stacktrace)
 
 
 def is_loopback(host: str) -> bool:
@@ -41,13 +66,12 @@ def is_loopback(host: str) -> bool:
 def new_session(pool: int = 16) -> requests.Session:
     """A session with the retry policy; thread-safe for simple requests."""
     session = requests.Session()
-    retry = Retry(
+    retry = _Retry(
         total=_ATTEMPTS - 1,
-        backoff_factor=0.3,
+        backoff_factor=_FIRST_PAUSE_SECONDS,
         status_forcelist=_TRANSIENT,
         allowed_methods=("GET", "HEAD"),
         respect_retry_after_header=True,
-        retry_after_max=_LONGEST_RETRY_AFTER_SECONDS,
         raise_on_status=False,
     )
     adapter = HTTPAdapter(max_retries=retry, pool_maxsize=pool)
@@ -77,88 +101,104 @@ def get(
     Raises:
         UnreachableError: it cannot be asked, or only answers with transient errors.
     """
-    proxies = {"http": "", "https": ""} if is_loopback(urlsplit(url).netloc) else None
+    sent = dict(headers or {})
+    target = url
     try:
-        response = session.request(
-            method,
-            url,
-            headers=headers,
-            stream=True,
-            timeout=_TIMEOUT_SECONDS,
-            proxies=proxies,
-            allow_redirects=False,
-        )
-        for _ in range(5):
+        for _ in range(_REDIRECTS + 1):
+            response = session.request(
+                method,
+                target,
+                headers=sent,
+                stream=True,
+                timeout=_TIMEOUT_SECONDS,
+                proxies={"http": "", "https": ""} if is_loopback(urlsplit(target).netloc) else None,
+                allow_redirects=False,
+            )
             if not response.is_redirect:
                 break
-            response = _follow(session, response, headers or {}, method)
+            response.close()
+            before, target = target, urljoin(target, response.headers["location"])
+            if _origin(before) != _origin(target):
+                # A credential is for the server it was given for; further on it stays away too.
+                sent = {name: value for name, value in sent.items() if name.lower() != "authorization"}
     except requests.RequestException as error:
-        raise UnreachableError(service, url, _cause(error), _hint(url)) from error
+        raise UnreachableError(service, url, _cause(error), hint(url)) from error
     if response.status_code in _TRANSIENT:
         response.close()
-        raise UnreachableError(service, url, f"it answers {response.status_code} {response.reason}", _hint(url))
+        pause = response.headers.get("retry-after", "")
+        asked = f" and asks to wait (Retry-After: {pause})" if pause else ""
+        raise UnreachableError(service, url, f"it answers {response.status_code} {response.reason}{asked}", hint(url))
     return response
 
 
-def _follow(
-    session: requests.Session, response: requests.Response, headers: dict[str, str], method: str
-) -> requests.Response:
-    """Follow one redirect; a credential is for the host it was given for and goes to no other."""
-    target = requests.compat.urljoin(response.url, response.headers["location"])
-    if urlsplit(target).netloc != urlsplit(response.url).netloc:
-        headers = {name: value for name, value in headers.items() if name.lower() != "authorization"}
-    response.close()
-    return session.request(
-        method, target, headers=headers, stream=True, timeout=_TIMEOUT_SECONDS, allow_redirects=False
-    )
+def _origin(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc
+
+
+class _BrokenOffError(UnreachableError):
+    """The body of a response broke off."""
 
 
 @contextmanager
-def reading(service: str, url: str) -> Iterator[None]:
-    """Turn a fault while a body is read into an `UnreachableError`."""
+def _reading(service: str, url: str) -> Iterator[None]:
     try:
         yield
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-        raise UnreachableError(service, url, _cause(error), _hint(url)) from error
+        raise _BrokenOffError(service, url, _cause(error), hint(url)) from error
 
 
-def body(response: requests.Response, service: str) -> bytes:
-    """Read a whole body.
+def whole(send: Callable[[], requests.Response], read: Callable[[requests.Response], T], service: str) -> T:
+    """Send a request and read its body; a body that breaks off is asked for again, with a bound.
+
+    Args:
+        send: sends the request (see `get`, which has its own retries).
+        read: is given the response, whose body is still to be read; may be called again.
+        service: what it is, for the error.
 
     Raises:
-        UnreachableError: the connection broke.
+        UnreachableError: every body broke off, or `send` could not ask.
     """
-    with reading(service, response.url), response:
-        return response.content
+    for attempt in range(1, _ATTEMPTS + 1):
+        response = send()
+        try:
+            with _reading(service, response.url), response:
+                return read(response)
+        except _BrokenOffError:
+            if attempt == _ATTEMPTS:
+                raise
+        time.sleep(_FIRST_PAUSE_SECONDS * 2**attempt)
+    raise AssertionError("the loop returns or raises")
+
+
+def content(response: requests.Response) -> bytes:
+    """The whole body, to give to `whole`."""
+    return response.content
 
 
 def download(session: requests.Session, url: str, target: Path, sha256: str, service: str) -> None:
-    """Bring a file to `target`, unless it is there already, and only if it has this SHA-256.
+    """Bring a file to `target`, whatever is there, and only if it has this SHA-256.
 
     Raises:
         UnreachableError: it could not be asked, or broke off, several times in a row.
         ProtocolError: it is not there, or its content is another.
     """
-    for attempt in range(1, _ATTEMPTS + 1):
+
+    def send() -> requests.Response:
         response = get(session, url, service)
         if response.status_code != requests.codes.ok:
             response.close()
             raise ProtocolError(f"{service}: {url} answers {response.status_code} {response.reason}")
-        try:
-            data = body(response, service)
-        except UnreachableError:
-            if attempt == _ATTEMPTS:
-                raise
-            time.sleep(0.3 * 2**attempt)
-            continue
-        found = hashlib.sha256(data).hexdigest()
-        if found != sha256:
-            raise ProtocolError(
-                f"{url}: its SHA-256 is {found}, the pin says {sha256}",
-                "If the file was replaced on purpose, run `nox -s discover` and look at what changed.",
-            )
-        write_atomically(target, data)
-        return
+        return response
+
+    data = whole(send, content, service)
+    found = hashlib.sha256(data).hexdigest()
+    if found != sha256:
+        raise ProtocolError(
+            f"{service}: {url} has the SHA-256 {found}, the pin says {sha256}",
+            "If the file was replaced on purpose, run `nox -s discover` and look at what changed.",
+        )
+    write_atomically(target, data)
 
 
 def _cause(error: Exception) -> str:
@@ -177,7 +217,8 @@ def _cause(error: Exception) -> str:
     return text
 
 
-def _hint(url: str) -> str:
+def hint(url: str) -> str:
+    """What to do about a service that cannot be asked."""
     if is_loopback(urlsplit(url).netloc):
         return "If this is the lab, `nox -s lab -- status` shows what runs and `nox -s lab -- up` starts it."
     return "Check the network and the address in matrix.yaml (each can be overridden), then run the command again."

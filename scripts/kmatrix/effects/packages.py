@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import io
 import lzma
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,14 +90,15 @@ class PackageRoot:
             except OSError as error:
                 raise InputError(f"package root: cannot read {self._folder / path}: {error.strerror}") from error
         url = f"{self.where}/{path}"
-        response = http.get(self._session, url, _SERVICE)
-        if response.status_code == requests.codes.not_found:
-            response.close()
-            return None
-        if response.status_code != requests.codes.ok:
-            response.close()
-            raise ProtocolError(f"{_SERVICE}: {url} answers {response.status_code} {response.reason}")
-        return http.body(response, _SERVICE)
+
+        def read(response: requests.Response) -> bytes | None:
+            if response.status_code == requests.codes.not_found:
+                return None
+            if response.status_code != requests.codes.ok:
+                raise ProtocolError(f"{_SERVICE}: {url} answers {response.status_code} {response.reason}")
+            return response.content
+
+        return http.whole(lambda: http.get(self._session, url, _SERVICE), read, _SERVICE)
 
     def fetch(self, path: str, sha256: str, target: Path) -> None:
         """Bring a file to `target` if it is not there with this SHA-256 already.
@@ -115,7 +117,10 @@ class PackageRoot:
             raise ProtocolError(f"package root {self.where}: {path} is pinned but not there", "Run `nox -s discover`.")
         found = hashlib.sha256(data).hexdigest()
         if found != sha256:
-            raise ProtocolError(f"{path}: its SHA-256 is {found}, the pin says {sha256}", "Run `nox -s discover`.")
+            raise ProtocolError(
+                f"{_SERVICE}: {self.where}/{path} has the SHA-256 {found}, the pin says {sha256}",
+                "If the file was replaced on purpose, run `nox -s discover` and look at what changed.",
+            )
         write_atomically(target, data)
 
     def packages(self, directory: str, line: str, arch: Arch) -> tuple[Package, ...] | None:
@@ -136,7 +141,7 @@ class PackageRoot:
         repomd = self.read(f"{directory}/{base}/repodata/repomd.xml")
         if repomd is None:
             return None
-        name = f"{self.where}/{directory}/{base}"
+        name = f"{_SERVICE} {self.where}/{directory}/{base}"
         location, sha256 = _primary_of(repomd, name)
         primary = self.read(f"{directory}/{base}/{location}")
         if primary is None:
@@ -173,7 +178,7 @@ def _decompressed(data: bytes, location: str) -> bytes:
             return lzma.decompress(data)
         if location.endswith(".zst"):
             return zstandard.ZstdDecompressor().stream_reader(io.BytesIO(data)).read()
-    except (OSError, EOFError, lzma.LZMAError, zstandard.ZstdError) as error:
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError) as error:
         raise ProtocolError(f"{location}: not readable: {error}") from error
     return data
 

@@ -1,6 +1,7 @@
 """Reads an image registry over its HTTP interface: manifests, configurations, single files out of layers.
 
-Protocol: the OCI distribution specification and Docker's registry API v2, token authentication included.
+Protocol: the OCI distribution specification and Docker's registry API v2, token authentication included. Everything
+that is asked for by digest is compared with it, whoever stands between here and the registry.
 """
 
 from __future__ import annotations
@@ -8,18 +9,17 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import tarfile
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import IO, Any, Literal, cast
-from urllib.parse import urlencode
+from typing import Any, TypeVar, cast
+from urllib.parse import urlencode, urlsplit
 
 import requests
-import zstandard
 
 from kmatrix.effects import http
 from kmatrix.effects.credentials import Credentials
+from kmatrix.effects.layers import files_of_layer
 from kmatrix.values.errors import CredentialError, ProtocolError, UnreachableError
 from kmatrix.values.names import GO_ARCH, Arch, ImageRef
 
@@ -33,6 +33,8 @@ _MANIFESTS = (
 )
 _ACCEPT = ", ".join((*_INDEXES, *_MANIFESTS))
 _SERVICE = "image registry"
+_PARAMETER = re.compile(r'([A-Za-z_]+)=(?:"([^"]*)"|([^\s",]+))')
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -64,17 +66,16 @@ class Registry:
         if raw is None:
             return None
         content, found = raw
-        if "manifests" in content:
-            for entry in content["manifests"]:
-                platform = entry.get("platform", {})
-                if platform.get("architecture") == GO_ARCH[arch] and platform.get("os", "linux") == "linux":
-                    return self.manifest(ref.with_digest(entry["digest"]), arch)
-            raise ProtocolError(f"{ref}: its manifest list has no image for {arch}")
         try:
-            layers = tuple((layer["digest"], layer["mediaType"], int(layer["size"])) for layer in content["layers"])
-            return Manifest(ref, found, content["config"]["digest"], layers)
-        except (KeyError, TypeError, ValueError) as error:
+            if "manifests" not in content:
+                layers = tuple((each["digest"], each["mediaType"], int(each["size"])) for each in content["layers"])
+                return Manifest(ref, found, content["config"]["digest"], layers)
+            digest = _of_platform(content["manifests"], GO_ARCH[arch])
+            if digest is not None:
+                return self.manifest(ref.with_digest(digest), arch)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ProtocolError(f"{ref}: not an image manifest ({error!r} is missing or wrong)") from error
+        raise ProtocolError(f"{ref}: its manifest list has no image for {arch}")
 
     def resolve(self, ref: ImageRef) -> ImageRef:
         """Return `ref` pinned to the digest its tag names now (a manifest list keeps its own digest).
@@ -92,61 +93,81 @@ class Registry:
 
     def config(self, manifest: Manifest) -> dict[str, Any]:
         """Return an image's configuration (its labels are under config.Labels)."""
-        response = self._get(manifest.ref, f"blobs/{manifest.config}")
-        return self._json(response, manifest.ref)
+
+        def read(response: requests.Response) -> dict[str, Any]:
+            found = _digest(response.content)
+            if found != manifest.config:
+                raise ProtocolError(
+                    f"{manifest.ref}: the registry sent {found} for the configuration {manifest.config}"
+                )
+            return _json(response, manifest.ref)
+
+        return self._fetch(manifest.ref, f"blobs/{manifest.config}", read)
 
     def labels(self, manifest: Manifest) -> Mapping[str, str]:
         """Return an image's labels."""
-        return cast("dict[str, str]", (self.config(manifest).get("config") or {}).get("Labels") or {})
+        config = self.config(manifest).get("config")
+        labels = config.get("Labels") if isinstance(config, dict) else None
+        return cast("dict[str, str]", labels) if isinstance(labels, dict) else {}
 
     def find_file(self, manifest: Manifest, names: Iterable[str], layers_from_top: int) -> dict[str, bytes]:
         """Return files of the topmost layer that holds any of `names` (paths without a leading slash).
 
-        Layers are read one at a time from the top, at most `layers_from_top`, each only until all names
-        are found. An empty result means that none of them was in those layers.
+        Layers are read one at a time from the top, at most `layers_from_top`, each to its end: only then its
+        digest says whether its content may be believed. An empty result means that none of the names was there.
+
+        Raises:
+            UnreachableError, CredentialError, ProtocolError: it could not be told.
         """
-        wanted = set(names)
+        wanted = frozenset(names)
         for digest, media_type, _ in tuple(reversed(manifest.layers))[:layers_from_top]:
-            response = self._get(manifest.ref, f"blobs/{digest}")
-            url = response.url
-            with http.reading(_SERVICE, url), response:
-                found = _files_of_layer(response, media_type, wanted, f"{manifest.ref.repository}@{digest}")
+            name = f"{manifest.ref.repository}@{digest}"
+
+            def read(
+                response: requests.Response, name: str = name, digest: str = digest, media_type: str = media_type
+            ) -> dict[str, bytes]:
+                return files_of_layer(response.raw, media_type, wanted, name, digest)
+
+            found = self._fetch(manifest.ref, f"blobs/{digest}", read)
             if found:
                 return found
         return {}
 
     def tags(self, repository: ImageRef) -> tuple[str, ...]:
         """Return the tags of a repository; empty if the registry says it does not know it."""
-        response = self._get(repository, "tags/list", absent_is_none=True)
-        if response is None:
-            return ()
-        return tuple(self._json(response, repository).get("tags") or ())
+        content = self._fetch_or_none(repository, "tags/list", lambda response: _json(response, repository))
+        return tuple((content or {}).get("tags") or ())
 
     def _raw_manifest(self, ref: ImageRef) -> tuple[dict[str, Any], str] | None:
-        reference = ref.digest or ref.tag or "latest"
-        response = self._get(ref, f"manifests/{reference}", absent_is_none=True)
-        if response is None:
+        def read(response: requests.Response) -> tuple[dict[str, Any], str]:
+            found = _digest(response.content)
+            if ref.digest and found != ref.digest:
+                raise ProtocolError(f"{ref}: the registry sent a manifest whose digest is {found}")
+            return _json(response, ref), found
+
+        return self._fetch_or_none(ref, f"manifests/{ref.digest or ref.tag or 'latest'}", read)
+
+    def _fetch(self, ref: ImageRef, path: str, read: Callable[[requests.Response], T]) -> T:
+        found = self._fetch_or_none(ref, path, read)
+        if found is None:
+            raise ProtocolError(f"{ref}: the registry says that {path} is not there, though its manifest names it")
+        return found
+
+    def _fetch_or_none(self, ref: ImageRef, path: str, read: Callable[[requests.Response], T]) -> T | None:
+        """Read what is below a repository; None if the registry itself says there is no such thing."""
+
+        def judge(response: requests.Response) -> T | None:
+            if response.status_code != requests.codes.not_found:
+                return read(response)
+            if not _is_registrys_own(response.content):
+                # A proxy's own 404 page says nothing about the image.
+                what = "it answers 404 in a form that is no registry's"
+                raise UnreachableError(_SERVICE, response.url, what, http.hint(response.url))
             return None
-        raw = http.body(response, _SERVICE)
-        found = "sha256:" + hashlib.sha256(raw).hexdigest()
-        if ref.digest and found != ref.digest:
-            raise ProtocolError(f"{ref}: the registry sent a manifest whose digest is {found}")
-        try:
-            content = json.loads(raw)
-        except ValueError as error:
-            raise ProtocolError(f"{ref}: the manifest is not JSON: {error}") from error
-        if not isinstance(content, dict):
-            raise ProtocolError(f"{ref}: the manifest is not a JSON object")
-        return content, found
 
-    def _json(self, response: requests.Response, ref: ImageRef) -> dict[str, Any]:
-        raw = http.body(response, _SERVICE)
-        try:
-            return cast("dict[str, Any]", json.loads(raw))
-        except ValueError as error:
-            raise ProtocolError(f"{ref}: {response.url} did not send JSON: {error}") from error
+        return http.whole(lambda: self._get(ref, path), judge, _SERVICE)
 
-    def _get(self, ref: ImageRef, path: str, absent_is_none: bool = False) -> Any:
+    def _get(self, ref: ImageRef, path: str) -> requests.Response:
         scheme = "http" if http.is_loopback(ref.host) else "https"
         url = f"{scheme}://{ref.host}/v2/{ref.path}/{path}"
         key = (ref.host, ref.path)
@@ -162,13 +183,7 @@ class Registry:
         if response.status_code in (requests.codes.unauthorized, requests.codes.forbidden):
             response.close()
             raise refused(ref, self._credentials)
-        if response.status_code == requests.codes.not_found and absent_is_none:
-            raw = http.body(response, _SERVICE)
-            # A proxy's own 404 page says nothing about the image.
-            if b"UNKNOWN" not in raw and b"NOT_FOUND" not in raw and b"errors" not in raw:
-                raise UnreachableError(_SERVICE, url, "it answers 404 in a form that is no registry's")
-            return None
-        if response.status_code != requests.codes.ok:
+        if response.status_code not in (requests.codes.ok, requests.codes.not_found):
             response.close()
             raise ProtocolError(f"{ref}: {url} answers {response.status_code} {response.reason}")
         return response
@@ -182,24 +197,42 @@ class Registry:
                 raise refused(ref, self._credentials)
             authorization = f"Basic {basic}"
         elif scheme.lower() == "bearer":
-            fields = dict(re.findall(r'([a-z_]+)="([^"]*)"', rest))
-            query = {
-                "service": fields.get("service", ""),
-                "scope": fields.get("scope", f"repository:{ref.path}:pull"),
-            }
-            headers = {"Authorization": f"Basic {basic}"} if basic else {}
-            url = f"{fields.get('realm', '')}?{urlencode(query)}"
-            response = http.get(self._session, url, "token service", headers)
-            if response.status_code != requests.codes.ok:
-                response.close()
-                raise refused(ref, self._credentials)
-            reply = self._json(response, ref)
-            authorization = f"Bearer {reply.get('token') or reply.get('access_token') or ''}"
+            authorization = f"Bearer {self._token(ref, rest, basic)}"
         else:
             raise ProtocolError(f"{ref.host}: asks for an authentication that is not known here: {challenge!r}")
         with self._lock:
             self._authorization[(ref.host, ref.path)] = authorization
         return authorization
+
+    def _token(self, ref: ImageRef, challenge: str, basic: str | None) -> str:
+        """Ask the token service that a Bearer challenge names."""
+        fields = {name.lower(): quoted or plain for name, quoted, plain in _PARAMETER.findall(challenge)}
+        realm = fields.get("realm", "")
+        address = urlsplit(realm)
+        if not address.netloc or not (address.scheme == "https" or http.is_loopback(address.netloc)):
+            # Anybody on the way could read a credential that is sent without TLS.
+            raise ProtocolError(f"{ref.host}: names the token service {realm!r}, which is not an https address")
+        query = {
+            "service": fields.get("service", ""),
+            "scope": fields.get("scope", f"repository:{ref.path}:pull"),
+        }
+        url = f"{realm}{'&' if address.query else '?'}{urlencode(query)}"
+        headers = {"Authorization": f"Basic {basic}"} if basic else {}
+
+        def read(response: requests.Response) -> str:
+            if response.status_code in (requests.codes.unauthorized, requests.codes.forbidden):
+                raise refused(ref, self._credentials)
+            if response.status_code != requests.codes.ok:
+                raise ProtocolError(
+                    f"the token service of {ref.host} at {realm} answers {response.status_code} {response.reason}"
+                )
+            reply = _json(response, ref)
+            token = reply.get("token") or reply.get("access_token")
+            if not isinstance(token, str):
+                raise ProtocolError(f"the token service of {ref.host} at {realm} sent no token")
+            return token
+
+        return http.whole(lambda: http.get(self._session, url, "token service", headers), read, "token service")
 
 
 def refused(ref: ImageRef, credentials: Credentials) -> CredentialError:
@@ -217,21 +250,33 @@ def refused(ref: ImageRef, credentials: Credentials) -> CredentialError:
     )
 
 
-def _files_of_layer(response: requests.Response, media_type: str, wanted: set[str], name: str) -> dict[str, bytes]:
-    found: dict[str, bytes] = {}
-    raw = cast("IO[bytes]", response.raw)
-    mode: Literal["r|", "r|gz"] = "r|" if media_type.endswith((".tar", "zstd")) else "r|gz"
-    if media_type.endswith("zstd"):
-        raw = zstandard.ZstdDecompressor().stream_reader(raw)
+def _digest(content: bytes) -> str:
+    return "sha256:" + hashlib.sha256(content).hexdigest()
+
+
+def _json(response: requests.Response, ref: ImageRef) -> dict[str, Any]:
     try:
-        with tarfile.open(fileobj=raw, mode=mode) as archive:
-            for member in archive:
-                path = member.name.removeprefix("./").removeprefix("/")
-                if path in wanted and member.isfile():
-                    file = archive.extractfile(member)
-                    found[path] = file.read() if file else b""
-                    if len(found) == len(wanted):
-                        break
-    except (tarfile.TarError, zstandard.ZstdError, EOFError) as error:
-        raise ProtocolError(f"{name}: the layer is not a readable archive: {error}") from error
-    return found
+        content = json.loads(response.content)
+    except ValueError as error:
+        raise ProtocolError(f"{ref}: {response.url} did not send JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ProtocolError(f"{ref}: {response.url} did not send a JSON object")
+    return content
+
+
+def _of_platform(entries: Iterable[Mapping[str, Any]], architecture: str) -> str | None:
+    """Return the digest of the first Linux image for an architecture in a manifest list."""
+    for entry in entries:
+        platform = entry.get("platform") or {}
+        if platform.get("architecture") == architecture and platform.get("os", "linux") == "linux":
+            return str(entry["digest"])
+    return None
+
+
+def _is_registrys_own(raw: bytes) -> bool:
+    """Whether an error's body is of the form the protocol asks for."""
+    try:
+        content = json.loads(raw)
+    except ValueError:
+        return False
+    return isinstance(content, dict) and isinstance(content.get("errors"), list) and bool(content["errors"])

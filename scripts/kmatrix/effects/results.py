@@ -6,11 +6,11 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 from xml.etree import ElementTree
 
 from kmatrix.effects.files import write_atomically
-from kmatrix.values.cells import CellResult, Finding
+from kmatrix.values.cells import CellResult, Finding, Verdict
 from kmatrix.values.errors import InputError
 
 SCHEMA = 1
@@ -24,13 +24,18 @@ def read_results(path: Path, profile_name: str) -> dict[str, CellResult]:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+        if content.get("schema") != SCHEMA or content.get("profile") != profile_name:
+            return {}
+        return {entry["cell"]: _result(entry) for entry in content["cells"]}
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not readable: {error}", "Remove the file; it is written anew.") from error
-    if content.get("schema") != SCHEMA or content.get("profile") != profile_name:
-        return {}
-    return {entry["cell"]: _result(entry) for entry in content["cells"]}
+    except OSError as error:
+        raise InputError(f"results file {path}: {error.strerror or error}") from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(
+            f"results file {path}: not as this program writes it ({type(error).__name__}: {error})",
+            "Remove the file: what is published is asked of the registry, and a new one is written.",
+        ) from error
 
 
 def write_results(path: Path, profile_name: str, results: Mapping[str, CellResult], order: Iterable[str]) -> None:
@@ -77,6 +82,8 @@ def junit(profile_name: str, cells: Iterable[CellResult]) -> str:
 
 def _result(entry: Mapping[str, Any]) -> CellResult:
     values = dict(entry)
+    if values["verdict"] not in get_args(Verdict):
+        raise ValueError(f"{values['verdict']!r} is no verdict")
     values["releases"] = tuple(values["releases"])
     values["findings"] = tuple(Finding(**finding) for finding in values["findings"])
     return CellResult(**values)
