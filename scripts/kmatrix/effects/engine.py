@@ -274,6 +274,11 @@ class Engine:
         except docker.errors.NotFound:
             return None
 
+    def image_names(self) -> tuple[str, ...]:
+        """Every name of every image the engine has."""
+        with engine_errors("list images"):
+            return tuple(str(name) for image in self.api.images() for name in image.get("RepoTags") or [])
+
     def pull(self, pinned: str, auth: dict[str, str] | None) -> None:
         """Pull an image by digest unless the engine has it.
 

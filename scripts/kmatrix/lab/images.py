@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from kmatrix.effects.context import pack_context
+from kmatrix.effects.debian import bootstrap_base
 from kmatrix.effects.engine import Engine
 from kmatrix.effects.files import read_text
 from kmatrix.lab.layout import IMAGES, LAB_LABEL, Layout
@@ -37,20 +36,8 @@ def ensure_base(engine: Engine, say: Say) -> str:
         return BASE
     except KmatrixError:
         say(f"base image: the public one is out of reach; bootstrapping Debian {SUITE} (about 40 s)")
-    with tempfile.TemporaryDirectory() as folder:
-        archive = Path(folder) / "base.tar"
-        command = ["mmdebstrap", "--quiet", "--variant=minbase", SUITE, str(archive)]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-        except FileNotFoundError as error:
-            raise ToolError("mmdebstrap is not installed", "Run ./scripts/bootstrap.") from error
-        if done.returncode != 0:
-            raise ToolError(
-                f"mmdebstrap failed: {done.stderr.strip()[-500:]}",
-                "The lab needs Debian's package archive; check the network, then run `nox -s lab -- up` again.",
-            )
-        repository, tag = BASE.split(":")
-        engine.api.import_image_from_file(str(archive), repository=repository, tag=tag)
+    repository, tag = BASE.split(":")
+    bootstrap_base(engine, SUITE, repository, tag)
     return BASE
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from kmatrix.effects.context import pack_context
 from kmatrix.effects.engine import Engine
 from kmatrix.effects.files import write_atomically
+from kmatrix.effects.servers import remove_volume, running, stop_server
 from kmatrix.lab import releases, services
 from kmatrix.lab.images import ensure_base, ensure_image
 from kmatrix.lab.kernels import LabKernels, choose_kernels
@@ -44,7 +45,7 @@ def status(engine: Engine, layout: Layout, profile: Profile) -> LabStatus:
     made = state.get("inputs") == _inputs(layout, profile)
     parts = [("content", made, _content(state) if made else "not made yet, or from other definitions")]
     for server in services.servers(layout):
-        runs = services.running(engine, server)
+        runs = running(engine, server)
         parts.append((server.name, runs, f"{server.address}, container {server.container}" if runs else "does not run"))
     return LabStatus(tuple(parts))
 
@@ -95,19 +96,16 @@ def up(engine: Engine, layout: Layout, profile: Profile, say: Say) -> bool:
 
 def down(engine: Engine, layout: Layout) -> bool:
     """Stop the servers; everything made stays. Whether any ran."""
-    return any(tuple(services.stop_server(engine, server) for server in services.servers(layout)))
+    return any(tuple(stop_server(engine, server) for server in services.servers(layout)))
 
 
 def reset(engine: Engine, layout: Layout) -> None:
     """Remove everything the lab made: servers, registry volume, files, images."""
     down(engine, layout)
-    for volume in engine.api.volumes(filters={"name": layout.registry_container}).get("Volumes") or []:
-        if volume["Name"] == layout.registry_container:
-            engine.api.remove_volume(volume["Name"])
-    for image in engine.api.images():
-        for name in image.get("RepoTags") or []:
-            if name.startswith((f"{IMAGES}/", f"{layout.registry}/")):
-                engine.remove_image(name)
+    remove_volume(engine, layout.registry_container)
+    for name in engine.image_names():
+        if name.startswith((f"{IMAGES}/", f"{layout.registry}/")):
+            engine.remove_image(name)
     shutil.rmtree(layout.folder, ignore_errors=True)
 
 
