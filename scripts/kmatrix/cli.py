@@ -49,7 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KmatrixError as error:
         console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         if error.hint:
-            console.print(f"       {error.hint}", markup=False, highlight=False, soft_wrap=True)
+            console.print(
+                f"       {error.hint[:1].upper()}{error.hint[1:]}", markup=False, highlight=False, soft_wrap=True
+            )
         return int(error.exit_code)
     except BrokenPipeError:
         # Whoever read the output has enough of it.

@@ -16,7 +16,7 @@ from kmatrix.effects.context import pack_context, read_image_source
 from kmatrix.values.errors import InputError
 from kmatrix.values.lock import ClientPin, KernelPin, KeyPin, PackagePin, ProfileLock, ReleasePin
 from kmatrix.values.matrix import Channel, Profile
-from kmatrix.values.names import ClientVersion, ImageRef
+from kmatrix.values.names import ClientVersion, ImageRef, ReleaseVersion
 from kmatrix.values.recipe import ImageSource, Recipe, userland_packages
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,7 +48,7 @@ def profile(**changes: object) -> Profile:
         "flavours": ("standard", "rt"),
         "clients": (ClientVersion(7, 4, 6), ClientVersion(8, 2, 2)),
     }
-    return Profile(**{**values, **changes})  # type: ignore[arg-type]
+    return Profile.model_validate({**values, **changes})
 
 
 def client_pin(client: ClientVersion, line: str) -> ClientPin:
@@ -70,19 +70,19 @@ def client_pin(client: ClientVersion, line: str) -> ClientPin:
 def lock(wanted: Profile) -> ProfileLock:
     releases = tuple(
         ReleasePin(
-            version=version,
+            version=ReleaseVersion.parse(version),
             arch="x86_64",
             channels=(f"stable-{version.rpartition('.')[0]}",),
-            payload=f"registry.example/release@{digest(str(index))}",
-            toolkit=f"registry.example/toolkit@{digest(chr(97 + index))}",
+            payload=ImageRef.parse(f"registry.example/release@{digest(str(index))}"),
+            toolkit=ImageRef.parse(f"registry.example/toolkit@{digest(chr(97 + index))}"),
             rhel=rhel,
             kernels=(KernelPin(release=kernel, flavour="rt" if kernel.endswith("+rt") else "standard"),),
-        )  # type: ignore[call-arg, arg-type]
+        )
         for index, (version, rhel, kernel) in enumerate(KERNELS.values())
     )
     return ProfileLock(
         inputs=digest("f"),
-        base=f"registry.example/base/minimal:latest@{digest('e')}",  # type: ignore[arg-type]
+        base=ImageRef.parse(f"registry.example/base/minimal:latest@{digest('e')}"),
         releases=releases,
         clients=tuple(client_pin(client, line) for client in wanted.clients for line in KERNELS),
     )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 
 from kmatrix.commands.invocation import (
@@ -39,36 +39,43 @@ from kmatrix.values.recipe import Recipe
 
 def build(call: Invocation) -> Exit:
     """Plan, render, build, check and push whatever is not published yet."""
-    job = _job(call)
-    write_rendered(call.root, job.chosen.name, job.recipes, complete=not call.only)
+    with _job(call) as job:
+        write_rendered(call.root, job.chosen.name, job.recipes, complete=not call.only)
 
-    def work(book: _Book, shop: Workshop) -> None:
-        left = job.recipes if call.force else split_published(shop, job.recipes, book.keep)
-        run_cells(shop, run_cell, left, _jobs(call), book.keep)
+        def work(book: _Book, shop: Workshop) -> None:
+            left = job.recipes if call.force else split_published(shop, job.recipes, book.keep)
+            run_cells(shop, run_cell, left, _jobs(call), book.keep)
 
-    return _run(job, work)
+        return _run(job, work)
 
 
 def verify(call: Invocation) -> Exit:
     """Check the images of the cells again: the engine's, else the published ones. Builds and pushes nothing."""
-    job = _job(call)
-    return _run(job, lambda book, shop: run_cells(shop, verify_cell, job.recipes, _jobs(call), book.keep))
+    with _job(call) as job:
+        return _run(job, lambda book, shop: run_cells(shop, verify_cell, job.recipes, _jobs(call), book.keep))
 
 
 def push(call: Invocation) -> Exit:
     """Publish what passed and was kept back; an image that is not the tested one is refused."""
-    job = _job(call)
+    with _job(call) as whole:
+        kept_back = {cell: result for cell, result in _earlier(whole).items() if _is_kept_back(result)}
+        job = replace(whole, recipes=[recipe for recipe in whole.recipes if recipe.cell.id in kept_back])
+        if not job.recipes:
+            call.say("nothing is kept back: what passed is published already, or `nox -s build` was not run")
+            return Exit.OK
 
-    def work(book: _Book, shop: Workshop) -> None:
-        kept_back = {
-            cell: old
-            for cell, old in book.results.items()
-            if old.verdict == "passed" and old.image_id and not old.digest
-        }
-        waiting = [recipe for recipe in job.recipes if recipe.cell.id in kept_back]
-        run_cells(shop, lambda shop, recipe: push_cell(shop, recipe, kept_back[recipe.cell.id]), waiting, 1, book.keep)
+        def one(shop: Workshop, recipe: Recipe) -> CellResult:
+            return push_cell(shop, recipe, kept_back[recipe.cell.id])
 
-    return _run(job, work)
+        return _run(job, lambda book, shop: run_cells(shop, one, job.recipes, _jobs(call), book.keep))
+
+
+def _is_kept_back(result: CellResult) -> bool:
+    return result.verdict == "passed" and bool(result.image_id) and not result.digest
+
+
+def _earlier(job: _Job) -> dict[str, CellResult]:
+    return read_results(job.call.results_path, job.chosen.name)
 
 
 @dataclass(frozen=True)
@@ -103,17 +110,18 @@ class _Book:
         write_results(self.job.call.results_path, self.job.chosen.name, self.results, self.order)
 
 
-def _job(call: Invocation) -> _Job:
+@contextmanager
+def _job(call: Invocation) -> Iterator[_Job]:
     chosen = choose(call)
     target = required_target(chosen.name, chosen.profile)
-    engine = Engine(secrets.token_hex(6))
-    if chosen.name == LAB:
-        ensure_lab(call, chosen, engine)
-        pins = fresh_lab_pins(call, chosen)
-    else:
-        pins = pins_for(call, chosen)
-    found = make_plan(chosen.name, chosen.profile, pins, call.only)
-    return _Job(call, chosen, engine, pins, recipes_for(call, chosen, pins, found), target)
+    with Engine(secrets.token_hex(6)) as engine:
+        if chosen.name == LAB:
+            ensure_lab(call, chosen, engine)
+            pins = fresh_lab_pins(call, chosen)
+        else:
+            pins = pins_for(call, chosen)
+        found = make_plan(chosen.name, chosen.profile, pins, call.only)
+        yield _Job(call, chosen, engine, pins, recipes_for(call, chosen, pins, found), target)
 
 
 def _run(job: _Job, work: Callable[[_Book, Workshop], None]) -> Exit:
@@ -122,7 +130,7 @@ def _run(job: _Job, work: Callable[[_Book, Workshop], None]) -> Exit:
     shown = LiveProgress(call.console, total) if call.console.is_terminal else None
     progress: Progress = shown or PlainProgress(call.console, total)
     order = tuple(cell.id for cell in make_plan(job.chosen.name, job.chosen.profile, job.pins).cells)
-    book = _Book(job, progress, read_results(call.results_path, job.chosen.name), order)
+    book = _Book(job, progress, _earlier(job), order)
     credentials = load_credentials(call.authfile)
     options = Options(
         root=call.root,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 
-from kmatrix.commands.invocation import LAB, Invocation, choose, ensure_lab
+from kmatrix.commands.invocation import LAB, Chosen, Invocation, choose, ensure_lab
 from kmatrix.effects.engine import Engine
 from kmatrix.lab import up as lab_up
 from kmatrix.lab.layout import layout_of
@@ -14,8 +14,12 @@ from kmatrix.values.errors import Exit
 def lab(call: Invocation) -> Exit:
     """Do what the action says; `status` exits with 4 unless everything is up."""
     chosen = choose(call, LAB)
+    with Engine(secrets.token_hex(6)) as engine:
+        return _act(call, chosen, engine)
+
+
+def _act(call: Invocation, chosen: Chosen, engine: Engine) -> Exit:
     layout = layout_of(chosen.profile, call.root)
-    engine = Engine(secrets.token_hex(6))
     match call.action:
         case "up":
             done = ensure_lab(call, chosen, engine)

@@ -29,7 +29,8 @@ def discover(call: Invocation) -> Exit:
     """Resolve a profile into its lock."""
     chosen = choose(call)
     if chosen.name == LAB:
-        ensure_lab(call, chosen, Engine(secrets.token_hex(6)))
+        with Engine(secrets.token_hex(6)) as engine:
+            ensure_lab(call, chosen, engine)
     resolve_pins(call, chosen)
     return Exit.OK
 

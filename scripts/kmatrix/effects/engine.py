@@ -70,8 +70,18 @@ class Engine:
         self.builds = 0
         self.pulls = 0
         with engine_errors("connect"):
+            # The SDK asks the engine for its version here, so a silent engine is noticed at once.
             self.api = docker.from_env(timeout=_TIMEOUT_SECONDS, max_pool_size=32).api
-            self.api.version()
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections to the engine."""
+        self.api.close()
 
     # Builds
 

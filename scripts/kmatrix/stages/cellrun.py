@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import IO
+from typing import IO, Literal
 
 from kmatrix.decide.buildlog import causes, code_of
 from kmatrix.decide.checks import check_module
@@ -77,7 +77,7 @@ def verify_cell(shop: Workshop, recipe: Recipe) -> CellResult:
     Raises:
         InterruptedRunError: the run was told to stop.
     """
-    return _to_verdict(shop, recipe, _check_again)
+    return _to_verdict(shop, recipe, _check_again, mode="a")
 
 
 def push_cell(shop: Workshop, recipe: Recipe, tested: CellResult) -> CellResult:
@@ -86,14 +86,16 @@ def push_cell(shop: Workshop, recipe: Recipe, tested: CellResult) -> CellResult:
     Raises:
         InterruptedRunError: the run was told to stop.
     """
-    return _to_verdict(shop, recipe, lambda run: _push_tested(run, tested))
+    return _to_verdict(shop, recipe, lambda run: _push_tested(run, tested), mode="a")
 
 
-def _to_verdict(shop: Workshop, recipe: Recipe, work: Callable[[_Run], CellResult]) -> CellResult:
-    """Run `work` with a log of its own; its errors become the cell's verdict."""
+def _to_verdict(
+    shop: Workshop, recipe: Recipe, work: Callable[[_Run], CellResult], mode: Literal["w", "a"] = "w"
+) -> CellResult:
+    """Run `work` with the cell's log, new or appended to; its errors become the cell's verdict."""
     path = shop.logs / f"{recipe.cell.id}.log"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8") as log:
+    with path.open(mode, encoding="utf-8") as log:
         run = _Run(shop, recipe, log)
         try:
             result = work(run)

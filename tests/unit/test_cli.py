@@ -1,0 +1,125 @@
+"""The command line without engine: what is refused and how, and that a plan and a rendering need the lock alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from test_render import KERNELS, lock, profile
+
+from kmatrix.cli import main
+from kmatrix.decide.read_matrix import read_matrix
+from kmatrix.values.lock import Lock, inputs_digest, write_lock
+
+ROOT = Path(__file__).resolve().parents[2]
+MATRIX = """schema: 1
+default_profile: site
+profiles:
+  site:
+    about: for tests
+    graph: https://graph.invalid/graph
+    packages: https://packages.invalid/release
+    key_fingerprint: 0123456789ABCDEF0123456789ABCDEF01234567
+    base: registry.example/base/minimal:latest
+    base_line: el9
+    channels: [{name: stable-4.12}, {name: stable-4.16}, {name: stable-4.22}]
+    arches: [x86_64]
+    flavours: [standard, rt]
+    clients: [7.4.6, 8.2.2]
+"""
+
+
+@pytest.fixture(name="site")
+def _site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("KMATRIX_PROFILE", "KMATRIX_TARGET", "KMATRIX_GRAPH", "KMATRIX_ROOT", "KMATRIX_LOCK"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("COLUMNS", "200")
+    (tmp_path / "matrix.yaml").write_text(MATRIX, encoding="utf-8")
+    stated = read_matrix(MATRIX).profile("site")
+    pins = lock(profile()).model_copy(update={"inputs": inputs_digest(stated)})
+    (tmp_path / "matrix.lock").write_text(write_lock(Lock().with_profile("site", pins)), encoding="utf-8")
+    shutil.copytree(ROOT / "images" / "beegfs-client", tmp_path / "images" / "beegfs-client")
+    return tmp_path
+
+
+def test_a_plan_needs_the_lock_alone(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "--json", "--root", str(site)]) == 0
+    cells = json.loads(capsys.readouterr().out)["cells"]
+    assert len(cells) == 2 * len(KERNELS)
+
+
+def test_the_plan_for_people_goes_to_stdout(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "--root", str(site)]) == 0
+    shown = capsys.readouterr()
+    assert "8.2.2-4.18.0-372.19.1.el8_6.x86_64" in shown.out
+    assert "6 cells in, 0 out" in shown.err
+
+
+def test_render_writes_every_cell_and_check_finds_a_change(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["render", "--root", str(site)]) == 0
+    assert main(["render", "--check", "--root", str(site)]) == 0
+    one = sorted((site / "dockerfiles" / "site").glob("*/Dockerfile"))[0]
+    one.write_text("FROM scratch\n", encoding="utf-8")
+    capsys.readouterr()
+    assert main(["render", "--check", "--root", str(site)]) == 2
+    shown = capsys.readouterr().err
+    assert str(one.relative_to(site)) in shown
+    assert "nox -s render -- --profile site" in shown
+
+
+def test_a_matrix_that_changed_since_discover_is_refused(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (site / "matrix.yaml").write_text(MATRIX.replace("[7.4.6, 8.2.2]", "[7.4.6]"), encoding="utf-8")
+    assert main(["plan", "--root", str(site)]) == 2
+    assert "nox -s discover -- --profile site" in capsys.readouterr().err
+
+
+def test_every_problem_of_the_matrix_is_told_at_once(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    broken = MATRIX.replace("flavours: [standard, rt]", "flavors: [standard]").replace("8.2.2", "8.x")
+    (site / "matrix.yaml").write_text(broken, encoding="utf-8")
+    assert main(["plan", "--root", str(site)]) == 2
+    shown = capsys.readouterr().err
+    assert "matrix.yaml:13" in shown
+    assert "matrix.yaml:14" in shown
+
+
+def test_nothing_is_built_without_a_target(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["build", "--root", str(site)]) == 2
+    shown = capsys.readouterr().err
+    assert "--target" in shown
+    assert "KMATRIX_TARGET" in shown
+
+
+def test_a_glob_that_matches_nothing_is_an_error(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "--only", "9*", "--root", str(site)]) == 2
+    assert "matches no cell" in capsys.readouterr().err
+
+
+def test_a_folder_without_a_matrix_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "--root", str(tmp_path)]) == 2
+    assert "has no matrix.yaml" in capsys.readouterr().err
+
+
+def test_there_is_no_report_before_a_run(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", "--root", str(site)]) == 2
+    assert "nox -s build" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments", [["bogus"], ["plan", "--jobs", "0"], ["lab"], ["build", "--bogus"], ["plan", "--prof", "x"]]
+)
+def test_usage_errors_exit_with_2(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+    assert left.value.code == 2
+
+
+def test_an_engine_out_of_reach_is_told_as_such(
+    site: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{site}/no.sock")
+    assert main(["build", "--target", "127.0.0.1:1/none", "--root", str(site)]) == 4
+    shown = capsys.readouterr().err
+    assert "container engine" in shown
+    assert "scripts/bootstrap" in shown

@@ -1,0 +1,72 @@
+"""The lab's pure parts: where it is, which releases it plays, that they read as OpenShift's do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from test_render import digest, profile
+
+from kmatrix.decide.releases import read_graph, select_releases
+from kmatrix.decide.toolkits import read_toolkits
+from kmatrix.lab import releases
+from kmatrix.lab.layout import layout_of
+from kmatrix.values.errors import InputError
+from kmatrix.values.matrix import Channel, Profile
+from kmatrix.values.names import ImageRef
+
+PAYLOADS = {
+    release.version: f"127.0.0.1:5080/lab/release@{digest(str(index))}"
+    for index, release in enumerate(releases.RELEASES)
+}
+
+
+def lab_profile(**changes: object) -> Profile:
+    values: dict[str, object] = {
+        "graph": "http://127.0.0.1:5081/graph",
+        "packages": "http://127.0.0.1:5081/release",
+        "base": ImageRef.parse("127.0.0.1:5080/lab/runtime:12"),
+    }
+    return profile(**{**values, **changes})
+
+
+def test_a_channel_also_holds_a_release_of_the_minor_before() -> None:
+    nodes = read_graph(releases.graph("stable-4.97", PAYLOADS), "the lab")
+    assert [str(node.version) for node in nodes] == ["4.96.2", "4.97.0"]
+    chosen = select_releases("lab", (Channel(name="stable-4.97"),), {"stable-4.97": nodes})
+    assert [str(node.version) for node in chosen] == ["4.97.0"]
+
+
+def test_payloads_name_their_toolkit_as_openshift_does() -> None:
+    toolkit = f"127.0.0.1:5080/lab/driver-toolkit@{digest('b')}"
+    found = read_toolkits(releases.image_references(releases.RELEASES[0], toolkit), "4.96.0")
+    assert [str(entry.image) for entry in found] == [toolkit]
+
+
+def test_two_releases_share_their_kernels_and_not_their_toolkits() -> None:
+    toolkits = [release.toolkit for release in releases.RELEASES]
+    assert len(set(toolkits)) == len(toolkits)
+
+
+def test_labs_of_two_checkouts_have_names_of_their_own() -> None:
+    first, second = layout_of(lab_profile(), Path("/one")), layout_of(lab_profile(), Path("/two"))
+    assert {first.registry_container, first.web_container}.isdisjoint({second.registry_container, second.web_container})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("graph", "http://192.0.2.1:5081/graph"),
+        ("graph", "http://127.0.0.1/graph"),
+        ("base", ImageRef.parse("0.0.0.0:5080/lab/runtime:12")),
+        ("base", ImageRef.parse("quay.io/lab/runtime:12")),
+    ],
+)
+def test_the_lab_listens_on_this_machine_alone(key: str, value: object) -> None:
+    with pytest.raises(InputError, match=f"the lab's {key} is at"):
+        layout_of(lab_profile(**{key: value}), Path("/one"))
+
+
+def test_graph_and_packages_come_from_one_server() -> None:
+    with pytest.raises(InputError, match="one server serves both"):
+        layout_of(lab_profile(packages="http://127.0.0.1:5099/release"), Path("/one"))
