@@ -1,0 +1,76 @@
+"""Fixtures of the tests that use the real engine: the lab, a throw-away registry, projects of their own.
+
+Everything made here carries the session's name, and is gone after the last test of the last worker.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from integration.labs import Lab, find_lab
+from integration.registries import ThrowAwayRegistry, throw_away_registry
+from integration.session import Session
+from integration.sites import Site, SiteMaker
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[Lab]:
+    """The lab of this checkout; tests never skip for want of it."""
+    saved = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("KMATRIX_")}
+    try:
+        yield find_lab(Path(__file__).parents[2], saved)
+    finally:
+        os.environ.update(saved)
+
+
+@pytest.fixture(scope="session")
+def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
+    """What the workers of one test session share; the last to leave checks that nothing is left behind."""
+    base = tmp_path_factory.getbasetemp()
+    name = os.environ.get("PYTEST_XDIST_TESTRUNUID", secrets.token_hex(6))[:12]
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "kmatrix-session"
+    folder.mkdir(exist_ok=True)
+    made = Session(name, folder)
+    with made.locked():
+        made.enter()
+    yield made
+    with made.locked():
+        left = made.leave()
+    assert not left, f"the tests left behind: {left}"
+
+
+@pytest.fixture(scope="session")
+def registry(lab: Lab, session: Session) -> Iterator[ThrowAwayRegistry]:
+    """A registry that is this worker's own; a test uses a repository path of its own in it."""
+    with throw_away_registry(lab, session) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def module_sites(
+    tmp_path_factory: pytest.TempPathFactory, lab: Lab, session: Session, registry: ThrowAwayRegistry
+) -> Iterator[SiteMaker]:
+    """Makes projects (see `integration.sites.Site`) that several tests of a module look at."""
+    with ExitStack() as stack:
+        yield lambda **wishes: stack.enter_context(
+            Site.made(tmp_path_factory.mktemp("site"), lab, session, registry, **wishes)
+        )
+
+
+@pytest.fixture
+def new_site(tmp_path: Path, lab: Lab, session: Session, registry: ThrowAwayRegistry) -> Iterator[SiteMaker]:
+    """Makes projects (see `integration.sites.Site`) for one test."""
+    with ExitStack() as stack:
+
+        def make(**wishes: Any) -> Site:
+            root = tmp_path / f"site-{secrets.token_hex(4)}"
+            return stack.enter_context(Site.made(root, lab, session, registry, **wishes))
+
+        yield make

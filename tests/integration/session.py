@@ -1,0 +1,129 @@
+"""One test session over all its workers: throw-away servers, compiles made once, and nothing left behind."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import docker
+from testcontainers.core.config import ConnectionMode, testcontainers_config
+from testcontainers.core.container import DockerContainer
+from testcontainers.core.wait_strategies import HttpWaitStrategy
+
+_HERE = "127.0.0.1"
+_START_SECONDS = 30
+# Its reaper is an image from the network; every container here is removed by the context manager that made it.
+testcontainers_config.ryuk_disabled = True
+# Where tests run in a container themselves, it would ask the bridge; the servers listen on this address alone.
+testcontainers_config.connection_mode_override = ConnectionMode.docker_host
+testcontainers_config.tc_host_override = _HERE
+
+LABEL = "io.github.beegfs-kmatrix.test"
+
+
+@dataclass(frozen=True)
+class Session:
+    """What the workers of one test session share.
+
+    Attributes:
+        name: tells this session's containers and images from all others.
+        folder: a folder that all workers see.
+    """
+
+    name: str
+    folder: Path
+
+    @property
+    def warm(self) -> str:
+        """The repository (a local name only) of images that are kept until the session's end."""
+        return f"kmatrix-test/{self.name}"
+
+    @contextmanager
+    def locked(self, what: str = "session") -> Iterator[None]:
+        """Keep the other workers out."""
+        with (self.folder / f"{what}.lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    @contextmanager
+    def server(
+        self, image: str, command: list[str], port: int, ready_path: str, **options: Any
+    ) -> Iterator[tuple[str, DockerContainer]]:
+        """Run a server on a free port of 127.0.0.1; yields HOST:PORT and the container. It is gone at the end.
+
+        Args:
+            image: the image, in the engine already.
+            command: what to run.
+            port: where it listens in the container.
+            ready_path: what it answers with 200 (or 401) when it is ready.
+            options: more of what the engine's API takes for a container.
+        """
+        waiting = HttpWaitStrategy(port, ready_path).for_status_code_matching(lambda code: code in (200, 401))
+        waiting.with_startup_timeout(_START_SECONDS)
+        container = DockerContainer(image).with_command(command).waiting_for(waiting)
+        # testcontainers itself would publish on every address of this machine.
+        cast("dict[str, Any]", container.ports)[f"{port}/tcp"] = (_HERE, None)
+        with container.with_kwargs(labels={LABEL: self.name}, **options):
+            yield f"{_HERE}:{container.get_exposed_port(port)}", container
+
+    # Leaving nothing behind
+
+    def enter(self) -> None:
+        """Count this worker in; the first notes which images were there before."""
+        workers = self.folder / "workers"
+        workers.mkdir(exist_ok=True)
+        if not any(workers.iterdir()):
+            (self.folder / "before").write_text("\n".join(_every_image()), encoding="utf-8")
+        (workers / str(os.getpid())).touch()
+
+    def note_images(self, ids: Iterable[str]) -> None:
+        """Note the images that builds of this session made or used."""
+        with (self.folder / "made").open("a", encoding="utf-8") as file:
+            file.writelines(f"{image}\n" for image in ids)
+
+    def leave(self) -> list[str]:
+        """Count this worker out; the last removes what the session kept and returns what else is still there."""
+        workers = self.folder / "workers"
+        (workers / str(os.getpid())).unlink()
+        if any(workers.iterdir()):
+            return []
+        client = docker.from_env()
+        try:
+            for tag in [tag for image in client.images.list() for tag in image.tags if tag.startswith(self.warm)]:
+                client.images.remove(tag)
+            left = [f"container {c.name}" for c in client.containers.list(all=True, filters={"label": self._label})]
+            left += [f"image {i.id} {i.tags}" for i in client.images.list(all=True, filters={"label": self._label})]
+            left += [f"network {n.name}" for n in client.networks.list(filters={"label": self._label})]
+            return left + [f"image {image}, a step of a build" for image in self._forgotten(client)]
+        finally:
+            client.close()
+
+    @property
+    def _label(self) -> str:
+        return f"{LABEL}={self.name}"
+
+    def _forgotten(self, client: docker.DockerClient) -> list[str]:
+        """Images of this session's builds that nobody has a name for; those of a named image's past are not ours."""
+        noted = self.folder / "made"
+        made = set(noted.read_text(encoding="utf-8").split()) if noted.exists() else set()
+        before = set((self.folder / "before").read_text(encoding="utf-8").split())
+        named: set[str] = set()
+        for image in client.images.list():
+            step = str(image.id)
+            while image.tags and step and step not in named:
+                named.add(step)
+                step = str(client.images.get(step).attrs.get("Parent", ""))
+        return sorted(i for i in _every_image() if i.removeprefix("sha256:")[:12] in made and i not in before | named)
+
+
+def _every_image() -> list[str]:
+    client = docker.from_env()
+    try:
+        return [str(image["Id"]) for image in client.api.images(all=True)]
+    finally:
+        client.close()

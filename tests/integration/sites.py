@@ -1,0 +1,293 @@
+"""A project of a test's own: matrix, client image and target registry, built by the real command line."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import secrets
+import shutil
+import tarfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+import yaml
+from docker.errors import ImageNotFound
+
+from integration.labs import Lab
+from integration.registries import ThrowAwayRegistry
+from integration.session import LABEL, Session
+from kmatrix import cli
+from kmatrix.effects.engine import BuiltImage, Engine
+from kmatrix.values import labels
+from kmatrix.values.names import image_tag
+
+PROFILE = "site"
+NEWER_CLIENT = "8.98.1"
+OLDER_CLIENT = "7.98.1"
+# Two at a time everywhere: the number decides make's own, which is part of what the engine's cache goes by.
+JOBS = "2"
+_STEP = re.compile(r"---> ([0-9a-f]{12})$", re.MULTILINE)
+_COUNTERS = re.compile(r"builds: (\d+), pulls: (\d+)")
+_COMPILE = re.compile(r'RUN \["/kmatrix/build-module"[^\n]*\]\n')
+_LAST_STAGE = "FROM userland\n"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One command: its exit code, what it said to people and to programs, and build/results.json after it."""
+
+    code: int
+    stderr: str
+    stdout: str
+    results: dict[str, Any]
+
+    def cell(self, name: str) -> dict[str, Any]:
+        """The result of one cell."""
+        found: dict[str, Any] = next(cell for cell in self.results["cells"] if cell["cell"] == name)
+        return found
+
+    @property
+    def verdicts(self) -> dict[str, str]:
+        """Verdict by cell."""
+        return {cell["cell"]: cell["verdict"] for cell in self.results.get("cells", ())}
+
+    @property
+    def builds(self) -> int:
+        """How often the engine was asked to build."""
+        return self._counted(1)
+
+    @property
+    def pulls(self) -> int:
+        """How often the engine was asked to pull."""
+        return self._counted(2)
+
+    def _counted(self, group: int) -> int:
+        match = _COUNTERS.search(self.stderr)
+        assert match, f"no counters in: {self.stderr}"
+        return int(match[group])
+
+
+class Site:
+    """A project folder with profile `site`: the lab's releases and packages, a target of its own."""
+
+    def __init__(self, root: Path, lab: Lab, session: Session, registry: ThrowAwayRegistry) -> None:
+        self.root = root
+        self.lab = lab
+        self.session = session
+        self.registry = registry
+        self.path = f"site-{secrets.token_hex(6)}"
+        self.image_source = root / "images" / "beegfs-client"
+
+    @classmethod
+    @contextmanager
+    def made(
+        cls,
+        root: Path,
+        lab: Lab,
+        session: Session,
+        registry: ThrowAwayRegistry,
+        *,
+        clients: Iterable[str] = (NEWER_CLIENT,),
+        kernels: Iterable[str] = (),
+        warm: bool = True,
+        **profile: Any,
+    ) -> Iterator[Site]:
+        """Make a project, resolved and ready to build; its images are gone at the end.
+
+        Args:
+            root: where; made if need be.
+            lab: what it builds from.
+            session: whose label its images get.
+            registry: where it publishes.
+            clients: client versions.
+            kernels: kernel releases; none means all of the lab's.
+            warm: have the compiles of these cells in the engine's cache, as made from the lab's packages.
+            profile: keys of the profile to set, such as packages or excludes.
+        """
+        site = cls(root, lab, session, registry)
+        kernels = tuple(kernels) or tuple(lab.kernels.as_dict().values())
+        site._write(tuple(clients), kernels, profile)
+        if warm:
+            warm_up(lab, session, registry, clients, kernels)
+        found = site.run("discover")
+        assert found.code == 0, found.stderr
+        try:
+            yield site
+        finally:
+            site.forget()
+
+    @property
+    def target(self) -> str:
+        """Where it publishes."""
+        return f"{self.registry.address}/{self.path}"
+
+    @property
+    def repository(self) -> str:
+        """The repository of its images in the registry."""
+        return f"{self.path}/beegfs-client"
+
+    @property
+    def tags(self) -> set[str]:
+        """What it has published."""
+        return self.registry.tags(self.repository)
+
+    def run(self, *arguments: str) -> Run:
+        """Run a command of the tool in this process."""
+        stderr, stdout = io.StringIO(), io.StringIO()
+        jobs = ("--jobs", JOBS) if "--jobs" not in arguments else ()
+        with redirect_stderr(stderr), redirect_stdout(stdout):
+            code = cli.main([*arguments, *jobs, "--root", str(self.root)])
+        self.note_steps()
+        path = self.root / "build" / "results.json"
+        results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        return Run(code, stderr.getvalue(), stdout.getvalue(), results)
+
+    def alter(self, name: str, old: str, new: str) -> None:
+        """Replace a part of a file of this project's client image."""
+        path = self.image_source / name
+        text = path.read_text(encoding="utf-8")
+        assert text.count(old) == 1, f"{old!r} is {text.count(old)} times in {name}"
+        path.write_text(text.replace(old, new), encoding="utf-8")
+
+    def sabotage(self, kernel: str, commands: str, files: dict[str, bytes] | None = None) -> None:
+        """Damage what the compile left for one kernel, and no other: what comes before it is the engine's cache's.
+
+        Args:
+            kernel: whose module.
+            commands: for bash; $ko is the module, $tree the folder of the kernel.
+            files: to have in /kmatrix/sabotage.d.
+        """
+        script = (
+            f'#!/bin/bash\nset -euo pipefail\n[ "$1" = "{kernel}" ] || exit 0\n'
+            f"tree=/module/opt/lib/modules/$1\nko=$tree/extra/beegfs.ko\n{commands}\n"
+        )
+        folder = self.image_source / "sabotage.d"
+        folder.mkdir()
+        (folder / "sabotage").write_text(script, encoding="utf-8")
+        for name, content in (files or {}).items():
+            (folder / name).write_bytes(content)
+        template = (self.image_source / "Dockerfile.j2").read_text(encoding="utf-8")
+        compiling = _COMPILE.search(template)
+        assert compiling, "the template has no compile"
+        step = (
+            f"LABEL {LABEL}={self.session.name}\nCOPY sabotage.d /kmatrix/sabotage.d/\n"
+            'RUN ["/kmatrix/sabotage.d/sabotage", "{{ cell.kernel }}"]\n'
+        )
+        self.alter("Dockerfile.j2", compiling[0], compiling[0] + step)
+
+    def note_steps(self) -> None:
+        """Note the images that this project's logs name, for the check that none is left."""
+        for log in (self.root / "build" / "logs").glob("*.log"):
+            self.session.note_images(_STEP.findall(log.read_text(encoding="utf-8")))
+
+    def forget(self) -> None:
+        """Remove every image that has a name of this project."""
+        self.note_steps()
+        client = docker.from_env()
+        try:
+            for image in client.images.list(name=f"{self.target}/beegfs-client"):
+                client.images.remove(str(image.id), force=True)
+        finally:
+            client.close()
+
+    def _write(self, clients: tuple[str, ...], kernels: tuple[str, ...], profile: dict[str, Any]) -> None:
+        unwanted = sorted(set(self.lab.kernels.as_dict().values()) - set(kernels))
+        stated = {
+            **self.lab.stated(),
+            "about": "a site of a test",
+            "target": self.target,
+            "lock": "matrix.lock",
+            "clients": list(clients),
+            "excludes": [{"kernel": kernel, "reason": "not of this test"} for kernel in unwanted],
+            **profile,
+        }
+        self.root.mkdir(parents=True, exist_ok=True)
+        text = yaml.safe_dump({"schema": 1, "default_profile": PROFILE, "profiles": {PROFILE: stated}})
+        (self.root / "matrix.yaml").write_text(text, encoding="utf-8")
+        shutil.copytree(self.lab.root / "images" / "beegfs-client", self.image_source)
+        # A layer of its own would change what is tested; a label keeps tests that run side by side from sharing
+        # (and removing) each other's images.
+        label = f"LABEL {LABEL}={self.session.name} {LABEL}.site={self.path}\n"
+        self.alter("Dockerfile.j2", _LAST_STAGE, _LAST_STAGE + label)
+
+
+SiteMaker = Callable[..., Site]
+
+
+def warm_up(
+    lab: Lab, session: Session, registry: ThrowAwayRegistry, clients: Iterable[str], kernels: Iterable[str]
+) -> None:
+    """Compile cells once for the session: tagged stages stay in the engine, and its cache answers every later build."""
+    client = docker.from_env()
+    try:
+        with session.locked("warm"):
+            wanted = [(version, kernel) for version in clients for kernel in kernels]
+            missing = [cell for cell in wanted if not _has(client, f"{session.warm}:{_stage_tag('module', *cell)}")]
+            if not missing:
+                return
+            everything = {"clients": sorted({c for c, _ in missing}), "kernels": sorted({k for _, k in missing})}
+            root = session.folder / f"warm-{secrets.token_hex(4)}"
+            with (
+                Site.made(root, lab, session, registry, warm=False, **everything) as site,
+                pytest.MonkeyPatch.context() as patch,
+            ):
+                patch.setattr(Engine, "build", _keeping_stages(client, session))
+                only = [word for version, kernel in missing for word in ("--only", f"{version}-{kernel}")]
+                done = site.run("build", "--no-push", *only)
+                assert done.code == 0, done.stderr
+    finally:
+        client.close()
+
+
+def module_of(session: Session, client_version: str, kernel: str) -> bytes:
+    """The module of a warm cell, as compiled."""
+    client = docker.from_env()
+    container = client.containers.create(
+        f"{session.warm}:{_stage_tag('module', client_version, kernel)}", ["true"], labels={LABEL: session.name}
+    )
+    try:
+        stream, _ = container.get_archive(f"/module/opt/lib/modules/{kernel}/extra/beegfs.ko")
+        with tarfile.open(fileobj=io.BytesIO(b"".join(stream))) as archive:
+            file = archive.extractfile("beegfs.ko")
+            assert file
+            return file.read()
+    finally:
+        container.remove()
+        client.close()
+
+
+def _keeping_stages(client: docker.DockerClient, session: Session) -> Any:
+    build = Engine.build
+
+    def keeping(engine: Engine, context: bytes, **options: Any) -> BuiltImage:
+        built = build(engine, context, **options)
+        if not options.get("target"):
+            made = options["labels"]
+            for stage in ("packages", "userland", "module"):
+                tag = _stage_tag(stage, made[labels.CLIENT], made[labels.KERNEL])
+                again = {**options, "target": stage, "labels": {}, "on_line": lambda _: None}
+                stage_image = build(engine, context, **again)
+                client.images.get(stage_image.id).tag(session.warm, tag)
+                # With one name alone, removing the image by its id would take the name away, too.
+                client.images.get(stage_image.id).tag(f"{session.warm}-held", tag)
+        return built
+
+    return keeping
+
+
+def _stage_tag(stage: str, client_version: str, kernel: str) -> str:
+    return f"{stage}-{image_tag(f'{client_version}-{kernel}')}"
+
+
+def _has(client: docker.DockerClient, name: str) -> bool:
+    try:
+        client.images.get(name)
+    except ImageNotFound:
+        return False
+    return True
