@@ -70,7 +70,8 @@ def report(session: nox.Session) -> None:
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Measure the tool against its aims; writes build/bench.json."""
-    session.run("python", "-m", "kmatrix.bench", *session.posargs, external=True)
+    command = ("python", "-m", "kmatrix.bench", *session.posargs)
+    session.run(*command, external=True, interrupt_timeout=150, terminate_timeout=10)
 
 
 @nox.session(default=False)

@@ -1,19 +1,19 @@
-"""The command line: reads options, runs one command, and is the one place where errors are caught."""
+"""The command line: reads options and runs one command."""
 
 from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from kmatrix.commands import cells, planning
+from kmatrix.commands.guard import guarded
 from kmatrix.commands.invocation import Invocation
 from kmatrix.commands.lab import lab
-from kmatrix.values.errors import Exit, InputError, KmatrixError
+from kmatrix.values.errors import Exit, InputError
 from kmatrix.values.overrides import NAMES, Overrides, option, overrides_from_environment, variable
 
 _HELP = {
@@ -40,23 +40,12 @@ _COMMANDS: dict[str, tuple[Callable[[Invocation], Exit], str]] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code (see `kmatrix.values.errors.Exit`)."""
     console = Console(stderr=True)
-    try:
+
+    def work() -> int:
         invocation, command = _invocation(arguments, console)
-        return int(command(invocation))
-    except KeyboardInterrupt:
-        console.print("interrupted; what was finished is kept, the same command goes on from there")
-        return int(Exit.INTERRUPTED)
-    except KmatrixError as error:
-        console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        if error.hint:
-            console.print(
-                f"       {error.hint[:1].upper()}{error.hint[1:]}", markup=False, highlight=False, soft_wrap=True
-            )
-        return int(error.exit_code)
-    except BrokenPipeError:
-        # Whoever read the output has enough of it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return int(Exit.OK)
+        return command(invocation)
+
+    return guarded(console, work, "interrupted; what was finished is kept, the same command goes on from there")
 
 
 def _invocation(arguments: Sequence[str] | None, console: Console) -> tuple[Invocation, Callable[[Invocation], Exit]]:

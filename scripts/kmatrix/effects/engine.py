@@ -83,6 +83,12 @@ class Engine:
         """Close the connections to the engine."""
         self.api.close()
 
+    def version(self) -> str:
+        """Return the engine's name, version and storage driver, for people."""
+        with engine_errors("tell its version"):
+            info = self.api.info()
+        return f"Docker {info.get('ServerVersion')} ({info.get('Driver')})"
+
     # Builds
 
     def build(

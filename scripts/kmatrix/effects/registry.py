@@ -39,12 +39,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Manifest:
-    """An image manifest: its digest, its configuration's digest and its layers (digest, media type, bytes)."""
+    """An image manifest: its digest, its configuration's digest and its layers (digest, media type, bytes).
+
+    `config_size` is the size of the configuration in bytes.
+    """
 
     ref: ImageRef
     digest: str
     config: str
     layers: tuple[tuple[str, str, int], ...]
+    config_size: int = 0
 
 
 class Registry:
@@ -69,7 +73,8 @@ class Registry:
         try:
             if "manifests" not in content:
                 layers = tuple((each["digest"], each["mediaType"], int(each["size"])) for each in content["layers"])
-                return Manifest(ref, found, content["config"]["digest"], layers)
+                config = content["config"]
+                return Manifest(ref, found, config["digest"], layers, int(config.get("size", 0)))
             digest = _of_platform(content["manifests"], GO_ARCH[arch])
             if digest is not None:
                 return self.manifest(ref.with_digest(digest), arch)
@@ -97,9 +102,7 @@ class Registry:
         def read(response: requests.Response) -> dict[str, Any]:
             found = _digest(response.content)
             if found != manifest.config:
-                raise ProtocolError(
-                    f"{manifest.ref}: the registry sent {found} for the configuration {manifest.config}"
-                )
+                raise ProtocolError(f"{manifest.ref}: the registry sent a configuration whose digest is {found}")
             return _json(response, manifest.ref)
 
         return self._fetch(manifest.ref, f"blobs/{manifest.config}", read)
@@ -209,7 +212,8 @@ class Registry:
         fields = {name.lower(): quoted or plain for name, quoted, plain in _PARAMETER.findall(challenge)}
         realm = fields.get("realm", "")
         address = urlsplit(realm)
-        if not address.netloc or not (address.scheme == "https" or http.is_loopback(address.netloc)):
+        safe = address.scheme == "https" or (address.scheme == "http" and http.is_loopback(address.netloc))
+        if not (address.netloc and safe):
             # Anybody on the way could read a credential that is sent without TLS.
             raise ProtocolError(f"{ref.host}: names the token service {realm!r}, which is not an https address")
         query = {

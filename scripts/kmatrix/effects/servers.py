@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,6 +29,13 @@ class Server:
     container: str
     address: str
     ready_path: str
+
+
+def free_address() -> str:
+    """Return a HOST:PORT on this machine that nothing listens on at the moment."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{found.getsockname()[1]}"
 
 
 def running(engine: Engine, server: Server) -> bool:

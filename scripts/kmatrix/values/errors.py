@@ -1,6 +1,6 @@
 """Every error a person can meet: each says what happened, what to do next, and its exit code.
 
-They are caught in one place, `kmatrix.cli.main`.
+They are caught in one place, `kmatrix.commands.guard`.
 """
 
 from __future__ import annotations
