@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import tarfile
-import zlib
 from collections.abc import Set
 from typing import IO, Any, Literal, cast
 
@@ -33,7 +32,7 @@ def files_of_layer(raw: Any, media_type: str, wanted: Set[str], name: str, diges
     found: dict[str, bytes] = {}
     try:
         found = _files(stream, media_type, wanted)
-    except (tarfile.TarError, zstandard.ZstdError, zlib.error, EOFError) as error:
+    except (tarfile.TarError, zstandard.ZstdError) as error:
         problem = error
     while stream.read(_CHUNK):
         pass

@@ -1,0 +1,139 @@
+"""A web server on 127.0.0.1 that answers as a test says, cuts connections when told to, and notes what it was asked."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the server was asked."""
+
+    method: str
+    target: str
+    headers: Mapping[str, str]
+
+    @property
+    def path(self) -> str:
+        """The target without its query."""
+        return urlsplit(self.target).path
+
+    @property
+    def query(self) -> dict[str, list[str]]:
+        """The query's fields."""
+        return parse_qs(urlsplit(self.target).query, keep_blank_values=True)
+
+    def header(self, name: str) -> str | None:
+        """A header by its name in small letters."""
+        return self.headers.get(name)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer. `cut` closes the connection after so many bytes of the body; with `reset` by a TCP reset."""
+
+    status: int = 200
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    cut: int | None = None
+    reset: bool = False
+
+
+RESET = Reply(status=0, reset=True)
+Answer = Callable[[Request], Reply]
+
+
+@dataclass
+class WebServer:
+    """A running server; `answer` may be set at any time."""
+
+    port: int
+    answer: Answer
+    requests: list[Request] = field(default_factory=list)
+
+    @property
+    def address(self) -> str:
+        """HOST:PORT."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """Its address on the web."""
+        return f"http://{self.address}"
+
+
+def in_turn(*replies: Reply) -> Answer:
+    """Answer with these, the last of them for ever."""
+    left = list(replies)
+    return lambda _: left.pop(0) if len(left) > 1 else left[0]
+
+
+@contextmanager
+def web_server(answer: Answer) -> Iterator[WebServer]:
+    """Run a server on a free port; it is gone at the end."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            request = Request(self.command, self.path, headers)
+            web.requests.append(request)
+            reply = web.answer(request)
+            if reply.status:
+                self.send_response(reply.status)
+                for name, value in reply.headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(reply.body)))
+                self.end_headers()
+                self.wfile.write(reply.body[: reply.cut] if self.command != "HEAD" else b"")
+            if reply.reset:
+                self.wfile.flush()
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            if reply.reset or reply.cut is not None:
+                self.close_connection = True
+
+        def do_HEAD(self) -> None:
+            self.do_GET()
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Nothing: a test's output is its own."""
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+
+        def shutdown_request(self, request: socket.socket | tuple[bytes, socket.socket]) -> None:
+            # shutdown() would send an orderly end before the reset.
+            assert isinstance(request, socket.socket)
+            request.close()
+
+        def handle_error(self, request: object, client_address: object) -> None:
+            # A client that goes away in mid-answer is what some tests are about.
+            if not isinstance(sys.exception(), ConnectionError):
+                super().handle_error(request, client_address)  # type: ignore[arg-type]
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        web = WebServer(server.server_address[1], answer)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield web
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def closed_port() -> int:
+    """A port of 127.0.0.1 on which nothing listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,271 @@
+"""HTTP: transient faults are retried with a bound, credentials stay where they belong, content is what was pinned."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+from httpserver import RESET, Reply, Request, WebServer, closed_port, in_turn, web_server
+
+from kmatrix.effects import http
+from kmatrix.values.errors import Exit, ProtocolError, UnreachableError
+
+SERVICE = "test service"
+FINE = Reply(200, b"fine")
+SECRET = {"Authorization": "Basic c2VjcmV0"}
+
+
+@pytest.fixture
+def web() -> Iterator[WebServer]:
+    with web_server(in_turn(FINE)) as server:
+        yield server
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[WebServer]:
+    with web_server(in_turn(FINE)) as server:
+        yield server
+
+
+@pytest.fixture
+def session() -> Iterator[requests.Session]:
+    with http.new_session() as made:
+        yield made
+
+
+def ask(session: requests.Session, url: str, headers: dict[str, str] | None = None) -> bytes:
+    return http.whole(lambda: http.get(session, url, SERVICE, headers), http.content, SERVICE)
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+@pytest.mark.usefixtures("slept")
+def test_a_transient_status_is_asked_again(web: WebServer, session: requests.Session, status: int) -> None:
+    web.answer = in_turn(Reply(status), Reply(status), Reply(status), FINE)
+    assert ask(session, f"{web.url}/x") == b"fine"
+    assert len(web.requests) == 4
+
+
+@pytest.mark.usefixtures("slept")
+def test_a_service_that_never_recovers_is_asked_a_few_times(web: WebServer, session: requests.Session) -> None:
+    web.answer = in_turn(Reply(503))
+    with pytest.raises(UnreachableError, match=rf"the {SERVICE} at {web.url}/x .* 503 Service Unavailable") as caught:
+        ask(session, f"{web.url}/x")
+    assert len(web.requests) == 4
+    assert caught.value.exit_code is Exit.UNREACHABLE
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 410])
+def test_a_final_status_is_told_at_once(
+    web: WebServer, session: requests.Session, slept: list[float], status: int
+) -> None:
+    web.answer = in_turn(Reply(status), FINE)
+    with http.get(session, f"{web.url}/x", SERVICE) as response:
+        assert response.status_code == status
+    assert (len(web.requests), slept) == (1, [])
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_retry_after_is_obeyed(web: WebServer, session: requests.Session, slept: list[float], status: int) -> None:
+    web.answer = in_turn(Reply(status, headers={"Retry-After": "7"}), FINE)
+    assert ask(session, f"{web.url}/x") == b"fine"
+    assert slept == [7]
+
+
+def test_a_pause_nobody_waits_for_is_not_cut_short(
+    web: WebServer, session: requests.Session, slept: list[float]
+) -> None:
+    web.answer = in_turn(Reply(429, headers={"Retry-After": "3600"}), FINE)
+    with pytest.raises(UnreachableError, match=r"429 Too Many Requests and asks to wait \(Retry-After: 3600\)"):
+        ask(session, f"{web.url}/x")
+    assert (len(web.requests), slept) == (1, [])
+
+
+@pytest.mark.usefixtures("slept")
+def test_nobody_there_is_a_refused_connection(session: requests.Session) -> None:
+    with pytest.raises(UnreachableError, match=f"the {SERVICE} at .*: connection refused$") as caught:
+        ask(session, f"http://127.0.0.1:{closed_port()}/")
+    assert "nox -s lab" in caught.value.hint
+
+
+@pytest.mark.usefixtures("slept")
+def test_an_unknown_host_is_named(session: requests.Session) -> None:
+    with pytest.raises(UnreachableError, match="its host name cannot be resolved") as caught:
+        ask(session, "http://nowhere.invalid/")
+    assert "matrix.yaml" in caught.value.hint
+
+
+@pytest.mark.usefixtures("slept")
+def test_a_reset_before_the_answer_is_asked_again(web: WebServer, session: requests.Session) -> None:
+    web.answer = in_turn(RESET, FINE)
+    assert ask(session, f"{web.url}/x") == b"fine"
+
+
+@pytest.mark.usefixtures("slept")
+def test_a_server_that_always_resets_is_asked_a_few_times(web: WebServer, session: requests.Session) -> None:
+    web.answer = in_turn(RESET)
+    with pytest.raises(UnreachableError, match="connection reset"):
+        ask(session, f"{web.url}/x")
+    assert len(web.requests) == 4
+
+
+@pytest.mark.parametrize("reset", [True, False])
+def test_a_body_that_breaks_off_is_asked_again(
+    web: WebServer, session: requests.Session, slept: list[float], reset: bool
+) -> None:
+    broken = Reply(200, b"x" * 1000, cut=400, reset=reset)
+    web.answer = in_turn(broken, broken, FINE)
+    assert ask(session, f"{web.url}/x") == b"fine"
+    assert len(web.requests) == 3
+    first, second = slept
+    assert 0 < first < second
+
+
+@pytest.mark.usefixtures("slept")
+def test_bodies_that_always_break_off_end_in_an_error(web: WebServer, session: requests.Session) -> None:
+    web.answer = in_turn(Reply(200, b"x" * 1000, cut=400))
+    with pytest.raises(UnreachableError, match=SERVICE):
+        ask(session, f"{web.url}/x")
+    assert len(web.requests) == 4
+
+
+def test_a_fault_of_the_content_is_no_reason_to_ask_again(web: WebServer, session: requests.Session) -> None:
+    def read(response: requests.Response) -> bytes:
+        raise UnreachableError(SERVICE, response.url, "says so itself")
+
+    with pytest.raises(UnreachableError, match="says so itself"):
+        http.whole(lambda: http.get(session, f"{web.url}/x", SERVICE), read, SERVICE)
+    assert len(web.requests) == 1
+
+
+def redirect(target: str, status: int = 307) -> Reply:
+    return Reply(status, headers={"Location": target})
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_credential_does_not_follow_to_another_server(
+    web: WebServer, elsewhere: WebServer, session: requests.Session, status: int
+) -> None:
+    web.answer = in_turn(redirect(f"{elsewhere.url}/blob", status))
+    assert ask(session, f"{web.url}/x", {**SECRET, "Accept": "a/b"}) == b"fine"
+    assert web.requests[0].header("authorization") == SECRET["Authorization"]
+    assert elsewhere.requests[0].header("authorization") is None
+    assert elsewhere.requests[0].header("accept") == "a/b"
+
+
+def test_a_credential_does_not_come_back_on_a_second_redirect(
+    web: WebServer, elsewhere: WebServer, session: requests.Session
+) -> None:
+    web.answer = in_turn(redirect(f"{elsewhere.url}/first"))
+    elsewhere.answer = in_turn(redirect("/second"), FINE)
+    assert ask(session, f"{web.url}/x", SECRET) == b"fine"
+    assert [request.path for request in elsewhere.requests] == ["/first", "/second"]
+    assert [request.header("authorization") for request in elsewhere.requests] == [None, None]
+
+
+def test_a_credential_follows_on_the_same_server(web: WebServer, session: requests.Session) -> None:
+    web.answer = in_turn(redirect("/moved"), FINE)
+    assert ask(session, f"{web.url}/x", SECRET) == b"fine"
+    assert [request.header("authorization") for request in web.requests] == [SECRET["Authorization"]] * 2
+
+
+def test_redirects_end(web: WebServer, session: requests.Session) -> None:
+    web.answer = in_turn(redirect("/again"))
+    with http.get(session, f"{web.url}/x", SERVICE) as response:
+        assert response.is_redirect
+    assert len(web.requests) == 6
+
+
+def test_the_retries_hold_for_where_a_redirect_leads(
+    web: WebServer, elsewhere: WebServer, session: requests.Session, slept: list[float]
+) -> None:
+    web.answer = in_turn(redirect(f"{elsewhere.url}/blob"))
+    elsewhere.answer = in_turn(Reply(503, headers={"Retry-After": "3"}), FINE)
+    assert ask(session, f"{web.url}/x") == b"fine"
+    assert slept == [3]
+
+
+def test_a_netrc_brings_in_no_credential(
+    web: WebServer, session: requests.Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login someone password secret\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    ask(session, f"{web.url}/x")
+    assert web.requests[0].header("authorization") is None
+
+
+def test_servers_of_this_machine_are_not_asked_through_a_proxy(
+    web: WebServer, elsewhere: WebServer, session: requests.Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{closed_port()}")
+    web.answer = in_turn(redirect(f"{elsewhere.url}/blob"))
+    assert ask(session, f"{web.url}/x") == b"fine"
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("127.0.0.1", True),
+        ("127.0.0.1:5080", True),
+        ("127.9.9.9:80", True),
+        ("localhost", True),
+        ("localhost:5000", True),
+        ("[::1]", True),
+        ("[::1]:5000", True),
+        ("10.0.0.1:5000", False),
+        ("quay.io", False),
+        ("localhost.example.com", False),
+        ("127.0.0.1.example.com:443", False),
+        ("[fd00::1]:5000", False),
+    ],
+)
+def test_what_counts_as_this_machine(host: str, expected: bool) -> None:
+    assert http.is_loopback(host) is expected
+
+
+class TestDownload:
+    @pytest.fixture
+    def target(self, tmp_path: Path) -> Path:
+        return tmp_path / "folder" / "file"
+
+    @staticmethod
+    def bring(session: requests.Session, web: WebServer, target: Path, content: bytes = b"fine") -> None:
+        http.download(session, f"{web.url}/file", target, hashlib.sha256(content).hexdigest(), SERVICE)
+
+    def test_what_was_pinned_is_written(self, web: WebServer, session: requests.Session, target: Path) -> None:
+        self.bring(session, web, target)
+        assert target.read_bytes() == b"fine"
+        assert [entry.name for entry in target.parent.iterdir()] == ["file"]
+
+    @pytest.mark.usefixtures("slept")
+    def test_a_broken_off_download_is_made_whole(self, web: WebServer, session: requests.Session, target: Path) -> None:
+        web.answer = in_turn(Reply(200, b"fine", cut=2), FINE)
+        self.bring(session, web, target)
+        assert target.read_bytes() == b"fine"
+
+    def test_other_content_is_refused_and_never_written(
+        self, web: WebServer, session: requests.Session, target: Path
+    ) -> None:
+        target.parent.mkdir()
+        target.write_bytes(b"before")
+        web.answer = in_turn(Reply(200, b"<html>sign in</html>"))
+        with pytest.raises(ProtocolError, match=f"{SERVICE}: {web.url}/file has the SHA-256 .*, the pin says"):
+            self.bring(session, web, target)
+        assert target.read_bytes() == b"before"
+        assert len(web.requests) == 1
+
+    def test_a_file_that_is_not_there_is_told(self, web: WebServer, session: requests.Session, target: Path) -> None:
+        web.answer = in_turn(Reply(404, b"fine"))
+        with pytest.raises(ProtocolError, match=f"{SERVICE}: .* answers 404 Not Found"):
+            self.bring(session, web, target)
+        assert not target.exists()
+
+
+def test_requests_are_what_they_seem(web: WebServer, session: requests.Session) -> None:
+    with http.get(session, f"{web.url}/x?a=b", SERVICE, method="HEAD") as response:
+        assert response.status_code == 200
+    assert web.requests == [Request("HEAD", "/x?a=b", web.requests[0].headers)]
