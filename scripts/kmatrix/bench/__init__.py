@@ -1,0 +1,1 @@
+"""bench: measures the tool against its aims, on this machine."""

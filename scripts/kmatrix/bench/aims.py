@@ -1,0 +1,112 @@
+"""What is measured, what is aimed at, and whether it is met: plain arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+FULL_WEIGHT = 48
+
+
+@dataclass(frozen=True)
+class Measures:
+    """The measured values under their names in build/bench.json; None where a part was not run."""
+
+    overhead_ratio: float | None = None
+    overhead_seconds_per_cell: float | None = None
+    second_run_seconds: float | None = None
+    second_run_builds: int | None = None
+    second_run_pulls: int | None = None
+    plan_render_5000_seconds: float | None = None
+    image_ratio: float | None = None
+    kernel_change_bytes: int | None = None
+    peak_rss_mb: float | None = None
+
+
+@dataclass(frozen=True)
+class Aim:
+    """One aim: the measure's name, what it is for people, its bound, and whether the bound itself still meets it."""
+
+    name: str
+    words: str
+    bound: float
+    unit: str = ""
+    inclusive: bool = False
+
+    def met(self, value: float) -> bool:
+        """Whether a measured value meets the aim."""
+        return value <= self.bound if self.inclusive else value < self.bound
+
+    @property
+    def text(self) -> str:
+        """The aim for people: `at most 1.10`."""
+        return f"{'at most' if self.inclusive else 'under'} {self.bound:,} {self.unit}".rstrip()
+
+
+AIMS = (
+    Aim("overhead_ratio", "cold matrix, against bare make", 1.10, inclusive=True),
+    Aim("overhead_seconds_per_cell", "a cell beyond its compile", 3, "s", inclusive=True),
+    Aim("second_run_seconds", "second run", 3, "s"),
+    Aim("second_run_builds", "engine builds of the second run", 0, inclusive=True),
+    Aim("second_run_pulls", "pulls of the second run", 0, inclusive=True),
+    Aim("plan_render_5000_seconds", "plan and render 5,000 cells", 5, "s"),
+    Aim("image_ratio", "largest image, against its toolkit", 0.1, inclusive=True),
+    Aim("kernel_change_bytes", "pulled when only the kernel changes", 2_000_000, "bytes"),
+    Aim("peak_rss_mb", "peak memory of the tool", 200, "MB"),
+)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """An aim with what was measured; `met` is None where nothing was."""
+
+    aim: Aim
+    value: float | None
+    met: bool | None
+
+
+def judge(measures: Measures) -> tuple[Judged, ...]:
+    """Hold every measure against its aim."""
+    values = [getattr(measures, aim.name) for aim in AIMS]
+    return tuple(
+        Judged(aim, value, None if value is None else aim.met(value)) for aim, value in zip(AIMS, values, strict=True)
+    )
+
+
+def overhead(tool_seconds: float, bare_seconds: float, cells: int, jobs: int) -> tuple[float, float]:
+    """Return the tool's wall time as a multiple of bare make's, and the seconds a cell costs beyond its compile.
+
+    Args:
+        tool_seconds, bare_seconds: wall time of the whole matrix.
+        cells: how many cells it has.
+        jobs: how many were under way at a time, so a cell's seconds are that many times its share of the wall time.
+    """
+    return tool_seconds / bare_seconds, (tool_seconds - bare_seconds) * min(jobs, cells) / cells
+
+
+def image_ratio(sizes: Iterable[tuple[int, int]]) -> float:
+    """Return the largest ratio of an image's size to its toolkit's, from pairs of bytes; there is at least one."""
+    return max(image / toolkit for image, toolkit in sizes)
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """What a registry has of one cell: the client version, and the bytes of its configuration and of each layer."""
+
+    client: str
+    config_bytes: int
+    layers: Mapping[str, int]
+
+
+def kernel_change_bytes(cells: Sequence[Pulled]) -> int:
+    """Return the most bytes a node pulls that has a cell's image and gets that of another kernel, same client.
+
+    Compressed layers that the two do not share, and the configuration; 0 where no client has two cells.
+    """
+    return max((_difference(old, new) for old in cells for new in cells if old.client == new.client), default=0)
+
+
+def _difference(old: Pulled, new: Pulled) -> int:
+    if old is new:
+        return 0
+    return new.config_bytes + sum(size for digest, size in new.layers.items() if digest not in old.layers)

@@ -1,0 +1,214 @@
+"""The bench's arithmetic, and that what it compares with bare make is what the product runs."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from kmatrix.bench.aims import AIMS, FULL_WEIGHT, Measures, Pulled, image_ratio, judge, kernel_change_bytes, overhead
+from kmatrix.bench.bare import COMPILE
+from kmatrix.bench.logs import counters, steps_done
+from kmatrix.bench.planning import CELLS, made_up_pins, made_up_profile
+from kmatrix.bench.report import print_report, remarks, shown
+from kmatrix.decide.plan import make_plan
+from kmatrix.effects.children import run_program
+from kmatrix.values.errors import ToolError
+from kmatrix.values.lock import Lock, read_lock, write_lock
+
+ROOT = Path(__file__).parents[2]
+GOOD = Measures(
+    overhead_ratio=1.10,
+    overhead_seconds_per_cell=3.0,
+    second_run_seconds=2.99,
+    second_run_builds=0,
+    second_run_pulls=0,
+    plan_render_5000_seconds=4.99,
+    image_ratio=0.1,
+    kernel_change_bytes=1_999_999,
+    peak_rss_mb=199.9,
+)
+BAD = Measures(
+    overhead_ratio=1.11,
+    overhead_seconds_per_cell=3.01,
+    second_run_seconds=3.0,
+    second_run_builds=1,
+    second_run_pulls=1,
+    plan_render_5000_seconds=5.0,
+    image_ratio=0.101,
+    kernel_change_bytes=2_000_000,
+    peak_rss_mb=200.0,
+)
+
+
+def test_every_measure_has_an_aim_and_every_aim_a_measure() -> None:
+    assert [aim.name for aim in AIMS] == list(Measures.__dataclass_fields__)
+
+
+def test_aims_are_met_up_to_their_bounds_and_no_further() -> None:
+    assert {entry.aim.name: entry.met for entry in judge(GOOD)} == dict.fromkeys(Measures.__dataclass_fields__, True)
+    assert {entry.aim.name: entry.met for entry in judge(BAD)} == dict.fromkeys(Measures.__dataclass_fields__, False)
+
+
+def test_what_was_not_measured_is_neither_met_nor_missed() -> None:
+    assert {entry.met for entry in judge(Measures())} == {None}
+    assert remarks(judge(Measures()), None) == []
+
+
+@pytest.mark.parametrize(
+    ("tool", "bare", "cells", "jobs", "ratio", "per_cell"),
+    [
+        (110.0, 100.0, 4, 2, 1.10, 5.0),
+        (110.0, 100.0, 4, 1, 1.10, 2.5),
+        # No more cells are ever under way than there are.
+        (110.0, 100.0, 2, 8, 1.10, 10.0),
+        (99.0, 100.0, 4, 2, 0.99, -0.5),
+    ],
+)
+def test_overhead(tool: float, bare: float, cells: int, jobs: int, ratio: float, per_cell: float) -> None:
+    assert overhead(tool, bare, cells, jobs) == pytest.approx((ratio, per_cell))
+
+
+def test_the_image_ratio_is_the_worst_cell_s() -> None:
+    assert image_ratio([(10, 1000), (30, 500), (40, 4000)]) == pytest.approx(0.06)
+
+
+def test_a_kernel_change_pulls_the_layers_that_differ_and_the_configuration() -> None:
+    first = Pulled("8.98.1", 7, {"base": 1000, "userland": 100, "module a": 30})
+    second = Pulled("8.98.1", 5, {"base": 1000, "userland": 100, "module b": 20})
+    assert kernel_change_bytes([first, second]) == 37
+
+
+def test_a_kernel_change_stays_within_a_client_version() -> None:
+    here = Pulled("8.98.1", 7, {"base": 1000, "module a": 30})
+    elsewhere = Pulled("7.98.1", 7, {"other base": 5000, "module b": 30})
+    assert kernel_change_bytes([here, elsewhere]) == 0
+    assert kernel_change_bytes([]) == 0
+
+
+def test_a_layer_below_the_module_that_differs_counts_in_full() -> None:
+    first = Pulled("8.98.1", 1, {"base": 1000, "userland": 100, "module a": 30})
+    second = Pulled("8.98.1", 1, {"base": 1000, "userland again": 100, "module b": 30})
+    assert kernel_change_bytes([first, second]) == 131
+
+
+def test_counters_are_those_of_the_last_run() -> None:
+    said = "builds: 8, pulls: 3. `nox`\nmore\nnox > builds: 1, pulls: 2. `nox -s report` shows\n"
+    assert counters(said) == (1, 2)
+
+
+def test_a_run_without_counters_is_no_run() -> None:
+    with pytest.raises(ToolError, match="did not say"):
+        counters("error: the image registry could not be asked")
+
+
+LOG = """Step 1/4 : FROM base AS packages
+ ---> 0123456789ab
+Step 2/4 : COPY a b
+ ---> Using cache
+ ---> 1123456789ab
+Step 3/4 : RUN ["/kmatrix/unpack-packages", "x"]
+
+ ---> Running in 2123456789ab
+Removing intermediate container 2123456789ab
+ ---> 3123456789ab
+Step 4/4 : RUN ["/kmatrix/build-module", "6.1.0"]
+
+ ---> Using cache
+ ---> 4123456789ab
+"""
+
+
+def test_steps_that_the_cache_answered_are_not_steps_done() -> None:
+    assert steps_done(LOG) == ('RUN ["/kmatrix/unpack-packages", "x"]',)
+    fresh = LOG.replace("---> Using cache\n ---> 4123456789ab", "---> Running in 5123456789ab")
+    assert steps_done(fresh)[-1] == 'RUN ["/kmatrix/build-module", "6.1.0"]'
+
+
+def test_bare_make_is_what_the_product_runs() -> None:
+    """Every line of the yardstick, but where the sources are, stands in build-module too."""
+    script = (ROOT / "images" / "beegfs-client" / "build-module").read_text(encoding="utf-8")
+    product = {line.strip() for line in script.splitlines()}
+    lines = [line for line in COMPILE.strip().splitlines() if not line.startswith("source=")]
+    assert [line for line in lines if line not in product] == []
+    deciding = {line for line in product if line.startswith(("make ", "export ", "unset ", "arguments"))}
+    assert sorted(deciding - set(lines)) == []
+    assert any(line.startswith("make ") for line in deciding)
+
+
+def test_the_made_up_matrix_has_as_many_cells_as_it_says() -> None:
+    profile = made_up_profile()
+    pins = made_up_pins(profile)
+    written = Lock().with_profile("bench", pins)
+    assert read_lock(write_lock(written)).profiles["bench"].inputs == pins.inputs
+    assert len(make_plan("bench", profile, pins).cells) == CELLS == 5000
+
+
+def test_missed_aims_are_told_loudly_and_a_light_weight_too() -> None:
+    console = Console(file=io.StringIO(), width=120)
+    print_report(console, judge(BAD), 4)
+    assert isinstance(console.file, io.StringIO)
+    said = console.file.getvalue()
+    assert said.count("MISSED") == len(AIMS) + 1
+    assert "kernel_change_bytes" in said.splitlines()[-2]
+    assert f"weight 4, the aims are meant for {FULL_WEIGHT}" in said
+    assert remarks(judge(GOOD), FULL_WEIGHT) == []
+
+
+def test_values_for_people() -> None:
+    by_name = {entry.aim.name: shown(entry) for entry in judge(GOOD)}
+    assert by_name["kernel_change_bytes"] == "1,999,999 bytes"
+    assert by_name["overhead_seconds_per_cell"] == "3.00 s"
+    assert shown(judge(Measures())[0]) == "-"
+
+
+def test_a_program_is_measured(tmp_path: Path) -> None:
+    code = "import sys; x = bytearray(300_000_000); print(len(x)); print('said', file=sys.stderr); sys.exit(3)"
+    ended = run_program([sys.executable, "-c", code], tmp_path, {}, tmp_path / "log")
+    assert (ended.status, "said" in ended.output, "300000000" in ended.output) == (3, True, True)
+    assert ended.peak_rss_mb > 300 > ended.starter_rss_mb
+    assert ended.seconds > 0
+
+
+def test_a_program_that_is_not_there_is_an_error_of_ours(tmp_path: Path) -> None:
+    with pytest.raises(ToolError, match="cannot be started"):
+        run_program([str(tmp_path / "nothing")], tmp_path, {}, tmp_path / "log")
+
+
+def test_ctrl_c_ends_the_program_and_lets_it_clean_up(tmp_path: Path) -> None:
+    code = (
+        "import pathlib, sys, time\n"
+        "try:\n    pathlib.Path('ready').touch(); time.sleep(60)\n"
+        "except KeyboardInterrupt:\n    pathlib.Path('cleaned').touch()\n"
+    )
+
+    def interrupt() -> None:
+        while not (tmp_path / "ready").exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        run_program([sys.executable, "-c", code], tmp_path, {}, tmp_path / "log")
+    assert (tmp_path / "cleaned").exists()
+
+
+def test_the_aims_read_as_the_issue_states_them() -> None:
+    assert {aim.name: aim.text for aim in AIMS} == {
+        "overhead_ratio": "at most 1.1",
+        "overhead_seconds_per_cell": "at most 3 s",
+        "second_run_seconds": "under 3 s",
+        "second_run_builds": "at most 0",
+        "second_run_pulls": "at most 0",
+        "plan_render_5000_seconds": "under 5 s",
+        "image_ratio": "at most 0.1",
+        "kernel_change_bytes": "under 2,000,000 bytes",
+        "peak_rss_mb": "under 200 MB",
+    }
