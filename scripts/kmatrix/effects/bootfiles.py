@@ -1,0 +1,122 @@
+"""What a boot needs, as files: a toolkit's kernel with the in-tree modules, and the initramfs out of a cell image."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from kmatrix.effects.cpio import InitramfsWriter
+from kmatrix.effects.engine import Engine
+from kmatrix.effects.files import write_atomically
+from kmatrix.values.errors import ToolError
+from kmatrix.values.module import NODE_MODULES
+
+_OUT = "/kmatrix-boot"
+_GUEST = ".kmatrix"
+_SCRIPT = f"""
+set -eu
+kernel=$1; shift
+mkdir {_OUT}
+cp "/lib/modules/$kernel/vmlinuz" {_OUT}/vmlinuz
+for name in "$@"; do
+  # A dependency the toolkit lacks is left out: the guest shows what a node would.
+  modprobe -S "$kernel" --show-depends "$name" 2>/dev/null || true
+done | sort -u | while read -r word path _; do
+  [ "$word" = insmod ] || continue
+  relative=${{path#/lib/modules/"$kernel"/}}
+  mkdir -p "{_OUT}/modules/${{relative%/*}}"
+  cp "$path" "{_OUT}/modules/$relative"
+done
+"""
+_BUSYBOX = ("/bin/busybox", "/usr/bin/busybox", "/usr/lib/busybox/busybox")
+
+
+@dataclass(frozen=True)
+class KernelFiles:
+    """A toolkit's kernel on disk: vmlinuz, and in-tree modules below a folder by their path in the module tree."""
+
+    vmlinuz: Path
+    modules: Path
+
+
+def kernel_files(engine: Engine, toolkit: str, kernel: str, depends: Iterable[str], folder: Path) -> KernelFiles:
+    """Return a kernel's files, read out of its toolkit unless `folder` has them.
+
+    Args:
+        engine: has the toolkit.
+        toolkit: its reference by digest.
+        kernel: kernel release.
+        depends: names of the modules the cell's module needs.
+        folder: where they are kept; its name must tell toolkit and kernel.
+
+    Raises:
+        ToolError: the toolkit has no vmlinuz of this kernel.
+    """
+    names = sorted(depends)
+    target = folder / ("with-" + "-".join(names) if names else "alone")
+    files = KernelFiles(target / "vmlinuz", target / "modules")
+    if target.is_dir():
+        return files
+    with engine.container(toolkit, ["sh", "-c", _SCRIPT, "boot-files", kernel, *names]) as container:
+        done = engine.run(container)
+        if done.status != 0:
+            raise ToolError(f"the toolkit {toolkit} has no kernel to boot for {kernel}: {done.stderr.strip()[-300:]}")
+        found = engine.read_tree(container, _OUT)
+    folder.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(dir=folder))
+    (staging / "modules").mkdir()
+    for path, content in found.items():
+        write_atomically(staging / path.partition("/")[2], content)
+    try:
+        os.replace(staging, target)
+    except OSError:
+        # Another cell of the same kernel was quicker; its files are the same.
+        shutil.rmtree(staging, ignore_errors=True)
+    return files
+
+
+def write_initramfs(
+    engine: Engine, image: str, kernel: str, files: KernelFiles, target: Path, interactive: bool = False
+) -> int:
+    """Write the initramfs of a boot: the image's own root, our init, and the in-tree modules where a node has them.
+
+    Returns:
+        its size in bytes.
+
+    Raises:
+        ToolError: there is no static busybox for our init.
+    """
+    busybox = _static_busybox()
+    init = resources.files("kmatrix").joinpath("guest/init").read_bytes()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("wb") as file, engine.container(image) as container:
+        writer = InitramfsWriter(file)
+        writer.add_file(f"{_GUEST}/busybox", busybox, 0o755)
+        # The kernel starts /init; the image may not have one of its own.
+        writer.add_file("init", init, 0o755)
+        if interactive:
+            writer.add_file(f"{_GUEST}/shell", b"")
+        for path in sorted(files.modules.rglob("*")):
+            if path.is_file():
+                relative = path.relative_to(files.modules).as_posix()
+                writer.add_file(f"{NODE_MODULES.lstrip('/')}/{kernel}/{relative}", path.read_bytes())
+        for member, archive in engine.root_files(container):
+            if not member.name.startswith(("dev/", "proc/", "sys/")):
+                writer.add_member(member, archive)
+        writer.finish()
+        return file.tell()
+
+
+def _static_busybox() -> bytes:
+    for path in _BUSYBOX:
+        if Path(path).is_file():
+            content = Path(path).read_bytes()
+            # A dynamic one would look for its libraries in the cell's image.
+            if b"/ld-linux" not in content:
+                return content
+    raise ToolError("there is no static busybox for the guest", "Run ./scripts/bootstrap, or install busybox-static.")

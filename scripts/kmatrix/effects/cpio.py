@@ -1,0 +1,72 @@
+"""Writes an initramfs: a cpio archive in the `newc` form (the kernel's early-userspace/buffer-format.rst)."""
+
+from __future__ import annotations
+
+import stat
+import tarfile
+from typing import IO
+
+_CONSOLE = (5, 1)
+
+
+class InitramfsWriter:
+    """Adds entries to an initramfs; parents that are missing are made, a path that came before is not added again."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._number = 0
+        self._known: set[str] = set()
+
+    def add_file(self, path: str, content: bytes, mode: int = 0o644) -> None:
+        """Add a regular file at `path` (without a leading slash)."""
+        self._entry(path, stat.S_IFREG | mode, content)
+
+    def add_link(self, path: str, target: str) -> None:
+        """Add a symbolic link."""
+        self._entry(path, stat.S_IFLNK | 0o777, target.encode())
+
+    def add_folder(self, path: str, mode: int = 0o755) -> None:
+        """Add a folder unless it is there."""
+        self._entry(path, stat.S_IFDIR | mode, b"")
+
+    def add_member(self, member: tarfile.TarInfo, archive: tarfile.TarFile) -> None:
+        """Add an entry of a tar archive; devices and the like are left out, the guest makes its own."""
+        path = member.name.strip("/")
+        if not path or path == ".":
+            return
+        if member.isdir():
+            self.add_folder(path, member.mode)
+        elif member.issym():
+            self.add_link(path, member.linkname)
+        elif member.islnk():
+            # The other name of the same file; a stream cannot be read twice.
+            self.add_link(path, f"/{member.linkname.strip('/')}")
+        elif member.isfile():
+            file = archive.extractfile(member)
+            self.add_file(path, file.read() if file else b"", member.mode)
+
+    def finish(self) -> None:
+        """Add the console that process 1 talks to, and the archive's end."""
+        self._entry("dev/console", stat.S_IFCHR | 0o600, b"", _CONSOLE)
+        self._write("TRAILER!!!", 0, b"", (0, 0))
+
+    def _entry(self, path: str, mode: int, content: bytes, device: tuple[int, int] = (0, 0)) -> None:
+        parent = path.rpartition("/")[0]
+        if parent and parent not in self._known:
+            self.add_folder(parent)
+        if path in self._known:
+            return
+        self._known.add(path)
+        self._write(path, mode, content, device)
+
+    def _write(self, path: str, mode: int, content: bytes, device: tuple[int, int]) -> None:
+        self._number += 1
+        name = path.encode() + b"\0"
+        fields = (self._number, mode, 0, 0, 1, 0, len(content), 0, 0, *device, len(name), 0)
+        header = b"070701" + b"".join(b"%08X" % field for field in fields)
+        self._file.write(_padded(header + name))
+        self._file.write(_padded(content))
+
+
+def _padded(data: bytes) -> bytes:
+    return data + b"\0" * (-len(data) % 4)

@@ -1,0 +1,216 @@
+"""Virtual machines: boots a kernel with an initramfs, reads its serial line, and ends it by a deadline."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Literal
+
+from kmatrix.effects.engine import InterruptedRunError
+from kmatrix.values.boot import End
+from kmatrix.values.errors import ToolError
+from kmatrix.values.names import Arch
+
+Accel = Literal["auto", "kvm", "tcg"]
+ACCELS: tuple[Accel, ...] = ("auto", "kvm", "tcg")
+_PROBE_SECONDS = 8.0
+_INIT_MARK = "@kmatrix init"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How a machine of an architecture is made: emulator, machine type, serial console."""
+
+    emulator: str
+    machine: str
+    console: str
+
+
+KINDS: dict[Arch, Kind] = {
+    "x86_64": Kind("qemu-system-x86_64", "q35", "ttyS0"),
+    "aarch64": Kind("qemu-system-aarch64", "virt", "ttyAMA0"),
+}
+
+
+@dataclass(frozen=True)
+class Guest:
+    """One boot: architecture, kernel, initramfs, memory in MB, and whether a person sits at the console."""
+
+    arch: Arch
+    vmlinuz: Path
+    initramfs: Path | None
+    memory_mb: int
+    interactive: bool = False
+
+
+@dataclass(frozen=True)
+class GuestEnd:
+    """How a machine ended, and what QEMU itself said."""
+
+    end: End
+    stderr: str
+
+
+class Machines:
+    """The machines of a run; safe to share between threads. `stop` ends all of them."""
+
+    def __init__(self, accel: Accel) -> None:
+        self._accel = accel
+        self._found: dict[Arch, str] = {}
+        self._lock = threading.Lock()
+        self._running: set[int] = set()
+        self._stopping = False
+
+    def accelerator(self, guest: Guest) -> str:
+        """Return `kvm` or `tcg`; `auto` boots the kernel under KVM once per run, with a short limit."""
+        if self._accel != "auto":
+            return self._accel
+        with self._lock:
+            if guest.arch not in self._found:
+                self._found[guest.arch] = "kvm" if self._kvm_works(guest) else "tcg"
+            return self._found[guest.arch]
+
+    def boot(self, guest: Guest, boot_seconds: float, seconds: float, on_line: Callable[[str], None]) -> GuestEnd:
+        """Boot a guest and read its serial line to its end.
+
+        Args:
+            guest: what to boot.
+            boot_seconds: by when its init must run.
+            seconds: how long init may take from then on.
+            on_line: is given every line, without its end.
+
+        Raises:
+            ToolError: QEMU is not installed, or does not start.
+            InterruptedRunError: the run was told to stop.
+        """
+        return self._run(guest, self.accelerator(guest), boot_seconds, seconds, on_line)
+
+    def attach(self, guest: Guest) -> int:
+        """Boot a guest on the caller's own terminal; returns QEMU's exit status."""
+        command = self._command(guest, self.accelerator(guest))
+        return subprocess.run(command, check=False).returncode
+
+    def stop(self) -> None:
+        """End every machine under way."""
+        with self._lock:
+            self._stopping = True
+            running = tuple(self._running)
+        for group in running:
+            _kill(group)
+
+    def _command(self, guest: Guest, accel: str) -> list[str]:
+        kind = KINDS.get(guest.arch)
+        if kind is None:
+            raise ToolError(
+                f"no virtual machine is known for {guest.arch}",
+                "Boot gates exist for x86_64 and aarch64; --no-boot goes without.",
+            )
+        if shutil.which(kind.emulator) is None:
+            raise ToolError(
+                f"{kind.emulator} is not installed", "Run ./scripts/bootstrap; --no-boot goes without the boot gate."
+            )
+        # A panic ends the machine (-no-reboot), and so does an oops: what follows one says nothing more.
+        append = f"console={kind.console} panic=-1 oops=panic quiet log_buf_len=1M"
+        serial = "mon:stdio" if guest.interactive else "stdio"
+        initrd = ["-initrd", str(guest.initramfs)] if guest.initramfs else []
+        return [
+            kind.emulator,
+            *("-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-nic", "none"),
+            *("-machine", f"{kind.machine},accel={accel}", "-cpu", "max", "-smp", "1", "-m", str(guest.memory_mb)),
+            *("-serial", serial, "-kernel", str(guest.vmlinuz), *initrd, "-append", append),
+        ]
+
+    def _kvm_works(self, guest: Guest) -> bool:
+        """Whether this very kernel gets somewhere under KVM: a /dev/kvm may be there and hang every guest."""
+        if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+            return False
+        lines: list[str] = []
+        bare = Guest(guest.arch, guest.vmlinuz, None, guest.memory_mb)
+        with contextlib.suppress(ToolError):
+            # Without an initramfs the kernel ends in a panic; that it says so is what counts.
+            self._run(bare, "kvm", _PROBE_SECONDS, _PROBE_SECONDS, lines.append)
+        return any("Kernel panic" in line for line in lines)
+
+    def _run(
+        self, guest: Guest, accel: str, boot_seconds: float, seconds: float, on_line: Callable[[str], None]
+    ) -> GuestEnd:
+        command = self._command(guest, accel)
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+        )
+        with self._lock:
+            self._running.add(process.pid)
+            stopping = self._stopping
+        try:
+            if stopping:
+                raise InterruptedRunError
+            assert process.stdout is not None
+            assert process.stderr is not None
+            init_ran, in_time = False, True
+            limit = [time.monotonic() + boot_seconds]
+            for line in _lines(process.stdout, limit):
+                if line is None:
+                    in_time = False
+                    break
+                if not init_ran and _INIT_MARK in line:
+                    init_ran, limit[0] = True, time.monotonic() + seconds
+                on_line(line)
+            if not in_time:
+                _kill(process.pid)
+            status = process.wait()
+            stderr = process.stderr.read().decode("utf-8", "replace").strip()
+        finally:
+            _kill(process.pid)
+            process.wait()
+            for stream in (process.stdout, process.stderr):
+                if stream:
+                    stream.close()
+            with self._lock:
+                self._running.discard(process.pid)
+                stopping = self._stopping
+        if stopping:
+            raise InterruptedRunError
+        if not in_time:
+            return GuestEnd("deadline" if init_ran else "no-boot", stderr)
+        if status == 0:
+            return GuestEnd("powered-off", stderr)
+        if status == -signal.SIGABRT or status > 0:
+            raise ToolError(
+                f"QEMU failed ({status}): {stderr or 'it said nothing'}", "If memory is short, use fewer --jobs."
+            )
+        return GuestEnd("killed", stderr)
+
+
+def _lines(stream: IO[bytes], limit: Sequence[float]) -> Iterator[str | None]:
+    """Yield a stream's lines until its end; None when the limit (a monotonic time, may be moved) passes first."""
+    rest = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(stream, selectors.EVENT_READ)
+        while True:
+            left = limit[0] - time.monotonic()
+            if left <= 0:
+                yield None
+                return
+            if not selector.select(timeout=left):
+                continue
+            data = os.read(stream.fileno(), 65536)
+            if not data:
+                break
+            *whole, rest = (rest + data).split(b"\n")
+            yield from (line.decode("utf-8", "replace").rstrip("\r") for line in whole)
+    if rest:
+        yield rest.decode("utf-8", "replace")
+
+
+def _kill(group: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signal.SIGKILL)
