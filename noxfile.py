@@ -56,6 +56,12 @@ def verify(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def boot(session: nox.Session) -> None:
+    """Run the boot gate by hand: -- CELL | IMAGE [--shell]."""
+    kmatrix(session, "boot")
+
+
+@nox.session(default=False)
 def push(session: nox.Session) -> None:
     """Publish what passed and was kept back by `build -- --no-push`."""
     kmatrix(session, "push")

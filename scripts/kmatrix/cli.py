@@ -10,9 +10,12 @@ from pathlib import Path
 from rich.console import Console
 
 from kmatrix.commands import cells, planning
+from kmatrix.commands.boot import boot
 from kmatrix.commands.guard import guarded
 from kmatrix.commands.invocation import Invocation
 from kmatrix.commands.lab import lab
+from kmatrix.effects.qemu import ACCELS
+from kmatrix.stages.workshop import BootOptions
 from kmatrix.values.errors import Exit, InputError
 from kmatrix.values.overrides import NAMES, Overrides, option, overrides_from_environment, variable
 
@@ -33,6 +36,7 @@ _COMMANDS: dict[str, tuple[Callable[[Invocation], Exit], str]] = {
     "render": (planning.render, "write dockerfiles/<profile>/<cell>/Dockerfile"),
     "verify": (cells.verify, "check the images of the cells again, without building or pushing"),
     "push": (cells.push, "publish what passed and was kept back by --no-push"),
+    "boot": (boot, "run the boot gate by hand on a cell or on any image of a registry"),
     "report": (planning.report, "show the results of the last run"),
 }
 
@@ -67,6 +71,10 @@ def _invocation(arguments: Sequence[str] | None, console: Console) -> tuple[Invo
         json=getattr(options, "json", False),
         force=getattr(options, "force", False),
         push=not getattr(options, "no_push", False),
+        boot=None if getattr(options, "no_boot", False) else _boot_options(options),
+        push_unbooted=getattr(options, "push_unbooted", False),
+        subject=getattr(options, "subject", ""),
+        shell=getattr(options, "shell", False),
         check=getattr(options, "check", False),
     )
     return invocation, _COMMANDS[options.command][0]
@@ -93,10 +101,23 @@ def _parser() -> argparse.ArgumentParser:
     made["lab"].add_argument("action", choices=["up", "status", "down", "reset"])
     made["build"].add_argument("--force", action="store_true", help="build also what is published already")
     made["build"].add_argument("--no-push", action="store_true", help="build and check, but publish nothing")
+    for name in ("build", "verify", "push"):
+        made[name].add_argument("--no-boot", action="store_true", help="leave the boot gate out; pushes nothing")
+        made[name].add_argument("--push-unbooted", action="store_true", help="push also what was not booted")
+    for name in ("build", "verify", "boot"):
+        made[name].add_argument("--accel", choices=ACCELS, default="auto", help="how machines run (default: auto)")
+        seconds = "seconds a guest may take from its init on (default: %(default)s)"
+        made[name].add_argument("--boot-deadline", metavar="S", type=_positive, default=120, help=seconds)
+    made["boot"].add_argument("subject", metavar="CELL|IMAGE", help="a cell id, or an image reference")
+    made["boot"].add_argument("--shell", action="store_true", help="an interactive prompt in the guest")
     for name in ("plan", "report"):
         made[name].add_argument("--json", action="store_true", help="for programs, on standard output")
     made["render"].add_argument("--check", action="store_true", help="write nothing; fail if a file is not up to date")
     return parser
+
+
+def _boot_options(options: argparse.Namespace) -> BootOptions:
+    return BootOptions(getattr(options, "accel", "auto"), float(getattr(options, "boot_deadline", 120)))
 
 
 def _positive(text: str) -> int:

@@ -22,6 +22,7 @@ from kmatrix.decide.plan import make_plan
 from kmatrix.effects.credentials import load_credentials
 from kmatrix.effects.engine import Engine
 from kmatrix.effects.git import revision
+from kmatrix.effects.qemu import Machines
 from kmatrix.effects.registry import Registry
 from kmatrix.effects.results import read_results, write_results
 from kmatrix.stages import tables
@@ -103,7 +104,14 @@ class _Book:
         old = self.results.get(result.cell)
         if result.verdict == "skipped" and old and old.digest == result.digest:
             # What was found out when it was built is still true of what is published.
-            result = replace(result, srcversion=old.srcversion, log=old.log)
+            result = replace(
+                result,
+                srcversion=old.srcversion,
+                log=old.log,
+                serial=old.serial,
+                booted=old.booted,
+                image_id=old.image_id,
+            )
         self.results[result.cell] = result
         self.now.append(result)
         self.progress.done(result)
@@ -138,10 +146,13 @@ def _run(job: _Job, work: Callable[[_Book, Workshop], None]) -> Exit:
         target=job.target,
         make_jobs=max(1, default_jobs() // _jobs(call)),
         rebuild=secrets.token_hex(6) if call.force else "",
+        boot=call.boot,
         push=call.push,
+        push_unbooted=call.push_unbooted,
         revision=revision(call.root),
     )
-    shop = Workshop(engine, Registry(credentials), credentials, options, image_source(call), progress)
+    machines = Machines(call.boot.accel if call.boot else "auto")
+    shop = Workshop(engine, Registry(credentials), credentials, options, image_source(call), progress, machines)
     with shown or nullcontext():
         work(book, shop)
     tables.print_results(call.console, book.now)
@@ -149,6 +160,9 @@ def _run(job: _Job, work: Callable[[_Book, Workshop], None]) -> Exit:
         f"builds: {engine.builds}, pulls: {engine.pulls}. "
         "`nox -s report` shows this table again; build/results.json has all of it."
     )
+    if call.boot is None and any(result.verdict == "passed" for result in book.now):
+        word = "and PUSHED" if call.push_unbooted else "and not pushed"
+        call.say(f"warning: --no-boot: what passed was not loaded in its kernel {word}; `nox -s build` boots it")
     return exit_code(book.now)
 
 

@@ -18,10 +18,11 @@ from kmatrix.effects.registry import Registry
 from kmatrix.lab import up as lab_up
 from kmatrix.lab.layout import layout_of
 from kmatrix.stages.discover import discover
+from kmatrix.stages.workshop import BootOptions
 from kmatrix.values.lock import Lock, ProfileLock, inputs_digest, pins_of, read_lock, write_lock
 from kmatrix.values.matrix import Profile
 from kmatrix.values.overrides import Overrides, override
-from kmatrix.values.recipe import ImageSource, Recipe
+from kmatrix.values.recipe import ALL_GATES, STATIC_GATES, ImageSource, Recipe
 
 LAB = "lab"
 
@@ -41,6 +42,10 @@ class Invocation:
     json: bool = False
     force: bool = False
     push: bool = True
+    boot: BootOptions | None = field(default_factory=BootOptions)
+    push_unbooted: bool = False
+    subject: str = ""
+    shell: bool = False
     check: bool = False
 
     def say(self, text: str) -> None:
@@ -126,7 +131,8 @@ def image_source(call: Invocation) -> ImageSource:
 def recipes_for(call: Invocation, chosen: Chosen, pins: ProfileLock, found: Plan) -> list[Recipe]:
     """The recipe of every cell of a plan."""
     source = image_source(call)
-    return [make_recipe(cell, chosen.name, chosen.profile, pins, source) for cell in found.cells]
+    gates = ALL_GATES if call.boot else STATIC_GATES
+    return [make_recipe(cell, chosen.name, chosen.profile, pins, source, gates) for cell in found.cells]
 
 
 def _lock(call: Invocation, chosen: Chosen) -> Lock:

@@ -15,13 +15,28 @@ from kmatrix.values.cells import Cell
 from kmatrix.values.errors import InputError
 from kmatrix.values.lock import ClientPin, ProfileLock
 from kmatrix.values.matrix import Profile, mirrored
-from kmatrix.values.recipe import SOURCE, ImageSource, PackageFile, Recipe, userland_packages
+from kmatrix.values.recipe import (
+    ALL_GATES,
+    SOURCE,
+    STATIC_GATES,
+    ImageSource,
+    PackageFile,
+    Recipe,
+    userland_packages,
+)
 
 TEMPLATE = "images/beegfs-client/Dockerfile.j2"
 _HARMLESS = re.compile(r"[A-Za-z0-9._+:/@=,~^ -]*")
 
 
-def make_recipe(cell: Cell, profile_name: str, profile: Profile, pins: ProfileLock, source: ImageSource) -> Recipe:
+def make_recipe(
+    cell: Cell,
+    profile_name: str,
+    profile: Profile,
+    pins: ProfileLock,
+    source: ImageSource,
+    gates: tuple[str, ...] = ALL_GATES,
+) -> Recipe:
     """Decide everything that goes into a cell's image.
 
     Args:
@@ -30,6 +45,7 @@ def make_recipe(cell: Cell, profile_name: str, profile: Profile, pins: ProfileLo
         profile: base packages, mirrors, RDMA.
         pins: the profile's lock.
         source: the template and the files it copies.
+        gates: what the image must pass before it is pushed.
 
     Raises:
         InputError: the lock lacks a package, a value could change the meaning of the Dockerfile, or the
@@ -53,14 +69,14 @@ def make_recipe(cell: Cell, profile_name: str, profile: Profile, pins: ProfileLo
         source=package,
         rdma=profile.rdma,
     )
-    identity = {
+    identity: dict[str, object] = {
         "dockerfile": _sha256(dockerfile.encode()),
         "files": {name: _sha256(content) for name, content in source.files.items()},
         "packages": {entry.file: entry.pin.sha256 for entry in (*userland, package)},
         "key": source_pin.key.sha256,
         "toolkit": cell.toolkit.digest,
     }
-    key = "sha256:" + _sha256(json.dumps(identity, sort_keys=True).encode())
+    keys = {each: _key({**identity, "gates": each}) for each in (STATIC_GATES, ALL_GATES)}
     return Recipe(
         cell=cell,
         dockerfile=dockerfile,
@@ -70,7 +86,9 @@ def make_recipe(cell: Cell, profile_name: str, profile: Profile, pins: ProfileLo
         repository=cell.client.repository_directory,
         userland=userland,
         source=package,
-        cell_key=key,
+        cell_key=keys[gates],
+        gates=gates,
+        satisfying_keys=frozenset(key for each, key in keys.items() if set(each) >= set(gates)),
     )
 
 
@@ -118,6 +136,10 @@ def _harmless(value: object) -> object:
         f"{TEMPLATE}: the value {text!r} holds characters that no Dockerfile of ours may hold",
         "Look at where it comes from: matrix.yaml, matrix.lock or an override.",
     )
+
+
+def _key(identity: dict[str, object]) -> str:
+    return "sha256:" + _sha256(json.dumps(identity, sort_keys=True).encode())
 
 
 def _sha256(data: bytes) -> str:

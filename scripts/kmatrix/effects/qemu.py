@@ -66,6 +66,7 @@ class Machines:
     def __init__(self, accel: Accel) -> None:
         self._accel = accel
         self._found: dict[Arch, str] = {}
+        self._probing = threading.Lock()
         self._lock = threading.Lock()
         self._running: set[int] = set()
         self._stopping = False
@@ -74,7 +75,7 @@ class Machines:
         """Return `kvm` or `tcg`; `auto` boots the kernel under KVM once per run, with a short limit."""
         if self._accel != "auto":
             return self._accel
-        with self._lock:
+        with self._probing:
             if guest.arch not in self._found:
                 self._found[guest.arch] = "kvm" if self._kvm_works(guest) else "tcg"
             return self._found[guest.arch]

@@ -1,24 +1,20 @@
-"""One cell from its recipe to its verdict: build, check, push; shared work is shared, nothing else is."""
+"""One cell from its recipe to its verdict: build, gates, push; shared work is shared, nothing else is."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
-from typing import IO, Literal
+from typing import Literal
 
 from kmatrix.decide.buildlog import causes, code_of
-from kmatrix.decide.checks import check_module
-from kmatrix.decide.kernelfacts import kernel_facts
 from kmatrix.effects.engine import BuiltImage, InterruptedRunError
-from kmatrix.effects.inspect import read_cell_image, read_toolkit
+from kmatrix.stages.gates import pass_gates
 from kmatrix.stages.publish import image_of, published_digest, push_image
+from kmatrix.stages.work import CellWork, cell_result
 from kmatrix.stages.workshop import Workshop, build_context
 from kmatrix.values import labels
-from kmatrix.values.cells import CellResult, Finding, Verdict
+from kmatrix.values.cells import CellResult, Finding
 from kmatrix.values.errors import BuildError, KmatrixError, ToolError
-from kmatrix.values.module import Expectation
 from kmatrix.values.names import ImageRef
 from kmatrix.values.recipe import Recipe
 
@@ -26,40 +22,13 @@ _REVISION = "org.opencontainers.image.revision"
 _TITLE = "org.opencontainers.image.title"
 
 
-class _Run:
-    """One cell under way: its stages' times and its log."""
-
-    def __init__(self, shop: Workshop, recipe: Recipe, log: IO[str]) -> None:
-        self.shop = shop
-        self.recipe = recipe
-        self.log = log
-        self.stages: dict[str, float] = {}
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time a stage and show it."""
-        if self.shop.engine.stopping:
-            raise InterruptedRunError
-        self.shop.progress.stage(self.recipe.cell.id, name)
-        start = time.monotonic()
-        try:
-            yield
-        finally:
-            self.stages[name] = round(time.monotonic() - start, 3)
-
-    def line(self, text: str) -> None:
-        """Add a line to the log."""
-        self.log.write(text + "\n")
-        self.log.flush()
-
-
 def already_published(shop: Workshop, recipe: Recipe) -> CellResult | None:
     """Return the cell's result if the registry has it, made from the same inputs; only the registry is asked."""
     ref = image_of(shop.options.target, recipe.cell)
-    digest = published_digest(shop.registry, ref, recipe.cell, recipe.cell_key)
+    digest = published_digest(shop.registry, ref, recipe)
     if digest is None:
         return None
-    return _result(recipe, "skipped", "already published, made from the same inputs", image=str(ref), digest=digest)
+    return cell_result(recipe, "skipped", "already published, made from the same inputs", image=str(ref), digest=digest)
 
 
 def run_cell(shop: Workshop, recipe: Recipe) -> CellResult:
@@ -90,23 +59,23 @@ def push_cell(shop: Workshop, recipe: Recipe, tested: CellResult) -> CellResult:
 
 
 def _to_verdict(
-    shop: Workshop, recipe: Recipe, work: Callable[[_Run], CellResult], mode: Literal["w", "a"] = "w"
+    shop: Workshop, recipe: Recipe, work: Callable[[CellWork], CellResult], mode: Literal["w", "a"] = "w"
 ) -> CellResult:
     """Run `work` with the cell's log, new or appended to; its errors become the cell's verdict."""
     path = shop.logs / f"{recipe.cell.id}.log"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open(mode, encoding="utf-8") as log:
-        run = _Run(shop, recipe, log)
+        run = CellWork(shop, recipe, log)
         try:
             result = work(run)
         except BuildError as error:
             reason = error.excerpt[0] if error.excerpt else error.message
             findings = tuple(Finding("build", code_of(line), line) for line in error.excerpt or (reason,))
-            result = _result(recipe, "failed", f"build: {reason}", findings=findings)
+            result = cell_result(recipe, "failed", f"build: {reason}", findings=findings)
         except KmatrixError as error:
             if shop.engine.stopping:
                 raise InterruptedRunError from error
-            result = _result(recipe, "errored", error.message)
+            result = cell_result(recipe, "errored", error.message)
             run.line(f"kmatrix: {error.message} {error.hint}".rstrip())
         for finding in result.findings:
             run.line(f"kmatrix: {finding.code}: {finding.message}")
@@ -114,7 +83,7 @@ def _to_verdict(
     return replace(result, stages=run.stages, log=str(path.relative_to(shop.options.root)))
 
 
-def _build_check_push(run: _Run) -> CellResult:
+def _build_check_push(run: CellWork) -> CellResult:
     shop, recipe = run.shop, run.recipe
     with run.stage("prepare"):
         _pull_toolkit(shop, recipe)
@@ -123,64 +92,48 @@ def _build_check_push(run: _Run) -> CellResult:
     with run.stage("build"):
         built = _build(run, context)
         shop.garbage += [image for image in built.intermediates if image not in group.intermediates]
-    result = _check(run, built.id)
+    result = pass_gates(run, built.id)
     if result.verdict != "passed":
         return result
-    if not shop.options.push:
+    kept_back = "" if shop.options.push else "--no-push"
+    if not result.booted and not shop.options.push_unbooted:
+        kept_back = "--no-boot without --push-unbooted"
+    if kept_back:
         ref = image_of(shop.options.target, recipe.cell)
         shop.engine.tag(built.id, ref.repository, ref.tag)
-        return replace(result, reason="every check passed; not pushed (--no-push)")
+        return replace(result, reason=f"{result.reason}; not pushed ({kept_back})")
     return _push(run, result)
 
 
-def _check_again(run: _Run) -> CellResult:
+def _check_again(run: CellWork) -> CellResult:
     shop, recipe = run.shop, run.recipe
     ref = image_of(shop.options.target, recipe.cell)
     with run.stage("prepare"):
         _pull_toolkit(shop, recipe)
         local = shop.engine.image(str(ref))
-        digest = published_digest(shop.registry, ref, recipe.cell, recipe.cell_key)
+        digest = published_digest(shop.registry, ref, recipe)
         if digest is not None:
             shop.engine.pull(ref.with_digest(digest).pinned, shop.credentials.for_engine(ref))
             local = shop.engine.image(ref.with_digest(digest).pinned)
     if local is None:
         raise ToolError(f"{recipe.cell.id} is neither published nor in the engine", "Run `nox -s build`.")
-    return replace(_check(run, str(local["Id"])), digest=digest or "")
+    return replace(pass_gates(run, str(local["Id"])), digest=digest or "")
 
 
-def _push_tested(run: _Run, tested: CellResult) -> CellResult:
+def _push_tested(run: CellWork, tested: CellResult) -> CellResult:
     local = run.shop.engine.image(tested.image)
     if local is None or local["Id"] != tested.image_id:
         found = local["Id"] if local else "nothing"
         raise ToolError(f"{tested.image}: tested was {tested.image_id}, the engine has {found}", "Run `nox -s build`.")
     labels_there = (local.get("Config") or {}).get("Labels") or {}
-    if labels_there.get(labels.CELL_KEY) != run.recipe.cell_key:
+    if labels_there.get(labels.CELL_KEY) not in run.recipe.satisfying_keys:
         raise ToolError(f"{tested.image} was made from other inputs than the matrix has now", "Run `nox -s build`.")
-    return _push(run, replace(tested, reason="every check passed"))
+    if not tested.booted and not run.shop.options.push_unbooted:
+        raise ToolError(f"{tested.image} was never booted", "Run `nox -s build`, or give --push-unbooted.")
+    return _push(run, replace(tested, reason=tested.reason.partition("; not pushed")[0]))
 
 
-def _check(run: _Run, image_id: str) -> CellResult:
-    shop, recipe, cell = run.shop, run.recipe, run.recipe.cell
-    with run.stage("check"):
-        toolkit = recipe.toolkit.pinned
-        facts = shop.kernels.get(
-            f"{toolkit} {cell.kernel}",
-            lambda: kernel_facts(cell.kernel, read_toolkit(shop.engine, toolkit, cell.kernel)),
-        )
-        image = read_cell_image(shop.engine, image_id, cell.kernel, cell.tag)
-        report = check_module(Expectation(cell, recipe.cell_key, shop.options.profile.rdma), image, facts)
-    for note in report.notes:
-        run.line(f"kmatrix: note: {note}")
-    reason = "every check passed"
-    if not report.passed:
-        first, others = report.findings[0], len(report.findings) - 1
-        reason = f"{first.code}: {first.message}" + (f" (and {others} more)" if others else "")
-    name = str(image_of(shop.options.target, cell)) if report.passed else ""
-    result = _result(recipe, "passed" if report.passed else "failed", reason, image=name, findings=report.findings)
-    return replace(result, image_id=image_id, srcversion=report.srcversion)
-
-
-def _push(run: _Run, result: CellResult) -> CellResult:
+def _push(run: CellWork, result: CellResult) -> CellResult:
     shop, cell = run.shop, run.recipe.cell
     with run.stage("push"):
         ref = image_of(shop.options.target, cell)
@@ -192,7 +145,7 @@ def _pull_toolkit(shop: Workshop, recipe: Recipe) -> None:
     shop.toolkits.get(recipe.toolkit.pinned, lambda: _pull(shop, recipe.toolkit))
 
 
-def _build_group(run: _Run, context: bytes) -> BuiltImage:
+def _build_group(run: CellWork, context: bytes) -> BuiltImage:
     """Build the stages below the compile: packages are verified and unpacked here, once for all kernels."""
     shop = run.shop
     _pull(shop, run.recipe.base)
@@ -205,13 +158,14 @@ def _pull(shop: Workshop, image: ImageRef) -> None:
     shop.engine.pull(image.pinned, shop.credentials.for_engine(image))
 
 
-def _build(run: _Run, context: bytes) -> BuiltImage:
+def _build(run: CellWork, context: bytes) -> BuiltImage:
     options, recipe = run.shop.options, run.recipe
     arguments = {"MAKE_JOBS": str(options.make_jobs)}
     if options.rebuild:
         arguments["REBUILD"] = options.rebuild
     image_labels = {
         **labels.cell_labels(recipe.cell, recipe.cell_key),
+        labels.GATES: ",".join(recipe.gates),
         _TITLE: f"BeeGFS client {recipe.cell.client} for kernel {recipe.cell.kernel}",
         _REVISION: options.revision,
     }
@@ -219,7 +173,7 @@ def _build(run: _Run, context: bytes) -> BuiltImage:
 
 
 def _logged_build(
-    run: _Run,
+    run: CellWork,
     context: bytes,
     target: str | None = None,
     network: str = "none",
@@ -238,25 +192,3 @@ def _logged_build(
         )
     except BuildError as error:
         raise BuildError(error.message, causes(lines)) from error
-
-
-def _result(
-    recipe: Recipe,
-    verdict: Verdict,
-    reason: str,
-    image: str = "",
-    digest: str = "",
-    findings: tuple[Finding, ...] = (),
-) -> CellResult:
-    cell = recipe.cell
-    return CellResult(
-        cell=cell.id,
-        client=str(cell.client),
-        kernel=cell.kernel,
-        releases=cell.releases,
-        verdict=verdict,
-        reason=reason,
-        image=image,
-        digest=digest,
-        findings=findings,
-    )

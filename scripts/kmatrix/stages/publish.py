@@ -14,6 +14,7 @@ from kmatrix.values import labels
 from kmatrix.values.cells import Cell
 from kmatrix.values.errors import ToolError, UnreachableError
 from kmatrix.values.names import ImageRef
+from kmatrix.values.recipe import Recipe
 
 IMAGE = "beegfs-client"
 _ATTEMPTS = 4
@@ -26,18 +27,18 @@ def image_of(target: str, cell: Cell) -> ImageRef:
     return ImageRef.parse(f"{target}/{IMAGE}:{cell.tag}")
 
 
-def published_digest(registry: Registry, ref: ImageRef, cell: Cell, cell_key: str) -> str | None:
-    """Return the digest of the published image of a cell if it was made from the same inputs, else None.
+def published_digest(registry: Registry, ref: ImageRef, recipe: Recipe) -> str | None:
+    """Return the digest of a cell's published image if it was made from the same inputs, for these gates, else None.
 
     What is published has passed every gate: nothing else is ever pushed.
 
     Raises:
         UnreachableError, CredentialError, ProtocolError: the registry could not tell.
     """
-    manifest = registry.manifest(ref, cell.arch)
+    manifest = registry.manifest(ref, recipe.cell.arch)
     if manifest is None:
         return None
-    return manifest.digest if registry.labels(manifest).get(labels.CELL_KEY) == cell_key else None
+    return manifest.digest if registry.labels(manifest).get(labels.CELL_KEY) in recipe.satisfying_keys else None
 
 
 def push_image(

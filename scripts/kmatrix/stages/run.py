@@ -53,7 +53,7 @@ def run_cells(shop: Workshop, work: Work, recipes: Iterable[Recipe], jobs: int, 
             for future in finished:
                 keep(future.result())
     except BaseException:
-        shop.engine.stop()
+        shop.stop()
         for future in pending:
             future.cancel()
         wait(pending, timeout=30)

@@ -28,13 +28,16 @@ def print_results(console: Console, results: Iterable[CellResult]) -> None:
     """Print one row for each cell, and the counts."""
     results = sorted(results, key=lambda result: result.cell)
     table = Table(box=None, pad_edge=False)
-    for column in ("cell", "verdict", "releases", "seconds", "digest"):
+    for column in ("cell", "verdict", "booted", "releases", "seconds", "digest"):
         table.add_column(column, no_wrap=column in ("cell", "verdict", "digest"), overflow="fold")
     for result in results:
         seconds = f"{sum(result.stages.values()):.1f}" if result.stages else "-"
         digest = result.digest.removeprefix("sha256:")[:12] or "-"
         verdict = Text(result.verdict, style=STYLES[result.verdict])
-        table.add_row(result.cell, verdict, ", ".join(result.releases), seconds, digest)
+        booted = f"{result.stages['boot']:.1f} s" if "boot" in result.stages else "yes" if result.booted else "-"
+        if result.verdict == "passed" and not result.booted:
+            booted = "NOT BOOTED"
+        table.add_row(result.cell, verdict, booted, ", ".join(result.releases), seconds, digest)
     console.print(table)
     for result in results:
         if result.verdict in ("failed", "errored"):

@@ -10,6 +10,7 @@ from kmatrix.effects.context import pack_context
 from kmatrix.effects.credentials import Credentials
 from kmatrix.effects.engine import BuiltImage, Engine
 from kmatrix.effects.packages import PackageRoot
+from kmatrix.effects.qemu import Accel, Machines
 from kmatrix.effects.registry import Registry
 from kmatrix.stages.once import Once
 from kmatrix.stages.progress import Progress
@@ -20,11 +21,20 @@ from kmatrix.values.recipe import ImageSource, Recipe
 
 
 @dataclass(frozen=True)
+class BootOptions:
+    """How the boot gate boots: accelerator, and the seconds init may take from its start to its end."""
+
+    accel: Accel = "auto"
+    deadline_seconds: float = 120.0
+
+
+@dataclass(frozen=True)
 class Options:
     """What a run was asked for.
 
     `rebuild` makes every cell anew (a word that differs from run to run); `make_jobs` is make's own
-    number of jobs in one cell; `push` is whether what passed is published.
+    number of jobs in one cell; `boot` is None for a run without the boot gate; `push` is whether what passed
+    is published, `push_unbooted` whether also what was not booted.
     """
 
     root: Path
@@ -32,7 +42,9 @@ class Options:
     target: str
     make_jobs: int = 1
     rebuild: str = ""
+    boot: BootOptions | None = None
     push: bool = True
+    push_unbooted: bool = False
     revision: str = ""
 
 
@@ -46,6 +58,7 @@ class Workshop:
     options: Options
     source: ImageSource
     progress: Progress
+    machines: Machines
     groups: Once[BuiltImage] = field(default_factory=Once)
     toolkits: Once[None] = field(default_factory=Once)
     kernels: Once[KernelFacts] = field(default_factory=Once)
@@ -56,6 +69,11 @@ class Workshop:
     def logs(self) -> Path:
         """Where each cell's log goes."""
         return self.options.root / "build" / "logs"
+
+    def stop(self) -> None:
+        """End everything under way: builds, containers, virtual machines."""
+        self.engine.stop()
+        self.machines.stop()
 
 
 def build_context(shop: Workshop, recipe: Recipe) -> bytes:

@@ -57,7 +57,8 @@ class CellResult:
     """How one cell ended; what `build/results.json` holds per cell.
 
     `image` is the name in the registry, `digest` the manifest's digest there (empty if not pushed), `image_id`
-    the engine's id of the image that was tested; `stages` are seconds; `log` is relative to the project.
+    the engine's id of the image that was tested; `booted` is whether its module was loaded in its own kernel;
+    `stages` are seconds; `log` and `serial` (the guest's console) are relative to the project.
     """
 
     cell: str
@@ -71,5 +72,7 @@ class CellResult:
     findings: tuple[Finding, ...] = ()
     stages: dict[str, float] = field(default_factory=dict)
     log: str = ""
+    serial: str = ""
+    booted: bool = False
     image_id: str = ""
     srcversion: str = ""

@@ -9,6 +9,7 @@ CLIENT = "io.github.beegfs-kmatrix.client"
 KERNEL = "io.github.beegfs-kmatrix.kernel"
 ARCH = "io.github.beegfs-kmatrix.arch"
 CELL_KEY = "io.github.beegfs-kmatrix.cell-key"
+GATES = "io.github.beegfs-kmatrix.gates"
 
 
 def cell_labels(cell: Cell, cell_key: str) -> dict[str, str]:

@@ -182,13 +182,14 @@ class Expectation:
 class CheckReport:
     """The outcome of the static checks.
 
-    `srcversion` is the file's own digest of its sources, to compare with the loaded module's; `notes` name
-    the rules that could not apply, so that nothing is left out silently.
+    `srcversion` is the file's own digest of its sources, to compare with the loaded module's; `depends` are the
+    in-tree modules it needs; `notes` name the rules that could not apply, so that nothing is left out silently.
     """
 
     findings: tuple[Finding, ...]
     srcversion: str = ""
     notes: tuple[str, ...] = field(default=())
+    depends: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:

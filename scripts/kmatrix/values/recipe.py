@@ -14,6 +14,9 @@ _USERLAND: dict[int, tuple[str, ...]] = {
     8: ("beegfs-client", "beegfs-tools"),
 }
 SOURCE = "beegfs-client"
+# What an image must pass before it is pushed; a run without the boot gate makes other cell keys.
+ALL_GATES = ("static", "boot")
+STATIC_GATES = ("static",)
 
 
 def userland_packages(client: ClientVersion) -> tuple[str, ...]:
@@ -35,7 +38,8 @@ class Recipe:
     """Everything that decides a cell's image.
 
     `base` and `toolkit` are pinned, where this site pulls them; `userland` and `source` are the packages and
-    `repository` their directory below the package root; `key` signs them.
+    `repository` their directory below the package root; `key` signs them. `gates` are what the image must pass
+    before it is pushed; an image with any of `satisfying_keys` has passed at least those.
     """
 
     cell: Cell
@@ -47,6 +51,8 @@ class Recipe:
     userland: tuple[PackageFile, ...]
     source: PackageFile
     cell_key: str
+    gates: tuple[str, ...]
+    satisfying_keys: frozenset[str]
 
     @property
     def group(self) -> str:

@@ -48,7 +48,7 @@ def check_module(expectation: Expectation, image: ImageFacts, kernel: KernelFact
     if unsound:
         return CheckReport((*unsound, *findings), notes=(_NOT_JUDGED,))
     judged, notes = _judge(elf, expectation, image, kernel)
-    return CheckReport((*judged, *findings), elf.first("srcversion") or "", tuple(notes))
+    return CheckReport((*judged, *findings), elf.first("srcversion") or "", tuple(notes), elf.depends)
 
 
 def _judge(

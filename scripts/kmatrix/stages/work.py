@@ -1,0 +1,63 @@
+"""One cell under way: its log, the times of its stages, and the form of its result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO
+
+from kmatrix.effects.engine import InterruptedRunError
+from kmatrix.stages.workshop import Workshop
+from kmatrix.values.cells import CellResult, Finding, Verdict
+from kmatrix.values.recipe import Recipe
+
+
+class CellWork:
+    """One cell under way: its stages' times and its log."""
+
+    def __init__(self, shop: Workshop, recipe: Recipe, log: IO[str]) -> None:
+        self.shop = shop
+        self.recipe = recipe
+        self.log = log
+        self.stages: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a stage and show it."""
+        if self.shop.engine.stopping:
+            raise InterruptedRunError
+        self.shop.progress.stage(self.recipe.cell.id, name)
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self.stages[name] = round(time.monotonic() - start, 3)
+
+    def line(self, text: str) -> None:
+        """Add a line to the log."""
+        self.log.write(text + "\n")
+        self.log.flush()
+
+
+def cell_result(
+    recipe: Recipe,
+    verdict: Verdict,
+    reason: str,
+    image: str = "",
+    digest: str = "",
+    findings: tuple[Finding, ...] = (),
+) -> CellResult:
+    """The result of a recipe's cell."""
+    cell = recipe.cell
+    return CellResult(
+        cell=cell.id,
+        client=str(cell.client),
+        kernel=cell.kernel,
+        releases=cell.releases,
+        verdict=verdict,
+        reason=reason,
+        image=image,
+        digest=digest,
+        findings=findings,
+    )
