@@ -104,14 +104,8 @@ class _Book:
         old = self.results.get(result.cell)
         if result.verdict == "skipped" and old and old.digest == result.digest:
             # What was found out when it was built is still true of what is published.
-            result = replace(
-                result,
-                srcversion=old.srcversion,
-                log=old.log,
-                serial=old.serial,
-                booted=old.booted,
-                image_id=old.image_id,
-            )
+            kept = {name: getattr(old, name) for name in ("srcversion", "log", "serial", "booted", "image_id")}
+            result = replace(result, **kept)
         self.results[result.cell] = result
         self.now.append(result)
         self.progress.done(result)

@@ -76,7 +76,8 @@ def make_recipe(
         "key": source_pin.key.sha256,
         "toolkit": cell.toolkit.digest,
     }
-    keys = {each: _key({**identity, "gates": each}) for each in (STATIC_GATES, ALL_GATES)}
+    every: tuple[tuple[str, ...], ...] = (STATIC_GATES, ALL_GATES)
+    keys = {each: _key({**identity, "gates": each}) for each in every}
     return Recipe(
         cell=cell,
         dockerfile=dockerfile,
