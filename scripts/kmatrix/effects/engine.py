@@ -18,6 +18,7 @@ import docker
 import docker.errors
 
 from kmatrix.effects.archives import ChunkReader, drain, regular_files
+from kmatrix.effects.context import labelled_context
 from kmatrix.effects.engine_errors import engine_errors, registry_error
 from kmatrix.values.errors import BuildError, ToolError
 
@@ -110,7 +111,8 @@ class Engine:
             on_line: is given every line of output.
             target: the stage to stop at.
             network: network mode of the build's containers.
-            buildargs, labels, tag, no_cache: as the engine's API has them.
+            buildargs, tag, no_cache: as the engine's API has them.
+            labels: of the image that the last stage makes.
 
         Raises:
             BuildError: the build failed; the log tells why.
@@ -121,7 +123,7 @@ class Engine:
         last, created, error = "", [], ""
         with engine_errors("build"):
             stream = self.api.build(
-                fileobj=io.BytesIO(context),
+                fileobj=io.BytesIO(labelled_context(context, labels or {})),
                 custom_context=True,
                 rm=True,
                 forcerm=True,
@@ -129,7 +131,6 @@ class Engine:
                 target=target or "",
                 network_mode=network,
                 buildargs=dict(buildargs or {}),
-                labels=dict(labels or {}),
                 tag=tag,
                 nocache=no_cache,
                 pull=False,
