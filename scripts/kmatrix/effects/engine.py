@@ -24,20 +24,13 @@ from kmatrix.values.errors import BuildError, ToolError
 
 _RUNNING = re.compile(r"---> Running in ([0-9a-f]{12})")
 _CREATED = re.compile(r"---> ([0-9a-f]{12})\s*$")
+_FROM = re.compile(r"Step \d+/\d+ : FROM ")
 _TIMEOUT_SECONDS = 600
 RUN_LABEL = "io.github.beegfs-kmatrix.run"
 
 
 class InterruptedRunError(Exception):
     """The run was told to stop while this step was under way."""
-
-
-@dataclass(frozen=True)
-class BuiltImage:
-    """What a build made: the image's id and the ids of every intermediate image of its log."""
-
-    id: str
-    intermediates: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -103,8 +96,9 @@ class Engine:
         labels: Mapping[str, str] | None = None,
         tag: str | None = None,
         no_cache: bool = False,
-    ) -> BuiltImage:
-        """Build a context (a tar archive with a Dockerfile) with the classic builder.
+        steps: list[str] | None = None,
+    ) -> str:
+        """Build a context (a tar archive with a Dockerfile) with the classic builder; returns the image's id.
 
         Args:
             context: the archive.
@@ -113,6 +107,7 @@ class Engine:
             network: network mode of the build's containers.
             buildargs, tag, no_cache: as the engine's API has them.
             labels: of the image that the last stage makes.
+            steps: is given the id of every image on the way, as soon as it is there; bases are not among them.
 
         Raises:
             BuildError: the build failed; the log tells why.
@@ -120,7 +115,8 @@ class Engine:
             InterruptedRunError: the run was told to stop.
         """
         self.builds += 1
-        last, created, error = "", [], ""
+        last, error, base = "", "", False
+        steps = [] if steps is None else steps
         with engine_errors("build"):
             stream = self.api.build(
                 fileobj=io.BytesIO(labelled_context(context, labels or {})),
@@ -144,8 +140,10 @@ class Engine:
                     on_line(line)
                     if match := _RUNNING.search(line):
                         container = self._track(container, match[1])
-                    elif match := _CREATED.search(line):
-                        created.append(match[1])
+                    elif (match := _CREATED.search(line)) and not base:
+                        steps.append(match[1])
+                    if line.startswith("Step "):
+                        base = bool(_FROM.match(line))
                 if "aux" in part:
                     last = part["aux"].get("ID", last)
         self._track(container, "")
@@ -155,7 +153,7 @@ class Engine:
             raise BuildError(error)
         if not last:
             raise ToolError("the engine ended the build without an image and without an error")
-        return BuiltImage(last, tuple(created))
+        return last
 
     def _track(self, old: str, new: str) -> str:
         with self._lock:
@@ -338,6 +336,12 @@ class Engine:
         if not digest:
             raise ToolError(f"the engine pushed {repository}:{tag} but told no digest")
         return digest
+
+    def remove_step(self, image: str) -> None:
+        """Remove an image of a build unless it has a name, or something needs it."""
+        found = self.image(image)
+        if found is not None and not found.get("RepoTags"):
+            self.remove_image(image)
 
     def remove_image(self, name: str) -> None:
         """Remove an image or a name of one if it is there and nothing uses it."""

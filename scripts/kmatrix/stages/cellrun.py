@@ -11,7 +11,7 @@ from typing import IO, Literal
 from kmatrix.decide.buildlog import causes, code_of
 from kmatrix.decide.checks import check_module
 from kmatrix.decide.kernelfacts import kernel_facts
-from kmatrix.effects.engine import BuiltImage, InterruptedRunError
+from kmatrix.effects.engine import InterruptedRunError
 from kmatrix.effects.inspect import read_cell_image, read_toolkit
 from kmatrix.stages.publish import image_of, published_digest, push_image
 from kmatrix.stages.workshop import Workshop, build_context
@@ -119,18 +119,21 @@ def _build_check_push(run: _Run) -> CellResult:
     with run.stage("prepare"):
         _pull_toolkit(shop, recipe)
         context = build_context(shop, recipe)
-        group = shop.groups.get(recipe.group, lambda: _build_group(run, context))
+        shop.groups.get(recipe.group, lambda: _build_group(run, context))
     with run.stage("build"):
         built = _build(run, context)
-        shop.garbage += [image for image in built.intermediates if image not in group.intermediates]
-    result = _check(run, built.id)
+    result = _check(run, built)
     if result.verdict != "passed":
         return result
     if not shop.options.push:
         ref = image_of(shop.options.target, recipe.cell)
-        shop.engine.tag(built.id, ref.repository, ref.tag)
+        shop.engine.tag(built, ref.repository, ref.tag)
         return replace(result, reason="every check passed; not pushed (--no-push)")
-    return _push(run, result)
+    try:
+        return _push(run, result)
+    finally:
+        # What is published is the registry's; what could not be is made again.
+        shop.engine.remove_image(str(image_of(shop.options.target, recipe.cell)))
 
 
 def _check_again(run: _Run) -> CellResult:
@@ -156,7 +159,9 @@ def _push_tested(run: _Run, tested: CellResult) -> CellResult:
     labels_there = (local.get("Config") or {}).get("Labels") or {}
     if labels_there.get(labels.CELL_KEY) != run.recipe.cell_key:
         raise ToolError(f"{tested.image} was made from other inputs than the matrix has now", "Run `nox -s build`.")
-    return _push(run, replace(tested, reason="every check passed"))
+    result = _push(run, replace(tested, reason="every check passed"))
+    run.shop.engine.remove_image(tested.image)
+    return result
 
 
 def _check(run: _Run, image_id: str) -> CellResult:
@@ -192,7 +197,7 @@ def _pull_toolkit(shop: Workshop, recipe: Recipe) -> None:
     shop.toolkits.get(recipe.toolkit.pinned, lambda: _pull(shop, recipe.toolkit))
 
 
-def _build_group(run: _Run, context: bytes) -> BuiltImage:
+def _build_group(run: _Run, context: bytes) -> str:
     """Build the stages below the compile: packages are verified and unpacked here, once for all kernels."""
     shop = run.shop
     _pull(shop, run.recipe.base)
@@ -205,7 +210,7 @@ def _pull(shop: Workshop, image: ImageRef) -> None:
     shop.engine.pull(image.pinned, shop.credentials.for_engine(image))
 
 
-def _build(run: _Run, context: bytes) -> BuiltImage:
+def _build(run: _Run, context: bytes) -> str:
     options, recipe = run.shop.options, run.recipe
     arguments = {"MAKE_JOBS": str(options.make_jobs)}
     if options.rebuild:
@@ -225,7 +230,7 @@ def _logged_build(
     network: str = "none",
     buildargs: dict[str, str] | None = None,
     labels: dict[str, str] | None = None,
-) -> BuiltImage:
+) -> str:
     lines: list[str] = []
 
     def on_line(line: str) -> None:
@@ -234,7 +239,13 @@ def _logged_build(
 
     try:
         return run.shop.engine.build(
-            context, on_line=on_line, target=target, network=network, buildargs=buildargs, labels=labels
+            context,
+            on_line=on_line,
+            target=target,
+            network=network,
+            buildargs=buildargs,
+            labels=labels,
+            steps=run.shop.garbage,
         )
     except BuildError as error:
         raise BuildError(error.message, causes(lines)) from error

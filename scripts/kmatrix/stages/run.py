@@ -69,9 +69,8 @@ def run_cells(shop: Workshop, work: Work, recipes: Iterable[Recipe], jobs: int, 
 def clean_up(shop: Workshop) -> None:
     """Remove this run's containers, and the images that were only steps on the way."""
     shop.engine.remove_leftovers()
-    groups = [image for group in shop.groups.values() for image in (group.id, *reversed(group.intermediates))]
-    for image in (*reversed(shop.garbage), *groups):
-        shop.engine.remove_image(image)
+    for image in reversed(shop.garbage):
+        shop.engine.remove_step(image)
 
 
 def exit_code(results: Iterable[CellResult]) -> Exit:
