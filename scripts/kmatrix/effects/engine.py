@@ -343,11 +343,16 @@ class Engine:
         if found is not None and not found.get("RepoTags"):
             self.remove_image(image)
 
-    def remove_image(self, name: str) -> None:
-        """Remove an image or a name of one if it is there and nothing uses it."""
+    def remove_image(self, name: str, with_steps: bool = True) -> None:
+        """Remove an image or a name of one if it is there and nothing uses it.
+
+        Args:
+            name: the image.
+            with_steps: also the images it was made from, unless they have a name or something else was made from them.
+        """
         try:
             with engine_errors("remove an image", absent_passes=True):
-                self.api.remove_image(name)
+                self.api.remove_image(name, noprune=not with_steps)
         except (docker.errors.NotFound, ToolError):
             # Absent, or the base of another image: then it is not ours to remove.
             return

@@ -132,8 +132,9 @@ def _build_check_push(run: _Run) -> CellResult:
     try:
         return _push(run, result)
     finally:
-        # What is published is the registry's; what could not be is made again.
-        shop.engine.remove_image(str(image_of(shop.options.target, recipe.cell)))
+        # What is published is the registry's; what could not be is made again. Its steps are left to the end of the
+        # run: another cell that is being built may stand on the same ones.
+        shop.engine.remove_image(str(image_of(shop.options.target, recipe.cell)), with_steps=False)
 
 
 def _check_again(run: _Run) -> CellResult:
