@@ -271,10 +271,11 @@ class Engine:
             # Gone already, or going: the daemon answers 409 while a removal is under way.
             return
 
-    def remove_leftovers(self) -> None:
-        """Remove every container of this run that is still there."""
+    def remove_leftovers(self, run_id: str = "") -> None:
+        """Remove every container of a run, by default this one, that is still there."""
+        label = f"{RUN_LABEL}={run_id or self._run_id}"
         with engine_errors("list containers"):
-            left = self.api.containers(all=True, quiet=True, filters={"label": f"{RUN_LABEL}={self._run_id}"})
+            left = self.api.containers(all=True, quiet=True, filters={"label": label})
         for entry in left:
             self.remove_container(entry["Id"])
 

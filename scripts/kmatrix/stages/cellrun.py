@@ -17,7 +17,7 @@ from kmatrix.stages.publish import image_of, published_digest, push_image
 from kmatrix.stages.workshop import Workshop, build_context
 from kmatrix.values import labels
 from kmatrix.values.cells import CellResult, Finding, Verdict
-from kmatrix.values.errors import BuildError, KmatrixError, ToolError
+from kmatrix.values.errors import BuildError, InputError, KmatrixError, ToolError
 from kmatrix.values.module import Expectation
 from kmatrix.values.names import ImageRef
 from kmatrix.values.recipe import Recipe
@@ -49,8 +49,12 @@ class _Run:
 
     def line(self, text: str) -> None:
         """Add a line to the log."""
-        self.log.write(text + "\n")
-        self.log.flush()
+        try:
+            self.log.write(text + "\n")
+            self.log.flush()
+        except OSError as error:
+            # The engine's output comes through here: its stream must not be blamed for a full disk.
+            raise InputError(f"cannot write {self.log.name}: {error.strerror or error}") from error
 
 
 def already_published(shop: Workshop, recipe: Recipe) -> CellResult | None:
@@ -94,8 +98,12 @@ def _to_verdict(
 ) -> CellResult:
     """Run `work` with the cell's log, new or appended to; its errors become the cell's verdict."""
     path = shop.logs / f"{recipe.cell.id}.log"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open(mode, encoding="utf-8") as log:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        opened = path.open(mode, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+    with opened as log:
         run = _Run(shop, recipe, log)
         try:
             result = work(run)
