@@ -150,9 +150,16 @@ class Site:
         with redirect_stderr(stderr), redirect_stdout(stdout):
             code = cli.main([*arguments, *jobs, "--root", str(self.root)])
         self.note_steps()
+        return Run(code, stderr.getvalue(), stdout.getvalue(), self.results())
+
+    def results(self) -> dict[str, Any]:
+        """build/results.json as it is now."""
         path = self.root / "build" / "results.json"
-        results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        return Run(code, stderr.getvalue(), stdout.getvalue(), results)
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+    def tag_of(self, cell: str) -> str:
+        """The tag of a cell."""
+        return image_tag(cell)
 
     def change_profile(self, **profile: Any) -> None:
         """Set keys of the profile in matrix.yaml."""
