@@ -23,8 +23,9 @@ from integration.labs import Lab
 from integration.registries import ThrowAwayRegistry
 from integration.session import LABEL, Session
 from kmatrix import cli
-from kmatrix.effects.engine import BuiltImage, Engine
+from kmatrix.effects.engine import Engine
 from kmatrix.values import labels
+from kmatrix.values.lock import ProfileLock, read_lock
 from kmatrix.values.names import image_tag
 
 PROFILE = "site"
@@ -137,6 +138,11 @@ class Site:
         """What it has published."""
         return self.registry.tags(self.repository)
 
+    @property
+    def pins(self) -> ProfileLock:
+        """What it was resolved to."""
+        return read_lock((self.root / "matrix.lock").read_text(encoding="utf-8"), "matrix.lock").profiles[PROFILE]
+
     def run(self, *arguments: str) -> Run:
         """Run a command of the tool in this process."""
         stderr, stdout = io.StringIO(), io.StringIO()
@@ -144,9 +150,23 @@ class Site:
         with redirect_stderr(stderr), redirect_stdout(stdout):
             code = cli.main([*arguments, *jobs, "--root", str(self.root)])
         self.note_steps()
+        return Run(code, stderr.getvalue(), stdout.getvalue(), self.results())
+
+    def results(self) -> dict[str, Any]:
+        """build/results.json as it is now."""
         path = self.root / "build" / "results.json"
-        results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        return Run(code, stderr.getvalue(), stdout.getvalue(), results)
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+    def tag_of(self, cell: str) -> str:
+        """The tag of a cell."""
+        return image_tag(cell)
+
+    def change_profile(self, **profile: Any) -> None:
+        """Set keys of the profile in matrix.yaml."""
+        path = self.root / "matrix.yaml"
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content["profiles"][PROFILE].update(profile)
+        path.write_text(yaml.safe_dump(content), encoding="utf-8")
 
     def alter(self, name: str, old: str, new: str) -> None:
         """Replace a part of a file of this project's client image."""
@@ -159,12 +179,12 @@ class Site:
         """Damage what the compile left for one kernel, and no other: what comes before it is the engine's cache's.
 
         Args:
-            kernel: whose module.
-            commands: for bash; $ko is the module, $tree the folder of the kernel.
-            files: to have in /kmatrix/sabotage.d.
+            kernel: whose module; a pattern of bash's.
+            commands: for bash; $1 is the kernel, $ko the module, $tree its kernel's folder, $files where `files` are.
+            files: content by name.
         """
         script = (
-            f'#!/bin/bash\nset -euo pipefail\n[ "$1" = "{kernel}" ] || exit 0\n'
+            f"#!/bin/bash\nset -euo pipefail\n[[ $1 == {kernel} ]] || exit 0\nfiles=/kmatrix/sabotage.d\n"
             f"tree=/module/opt/lib/modules/$1\nko=$tree/extra/beegfs.ko\n{commands}\n"
         )
         folder = self.image_source / "sabotage.d"
@@ -192,7 +212,10 @@ class Site:
         client = docker.from_env()
         try:
             for image in client.images.list(name=f"{self.target}/beegfs-client"):
-                client.images.remove(str(image.id), force=True)
+                for name in [*image.tags, *image.attrs["RepoDigests"]]:
+                    # With the last tag of a repository its digests go, too.
+                    if name.startswith(self.target) and _has(client, name):
+                        client.images.remove(name)
         finally:
             client.close()
 
@@ -265,17 +288,14 @@ def module_of(session: Session, client_version: str, kernel: str) -> bytes:
 def _keeping_stages(client: docker.DockerClient, session: Session) -> Any:
     build = Engine.build
 
-    def keeping(engine: Engine, context: bytes, **options: Any) -> BuiltImage:
+    def keeping(engine: Engine, context: bytes, **options: Any) -> str:
         built = build(engine, context, **options)
         if not options.get("target"):
             made = options["labels"]
             for stage in ("packages", "userland", "module"):
                 tag = _stage_tag(stage, made[labels.CLIENT], made[labels.KERNEL])
                 again = {**options, "target": stage, "labels": {}, "on_line": lambda _: None}
-                stage_image = build(engine, context, **again)
-                client.images.get(stage_image.id).tag(session.warm, tag)
-                # With one name alone, removing the image by its id would take the name away, too.
-                client.images.get(stage_image.id).tag(f"{session.warm}-held", tag)
+                client.images.get(build(engine, context, **again)).tag(session.warm, tag)
         return built
 
     return keeping

@@ -38,13 +38,17 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer. `cut` closes the connection after so many bytes of the body; with `reset` by a TCP reset."""
+    """An answer. `cut` closes the connection after so many bytes of the body; with `reset` by a TCP reset.
+
+    `chunked` sends the body as one chunk.
+    """
 
     status: int = 200
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
     cut: int | None = None
     reset: bool = False
+    chunked: bool = False
 
 
 RESET = Reply(status=0, reset=True)
@@ -92,9 +96,14 @@ def web_server(answer: Answer) -> Iterator[WebServer]:
                 self.send_response(reply.status)
                 for name, value in reply.headers.items():
                     self.send_header(name, value)
-                self.send_header("Content-Length", str(len(reply.body)))
+                body = reply.body
+                if reply.chunked:
+                    self.send_header("Transfer-Encoding", "chunked")
+                    body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+                else:
+                    self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(reply.body[: reply.cut] if self.command != "HEAD" else b"")
+                self.wfile.write(body[: reply.cut] if self.command != "HEAD" else b"")
             if reply.reset:
                 self.wfile.flush()
                 self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -102,6 +111,14 @@ def web_server(answer: Answer) -> Iterator[WebServer]:
                 self.close_connection = True
 
         def do_HEAD(self) -> None:
+            self.do_GET()
+
+        def do_POST(self) -> None:
+            if self.headers.get("Transfer-Encoding") == "chunked":
+                while int(self.rfile.readline(), 16):
+                    self.rfile.readline()
+                    self.rfile.readline()
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
             self.do_GET()
 
         def log_message(self, format: str, *args: object) -> None:

@@ -16,6 +16,7 @@ from rich.console import Console
 from kmatrix.bench.aims import AIMS, FULL_WEIGHT, Measures, Pulled, image_ratio, judge, kernel_change_bytes, overhead
 from kmatrix.bench.bare import COMPILE
 from kmatrix.bench.logs import counters, steps_done
+from kmatrix.bench.machine import busy_seconds
 from kmatrix.bench.planning import CELLS, made_up_pins, made_up_profile
 from kmatrix.bench.report import print_report, remarks, shown
 from kmatrix.decide.plan import make_plan
@@ -159,7 +160,15 @@ def test_missed_aims_are_told_loudly_and_a_light_weight_too() -> None:
     assert said.count("MISSED") == len(AIMS) + 1
     assert "kernel_change_bytes" in said.splitlines()[-2]
     assert f"weight 4, the aims are meant for {FULL_WEIGHT}" in said
-    assert remarks(judge(GOOD), FULL_WEIGHT) == []
+    assert remarks(judge(GOOD), FULL_WEIGHT, 0.25) == []
+    assert ["at work before" in remark for remark in remarks(judge(GOOD), FULL_WEIGHT, 0.26)] == [True]
+
+
+def test_a_run_costs_the_machine_what_it_works() -> None:
+    before, start = busy_seconds(), time.process_time()
+    while time.process_time() - start < 0.2:
+        pass
+    assert busy_seconds() - before > 0.1
 
 
 def test_values_for_people() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from kmatrix.bench.aims import Measures, overhead
 from kmatrix.bench.bare import bare_make, module_of_image, warm_toolkits
 from kmatrix.bench.logs import steps_done
-from kmatrix.bench.machine import load
+from kmatrix.bench.machine import busy_seconds, load
 from kmatrix.bench.setting import Setting
 from kmatrix.bench.site import Site, cold_site
 from kmatrix.stages.run import default_jobs
@@ -31,12 +31,16 @@ def measure_cold(setting: Setting) -> tuple[Measures, dict[str, Any]]:
         warm_toolkits(setting, site)
         setting.say(f"cold: bare make of {cells} modules, {setting.jobs} at a time with -j{make_jobs}")
         loads = {"bare": load()}
+        clock = [busy_seconds()]
         bare = bare_make(setting, site, make_jobs)
+        clock.append(busy_seconds())
         setting.say(f"cold: bare make took {bare.seconds:.1f} s; now the tool")
         loads["tool"] = load()
+        clock.append(busy_seconds())
         try:
             tool = setting.tool("cold-build", "build", "--force", "--jobs", str(setting.jobs), root=site.root)
         finally:
+            clock.append(busy_seconds())
             _keep_logs(setting, site)
         setting.say(f"cold: the tool took {tool.seconds:.1f} s")
         results = {entry["cell"]: entry for entry in _results(site)}
@@ -56,6 +60,9 @@ def measure_cold(setting: Setting) -> tuple[Measures, dict[str, Any]]:
         "jobs": setting.jobs,
         "make_jobs": make_jobs,
         "load_before": loads,
+        # With nothing else running, the difference is what the tool and the engine work; where these are far from
+        # what the cores can do in the wall time of the other side, other work was on the machine.
+        "busy_cpu_seconds": {"bare": round(clock[1] - clock[0], 1), "tool": round(clock[3] - clock[2], 1)},
         "bare_seconds": round(bare.seconds, 3),
         "bare_cells": bare.cells,
         "tool_seconds": round(tool.seconds, 3),

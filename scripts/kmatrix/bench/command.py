@@ -62,7 +62,8 @@ def _bench(arguments: Sequence[str] | None, console: Console) -> int:
     aims = {entry.aim.name: {"aim": entry.aim.text, "met": entry.met} for entry in judged}
     content = {"schema": SCHEMA, **asdict(measures), "aims": aims, "raw": raw}
     write_atomically(path, json.dumps(content, indent=1) + "\n")
-    print_report(console, judged, options.weight if "cold" in parts else None)
+    facts = raw["machine"]
+    print_report(console, judged, options.weight if "cold" in parts else None, facts["load"] / facts["cores"])
     sys.stdout.write(f"{path}\n")
     return Exit.OK
 

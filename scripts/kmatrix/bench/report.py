@@ -10,6 +10,8 @@ from rich.text import Text
 
 from kmatrix.bench.aims import FULL_WEIGHT, Judged
 
+_BUSY = 0.25
+
 
 def table(judged: Iterable[Judged]) -> Table:
     """Return the table of all aims."""
@@ -30,22 +32,25 @@ def shown(entry: Judged) -> str:
     return f"{number} {entry.aim.unit}".rstrip()
 
 
-def remarks(judged: Iterable[Judged], weight: int | None) -> list[str]:
-    """Return what must not be overlooked: missed aims, and a weight that is not the aim's.
+def remarks(judged: Iterable[Judged], weight: int | None, busy: float = 0) -> list[str]:
+    """Return what must not be overlooked: missed aims, a weight that is not the aim's, other work on the machine.
 
     Args:
         judged: every aim.
         weight: the stand-in's in the cold matrix; None where that was not run.
+        busy: running tasks per core before the bench began.
     """
     missed = [entry.aim.name for entry in judged if entry.met is False]
     found = [f"MISSED {len(missed)} of the aims: {', '.join(missed)}"] if missed else []
     if weight is not None and weight != FULL_WEIGHT:
         found.append(f"the cold matrix had weight {weight}, the aims are meant for {FULL_WEIGHT}: do not quote them")
+    if busy > _BUSY:
+        found.append(f"the machine was at work before ({busy:.2f} running tasks a core): wall times are too long")
     return found
 
 
-def print_report(console: Console, judged: tuple[Judged, ...], weight: int | None) -> None:
+def print_report(console: Console, judged: tuple[Judged, ...], weight: int | None, busy: float = 0) -> None:
     """Print the table and the remarks."""
     console.print(table(judged))
-    for remark in remarks(judged, weight):
+    for remark in remarks(judged, weight, busy):
         console.print(remark, style="bold red", markup=False, highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""The cold matrix: a project of its own with a weighted client, a registry of its own; nothing of it stays."""
+"""The cold matrix: a project of its own with weighted clients, a registry of its own; nothing of it stays."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import yaml
@@ -21,7 +22,8 @@ from kmatrix.lab.packages import LINES, package_client
 from kmatrix.lab.up import lab_state
 from kmatrix.values.recipe import Recipe
 
-CLIENT = "8.98.60"
+# One of each line, as in the lab: a kernel is read once for both, and packages are unpacked once for several kernels.
+CLIENTS = ("7.98.60", "8.98.60")
 _PORT = 5000
 
 
@@ -50,9 +52,9 @@ def cold_site(setting: Setting) -> Iterator[Site]:
         command = ["docker-registry", "serve", "/etc/kmatrix-lab/registry.yml"]
         start_server(engine, server, state["services"], command, _PORT, {}, {LAB_LABEL: "bench"})
         fingerprint = ""
-        for line in LINES:
-            setting.say(f"packaging client {CLIENT} of weight {setting.weight} for {line}")
-            arguments = ["--version", CLIENT, "--dist", line, "--weight", str(setting.weight)]
+        setting.say(f"packaging clients {' and '.join(CLIENTS)} of weight {setting.weight}")
+        for client, line in product(CLIENTS, LINES):
+            arguments = ["--version", client, "--dist", line, "--weight", str(setting.weight)]
             fingerprint = package_client(engine, setting.layout, state["workshop"], root / "packages", arguments)
         _write_project(setting, root, f"{server.address}/{setting.name}", fingerprint)
         setting.tool("cold-discover", "discover", root=root)
@@ -72,7 +74,7 @@ def _write_project(setting: Setting, root: Path, target: str, fingerprint: str) 
         "key_fingerprint": fingerprint,
         "target": target,
         "lock": "matrix.lock",
-        "clients": [CLIENT],
+        "clients": list(CLIENTS),
         "excludes": [],
     }
     matrix = {"schema": 1, "default_profile": PROFILE, "profiles": {PROFILE: stated}}

@@ -25,6 +25,7 @@ from kmatrix.effects.git import revision
 from kmatrix.effects.qemu import Machines
 from kmatrix.effects.registry import Registry
 from kmatrix.effects.results import read_results, write_results
+from kmatrix.effects.runs import clear_ended_runs, marked_run
 from kmatrix.stages import tables
 from kmatrix.stages.cellrun import push_cell, run_cell, verify_cell
 from kmatrix.stages.progress import LiveProgress, PlainProgress, Progress
@@ -116,7 +117,9 @@ class _Book:
 def _job(call: Invocation) -> Iterator[_Job]:
     chosen = choose(call)
     target = required_target(chosen.name, chosen.profile)
-    with Engine(secrets.token_hex(6)) as engine:
+    runs = call.root / "build" / "runs"
+    with marked_run(runs) as run_id, Engine(run_id) as engine:
+        clear_ended_runs(runs, engine.remove_leftovers)
         if chosen.name == LAB:
             ensure_lab(call, chosen, engine)
             pins = fresh_lab_pins(call, chosen)

@@ -12,8 +12,7 @@ from kmatrix.values.errors import ProtocolError
 
 _PUBLIC_KEY = 6
 _ARMOR = re.compile(
-    rb"-----BEGIN PGP PUBLIC KEY BLOCK-----\r?\n(?:[^\r\n]+\r?\n)*?\r?\n(.*?)\r?\n?=?[A-Za-z0-9+/]{0,4}\r?\n?"
-    rb"-----END PGP PUBLIC KEY BLOCK-----",
+    rb"-----BEGIN PGP PUBLIC KEY BLOCK-----\r?\n(?:[^\r\n]+\r?\n)*?\r?\n(.*?)-----END PGP PUBLIC KEY BLOCK-----",
     re.DOTALL,
 )
 
@@ -42,6 +41,7 @@ def _dearmored(key_file: bytes, name: str) -> bytes:
         return key_file
     parts = []
     for block in _ARMOR.finditer(key_file):
+        # The last line may be a checksum, which begins with an equals sign; newer programs leave it out.
         lines = [line.strip() for line in block[1].splitlines()]
         try:
             parts.append(base64.b64decode(b"".join(line for line in lines if not line.startswith(b"=")), validate=True))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import json
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from kmatrix.effects.archives import regular_files
 from kmatrix.effects.files import read_text
-from kmatrix.values.errors import InputError
+from kmatrix.values.errors import InputError, ToolError
 from kmatrix.values.recipe import ImageSource
 
 _NOT_COPIED = {"Dockerfile.j2", "README.md"}
@@ -47,3 +49,23 @@ def pack_context(dockerfile: str, files: Mapping[str, bytes]) -> bytes:
             member.mode = 0o755 if content.startswith(b"#!") else 0o644
             archive.addfile(member, io.BytesIO(content))
     return buffer.getvalue()
+
+
+def labelled_context(context: bytes, labels: Mapping[str, str]) -> bytes:
+    """Return a context whose Dockerfile ends with all labels in one instruction.
+
+    The engine's own option for labels makes an instruction, and with it a container and a commit, of each.
+
+    Raises:
+        ToolError: a label holds a character that could end the instruction.
+    """
+    if not labels:
+        return context
+    words = []
+    for name, value in sorted(labels.items()):
+        if not (name.isprintable() and value.isprintable()):
+            raise ToolError(f"the label {name!r} has the value {value!r}, which no label can have")
+        words.append("=".join(json.dumps(text, ensure_ascii=False).replace("$", "\\$") for text in (name, value)))
+    files = regular_files(context)
+    dockerfile = files.pop("Dockerfile").decode()
+    return pack_context(f"{dockerfile.rstrip()}\nLABEL {' '.join(words)}\n", files)

@@ -44,7 +44,8 @@ class Credentials:
             found = self._helpers.resolve_authconfig(ref.host)
         except DockerException as error:
             raise InputError(f"{self.source}: its credential helper for {ref.host} failed: {error}") from error
-        return (str(found.get("username", "")), str(found.get("password", ""))) if found else None
+        # A helper may also have an identity token, which is of use to the engine's own login alone.
+        return (str(found["Username"]), str(found["Password"])) if found and "Password" in found else None
 
     def basic(self, ref: ImageRef) -> str | None:
         """Return the value of a Basic authorisation for an image, or None."""

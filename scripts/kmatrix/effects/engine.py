@@ -18,25 +18,19 @@ import docker
 import docker.errors
 
 from kmatrix.effects.archives import ChunkReader, drain, regular_files
+from kmatrix.effects.context import labelled_context
 from kmatrix.effects.engine_errors import engine_errors, registry_error
 from kmatrix.values.errors import BuildError, ToolError
 
 _RUNNING = re.compile(r"---> Running in ([0-9a-f]{12})")
 _CREATED = re.compile(r"---> ([0-9a-f]{12})\s*$")
+_FROM = re.compile(r"Step \d+/\d+ : FROM ")
 _TIMEOUT_SECONDS = 600
 RUN_LABEL = "io.github.beegfs-kmatrix.run"
 
 
 class InterruptedRunError(Exception):
     """The run was told to stop while this step was under way."""
-
-
-@dataclass(frozen=True)
-class BuiltImage:
-    """What a build made: the image's id and the ids of every intermediate image of its log."""
-
-    id: str
-    intermediates: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -102,15 +96,18 @@ class Engine:
         labels: Mapping[str, str] | None = None,
         tag: str | None = None,
         no_cache: bool = False,
-    ) -> BuiltImage:
-        """Build a context (a tar archive with a Dockerfile) with the classic builder.
+        steps: list[str] | None = None,
+    ) -> str:
+        """Build a context (a tar archive with a Dockerfile) with the classic builder; returns the image's id.
 
         Args:
             context: the archive.
             on_line: is given every line of output.
             target: the stage to stop at.
             network: network mode of the build's containers.
-            buildargs, labels, tag, no_cache: as the engine's API has them.
+            buildargs, tag, no_cache: as the engine's API has them.
+            labels: of the image that the last stage makes.
+            steps: is given the id of every image on the way, as soon as it is there; bases are not among them.
 
         Raises:
             BuildError: the build failed; the log tells why.
@@ -118,10 +115,11 @@ class Engine:
             InterruptedRunError: the run was told to stop.
         """
         self.builds += 1
-        last, created, error = "", [], ""
+        last, error, base = "", "", False
+        steps = [] if steps is None else steps
         with engine_errors("build"):
             stream = self.api.build(
-                fileobj=io.BytesIO(context),
+                fileobj=io.BytesIO(labelled_context(context, labels or {})),
                 custom_context=True,
                 rm=True,
                 forcerm=True,
@@ -129,7 +127,6 @@ class Engine:
                 target=target or "",
                 network_mode=network,
                 buildargs=dict(buildargs or {}),
-                labels=dict(labels or {}),
                 tag=tag,
                 nocache=no_cache,
                 pull=False,
@@ -143,8 +140,10 @@ class Engine:
                     on_line(line)
                     if match := _RUNNING.search(line):
                         container = self._track(container, match[1])
-                    elif match := _CREATED.search(line):
-                        created.append(match[1])
+                    elif (match := _CREATED.search(line)) and not base:
+                        steps.append(match[1])
+                    if line.startswith("Step "):
+                        base = bool(_FROM.match(line))
                 if "aux" in part:
                     last = part["aux"].get("ID", last)
         self._track(container, "")
@@ -154,7 +153,7 @@ class Engine:
             raise BuildError(error)
         if not last:
             raise ToolError("the engine ended the build without an image and without an error")
-        return BuiltImage(last, tuple(created))
+        return last
 
     def _track(self, old: str, new: str) -> str:
         with self._lock:
@@ -272,10 +271,11 @@ class Engine:
             # Gone already, or going: the daemon answers 409 while a removal is under way.
             return
 
-    def remove_leftovers(self) -> None:
-        """Remove every container of this run that is still there."""
+    def remove_leftovers(self, run_id: str = "") -> None:
+        """Remove every container of a run, by default this one, that is still there."""
+        label = f"{RUN_LABEL}={run_id or self._run_id}"
         with engine_errors("list containers"):
-            left = self.api.containers(all=True, quiet=True, filters={"label": f"{RUN_LABEL}={self._run_id}"})
+            left = self.api.containers(all=True, quiet=True, filters={"label": label})
         for entry in left:
             self.remove_container(entry["Id"])
 
@@ -338,11 +338,22 @@ class Engine:
             raise ToolError(f"the engine pushed {repository}:{tag} but told no digest")
         return digest
 
-    def remove_image(self, name: str) -> None:
-        """Remove an image or a name of one if it is there and nothing uses it."""
+    def remove_step(self, image: str) -> None:
+        """Remove an image of a build unless it has a name, or something needs it."""
+        found = self.image(image)
+        if found is not None and not found.get("RepoTags"):
+            self.remove_image(image)
+
+    def remove_image(self, name: str, with_steps: bool = True) -> None:
+        """Remove an image or a name of one if it is there and nothing uses it.
+
+        Args:
+            name: the image.
+            with_steps: also the images it was made from, unless they have a name or something else was made from them.
+        """
         try:
             with engine_errors("remove an image", absent_passes=True):
-                self.api.remove_image(name)
+                self.api.remove_image(name, noprune=not with_steps)
         except (docker.errors.NotFound, ToolError):
             # Absent, or the base of another image: then it is not ours to remove.
             return

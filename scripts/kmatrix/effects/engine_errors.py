@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import docker.errors
-import requests
+import urllib3.exceptions
 
 from kmatrix.values.errors import ToolError, UnreachableError
 
@@ -51,6 +52,16 @@ def registry_error(verb: str, name: str, error: str) -> UnreachableError | ToolE
     return ToolError(f"could not {verb} {name}: {error}")
 
 
+# While it reads a stream, the SDK lets through what its own HTTP libraries raise; those of requests are OSErrors.
+_GONE = (
+    docker.errors.DockerException,
+    docker.errors.StreamParseError,
+    urllib3.exceptions.HTTPError,
+    http.client.HTTPException,
+    OSError,
+)
+
+
 @contextmanager
 def engine_errors(doing: str, absent_passes: bool = False) -> Iterator[None]:
     """Turn the SDK's errors into ours; with `absent_passes`, NotFound stays as it is."""
@@ -62,7 +73,7 @@ def engine_errors(doing: str, absent_passes: bool = False) -> Iterator[None]:
         raise ToolError(f"the engine could not {doing}: {error.explanation}") from error
     except docker.errors.APIError as error:
         raise ToolError(f"the engine could not {doing}: {error.explanation or error}") from error
-    except (docker.errors.DockerException, requests.RequestException, OSError) as error:
+    except _GONE as error:
         raise UnreachableError(
             "container engine",
             "DOCKER_HOST or the local socket",

@@ -187,7 +187,7 @@ def _toolkits(engine: Engine, layout: Layout, base: str, kernels: LabKernels, sa
         on_line=lambda _: None,
         labels={LAB_LABEL: "newer-again"},
     )
-    digests["newer-again"] = _publish(engine, layout, "lab/driver-toolkit", "newer-again", again.id)
+    digests["newer-again"] = _publish(engine, layout, "lab/driver-toolkit", "newer-again", again)
     return digests
 
 
@@ -206,7 +206,7 @@ def _releases(engine: Engine, layout: Layout, toolkits: dict[str, str], say: Say
             on_line=lambda _: None,
             labels={"io.openshift.release": release.version},
         )
-        payloads[release.version] = _publish(engine, layout, "lab/release", release.version, built.id)
+        payloads[release.version] = _publish(engine, layout, "lab/release", release.version, built)
     for channel in releases.channels():
         write_atomically(layout.www / "graph" / "amd64" / f"{channel}.json", releases.graph(channel, payloads))
     write_atomically(layout.www / "graph" / "none.json", releases.graph("", payloads))

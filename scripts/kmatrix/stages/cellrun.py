@@ -7,14 +7,14 @@ from dataclasses import replace
 from typing import Literal
 
 from kmatrix.decide.buildlog import causes, code_of
-from kmatrix.effects.engine import BuiltImage, InterruptedRunError
+from kmatrix.effects.engine import InterruptedRunError
 from kmatrix.stages.gates import pass_gates
 from kmatrix.stages.publish import image_of, published_digest, push_image
 from kmatrix.stages.work import CellWork, cell_result
 from kmatrix.stages.workshop import Workshop, build_context
 from kmatrix.values import labels
 from kmatrix.values.cells import CellResult, Finding
-from kmatrix.values.errors import BuildError, KmatrixError, ToolError
+from kmatrix.values.errors import BuildError, InputError, KmatrixError, ToolError
 from kmatrix.values.names import ImageRef
 from kmatrix.values.recipe import Recipe
 
@@ -63,8 +63,12 @@ def _to_verdict(
 ) -> CellResult:
     """Run `work` with the cell's log, new or appended to; its errors become the cell's verdict."""
     path = shop.logs / f"{recipe.cell.id}.log"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open(mode, encoding="utf-8") as log:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        opened = path.open(mode, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+    with opened as log:
         run = CellWork(shop, recipe, log)
         try:
             result = work(run)
@@ -88,11 +92,10 @@ def _build_check_push(run: CellWork) -> CellResult:
     with run.stage("prepare"):
         _pull_toolkit(shop, recipe)
         context = build_context(shop, recipe)
-        group = shop.groups.get(recipe.group, lambda: _build_group(run, context))
+        shop.groups.get(recipe.group, lambda: _build_group(run, context))
     with run.stage("build"):
         built = _build(run, context)
-        shop.garbage += [image for image in built.intermediates if image not in group.intermediates]
-    result = pass_gates(run, built.id)
+    result = pass_gates(run, built)
     if result.verdict != "passed":
         return result
     kept_back = "" if shop.options.push else "--no-push"
@@ -100,9 +103,14 @@ def _build_check_push(run: CellWork) -> CellResult:
         kept_back = "--no-boot without --push-unbooted"
     if kept_back:
         ref = image_of(shop.options.target, recipe.cell)
-        shop.engine.tag(built.id, ref.repository, ref.tag)
+        shop.engine.tag(built, ref.repository, ref.tag)
         return replace(result, reason=f"{result.reason}; not pushed ({kept_back})")
-    return _push(run, result)
+    try:
+        return _push(run, result)
+    finally:
+        # What is published is the registry's; what could not be is made again. Its steps are left to the end of the
+        # run: another cell that is being built may stand on the same ones.
+        shop.engine.remove_image(str(image_of(shop.options.target, recipe.cell)), with_steps=False)
 
 
 def _check_again(run: CellWork) -> CellResult:
@@ -130,7 +138,9 @@ def _push_tested(run: CellWork, tested: CellResult) -> CellResult:
         raise ToolError(f"{tested.image} was made from other inputs than the matrix has now", "Run `nox -s build`.")
     if not tested.booted and not run.shop.options.push_unbooted:
         raise ToolError(f"{tested.image} was never booted", "Run `nox -s build`, or give --push-unbooted.")
-    return _push(run, replace(tested, reason=tested.reason.partition("; not pushed")[0]))
+    result = _push(run, replace(tested, reason=tested.reason.partition("; not pushed")[0]))
+    run.shop.engine.remove_image(tested.image)
+    return result
 
 
 def _push(run: CellWork, result: CellResult) -> CellResult:
@@ -145,7 +155,7 @@ def _pull_toolkit(shop: Workshop, recipe: Recipe) -> None:
     shop.toolkits.get(recipe.toolkit.pinned, lambda: _pull(shop, recipe.toolkit))
 
 
-def _build_group(run: CellWork, context: bytes) -> BuiltImage:
+def _build_group(run: CellWork, context: bytes) -> str:
     """Build the stages below the compile: packages are verified and unpacked here, once for all kernels."""
     shop = run.shop
     _pull(shop, run.recipe.base)
@@ -158,7 +168,7 @@ def _pull(shop: Workshop, image: ImageRef) -> None:
     shop.engine.pull(image.pinned, shop.credentials.for_engine(image))
 
 
-def _build(run: CellWork, context: bytes) -> BuiltImage:
+def _build(run: CellWork, context: bytes) -> str:
     options, recipe = run.shop.options, run.recipe
     arguments = {"MAKE_JOBS": str(options.make_jobs)}
     if options.rebuild:
@@ -179,7 +189,7 @@ def _logged_build(
     network: str = "none",
     buildargs: dict[str, str] | None = None,
     labels: dict[str, str] | None = None,
-) -> BuiltImage:
+) -> str:
     lines: list[str] = []
 
     def on_line(line: str) -> None:
@@ -188,7 +198,13 @@ def _logged_build(
 
     try:
         return run.shop.engine.build(
-            context, on_line=on_line, target=target, network=network, buildargs=buildargs, labels=labels
+            context,
+            on_line=on_line,
+            target=target,
+            network=network,
+            buildargs=buildargs,
+            labels=labels,
+            steps=run.shop.garbage,
         )
     except BuildError as error:
         raise BuildError(error.message, causes(lines)) from error

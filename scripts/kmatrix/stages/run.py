@@ -6,14 +6,14 @@ import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
-from kmatrix.effects.engine import InterruptedRunError
 from kmatrix.stages.cellrun import already_published
 from kmatrix.stages.workshop import Workshop
 from kmatrix.values.cells import CellResult
-from kmatrix.values.errors import Exit
+from kmatrix.values.errors import Exit, KmatrixError
 from kmatrix.values.recipe import Recipe
 
 _ASKING_THREADS = 8
+_ENDING_SECONDS = 30
 Work = Callable[[Workshop, Recipe], CellResult]
 Keep = Callable[[CellResult], None]
 
@@ -46,19 +46,18 @@ def run_cells(shop: Workshop, work: Work, recipes: Iterable[Recipe], jobs: int, 
     """
     recipes = list(recipes)
     pool = ThreadPoolExecutor(jobs)
-    pending: set[Future[CellResult]] = {pool.submit(work, shop, recipe) for recipe in recipes}
+    left: set[Future[CellResult]] = {pool.submit(work, shop, recipe) for recipe in recipes}
     try:
-        while pending:
-            finished, pending = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
-            for future in finished:
+        while left:
+            for future in wait(left, timeout=0.5, return_when=FIRST_COMPLETED).done:
                 keep(future.result())
+                left.discard(future)
     except BaseException:
         shop.stop()
-        for future in pending:
+        for future in left:
             future.cancel()
-        wait(pending, timeout=30)
-        for future in pending:
-            if future.done() and not future.cancelled() and not isinstance(future.exception(), InterruptedRunError):
+        for future in wait(left, timeout=_ENDING_SECONDS).done:
+            if not future.cancelled() and future.exception() is None:
                 keep(future.result())
         raise
     finally:
@@ -68,10 +67,13 @@ def run_cells(shop: Workshop, work: Work, recipes: Iterable[Recipe], jobs: int, 
 
 def clean_up(shop: Workshop) -> None:
     """Remove this run's containers, and the images that were only steps on the way."""
-    shop.engine.remove_leftovers()
-    groups = [image for group in shop.groups.values() for image in (group.id, *reversed(group.intermediates))]
-    for image in (*reversed(shop.garbage), *groups):
-        shop.engine.remove_image(image)
+    try:
+        shop.engine.remove_leftovers()
+        for image in reversed(shop.garbage):
+            shop.engine.remove_step(image)
+    except KmatrixError as error:
+        # What the cells came to must not be hidden by this; the next run removes what is left.
+        shop.progress.say(f"could not clean up: {error}")
 
 
 def exit_code(results: Iterable[CellResult]) -> Exit:

@@ -27,7 +27,10 @@ def write_rendered(root: Path, profile_name: str, recipes: Iterable[Recipe], com
             changed += 1
     if complete:
         for folder in _others(root, profile_name, wanted):
-            shutil.rmtree(folder)
+            if folder.is_dir() and not folder.is_symlink():
+                shutil.rmtree(folder)
+            else:
+                folder.unlink()
             changed += 1
     return changed
 

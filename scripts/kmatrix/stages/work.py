@@ -10,6 +10,7 @@ from typing import IO
 from kmatrix.effects.engine import InterruptedRunError
 from kmatrix.stages.workshop import Workshop
 from kmatrix.values.cells import CellResult, Finding, Verdict
+from kmatrix.values.errors import InputError
 from kmatrix.values.recipe import Recipe
 
 
@@ -36,8 +37,12 @@ class CellWork:
 
     def line(self, text: str) -> None:
         """Add a line to the log."""
-        self.log.write(text + "\n")
-        self.log.flush()
+        try:
+            self.log.write(text + "\n")
+            self.log.flush()
+        except OSError as error:
+            # The engine's output comes through here: its stream must not be blamed for a full disk.
+            raise InputError(f"cannot write {self.log.name}: {error.strerror or error}") from error
 
 
 def cell_result(

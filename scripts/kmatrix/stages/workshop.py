@@ -8,7 +8,7 @@ from pathlib import Path
 
 from kmatrix.effects.context import pack_context
 from kmatrix.effects.credentials import Credentials
-from kmatrix.effects.engine import BuiltImage, Engine
+from kmatrix.effects.engine import Engine
 from kmatrix.effects.packages import PackageRoot
 from kmatrix.effects.qemu import Accel, Machines
 from kmatrix.effects.registry import Registry
@@ -50,7 +50,7 @@ class Options:
 
 @dataclass
 class Workshop:
-    """What the cells of a run share."""
+    """What the cells of a run share; `garbage` are the images that builds made on their way."""
 
     engine: Engine
     registry: Registry
@@ -59,7 +59,7 @@ class Workshop:
     source: ImageSource
     progress: Progress
     machines: Machines
-    groups: Once[BuiltImage] = field(default_factory=Once)
+    groups: Once[str] = field(default_factory=Once)
     toolkits: Once[None] = field(default_factory=Once)
     kernels: Once[KernelFacts] = field(default_factory=Once)
     files: Once[bytes] = field(default_factory=Once)

@@ -32,23 +32,21 @@ def check_module(expectation: Expectation, image: ImageFacts, kernel: KernelFact
     cell = expectation.cell
     if kernel.kernel != cell.kernel:
         raise ValueError(f"facts about kernel {kernel.kernel} cannot judge cell {cell.id}")
-    findings = [
-        *layout.check_place(image, cell.kernel),
-        *layout.check_host_link(image, cell.kernel),
-        *layout.check_labels(image, expectation),
-    ]
+    place = layout.check_place(image, cell.kernel)
+    rest = [*layout.check_host_link(image, cell.kernel), *layout.check_labels(image, expectation)]
     if image.ko is None:
-        return CheckReport(tuple(findings), notes=(_NOT_JUDGED,))
+        return CheckReport((*place, *rest), notes=(_NOT_JUDGED,))
     try:
         elf = read_module(image.ko)
     except MalformedElfError as fault:
         damaged = Finding("elf", fault.code, fault.message, expected="a whole ELF file")
-        return CheckReport((damaged, *findings), notes=(_NOT_JUDGED,))
+        return CheckReport((*place, damaged, *rest), notes=(_NOT_JUDGED,))
     unsound = modinfo.check_elf(elf, cell.arch)
     if unsound:
-        return CheckReport((*unsound, *findings), notes=(_NOT_JUDGED,))
+        return CheckReport((*place, *unsound, *rest), notes=(_NOT_JUDGED,))
     judged, notes = _judge(elf, expectation, image, kernel)
-    return CheckReport((*judged, *findings), elf.first("srcversion") or "", tuple(notes), elf.depends)
+    # The first finding is the reason people read: a tool that fails on a misplaced module is only its consequence.
+    return CheckReport((*place, *judged, *rest), elf.first("srcversion") or "", tuple(notes), elf.depends)
 
 
 def _judge(

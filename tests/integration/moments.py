@@ -1,0 +1,65 @@
+"""Does something to a run at a moment of the run's own, never at a time."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from kmatrix.effects.engine import Engine, RunOutput
+from kmatrix.stages.cellrun import _Run
+from kmatrix.stages.progress import PlainProgress
+
+Action = Callable[[], None]
+
+
+class _Once:
+    """Does its action the first time it is asked, whoever asks."""
+
+    def __init__(self, action: Action) -> None:
+        self._action = action
+        self._lock = threading.Lock()
+        self._done = False
+
+    def __call__(self) -> None:
+        with self._lock:
+            if not self._done:
+                self._done = True
+                self._action()
+
+
+def at_stage(patch: pytest.MonkeyPatch, stage: str, cell: str, action: Action) -> None:
+    """Act once, when a cell enters a stage and before anything of the stage is done."""
+    enter, act = PlainProgress.stage, _Once(action)
+
+    def entering(self: PlainProgress, which: str, name: str) -> None:
+        if (which, name) == (cell, stage):
+            act()
+        enter(self, which, name)
+
+    patch.setattr(PlainProgress, "stage", entering)
+
+
+def at_line(patch: pytest.MonkeyPatch, pattern: str, action: Action) -> None:
+    """Act once, when a build says a line that has `pattern` in it."""
+    line, act = _Run.line, _Once(action)
+
+    def saying(self: _Run, text: str) -> None:
+        line(self, text)
+        if re.search(pattern, text):
+            act()
+
+    patch.setattr(_Run, "line", saying)
+
+
+def at_container(patch: pytest.MonkeyPatch, action: Action) -> None:
+    """Act once, when a container of this run is there and has not been started yet."""
+    run, act = Engine.run, _Once(action)
+
+    def running(self: Engine, container: str, timeout_seconds: int = 120) -> RunOutput:
+        act()
+        return run(self, container, timeout_seconds)
+
+    patch.setattr(Engine, "run", running)

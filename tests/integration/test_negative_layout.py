@@ -1,0 +1,88 @@
+"""Images whose module is sound and lies wrong: stale, doubled, out of reach of its dependencies, or mislabelled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from integration.labs import Lab
+from integration.refusals import assert_refused
+from integration.sites import NEWER_CLIENT, Run, Site, SiteMaker
+from kmatrix.effects.engine import Engine
+from kmatrix.values import labels
+
+pytestmark = pytest.mark.engine
+
+Sabotaged = Callable[[str], tuple[Site, Run, str]]
+
+
+@pytest.fixture
+def sabotaged(lab: Lab, new_site: SiteMaker) -> Sabotaged:
+    """Runs commands over what was compiled for `newer`, and builds it and a sound cell."""
+
+    def build(commands: str) -> tuple[Site, Run, str]:
+        site = new_site(kernels=[lab.kernels.older, lab.kernels.newer])
+        site.sabotage(lab.kernels.newer, commands)
+        return site, site.run("build"), f"{NEWER_CLIENT}-{lab.kernels.newer}"
+
+    return build
+
+
+def test_a_second_module_in_the_image_is_refused(sabotaged: Sabotaged) -> None:
+    site, run, cell = sabotaged("mkdir /module/srv; cp $ko /module/srv/beegfs.ko")
+    assert_refused(site, run, cell, "layout-duplicate")
+    assert "/srv/beegfs.ko" in run.cell(cell)["findings"][0]["actual"]
+
+
+def test_an_image_without_a_module_is_refused(sabotaged: Sabotaged) -> None:
+    site, run, cell = sabotaged("rm $ko")
+    assert_refused(site, run, cell, "layout-no-module")
+
+
+def test_a_module_outside_of_its_kernel_s_folder_is_refused(sabotaged: Sabotaged) -> None:
+    site, run, cell = sabotaged("mkdir -p $tree.old/extra; mv $ko $tree.old/extra/")
+    assert_refused(site, run, cell, "layout-directory", "modinfo-failed", "modversions-failed")
+
+
+def test_a_host_link_to_another_kernel_is_refused(lab: Lab, sabotaged: Sabotaged) -> None:
+    site, run, cell = sabotaged(f"ln -sfn /host/lib/modules/{lab.kernels.older} $tree/host")
+    assert_refused(site, run, cell, "host-link")
+
+
+def test_a_modules_dep_that_lost_the_in_tree_dependencies_is_refused(sabotaged: Sabotaged) -> None:
+    site, run, cell = sabotaged("rm $tree/host; depmod -b /module/opt $1; ln -s /host/lib/modules/$1 $tree/host")
+    assert_refused(site, run, cell, "layout-modules-dep")
+
+
+def test_labels_of_another_cell_are_refused(lab: Lab, new_site: SiteMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    build = Engine.build
+    bad, good = lab.kernels.newer, lab.kernels.older
+
+    def mixing_up(engine: Engine, context: bytes, **options: Any) -> str:
+        found = dict(options.get("labels") or {})
+        if found.get(labels.KERNEL) == bad:
+            found[labels.KERNEL] = good
+        return build(engine, context, **{**options, "labels": found})
+
+    monkeypatch.setattr(Engine, "build", mixing_up)
+    site = new_site(kernels=[good, bad])
+    assert_refused(site, site.run("build"), f"{NEWER_CLIENT}-{bad}", "label-mismatch")
+
+
+def test_another_image_than_the_tested_one_is_never_published_as_passed(
+    lab: Lab, new_site: SiteMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody gives the tag to another image between the check and the push."""
+    tag = Engine.tag
+    site = new_site(kernels=[lab.kernels.older, lab.kernels.newer])
+
+    def mixed_up(engine: Engine, image: str, repository: str, name: str) -> None:
+        tag(engine, image if lab.kernels.newer not in name else site.pins.base.pinned, repository, name)
+
+    monkeypatch.setattr(Engine, "tag", mixed_up)
+    run = site.run("build")
+    cell = run.cell(f"{NEWER_CLIENT}-{lab.kernels.newer}")
+    assert (run.code, cell["verdict"]) == (3, "errored")
+    assert "tested was" in cell["reason"]

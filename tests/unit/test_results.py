@@ -1,0 +1,134 @@
+"""results.json keeps what was found out; one that is damaged is told, never half believed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from kmatrix.effects.results import read_results, write_results
+from kmatrix.values.cells import CellResult, Finding
+from kmatrix.values.errors import InputError
+
+PASSED = CellResult(
+    cell="8.98.1-6.1.0-1-amd64",
+    client="8.98.1",
+    kernel="6.1.0-1-amd64",
+    releases=("4.96.0", "4.96.1"),
+    verdict="passed",
+    reason="every check passed",
+    image="127.0.0.1:1/x:y",
+    digest="sha256:" + "a" * 64,
+    stages={"build": 1.5, "push": 0.25},
+    log="build/logs/x.log",
+    srcversion="ABC",
+)
+FINDING = Finding("symbols", "crc-mismatch", "CRC of <printk> & co", "0x1", "0x2")
+FAILED = replace(PASSED, cell="b", verdict="failed", reason="crc-mismatch", digest="", findings=(FINDING,))
+ERRORED = replace(PASSED, cell="c", verdict="errored", reason="the registry is gone", stages={})
+SKIPPED = replace(PASSED, cell="d", verdict="skipped", reason="already published", stages={})
+ALL = {result.cell: result for result in (PASSED, FAILED, ERRORED, SKIPPED)}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "build" / "results.json"
+
+
+def test_results_come_back_as_they_were(path: Path) -> None:
+    assert read_results(path, "lab") == {}
+    write_results(path, "lab", ALL, list(ALL))
+    assert read_results(path, "lab") == ALL
+
+
+def test_cells_stand_in_the_plans_order_and_others_go(path: Path) -> None:
+    write_results(path, "lab", ALL, ["d", "not run yet", "b"])
+    assert list(read_results(path, "lab")) == ["d", "b"]
+
+
+def test_the_file_has_what_the_contract_names(path: Path) -> None:
+    write_results(path, "lab", ALL, list(ALL))
+    content = json.loads(path.read_text())
+    assert (content["schema"], content["profile"]) == (1, "lab")
+    assert set(content["cells"][0]) >= {
+        *("cell", "client", "kernel", "releases", "verdict", "reason"),
+        *("image", "digest", "findings", "stages", "log"),
+    }
+    assert content["cells"][1]["findings"] == [
+        {
+            "check": "symbols",
+            "code": "crc-mismatch",
+            "message": "CRC of <printk> & co",
+            "expected": "0x1",
+            "actual": "0x2",
+        }
+    ]
+
+
+def test_another_profiles_results_are_none_of_ours(path: Path) -> None:
+    write_results(path, "okd", ALL, list(ALL))
+    assert read_results(path, "lab") == {}
+    path.write_text(json.dumps({"schema": 99, "profile": "lab", "cells": "of another form"}))
+    assert read_results(path, "lab") == {}
+
+
+def whole(**changes: Any) -> dict[str, Any]:
+    entry = {**PASSED.__dict__, **changes}
+    return {"schema": 1, "profile": "lab", "cells": [entry]}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        json.dumps(whole())[:-30],
+        "[]",
+        "null",
+        json.dumps({"schema": 1, "profile": "lab"}),
+        json.dumps({"schema": 1, "profile": "lab", "cells": 7}),
+        json.dumps({"schema": 1, "profile": "lab", "cells": ["x"]}),
+        json.dumps({"schema": 1, "profile": "lab", "cells": [{"cell": "x"}]}),
+        json.dumps(whole(verdict="splendid")),
+        json.dumps(whole(unknown=1)),
+        json.dumps(whole(findings=[{"code": "x"}])),
+        json.dumps(whole(releases=None)),
+        b"\xff",
+    ],
+)
+def test_a_damaged_file_is_told_with_what_to_do(path: Path, content: str | bytes) -> None:
+    path.parent.mkdir()
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(InputError, match=r"results file .*results\.json: not as this program writes it") as caught:
+        read_results(path, "lab")
+    assert "Remove the file" in caught.value.hint
+
+
+def test_a_place_that_cannot_be_read_is_told_without_advice_to_remove_it(path: Path) -> None:
+    path.parent.write_text("in the way")
+    with pytest.raises(InputError, match="Not a directory") as caught:
+        read_results(path, "lab")
+    assert caught.value.hint == ""
+
+
+def test_junit_has_one_case_for_each_cell(path: Path) -> None:
+    write_results(path, "lab", ALL, list(ALL))
+    suite = ElementTree.parse(path.with_suffix(".xml")).getroot()
+    assert suite.attrib == {
+        "name": "kmatrix.lab",
+        "tests": "4",
+        "failures": "1",
+        "errors": "1",
+        "skipped": "1",
+    }
+    cases = {case.attrib["name"]: case for case in suite}
+    assert cases[PASSED.cell].attrib["time"] == "1.750"
+    assert list(cases[PASSED.cell]) == []
+    (failure,) = cases["b"]
+    assert (failure.tag, failure.attrib["message"]) == ("failure", "crc-mismatch")
+    assert failure.text == "crc-mismatch: CRC of <printk> & co (expected 0x1, found 0x2)"
+    assert [case[0].tag for case in (cases["c"], cases["d"])] == ["error", "skipped"]
