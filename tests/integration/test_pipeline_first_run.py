@@ -60,7 +60,7 @@ def test_results_say_what_was_published_for_whom(site: Site, built: Run, lab: La
         assert cell["digest"] == site.registry.digest(site.repository, tag)
         assert cell["srcversion"]
         assert set(cell["stages"]) == {"prepare", "build", "check", "push"}
-        assert "kmatrix: passed: every check passed" in (site.root / cell["log"]).read_text(encoding="utf-8")
+        assert "kmatrix: passed: static checks passed" in (site.root / cell["log"]).read_text(encoding="utf-8")
     # The lab's releases 4.96.1 and 4.96.2 run one kernel out of two toolkits.
     assert built.cell(f"{NEWER_CLIENT}-{lab.kernels.newer}")["releases"] == ["4.96.1", "4.96.2"]
     assert built.cell(f"{NEWER_CLIENT}-{lab.kernels.older}")["releases"] == ["4.96.0"]
@@ -99,7 +99,7 @@ def test_kernel_module_management_can_use_the_image(built: Run, pulled: dict[str
         assert output_in(image, "readlink", f"{tree}/host").strip() == f"/host/lib/modules/{kernel}"
         dependencies = dict(line.split(":") for line in output_in(image, "cat", f"{tree}/modules.dep").splitlines())
         in_tree = in_tree_dependencies(toolkits[kernel], kernel)
-        assert any(path.endswith("/ib_core.ko") for path in in_tree)
+        assert any("/ib_core.ko" in path for path in in_tree)
         assert set(dependencies["extra/beegfs.ko"].split()) == {f"host/{path}" for path in in_tree}
         copied = output_in(image, "sh", "-c", f"cp -R {tree} /tmp/ && ls /tmp/{kernel}/extra")
         assert copied.strip() == "beegfs.ko"
