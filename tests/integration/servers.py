@@ -56,10 +56,11 @@ def _server(
     environment: Mapping[str, str] | None = None,
     network: Network | None = None,
     alias: str = "",
+    image: str = "",
 ) -> Iterator[Server]:
-    """Run a server of the lab's services image; `files` are mounted where they say, read-only."""
+    """Run a server, by default of the lab's services image; `files` are mounted where they say, read-only."""
     ready = HttpWaitStrategy(port, ready_path).for_status_code_matching(lambda code: code in (200, 401))
-    container = DockerContainer(lab.services).with_command(list(command)).waiting_for(ready)
+    container = DockerContainer(image or lab.services).with_command(list(command)).waiting_for(ready)
     for path, place in (files or {}).items():
         container.with_volume_mapping(str(path), place, "ro")
     for name, value in (environment or {}).items():
@@ -177,6 +178,8 @@ def misbehaving_proxy(lab: Lab, session: Session) -> Iterator[Proxy]:
             files={_SCRIPT: "/misbehave.py"},
             network=network,
             alias="proxy",
+            # The services image has no more of Python than Debian's smallest package.
+            image=lab.workshop,
         ) as proxy,
     ):
         yield Proxy(proxy.address, ThrowAwayRegistry(behind.address, behind.container))

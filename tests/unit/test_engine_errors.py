@@ -63,6 +63,7 @@ def test_our_own_errors_pass() -> None:
         "dial tcp 127.0.0.1:1: connect: connection refused",
         "read tcp: connection reset by peer",
         "toomanyrequests: slow down",
+        "error parsing HTTP 429 response body: invalid character '<' looking for beginning of value",
         "unexpected EOF",
         'Head "http://x/v2/": EOF',
         "net/http: TLS handshake timeout",

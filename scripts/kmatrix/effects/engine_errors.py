@@ -19,6 +19,7 @@ _TRANSIENT_WORDS = (
     ": eof",
     "i/o timeout",
     "toomanyrequests",
+    "parsing http 429",
     "no such host",
     "500 internal server error",
     "502 bad gateway",
