@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from kmatrix.effects.engine import Engine, RunOutput
-from kmatrix.stages.cellrun import _Run
 from kmatrix.stages.progress import PlainProgress
 
 Action = Callable[[], None]
@@ -44,14 +44,17 @@ def at_stage(patch: pytest.MonkeyPatch, stage: str, cell: str, action: Action) -
 
 def at_line(patch: pytest.MonkeyPatch, pattern: str, action: Action) -> None:
     """Act once, when a build says a line that has `pattern` in it."""
-    line, act = _Run.line, _Once(action)
+    build, act = Engine.build, _Once(action)
 
-    def saying(self: _Run, text: str) -> None:
-        line(self, text)
-        if re.search(pattern, text):
-            act()
+    def building(self: Engine, context: bytes, *, on_line: Callable[[str], None], **options: Any) -> str:
+        def saying(line: str) -> None:
+            on_line(line)
+            if re.search(pattern, line):
+                act()
 
-    patch.setattr(_Run, "line", saying)
+        return build(self, context, on_line=saying, **options)
+
+    patch.setattr(Engine, "build", building)
 
 
 def at_container(patch: pytest.MonkeyPatch, action: Action) -> None:
