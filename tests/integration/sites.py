@@ -33,6 +33,8 @@ NEWER_CLIENT = "8.98.1"
 OLDER_CLIENT = "7.98.1"
 # Two at a time everywhere: the number decides make's own, which is part of what the engine's cache goes by.
 JOBS = "2"
+GATED = ("build", "verify", "push")
+UNBOOTED = ("--no-boot", "--push-unbooted")
 _STEP = re.compile(r"---> ([0-9a-f]{12})$", re.MULTILINE)
 _COUNTERS = re.compile(r"builds: (\d+), pulls: (\d+)")
 _COMPILE = re.compile(r'RUN \["/kmatrix/build-module"[^\n]*\]\n')
@@ -143,12 +145,13 @@ class Site:
         """What it was resolved to."""
         return read_lock((self.root / "matrix.lock").read_text(encoding="utf-8"), "matrix.lock").profiles[PROFILE]
 
-    def run(self, *arguments: str) -> Run:
-        """Run a command of the tool in this process."""
+    def run(self, *arguments: str, boot: bool = False) -> Run:
+        """Run a command of the tool in this process; without the boot gate, which takes its time, unless asked."""
         stderr, stdout = io.StringIO(), io.StringIO()
         jobs = ("--jobs", JOBS) if "--jobs" not in arguments else ()
         with redirect_stderr(stderr), redirect_stdout(stdout):
-            code = cli.main([*arguments, *jobs, "--root", str(self.root)])
+            gate = () if boot or arguments[0] not in GATED else UNBOOTED
+            code = cli.main([*arguments, *jobs, *gate, "--root", str(self.root)])
         self.note_steps()
         return Run(code, stderr.getvalue(), stdout.getvalue(), self.results())
 

@@ -15,7 +15,7 @@ from docker.errors import ImageNotFound
 from integration.images import diff_ids, output_in
 from integration.labs import Lab
 from integration.session import LABEL
-from integration.sites import JOBS, NEWER_CLIENT, Site, SiteMaker
+from integration.sites import JOBS, NEWER_CLIENT, UNBOOTED, Site, SiteMaker
 from kmatrix.effects.engine import RUN_LABEL, Engine
 
 pytestmark = pytest.mark.engine
@@ -128,7 +128,7 @@ def test_the_compile_has_no_network(site: Site, lab: Lab, newer: str) -> None:
 
 
 def test_a_run_that_was_killed_goes_on_where_it_was(site: Site, older: str, newer: str) -> None:
-    command = [sys.executable, "-c", KILLED, "build", "--jobs", JOBS, "--root", str(site.root)]
+    command = [sys.executable, "-c", KILLED, "build", "--jobs", JOBS, *UNBOOTED, "--root", str(site.root)]
     killed = subprocess.run(command, capture_output=True, text=True, check=False)
     try:
         assert killed.returncode == -signal.SIGKILL, killed.stderr
