@@ -8,6 +8,7 @@ import selectors
 import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -144,42 +145,13 @@ class Machines:
     def _run(
         self, guest: Guest, accel: str, boot_seconds: float, seconds: float, on_line: Callable[[str], None]
     ) -> GuestEnd:
-        command = self._command(guest, accel)
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
-        )
-        with self._lock:
-            self._running.add(process.pid)
-            stopping = self._stopping
-        try:
-            if stopping:
-                raise InterruptedRunError
-            assert process.stdout is not None
-            assert process.stderr is not None
-            init_ran, in_time = False, True
-            limit = [time.monotonic() + boot_seconds]
-            for line in _lines(process.stdout, limit):
-                if line is None:
-                    in_time = False
-                    break
-                if not init_ran and _INIT_MARK in line:
-                    init_ran, limit[0] = True, time.monotonic() + seconds
-                on_line(line)
-            if not in_time:
-                _kill(process.pid)
-            status = process.wait()
-            stderr = process.stderr.read().decode("utf-8", "replace").strip()
-        finally:
-            _kill(process.pid)
-            process.wait()
-            for stream in (process.stdout, process.stderr):
-                if stream:
-                    stream.close()
-            with self._lock:
-                self._running.discard(process.pid)
-                stopping = self._stopping
-        if stopping:
-            raise InterruptedRunError
+        # Standard error goes to a file: a pipe that is read at the end alone can fill up and hold the machine there.
+        with tempfile.TemporaryFile() as said:
+            init_ran, in_time, status = self._serial(
+                self._command(guest, accel), said, (boot_seconds, seconds), on_line
+            )
+            said.seek(0)
+            stderr = said.read().decode("utf-8", "replace").strip()
         if not in_time:
             return GuestEnd("deadline" if init_ran else "no-boot", stderr)
         if status == 0:
@@ -189,6 +161,44 @@ class Machines:
                 f"QEMU failed ({status}): {stderr or 'it said nothing'}", "If memory is short, use fewer --jobs."
             )
         return GuestEnd("killed", stderr)
+
+    def _serial(
+        self, command: Sequence[str], stderr: IO[bytes], seconds: tuple[float, float], on_line: Callable[[str], None]
+    ) -> tuple[bool, bool, int]:
+        """Run an emulator; returns whether init ran, whether all was in time, and the exit status."""
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, start_new_session=True
+        )
+        with self._lock:
+            self._running.add(process.pid)
+            stopping = self._stopping
+        init_ran, in_time = False, True
+        try:
+            if stopping:
+                raise InterruptedRunError
+            assert process.stdout is not None
+            limit = [time.monotonic() + seconds[0]]
+            for line in _lines(process.stdout, limit):
+                if line is None:
+                    in_time = False
+                    break
+                if not init_ran and _INIT_MARK in line:
+                    init_ran, limit[0] = True, time.monotonic() + seconds[1]
+                on_line(line)
+            if not in_time:
+                _kill(process.pid)
+            status = process.wait()
+        finally:
+            _kill(process.pid)
+            process.wait()
+            if process.stdout:
+                process.stdout.close()
+            with self._lock:
+                self._running.discard(process.pid)
+                stopping = self._stopping
+        if stopping:
+            raise InterruptedRunError
+        return init_ran, in_time, status
 
 
 def _lines(stream: IO[bytes], limit: Sequence[float]) -> Iterator[str | None]:
