@@ -17,6 +17,7 @@ from testcontainers.core.wait_strategies import HttpWaitStrategy
 
 _HERE = "127.0.0.1"
 _START_SECONDS = 30
+_NO_TAG = "<none>:<none>"
 # Its reaper is an image from the network; every container here is removed by the context manager that made it.
 testcontainers_config.ryuk_disabled = True
 # Where tests run in a container themselves, it would ask the bridge; the servers listen on this address alone.
@@ -94,10 +95,13 @@ class Session:
             return []
         client = docker.from_env()
         try:
-            for tag in [tag for image in client.images.list() for tag in image.tags if tag.startswith(self.warm)]:
-                client.images.remove(tag)
+            # Not `client.images`: it asks for each of all images once more, and others come and go.
+            for tag in [tag for image in client.api.images() for tag in image["RepoTags"] or ()]:
+                if tag.startswith(f"{self.warm}:"):
+                    client.images.remove(tag)
             left = [f"container {c.name}" for c in client.containers.list(all=True, filters={"label": self._label})]
-            left += [f"image {i.id} {i.tags}" for i in client.images.list(all=True, filters={"label": self._label})]
+            labelled = client.api.images(all=True, filters={"label": self._label})
+            left += [f"image {image['Id']} {image['RepoTags']}" for image in labelled]
             left += [f"network {n.name}" for n in client.networks.list(filters={"label": self._label})]
             return left + [f"image {image}, a step of a build" for image in self._forgotten(client)]
         finally:
@@ -112,13 +116,14 @@ class Session:
         noted = self.folder / "made"
         made = set(noted.read_text(encoding="utf-8").split()) if noted.exists() else set()
         before = set((self.folder / "before").read_text(encoding="utf-8").split())
+        images = {str(image["Id"]): image for image in client.api.images(all=True)}
         named: set[str] = set()
-        for image in client.images.list():
-            step = str(image.id)
-            while image.tags and step and step not in named:
+        for name, image in images.items():
+            step = name if any(tag != _NO_TAG for tag in image["RepoTags"] or ()) else ""
+            while step in images and step not in named:
                 named.add(step)
-                step = str(client.images.get(step).attrs.get("Parent", ""))
-        return sorted(i for i in _every_image() if i.removeprefix("sha256:")[:12] in made and i not in before | named)
+                step = str(images[step]["ParentId"])
+        return sorted(i for i in images if i.removeprefix("sha256:")[:12] in made and i not in before | named)
 
 
 def _every_image() -> list[str]:
