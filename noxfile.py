@@ -110,4 +110,4 @@ def is_shell(path: Path) -> bool:
     """Whether a file is a shell script, by its first line."""
     with path.open("rb") as file:
         first = file.readline(64)
-    return first.startswith(b"#!") and first.rstrip().endswith((b"/sh", b"/bash", b"env bash"))
+    return first.startswith(b"#!") and first.rstrip().endswith((b"/sh", b"/bash", b"env bash", b"busybox sh"))

@@ -35,6 +35,9 @@ GOOD = Measures(
     image_ratio=0.1,
     kernel_change_bytes=1_999_999,
     peak_rss_mb=199.9,
+    boot_ratio=1.5,
+    boot_guest_mb=700,
+    matrix_boot_ratio=1.5,
 )
 BAD = Measures(
     overhead_ratio=1.11,
@@ -46,6 +49,9 @@ BAD = Measures(
     image_ratio=0.101,
     kernel_change_bytes=2_000_000,
     peak_rss_mb=200.0,
+    boot_ratio=1.501,
+    boot_guest_mb=701,
+    matrix_boot_ratio=1.501,
 )
 
 
@@ -220,4 +226,7 @@ def test_the_aims_read_as_the_issue_states_them() -> None:
         "image_ratio": "at most 0.1",
         "kernel_change_bytes": "under 2,000,000 bytes",
         "peak_rss_mb": "under 200 MB",
+        "boot_ratio": "at most 1.5",
+        "boot_guest_mb": "at most 700 MB",
+        "matrix_boot_ratio": "at most 1.5",
     }

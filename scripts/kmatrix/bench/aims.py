@@ -21,6 +21,9 @@ class Measures:
     image_ratio: float | None = None
     kernel_change_bytes: int | None = None
     peak_rss_mb: float | None = None
+    boot_ratio: float | None = None
+    boot_guest_mb: int | None = None
+    matrix_boot_ratio: float | None = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,9 @@ AIMS = (
     Aim("image_ratio", "largest image, against its toolkit", 0.1, inclusive=True),
     Aim("kernel_change_bytes", "pulled when only the kernel changes", 2_000_000, "bytes"),
     Aim("peak_rss_mb", "peak memory of the tool", 200, "MB"),
+    Aim("boot_ratio", "boot gate, against a bare boot", 1.5, inclusive=True),
+    Aim("boot_guest_mb", "memory of a guest", 700, "MB", inclusive=True),
+    Aim("matrix_boot_ratio", "cold matrix with boots, against without", 1.5, inclusive=True),
 )
 
 

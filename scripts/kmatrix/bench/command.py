@@ -15,6 +15,7 @@ from typing import Any
 from rich.console import Console
 
 from kmatrix.bench.aims import FULL_WEIGHT, Measures, judge
+from kmatrix.bench.boots import measure_boots
 from kmatrix.bench.cold import measure_cold
 from kmatrix.bench.machine import machine
 from kmatrix.bench.planning import measure_planning
@@ -33,9 +34,10 @@ _PARTS: dict[str, Callable[[Setting], tuple[Measures, dict[str, Any]]]] = {
     "planning": measure_planning,
     "second": measure_second,
     "sizes": measure_sizes,
+    "boot": measure_boots,
     "cold": measure_cold,
 }
-_NEED_PUBLISHED = {"second", "sizes"}
+_NEED_PUBLISHED = {"second", "sizes", "boot"}
 SCHEMA = 1
 
 

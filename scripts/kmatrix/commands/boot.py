@@ -30,7 +30,7 @@ def boot(call: Invocation) -> Exit:
     machines = Machines(options.accel)
     with Engine(secrets.token_hex(6)) as engine:
         try:
-            subject = _subject(call, chosen, engine)
+            subject = find_subject(call, chosen, engine, call.subject)
             folder = call.root / "build" / "boot"
             if call.shell:
                 guest = prepare_guest(engine, subject, folder, interactive=True)
@@ -47,8 +47,8 @@ def boot(call: Invocation) -> Exit:
     return {"passed": Exit.OK, "failed": Exit.FAILED, "errored": Exit.ERRORED}[report.verdict]
 
 
-def _subject(call: Invocation, chosen: Chosen, engine: Engine) -> Subject:
-    """Find the image, bring it and its toolkit into the engine, and read what its module says of itself.
+def find_subject(call: Invocation, chosen: Chosen, engine: Engine, name: str) -> Subject:
+    """Bring a cell's or a named image and its toolkit into the engine, and read what its module says of itself.
 
     Raises:
         InputError: it is neither a cell nor an image reference, or no release of the profile runs its kernel.
@@ -57,15 +57,15 @@ def _subject(call: Invocation, chosen: Chosen, engine: Engine) -> Subject:
     pins = pins_for(call, chosen)
     cells = make_plan(chosen.name, chosen.profile, pins).cells
     credentials = load_credentials(call.authfile)
-    cell = next((each for each in cells if each.id == call.subject), None)
+    cell = next((each for each in cells if each.id == name), None)
     if cell is not None:
         ref = image_of(required_target(chosen.name, chosen.profile), cell)
     else:
         try:
-            ref = ImageRef.parse(call.subject)
+            ref = ImageRef.parse(name)
         except ValueError as error:
             raise InputError(
-                f"{call.subject!r} is no cell of profile {chosen.name}, nor an image reference: {error}",
+                f"{name!r} is no cell of profile {chosen.name}, nor an image reference: {error}",
                 "`nox -s plan` lists the cells.",
             ) from error
     image = engine.image(str(ref))

@@ -19,7 +19,7 @@ import docker.errors
 
 from kmatrix.effects.archives import ChunkReader, drain, regular_files
 from kmatrix.effects.context import labelled_context
-from kmatrix.effects.engine_errors import engine_errors, registry_error
+from kmatrix.effects.engine_errors import build_error, engine_errors, registry_error
 from kmatrix.values.errors import BuildError, ToolError
 
 _RUNNING = re.compile(r"---> Running in ([0-9a-f]{12})")
@@ -150,7 +150,7 @@ class Engine:
         if self._stopping.is_set():
             raise InterruptedRunError
         if error:
-            raise BuildError(error)
+            raise build_error(error)
         if not last:
             raise ToolError("the engine ended the build without an image and without an error")
         return last

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import http.client
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import docker.errors
 import urllib3.exceptions
 
-from kmatrix.values.errors import ToolError, UnreachableError
+from kmatrix.values.errors import BuildError, ToolError, UnreachableError
 
 _TRANSIENT_WORDS = (
     "connection reset",
@@ -41,6 +42,18 @@ _CREDENTIAL_WORDS = (
 
 class RegistryRefusalError(ToolError):
     """The registry refuses the engine's credential; never retried."""
+
+
+# A step of the Dockerfile that ran and said no, or found nothing to copy: the product is bad. A step that was killed,
+# a full disk, a layer that is gone and the like are the engine's and say nothing about it.
+_PRODUCT = re.compile(r"returned a non-zero code: (?!13[0-9]\b)|COPY failed: ")
+
+
+def build_error(error: str) -> BuildError | ToolError:
+    """The error for a build that the engine ended with these words."""
+    if _PRODUCT.search(error):
+        return BuildError(error)
+    return ToolError(f"the engine could not build: {error}", "Mend what it names; the next run goes on from here.")
 
 
 def registry_error(verb: str, name: str, error: str) -> UnreachableError | ToolError:
