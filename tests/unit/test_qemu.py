@@ -109,6 +109,22 @@ def test_lines_are_told_whole_however_they_come(emulators: Emulators) -> None:
     assert end.end == "powered-off"
 
 
+def test_a_line_that_comes_in_two_parts_is_told_once(emulators: Emulators) -> None:
+    seen = emulators.folder / "seen"
+    os.mkfifo(seen)
+    emulators.install(f"printf 'one\\ntw'; read _ <{seen}; echo o\n")
+    lines: list[str] = []
+
+    def take(line: str) -> None:
+        lines.append(line)
+        if line == "one":
+            # The first part has been read by now.
+            seen.write_text("\n", encoding="utf-8")
+
+    Machines("tcg").boot(emulators.guest, ENOUGH, ENOUGH, take)
+    assert lines == ["one", "two"]
+
+
 def test_a_machine_that_never_reaches_init_is_ended_by_the_first_limit(emulators: Emulators) -> None:
     end, lines = emulators.boot(f"echo booting\n{STUCK}", boot_seconds=SHORT)
     assert (end.end, lines) == ("no-boot", ["booting"])
