@@ -164,6 +164,10 @@ class Site:
         """The tag of a cell."""
         return image_tag(cell)
 
+    def planned(self) -> list[str]:
+        """Its cells, in the plan's order."""
+        return [cell["cell"] for cell in json.loads(self.run("plan", "--json").stdout)["cells"]]
+
     def change_profile(self, **profile: Any) -> None:
         """Set keys of the profile in matrix.yaml."""
         path = self.root / "matrix.yaml"

@@ -104,7 +104,7 @@ def test_a_registry_that_stops_in_mid_run_costs_what_was_not_pushed_yet(
     site = new_site(kernels=[lab.kernels.older, lab.kernels.newer, lab.kernels.next_line])
     with stoppable_registry(lab, session) as (server, registry):
         arguments = ("build", "--target", f"{server.address}/stops", "--jobs", "1")
-        first, second, third = cells_in_order(site)
+        first, second, third = site.planned()
         with monkeypatch.context() as patch:
             at_stage(patch, "push", second, server.stop)
             run = site.run(*arguments)
@@ -135,11 +135,6 @@ def test_a_registry_that_is_not_there_is_told_before_anything_is_built(site: Sit
     assert "connection refused" in run.stderr
     assert run.results == {}
     assert not list((site.root / "build").rglob("*.log"))
-
-
-def cells_in_order(site: Site) -> list[str]:
-    plan = json.loads(site.run("plan", "--json").stdout)
-    return [cell["cell"] for cell in plan["cells"]]
 
 
 def tag(cell: str) -> str:
