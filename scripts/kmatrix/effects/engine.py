@@ -10,7 +10,7 @@ import re
 import tarfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -168,7 +168,9 @@ class Engine:
         with self._lock:
             running = tuple(self._running)
         for container in running:
-            self.remove_container(container)
+            # An engine that went away must not keep the others from being told, nor hide why the run ends.
+            with suppress(UnreachableError):
+                self.remove_container(container)
 
     @property
     def stopping(self) -> bool:
