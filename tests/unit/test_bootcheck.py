@@ -202,8 +202,25 @@ def test_a_line_the_kernel_wrote_into_is_still_ours() -> None:
     assert judge(broken).verdict == "passed"
 
 
-@pytest.mark.parametrize("missing", ["load-1", "unload-1", "sys-2", "proc-2", "modprobe", "modules-2", "filesystems-1"])
+SECTIONS = re.findall(r"@kmatrix begin (\S+)", GOOD)
+
+
+@pytest.mark.parametrize("missing", SECTIONS)
 def test_a_report_that_is_missing_never_counts_as_good(missing: str) -> None:
     text = re.sub(rf"@kmatrix begin {missing}\n(@kmatrix\|.*\n)*@kmatrix end {missing} 0\n", "", GOOD)
     assert text != GOOD
     assert judge(text).verdict != "passed"
+
+
+@pytest.mark.parametrize("broken", SECTIONS)
+def test_a_report_whose_end_was_overwritten_never_counts_as_good(broken: str) -> None:
+    text = GOOD.replace(f"@kmatrix end {broken} 0\n", f"@kmatrix end {broken} [    4.4] some driver: ready\n")
+    assert text != GOOD
+    assert judge(text).verdict != "passed"
+
+
+@pytest.mark.parametrize("step", ["load-1", "unload-1", "load-2", "unload-2", "end"])
+def test_a_log_that_lost_a_step_says_nothing_about_the_module(step: str) -> None:
+    report = judge(re.sub(rf"@kmatrix\| .* kmatrix: step {step}\n", "", GOOD))
+    assert (report.verdict, report.code) == ("errored", "report-missing")
+    assert f"the log of {step}" in report.message

@@ -44,6 +44,9 @@ _MISSING = re.compile(r"(Module \S+ not found.*|could not find module by name.*|
 _EXPECTED_TAINT = (1 << 12) | (1 << 13)
 _EXPECTED_FLAGS = frozenset("OE")
 _TAINT_LETTERS = "PFSRMBUDAWCIOELKXTNJ"
+_ROUND = ("load", "modules", "filesystems", "proc", "sys", "tainted", "unload", "left")
+_TOLD = ("uname", "modprobe", "tainted-0", *(f"{name}-{number}" for number in "12" for name in _ROUND), "log")
+_STEPS = ("load-1", "unload-1", "load-2", "unload-2", "end")
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ def judge_boot(transcript: Transcript, end: End, expected: Booted) -> BootReport
         problem = _load(transcript, number) or _loaded(transcript, number, expected) or _unload(transcript, number)
         if problem:
             return problem
-    return _judge_log(transcript)
+    return _untold(transcript) or _judge_log(transcript)
 
 
 def _no_boot(end: End) -> BootReport:
@@ -167,6 +170,16 @@ def _unload(transcript: Transcript, number: str) -> BootReport | None:
     if left:
         return _failed("leak", f"after unloading there is still {', '.join(left)}", "nothing left", ", ".join(left))
     return None
+
+
+def _untold(transcript: Transcript) -> BootReport | None:
+    """What the guest did not tell, or not to its end, must not count as good."""
+    untold = [name for name in _TOLD if _status(transcript, name) is None]
+    # A full log loses its beginning, and with it what was said there.
+    untold += [f"the log of {step}" for step in _STEPS if step not in transcript.log]
+    if not untold:
+        return None
+    return BootReport("errored", "report-missing", f"the guest's report lacks {', '.join(untold)}")
 
 
 def _judge_log(transcript: Transcript) -> BootReport:
