@@ -20,7 +20,7 @@ import docker.errors
 from kmatrix.effects.archives import ChunkReader, drain, regular_files
 from kmatrix.effects.context import labelled_context
 from kmatrix.effects.engine_errors import build_error, engine_errors, registry_error
-from kmatrix.values.errors import ToolError
+from kmatrix.values.errors import ToolError, UnreachableError
 
 _RUNNING = re.compile(r"---> Running in ([0-9a-f]{12})")
 _CREATED = re.compile(r"---> ([0-9a-f]{12})\s*$")
