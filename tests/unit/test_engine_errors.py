@@ -42,13 +42,25 @@ def test_what_the_engine_cannot_do_says_nothing_about_the_product(words: str) ->
         "received unexpected HTTP status: 503 Service Unavailable",
         "read: connection reset by peer",
         "toomanyrequests: slow",
+        "error parsing HTTP 429 response body: invalid character '<' looking for beginning of value",
+        "dial tcp 127.0.0.1:1: connect: connection refused",
+        "unexpected EOF",
+        'Head "http://x/v2/": EOF',
+        "net/http: TLS handshake timeout",
+        "dial tcp: i/o timeout",
+        "blob upload unknown: 502 Bad Gateway",
     ],
 )
 def test_transient_faults_of_a_registry_are_worth_a_retry(words: str) -> None:
-    assert isinstance(registry_error("push", "r/i:t", words), UnreachableError)
+    error = registry_error("push", "r/i:t", words)
+    assert isinstance(error, UnreachableError)
+    assert "the image registry at r/i:t" in str(error)
+    assert words in str(error)
 
 
-@pytest.mark.parametrize("words", ["unauthorized: authentication required", "no basic auth credentials", "denied: no"])
+@pytest.mark.parametrize(
+    "words", ["unauthorized: not you", "authentication required", "no basic auth credentials", "denied: no"]
+)
 def test_a_refused_credential_is_not(words: str) -> None:
     assert isinstance(registry_error("push", "r/i:t", words), RegistryRefusalError)
 
