@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -174,6 +175,21 @@ def whole(send: Callable[[], requests.Response], read: Callable[[requests.Respon
 def content(response: requests.Response) -> bytes:
     """The whole body, to give to `whole`."""
     return response.content
+
+
+def json_object(response: requests.Response, name: str) -> dict[str, Any]:
+    """The body as a JSON object; `name` says in errors what sent it.
+
+    Raises:
+        ProtocolError: it is none.
+    """
+    try:
+        found = json.loads(response.content)
+    except ValueError as error:
+        raise ProtocolError(f"{name}: {response.url} did not send JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise ProtocolError(f"{name}: {response.url} did not send a JSON object")
+    return found
 
 
 def download(session: requests.Session, url: str, target: Path, sha256: str, service: str) -> None:

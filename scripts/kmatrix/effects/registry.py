@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
-from urllib.parse import urlencode, urlsplit
 
 import requests
 
 from kmatrix.effects import http
+from kmatrix.effects.authorization import Authorizations
 from kmatrix.effects.credentials import Credentials
 from kmatrix.effects.layers import files_of_layer
-from kmatrix.values.errors import CredentialError, ProtocolError, UnreachableError
+from kmatrix.values.errors import ProtocolError, UnreachableError
 from kmatrix.values.names import GO_ARCH, Arch, ImageRef
 
 _INDEXES = (
@@ -33,7 +31,6 @@ _MANIFESTS = (
 )
 _ACCEPT = ", ".join((*_INDEXES, *_MANIFESTS))
 _SERVICE = "image registry"
-_PARAMETER = re.compile(r'([A-Za-z_]+)=(?:"([^"]*)"|([^\s",]+))')
 T = TypeVar("T")
 
 
@@ -56,9 +53,7 @@ class Registry:
 
     def __init__(self, credentials: Credentials) -> None:
         self._session = http.new_session()
-        self._credentials = credentials
-        self._authorization: dict[tuple[str, str], str] = {}
-        self._lock = threading.Lock()
+        self._authorizations = Authorizations(self._session, credentials)
 
     def manifest(self, ref: ImageRef, arch: Arch) -> Manifest | None:
         """Return the manifest of an image for `arch`, or None if the registry says there is none.
@@ -103,7 +98,7 @@ class Registry:
             found = _digest(response.content)
             if found != manifest.config:
                 raise ProtocolError(f"{manifest.ref}: the registry sent a configuration whose digest is {found}")
-            return _json(response, manifest.ref)
+            return http.json_object(response, str(manifest.ref))
 
         return self._fetch(manifest.ref, f"blobs/{manifest.config}", read)
 
@@ -138,7 +133,9 @@ class Registry:
 
     def tags(self, repository: ImageRef) -> tuple[str, ...]:
         """Return the tags of a repository; empty if the registry says it does not know it."""
-        content = self._fetch_or_none(repository, "tags/list", lambda response: _json(response, repository))
+        content = self._fetch_or_none(
+            repository, "tags/list", lambda response: http.json_object(response, str(repository))
+        )
         return tuple((content or {}).get("tags") or ())
 
     def _raw_manifest(self, ref: ImageRef) -> tuple[dict[str, Any], str] | None:
@@ -146,7 +143,7 @@ class Registry:
             found = _digest(response.content)
             if ref.digest and found != ref.digest:
                 raise ProtocolError(f"{ref}: the registry sent a manifest whose digest is {found}")
-            return _json(response, ref), found
+            return http.json_object(response, str(ref)), found
 
         return self._fetch_or_none(ref, f"manifests/{ref.digest or ref.tag or 'latest'}", read)
 
@@ -173,99 +170,25 @@ class Registry:
     def _get(self, ref: ImageRef, path: str) -> requests.Response:
         scheme = "http" if http.is_loopback(ref.host) else "https"
         url = f"{scheme}://{ref.host}/v2/{ref.path}/{path}"
-        key = (ref.host, ref.path)
         headers = {"Accept": _ACCEPT} if path.startswith("manifests/") else {}
-        if key in self._authorization:
-            headers["Authorization"] = self._authorization[key]
+        headers |= self._authorizations.known(ref)
         response = http.get(self._session, url, _SERVICE, headers)
         if response.status_code == requests.codes.unauthorized:
             challenge = response.headers.get("www-authenticate", "")
             response.close()
-            headers["Authorization"] = self._authorize(ref, challenge)
+            headers |= self._authorizations.answer(ref, challenge)
             response = http.get(self._session, url, _SERVICE, headers)
         if response.status_code in (requests.codes.unauthorized, requests.codes.forbidden):
             response.close()
-            raise refused(ref, self._credentials)
+            raise self._authorizations.refusal(ref)
         if response.status_code not in (requests.codes.ok, requests.codes.not_found):
             response.close()
             raise ProtocolError(f"{ref}: {url} answers {response.status_code} {response.reason}")
         return response
 
-    def _authorize(self, ref: ImageRef, challenge: str) -> str:
-        """Answer a WWW-Authenticate challenge; the token is kept for the repository."""
-        scheme, _, rest = challenge.partition(" ")
-        basic = self._credentials.basic(ref)
-        if scheme.lower() == "basic":
-            if basic is None:
-                raise refused(ref, self._credentials)
-            authorization = f"Basic {basic}"
-        elif scheme.lower() == "bearer":
-            authorization = f"Bearer {self._token(ref, rest, basic)}"
-        else:
-            raise ProtocolError(f"{ref.host}: asks for an authentication that is not known here: {challenge!r}")
-        with self._lock:
-            self._authorization[(ref.host, ref.path)] = authorization
-        return authorization
-
-    def _token(self, ref: ImageRef, challenge: str, basic: str | None) -> str:
-        """Ask the token service that a Bearer challenge names."""
-        fields = {name.lower(): quoted or plain for name, quoted, plain in _PARAMETER.findall(challenge)}
-        realm = fields.get("realm", "")
-        address = urlsplit(realm)
-        safe = address.scheme == "https" or (address.scheme == "http" and http.is_loopback(address.netloc))
-        if not (address.netloc and safe):
-            # Anybody on the way could read a credential that is sent without TLS.
-            raise ProtocolError(f"{ref.host}: names the token service {realm!r}, which is not an https address")
-        query = {
-            "service": fields.get("service", ""),
-            "scope": fields.get("scope", f"repository:{ref.path}:pull"),
-        }
-        url = f"{realm}{'&' if address.query else '?'}{urlencode(query)}"
-        headers = {"Authorization": f"Basic {basic}"} if basic else {}
-
-        def read(response: requests.Response) -> str:
-            if response.status_code in (requests.codes.unauthorized, requests.codes.forbidden):
-                raise refused(ref, self._credentials)
-            if response.status_code != requests.codes.ok:
-                raise ProtocolError(
-                    f"the token service of {ref.host} at {realm} answers {response.status_code} {response.reason}"
-                )
-            reply = _json(response, ref)
-            token = reply.get("token") or reply.get("access_token")
-            if not isinstance(token, str):
-                raise ProtocolError(f"the token service of {ref.host} at {realm} sent no token")
-            return token
-
-        return http.whole(lambda: http.get(self._session, url, "token service", headers), read, "token service")
-
-
-def refused(ref: ImageRef, credentials: Credentials) -> CredentialError:
-    """The error for a registry that refuses: it says which credential is missing or wrong."""
-    source = credentials.source
-    if credentials.basic(ref) is None:
-        return CredentialError(
-            f"{ref.host} asks for a credential for {ref.path}, and {source} has none for it",
-            f"Add an entry for {ref.host} to {source} (docker login writes one), or name another file with "
-            "--authfile or KMATRIX_AUTHFILE.",
-        )
-    return CredentialError(
-        f"{ref.host} refuses the credential that {source} has for {ref.path}",
-        "Check that it is still valid and may use this repository.",
-    )
-
 
 def _digest(content: bytes) -> str:
     return "sha256:" + hashlib.sha256(content).hexdigest()
-
-
-def _json(response: requests.Response, ref: ImageRef) -> dict[str, Any]:
-    try:
-        content = json.loads(response.content)
-    except ValueError as error:
-        raise ProtocolError(f"{ref}: {response.url} did not send JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise ProtocolError(f"{ref}: {response.url} did not send a JSON object")
-    return content
 
 
 def _of_platform(entries: Iterable[Mapping[str, Any]], architecture: str) -> str | None:

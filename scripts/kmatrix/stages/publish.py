@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from kmatrix.effects.authorization import refused
 from kmatrix.effects.credentials import Credentials
 from kmatrix.effects.engine import Engine
 from kmatrix.effects.engine_errors import RegistryRefusalError
-from kmatrix.effects.registry import Registry, refused
+from kmatrix.effects.registry import Registry
 from kmatrix.values import labels
 from kmatrix.values.cells import Cell
 from kmatrix.values.errors import ToolError, UnreachableError
