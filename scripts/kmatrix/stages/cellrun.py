@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
@@ -81,6 +82,12 @@ def _to_verdict(
                 raise InterruptedRunError from error
             result = cell_result(recipe, "errored", error.message)
             run.line(f"kmatrix: {error.message} {error.hint}".rstrip())
+        except InterruptedRunError:
+            raise
+        except Exception as error:
+            # A fault of this tool must not take the other cells with it.
+            result = cell_result(recipe, "errored", f"a fault of kmatrix itself: {type(error).__name__}: {error}")
+            run.line(traceback.format_exc())
         for finding in result.findings:
             run.line(f"kmatrix: {finding.code}: {finding.message}")
         run.line(f"kmatrix: {result.verdict}: {result.reason}")
@@ -124,7 +131,7 @@ def _check_again(run: CellWork) -> CellResult:
             shop.engine.pull(ref.with_digest(digest).pinned, shop.credentials.for_engine(ref))
             local = shop.engine.image(ref.with_digest(digest).pinned)
     if local is None:
-        raise ToolError(f"{recipe.cell.id} is neither published nor in the engine", "Run `nox -s build`.")
+        raise ToolError(f"{recipe.cell.id} is neither in the registry nor in the engine", "Run `nox -s build`.")
     return replace(pass_gates(run, str(local["Id"])), digest=digest or "")
 
 
@@ -133,11 +140,12 @@ def _push_tested(run: CellWork, tested: CellResult) -> CellResult:
     if local is None or local["Id"] != tested.image_id:
         found = local["Id"] if local else "nothing"
         raise ToolError(f"{tested.image}: tested was {tested.image_id}, the engine has {found}", "Run `nox -s build`.")
+    # Before the key: that says which gates there were, so an image that was not booted never has the one asked for.
+    if not tested.booted and not run.shop.options.push_unbooted:
+        raise ToolError(f"{tested.image} was never booted", "Run `nox -s build`, or give --push-unbooted.")
     labels_there = (local.get("Config") or {}).get("Labels") or {}
     if labels_there.get(labels.CELL_KEY) not in run.recipe.satisfying_keys:
         raise ToolError(f"{tested.image} was made from other inputs than the matrix has now", "Run `nox -s build`.")
-    if not tested.booted and not run.shop.options.push_unbooted:
-        raise ToolError(f"{tested.image} was never booted", "Run `nox -s build`, or give --push-unbooted.")
     result = _push(run, replace(tested, reason=tested.reason.partition("; not pushed")[0]))
     run.shop.engine.remove_image(tested.image)
     return result
