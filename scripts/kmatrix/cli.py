@@ -15,6 +15,7 @@ from kmatrix.commands.guard import guarded
 from kmatrix.commands.invocation import Invocation
 from kmatrix.commands.lab import lab
 from kmatrix.effects.qemu import ACCELS
+from kmatrix.stages.tables import wide_console
 from kmatrix.stages.workshop import BootOptions
 from kmatrix.values.errors import Exit, InputError
 from kmatrix.values.overrides import NAMES, Overrides, option, overrides_from_environment, variable
@@ -43,7 +44,7 @@ _COMMANDS: dict[str, tuple[Callable[[Invocation], Exit], str]] = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code (see `kmatrix.values.errors.Exit`)."""
-    console = Console(stderr=True)
+    console = wide_console(stderr=True)
 
     def work() -> int:
         invocation, command = _invocation(arguments, console)

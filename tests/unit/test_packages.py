@@ -48,7 +48,7 @@ def repomd(content: bytes, name: str = "primary.xml.gz", checksum: str = "sha256
 GOOD = primary(package("beegfs-client", "noarch"), package("beegfs-tools", "x86_64"), package("x", "aarch64"))
 COMPRESSIONS = {
     "primary.xml": GOOD,
-    "primary.xml.gz": gzip.compress(GOOD),
+    "primary.xml.gz": gzip.compress(GOOD, mtime=0),
     "primary.xml.xz": lzma.compress(GOOD),
     "primary.xml.zst": zstandard.compress(GOOD),
 }
@@ -66,7 +66,7 @@ class Root:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
 
-    def put_repository(self, content: bytes = gzip.compress(GOOD), name: str = "primary.xml.gz") -> None:
+    def put_repository(self, content: bytes = gzip.compress(GOOD, mtime=0), name: str = "primary.xml.gz") -> None:
         self.put(f"{DIRECTORY}/{DATA}/repomd.xml", repomd(content, name))
         self.put(f"{DIRECTORY}/{DATA}/{name}", content)
 
@@ -145,8 +145,8 @@ def test_an_index_that_cannot_be_believed_is_told(root: Root, content: bytes, wh
     ("name", "content", "why"),
     [
         ("primary.xml.gz", b"no gzip", "not readable"),
-        ("primary.xml.gz", gzip.compress(GOOD)[:-30], "not readable"),
-        ("primary.xml.gz", gzip.compress(GOOD)[:10] + b"\xff" * 50, "not readable"),
+        ("primary.xml.gz", gzip.compress(GOOD, mtime=0)[:-30], "not readable"),
+        ("primary.xml.gz", gzip.compress(GOOD, mtime=0)[:10] + b"\xff" * 50, "not readable"),
         ("primary.xml.xz", b"no xz", "not readable"),
         ("primary.xml.zst", b"no zstd", "not readable"),
         ("primary.xml", b"<html><br></html>", "not readable"),

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
+import traceback
 from collections.abc import Callable
 
 from rich.console import Console
 
 from kmatrix.values.errors import Exit, KmatrixError
+
+_SECRET = re.compile(r"[^\s/'\"=]+:[^\s/@'\"]+@(?!sha256:)")
 
 
 def guarded(console: Console, work: Callable[[], int], interrupted: str) -> int:
@@ -25,12 +29,22 @@ def guarded(console: Console, work: Callable[[], int], interrupted: str) -> int:
         console.print(interrupted, markup=False, highlight=False, soft_wrap=True)
         return int(Exit.INTERRUPTED)
     except KmatrixError as error:
-        console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        console.print(masked(f"error: {error}"), style="red", markup=False, highlight=False, soft_wrap=True)
         if error.hint:
             hint = f"{error.hint[:1].upper()}{error.hint[1:]}"
-            console.print(f"       {hint}", markup=False, highlight=False, soft_wrap=True)
+            console.print(masked(f"       {hint}"), markup=False, highlight=False, soft_wrap=True)
         return int(error.exit_code)
     except BrokenPipeError:
         # Whoever read the output has enough of it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return int(Exit.OK)
+    except Exception:
+        console.print(masked(traceback.format_exc()), markup=False, highlight=False, soft_wrap=True)
+        words = "error: this is a fault of kmatrix itself; what was finished is kept. Please report the lines above."
+        console.print(words, style="red", markup=False, highlight=False, soft_wrap=True)
+        return int(Exit.ERRORED)
+
+
+def masked(text: str) -> str:
+    """Return `text` without the user and password that somebody put into an address; a digest is none."""
+    return _SECRET.sub("***@", text)

@@ -17,8 +17,9 @@ from kmatrix.effects.files import read_text, write_atomically
 from kmatrix.effects.registry import Registry
 from kmatrix.lab import up as lab_up
 from kmatrix.lab.layout import layout_of
-from kmatrix.stages.discover import discover
+from kmatrix.stages.discover import discover, expected_fingerprint
 from kmatrix.stages.workshop import BootOptions
+from kmatrix.values.errors import InputError, Problem
 from kmatrix.values.lock import Lock, ProfileLock, inputs_digest, pins_of, read_lock, write_lock
 from kmatrix.values.matrix import Profile
 from kmatrix.values.overrides import Overrides, override
@@ -106,7 +107,11 @@ def fresh_lab_pins(call: Invocation, chosen: Chosen) -> ProfileLock:
 
 def resolve_pins(call: Invocation, chosen: Chosen) -> ProfileLock:
     """Ask the world for a profile's pins and write them to its lock."""
-    lock = _lock(call, chosen)
+    try:
+        lock = _lock(call, chosen)
+    except InputError as error:
+        hint = f"Take {chosen.profile.lock} from version control, or remove it: then `nox -s discover` makes it anew."
+        raise InputError(error.message, hint, error.problems) from error
     registry = Registry(load_credentials(call.authfile))
     known = lock.profiles.get(chosen.name)
     pins = discover(
@@ -130,9 +135,34 @@ def image_source(call: Invocation) -> ImageSource:
 
 def recipes_for(call: Invocation, chosen: Chosen, pins: ProfileLock, found: Plan) -> list[Recipe]:
     """The recipe of every cell of a plan."""
+    _refuse_other_sources(call, chosen, pins)
     source = image_source(call)
     gates = ALL_GATES if call.boot else STATIC_GATES
+    if not found.cells:
+        raise InputError(
+            f"the plan of profile {chosen.name} has no cells", "`nox -s plan` shows why each candidate is out."
+        )
     return [make_recipe(cell, chosen.name, chosen.profile, pins, source, gates) for cell in found.cells]
+
+
+def _refuse_other_sources(call: Invocation, chosen: Chosen, pins: ProfileLock) -> None:
+    """Pins hold for the key and the base they were made with; overriding either asks for pins of its own."""
+    wanted = expected_fingerprint(chosen.profile, call.root)
+    problems = [
+        Problem(chosen.profile.lock, f"client {pin.version} for {pin.line} has the key {pin.key.fingerprint}")
+        for pin in pins.clients
+        if pin.key.fingerprint != wanted
+    ]
+    if problems:
+        problems.append(Problem("key_fingerprint", f"the key that is wanted is {wanted}"))
+    if chosen.profile.base.repository != pins.base.repository:
+        problems.append(Problem("base", f"wanted is {chosen.profile.base.repository}, pinned {pins.base.repository}"))
+    if problems:
+        raise InputError(
+            f"{chosen.profile.lock} was made with another key or base",
+            f"Run `nox -s discover -- --profile {chosen.name}` with the same options; use mirrors for a mirror.",
+            tuple(problems),
+        )
 
 
 def _lock(call: Invocation, chosen: Chosen) -> Lock:

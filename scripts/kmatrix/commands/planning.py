@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import secrets
 
-from rich.console import Console
-
 from kmatrix.commands.invocation import (
     LAB,
     Invocation,
@@ -76,5 +74,5 @@ def report(call: Invocation) -> Exit:
     if call.json:
         print(call.results_path.read_text(encoding="utf-8"), end="")
     else:
-        tables.print_results(Console(), results)
+        tables.print_results(tables.wide_console(), results)
     return exit_code(results)

@@ -16,6 +16,7 @@ from typing import Any, cast
 
 import docker
 import docker.errors
+import requests
 
 from kmatrix.effects.archives import ChunkReader, drain, regular_files
 from kmatrix.effects.context import labelled_context
@@ -214,7 +215,14 @@ class Engine:
         """
         with engine_errors("run a container"):
             self.api.start(container)
-            status = int(self.api.wait(container, timeout=timeout_seconds)["StatusCode"])
+            try:
+                status = int(self.api.wait(container, timeout=timeout_seconds)["StatusCode"])
+            except (requests.ReadTimeout, requests.ConnectionError) as error:
+                if "timed out" not in str(error).lower():
+                    raise
+                raise ToolError(
+                    f"a container did not end within {timeout_seconds} s", "Is the machine busy?"
+                ) from error
             stdout = self.api.logs(container, stdout=True, stderr=False)
             stderr = self.api.logs(container, stdout=False, stderr=True)
         if self._stopping.is_set():
@@ -332,6 +340,8 @@ class Engine:
         error, digest = "", ""
         with engine_errors(f"push {repository}:{tag}"):
             for part in self.api.push(repository, tag, stream=True, decode=True, auth_config=auth or {}):
+                if self._stopping.is_set():
+                    raise InterruptedRunError
                 error = error or str(part.get("error", ""))
                 digest = str(part.get("aux", {}).get("Digest", digest))
         if error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import re
+import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -72,6 +73,7 @@ _GONE = (
     docker.errors.StreamParseError,
     urllib3.exceptions.HTTPError,
     http.client.HTTPException,
+    tarfile.TarError,
     OSError,
 )
 

@@ -6,6 +6,7 @@ import gzip
 import io
 import lzma
 import re
+import zlib
 from dataclasses import dataclass
 
 import zstandard
@@ -175,6 +176,6 @@ def decompressed(content: bytes, name: str) -> bytes:
             return gzip.decompress(content)
         if name.endswith(".zst"):
             return zstandard.ZstdDecompressor().stream_reader(io.BytesIO(content)).read()
-    except (OSError, EOFError, lzma.LZMAError, zstandard.ZstdError) as error:
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError) as error:
         raise ProtocolError(f"{name}: cannot be decompressed: {error}") from error
     return content

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from pydantic import ValidationError
 
 from kmatrix.decide.openpgp import key_fingerprints
 from kmatrix.decide.releases import Node, read_graph, select_releases
@@ -14,7 +15,8 @@ from kmatrix.effects.files import read_text
 from kmatrix.effects.graph import fetch_graph
 from kmatrix.effects.packages import KEY_LOCATIONS, Package, PackageRoot
 from kmatrix.effects.registry import Manifest, Registry
-from kmatrix.values.errors import InputError, ProtocolError
+from kmatrix.stages.threads import map_threads
+from kmatrix.values.errors import InputError, Problem, ProtocolError
 from kmatrix.values.lock import (
     ClientPin,
     KernelPin,
@@ -62,7 +64,9 @@ def discover(
         ProtocolError, InputError: an answer or a setting is wrong.
     """
     wanted_key = expected_fingerprint(profile, root)
-    releases = _releases(profile_name, profile, registry, known, say)
+    # Pins made from other inputs may lack what is wanted now.
+    reusable = known if known and known.inputs == inputs_digest(stated) else None
+    releases = _releases(profile_name, profile, registry, reusable, say)
     say(f"{len(releases)} releases with {len({k.release for r in releases for k in r.kernels})} kernels")
     base = registry.resolve(mirrored(profile.base, profile.mirrors))
     packages = PackageRoot(profile.packages, root)
@@ -70,10 +74,10 @@ def discover(
         {(release.line, release.arch) for release in releases} | {(profile.base_line, r.arch) for r in releases}
     )
     wanted = [(client, line, arch) for client in sorted(profile.clients) for line, arch in lines]
-    with ThreadPoolExecutor(_THREADS) as pool:
-        found = list(pool.map(lambda item: _client(packages, item[0], item[1], item[2], wanted_key), wanted))
+    found = map_threads(lambda item: _client(packages, item[0], item[1], item[2], wanted_key), wanted, _THREADS)
     clients = tuple(pin for pin in found if isinstance(pin, ClientPin))
     unavailable = tuple(pin for pin in found if isinstance(pin, UnavailablePin))
+    _refuse_clients_without_packages(profile_name, profile, clients, unavailable)
     say(f"{len(clients)} package sets, {len(unavailable)} not available")
     return ProfileLock(
         inputs=inputs_digest(stated),
@@ -99,6 +103,24 @@ def expected_fingerprint(profile: Profile, root: Path) -> str:
         raise InputError(f"fingerprint file {profile.key_file}: {error}") from error
 
 
+def _refuse_clients_without_packages(
+    profile_name: str, profile: Profile, clients: Iterable[ClientPin], unavailable: Iterable[UnavailablePin]
+) -> None:
+    """A client that is nowhere at all is a wrong address or a wrong version, never just nothing to build."""
+    have = {pin.version for pin in clients}
+    problems = []
+    for client in profile.clients:
+        if client not in have:
+            reasons = sorted({f"{pin.line} {pin.arch}: {pin.reason}" for pin in unavailable if pin.client == client})
+            problems.append(Problem(f"profiles.{profile_name}.clients", f"{client} is nowhere ({'; '.join(reasons)})"))
+    if problems:
+        raise InputError(
+            f"the package root {profile.packages} has nothing of {len(problems)} clients",
+            "Check packages (--packages, KMATRIX_PACKAGES) and the versions in matrix.yaml; the lock is as it was.",
+            tuple(problems),
+        )
+
+
 def _releases(
     profile_name: str, profile: Profile, registry: Registry, known: ProfileLock | None, say: Say
 ) -> tuple[ReleasePin, ...]:
@@ -122,8 +144,7 @@ def _releases(
         say(f"reading the payload of {node.version} for {arch}")
         return _release(node, arch, profile, registry)
 
-    with ThreadPoolExecutor(_THREADS) as pool:
-        return tuple(pin for pins in pool.map(pins_of, jobs) for pin in pins)
+    return tuple(pin for pins in map_threads(pins_of, jobs, _THREADS) for pin in pins)
 
 
 def _release(node: Node, arch: Arch, profile: Profile, registry: Registry) -> tuple[ReleasePin, ...]:
@@ -169,6 +190,17 @@ def _file(registry: Registry, manifest: Manifest, path: str) -> str:
 
 
 def _client(
+    root: PackageRoot, client: ClientVersion, line: str, arch: Arch, wanted_key: str
+) -> ClientPin | UnavailablePin:
+    try:
+        return _client_pin(root, client, line, arch, wanted_key)
+    except ValidationError as error:
+        detail = error.errors()[0]
+        where = f"{root.where}/{client.repository_directory} ({line}, {arch})"
+        raise ProtocolError(f"{where}: its metadata has {detail['loc'][-1]}: {detail['msg']}") from error
+
+
+def _client_pin(
     root: PackageRoot, client: ClientVersion, line: str, arch: Arch, wanted_key: str
 ) -> ClientPin | UnavailablePin:
     directory = client.repository_directory

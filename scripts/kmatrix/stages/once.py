@@ -7,6 +7,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Generic, TypeVar
 
+from kmatrix.values.errors import UnreachableError
+
 T = TypeVar("T")
 
 
@@ -18,7 +20,7 @@ class Once(Generic[T]):
         self._futures: dict[str, Future[T]] = {}
 
     def get(self, key: str, make: Callable[[], T]) -> T:
-        """Return the outcome for `key`, made by the first caller's `make`; its exception is everybody's."""
+        """Return the outcome for `key`, made by the first caller's `make`; who waits shares its exception."""
         with self._lock:
             future = self._futures.get(key)
             first = future is None
@@ -28,6 +30,10 @@ class Once(Generic[T]):
             try:
                 future.set_result(make())
             except BaseException as error:
+                if isinstance(error, UnreachableError):
+                    # It says nothing about the thing itself: the next cell asks again.
+                    with self._lock:
+                        del self._futures[key]
                 future.set_exception(error)
         return future.result()
 

@@ -67,7 +67,8 @@ def push_image(
     except RegistryRefusalError as error:
         raise refused(ref, credentials) from error
     manifest = registry.manifest(ref.with_digest(digest), cell.arch)
-    if manifest is None or manifest.config != image:
+    # An image's id is its configuration's digest, or, with containerd's image store, its manifest's.
+    if manifest is None or image not in (manifest.config, manifest.digest):
         raise ToolError(
             f"{ref}: the registry has {manifest.config if manifest else 'nothing'} there, tested was {image}",
             "Something else writes to this repository; give this project one of its own.",

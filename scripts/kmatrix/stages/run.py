@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from functools import partial
 
 from kmatrix.stages.cellrun import already_published
+from kmatrix.stages.threads import DaemonPool, map_threads
 from kmatrix.stages.workshop import Workshop
 from kmatrix.values.cells import CellResult
 from kmatrix.values.errors import Exit, KmatrixError
 from kmatrix.values.recipe import Recipe
 
 _ASKING_THREADS = 8
-_ENDING_SECONDS = 30
+_ENDING_SECONDS = 15
 Work = Callable[[Workshop, Recipe], CellResult]
 Keep = Callable[[CellResult], None]
 
@@ -30,8 +32,7 @@ def split_published(shop: Workshop, recipes: Iterable[Recipe], keep: Keep) -> li
         UnreachableError, CredentialError, ProtocolError: the registry could not tell; nothing was built.
     """
     recipes = list(recipes)
-    with ThreadPoolExecutor(_ASKING_THREADS) as pool:
-        known = list(pool.map(lambda recipe: already_published(shop, recipe), recipes))
+    known = map_threads(lambda recipe: already_published(shop, recipe), recipes, _ASKING_THREADS)
     for result in known:
         if result is not None:
             keep(result)
@@ -45,8 +46,8 @@ def run_cells(shop: Workshop, work: Work, recipes: Iterable[Recipe], jobs: int, 
         KeyboardInterrupt: after everything under way was ended; what was kept stays.
     """
     recipes = list(recipes)
-    pool = ThreadPoolExecutor(jobs)
-    left: set[Future[CellResult]] = {pool.submit(work, shop, recipe) for recipe in recipes}
+    pool: DaemonPool[CellResult] = DaemonPool(jobs)
+    left: set[Future[CellResult]] = {pool.submit(partial(work, shop, recipe)) for recipe in recipes}
     try:
         while left:
             for future in wait(left, timeout=0.5, return_when=FIRST_COMPLETED).done:
@@ -61,7 +62,7 @@ def run_cells(shop: Workshop, work: Work, recipes: Iterable[Recipe], jobs: int, 
                 keep(future.result())
         raise
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        pool.close()
         clean_up(shop)
 
 

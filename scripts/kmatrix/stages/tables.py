@@ -13,6 +13,12 @@ from kmatrix.stages.progress import STYLES
 from kmatrix.values.cells import CellResult
 
 
+def wide_console(stderr: bool = False) -> Console:
+    """A console; where there is no terminal, wide enough that no row is folded."""
+    console = Console(stderr=stderr)
+    return console if console.is_terminal else Console(stderr=stderr, width=240)
+
+
 def print_plan(plan: Plan) -> None:
     """Print every candidate cell on stdout."""
     table = Table(box=None, pad_edge=False)
@@ -21,7 +27,7 @@ def print_plan(plan: Plan) -> None:
     for row in plan.rows:
         state = Text("in", style="green") if row.cell else Text("out", style="yellow")
         table.add_row(row.id, state, row.flavour, row.line, row.reason)
-    Console().print(table)
+    wide_console().print(table)
 
 
 def print_results(console: Console, results: Iterable[CellResult]) -> None:

@@ -22,7 +22,7 @@ def write_rendered(root: Path, profile_name: str, recipes: Iterable[Recipe], com
     wanted = _wanted(root, profile_name, recipes)
     changed = 0
     for path, text in wanted.items():
-        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        if not path.is_file() or path.read_bytes() != text.encode():
             write_atomically(path, text)
             changed += 1
     if complete:
@@ -38,7 +38,7 @@ def write_rendered(root: Path, profile_name: str, recipes: Iterable[Recipe], com
 def check_rendered(root: Path, profile_name: str, recipes: Iterable[Recipe], complete: bool) -> list[str]:
     """Return the paths below `root` that are not as `write_rendered` would leave them."""
     wanted = _wanted(root, profile_name, recipes)
-    stale = [path for path, text in wanted.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
+    stale = [path for path, text in wanted.items() if not path.is_file() or path.read_bytes() != text.encode()]
     if complete:
         stale += _others(root, profile_name, wanted)
     return sorted(path.relative_to(root).as_posix() for path in stale)
