@@ -16,6 +16,7 @@ from kmatrix.bench.setting import Setting
 from kmatrix.bench.site import cold_site
 from kmatrix.commands.boot import find_subject
 from kmatrix.effects.bootfiles import write_bare_initramfs
+from kmatrix.effects.children import Ended
 from kmatrix.effects.qemu import Guest, Machines
 from kmatrix.lab.up import lab_state
 from kmatrix.stages.bootgate import BOOT_SECONDS, Subject, boot_image, prepare_guest, remove_guest
@@ -45,11 +46,13 @@ def measure_boots(setting: Setting) -> tuple[Measures, dict[str, Any]]:
         memory = max(memory, found["guest_mb"])
         raw["kernels"][cell] = found
     with_boots, without = _matrix(setting)
-    raw["matrix_seconds"] = {"with_boots": with_boots, "without": without}
+    raw["matrix_seconds"] = {"with_boots": with_boots.seconds, "without": without.seconds}
+    raw["peak_rss_mb"] = {"with_boots": with_boots.peak_rss_mb, "without": without.peak_rss_mb}
     measures = Measures(
         boot_ratio=round(gate_seconds / bare_seconds, 3),
         boot_guest_mb=memory,
-        matrix_boot_ratio=round(with_boots / without, 3),
+        matrix_boot_ratio=round(with_boots.seconds / without.seconds, 3),
+        peak_rss_mb=with_boots.peak_rss_mb,
     )
     return measures, raw
 
@@ -84,14 +87,14 @@ def _one_kernel(setting: Setting, machines: Machines, subject: Subject) -> dict[
     return {**seconds, "guest_mb": guest.memory_mb, "vmlinuz_bytes": size, "bare_initramfs_bytes": bare.stat().st_size}
 
 
-def _matrix(setting: Setting) -> tuple[float, float]:
-    """Wall seconds of the whole matrix, compiled anew, with and without boots; with the stand-in as the lab has it."""
+def _matrix(setting: Setting) -> tuple[Ended, Ended]:
+    """The whole matrix, compiled anew, with boots and without; the stand-in as the lab has it."""
     with cold_site(replace(setting, weight=0)) as site:
         jobs = ("--jobs", str(setting.jobs))
         setting.say(f"boot: a matrix of {len(site.recipes)} cells without boots, then with")
         without = setting.tool("boot-without", "build", "--force", *UNBOOTED, *jobs, root=site.root)
         with_boots = setting.tool("boot-with", "build", "--force", *jobs, root=site.root)
-    return with_boots.seconds, without.seconds
+    return with_boots, without
 
 
 def _timed(action: Callable[[], None]) -> float:

@@ -62,12 +62,27 @@ def _bench(arguments: Sequence[str] | None, console: Console) -> int:
     path = root / "build" / "bench.json"
     judged = judge(measures)
     aims = {entry.aim.name: {"aim": entry.aim.text, "met": entry.met} for entry in judged}
-    content = {"schema": SCHEMA, **asdict(measures), "aims": aims, "raw": raw}
+    content: dict[str, Any] = {"schema": SCHEMA, **asdict(measures), "aims": aims, "raw": raw}
+    if options.only:
+        content = _merged(path, content)
     write_atomically(path, json.dumps(content, indent=1) + "\n")
     facts = raw["machine"]
     print_report(console, judged, options.weight if "cold" in parts else None, facts["load"] / facts["cores"])
     sys.stdout.write(f"{path}\n")
     return Exit.OK
+
+
+def _merged(path: Path, new: dict[str, Any]) -> dict[str, Any]:
+    """What was measured before stays where a part was not run again; `raw` tells which parts ran when."""
+    try:
+        old = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return new
+    if old.get("schema") != SCHEMA:
+        return new
+    kept = {key: value for key, value in new.items() if value is not None}
+    aims = {name: aim if aim["met"] is not None else old["aims"].get(name, aim) for name, aim in new["aims"].items()}
+    return {**old, **kept, "aims": aims, "raw": {**old["raw"], **new["raw"]}}
 
 
 def _measured(setting: Setting, parts: Sequence[str]) -> tuple[Measures, dict[str, Any]]:
@@ -77,7 +92,9 @@ def _measured(setting: Setting, parts: Sequence[str]) -> tuple[Measures, dict[st
         publish_all(setting)
     for name in parts:
         found, raw[name] = _PARTS[name](setting)
-        measures = replace(measures, **{key: value for key, value in asdict(found).items() if value is not None})
+        both = {key: (getattr(measures, key), value) for key, value in asdict(found).items() if value is not None}
+        # Peak memory is measured by two parts; the larger is the peak.
+        measures = replace(measures, **{key: max(new, old or 0) for key, (old, new) in both.items()})
     return measures, raw
 
 

@@ -21,7 +21,7 @@ from kmatrix.commands.invocation import (
 from kmatrix.decide.plan import make_plan
 from kmatrix.effects.credentials import load_credentials
 from kmatrix.effects.engine import Engine
-from kmatrix.effects.git import revision
+from kmatrix.effects.git import revision, source
 from kmatrix.effects.qemu import Machines
 from kmatrix.effects.registry import Registry
 from kmatrix.effects.results import read_results, write_results
@@ -147,6 +147,7 @@ def _run(job: _Job, work: Callable[[_Book, Workshop], None]) -> Exit:
         push=call.push,
         push_unbooted=call.push_unbooted,
         revision=revision(call.root),
+        source=source(call.root),
     )
     machines = Machines(call.boot.accel if call.boot else "auto")
     shop = Workshop(engine, Registry(credentials), credentials, options, image_source(call), progress, machines)

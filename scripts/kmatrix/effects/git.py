@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+
+def source(root: Path) -> str:
+    """Return where a checkout comes from, as a web address without credentials; empty where there is none."""
+    found = _git(root, "config", "--get", "remote.origin.url").removesuffix(".git")
+    if found.startswith("git@"):
+        host, _, path = found.removeprefix("git@").partition(":")
+        found = f"https://{host}/{path}"
+    parts = urlsplit(found)
+    return urlunsplit(("https", parts.hostname or "", parts.path, "", "")) if parts.scheme in ("https", "ssh") else ""
 
 
 def revision(root: Path) -> str:
     """Return the commit of a checkout; empty where it is none, or git is not installed."""
-    command = ["git", "-C", str(root), "rev-parse", "HEAD"]
+    return _git(root, "rev-parse", "HEAD")
+
+
+def _git(root: Path, *arguments: str) -> str:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False)
     except FileNotFoundError:
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""

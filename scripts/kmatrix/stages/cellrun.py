@@ -20,6 +20,7 @@ from kmatrix.values.names import ImageRef
 from kmatrix.values.recipe import Recipe
 
 _REVISION = "org.opencontainers.image.revision"
+_SOURCE = "org.opencontainers.image.source"
 _TITLE = "org.opencontainers.image.title"
 
 
@@ -186,6 +187,7 @@ def _build(run: CellWork, context: bytes) -> str:
         labels.GATES: ",".join(recipe.gates),
         _TITLE: f"BeeGFS client {recipe.cell.client} for kernel {recipe.cell.kernel}",
         _REVISION: options.revision,
+        _SOURCE: options.source,
     }
     return _logged_build(run, context, buildargs=arguments, labels=image_labels)
 

@@ -46,6 +46,7 @@ class Options:
     push: bool = True
     push_unbooted: bool = False
     revision: str = ""
+    source: str = ""
 
 
 @dataclass
