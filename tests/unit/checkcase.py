@@ -115,7 +115,6 @@ class Case:
         versions = {**(self.ko.versions or {}), **(self.ko.extended or {})}
         dump = "".join(f"0x{crc:08x}\t{name}\n" for name, crc in versions.items())
         facts = ImageFacts(
-            tag=self.cell.tag,
             labels=cell_labels(self.cell, "sha256:key"),
             module_paths=(f"{OPT}/extra/beegfs.ko",),
             ko=self.ko.build(),

@@ -128,7 +128,6 @@ ONE_FAULT = {
         Case(image={"modules_dep": IMAGE_DEP.replace("host/kernel/lib", "host/updates")}),
         Case(image={"modules_dep": IMAGE_DEP.replace("iw-cm", "iw-xx")}),
     ],
-    "tag-mismatch": [Case(image={"tag": "7.4.6-5.14.0-70.el9.x86_64"})],
     "label-mismatch": [
         *(
             Case(image={"labels": {**_LABELS, label: "other"}})

@@ -80,7 +80,7 @@ def find_subject(call: Invocation, chosen: Chosen, engine: Engine, name: str) ->
     cell = cell or _cell_of_kernel(cells, kernel, str(ref))
     toolkit = mirrored(cell.toolkit, chosen.profile.mirrors)
     engine.pull(toolkit.pinned, credentials.for_engine(toolkit))
-    facts = read_cell_image(engine, str(image["Id"]), kernel, cell.tag)
+    facts = read_cell_image(engine, str(image["Id"]), kernel)
     try:
         module = read_module(facts.ko or b"")
     except MalformedElfError as fault:

@@ -90,14 +90,13 @@ def read_toolkit(engine: Engine, toolkit: str, kernel: str) -> ToolkitFiles:
     )
 
 
-def read_cell_image(engine: Engine, image: str, kernel: str, tag: str) -> ImageFacts:
+def read_cell_image(engine: Engine, image: str, kernel: str) -> ImageFacts:
     """Read a built cell image: its whole file list, its module, and what its own kmod says about that.
 
     Args:
         engine: has the image.
         image: its id.
         kernel: the cell's kernel release.
-        tag: the tag it is to be pushed under.
 
     Raises:
         ToolError: the engine cannot run or read it.
@@ -111,7 +110,6 @@ def read_cell_image(engine: Engine, image: str, kernel: str, tag: str) -> ImageF
         listing = _scan(engine, container, kernel)
     first, second = _two_outputs(done.stdout, done.status)
     return ImageFacts(
-        tag=tag,
         labels=labels,
         module_paths=tuple(sorted(listing.modules)),
         ko=next((content for _, content in sorted(listing.modules.items())), None),

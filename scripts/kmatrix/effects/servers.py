@@ -45,6 +45,16 @@ def running(engine: Engine, server: Server) -> bool:
     return bool(found) and found[0]["State"] == "running"
 
 
+def serves(server: Server, path: str) -> bool:
+    """Whether a server that runs has what is at `path`."""
+    try:
+        response = http.get(http.new_session(), f"http://{server.address}{path}", server.name)
+    except UnreachableError:
+        return False
+    response.close()
+    return bool(response.ok)
+
+
 def stop_server(engine: Engine, server: Server) -> bool:
     """Stop and remove a server's container. Whether there was one."""
     with engine_errors(f"look for the {server.name}"):

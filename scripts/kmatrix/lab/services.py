@@ -6,6 +6,8 @@ from kmatrix.effects.engine import Engine
 from kmatrix.effects.servers import Server, start_server
 from kmatrix.lab.layout import LAB_LABEL, Layout
 
+# What each serves once the lab is made: a server that runs and has it not lost its content.
+PROOFS = {"lab's image registry": "/v2/lab/driver-toolkit/tags/list", "lab's web server": "/release/"}
 _LABELS = {LAB_LABEL: "server"}
 
 

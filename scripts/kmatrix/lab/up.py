@@ -13,7 +13,7 @@ from typing import Any
 from kmatrix.effects.context import pack_context
 from kmatrix.effects.engine import Engine
 from kmatrix.effects.files import write_atomically
-from kmatrix.effects.servers import remove_volume, running, stop_server
+from kmatrix.effects.servers import remove_volume, running, serves, stop_server
 from kmatrix.lab import releases, services
 from kmatrix.lab.images import ensure_base, ensure_image
 from kmatrix.lab.kernels import LabKernels, choose_kernels
@@ -41,12 +41,16 @@ class LabStatus:
 
 def status(engine: Engine, layout: Layout, profile: Profile) -> LabStatus:
     """Look at the lab without changing it; quick."""
-    state = _read_state(layout)
-    made = state.get("inputs") == _inputs(layout, profile)
-    parts = [("content", made, _content(state) if made else "not made yet, or from other definitions")]
+    made = _made(layout, profile)
+    parts = [("content", made, _content(_read_state(layout)) if made else "not made yet, or from other definitions")]
     for server in services.servers(layout):
-        runs = running(engine, server)
-        parts.append((server.name, runs, f"{server.address}, container {server.container}" if runs else "does not run"))
+        word = f"{server.address}, container {server.container}"
+        ready = running(engine, server)
+        if not ready:
+            word = "does not run"
+        elif made and not serves(server, services.PROOFS[server.name]):
+            ready, word = False, f"{word}: runs, but what it should serve is not there"
+        parts.append((server.name, ready, word))
     return LabStatus(tuple(parts))
 
 
@@ -59,6 +63,9 @@ def up(engine: Engine, layout: Layout, profile: Profile, say: Say) -> bool:
     if status(engine, layout, profile).up:
         return False
     base = ensure_base(engine, say)
+    if not _made(layout, profile):
+        # Its folder may have been removed and made again under it: a server keeps what it was started with.
+        stop_server(engine, services.servers(layout)[1])
     with ThreadPoolExecutor(2) as pool:
         servers_image = pool.submit(ensure_image, engine, layout, "services", base, say)
         toolkit_base = ensure_image(engine, layout, "toolkit-base", base, say)
@@ -107,6 +114,10 @@ def reset(engine: Engine, layout: Layout) -> None:
         if name.startswith((f"{IMAGES}/", f"{layout.registry}/")):
             engine.remove_image(name)
     shutil.rmtree(layout.folder, ignore_errors=True)
+
+
+def _made(layout: Layout, profile: Profile) -> bool:
+    return _read_state(layout).get("inputs") == _inputs(layout, profile)
 
 
 def lab_state(layout: Layout) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def _check(work: CellWork, image_id: str) -> CheckReport:
             f"{toolkit} {cell.kernel}",
             lambda: kernel_facts(cell.kernel, read_toolkit(shop.engine, toolkit, cell.kernel)),
         )
-        image = read_cell_image(shop.engine, image_id, cell.kernel, cell.tag)
+        image = read_cell_image(shop.engine, image_id, cell.kernel)
         key = _key_expected(work, image)
         report = check_module(Expectation(cell, key, shop.options.profile.rdma), image, facts)
     for note in report.notes:

@@ -93,7 +93,6 @@ class ImageFacts:
     """What was read out of a built cell image.
 
     Attributes:
-        tag: the tag the image will be pushed under.
         labels: its OCI labels.
         module_paths: absolute paths of every beegfs.ko, also .xz, .zst and .gz.
         ko: content of the first of them, decompressed; None if there is none.
@@ -104,7 +103,6 @@ class ImageFacts:
         has_cp: whether `cp` can be run.
     """
 
-    tag: str
     labels: Mapping[str, str]
     module_paths: tuple[str, ...]
     ko: bytes | None
