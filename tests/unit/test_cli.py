@@ -123,3 +123,41 @@ def test_an_engine_out_of_reach_is_told_as_such(
     shown = capsys.readouterr().err
     assert "container engine" in shown
     assert "scripts/bootstrap" in shown
+
+
+def test_another_key_than_the_pinned_one_is_refused(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["render", "--key-fingerprint", "F" * 40, "--root", str(site)]) == 2
+    shown = capsys.readouterr().err
+    assert "F" * 40 in shown
+    assert "nox -s discover" in shown
+
+
+def test_another_base_than_the_pinned_one_is_refused(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["render", "--base", "other.example/base:1", "--root", str(site)]) == 2
+    assert "other.example/base" in capsys.readouterr().err
+
+
+def test_a_plan_without_cells_renders_nothing_and_removes_nothing(
+    site: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["render", "--root", str(site)]) == 0
+    exclude = "    excludes: [{kernel: '*', reason: all of them}]\n"
+    (site / "matrix.yaml").write_text(MATRIX + exclude, encoding="utf-8")
+    assert main(["render", "--root", str(site)]) == 2
+    assert "has no cells" in capsys.readouterr().err
+    assert len(list((site / "dockerfiles" / "site").iterdir())) == 6
+
+
+def test_a_lock_that_cannot_be_read_says_how_to_go_on(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (site / "matrix.lock").write_text('{"schema": 1', encoding="utf-8")
+    assert main(["discover", "--root", str(site)]) == 2
+    assert "remove it" in capsys.readouterr().err
+
+
+def test_a_generated_file_that_is_no_text_is_written_anew(site: Path) -> None:
+    assert main(["render", "--root", str(site)]) == 0
+    one = sorted((site / "dockerfiles" / "site").glob("*/Dockerfile"))[0]
+    one.write_bytes(b"\xff\xfe")
+    assert main(["render", "--check", "--root", str(site)]) == 2
+    assert main(["render", "--root", str(site)]) == 0
+    assert main(["render", "--check", "--root", str(site)]) == 0
