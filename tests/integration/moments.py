@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 
+from integration.sites import JOBS
+from kmatrix.commands import cells
 from kmatrix.effects.engine import Engine, RunOutput
 from kmatrix.stages.progress import PlainProgress
+from kmatrix.stages.run import default_jobs
 
 Action = Callable[[], None]
 
@@ -28,6 +31,13 @@ class _Once:
             if not self._done:
                 self._done = True
                 self._action()
+
+
+def one_at_a_time(patch: pytest.MonkeyPatch) -> tuple[str, str]:
+    """The option for one cell at a time, with make's own number of jobs kept: it decides what the engine remembers."""
+    jobs = max(1, default_jobs() // int(JOBS))
+    patch.setattr(cells, "default_jobs", lambda: jobs)
+    return ("--jobs", "1")
 
 
 def at_stage(patch: pytest.MonkeyPatch, stage: str, cell: str, action: Action) -> None:

@@ -12,7 +12,7 @@ import pytest
 from httpserver import closed_port
 
 from integration.labs import Lab
-from integration.moments import at_stage
+from integration.moments import at_stage, one_at_a_time
 from integration.servers import Closed, closed_registry, stoppable_registry
 from integration.session import Session
 from integration.sites import NEWER_CLIENT, Site, SiteMaker
@@ -103,7 +103,7 @@ def test_a_registry_that_stops_in_mid_run_costs_what_was_not_pushed_yet(
 ) -> None:
     site = new_site(kernels=[lab.kernels.older, lab.kernels.newer, lab.kernels.next_line])
     with stoppable_registry(lab, session) as (server, registry):
-        arguments = ("build", "--target", f"{server.address}/stops", "--jobs", "1")
+        arguments = ("build", "--target", f"{server.address}/stops", *one_at_a_time(monkeypatch))
         first, second, third = site.planned()
         with monkeypatch.context() as patch:
             at_stage(patch, "push", second, server.stop)
