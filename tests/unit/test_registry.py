@@ -130,6 +130,16 @@ def test_another_manifest_than_asked_for_is_refused(server: FakeRegistry, regist
         registry.manifest(ref, "x86_64")
 
 
+def test_a_manifest_that_is_not_what_the_registry_meant_is_refused(server: FakeRegistry, registry: Registry) -> None:
+    ref = server.image("image", [], CONFIG)
+    raw = server.manifests[path_of(ref)]
+    server.instead[path_of(ref)] = Reply(200, raw, {"Docker-Content-Digest": digest(raw)})
+    assert registry.manifest(ref, "x86_64")
+    server.instead[path_of(ref)] = Reply(200, raw + b" ", {"Docker-Content-Digest": digest(raw)})
+    with pytest.raises(ProtocolError, match="sent a manifest whose digest is"):
+        registry.manifest(ref, "x86_64")
+
+
 def test_another_configuration_than_named_is_refused(server: FakeRegistry, registry: Registry) -> None:
     found = registry.manifest(server.image("image", [], CONFIG), "x86_64")
     assert found

@@ -141,8 +141,10 @@ class Registry:
     def _raw_manifest(self, ref: ImageRef) -> tuple[dict[str, Any], str] | None:
         def read(response: requests.Response) -> tuple[dict[str, Any], str]:
             found = _digest(response.content)
-            if ref.digest and found != ref.digest:
-                raise ProtocolError(f"{ref}: the registry sent a manifest whose digest is {found}")
+            # A tag names no digest, but the registry says which manifest it meant to send.
+            meant = ref.digest or response.headers.get("docker-content-digest", "")
+            if meant.startswith("sha256:") and found != meant:
+                raise ProtocolError(f"{ref}: the registry sent a manifest whose digest is {found}, not {meant}")
             return http.json_object(response, str(ref)), found
 
         return self._fetch_or_none(ref, f"manifests/{ref.digest or ref.tag or 'latest'}", read)
