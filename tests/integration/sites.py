@@ -38,6 +38,7 @@ UNBOOTED = ("--no-boot", "--push-unbooted")
 _STEP = re.compile(r"---> ([0-9a-f]{12})$", re.MULTILINE)
 _COUNTERS = re.compile(r"builds: (\d+), pulls: (\d+)")
 _COMPILE = re.compile(r'RUN \["/kmatrix/build-module"[^\n]*\]\n')
+_SHARED_STAGES = re.compile(r"^FROM .* AS (?!base).*\n", re.MULTILINE)
 _LAST_STAGE = "FROM userland\n"
 
 
@@ -99,6 +100,7 @@ class Site:
         clients: Iterable[str] = (NEWER_CLIENT,),
         kernels: Iterable[str] = (),
         warm: bool = True,
+        own_packages: Iterable[str] = (),
         **profile: Any,
     ) -> Iterator[Site]:
         """Make a project, resolved and ready to build; its images are gone at the end.
@@ -111,11 +113,13 @@ class Site:
             clients: client versions.
             kernels: kernel releases; none means all of the lab's.
             warm: have the compiles of these cells in the engine's cache, as made from the lab's packages.
+            own_packages: client versions whose packages are this project's own, not the lab's.
             profile: keys of the profile to set, such as packages or excludes.
         """
         site = cls(root, lab, session, registry)
         kernels = tuple(kernels) or tuple(lab.kernels.as_dict().values())
         site._write(tuple(clients), kernels, profile)
+        site._label_stages(tuple(own_packages))
         if warm:
             warm_up(lab, session, registry, clients, kernels)
         found = site.run("discover")
@@ -203,7 +207,7 @@ class Site:
         compiling = _COMPILE.search(template)
         assert compiling, "the template has no compile"
         step = (
-            f"LABEL {LABEL}={self.session.name}\nCOPY sabotage.d /kmatrix/sabotage.d/\n"
+            f"{self._label}\nCOPY sabotage.d /kmatrix/sabotage.d/\n"
             'RUN ["/kmatrix/sabotage.d/sabotage", "{{ cell.kernel }}"]\n'
         )
         self.alter("Dockerfile.j2", compiling[0], compiling[0] + step)
@@ -241,10 +245,22 @@ class Site:
         text = yaml.safe_dump({"schema": 1, "default_profile": PROFILE, "profiles": {PROFILE: stated}})
         (self.root / "matrix.yaml").write_text(text, encoding="utf-8")
         shutil.copytree(self.lab.root / "images" / "beegfs-client", self.image_source)
-        # A layer of its own would change what is tested; a label keeps tests that run side by side from sharing
-        # (and removing) each other's images.
-        label = f"LABEL {LABEL}={self.session.name} {LABEL}.site={self.path}\n"
-        self.alter("Dockerfile.j2", _LAST_STAGE, _LAST_STAGE + label)
+
+    @property
+    def _label(self) -> str:
+        return f"LABEL {LABEL}={self.session.name} {LABEL}.site={self.path}"
+
+    def _label_stages(self, own_packages: tuple[str, ...]) -> None:
+        """Keep tests that run side by side from sharing, and removing, each other's images.
+
+        Where the packages are the lab's, all but the last stage are kept by the session and may be shared. A label
+        makes no layer, so what is tested stays what it is.
+        """
+        self.alter("Dockerfile.j2", _LAST_STAGE, f"{_LAST_STAGE}{self._label}\n")
+        template = (self.image_source / "Dockerfile.j2").read_text(encoding="utf-8")
+        for stage in _SHARED_STAGES.findall(template):
+            label = f"{{% if cell.client | string in {list(own_packages)} %}}{self._label}{{% endif %}}\n"
+            self.alter("Dockerfile.j2", stage, stage + label)
 
 
 SiteMaker = Callable[..., Site]

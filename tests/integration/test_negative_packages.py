@@ -25,10 +25,11 @@ def folder(tmp_path: Path, lab: Lab) -> PackageFolder:
 def built(lab: Lab, new_site: SiteMaker, folder: PackageFolder, *kernels: str) -> tuple[Site, Run, str]:
     """Build the folder's two clients; returns the cell of the one that a test made."""
     # What is compiled here is not the lab's package, so there is nothing to have ready but the sound one.
-    new_site(kernels=[lab.kernels.newer])
     kernels = kernels or (lab.kernels.newer,)
+    new_site(kernels=kernels)
     clients = [OLDER_CLIENT, NEWER_CLIENT]
-    site = new_site(warm=False, clients=clients, kernels=kernels, packages=str(folder.root))
+    packages = str(folder.root)
+    site = new_site(warm=False, own_packages=[OLDER_CLIENT], clients=clients, kernels=kernels, packages=packages)
     only = [f"{client}-{kernel}" for client in clients for kernel in kernels]
     return site, site.run("build", *[word for cell in only for word in ("--only", cell)]), only[0]
 
