@@ -7,7 +7,6 @@ import json
 import re
 import secrets
 import shutil
-import tarfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -17,14 +16,13 @@ from typing import Any
 import docker
 import pytest
 import yaml
-from docker.errors import ImageNotFound
 
+from integration.kept import has_image, keeping_stages, stage_tag
 from integration.labs import Lab
 from integration.registries import ThrowAwayRegistry
 from integration.session import LABEL, Session
 from kmatrix import cli
 from kmatrix.effects.engine import Engine
-from kmatrix.values import labels
 from kmatrix.values.lock import ProfileLock, read_lock
 from kmatrix.values.names import image_tag
 
@@ -225,7 +223,7 @@ class Site:
             for image in client.images.list(name=f"{self.target}/beegfs-client"):
                 for name in [*image.tags, *image.attrs["RepoDigests"]]:
                     # With the last tag of a repository its digests go, too.
-                    if name.startswith(self.target) and _has(client, name):
+                    if name.startswith(self.target) and has_image(client, name):
                         client.images.remove(name)
         finally:
             client.close()
@@ -274,7 +272,7 @@ def warm_up(
     try:
         with session.locked("warm"):
             wanted = [(version, kernel) for version in clients for kernel in kernels]
-            missing = [cell for cell in wanted if not _has(client, f"{session.warm}:{_stage_tag('module', *cell)}")]
+            missing = [cell for cell in wanted if not has_image(client, f"{session.warm}:{stage_tag('module', *cell)}")]
             if not missing:
                 return
             everything = {"clients": sorted({c for c, _ in missing}), "kernels": sorted({k for _, k in missing})}
@@ -283,54 +281,9 @@ def warm_up(
                 Site.made(root, lab, session, registry, warm=False, **everything) as site,
                 pytest.MonkeyPatch.context() as patch,
             ):
-                patch.setattr(Engine, "build", _keeping_stages(client, session))
+                patch.setattr(Engine, "build", keeping_stages(client, session))
                 only = [word for version, kernel in missing for word in ("--only", f"{version}-{kernel}")]
                 done = site.run("build", "--no-push", *only)
                 assert done.code == 0, done.stderr
     finally:
         client.close()
-
-
-def module_of(session: Session, client_version: str, kernel: str) -> bytes:
-    """The module of a warm cell, as compiled."""
-    client = docker.from_env()
-    container = client.containers.create(
-        f"{session.warm}:{_stage_tag('module', client_version, kernel)}", ["true"], labels={LABEL: session.name}
-    )
-    try:
-        stream, _ = container.get_archive(f"/module/opt/lib/modules/{kernel}/extra/beegfs.ko")
-        with tarfile.open(fileobj=io.BytesIO(b"".join(stream))) as archive:
-            file = archive.extractfile("beegfs.ko")
-            assert file
-            return file.read()
-    finally:
-        container.remove()
-        client.close()
-
-
-def _keeping_stages(client: docker.DockerClient, session: Session) -> Any:
-    build = Engine.build
-
-    def keeping(engine: Engine, context: bytes, **options: Any) -> str:
-        built = build(engine, context, **options)
-        if not options.get("target"):
-            made = options["labels"]
-            for stage in ("packages", "userland", "module"):
-                tag = _stage_tag(stage, made[labels.CLIENT], made[labels.KERNEL])
-                again = {**options, "target": stage, "labels": {}, "on_line": lambda _: None}
-                client.images.get(build(engine, context, **again)).tag(session.warm, tag)
-        return built
-
-    return keeping
-
-
-def _stage_tag(stage: str, client_version: str, kernel: str) -> str:
-    return f"{stage}-{image_tag(f'{client_version}-{kernel}')}"
-
-
-def _has(client: docker.DockerClient, name: str) -> bool:
-    try:
-        client.images.get(name)
-    except ImageNotFound:
-        return False
-    return True

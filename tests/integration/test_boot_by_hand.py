@@ -11,9 +11,10 @@ import zstandard
 
 from integration import modules
 from integration.handboot import HandBoot, Shown, other_kernel_files, vmlinuz_of
+from integration.kept import module_of
 from integration.labs import Lab
 from integration.session import Session
-from integration.sites import NEWER_CLIENT, SiteMaker, module_of
+from integration.sites import NEWER_CLIENT, SiteMaker
 
 pytestmark = pytest.mark.engine
 

@@ -7,10 +7,11 @@ from collections.abc import Callable
 import pytest
 
 from integration import modules
+from integration.kept import module_of
 from integration.labs import Lab
 from integration.refusals import assert_refused
 from integration.session import Session
-from integration.sites import NEWER_CLIENT, Run, Site, SiteMaker, module_of
+from integration.sites import NEWER_CLIENT, Run, Site, SiteMaker
 from kmatrix.decide.elf import read_module
 
 pytestmark = pytest.mark.engine

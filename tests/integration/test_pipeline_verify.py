@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from integration import modules
+from integration.kept import module_of
 from integration.labs import Lab
 from integration.session import LABEL, Session
-from integration.sites import NEWER_CLIENT, SiteMaker, module_of
+from integration.sites import NEWER_CLIENT, SiteMaker
 from kmatrix.effects.context import pack_context
 from kmatrix.effects.engine import Engine
 
