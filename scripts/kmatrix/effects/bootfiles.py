@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import tempfile
 from collections.abc import Iterable
@@ -15,6 +16,7 @@ from kmatrix.effects.engine import Engine
 from kmatrix.effects.files import write_atomically
 from kmatrix.values.errors import ToolError
 from kmatrix.values.module import NODE_MODULES
+from kmatrix.values.names import Arch
 
 _OUT = "/kmatrix-boot"
 _GUEST = ".kmatrix"
@@ -81,7 +83,7 @@ def kernel_files(engine: Engine, toolkit: str, kernel: str, depends: Iterable[st
 
 
 def write_initramfs(
-    engine: Engine, image: str, kernel: str, files: KernelFiles, target: Path, interactive: bool = False
+    engine: Engine, image: str, kernel: str, files: KernelFiles, target: Path, arch: Arch, interactive: bool = False
 ) -> int:
     """Write the initramfs of a boot: the image's own root, our init, and the in-tree modules where a node has them.
 
@@ -91,7 +93,7 @@ def write_initramfs(
     Raises:
         ToolError: there is no static busybox for our init.
     """
-    busybox = _static_busybox()
+    busybox = _static_busybox(arch)
     init = resources.files("kmatrix").joinpath("guest/init").read_bytes()
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.open("wb") as file, engine.container(image) as container:
@@ -122,7 +124,14 @@ def write_bare_initramfs(target: Path) -> None:
         writer.finish()
 
 
-def _static_busybox() -> bytes:
+def _static_busybox(arch: Arch | None = None) -> bytes:
+    """A static busybox that runs on `arch`; by default on this machine."""
+    if arch is not None and arch != platform.machine():
+        path = f"/usr/lib/busybox-static/busybox-{arch}"
+        if Path(path).is_file():
+            return Path(path).read_bytes()
+        hint = f"Put one at {path}: Debian's busybox-static of that architecture has it as bin/busybox."
+        raise ToolError(f"there is no static busybox of {arch} for the guest", hint)
     for path in _BUSYBOX:
         if Path(path).is_file():
             content = Path(path).read_bytes()
