@@ -59,6 +59,7 @@ def test_a_modules_dep_that_lost_the_in_tree_dependencies_is_refused(sabotaged: 
 def test_labels_of_another_cell_are_refused(lab: Lab, new_site: SiteMaker, monkeypatch: pytest.MonkeyPatch) -> None:
     build = Engine.build
     bad, good = lab.kernels.newer, lab.kernels.older
+    site = new_site(kernels=[good, bad])
 
     def mixing_up(engine: Engine, context: bytes, **options: Any) -> str:
         found = dict(options.get("labels") or {})
@@ -67,7 +68,6 @@ def test_labels_of_another_cell_are_refused(lab: Lab, new_site: SiteMaker, monke
         return build(engine, context, **{**options, "labels": found})
 
     monkeypatch.setattr(Engine, "build", mixing_up)
-    site = new_site(kernels=[good, bad])
     assert_refused(site, site.run("build"), f"{NEWER_CLIENT}-{bad}", "label-mismatch")
 
 
