@@ -68,7 +68,7 @@ def find_lab(root: Path, environment: Mapping[str, str]) -> Lab:
     except KmatrixError as error:
         pytest.fail(f"{error}; {BRING_UP}", pytrace=False)
     if stopped:
-        pytest.fail(f"the lab's {' and '.join(stopped)} does not run; {BRING_UP}", pytrace=False)
+        pytest.fail(f"the {' and the '.join(stopped)} does not run; {BRING_UP}", pytrace=False)
     engine.api.close()
     return Lab(
         root=root,
