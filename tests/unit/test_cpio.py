@@ -78,7 +78,7 @@ def copied(*members: tuple[tarfile.TarInfo, bytes]) -> dict[str, Entry]:
     def fill(writer: InitramfsWriter) -> None:
         with archive_of(*members) as archive:
             for each in archive:
-                writer.add_member(each, archive)
+                writer.add_member(each, archive, each.name.strip("/"))
 
     return {entry.name: entry for entry in written(fill)}
 

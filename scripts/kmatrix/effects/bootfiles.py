@@ -35,6 +35,9 @@ done | sort -u | while read -r word path _; do
   cp "$path" "{_OUT}/modules/$relative"
 done
 """
+# What our init runs, whatever programs the image has: those it calls, and what a person at its prompt cannot do without.
+_APPLETS = tuple("cat cp cttyhack dmesg grep ls lsmod mkdir mount poweroff ps sed setsid sh umount".split())
+_HELD = tuple(f"{folder}/modprobe" for folder in ("usr/sbin", "sbin", "usr/bin", "bin"))
 _BUSYBOX = ("/bin/busybox", "/usr/bin/busybox", "/usr/lib/busybox/busybox")
 
 
@@ -99,6 +102,8 @@ def write_initramfs(
     with target.open("wb") as file, engine.container(image) as container:
         writer = InitramfsWriter(file)
         writer.add_file(f"{_GUEST}/busybox", busybox, 0o755)
+        for name in _APPLETS:
+            writer.add_link(f"{_GUEST}/bin/{name}", "../busybox")
         # The kernel starts /init; the image may not have one of its own.
         writer.add_file("init", init, 0o755)
         if interactive:
@@ -108,8 +113,13 @@ def write_initramfs(
                 relative = path.relative_to(files.modules).as_posix()
                 writer.add_file(f"{NODE_MODULES.lstrip('/')}/{kernel}/{relative}", path.read_bytes())
         for member, archive in engine.root_files(container):
-            if not member.name.startswith(("dev/", "proc/", "sys/")):
-                writer.add_member(member, archive)
+            path = member.name.strip("/")
+            if path in _HELD:
+                # While it starts, the kernel asks this for modules that are not there, which takes a second; with it
+                # out of reach the kernel comes up as it does by itself. The guest's init puts it where it belongs.
+                writer.add_member(member, archive, f"{_GUEST}/held/{path}")
+            elif not path.startswith(("dev/", "proc/", "sys/")):
+                writer.add_member(member, archive, path)
         writer.finish()
         return file.tell()
 

@@ -29,9 +29,8 @@ class InitramfsWriter:
         """Add a folder unless it is there."""
         self._entry(path, stat.S_IFDIR | mode, b"")
 
-    def add_member(self, member: tarfile.TarInfo, archive: tarfile.TarFile) -> None:
-        """Add an entry of a tar archive; devices and the like are left out, the guest makes its own."""
-        path = member.name.strip("/")
+    def add_member(self, member: tarfile.TarInfo, archive: tarfile.TarFile, path: str) -> None:
+        """Add an entry of a tar archive as `path`; devices and the like are left out, the guest makes its own."""
         if not path or path == ".":
             return
         if member.isdir():
