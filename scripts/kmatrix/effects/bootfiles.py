@@ -35,8 +35,11 @@ done | sort -u | while read -r word path _; do
   cp "$path" "{_OUT}/modules/$relative"
 done
 """
-# What our init runs, whatever programs the image has: those it calls, and what a person at its prompt cannot do without.
-_APPLETS = tuple("cat cp cttyhack dmesg grep ls lsmod mkdir mount poweroff ps sed setsid sh umount".split())
+# What our init runs, whatever programs the image has, and what a person at its prompt cannot do without.
+_APPLETS = (
+    *("cat", "cp", "cttyhack", "dmesg", "grep", "ls", "lsmod", "mkdir"),
+    *("mount", "poweroff", "ps", "sed", "setsid", "sh", "umount"),
+)
 _HELD = tuple(f"{folder}/modprobe" for folder in ("usr/sbin", "sbin", "usr/bin", "bin"))
 _BUSYBOX = ("/bin/busybox", "/usr/bin/busybox", "/usr/lib/busybox/busybox")
 
@@ -113,13 +116,13 @@ def write_initramfs(
                 relative = path.relative_to(files.modules).as_posix()
                 writer.add_file(f"{NODE_MODULES.lstrip('/')}/{kernel}/{relative}", path.read_bytes())
         for member, archive in engine.root_files(container):
-            path = member.name.strip("/")
-            if path in _HELD:
+            name = member.name.strip("/")
+            if name in _HELD:
                 # While it starts, the kernel asks this for modules that are not there, which takes a second; with it
                 # out of reach the kernel comes up as it does by itself. The guest's init puts it where it belongs.
-                writer.add_member(member, archive, f"{_GUEST}/held/{path}")
-            elif not path.startswith(("dev/", "proc/", "sys/")):
-                writer.add_member(member, archive, path)
+                writer.add_member(member, archive, f"{_GUEST}/held/{name}")
+            elif not name.startswith(("dev/", "proc/", "sys/")):
+                writer.add_member(member, archive, name)
         writer.finish()
         return file.tell()
 
