@@ -57,8 +57,9 @@ def make_recipe(
     package = _package(source_pin, SOURCE)
     base = mirrored(profile.base.with_digest(pins.base.digest), profile.mirrors)
     toolkit = mirrored(cell.toolkit, profile.mirrors)
-    dockerfile = _render(
+    dockerfile = render_dockerfile(
         source.template,
+        in_cluster=False,
         profile=profile_name,
         cell=cell,
         base=base.pinned,
@@ -110,7 +111,13 @@ def _package(pin: ClientPin, name: str) -> PackageFile:
     raise InputError(f"the lock has no package {name} of client {pin.version} for {pin.line}", "Run `nox -s discover`.")
 
 
-def _render(template: str, **values: Any) -> str:
+def render_dockerfile(template: str, **values: Any) -> str:
+    """Render the template.
+
+    Raises:
+        InputError: a value could change the meaning of the Dockerfile, or the template is broken or uses a
+            name that does not exist.
+    """
     try:
         return _compiled(template).render(**values)
     except jinja2.TemplateError as error:

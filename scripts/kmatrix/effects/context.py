@@ -11,7 +11,7 @@ from pathlib import Path
 from kmatrix.effects.archives import regular_files
 from kmatrix.effects.files import read_text
 from kmatrix.values.errors import InputError, ToolError
-from kmatrix.values.recipe import ImageSource
+from kmatrix.values.recipe import IN_CLUSTER_ONLY, ImageSource
 
 _NOT_COPIED = {"Dockerfile.j2", "README.md"}
 
@@ -31,7 +31,8 @@ def read_image_source(folder: Path) -> ImageSource:
         }
     except OSError as error:
         raise InputError(f"{folder}: {error.strerror or error}") from error
-    return ImageSource(template, files)
+    in_cluster = {name: files.pop(name) for name in IN_CLUSTER_ONLY if name in files}
+    return ImageSource(template, files, in_cluster)
 
 
 def pack_context(dockerfile: str, files: Mapping[str, bytes]) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from kmatrix.values.cells import Cell
 from kmatrix.values.lock import KeyPin, PackagePin
@@ -14,6 +14,8 @@ _USERLAND: dict[int, tuple[str, ...]] = {
     8: ("beegfs-client", "beegfs-tools"),
 }
 SOURCE = "beegfs-client"
+# Copied by the build in a cluster alone: a change of these makes no cell anew.
+IN_CLUSTER_ONLY = ("fetch-packages", "rebuild-module")
 # What an image must pass before it is pushed; a run without the boot gate makes other cell keys.
 ALL_GATES = ("static", "boot")
 STATIC_GATES = ("static",)
@@ -22,6 +24,11 @@ STATIC_GATES = ("static",)
 def userland_packages(client: ClientVersion) -> tuple[str, ...]:
     """The names of the vendor's packages a node gets beside the module; those of 8 for any later major."""
     return _USERLAND[min(client.major, max(_USERLAND))]
+
+
+def userland_by_major() -> tuple[tuple[int, tuple[str, ...]], ...]:
+    """What `userland_packages` answers, for who does not know the version yet; the last is for any later major."""
+    return tuple(sorted(_USERLAND.items()))
 
 
 @dataclass(frozen=True)
@@ -68,7 +75,11 @@ class Recipe:
 
 @dataclass(frozen=True)
 class ImageSource:
-    """The build context people write under images/: the template and the files it copies."""
+    """The build context people write under images/: the template and the files it copies.
+
+    `files` are the cells'; the build in a cluster has them and `in_cluster_files`.
+    """
 
     template: str
     files: Mapping[str, bytes]
+    in_cluster_files: Mapping[str, bytes] = field(default_factory=dict)
