@@ -1,0 +1,343 @@
+"""Says what a kubelet and its runtime make of a DaemonSet: an OCI config, volumes, probes and hooks of its one pod.
+
+Nothing about the container is stated here a second time. What this does not know how to translate is an error, and
+so is what would keep the pod from starting. Of a runtime's own habits (default mounts, masked paths) it has CRI-O's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_POD = frozenset(
+    ("containers", "volumes", "hostNetwork", "hostPID", "hostIPC", "terminationGracePeriodSeconds", "securityContext")
+)
+# Where and when a pod runs, and under which name: no matter of the container's.
+_POD_NO_MATTER = frozenset(
+    (
+        *("serviceAccountName", "serviceAccount", "automountServiceAccountToken", "enableServiceLinks", "dnsPolicy"),
+        *("priorityClassName", "tolerations", "nodeSelector", "affinity", "restartPolicy", "imagePullSecrets"),
+        "schedulerName",
+    )
+)
+_CONTAINER = frozenset(
+    (
+        *("name", "image", "command", "args", "env", "volumeMounts", "securityContext", "workingDir"),
+        *("startupProbe", "readinessProbe", "lifecycle", "terminationMessagePath"),
+    )
+)
+_CONTAINER_NO_MATTER = frozenset(("imagePullPolicy", "resources", "ports", "terminationMessagePolicy"))
+_SECURITY = frozenset(
+    (
+        *("capabilities", "runAsUser", "runAsGroup", "runAsNonRoot", "readOnlyRootFilesystem", "privileged"),
+        *("allowPrivilegeEscalation", "seLinuxOptions", "seccompProfile"),
+    )
+)
+# CRI-O's defaults.
+_CAPABILITIES = frozenset(
+    "CHOWN DAC_OVERRIDE FSETID FOWNER SETGID SETUID SETPCAP NET_BIND_SERVICE KILL".split()  # noqa: SIM905
+)
+_MASKED = (
+    *("acpi", "kcore", "keys", "latency_stats", "timer_list", "timer_stats", "sched_debug", "scsi"),
+    *("/sys/firmware", "/sys/devices/virtual/powercap"),
+)
+_READ_ONLY = ("asound", "bus", "fs", "irq", "sys", "sysrq-trigger")
+# What the profile RuntimeDefault refuses to a process without the capability.
+_GUARDED = {
+    "SYS_MODULE": ("init_module", "finit_module", "delete_module"),
+    "SYS_ADMIN": ("mount", "umount2", "pivot_root", "setns", "unshare", "move_mount", "open_tree", "fsopen", "bpf"),
+    "SYS_BOOT": ("reboot", "kexec_load", "kexec_file_load"),
+    "SYS_TIME": ("settimeofday", "clock_settime", "adjtimex"),
+    "SYS_PTRACE": ("process_vm_readv", "process_vm_writev"),
+}
+_VARIABLE = re.compile(r"\$\((\w+)\)")
+
+
+class UntranslatableError(ValueError):
+    """The manifest asks for something that is not known here, or that a kubelet would refuse."""
+
+
+@dataclass(frozen=True)
+class HostPath:
+    """A path of the host: a kubelet makes it (`DirectoryOrCreate`), wants it there, or asks nothing of it."""
+
+    path: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class Tmpfs:
+    """An emptyDir in memory; `size` in bytes, 0 for no limit."""
+
+    path: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder that the kubelet fills: a Secret's keys, or nothing for an emptyDir."""
+
+    path: str
+    files: Mapping[str, bytes]
+    mode: int
+
+
+@dataclass(frozen=True)
+class Pod:
+    """A pod on a node.
+
+    Attributes:
+        config: the runtime's config.json; its paths are the node's.
+        volumes: what must be there before the container starts.
+        ready: the readiness probe's process, as the runtime's `exec` takes it.
+        pre_stop: the preStop hook's, if there is one.
+        grace: seconds from the hook's start to SIGKILL.
+        termination_log: the node's file behind the termination message.
+    """
+
+    config: dict[str, Any]
+    volumes: tuple[HostPath | Tmpfs | Folder, ...]
+    ready: dict[str, Any]
+    pre_stop: dict[str, Any] | None
+    grace: int
+    termination_log: str
+
+
+def translate(
+    daemonset: Mapping[str, Any],
+    image: Mapping[str, Any],
+    rootfs: str,
+    folder: str,
+    node: str,
+    secrets: Mapping[str, Mapping[str, bytes]],
+) -> Pod:
+    """Return the pod of a DaemonSet on a node.
+
+    Args:
+        daemonset: as the cluster would get it.
+        image: the image's configuration as the engine tells it (Entrypoint, Cmd, Env, User, WorkingDir).
+        rootfs: the image's root on the node.
+        folder: the pod's own folder on the node.
+        node: the node's name.
+        secrets: content by name and key.
+
+    Raises:
+        UntranslatableError: there is something that is not known here, or that a kubelet would refuse.
+    """
+    spec = daemonset["spec"]["template"]["spec"]
+    _only_known("pod", spec, _POD | _POD_NO_MATTER)
+    if len(spec["containers"]) != 1:
+        raise UntranslatableError("a pod of one container is what is known here")
+    container = spec["containers"][0]
+    _only_known("container", container, _CONTAINER | _CONTAINER_NO_MATTER)
+    if spec.get("securityContext"):
+        raise UntranslatableError("the pod's own securityContext is not translated")
+
+    process = _process(container, image, daemonset["metadata"], node)
+    sources, volumes = _volumes(spec.get("volumes", []), folder, secrets)
+    log = f"{folder}/termination-log"
+    mounts = [*_system_mounts(), *(_mount(wish, sources) for wish in container.get("volumeMounts", []))]
+    mounts.append(_bind(log, container.get("terminationMessagePath", "/dev/termination-log"), read_only=False))
+    config = {
+        "ociVersion": "1.0.0",
+        "process": process,
+        "root": {"path": rootfs, "readonly": bool(_security(container).get("readOnlyRootFilesystem", False))},
+        "mounts": mounts,
+        "linux": {
+            "namespaces": [{"type": kind} for kind in _namespaces(spec)],
+            "maskedPaths": [name if name.startswith("/") else f"/proc/{name}" for name in _MASKED],
+            "readonlyPaths": [f"/proc/{name}" for name in _READ_ONLY],
+            **_seccomp(container, process),
+        },
+    }
+    pre_stop = container.get("lifecycle", {}).get("preStop")
+    return Pod(
+        config=config,
+        volumes=volumes,
+        ready=_command("readinessProbe", container.get("readinessProbe"), process),
+        pre_stop=_command("preStop", pre_stop, process) if pre_stop else None,
+        grace=int(spec.get("terminationGracePeriodSeconds", 30)),
+        termination_log=log,
+    )
+
+
+def _only_known(what: str, stated: Mapping[str, Any], known: frozenset[str]) -> None:
+    if unknown := sorted(set(stated) - known):
+        raise UntranslatableError(f"{what}: not known here: {', '.join(unknown)}")
+
+
+def _security(container: Mapping[str, Any]) -> Mapping[str, Any]:
+    security: Mapping[str, Any] = container.get("securityContext", {})
+    _only_known("securityContext", security, _SECURITY)
+    if security.get("privileged"):
+        raise UntranslatableError("a privileged container is not translated")
+    return security
+
+
+def _process(
+    container: Mapping[str, Any], image: Mapping[str, Any], metadata: Mapping[str, Any], node: str
+) -> dict[str, Any]:
+    security = _security(container)
+    environment = dict(entry.split("=", 1) for entry in image.get("Env") or [])
+    for wish in container.get("env", []):
+        environment[wish["name"]] = _value(wish, environment, metadata, node)
+    own = container.get("command")
+    arguments = container.get("args", [] if own else image.get("Cmd") or [])
+    command = [*(own or image.get("Entrypoint") or []), *arguments]
+    if not command:
+        raise UntranslatableError("neither manifest nor image has a command")
+    user = security.get("runAsUser", image.get("User") or 0)
+    if not str(user).isdigit():
+        raise UntranslatableError(f"the image's user must be a number: {user}")
+    if security.get("runAsNonRoot") and int(user) == 0:
+        raise UntranslatableError("runAsNonRoot, and the user is root")
+    capabilities = sorted(f"CAP_{name}" for name in _capabilities(security))
+    return {
+        "terminal": False,
+        "user": {"uid": int(user), "gid": int(security.get("runAsGroup", 0))},
+        "args": [_expanded(word, environment) for word in command],
+        "env": [f"{name}={value}" for name, value in environment.items()],
+        "cwd": container.get("workingDir") or image.get("WorkingDir") or "/",
+        "capabilities": {
+            **dict.fromkeys(("bounding", "permitted"), capabilities),
+            "effective": capabilities if int(user) == 0 else [],
+            "inheritable": [],
+            "ambient": [],
+        },
+        # A kubelet's rule: on unless escalation is forbidden.
+        "noNewPrivileges": not security.get("allowPrivilegeEscalation", True),
+    }
+
+
+def _capabilities(security: Mapping[str, Any]) -> frozenset[str]:
+    wishes = security.get("capabilities", {})
+    dropped = frozenset(wishes.get("drop", []))
+    added = frozenset(wishes.get("add", []))
+    if "ALL" in added:
+        raise UntranslatableError("all capabilities are not translated")
+    kept = frozenset() if "ALL" in dropped else _CAPABILITIES - dropped
+    return kept | added
+
+
+def _value(wish: Mapping[str, Any], environment: Mapping[str, str], metadata: Mapping[str, Any], node: str) -> str:
+    if "valueFrom" not in wish:
+        return _expanded(str(wish.get("value", "")), environment)
+    fields = {
+        "spec.nodeName": node,
+        "metadata.name": f"{metadata['name']}-x",
+        "metadata.namespace": str(metadata.get("namespace", "default")),
+    }
+    path = wish["valueFrom"].get("fieldRef", {}).get("fieldPath")
+    if path not in fields:
+        raise UntranslatableError(f"env {wish['name']}: not known here: {wish['valueFrom']}")
+    return fields[path]
+
+
+def _expanded(text: str, environment: Mapping[str, str]) -> str:
+    return _VARIABLE.sub(lambda match: environment.get(match[1], match[0]), text)
+
+
+def _command(what: str, wish: Mapping[str, Any] | None, process: Mapping[str, Any]) -> dict[str, Any]:
+    if not wish or "exec" not in wish:
+        raise UntranslatableError(f"{what}: a command is what is known here")
+    return {**process, "args": list(wish["exec"]["command"])}
+
+
+def _namespaces(spec: Mapping[str, Any]) -> list[str]:
+    shared = {"network": spec.get("hostNetwork"), "pid": spec.get("hostPID"), "ipc": spec.get("hostIPC")}
+    return ["mount", "uts", *(kind for kind, host in shared.items() if not host)]
+
+
+def _seccomp(container: Mapping[str, Any], process: Mapping[str, Any]) -> dict[str, Any]:
+    kind = _security(container).get("seccompProfile", {}).get("type", "Unconfined")
+    if kind == "Unconfined":
+        return {}
+    if kind != "RuntimeDefault":
+        raise UntranslatableError(f"seccompProfile {kind} is not translated")
+    has = process["capabilities"]["bounding"]
+    names = [name for capability, calls in _GUARDED.items() if f"CAP_{capability}" not in has for name in calls]
+    refused = [{"names": names, "action": "SCMP_ACT_ERRNO", "errnoRet": 1}]
+    return {"seccomp": {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": refused}}
+
+
+def _volumes(
+    wishes: list[Mapping[str, Any]], folder: str, secrets: Mapping[str, Mapping[str, bytes]]
+) -> tuple[dict[str, str], tuple[HostPath | Tmpfs | Folder, ...]]:
+    sources: dict[str, str] = {}
+    volumes: list[HostPath | Tmpfs | Folder] = []
+    for wish in wishes:
+        path = f"{folder}/volumes/{wish['name']}"
+        if "hostPath" in wish:
+            path = wish["hostPath"]["path"]
+            volumes.append(HostPath(path, wish["hostPath"].get("type", "")))
+        elif "emptyDir" in wish:
+            stated = wish["emptyDir"] or {}
+            memory = stated.get("medium") == "Memory"
+            volumes.append(Tmpfs(path, _bytes(stated.get("sizeLimit", "0"))) if memory else Folder(path, {}, 0o755))
+        elif "secret" in wish:
+            volumes.append(_secret(wish["secret"], path, secrets))
+        else:
+            raise UntranslatableError(f"volume {wish['name']}: its kind is not known here")
+        sources[wish["name"]] = path
+    return sources, tuple(volumes)
+
+
+def _secret(wish: Mapping[str, Any], path: str, secrets: Mapping[str, Mapping[str, bytes]]) -> Folder:
+    content = secrets.get(wish["secretName"])
+    if content is None and not wish.get("optional"):
+        raise UntranslatableError(f"there is no Secret {wish['secretName']}: the pod would wait for it")
+    files = dict(content or {})
+    if "items" in wish:
+        missing = [item["key"] for item in wish["items"] if item["key"] not in files]
+        if missing and not wish.get("optional"):
+            raise UntranslatableError(f"Secret {wish['secretName']} has no {missing[0]}: the pod would wait for it")
+        files = {item["path"]: files[item["key"]] for item in wish["items"] if item["key"] in files}
+    return Folder(path, files, int(wish.get("defaultMode", 0o644)))
+
+
+def _bytes(quantity: object) -> int:
+    match = re.fullmatch(r"(\d+)(Ki|Mi|Gi)?", str(quantity))
+    if not match:
+        raise UntranslatableError(f"not a size: {quantity}")
+    return int(match[1]) * {None: 1, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}[match[2]]
+
+
+def _mount(wish: Mapping[str, Any], sources: Mapping[str, str]) -> dict[str, Any]:
+    _only_known("volumeMount", wish, frozenset(("name", "mountPath", "readOnly", "mountPropagation")))
+    propagation = {None: "rprivate", "None": "rprivate", "HostToContainer": "rslave"}
+    return _bind(
+        sources[wish["name"]],
+        wish["mountPath"],
+        read_only=bool(wish.get("readOnly")),
+        propagation=propagation[wish.get("mountPropagation")],
+    )
+
+
+def _bind(source: str, target: str, *, read_only: bool, propagation: str = "rprivate") -> dict[str, Any]:
+    options = ["rbind", propagation, "ro" if read_only else "rw"]
+    return {"destination": target, "type": "bind", "source": source, "options": options}
+
+
+def _system_mounts() -> list[dict[str, Any]]:
+    """What a runtime mounts for a container that is not privileged."""
+    plain = ["nosuid", "noexec", "nodev"]
+    return [
+        {"destination": "/proc", "type": "proc", "source": "proc", "options": plain},
+        {
+            "destination": "/dev",
+            "type": "tmpfs",
+            "source": "tmpfs",
+            "options": ["nosuid", "strictatime", "mode=755", "size=65536k"],
+        },
+        {
+            "destination": "/dev/pts",
+            "type": "devpts",
+            "source": "devpts",
+            "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"],
+        },
+        {"destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": [*plain, "mode=1777", "size=65536k"]},
+        {"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": plain},
+        {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": [*plain, "ro"]},
+    ]
