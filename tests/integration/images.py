@@ -20,7 +20,7 @@ def container_of(image: str, *command: str, network: str = "none") -> Iterator[C
     client = docker.from_env()
     try:
         made = client.containers.create(
-            image, list(command) or ["true"], network_mode=network, labels={LABEL: "looking"}
+            image, entrypoint=list(command) or ["true"], network_mode=network, labels={LABEL: "looking"}
         )
         try:
             yield made

@@ -194,7 +194,8 @@ class Engine:
         with engine_errors("create a container"):
             created = self.api.create_container(
                 image,
-                command or ["true"],
+                # As the entry point: an image's own must not run, nor get this as its arguments.
+                entrypoint=command or ["true"],
                 labels={RUN_LABEL: self._run_id},
                 user=user,
                 host_config=self.api.create_host_config(network_mode=network, **host),
