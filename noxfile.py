@@ -62,6 +62,18 @@ def boot(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def bundle(session: nox.Session) -> None:
+    """One image for each client version, of all its published kernels, booted with each before it is tagged."""
+    kmatrix(session, "bundle")
+
+
+@nox.session(default=False)
+def manifests(session: nox.Session) -> None:
+    """Write build/deploy/<profile>: what to apply to a cluster (-- --client V --way W --out DIR)."""
+    kmatrix(session, "manifests")
+
+
+@nox.session(default=False)
 def push(session: nox.Session) -> None:
     """Publish what passed and was kept back by `build -- --no-push`."""
     kmatrix(session, "push")

@@ -11,9 +11,12 @@ from rich.console import Console
 
 from kmatrix.commands import cells, planning
 from kmatrix.commands.boot import boot
+from kmatrix.commands.bundle import bundle
 from kmatrix.commands.guard import guarded
 from kmatrix.commands.invocation import Invocation
 from kmatrix.commands.lab import lab
+from kmatrix.commands.manifests import manifests
+from kmatrix.decide.manifests import WAYS
 from kmatrix.effects.qemu import ACCELS
 from kmatrix.stages.tables import wide_console
 from kmatrix.stages.workshop import BootOptions
@@ -37,6 +40,8 @@ _COMMANDS: dict[str, tuple[Callable[[Invocation], Exit], str]] = {
     "render": (planning.render, "write dockerfiles/<profile>/<cell>/Dockerfile"),
     "verify": (cells.verify, "check the images of the cells again, without building or pushing"),
     "push": (cells.push, "publish what passed and was kept back by --no-push"),
+    "bundle": (bundle, "one image for each client of all its published kernels, booted with each before it is tagged"),
+    "manifests": (manifests, "write the folders to apply to a cluster, from bundles and results"),
     "boot": (boot, "run the boot gate by hand on a cell or on any image of a registry"),
     "report": (planning.report, "show the results of the last run"),
 }
@@ -77,6 +82,9 @@ def _invocation(arguments: Sequence[str] | None, console: Console) -> tuple[Invo
         subject=getattr(options, "subject", ""),
         shell=getattr(options, "shell", False),
         check=getattr(options, "check", False),
+        clients=tuple(getattr(options, "client", None) or ()),
+        ways=tuple(getattr(options, "way", None) or ()),
+        out=Path(options.out).absolute() if getattr(options, "out", None) else None,
     )
     return invocation, _COMMANDS[options.command][0]
 
@@ -105,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     for name in ("build", "verify", "push"):
         made[name].add_argument("--no-boot", action="store_true", help="leave the boot gate out; pushes nothing")
         made[name].add_argument("--push-unbooted", action="store_true", help="push also what was not booted")
-    for name in ("build", "verify", "boot"):
+    for name in ("build", "verify", "boot", "bundle"):
         made[name].add_argument("--accel", choices=ACCELS, default="auto", help="how machines run (default: auto)")
         seconds = "seconds a guest may take from its init on (default: %(default)s)"
         made[name].add_argument("--boot-deadline", metavar="S", type=_positive, default=120, help=seconds)
@@ -113,6 +121,10 @@ def _parser() -> argparse.ArgumentParser:
     made["boot"].add_argument("--shell", action="store_true", help="an interactive prompt in the guest")
     for name in ("plan", "report"):
         made[name].add_argument("--json", action="store_true", help="for programs, on standard output")
+    made["manifests"].add_argument("--out", metavar="DIR", help="the folder to write (default: build/deploy/PROFILE)")
+    one_client = "only this client version; may be repeated"
+    made["manifests"].add_argument("--client", metavar="VERSION", action="append", help=one_client)
+    made["manifests"].add_argument("--way", choices=WAYS, action="append", help="only this way; may be repeated")
     made["render"].add_argument("--check", action="store_true", help="write nothing; fail if a file is not up to date")
     return parser
 

@@ -89,15 +89,17 @@ def get(
     service: str,
     headers: dict[str, str] | None = None,
     method: str = "GET",
+    data: bytes | None = None,
 ) -> requests.Response:
-    """Send one request whose body is streamed by the caller.
+    """Send one request; the body of its answer is streamed by the caller.
 
     Args:
         session: from `new_session`.
         url: the address.
         service: what it is, for the error ("update graph").
         headers: request headers.
-        method: GET or HEAD.
+        method: only GET and HEAD are sent again by themselves after a transient fault.
+        data: the request's own body.
 
     Raises:
         UnreachableError: it cannot be asked, or only answers with transient errors.
@@ -110,6 +112,7 @@ def get(
                 method,
                 target,
                 headers=sent,
+                data=data,
                 stream=True,
                 timeout=_TIMEOUT_SECONDS,
                 proxies={"http": "", "https": ""} if is_loopback(urlsplit(target).netloc) else None,

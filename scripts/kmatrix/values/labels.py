@@ -10,6 +10,9 @@ KERNEL = "io.github.beegfs-kmatrix.kernel"
 ARCH = "io.github.beegfs-kmatrix.arch"
 CELL_KEY = "io.github.beegfs-kmatrix.cell-key"
 GATES = "io.github.beegfs-kmatrix.gates"
+# Of a bundle: its kernels, and a digest over the cells it was composed from.
+KERNELS = "io.github.beegfs-kmatrix.kernels"
+BUNDLE_KEY = "io.github.beegfs-kmatrix.bundle-key"
 
 
 def cell_labels(cell: Cell, cell_key: str) -> dict[str, str]:

@@ -1,0 +1,133 @@
+"""bundle: one image for each client version of all its published cells, booted with each kernel before it is tagged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from kmatrix.commands.invocation import (
+    LAB,
+    Invocation,
+    choose,
+    ensure_lab,
+    fresh_lab_pins,
+    pins_for,
+    recipes_for,
+)
+from kmatrix.decide.bundles import wanted_bundles
+from kmatrix.decide.plan import make_plan
+from kmatrix.effects.bundlefile import read_bundles, write_bundles
+from kmatrix.effects.credentials import load_credentials
+from kmatrix.effects.engine import Engine
+from kmatrix.effects.qemu import Machines
+from kmatrix.effects.registry_writer import RegistryWriter
+from kmatrix.effects.runs import clear_ended_runs, marked_run
+from kmatrix.stages.bundle import Packing, make_bundle, published_cells
+from kmatrix.stages.progress import STYLES
+from kmatrix.stages.run import default_jobs
+from kmatrix.stages.workshop import BootOptions
+from kmatrix.values.bundles import BundleResult
+from kmatrix.values.errors import Exit
+from kmatrix.values.matrix import required_target
+from kmatrix.values.names import ClientVersion
+from kmatrix.values.recipe import Recipe
+
+
+def bundle(call: Invocation) -> Exit:
+    """Compose, boot and publish the bundles; --only picks clients by their cells, never some kernels of a bundle."""
+    path = call.root / "build" / "bundles.json"
+    now: list[BundleResult] = []
+    with _job(call) as (packing, name, recipes, selected):
+        order = list(dict.fromkeys(str(recipe.cell.client) for recipe in recipes))
+        results = read_bundles(path, name)
+        own = [recipe for recipe in recipes if recipe.cell.client in selected]
+        for wanted in wanted_bundles((recipe.cell for recipe in own), published_cells(packing, own)):
+            for cell in wanted.missing:
+                call.say(f"{wanted.client}: without {cell}: it is not published as the matrix has it now")
+            result = make_bundle(packing, wanted)
+            results[result.client] = result
+            now.append(result)
+            write_bundles(path, name, (results[client] for client in order if client in results))
+    print_bundles(call.console, now)
+    call.say("build/bundles.json has all of it.")
+    verdicts = {result.verdict for result in now}
+    return Exit.FAILED if "failed" in verdicts else Exit.ERRORED if "errored" in verdicts else Exit.OK
+
+
+def print_bundles(console: Console, results: Iterable[BundleResult]) -> None:
+    """Print one row for each bundle and architecture, and what a person has to know of each."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("bundle", "verdict", "arch", "kernels", "bundle MB", "newest kernel's MB", "toolkit MB", "digest"):
+        table.add_column(column, no_wrap=True)
+    results = list(results)
+    for result in results:
+        verdict = Text(result.verdict, style=STYLES[result.verdict])
+        digest = result.digest.removeprefix("sha256:")[:12] or "-"
+        for image in result.images:
+            sizes = [_mega(size) for size in (image.bytes, [*image.kernels.values()][-1], image.toolkit_bytes)]
+            table.add_row(result.client, verdict, image.arch, str(len(image.kernels)), *sizes, digest)
+        if not result.images:
+            table.add_row(result.client, verdict, *"-----", digest)
+    console.print(table)
+    for result in results:
+        lines = []
+        if result.verdict in ("failed", "errored"):
+            lines.append(result.reason)
+            lines += [f"{finding.code}: {finding.message}" for finding in result.findings[1:]]
+        if result.missing:
+            lines.append(f"not published, so not in it: {', '.join(result.missing)}")
+        if result.dropped:
+            lines.append(f"warning: the bundle before it had {', '.join(result.dropped)}, this one has not")
+        for image in result.images:
+            kernel, size = [*image.kernels.items()][-1]
+            lines.append(
+                f"{image.arch}: {image.bytes} bytes compressed, of which {size} are kernel {kernel}'s own; "
+                f"its toolkit has {image.toolkit_bytes}"
+            )
+        for line in lines:
+            console.print(Text(f"{result.client}: {line}"), soft_wrap=True)
+
+
+@contextmanager
+def _job(call: Invocation) -> Iterator[tuple[Packing, str, list[Recipe], set[ClientVersion]]]:
+    """What a run works with: profile, every recipe of the plan, and the clients that --only selects."""
+    chosen = choose(call)
+    target = required_target(chosen.name, chosen.profile)
+    runs = call.root / "build" / "runs"
+    with marked_run(runs) as run_id, Engine(run_id) as engine:
+        clear_ended_runs(runs, engine.remove_leftovers)
+        if chosen.name == LAB:
+            ensure_lab(call, chosen, engine)
+            pins = fresh_lab_pins(call, chosen)
+        else:
+            pins = pins_for(call, chosen)
+        selected = make_plan(chosen.name, chosen.profile, pins, call.only).cells
+        recipes = recipes_for(call, chosen, pins, make_plan(chosen.name, chosen.profile, pins))
+        credentials = load_credentials(call.authfile)
+        boot = call.boot or BootOptions()
+        machines = Machines(boot.accel)
+        packing = Packing(
+            engine=engine,
+            registry=RegistryWriter(credentials),
+            credentials=credentials,
+            machines=machines,
+            root=call.root,
+            profile=chosen.profile,
+            target=target,
+            boot=boot,
+            jobs=call.jobs or default_jobs(),
+            say=call.say,
+        )
+        try:
+            yield packing, chosen.name, recipes, {cell.client for cell in selected}
+        finally:
+            machines.stop()
+            engine.remove_leftovers()
+
+
+def _mega(size: int) -> str:
+    return f"{size / 1e6:.2f}"

@@ -1,0 +1,274 @@
+"""Published cells to a client's bundle: which cells, in which order, and the very bytes of configuration and manifest.
+
+The same cells give the same bytes. Nothing here is compressed, copied or uploaded: a bundle is a new list of layers
+that the registry has already.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kmatrix.decide.candidates import natural
+from kmatrix.values import labels
+from kmatrix.values.cells import Cell
+from kmatrix.values.errors import ProtocolError, ToolError
+from kmatrix.values.names import ARCHES, GO_ARCH, Arch, ClientVersion
+
+_TITLE = "org.opencontainers.image.title"
+# What a label of a cell says of that cell alone.
+_OF_ONE_CELL = (labels.VERSION, labels.KERNEL, labels.CELL_KEY, _TITLE)
+# What of a configuration decides how a container of the image runs.
+_RUN = ("Entrypoint", "Cmd", "Env", "User", "WorkingDir", "ExposedPorts", "Volumes", "StopSignal", "Healthcheck")
+_OCI = "application/vnd.oci.image."
+_DOCKER = "application/vnd.docker."
+_DOCKER_LAYER = f"{_DOCKER}image.rootfs.diff.tar"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer as a manifest names it; `size` is compressed."""
+
+    digest: str
+    media_type: str
+    size: int
+
+
+@dataclass(frozen=True)
+class CellImage:
+    """The published image of a cell: its manifest's digest, its layers from the lowest up, its configuration."""
+
+    cell: Cell
+    digest: str
+    layers: tuple[Layer, ...]
+    config: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A client's bundle: the cells that go in, oldest kernel first, and those that are not published."""
+
+    client: ClientVersion
+    images: tuple[CellImage, ...]
+    missing: tuple[str, ...]
+
+    @property
+    def arches(self) -> tuple[Arch, ...]:
+        """The architectures of its cells."""
+        return tuple(arch for arch in ARCHES if any(image.cell.arch == arch for image in self.images))
+
+    def of(self, arch: Arch) -> tuple[CellImage, ...]:
+        """The cells of one architecture."""
+        return tuple(image for image in self.images if image.cell.arch == arch)
+
+
+@dataclass(frozen=True)
+class Document:
+    """A JSON document of the registry as the bytes it has there."""
+
+    media_type: str
+    content: bytes
+
+    @property
+    def digest(self) -> str:
+        """Its digest."""
+        return "sha256:" + hashlib.sha256(self.content).hexdigest()
+
+
+@dataclass(frozen=True)
+class Composed:
+    """The bundle of one architecture: manifest and configuration, and each kernel's own layer, newest last."""
+
+    arch: Arch
+    manifest: Document
+    config: Document
+    layers: tuple[Layer, ...]
+    kernels: Mapping[str, Layer]
+
+    @property
+    def size(self) -> int:
+        """Compressed bytes of all layers."""
+        return sum(layer.size for layer in self.layers)
+
+
+def wanted_bundles(cells: Iterable[Cell], published: Iterable[CellImage]) -> tuple[Wanted, ...]:
+    """Decide which cells go into which bundle.
+
+    Args:
+        cells: of the plan.
+        published: those of them that passed every gate and are in the registry.
+    """
+    cells = tuple(cells)
+    images = {image.cell: image for image in published}
+    bundles = []
+    for client in sorted({cell.client for cell in cells}):
+        own = sorted((cell for cell in cells if cell.client == client), key=lambda cell: natural(cell.kernel))
+        there = tuple(images[cell] for cell in own if cell in images)
+        bundles.append(Wanted(client, there, tuple(cell.id for cell in own if cell not in images)))
+    return tuple(bundles)
+
+
+def compose(client: ClientVersion, images: tuple[CellImage, ...]) -> Composed:
+    """Return the bundle of cells of one architecture.
+
+    Args:
+        client: its version.
+        images: at least one, oldest kernel first.
+
+    Raises:
+        ToolError: they do not share what lies below the module.
+        ProtocolError: a configuration is not of the form.
+    """
+    for image in images:
+        _well_formed(image)
+    newest = images[-1]
+    for image in images:
+        _same_below_the_module(client, newest, image)
+    modules = {image.cell.kernel: image.layers[-1] for image in images}
+    oci = any(not layer.media_type.startswith(_DOCKER_LAYER) for image in images for layer in image.layers)
+    layers = tuple(_typed(layer, oci) for layer in (*newest.layers[:-1], *modules.values()))
+    config = _document(f"{_OCI}config.v1+json" if oci else f"{_DOCKER}container.image.v1+json", _config(client, images))
+    content = {
+        "schemaVersion": 2,
+        "mediaType": _manifest_type(oci),
+        "config": {"mediaType": config.media_type, "size": len(config.content), "digest": config.digest},
+        "layers": [{"mediaType": each.media_type, "size": each.size, "digest": each.digest} for each in layers],
+    }
+    return Composed(newest.cell.arch, _document(_manifest_type(oci), content), config, layers, modules)
+
+
+def manifest_list(bundles: Iterable[Composed]) -> Document:
+    """Return what a bundle's name stands for: the one manifest, or a list with one for each architecture."""
+    bundles = tuple(bundles)
+    if len(bundles) == 1:
+        return bundles[0].manifest
+    oci = any(each.manifest.media_type == _manifest_type(oci=True) for each in bundles)
+    kind = f"{_OCI}index.v1+json" if oci else f"{_DOCKER}distribution.manifest.list.v2+json"
+    entries = [
+        {
+            "mediaType": each.manifest.media_type,
+            "size": len(each.manifest.content),
+            "digest": each.manifest.digest,
+            "platform": {"architecture": GO_ARCH[each.arch], "os": "linux"},
+        }
+        for each in bundles
+    ]
+    return _document(kind, {"schemaVersion": 2, "mediaType": kind, "manifests": entries})
+
+
+def kernels_label(kernels: Iterable[str]) -> str:
+    """The value of the label that lists a bundle's kernels."""
+    return ",".join(kernels)
+
+
+def kernels_of_label(value: str) -> tuple[str, ...]:
+    """The kernels that such a label lists."""
+    return tuple(kernel for kernel in value.split(",") if kernel)
+
+
+def _config(client: ClientVersion, images: tuple[CellImage, ...]) -> dict[str, Any]:
+    newest = images[-1].config
+    below = newest["rootfs"]["diff_ids"][:-1]
+    history = _below_the_module(newest["history"])
+    for image in images:
+        history.append(
+            {
+                "created": image.config["created"],
+                "created_by": f"kmatrix bundle: module layer of {image.cell.id} ({image.digest})",
+            }
+        )
+    run = {name: newest["config"][name] for name in _RUN if newest["config"].get(name)}
+    return {
+        "architecture": newest["architecture"],
+        "os": newest["os"],
+        **({"variant": newest["variant"]} if newest.get("variant") else {}),
+        "created": max(image.config["created"] for image in images),
+        "config": {**run, "Labels": _labels(client, images)},
+        "history": history,
+        "rootfs": {
+            "type": "layers",
+            "diff_ids": [*below, *(image.config["rootfs"]["diff_ids"][-1] for image in images)],
+        },
+    }
+
+
+def _labels(client: ClientVersion, images: tuple[CellImage, ...]) -> dict[str, str]:
+    """What all cells say alike, except what is about one of them; then what is true of the bundle."""
+    alike = set.intersection(*(set((image.config["config"].get("Labels") or {}).items()) for image in images))
+    identity = [[image.cell.arch, image.cell.id, image.digest] for image in images]
+    return {
+        **{name: value for name, value in alike if name not in _OF_ONE_CELL},
+        labels.VERSION: str(client),
+        labels.CLIENT: str(client),
+        labels.ARCH: images[-1].cell.arch,
+        labels.KERNELS: kernels_label(image.cell.kernel for image in images),
+        labels.BUNDLE_KEY: "sha256:" + hashlib.sha256(_bytes(identity)).hexdigest(),
+        _TITLE: f"BeeGFS client {client} for {len(images)} kernel{'s' if len(images) != 1 else ''}",
+    }
+
+
+def _below_the_module(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A cell's history up to where its module was added: the last entry that made a layer."""
+    last = max(index for index, entry in enumerate(history) if not entry.get("empty_layer"))
+    return history[:last]
+
+
+def _well_formed(image: CellImage) -> None:
+    config = image.config
+    try:
+        made = sum(not entry.get("empty_layer") for entry in config["history"])
+        counts = {len(image.layers), len(config["rootfs"]["diff_ids"]), made}
+        sound = (
+            len(counts) == 1
+            and len(image.layers) > 1
+            and isinstance(config["created"], str)
+            and isinstance(config["config"], dict)
+            and (config["architecture"], config["os"]) == (GO_ARCH[image.cell.arch], "linux")
+        )
+    except (KeyError, TypeError, AttributeError):
+        sound = False
+    if not sound:
+        raise ProtocolError(
+            f"the published image of {image.cell.id} has layers, history or platform that do not fit together",
+            f"Build it again: `nox -s build -- --force --only '{image.cell.id}'`.",
+        )
+
+
+def _same_below_the_module(client: ClientVersion, newest: CellImage, image: CellImage) -> None:
+    same_layers = [layer.digest for layer in image.layers[:-1]] == [layer.digest for layer in newest.layers[:-1]]
+    same_files = image.config["rootfs"]["diff_ids"][:-1] == newest.config["rootfs"]["diff_ids"][:-1]
+    what = [
+        name
+        for name in _RUN
+        if (image.config["config"].get(name) or None) != (newest.config["config"].get(name) or None)
+    ]
+    if same_layers and same_files and not what:
+        return
+    other = f"other {', '.join(what)}" if what else "other layers below the module"
+    raise ToolError(
+        f"{image.cell.id} has {other} than {newest.cell.id}: they were built from different bases",
+        f"Build them again, in one place: `nox -s build -- --force --only '{client}-*'`.",
+    )
+
+
+def _typed(layer: Layer, oci: bool) -> Layer:
+    """The same blob under the name that the other family of media types has for it."""
+    if not oci or not layer.media_type.startswith(_DOCKER_LAYER):
+        return layer
+    suffix = layer.media_type.removeprefix(_DOCKER_LAYER).replace(".gzip", "+gzip")
+    return Layer(layer.digest, f"{_OCI}layer.v1.tar{suffix}", layer.size)
+
+
+def _manifest_type(oci: bool) -> str:
+    return f"{_OCI}manifest.v1+json" if oci else f"{_DOCKER}distribution.manifest.v2+json"
+
+
+def _document(media_type: str, content: Mapping[str, Any]) -> Document:
+    return Document(media_type, _bytes(content))
+
+
+def _bytes(content: object) -> bytes:
+    return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()

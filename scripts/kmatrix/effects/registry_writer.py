@@ -1,0 +1,148 @@
+"""Writes to an image registry over its HTTP interface: small blobs, and manifests by digest or under a tag.
+
+Whatever is written has a digest, so writing it twice does no harm: transient faults are met by writing it again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+from urllib.parse import urlencode, urljoin, urlsplit
+
+import requests
+
+from kmatrix.effects import http
+from kmatrix.effects.registry import Registry
+from kmatrix.values.errors import ProtocolError, UnreachableError
+from kmatrix.values.names import ImageRef
+
+_ATTEMPTS = 4
+_FIRST_PAUSE_SECONDS = 0.5
+_SERVICE = "image registry"
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """A status, and the headers by their names in small letters."""
+
+    status: int
+    headers: dict[str, str]
+
+
+class RegistryWriter(Registry):
+    """Read and write access to every registry, with one set of credentials; safe to share between threads."""
+
+    def digest_of(self, ref: ImageRef) -> str | None:
+        """Return the digest that a tag names now (of the list, if it names one), or None if there is no such tag.
+
+        Raises:
+            UnreachableError, CredentialError, ProtocolError: it could not be told.
+        """
+        raw = self._raw_manifest(ref)
+        return raw[1] if raw else None
+
+    def put_blob(self, ref: ImageRef, content: bytes) -> str:
+        """Have a blob in a repository and return its digest; what is there already is not sent.
+
+        Raises:
+            UnreachableError: transient faults that did not end.
+            CredentialError: the registry refuses.
+            ProtocolError: it does not keep to the protocol.
+        """
+        digest = _digest(content)
+        self._retried(ref, lambda: self._put_blob(ref, content, digest))
+        return digest
+
+    def put_manifest(self, ref: ImageRef, content: bytes, media_type: str) -> str:
+        """Put a manifest under the tag of `ref`, or, if it has none, under its digest alone; returns the digest.
+
+        Raises:
+            UnreachableError: transient faults that did not end.
+            CredentialError: the registry refuses.
+            ProtocolError: it lacks what the manifest lists, or keeps something else.
+        """
+        digest = _digest(content)
+        url = f"{_base(ref)}/manifests/{ref.tag or digest}"
+        headers = {"Content-Type": media_type}
+        kept = self._retried(ref, lambda: self._ask("PUT", ref, url, (requests.codes.created,), content, headers))
+        found = kept.headers.get("docker-content-digest", digest)
+        if found != digest:
+            raise ProtocolError(f"{ref}: the registry was sent the manifest {digest} and keeps {found}")
+        return digest
+
+    def _put_blob(self, ref: ImageRef, content: bytes, digest: str) -> None:
+        there = f"{_base(ref)}/blobs/{digest}"
+        accepted = (requests.codes.ok, requests.codes.not_found)
+        if self._ask("HEAD", ref, there, accepted).status == requests.codes.ok:
+            return
+        start = f"{_base(ref)}/blobs/uploads/"
+        place = self._ask("POST", ref, start, (requests.codes.accepted,), b"").headers.get("location", "")
+        if not place:
+            raise ProtocolError(f"{ref}: the registry takes an upload but does not say where")
+        place = urljoin(start, place)
+        url = f"{place}{'&' if urlsplit(place).query else '?'}{urlencode({'digest': digest})}"
+        headers = {"Content-Type": "application/octet-stream"}
+        self._ask("PUT", ref, url, (requests.codes.created,), content, headers)
+
+    def _ask(
+        self,
+        method: str,
+        ref: ImageRef,
+        url: str,
+        expected: tuple[int, ...],
+        data: bytes | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> _Answer:
+        """Send a request whose answer must have one of the statuses expected."""
+        same = urlsplit(url)[:2] == urlsplit(_base(ref))[:2]
+        # A place to upload to may be another server's: the credential is not for that.
+        known = self._authorizations.known(ref) if same else {}
+        response = http.get(self._session, url, _SERVICE, {**(headers or {}), **known}, method, data)
+        if response.status_code == requests.codes.unauthorized and same:
+            challenge = response.headers.get("www-authenticate", "")
+            response.close()
+            answer = self._authorizations.answer(ref, challenge)
+            response = http.get(self._session, url, _SERVICE, {**(headers or {}), **answer}, method, data)
+        with response:
+            if response.status_code in (requests.codes.unauthorized, requests.codes.forbidden):
+                raise self._authorizations.refusal(ref)
+            if response.status_code not in expected:
+                said = "" if method == "HEAD" else _errors(response)
+                raise ProtocolError(f"{ref}: {url} answers {response.status_code} {response.reason}{said}")
+            return _Answer(response.status_code, {name.lower(): value for name, value in response.headers.items()})
+
+    def _retried(self, ref: ImageRef, write: Callable[[], T]) -> T:
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                return write()
+            except UnreachableError:
+                if attempt == _ATTEMPTS:
+                    raise
+                time.sleep(_FIRST_PAUSE_SECONDS * 2**attempt)
+                # A question is asked again as long as a server's Retry-After tells to.
+                self.tags(ref)
+        raise AssertionError("the loop returns or raises")
+
+
+def _base(ref: ImageRef) -> str:
+    scheme = "http" if http.is_loopback(ref.host) else "https"
+    return f"{scheme}://{ref.host}/v2/{ref.path}"
+
+
+def _errors(response: requests.Response) -> str:
+    """What a registry itself says of its refusal, on one line."""
+    try:
+        errors = json.loads(response.content)["errors"]
+        words = [f"{error.get('code', '')}: {error.get('message', '')}" for error in errors]
+    except (ValueError, KeyError, TypeError, AttributeError, requests.RequestException):
+        return ""
+    return " (" + "; ".join(words)[:300] + ")"
+
+
+def _digest(content: bytes) -> str:
+    return "sha256:" + hashlib.sha256(content).hexdigest()

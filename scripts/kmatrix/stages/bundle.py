@@ -1,0 +1,226 @@
+"""bundle: composes a client's published cells in the registry, boots each kernel, and only then gives it its tag."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import wait
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from kmatrix.decide.bootcheck import Booted
+from kmatrix.decide.bundles import CellImage, Composed, Layer, Wanted, compose, kernels_of_label, manifest_list
+from kmatrix.decide.elf import MalformedElfError, read_module
+from kmatrix.effects.credentials import Credentials
+from kmatrix.effects.engine import Engine, InterruptedRunError
+from kmatrix.effects.qemu import Machines
+from kmatrix.effects.registry import Manifest
+from kmatrix.effects.registry_writer import RegistryWriter
+from kmatrix.stages.bootgate import Subject, boot_image
+from kmatrix.stages.publish import IMAGE, image_of, published_digest
+from kmatrix.stages.threads import DaemonPool, map_threads
+from kmatrix.stages.workshop import BootOptions
+from kmatrix.values import labels
+from kmatrix.values.boot import BootReport
+from kmatrix.values.bundles import BundleImage, BundleResult
+from kmatrix.values.cells import Cell, Finding
+from kmatrix.values.errors import KmatrixError, ProtocolError
+from kmatrix.values.matrix import Profile, mirrored
+from kmatrix.values.module import IMAGE_MODULES
+from kmatrix.values.names import ImageRef
+from kmatrix.values.recipe import Recipe
+
+_ASKING_THREADS = 8
+_ENDING_SECONDS = 15
+
+
+@dataclass(frozen=True)
+class Packing:
+    """What the bundles of one run share; `say` is given a line for people."""
+
+    engine: Engine
+    registry: RegistryWriter
+    credentials: Credentials
+    machines: Machines
+    root: Path
+    profile: Profile
+    target: str
+    boot: BootOptions
+    jobs: int
+    say: Callable[[str], None]
+
+    @property
+    def logs(self) -> Path:
+        """Where the guests' consoles are written."""
+        return self.root / "build" / "logs"
+
+
+def published_cells(packing: Packing, recipes: Iterable[Recipe]) -> list[CellImage]:
+    """Ask the registry which cells passed every gate and are published.
+
+    Raises:
+        UnreachableError, CredentialError, ProtocolError: it could not tell.
+    """
+    found = map_threads(partial(_published_cell, packing), recipes, _ASKING_THREADS)
+    return [image for image in found if image is not None]
+
+
+def make_bundle(packing: Packing, wanted: Wanted) -> BundleResult:
+    """Bring one client's bundle to its verdict; whatever happens to it touches no other.
+
+    Raises:
+        InterruptedRunError, KeyboardInterrupt: the run was told to stop; the bundle has no verdict then.
+    """
+    ref = ImageRef.parse(f"{packing.target}/{IMAGE}:{wanted.client}")
+    blank = BundleResult(str(wanted.client), str(ref), "errored", "", missing=wanted.missing)
+    if not wanted.images:
+        reason = f"none of its {len(wanted.missing)} cells is published; `nox -s build` says why"
+        return replace(blank, reason=reason)
+    try:
+        return _make(packing, wanted, ref, blank)
+    except KmatrixError as error:
+        if packing.engine.stopping:
+            raise InterruptedRunError from error
+        return replace(blank, reason=f"{error.message} {error.hint}".rstrip())
+
+
+def _make(packing: Packing, wanted: Wanted, ref: ImageRef, blank: BundleResult) -> BundleResult:
+    composed = [compose(wanted.client, wanted.of(arch)) for arch in wanted.arches]
+    whole = manifest_list(composed)
+    before = packing.registry.digest_of(ref)
+    result = replace(
+        blank,
+        kernels=tuple(kernel for each in composed for kernel in each.kernels),
+        arches=tuple(wanted.arches),
+        images=tuple(_measured(packing, wanted, each) for each in composed),
+    )
+    if before == whole.digest:
+        return replace(result, verdict="skipped", reason="already published, of the same cells", digest=before)
+    if before is not None:
+        result = replace(result, dropped=_dropped(packing, ref, wanted, result.kernels))
+    for each in composed:
+        findings, errored = _boot_each(packing, wanted, each, ref)
+        if findings:
+            others = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
+            reason = f"{findings[0].code}: {findings[0].message}{others}; not published"
+            return replace(result, verdict="errored" if errored else "failed", reason=reason, findings=findings)
+    packing.say(f"{wanted.client}: push")
+    digest = packing.registry.put_manifest(ref, whole.content, whole.media_type)
+    if packing.registry.digest_of(ref) != digest:
+        raise ProtocolError(
+            f"{ref}: the registry has something else there than what was tested, {digest}",
+            "Something else writes to this repository; give this project one of its own.",
+        )
+    count = len(result.kernels)
+    reason = f"loaded in {'each of its ' if count > 1 else ''}{count} kernel{'s' if count > 1 else ''}"
+    return replace(result, verdict="passed", reason=reason, digest=digest)
+
+
+def _boot_each(packing: Packing, wanted: Wanted, bundle: Composed, ref: ImageRef) -> tuple[tuple[Finding, ...], bool]:
+    """Boot a bundle with each of its kernels, out of the registry, where it has no tag yet.
+
+    Returns:
+        what is wrong with it, and whether that leaves every kernel without a verdict of failed.
+    """
+    packing.registry.put_blob(ref, bundle.config.content)
+    untagged = ref.with_tag("")
+    digest = packing.registry.put_manifest(untagged, bundle.manifest.content, bundle.manifest.media_type)
+    pinned = untagged.with_digest(digest).pinned
+    known = packing.engine.image(pinned) is not None
+    packing.engine.pull(pinned, packing.credentials.for_engine(ref))
+    try:
+        cells = [image.cell for image in wanted.of(bundle.arch)]
+        reports = _side_by_side(packing, partial(_boot, packing, pinned), cells)
+    finally:
+        if not known:
+            packing.engine.remove_image(pinned)
+    bad = [(cell, report) for cell, report in zip(cells, reports, strict=True) if report.verdict != "passed"]
+    bad.sort(key=lambda each: each[1].verdict != "failed")
+    findings = tuple(Finding("boot", report.code, f"{cell.kernel}: {report.message}") for cell, report in bad)
+    return findings, all(report.verdict == "errored" for _, report in bad)
+
+
+def _boot(packing: Packing, image: str, cell: Cell) -> BootReport:
+    packing.say(f"{cell.client}: boot {cell.kernel}")
+    try:
+        toolkit = mirrored(cell.toolkit, packing.profile.mirrors)
+        packing.engine.pull(toolkit.pinned, packing.credentials.for_engine(toolkit))
+        path = f"{IMAGE_MODULES}/{cell.kernel}/extra/beegfs.ko"
+        with packing.engine.container(image) as container:
+            content = packing.engine.read_file(container, path)
+        if content is None:
+            return BootReport("failed", "module-missing", f"the bundle has no {path}")
+        module = read_module(content)
+        booted = Booted(cell.kernel, str(cell.client), module.first("srcversion") or "")
+        subject = Subject(f"bundle-{cell.id}", image, toolkit.pinned, cell.arch, booted, module.depends)
+        packing.logs.mkdir(parents=True, exist_ok=True)
+        with (packing.logs / f"bundle-{cell.id}.serial.log").open("w", encoding="utf-8") as log:
+            return boot_image(
+                packing.engine,
+                packing.machines,
+                subject,
+                packing.root / "build" / "boot",
+                packing.boot.deadline_seconds,
+                lambda line: print(line, file=log),
+            )
+    except MalformedElfError as fault:
+        return BootReport("failed", "module-unreadable", fault.message)
+    except KmatrixError as error:
+        if packing.engine.stopping:
+            raise InterruptedRunError from error
+        return BootReport("errored", "no-verdict", error.message)
+
+
+def _side_by_side(packing: Packing, boot: Callable[[Cell], BootReport], cells: list[Cell]) -> list[BootReport]:
+    """Boot several kernels at a time; Ctrl-C ends all of them before it ends this."""
+    pool: DaemonPool[BootReport] = DaemonPool(packing.jobs)
+    futures = [pool.submit(partial(boot, cell)) for cell in cells]
+    try:
+        return [future.result() for future in futures]
+    except BaseException:
+        packing.engine.stop()
+        packing.machines.stop()
+        for future in futures:
+            future.cancel()
+        wait(futures, timeout=_ENDING_SECONDS)
+        raise
+    finally:
+        pool.close()
+
+
+def _published_cell(packing: Packing, recipe: Recipe) -> CellImage | None:
+    ref = image_of(packing.target, recipe.cell)
+    digest = published_digest(packing.registry, ref, recipe)
+    if digest is None:
+        return None
+    manifest = _manifest(packing, ref.with_digest(digest), recipe.cell)
+    layers = tuple(Layer(*layer) for layer in manifest.layers)
+    return CellImage(recipe.cell, digest, layers, packing.registry.config(manifest))
+
+
+def _measured(packing: Packing, wanted: Wanted, bundle: Composed) -> BundleImage:
+    newest = wanted.of(bundle.arch)[-1].cell
+    toolkit = _manifest(packing, mirrored(newest.toolkit, packing.profile.mirrors), newest)
+    return BundleImage(
+        arch=bundle.arch,
+        digest=bundle.manifest.digest,
+        bytes=bundle.size,
+        kernels={kernel: layer.size for kernel, layer in bundle.kernels.items()},
+        toolkit_bytes=sum(size for _, _, size in toolkit.layers),
+    )
+
+
+def _dropped(packing: Packing, ref: ImageRef, wanted: Wanted, kernels: tuple[str, ...]) -> tuple[str, ...]:
+    """The kernels of the bundle that has the tag now which the new one lacks: their nodes would lose the client."""
+    manifest = packing.registry.manifest(ref, wanted.arches[0])
+    there = packing.registry.labels(manifest).get(labels.KERNELS, "") if manifest else ""
+    return tuple(kernel for kernel in kernels_of_label(there) if kernel not in kernels)
+
+
+def _manifest(packing: Packing, ref: ImageRef, cell: Cell) -> Manifest:
+    found = packing.registry.manifest(ref, cell.arch)
+    if found is None:
+        raise ProtocolError(
+            f"{ref}: the registry says there is no such image", "Was it removed just now? Run it again."
+        )
+    return found

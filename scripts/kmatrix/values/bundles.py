@@ -1,0 +1,45 @@
+"""How the bundle of a client version ended; what `build/bundles.json` holds of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kmatrix.values.cells import Finding, Verdict
+from kmatrix.values.names import Arch
+
+
+@dataclass(frozen=True)
+class BundleImage:
+    """The bundle of one architecture.
+
+    `kernels` has, oldest first, the compressed bytes of each kernel's own layer: what a node pulls for one more
+    kernel; `bytes` are those of all layers; `toolkit_bytes` those of the newest kernel's toolkit.
+    """
+
+    arch: Arch
+    digest: str
+    bytes: int
+    kernels: dict[str, int]
+    toolkit_bytes: int
+
+
+@dataclass(frozen=True)
+class BundleResult:
+    """How one bundle ended.
+
+    `image` is its name in the registry and `digest` what that name has there: a manifest, or a list of them where
+    there are several architectures; empty where nothing was published. `missing` are the cells of the plan that are
+    not in it, because they are not published; `dropped` the kernels that the bundle before it had.
+    """
+
+    client: str
+    image: str
+    verdict: Verdict
+    reason: str
+    digest: str = ""
+    kernels: tuple[str, ...] = ()
+    arches: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    images: tuple[BundleImage, ...] = ()
+    findings: tuple[Finding, ...] = ()

@@ -1,0 +1,207 @@
+"""Bundles: composed in the registry of the cells' own layers, booted with each kernel, and tagged only then."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import tarfile
+from typing import Any
+
+import docker
+import pytest
+import requests
+
+from integration.kept import has_image
+from integration.labs import Lab
+from integration.sites import NEWER_CLIENT, OLDER_CLIENT, Run, Site, SiteMaker
+from kmatrix.decide import bundles as deciding
+from kmatrix.decide.bundles import CellImage, Composed, Layer
+from kmatrix.effects.credentials import load_credentials
+from kmatrix.effects.engine import Engine
+from kmatrix.effects.registry_writer import RegistryWriter
+from kmatrix.stages import bundle as stage
+from kmatrix.values.names import ClientVersion, ImageRef, image_tag
+
+pytestmark = pytest.mark.engine
+
+
+def bundles(site: Site) -> dict[str, dict[str, Any]]:
+    """build/bundles.json by client."""
+    content = json.loads((site.root / "build" / "bundles.json").read_text(encoding="utf-8"))
+    assert (content["schema"], content["profile"]) == (1, "site")
+    return {entry["client"]: entry for entry in content["bundles"]}
+
+
+def layers(site: Site, tag: str) -> list[str]:
+    """The digests of the layers under a tag."""
+    return [layer["digest"] for layer in site.registry.manifest(site.repository, image_tag(tag))["layers"]]
+
+
+def config(site: Site, tag: str) -> dict[str, Any]:
+    """The configuration under a tag."""
+    digest = site.registry.manifest(site.repository, image_tag(tag))["config"]["digest"]
+    url = f"http://{site.registry.address}/v2/{site.repository}/blobs/{digest}"
+    found: dict[str, Any] = requests.get(url, timeout=30).json()
+    return found
+
+
+def built(site: Site) -> Run:
+    """Build every cell, with the boot gate: without it, nothing is fit for a bundle."""
+    run = site.run("build", boot=True)
+    assert run.code == 0, run.stderr
+    return run
+
+
+def booted(site: Site, client: str, kernel: str) -> bool:
+    """Whether a boot of the bundle with this kernel came to its end."""
+    log = site.root / "build" / "logs" / f"bundle-{client}-{kernel}.serial.log"
+    return "@kmatrix done" in log.read_text(encoding="utf-8")
+
+
+def held_by_engine(site: Site, digest: str) -> bool:
+    client = docker.from_env()
+    try:
+        return has_image(client, f"{site.target}/beegfs-client@{digest}")
+    finally:
+        client.close()
+
+
+def test_a_bundle_has_every_kernels_own_layer_and_one_more_kernel_adds_one(lab: Lab, new_site: SiteMaker) -> None:
+    order = [lab.kernels.older, lab.kernels.newer, lab.kernels.real_time, lab.kernels.next_line]
+    site = new_site(kernels=order)
+    built(site)
+
+    # A cell that is not published is named, and everything else goes on.
+    site.registry.delete(site.repository, image_tag(f"{NEWER_CLIENT}-{order[-1]}"))
+    fewer = site.run("bundle")
+    assert fewer.code == 0, fewer.stderr
+    assert f"without {NEWER_CLIENT}-{order[-1]}" in fewer.stderr
+    entry = bundles(site)[NEWER_CLIENT]
+    assert (entry["verdict"], entry["kernels"]) == ("passed", order[:-1])
+    assert entry["missing"] == [f"{NEWER_CLIENT}-{order[-1]}"]
+    of_fewer = layers(site, NEWER_CLIENT)
+
+    built(site)
+    whole = site.run("bundle")
+    assert whole.code == 0, whole.stderr
+    entry = bundles(site)[NEWER_CLIENT]
+    assert (entry["verdict"], entry["kernels"], entry["arches"]) == ("passed", order, ["x86_64"])
+    assert (entry["missing"], entry["dropped"]) == ([], [])
+    assert entry["image"] == f"{site.target}/beegfs-client:{NEWER_CLIENT}"
+    assert entry["digest"] == site.registry.digest(site.repository, NEWER_CLIENT)
+
+    of_cells = [layers(site, f"{NEWER_CLIENT}-{kernel}") for kernel in order]
+    assert all(each[:-1] == of_cells[0][:-1] for each in of_cells), "the cells do not share what is below the module"
+    found = layers(site, NEWER_CLIENT)
+    assert found == [*of_cells[0][:-1], *(each[-1] for each in of_cells)]
+    assert len(set(found)) == len(of_cells[0]) + 3
+    assert found[:-1] == of_fewer, "a node of the bundle with one kernel less would pull more than one layer"
+    assert all(booted(site, NEWER_CLIENT, kernel) for kernel in order)
+
+    labels = config(site, NEWER_CLIENT)["config"]["Labels"]
+    assert labels["io.github.beegfs-kmatrix.kernels"] == ",".join(order)
+    assert "io.github.beegfs-kmatrix.kernel" not in labels
+    assert "io.github.beegfs-kmatrix.cell-key" not in labels
+
+    (image,) = entry["images"]
+    sizes = [layer["size"] for layer in site.registry.manifest(site.repository, NEWER_CLIENT)["layers"]]
+    assert (image["bytes"], list(image["kernels"].values())) == (sum(sizes), sizes[-4:])
+    assert image["toolkit_bytes"] > image["bytes"] > sizes[-1] > 0
+    assert f"{sum(sizes)} bytes compressed, of which {sizes[-1]} are kernel {order[-1]}'s own" in whole.stderr
+    assert not held_by_engine(site, entry["digest"]), "what was pulled to be booted is still there"
+
+
+def test_a_second_run_asks_the_registry_alone(lab: Lab, new_site: SiteMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = new_site(clients=[NEWER_CLIENT, OLDER_CLIENT], kernels=[lab.kernels.newer])
+    built(site)
+    first = site.run("bundle", "--only", f"{NEWER_CLIENT}-*")
+    assert first.code == 0, first.stderr
+    assert set(bundles(site)) == {NEWER_CLIENT}, "--only picks the clients"
+
+    site.registry.delete(site.repository, image_tag(f"{OLDER_CLIENT}-{lab.kernels.newer}"))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("it was not to be pulled, booted or written")
+
+    for owner, name in ((Engine, "pull"), (stage, "boot_image"), (RegistryWriter, "put_manifest")):
+        monkeypatch.setattr(owner, name, refuse)
+    again = site.run("bundle")
+    found = bundles(site)
+    assert found[NEWER_CLIENT]["verdict"] == "skipped", again.stderr
+    assert found[NEWER_CLIENT]["digest"] == site.registry.digest(site.repository, NEWER_CLIENT)
+    # A client without any cell has no bundle, and that does not pass as success.
+    assert again.code == 3
+    assert (found[OLDER_CLIENT]["verdict"], found[OLDER_CLIENT]["digest"]) == ("errored", "")
+    assert "none of its 1 cells is published" in found[OLDER_CLIENT]["reason"]
+    assert OLDER_CLIENT not in site.tags
+
+
+@pytest.mark.parametrize("damage", ["omitted", "covered"])
+def test_a_bundle_that_a_kernel_cannot_load_from_gets_no_tag(
+    lab: Lab, new_site: SiteMaker, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    older, newer = lab.kernels.older, lab.kernels.newer
+    site = new_site(kernels=[older, newer])
+    built(site)
+    sound = deciding.compose
+
+    def omitting(client: ClientVersion, images: tuple[CellImage, ...]) -> Composed:
+        """A bundle that lists a kernel whose layer it has not."""
+        return Composed(**{**vars(sound(client, images[:-1])), "kernels": sound(client, images).kernels})
+
+    def covering(client: ClientVersion, images: tuple[CellImage, ...]) -> Composed:
+        """A bundle whose newest kernel has the module of another one on top of its own."""
+        first, last = images
+        unpacked, layer = moved(site, first, newer)
+        cover = CellImage(
+            last.cell,
+            last.digest,
+            (*last.layers[:-1], layer),
+            {
+                **last.config,
+                "rootfs": {**last.config["rootfs"], "diff_ids": [*last.config["rootfs"]["diff_ids"][:-1], unpacked]},
+            },
+        )
+        return sound(client, (first, cover))
+
+    monkeypatch.setattr(stage, "compose", omitting if damage == "omitted" else covering)
+    run = site.run("bundle")
+    entry = bundles(site)[NEWER_CLIENT]
+    assert run.code == 1, run.stderr
+    assert (entry["verdict"], entry["digest"]) == ("failed", "")
+    assert [finding["code"] for finding in entry["findings"]] == [
+        "module-missing" if damage == "omitted" else "load-refused"
+    ]
+    assert newer in entry["reason"]
+    assert booted(site, NEWER_CLIENT, older), "the other kernel was not booted"
+    assert NEWER_CLIENT not in site.tags
+
+    # Mended, it is published, and loses no kernel unsaid when a cell is gone.
+    monkeypatch.setattr(stage, "compose", sound)
+    assert site.run("bundle").code == 0
+    site.registry.delete(site.repository, image_tag(f"{NEWER_CLIENT}-{newer}"))
+    less = site.run("bundle")
+    assert bundles(site)[NEWER_CLIENT]["dropped"] == [newer], less.stderr
+    assert f"the bundle before it had {newer}" in less.stderr
+
+
+def moved(site: Site, image: CellImage, kernel: str) -> tuple[str, Layer]:
+    """Upload a layer with a cell's module where that of another kernel belongs; its digest unpacked, and itself."""
+    own = image.layers[-1]
+    url = f"http://{site.registry.address}/v2/{site.repository}/blobs/{own.digest}"
+    changed = io.BytesIO()
+    with (
+        tarfile.open(fileobj=io.BytesIO(requests.get(url, timeout=30).content), mode="r:gz") as old,
+        tarfile.open(fileobj=changed, mode="w") as new,
+    ):
+        for member in old:
+            member.name = member.name.replace(image.cell.kernel, kernel)
+            member.linkname = member.linkname.replace(image.cell.kernel, kernel)
+            new.addfile(member, old.extractfile(member) if member.isfile() else None)
+    packed = gzip.compress(changed.getvalue())
+    repository = ImageRef.parse(f"{site.target}/beegfs-client")
+    digest = RegistryWriter(load_credentials(None)).put_blob(repository, packed)
+    unpacked = "sha256:" + hashlib.sha256(changed.getvalue()).hexdigest()
+    return unpacked, Layer(digest, own.media_type, len(packed))

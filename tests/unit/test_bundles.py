@@ -1,0 +1,251 @@
+"""Bundles, decided: which cells, in which order, and the very bytes of configuration and manifest."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kmatrix.decide.bundles import CellImage, Composed, Layer, compose, kernels_of_label, manifest_list, wanted_bundles
+from kmatrix.effects.bundlefile import read_bundles, write_bundles
+from kmatrix.values.bundles import BundleImage, BundleResult
+from kmatrix.values.cells import Cell, Finding
+from kmatrix.values.errors import InputError, ProtocolError, ToolError
+from kmatrix.values.names import GO_ARCH, Arch, ClientVersion, ImageRef
+
+CLIENT = ClientVersion.parse("8.98.1")
+DOCKER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+OCI = "application/vnd.oci.image.layer.v1.tar+gzip"
+KERNELS = ("5.14.0-427.9.1.el9_4", "5.14.0-427.10.1.el9_4", "6.12.0-1.el10")
+
+
+def digest(text: str) -> str:
+    return "sha256:" + text.encode().hex().rjust(64, "0")[-64:]
+
+
+def cell(kernel: str, client: ClientVersion = CLIENT, arch: Arch = "x86_64") -> Cell:
+    toolkit = ImageRef.parse(f"registry.example/toolkit@{digest(kernel)}")
+    return Cell(client, f"{kernel}.{arch}", arch, "standard", "el9", toolkit, ("4.16.1",))
+
+
+def image(kernel: str, media_type: str = DOCKER, arch: Arch = "x86_64", **labels: str) -> CellImage:
+    own = cell(kernel, arch=arch)
+    layers = tuple(
+        Layer(digest(name), media_type, size) for name, size in (("base", 100), ("userland", 10), (kernel, 1))
+    )
+    config: dict[str, Any] = {
+        "architecture": GO_ARCH[arch],
+        "os": "linux",
+        "created": f"2026-01-0{len(kernel) % 9}T00:00:00Z",
+        "container": f"made of {kernel}",
+        "config": {
+            "Entrypoint": ["/serve"],
+            "Env": ["A=b"],
+            "Cmd": None,
+            "Hostname": kernel,
+            "Labels": {
+                "io.github.beegfs-kmatrix.kernel": own.kernel,
+                "io.github.beegfs-kmatrix.cell-key": digest(f"key {kernel}"),
+                "io.github.beegfs-kmatrix.gates": "static,boot",
+                "org.opencontainers.image.version": own.id,
+                "org.opencontainers.image.title": f"for {kernel}",
+                **labels,
+            },
+        },
+        "history": [
+            {"created_by": "base"},
+            {"created_by": "userland"},
+            {"created_by": "entry point", "empty_layer": True},
+            {"created_by": "module"},
+            {"created_by": "label", "empty_layer": True},
+        ],
+        "rootfs": {"type": "layers", "diff_ids": [digest("base u"), digest("userland u"), digest(f"{kernel} u")]},
+    }
+    return CellImage(own, digest(f"manifest of {kernel}"), layers, config)
+
+
+def with_config(sound: CellImage, **changes: Any) -> CellImage:
+    return replace(sound, config={**sound.config, **changes})
+
+
+def read(composed: Composed) -> tuple[dict[str, Any], dict[str, Any]]:
+    return json.loads(composed.manifest.content), json.loads(composed.config.content)
+
+
+def test_every_published_cell_goes_in_oldest_kernel_first_and_the_others_are_named() -> None:
+    other = ClientVersion.parse("7.98.1")
+    images = [image(kernel) for kernel in KERNELS]
+    cells = [*(each.cell for each in reversed(images)), cell("6.13.0"), cell("6.13.0", other)]
+    older, newer = wanted_bundles(cells, images)
+    assert (older.client, older.images, older.missing) == (other, (), (f"7.98.1-{cell('6.13.0').kernel}",))
+    assert newer.client == CLIENT
+    assert newer.images == tuple(images), "427.9 is older than 427.10"
+    assert newer.missing == (cell("6.13.0").id,)
+
+
+def test_layers_are_the_cells_own_and_one_more_kernel_adds_one_at_the_end() -> None:
+    images = tuple(image(kernel) for kernel in KERNELS)
+    whole = compose(CLIENT, images)
+    manifest, config = read(whole)
+    assert [entry["digest"] for entry in manifest["layers"]] == [digest(n) for n in ("base", "userland", *KERNELS)]
+    assert config["rootfs"]["diff_ids"] == [digest(f"{name} u") for name in ("base", "userland", *KERNELS)]
+    assert whole.size == 113
+    assert {kernel: layer.size for kernel, layer in whole.kernels.items()} == {each.cell.kernel: 1 for each in images}
+    fewer, _ = read(compose(CLIENT, images[:-1]))
+    assert fewer["layers"] == manifest["layers"][:-1]
+    assert manifest["config"] == {
+        "mediaType": whole.config.media_type,
+        "size": len(whole.config.content),
+        "digest": whole.config.digest,
+    }
+
+
+def test_history_has_an_entry_for_each_layer_and_says_where_a_module_is_from() -> None:
+    images = tuple(image(kernel) for kernel in KERNELS)
+    _, config = read(compose(CLIENT, images))
+    history = config["history"]
+    assert [entry["created_by"] for entry in history[:3]] == ["base", "userland", "entry point"]
+    assert sum(not entry.get("empty_layer") for entry in history) == len(config["rootfs"]["diff_ids"])
+    for entry, each in zip(history[3:], images, strict=True):
+        assert each.cell.id in entry["created_by"]
+        assert each.digest in entry["created_by"]
+    assert config["created"] == max(each.config["created"] for each in images)
+
+
+def test_what_the_cells_run_is_kept_and_what_is_one_cells_own_is_not() -> None:
+    images = (image(KERNELS[0], revision="1", vendor="x"), image(KERNELS[1], revision="2", vendor="x"))
+    for composed, count in ((compose(CLIENT, images), 2), (compose(CLIENT, images[:1]), 1)):
+        _, config = read(composed)
+        assert "container" not in config
+        labels = config["config"].pop("Labels")
+        assert config["config"] == {"Entrypoint": ["/serve"], "Env": ["A=b"]}
+        own = "io.github.beegfs-kmatrix.{}".format
+        assert labels[own("client")] == labels["org.opencontainers.image.version"] == "8.98.1"
+        assert kernels_of_label(labels[own("kernels")]) == tuple(each.cell.kernel for each in images[:count])
+        assert labels[own("arch")] == "x86_64"
+        assert labels[own("gates")] == "static,boot"
+        assert not {own("kernel"), own("cell-key")} & set(labels)
+        assert labels["vendor"] == "x"
+        assert ("revision" in labels) == (count == 1), "what the cells do not say alike is not true of the bundle"
+        assert labels["org.opencontainers.image.title"].startswith("BeeGFS client 8.98.1")
+
+
+def test_the_same_cells_give_the_same_bytes_and_another_cell_another_key() -> None:
+    images = tuple(image(kernel, b="1", a="2") for kernel in KERNELS)
+    again = tuple(image(kernel, a="2", b="1") for kernel in KERNELS)
+    assert compose(CLIENT, images).manifest == compose(CLIENT, again).manifest
+    other = (*images[:-1], replace(images[-1], digest=digest("rebuilt")))
+    keys = {
+        read(compose(CLIENT, each))[1]["config"]["Labels"]["io.github.beegfs-kmatrix.bundle-key"]
+        for each in (images, images[:-1], other)
+    }
+    assert len(keys) == 3
+
+
+def other_layers(sound: CellImage) -> CellImage:
+    return replace(sound, layers=(Layer(digest("other base"), DOCKER, 100), *sound.layers[1:]))
+
+
+def other_files(sound: CellImage) -> CellImage:
+    ids = sound.config["rootfs"]["diff_ids"]
+    return with_config(sound, rootfs={"type": "layers", "diff_ids": [digest("other"), *ids[1:]]})
+
+
+def other_environment(sound: CellImage) -> CellImage:
+    return with_config(sound, config={**sound.config["config"], "Env": ["A=c"]})
+
+
+@pytest.mark.parametrize("spoil", [other_layers, other_files, other_environment])
+@pytest.mark.parametrize("index", [0, 2])
+def test_cells_of_different_bases_are_refused_with_what_to_do(spoil: Any, index: int) -> None:
+    images = [image(kernel) for kernel in KERNELS]
+    images[index] = spoil(images[index])
+    with pytest.raises(ToolError, match="built from different bases") as caught:
+        compose(CLIENT, tuple(images))
+    assert images[0].cell.id in caught.value.message or index
+    assert "--force --only '8.98.1-*'" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda sound: with_config(sound, history=sound.config["history"][:-2]),
+        lambda sound: with_config(sound, rootfs={"diff_ids": []}),
+        lambda sound: with_config(sound, rootfs=None),
+        lambda sound: with_config(sound, architecture="arm64"),
+        lambda sound: with_config(sound, created=None),
+        lambda sound: with_config(sound, config=None),
+        lambda sound: replace(sound, config={}),
+    ],
+)
+def test_a_configuration_that_is_not_of_the_form_names_its_cell(spoil: Any) -> None:
+    images = (image(KERNELS[0]), spoil(image(KERNELS[1])))
+    with pytest.raises(ProtocolError, match=r"published image of 8\.98\.1-5\.14\.0-427\.10\.1"):
+        compose(CLIENT, images)
+
+
+def test_media_types_are_of_one_family() -> None:
+    docker, _ = read(compose(CLIENT, (image(KERNELS[0]), image(KERNELS[1]))))
+    assert docker["mediaType"] == "application/vnd.docker.distribution.manifest.v2+json"
+    assert docker["config"]["mediaType"] == "application/vnd.docker.container.image.v1+json"
+    assert {entry["mediaType"] for entry in docker["layers"]} == {DOCKER}
+    module = image(KERNELS[1]).layers[-1]
+    mixed = replace(image(KERNELS[1]), layers=(*image(KERNELS[1]).layers[:-1], replace(module, media_type=OCI)))
+    oci, _ = read(compose(CLIENT, (image(KERNELS[0]), mixed)))
+    assert oci["mediaType"] == "application/vnd.oci.image.manifest.v1+json"
+    assert oci["config"]["mediaType"] == "application/vnd.oci.image.config.v1+json"
+    assert {entry["mediaType"] for entry in oci["layers"]} == {OCI}
+
+
+def test_one_architecture_is_a_manifest_and_more_are_a_list_of_them() -> None:
+    (wanted,) = wanted_bundles(
+        [cell(KERNELS[0]), cell(KERNELS[0], arch="aarch64")], [image(KERNELS[0], arch="aarch64"), image(KERNELS[0])]
+    )
+    assert wanted.arches == ("x86_64", "aarch64")
+    bundles = [compose(CLIENT, wanted.of(arch)) for arch in wanted.arches]
+    assert manifest_list(bundles[:1]) == bundles[0].manifest
+    whole = manifest_list(bundles)
+    content = json.loads(whole.content)
+    assert content["mediaType"] == whole.media_type == "application/vnd.docker.distribution.manifest.list.v2+json"
+    assert [(entry["digest"], entry["platform"]) for entry in content["manifests"]] == [
+        (bundles[0].manifest.digest, {"architecture": "amd64", "os": "linux"}),
+        (bundles[1].manifest.digest, {"architecture": "arm64", "os": "linux"}),
+    ]
+    in_oci = compose(CLIENT, (image(KERNELS[0], OCI, "aarch64"),))
+    assert manifest_list([bundles[0], in_oci]).media_type == "application/vnd.oci.image.index.v1+json"
+
+
+RESULT = BundleResult(
+    client="8.98.1",
+    image="registry.example/beegfs-client:8.98.1",
+    verdict="failed",
+    reason="load-refused: no",
+    kernels=KERNELS,
+    arches=("x86_64",),
+    missing=("a",),
+    dropped=("b",),
+    images=(BundleImage("x86_64", digest("x"), 113, {KERNELS[0]: 1}, 1000),),
+    findings=(Finding("boot", "load-refused", "no"),),
+)
+
+
+def test_bundles_are_read_as_they_were_written(tmp_path: Path) -> None:
+    path = tmp_path / "build" / "bundles.json"
+    assert read_bundles(path, "lab") == {}
+    write_bundles(path, "lab", [RESULT])
+    assert read_bundles(path, "lab") == {"8.98.1": RESULT}
+    assert read_bundles(path, "okd") == {}
+    content = json.loads(path.read_text(encoding="utf-8"))
+    assert content["schema"] == 1
+    assert {"client", "image", "digest", "kernels", "arches", "verdict", "reason"} <= set(content["bundles"][0])
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"schema": 1, "profile": "lab"}'])
+def test_another_file_of_that_name_is_an_input_error(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "bundles.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match="not as this program writes it"):
+        read_bundles(path, "lab")
