@@ -48,6 +48,9 @@ class Invocation:
     subject: str = ""
     shell: bool = False
     check: bool = False
+    clients: tuple[str, ...] = ()
+    ways: tuple[str, ...] = ()
+    out: Path | None = None
 
     def say(self, text: str) -> None:
         """A line for people."""
