@@ -20,6 +20,7 @@ class Request:
     method: str
     target: str
     headers: Mapping[str, str]
+    body: bytes = b""
 
     @property
     def path(self) -> str:
@@ -87,9 +88,9 @@ def web_server(answer: Answer) -> Iterator[WebServer]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def do_GET(self) -> None:
+        def do_GET(self, body: bytes = b"") -> None:
             headers = {name.lower(): value for name, value in self.headers.items()}
-            request = Request(self.command, self.path, headers)
+            request = Request(self.command, self.path, headers, body)
             web.requests.append(request)
             reply = web.answer(request)
             if reply.status:
@@ -118,8 +119,10 @@ def web_server(answer: Answer) -> Iterator[WebServer]:
                 while int(self.rfile.readline(), 16):
                     self.rfile.readline()
                     self.rfile.readline()
-            self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            self.do_GET()
+            self.do_GET(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
+
+        def do_PUT(self) -> None:
+            self.do_POST()
 
         def log_message(self, format: str, *args: object) -> None:
             """Nothing: a test's output is its own."""
