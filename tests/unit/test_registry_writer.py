@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 import docker.auth
 import pytest
-from fakeregistry import basic, problem
-from httpserver import RESET, Reply, Request, WebServer, web_server
+from fakeregistry import basic, digest, problem
+from httpserver import RESET, Reply, Request, web_server
+from writableregistry import Writable, writable_registry
 
 from kmatrix.effects.credentials import Credentials
 from kmatrix.effects.registry_writer import RegistryWriter
@@ -20,54 +19,12 @@ from kmatrix.values.names import ImageRef
 BLOB = b'{"architecture":"amd64"}'
 MANIFEST = b'{"schemaVersion":2}'
 KIND = "application/vnd.docker.distribution.manifest.v2+json"
-REPOSITORY = "/v2/team/image"
-
-
-def digest(content: bytes) -> str:
-    return "sha256:" + hashlib.sha256(content).hexdigest()
-
-
-@dataclass
-class Writable:
-    """A registry in memory that can be written to; `before` may answer in its stead."""
-
-    blobs: dict[str, bytes] = field(default_factory=dict)
-    manifests: dict[str, tuple[str, bytes]] = field(default_factory=dict)
-    before: list[Reply | None] = field(default_factory=list)
-    place: str = f"{REPOSITORY}/blobs/uploads/1?state=a%26b"
-    web: WebServer = field(init=False)
-
-    def answer(self, request: Request) -> Reply:
-        instead = self.before.pop(0) if self.before else None
-        if instead is not None:
-            return instead
-        name = request.path.rpartition("/")[2]
-        if request.method == "POST":
-            return Reply(202, headers={"Location": self.place})
-        if request.method == "PUT" and "/uploads/" in request.path:
-            (wanted,) = request.query["digest"]
-            assert request.query.get("state") in (["a&b"], None)
-            self.blobs[wanted] = request.body
-            return Reply(201)
-        if request.method == "PUT":
-            self.manifests[name] = (request.header("content-type") or "", request.body)
-            return Reply(201, headers={"Docker-Content-Digest": digest(request.body)})
-        if "/manifests/" in request.path:
-            return Reply(200, self.manifests[name][1]) if name in self.manifests else problem(404, "MANIFEST_UNKNOWN")
-        if "/blobs/" in request.path:
-            return Reply(200, self.blobs[name]) if name in self.blobs else Reply(404)
-        return Reply(200, b'{"name": "team/image", "tags": []}')
-
-    def sent(self) -> list[str]:
-        """What was asked, as `METHOD path`."""
-        return [f"{request.method} {request.path.removeprefix(REPOSITORY)}" for request in self.web.requests]
 
 
 @pytest.fixture
 def server() -> Iterator[Writable]:
-    registry = Writable()
-    with web_server(registry.answer) as registry.web:
-        yield registry
+    with writable_registry("team/image") as running:
+        yield running
 
 
 def ref(server: Writable, tag: str = "") -> ImageRef:
@@ -81,7 +38,7 @@ def writer(server: Writable, password: str | None = None) -> RegistryWriter:
 
 def test_a_blob_is_sent_once_and_whole(server: Writable) -> None:
     assert writer(server).put_blob(ref(server), BLOB) == digest(BLOB)
-    assert server.blobs == {digest(BLOB): BLOB}
+    assert list(server.blobs.values()) == [BLOB]
     writer(server).put_blob(ref(server), BLOB)
     assert server.sent() == [
         f"HEAD /blobs/{digest(BLOB)}",
@@ -93,14 +50,14 @@ def test_a_blob_is_sent_once_and_whole(server: Writable) -> None:
 
 def test_a_manifest_without_a_tag_goes_under_its_digest_alone(server: Writable) -> None:
     assert writer(server).put_manifest(ref(server), MANIFEST, KIND) == digest(MANIFEST)
-    assert server.manifests == {digest(MANIFEST): (KIND, MANIFEST)}
+    assert server.manifests == {f"/v2/team/image/manifests/{digest(MANIFEST)}": (KIND, MANIFEST)}
 
 
 def test_a_tag_tells_its_digest_and_an_absent_one_none(server: Writable) -> None:
     registry = writer(server)
     assert registry.digest_of(ref(server, "8.98.1")) is None
     registry.put_manifest(ref(server, "8.98.1"), MANIFEST, KIND)
-    assert server.manifests == {"8.98.1": (KIND, MANIFEST)}
+    assert server.manifests["/v2/team/image/manifests/8.98.1"] == (KIND, MANIFEST)
     assert registry.digest_of(ref(server, "8.98.1")) == digest(MANIFEST)
 
 
@@ -111,7 +68,7 @@ def test_a_transient_fault_in_the_middle_is_met_by_writing_again(
 ) -> None:
     server.before = [*[None] * sound, fault]
     writer(server).put_blob(ref(server), BLOB)
-    assert server.blobs == {digest(BLOB): BLOB}
+    assert list(server.blobs.values()) == [BLOB]
     assert len(slept) >= 1
 
 

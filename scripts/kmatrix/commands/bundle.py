@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from rich.console import Console
 from rich.table import Table
@@ -11,6 +12,7 @@ from rich.text import Text
 
 from kmatrix.commands.invocation import (
     LAB,
+    Chosen,
     Invocation,
     choose,
     ensure_lab,
@@ -41,10 +43,15 @@ def bundle(call: Invocation) -> Exit:
     """Compose, boot and publish the bundles; --only picks clients by their cells, never some kernels of a bundle."""
     path = call.root / "build" / "bundles.json"
     now: list[BundleResult] = []
-    with _job(call) as (packing, name, recipes, selected):
-        order = list(dict.fromkeys(str(recipe.cell.client) for recipe in recipes))
+    with _job(call) as job:
+        packing, name = job.packing, job.chosen.name
         results = read_bundles(path, name)
-        own = [recipe for recipe in recipes if recipe.cell.client in selected]
+        order = [str(client) for client in sorted(job.chosen.profile.clients)]
+        planned = {recipe.cell.client for recipe in job.recipes}
+        for client in sorted(set(job.chosen.profile.clients) - planned):
+            call.say(f"{client}: no bundle: the plan has no cell of it; `nox -s plan` shows why each is out")
+            results.pop(str(client), None)
+        own = [recipe for recipe in job.recipes if recipe.cell.client in job.selected]
         for wanted in wanted_bundles((recipe.cell for recipe in own), published_cells(packing, own)):
             for cell in wanted.missing:
                 call.say(f"{wanted.client}: without {cell}: it is not published as the matrix has it now")
@@ -92,9 +99,18 @@ def print_bundles(console: Console, results: Iterable[BundleResult]) -> None:
             console.print(Text(f"{result.client}: {line}"), soft_wrap=True)
 
 
+@dataclass(frozen=True)
+class _Job:
+    """What a run works with: the recipe of every cell of the plan, and the clients that --only selects."""
+
+    chosen: Chosen
+    packing: Packing
+    recipes: list[Recipe]
+    selected: frozenset[ClientVersion]
+
+
 @contextmanager
-def _job(call: Invocation) -> Iterator[tuple[Packing, str, list[Recipe], set[ClientVersion]]]:
-    """What a run works with: profile, every recipe of the plan, and the clients that --only selects."""
+def _job(call: Invocation) -> Iterator[_Job]:
     chosen = choose(call)
     target = required_target(chosen.name, chosen.profile)
     runs = call.root / "build" / "runs"
@@ -123,7 +139,7 @@ def _job(call: Invocation) -> Iterator[tuple[Packing, str, list[Recipe], set[Cli
             say=call.say,
         )
         try:
-            yield packing, chosen.name, recipes, {cell.client for cell in selected}
+            yield _Job(chosen, packing, recipes, frozenset(cell.client for cell in selected))
         finally:
             machines.stop()
             engine.remove_leftovers()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import wait
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -27,7 +28,7 @@ from kmatrix.values.cells import Cell, Finding
 from kmatrix.values.errors import KmatrixError, ProtocolError
 from kmatrix.values.matrix import Profile, mirrored
 from kmatrix.values.module import IMAGE_MODULES
-from kmatrix.values.names import ImageRef
+from kmatrix.values.names import ARCHES, ImageRef
 from kmatrix.values.recipe import Recipe
 
 _ASKING_THREADS = 8
@@ -97,7 +98,7 @@ def _make(packing: Packing, wanted: Wanted, ref: ImageRef, blank: BundleResult) 
     if before == whole.digest:
         return replace(result, verdict="skipped", reason="already published, of the same cells", digest=before)
     if before is not None:
-        result = replace(result, dropped=_dropped(packing, ref, wanted, result.kernels))
+        result = replace(result, dropped=_dropped(packing, ref, result.kernels))
     for each in composed:
         findings, errored = _boot_each(packing, wanted, each, ref)
         if findings:
@@ -210,11 +211,16 @@ def _measured(packing: Packing, wanted: Wanted, bundle: Composed) -> BundleImage
     )
 
 
-def _dropped(packing: Packing, ref: ImageRef, wanted: Wanted, kernels: tuple[str, ...]) -> tuple[str, ...]:
+def _dropped(packing: Packing, ref: ImageRef, kernels: tuple[str, ...]) -> tuple[str, ...]:
     """The kernels of the bundle that has the tag now which the new one lacks: their nodes would lose the client."""
-    manifest = packing.registry.manifest(ref, wanted.arches[0])
-    there = packing.registry.labels(manifest).get(labels.KERNELS, "") if manifest else ""
-    return tuple(kernel for kernel in kernels_of_label(there) if kernel not in kernels)
+    there: list[str] = []
+    for arch in ARCHES:
+        # A list that has none for an architecture says so by this error.
+        with suppress(ProtocolError):
+            manifest = packing.registry.manifest(ref, arch)
+            found = packing.registry.labels(manifest).get(labels.KERNELS, "") if manifest else ""
+            there += kernels_of_label(found)
+    return tuple(kernel for kernel in dict.fromkeys(there) if kernel not in kernels)
 
 
 def _manifest(packing: Packing, ref: ImageRef, cell: Cell) -> Manifest:

@@ -1,0 +1,228 @@
+"""A bundle on its way to its tag: what is written in which order, and that nothing has the tag before every boot."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import docker.auth
+import pytest
+from cellimages import CLIENT, KERNELS, digest, image
+from writableregistry import Writable, writable_registry
+
+from kmatrix.decide.bundles import CellImage, Wanted, compose, manifest_list
+from kmatrix.effects.credentials import Credentials
+from kmatrix.effects.engine import InterruptedRunError
+from kmatrix.effects.registry_writer import RegistryWriter
+from kmatrix.stages import bundle as stage
+from kmatrix.stages.bundle import Packing, make_bundle
+from kmatrix.stages.workshop import BootOptions
+from kmatrix.values.boot import BootReport
+from kmatrix.values.errors import ToolError
+from kmatrix.values.names import Arch, ImageRef
+
+PASSED = BootReport("passed", "booted", "loaded twice")
+FAILED = BootReport("failed", "load-refused", "disagrees about version of symbol")
+ERRORED = BootReport("errored", "no-boot", "the machine did not come up")
+
+
+@dataclass
+class NoEngine:
+    """Stands in for the engine: has every file, notes what it pulls."""
+
+    pulled: list[str] = field(default_factory=list)
+    held: set[str] = field(default_factory=set)
+    stopping: bool = False
+
+    def image(self, name: str) -> dict[str, str] | None:
+        return {"Id": name} if name in self.held else None
+
+    def pull(self, pinned: str, _: object) -> None:
+        self.pulled.append(pinned)
+        self.held.add(pinned)
+
+    @contextmanager
+    def container(self, name: str) -> Iterator[str]:
+        yield name
+
+    def read_file(self, _: str, path: str) -> bytes:
+        return path.encode()
+
+    def remove_image(self, name: str) -> None:
+        self.held.discard(name)
+
+    def stop(self) -> None:
+        self.stopping = True
+
+
+@dataclass
+class Bench:
+    """A registry, and a run whose boots end as `reports` says by kernel; all others pass."""
+
+    server: Writable
+    packing: Packing
+    engine: NoEngine
+    reports: dict[str, BootReport | BaseException] = field(default_factory=dict)
+    booted: list[str] = field(default_factory=list)
+
+    def image(self, kernel: str, arch: Arch = "x86_64") -> CellImage:
+        """A published cell whose toolkit the registry has."""
+        made = image(kernel, arch=arch)
+        name = f"{self.server.web.address}/toolkit"
+        content = {
+            "config": {"digest": digest("c")},
+            "layers": [{"digest": digest("l"), "mediaType": "x", "size": 999}],
+        }
+        registry = RegistryWriter(self.packing.credentials)
+        toolkit = registry.put_manifest(ImageRef.parse(name), json.dumps(content).encode(), "x")
+        return replace(made, cell=replace(made.cell, toolkit=ImageRef.parse(f"{name}@{toolkit}")))
+
+    def make(self, *images: CellImage, missing: tuple[str, ...] = ()) -> Any:
+        self.server.web.requests.clear()
+        return make_bundle(self.packing, Wanted(CLIENT, images, missing))
+
+    @property
+    def written(self) -> list[str]:
+        """The names that manifests were put under, in order."""
+        return [each.rpartition("/")[2] for each in self.server.sent() if each.startswith("PUT /manifests/")]
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    engine = NoEngine()
+    credentials = Credentials({}, "no-file", docker.auth.AuthConfig({}))
+    with writable_registry("site/beegfs-client") as server:
+        packing = Packing(
+            engine=cast("Any", engine),
+            registry=RegistryWriter(credentials),
+            credentials=credentials,
+            machines=cast("Any", SimpleNamespace(stop=lambda: None)),
+            root=tmp_path,
+            profile=cast("Any", SimpleNamespace(mirrors={})),
+            target=f"{server.web.address}/site",
+            boot=BootOptions(),
+            jobs=2,
+            say=lambda _: None,
+        )
+        made = Bench(server, packing, engine)
+
+        def boot(*arguments: Any) -> BootReport:
+            kernel: str = arguments[2].module.kernel
+            made.booted.append(kernel)
+            assert arguments[2].image in engine.held, "it is booted from what was pulled by digest"
+            assert str(CLIENT) not in made.written, "it was booted after it had its tag"
+            report = made.reports.get(kernel, PASSED)
+            if isinstance(report, BaseException):
+                raise report
+            return report
+
+        monkeypatch.setattr(stage, "boot_image", boot)
+        module = SimpleNamespace(first=lambda _: "srcversion", depends=("ib_core",))
+        monkeypatch.setattr(stage, "read_module", lambda _: module)
+        yield made
+
+
+def test_the_tag_comes_last_and_is_the_digest_that_was_booted(bench: Bench) -> None:
+    images = [bench.image(kernel) for kernel in KERNELS]
+    result = bench.make(*images, missing=("8.98.1-9",))
+    composed = compose(CLIENT, tuple(images))
+    assert (result.verdict, result.digest) == ("passed", composed.manifest.digest)
+    assert bench.written == [composed.manifest.digest, "8.98.1"]
+    assert sorted(bench.booted) == sorted(each.cell.kernel for each in images)
+    assert result.kernels == tuple(each.cell.kernel for each in images)
+    assert (result.missing, result.dropped, result.findings) == (("8.98.1-9",), (), ())
+    (measured,) = result.images
+    assert (measured.bytes, measured.toolkit_bytes, set(measured.kernels.values())) == (113, 999, {1})
+    assert bench.engine.pulled[0] == f"{bench.packing.target}/beegfs-client@{composed.manifest.digest}"
+    assert not [name for name in bench.engine.held if "beegfs-client" in name]
+    blob = f"/v2/site/beegfs-client/blobs/{composed.config.digest}"
+    assert bench.server.blobs == {blob: composed.config.content}
+
+
+def test_the_same_cells_are_skipped_without_a_pull_a_boot_or_a_write(bench: Bench) -> None:
+    images = [bench.image(kernel) for kernel in KERNELS]
+    first = bench.make(*images)
+    bench.booted.clear()
+    bench.engine.pulled.clear()
+    again = bench.make(*images)
+    assert (again.verdict, again.digest) == ("skipped", first.digest)
+    assert (bench.booted, bench.engine.pulled) == ([], [])
+    assert {line.partition(" ")[0] for line in bench.server.sent()} == {"GET"}
+    assert again.images == first.images
+
+
+@pytest.mark.parametrize(
+    ("reports", "verdict", "first"),
+    [
+        ([FAILED, PASSED], "failed", "load-refused"),
+        ([ERRORED, FAILED], "failed", "load-refused"),
+        ([PASSED, ERRORED], "errored", "no-boot"),
+        ([ToolError("QEMU failed"), PASSED], "errored", "no-verdict"),
+    ],
+)
+def test_a_kernel_that_does_not_load_keeps_the_tag_as_it_was(
+    bench: Bench, reports: list[BootReport | BaseException], verdict: str, first: str
+) -> None:
+    images = [bench.image(kernel) for kernel in KERNELS[:2]]
+    before = bench.make(images[0])
+    bench.reports = {each.cell.kernel: report for each, report in zip(images, reports, strict=True)}
+    result = bench.make(*images)
+    assert (result.verdict, result.digest) == (verdict, "")
+    assert result.findings[0].code == first
+    assert result.reason.startswith(f"{first}: ")
+    assert "not published" in result.reason
+    assert set(bench.booted) == {each.cell.kernel for each in images}, "one that fails hides no other"
+    assert "8.98.1" not in bench.written
+    tag = ImageRef.parse(f"{bench.packing.target}/beegfs-client:8.98.1")
+    assert bench.packing.registry.digest_of(tag) == before.digest
+
+
+def test_more_than_one_architecture_is_booted_each_and_published_as_a_list(bench: Bench) -> None:
+    images = [bench.image(KERNELS[0]), bench.image(KERNELS[0], "aarch64"), bench.image(KERNELS[1], "aarch64")]
+    result = bench.make(*images)
+    composed = [compose(CLIENT, tuple(images[:1])), compose(CLIENT, tuple(images[1:]))]
+    assert (result.verdict, result.digest) == ("passed", manifest_list(composed).digest)
+    assert bench.written == [*(each.manifest.digest for each in composed), "8.98.1"]
+    assert (result.arches, len(bench.booted)) == (("x86_64", "aarch64"), 3)
+    assert [measured.digest for measured in result.images] == [each.manifest.digest for each in composed]
+    fewer = bench.make(images[0])
+    assert fewer.dropped == tuple(each.cell.kernel for each in images[1:])
+
+
+def test_an_architecture_that_does_not_load_keeps_the_others_from_the_tag(bench: Bench) -> None:
+    images = [bench.image(KERNELS[0]), bench.image(KERNELS[0], "aarch64")]
+    bench.reports = {images[1].cell.kernel: FAILED}
+    assert bench.make(*images).verdict == "failed"
+    assert "8.98.1" not in bench.written
+
+
+def test_no_cell_is_no_bundle_and_asks_nothing(bench: Bench) -> None:
+    result = bench.make(missing=("8.98.1-a", "8.98.1-b"))
+    assert (result.verdict, result.digest, result.kernels) == ("errored", "", ())
+    assert "none of its 2 cells is published" in result.reason
+    assert bench.server.sent() == []
+
+
+def test_cells_of_different_bases_are_an_error_of_that_bundle_alone(bench: Bench) -> None:
+    images = [bench.image(kernel) for kernel in KERNELS[:2]]
+    images[0] = replace(images[0], layers=(replace(images[0].layers[0], digest=digest("other")), *images[0].layers[1:]))
+    result = bench.make(*images)
+    assert result.verdict == "errored"
+    assert "built from different bases" in result.reason
+    assert "nox -s build" in result.reason
+    assert bench.written == []
+
+
+def test_a_run_that_is_told_to_stop_leaves_no_verdict_and_no_tag(bench: Bench) -> None:
+    images = [bench.image(kernel) for kernel in KERNELS]
+    bench.reports = {images[0].cell.kernel: InterruptedRunError()}
+    with pytest.raises(InterruptedRunError):
+        bench.make(*images)
+    assert bench.engine.stopping
+    assert "8.98.1" not in bench.written
+    assert not [name for name in bench.engine.held if "beegfs-client" in name]
