@@ -1,0 +1,67 @@
+"""Made-up bundles, cells and builds, and every folder of manifests they give."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kmatrix.decide import manifests
+from kmatrix.decide.manifests import Bundle, InClusterBuild, KernelImage
+from kmatrix.effects.folders import read_folder
+from kmatrix.values.names import ClientVersion, ImageRef
+
+ROOT = Path(__file__).resolve().parents[2]
+KERNELS = ("5.14.0-427.50.1.el9_4.x86_64", "5.14.0-427.50.1.el9_4.x86_64+rt")
+REPOSITORY = "registry.example/team/beegfs-client"
+
+
+def sources() -> dict[str, str]:
+    return read_folder(ROOT / "deploy", "manifest sources", (".yaml", ".yaml.j2"))
+
+
+def bundle(client: str = "7.4.6") -> Bundle:
+    image = ImageRef.parse(f"{REPOSITORY}:{client}@sha256:{'b' * 64}")
+    return Bundle(ClientVersion.parse(client), image, KERNELS, ("x86_64", "aarch64"))
+
+
+def cells(client: str = "7.4.6") -> tuple[KernelImage, ...]:
+    made = []
+    for seed, kernel in zip("12", KERNELS, strict=True):
+        tag = f"{client}-{kernel}".replace("+", "_")
+        made.append(KernelImage(kernel, ImageRef.parse(f"{REPOSITORY}:{tag}@sha256:{seed * 64}")))
+    return tuple(made)
+
+
+def build(client: str = "8.2.2", **files: str) -> InClusterBuild:
+    dockerfile = 'FROM toolkit\nARG CLIENT_VERSION\n\nCOPY script /\nRUN ["bash", "/script", "a: b"]\n'
+    known = {"script": "#!/bin/bash\n\necho 'done: {yes}' # a colon, a brace\n", **files}
+    arguments = {"CLIENT_VERSION": client, "PACKAGES": "https://packages.example/release"}
+    return InClusterBuild(ClientVersion.parse(client), dockerfile, known, arguments)
+
+
+def folders() -> dict[str, dict[str, str]]:
+    """Every folder that can be applied, by its name."""
+    known = sources()
+    return {
+        "prebuilt": manifests.prebuilt(known, bundle()),
+        "kmm": manifests.kmm(known, bundle(), cells()),
+        "in-cluster-build": manifests.in_cluster_build(known, build(), rhel_workers=False),
+        "in-cluster-build-rhel-workers": manifests.in_cluster_build(known, build(), rhel_workers=True),
+    }
+
+
+def objects(folder: dict[str, str]) -> dict[tuple[str, str], dict[str, Any]]:
+    """What applying a folder makes, by kind and name; the kustomization decides what that is."""
+    made = {}
+    for path in yaml.safe_load(folder["kustomization.yaml"])["resources"]:
+        for document in yaml.safe_load_all(folder[path]):
+            made[document["kind"], document["metadata"]["name"]] = document
+    return made
+
+
+def container(daemonset: dict[str, Any]) -> dict[str, Any]:
+    (only,) = daemonset["spec"]["template"]["spec"]["containers"]
+    assert isinstance(only, dict)
+    return only

@@ -1,0 +1,326 @@
+"""Manifests: what every folder asks of a cluster, by the schemas of the cluster, and byte for byte as committed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from manifestmaker import KERNELS, REPOSITORY, build, bundle, cells, container, folders, objects, sources
+from schemas import CORE, KMM, OPENSHIFT, VERSIONS, core_faults, other_faults
+
+from kmatrix.decide import manifests
+from kmatrix.effects.files import write_atomically
+from kmatrix.values.errors import InputError
+
+GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "manifests"
+FOLDERS = folders()
+DAEMONSETS = [
+    (name, key[1]) for name, folder in FOLDERS.items() for key in objects(folder) if key[0] == "DaemonSet"
+]  # fmt: skip
+each_folder = pytest.mark.parametrize("name", FOLDERS)
+each_daemonset = pytest.mark.parametrize(("folder", "name"), DAEMONSETS)
+
+
+def daemonset(folder: str, name: str = manifests.NAME) -> dict[str, Any]:
+    return objects(FOLDERS[folder])["DaemonSet", name]
+
+
+@each_folder
+def test_a_folder_is_what_is_committed(name: str) -> None:
+    golden = GOLDEN / name
+    if os.environ.get("KMATRIX_UPDATE_GOLDEN"):
+        shutil.rmtree(golden, ignore_errors=True)
+        for file, text in FOLDERS[name].items():
+            write_atomically(golden / file, text)
+    assert sorted(FOLDERS[name]) == sorted(path.name for path in golden.iterdir()), "renew with KMATRIX_UPDATE_GOLDEN=1"
+    for file, text in FOLDERS[name].items():
+        assert text == (golden / file).read_text(), f"{name}/{file}; renew with KMATRIX_UPDATE_GOLDEN=1"
+
+
+@each_folder
+@pytest.mark.parametrize("version", VERSIONS)
+def test_kubernetes_knows_every_field(name: str, version: str) -> None:
+    known = [document for (kind, _), document in objects(FOLDERS[name]).items() if kind in CORE]
+    assert len(known) >= 5
+    assert [fault for document in known for fault in core_faults(document, version)] == []
+
+
+@pytest.mark.skipif(not OPENSHIFT.is_file(), reason="KMATRIX_SAMPLES names no folder with schemas/openshift-api.json")
+@each_folder
+def test_openshift_knows_every_field(name: str) -> None:
+    known = [document for (kind, _), document in objects(FOLDERS[name]).items() if kind not in {*CORE, "Module"}]
+    assert known
+    assert [fault for document in known for fault in other_faults(document)] == []
+
+
+@pytest.mark.skipif(not KMM.is_file(), reason="KMATRIX_SAMPLES names no folder with schemas/kmm-modules-crd.yaml")
+def test_kmm_knows_every_field() -> None:
+    assert other_faults(objects(FOLDERS["kmm"])["Module", "beegfs"]) == []
+
+
+@pytest.mark.parametrize("place", ["spec.template.spec.ports", "spec.template.spec.containers.0.healthProbe"])
+def test_the_schemas_refuse_a_field_that_does_not_exist(place: str) -> None:
+    document = yaml.safe_load(FOLDERS["prebuilt"]["daemonset.yaml"])
+    *path, last = place.split(".")
+    where = document
+    for part in path:
+        where = where[int(part) if part.isdigit() else part]
+    where[last] = []
+    assert core_faults(document, VERSIONS[0]) != []
+
+
+@pytest.mark.skipif(not OPENSHIFT.is_file(), reason="KMATRIX_SAMPLES names no folder with schemas/openshift-api.json")
+def test_openshifts_schemas_refuse_a_field_that_does_not_exist() -> None:
+    document = yaml.safe_load(FOLDERS["in-cluster-build"]["buildconfig.yaml"])
+    document["spec"]["strategy"]["dockerStrategy"]["buildArguments"] = []
+    assert other_faults(document) != []
+
+
+@pytest.mark.skipif(not KMM.is_file(), reason="KMATRIX_SAMPLES names no folder with schemas/kmm-modules-crd.yaml")
+def test_kmms_schema_refuses_a_field_that_does_not_exist() -> None:
+    document = yaml.safe_load(FOLDERS["kmm"]["module.yaml"])
+    document["spec"]["moduleLoader"]["container"]["kernelMappings"][0]["image"] = "x"
+    assert other_faults(document) != []
+
+
+@each_folder
+def test_every_object_carries_the_products_label(name: str) -> None:
+    for document in objects(FOLDERS[name]).values():
+        assert document["metadata"]["labels"]["app.kubernetes.io/name"] == "beegfs-client"
+
+
+@pytest.mark.parametrize("name", ["prebuilt", "kmm"])
+def test_every_image_is_named_by_digest_alone(name: str) -> None:
+    images = re.findall(r"\S*image: *(\S+)", "\n".join(FOLDERS[name].values()), re.IGNORECASE)
+    assert len(images) == (1 if name == "prebuilt" else 3)
+    for image in images:
+        assert re.fullmatch(rf'"{REPOSITORY}@sha256:[0-9a-f]{{64}}"', image)
+
+
+def test_the_prebuilt_daemonset_runs_the_bundle() -> None:
+    assert container(daemonset("prebuilt"))["image"] == bundle().image.pinned
+
+
+@each_daemonset
+def test_one_pod_on_every_node_and_never_two_nodes_without(folder: str, name: str) -> None:
+    spec = daemonset(folder, name)["spec"]
+    pod = spec["template"]["spec"]
+    assert spec["updateStrategy"] == {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1}}
+    assert pod["tolerations"] == [{"operator": "Exists"}]
+    assert pod["priorityClassName"] == "system-node-critical"
+    assert pod["nodeSelector"] == {"kubernetes.io/os": "linux"}
+    assert pod["terminationGracePeriodSeconds"] == 60
+    assert pod["hostNetwork"] is True
+    assert pod["dnsPolicy"] == "Default"
+    assert not {"hostPID", "hostIPC"} & set(pod)
+    assert container(daemonset(folder, name))["resources"].keys() == {"requests", "limits"}
+    labels = spec["template"]["metadata"]["labels"]
+    assert spec["selector"]["matchLabels"].items() <= labels.items()
+
+
+def test_a_bundle_goes_only_to_nodes_of_its_architectures() -> None:
+    affinity = daemonset("prebuilt")["spec"]["template"]["spec"]["affinity"]["nodeAffinity"]
+    (term,) = affinity["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+    assert term["matchExpressions"] == [{"key": "kubernetes.io/arch", "operator": "In", "values": ["amd64", "arm64"]}]
+
+
+@each_daemonset
+def test_probes_ask_the_entry_point_and_nothing_restarts_the_container(folder: str, name: str) -> None:
+    only = container(daemonset(folder, name))
+    ready = {"command": ["/usr/local/sbin/beegfs-node", "ready"]}
+    assert only["name"] == "client"
+    assert only["readinessProbe"]["exec"] == ready
+    assert only["startupProbe"]["exec"] == ready
+    assert "livenessProbe" not in only
+    # A startup probe that gives up restarts the container, and with it a helperd that serves live mounts.
+    assert only["startupProbe"]["failureThreshold"] * only["startupProbe"]["periodSeconds"] >= 365 * 24 * 3600
+
+
+@each_daemonset
+def test_the_container_asks_for_what_its_scc_allows_and_no_more(folder: str, name: str) -> None:
+    known = objects(FOLDERS[folder])
+    template = daemonset(folder, name)["spec"]["template"]
+    pod, context = template["spec"], container(daemonset(folder, name))["securityContext"]
+    scc = known["SecurityContextConstraints", template["metadata"]["annotations"]["openshift.io/required-scc"]]
+    role = known["Role", name]
+    assert role["rules"] == [
+        {
+            "apiGroups": ["security.openshift.io"],
+            "resources": ["securitycontextconstraints"],
+            "resourceNames": [scc["metadata"]["name"]],
+            "verbs": ["use"],
+        }
+    ]
+    binding = known["RoleBinding", name]
+    assert binding["roleRef"]["name"] == role["metadata"]["name"]
+    assert [subject["name"] for subject in binding["subjects"]] == [pod["serviceAccountName"]]
+    assert ("ServiceAccount", pod["serviceAccountName"]) in known
+    assert pod["automountServiceAccountToken"] is False
+    rebuild = name == manifests.RHEL_NAME
+    wanted = {"kmm": [], "in-cluster-build-rhel-workers": ["SYS_MODULE", "DAC_OVERRIDE"] if rebuild else ["SYS_MODULE"]}
+    assert context["capabilities"].get("add", []) == scc["allowedCapabilities"] == wanted.get(folder, ["SYS_MODULE"])
+    assert context["capabilities"]["drop"] == scc["requiredDropCapabilities"] == ["ALL"]
+    assert context["privileged"] is scc["allowPrivilegedContainer"] is False
+    assert context["allowPrivilegeEscalation"] is scc["allowPrivilegeEscalation"] is False
+    assert context["readOnlyRootFilesystem"] is scc["readOnlyRootFilesystem"] is not rebuild
+    assert {"type": "MustRunAs", "uid": context["runAsUser"]} == scc["runAsUser"]
+    assert {"type": "MustRunAs", "seLinuxOptions": context["seLinuxOptions"]} == scc["seLinuxContext"]
+    assert context["seLinuxOptions"] == {"type": "spc_t", "level": "s0"}
+    assert context["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert scc["seccompProfiles"] == ["runtime/default"]
+    assert scc["allowHostNetwork"] is scc["allowHostDirVolumePlugin"] is True
+    assert not any(scc[key] for key in ("allowHostPorts", "allowHostPID", "allowHostIPC", "users", "groups"))
+    used = {next(key for key in volume if key != "name") for volume in pod["volumes"]}
+    assert used == set(scc["volumes"])
+
+
+@each_daemonset
+def test_mounts_are_the_ones_the_entry_point_knows(folder: str, name: str) -> None:
+    pod = daemonset(folder, name)["spec"]["template"]["spec"]
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    mounts = {
+        mount["mountPath"]: (volumes.pop(mount["name"]), mount.get("readOnly", False))
+        for mount in container(daemonset(folder, name))["volumeMounts"]
+    }
+    assert volumes == {}, "volumes that no container mounts"
+    host = {path: (volume["hostPath"]["path"], only) for path, (volume, only) in mounts.items() if "hostPath" in volume}
+    plugin = "/var/lib/kubelet/plugins/beegfs.csi.netapp.com"
+    wanted = {
+        "/host/lib/modules": ("/lib/modules", True),
+        "/host/plugin": (plugin, False),
+        "/host/proc": ("/proc", True),
+    }
+    if folder.startswith("in-cluster"):
+        wanted["/host/etc/os-release"] = ("/etc/os-release", True)
+    if name == manifests.RHEL_NAME:
+        for path in ("/etc/pki/entitlement", "/etc/pki/rpm-gpg", "/etc/rhsm", "/etc/yum.repos.d"):
+            wanted[f"/host{path}"] = (path, True)
+    assert host == wanted
+    # A folder that a node lacks must not be made there, but for the plugin directory.
+    kinds = {v["hostPath"]["path"]: v["hostPath"]["type"] for v, _ in mounts.values() if "hostPath" in v}
+    assert kinds.pop(plugin) == "DirectoryOrCreate"
+    assert set(kinds.values()) <= {"Directory", "File"}
+    assert mounts["/run/beegfs-node"][0]["emptyDir"]["medium"] == "Memory"
+    secret, read_only = mounts["/etc/beegfs-node/auth"]
+    assert (secret["secret"]["secretName"], secret["secret"]["optional"], read_only) == (
+        "beegfs-client-auth",
+        True,
+        True,
+    )
+
+
+@pytest.mark.parametrize(("folder", "load", "hook"), [("prebuilt", "self", True), ("kmm", "external", False)])
+def test_who_loads_the_module_also_unloads_it(folder: str, load: str, hook: bool) -> None:
+    only = container(daemonset(folder))
+    environment = {entry["name"]: entry.get("value") for entry in only["env"]}
+    assert environment == {"NODE_NAME": None, "BEEGFS_LOAD": load, "BEEGFS_HELPERD_AUTH": "secret"}
+    assert ("lifecycle" in only) is hook
+    if hook:
+        assert only["lifecycle"]["preStop"]["exec"]["command"] == ["/usr/local/sbin/beegfs-node", "unload"]
+
+
+def test_pod_security_lets_the_pods_in() -> None:
+    labels = objects(FOLDERS["prebuilt"])["Namespace", "beegfs-client"]["metadata"]["labels"]
+    for mode in ("enforce", "audit", "warn"):
+        assert labels[f"pod-security.kubernetes.io/{mode}"] == "privileged"
+    assert labels["security.openshift.io/scc.podSecurityLabelSync"] == "false"
+
+
+def test_kmm_is_told_every_kernel_and_its_image() -> None:
+    spec = objects(FOLDERS["kmm"])["Module", "beegfs"]["spec"]
+    loader = spec["moduleLoader"]["container"]
+    assert loader["modprobe"] == {"moduleName": "beegfs", "dirName": "/opt"}
+    assert {entry["literal"]: entry["containerImage"] for entry in loader["kernelMappings"]} == {
+        cell.kernel: cell.image.pinned for cell in cells()
+    }
+    assert tuple(entry["literal"] for entry in loader["kernelMappings"]) == KERNELS
+    assert spec["moduleLoader"]["serviceAccountName"] == "beegfs-client"
+    assert spec["tolerations"] == [{"operator": "Exists"}]
+
+
+def test_the_buildconfig_inlines_its_files_and_is_made_of_the_clusters_toolkit() -> None:
+    known = objects(FOLDERS["in-cluster-build"])
+    spec = known["BuildConfig", build().name]["spec"]
+    assert spec["source"]["dockerfile"] == build().dockerfile
+    assert spec["source"]["type"] == "Dockerfile"
+    assert spec["source"]["configMaps"] == [{"configMap": {"name": build().name}, "destinationDir": "."}]
+    assert known["ConfigMap", build().name]["data"] == build().files
+    strategy = spec["strategy"]["dockerStrategy"]
+    toolkit = {"kind": "ImageStreamTag", "name": "driver-toolkit:latest", "namespace": "openshift"}
+    assert strategy["from"] == toolkit
+    assert {entry["name"]: entry["value"] for entry in strategy["buildArgs"]} == build().arguments
+    assert spec["triggers"] == [{"type": "ConfigChange"}, {"type": "ImageChange", "imageChange": {}}]
+
+
+@each_daemonset
+def test_a_finished_build_rolls_its_own_daemonset_alone(folder: str, name: str) -> None:
+    annotations = daemonset(folder, name)["metadata"].get("annotations", {})
+    if not folder.startswith("in-cluster"):
+        assert annotations == {}
+        return
+    (trigger,) = json.loads(annotations["image.openshift.io/triggers"])
+    output = objects(FOLDERS[folder])["BuildConfig", build().name]["spec"]["output"]["to"]
+    assert trigger["from"] == output == {"kind": "ImageStreamTag", "name": build().tag}
+    assert trigger["fieldPath"] == 'spec.template.spec.containers[?(@.name=="client")].image'
+    assert container(daemonset(folder, name))["image"].endswith(f"/beegfs-client/{build().tag}")
+
+
+def test_another_version_or_another_file_is_another_build() -> None:
+    names = {build().name, build("8.3.1").name, build(script="true\n").name, build(other="true\n").name}
+    assert len(names) == 4
+    assert build("8.3.1").name.startswith("beegfs-client-8.3.1-")
+    assert build().tag == f"beegfs-client:{build().name.removeprefix('beegfs-client-')}"
+
+
+def test_only_rhel_nodes_lend_what_a_compile_needs() -> None:
+    def systems(name: str) -> list[dict[str, Any]]:
+        pod = daemonset("in-cluster-build-rhel-workers", name)["spec"]["template"]["spec"]
+        required = pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+        (term,) = required["nodeSelectorTerms"]
+        found: list[dict[str, Any]] = term["matchExpressions"]
+        return found
+
+    system = "node.openshift.io/os_id"
+    assert systems(manifests.NAME) == [{"key": system, "operator": "NotIn", "values": ["rhel"]}]
+    assert systems(manifests.RHEL_NAME) == [{"key": system, "operator": "In", "values": ["rhel"]}]
+    rhel = container(daemonset("in-cluster-build-rhel-workers", manifests.RHEL_NAME))
+    assert {"name": "BEEGFS_REBUILD", "value": "yes"} in rhel["env"]
+    other = container(daemonset("in-cluster-build-rhel-workers"))
+    assert "BEEGFS_REBUILD" not in {entry["name"] for entry in other["env"]}
+    assert (
+        daemonset("in-cluster-build-rhel-workers")["spec"]["selector"]
+        != (daemonset("in-cluster-build-rhel-workers", manifests.RHEL_NAME)["spec"]["selector"])
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["", "\n", "no line break", "two line breaks\n\n", "a bell \a\n", "a carriage return\r\n"]
+)
+def test_a_file_that_a_manifest_cannot_hold_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="cannot be in a manifest"):
+        manifests.in_cluster_build(sources(), build(script=text), rhel_workers=False)
+
+
+@pytest.mark.parametrize(
+    "text", ["  begins with blanks\n", "\n\nbegins empty\n", "\ttab\nblank at the end \n", "é: ü\n"]
+)
+def test_every_other_file_arrives_unchanged(text: str) -> None:
+    made = manifests.in_cluster_build(sources(), build(script=text), rhel_workers=False)
+    assert yaml.safe_load(made["files.yaml"])["data"]["script"] == text
+
+
+def test_a_source_that_is_not_there_is_named() -> None:
+    with pytest.raises(InputError, match=r"deploy/base/daemonset\.yaml\.j2 is not there"):
+        manifests.prebuilt({k: v for k, v in sources().items() if "daemonset" not in k}, bundle())
+
+
+def test_a_template_cannot_use_a_value_that_does_not_exist() -> None:
+    broken = {**sources(), "base/daemonset.yaml.j2": "{{ clinet }}"}
+    with pytest.raises(InputError, match=r"daemonset\.yaml\.j2: 'clinet' is undefined"):
+        manifests.prebuilt(broken, bundle())
