@@ -14,10 +14,12 @@ from typing import Any
 
 import pytest
 
+from integration.clientnodes import CLIENTS, ClientNode
 from integration.labs import Lab, find_lab
 from integration.registries import ThrowAwayRegistry, throw_away_registry
 from integration.session import Session
 from integration.sites import Site, SiteMaker
+from kmatrix.effects.engine import Engine
 
 
 @pytest.fixture(scope="session")
@@ -74,3 +76,16 @@ def new_site(tmp_path: Path, lab: Lab, session: Session, registry: ThrowAwayRegi
             return stack.enter_context(Site.made(root, lab, session, registry, **wishes))
 
         yield make
+
+
+@pytest.fixture(scope="session")
+def client_node(
+    tmp_path_factory: pytest.TempPathFactory, lab: Lab, session: Session, registry: ThrowAwayRegistry
+) -> Iterator[ClientNode]:
+    """A node of this worker's own, with images of this checkout to put on it."""
+    kernels = (lab.kernels.newer, lab.kernels.older)
+    with (
+        Site.made(tmp_path_factory.mktemp("site"), lab, session, registry, clients=CLIENTS, kernels=kernels) as site,
+        Engine("tests") as engine,
+    ):
+        yield ClientNode(lab, site, engine, tmp_path_factory.mktemp("node"))

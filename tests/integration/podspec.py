@@ -132,8 +132,11 @@ def translate(
         raise UntranslatableError("a pod of one container is what is known here")
     container = spec["containers"][0]
     _only_known("container", container, _CONTAINER | _CONTAINER_NO_MATTER)
-    if spec.get("securityContext"):
-        raise UntranslatableError("the pod's own securityContext is not translated")
+    # What the pod says about security holds for a container that does not say it itself.
+    container = {
+        **container,
+        "securityContext": {**spec.get("securityContext", {}), **container.get("securityContext", {})},
+    }
 
     process = _process(container, image, daemonset["metadata"], node)
     sources, volumes = _volumes(spec.get("volumes", []), folder, secrets)
