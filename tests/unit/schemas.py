@@ -8,9 +8,9 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
 import yaml
 from jsonschema import Draft202012Validator
+from kubernetes_validate.utils import ValidationError, validate
 
 # OpenShift 4.16 is Kubernetes 1.29; 4.22 is 1.35.
 VERSIONS = ("1.29", "1.30", "1.31", "1.32", "1.33", "1.34", "1.35")
@@ -30,8 +30,8 @@ def _core_faults(text: str, version: str) -> tuple[str, ...]:
     # Folders share objects, and reading a version's schemas takes a while.
     document = json.loads(text)
     try:
-        used = kubernetes_validate.validate(document, version, strict=True)
-    except kubernetes_validate.ValidationError as error:
+        used = validate(document, version, strict=True)
+    except ValidationError as error:
         return (f"{document['kind']} for {version}: {error.message}",)
     assert used == version, f"kubernetes-validate has no schemas of {version}, it took {used}"
     return ()

@@ -1,0 +1,300 @@
+"""The command `manifests`: every folder it writes is one that kubectl accepts, whole or not there at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from schemas import CORE, OPENSHIFT, VERSIONS, core_faults, other_faults
+from test_render import FINGERPRINT, KERNELS, client_pin, digest
+
+from kmatrix.cli import main
+from kmatrix.decide.read_matrix import read_matrix
+from kmatrix.effects.bundlefile import write_bundles
+from kmatrix.effects.results import write_results
+from kmatrix.values.bundles import BundleImage, BundleResult
+from kmatrix.values.cells import CellResult
+from kmatrix.values.errors import Exit
+from kmatrix.values.lock import KernelPin, Lock, ProfileLock, ReleasePin, inputs_digest, write_lock
+from kmatrix.values.names import ClientVersion, ImageRef, ReleaseVersion
+
+ROOT = Path(__file__).resolve().parents[2]
+CLIENTS = ("7.4.6", "8.2.2")
+RELEASE, RHEL, KERNEL = KERNELS["el9"]
+REPOSITORY = "registry.example/team/beegfs-client"
+KEY = "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nmade up\n-----END PGP PUBLIC KEY BLOCK-----\n"
+MATRIX = f"""
+schema: 1
+default_profile: here
+profiles:
+  here:
+    about: a profile for tests
+    graph: https://graph.example/graph
+    packages: packages
+    key_fingerprint: {FINGERPRINT}
+    base: registry.example/base/minimal:latest
+    base_line: el9
+    target: registry.example/team
+    channels: [{{name: stable-4.16}}]
+    arches: [x86_64]
+    flavours: [standard, rt]
+    clients: [{", ".join(CLIENTS)}]
+"""
+needs_kubectl = pytest.mark.skipif(shutil.which("kubectl") is None, reason="there is no kubectl on this machine")
+
+
+def kubectl(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["kubectl", *arguments], capture_output=True, text=True, check=False, timeout=60)
+
+
+def kustomized(folder: Path) -> dict[tuple[str, str], dict[str, Any]]:
+    """What kubectl would apply, by kind and name."""
+    done = kubectl("kustomize", str(folder))
+    assert (done.returncode, done.stderr) == (0, ""), f"{folder}: {done.stderr}"
+    made = [document for document in yaml.safe_load_all(done.stdout) if document]
+    return {(document["kind"], document["metadata"]["name"]): document for document in made}
+
+
+@cache
+def knows_components() -> bool:
+    """Whether kubectl's kustomize has Components: kubectl 1.21 and newer, every supported oc."""
+    version = json.loads(kubectl("version", "--client", "--output=json").stdout)["clientVersion"]
+    return (int(version["major"]), int(version["minor"].rstrip("+"))) >= (1, 21)
+
+
+def bundle(client: str, **changes: Any) -> BundleResult:
+    made = BundleResult(
+        client=client,
+        image=f"{REPOSITORY}:{client}",
+        verdict="passed",
+        reason="booted with each kernel",
+        digest=digest("b"),
+        kernels=(KERNEL,),
+        arches=("x86_64",),
+        images=(BundleImage("x86_64", digest("b"), 1, {KERNEL: 1}, 1),),
+    )
+    return replace(made, **changes)
+
+
+def cell(client: str, **changes: Any) -> CellResult:
+    made = CellResult(
+        cell=f"{client}-{KERNEL}",
+        client=client,
+        kernel=KERNEL,
+        releases=(RELEASE,),
+        verdict="passed",
+        reason="",
+        image=f"{REPOSITORY}:{client}-{KERNEL.replace('+', '_')}",
+        digest=digest(client[0]),
+        booted=True,
+    )
+    return replace(made, **changes)
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project whose build and bundle commands have run, as far as their files say."""
+    for name in ("GRAPH", "PACKAGES", "TARGET", "LOCK", "MIRRORS", "PROFILE", "ROOT", "BASE", "KEY_FINGERPRINT"):
+        monkeypatch.delenv(f"KMATRIX_{name}", raising=False)
+    root = tmp_path / "project"
+    for folder in ("deploy", "images"):
+        shutil.copytree(ROOT / folder, root / folder)
+    (root / "matrix.yaml").write_text(MATRIX)
+    profile = read_matrix(MATRIX).profile("here")
+    pins = []
+    for client in profile.clients:
+        pin = client_pin(client, "el9")
+        key = pin.key.model_copy(update={"sha256": hashlib.sha256(KEY.encode()).hexdigest()})
+        pins.append(pin.model_copy(update={"key": key}))
+        path = root / "packages" / client.repository_directory / key.location
+        path.parent.mkdir(parents=True)
+        path.write_text(KEY)
+    lock = ProfileLock(
+        inputs=inputs_digest(profile),
+        base=ImageRef.parse(f"registry.example/base/minimal@{digest('a')}"),
+        releases=(
+            ReleasePin(
+                version=ReleaseVersion.parse(RELEASE),
+                arch="x86_64",
+                channels=("stable-4.16",),
+                payload=ImageRef.parse(f"registry.example/release@{digest('c')}"),
+                toolkit=ImageRef.parse(f"registry.example/toolkit@{digest('d')}"),
+                rhel=RHEL,
+                kernels=(KernelPin(release=KERNEL, flavour="rt"),),
+            ),
+        ),
+        clients=tuple(pins),
+    )
+    (root / "matrix.lock").write_text(write_lock(Lock().with_profile("here", lock)))
+    write_files(root, [bundle(client) for client in CLIENTS], [cell(client) for client in CLIENTS])
+    return root
+
+
+def write_files(root: Path, bundles: list[BundleResult], cells: list[CellResult], profile: str = "here") -> None:
+    write_bundles(root / "build" / "bundles.json", profile, bundles)
+    known = {each.cell: each for each in cells}
+    write_results(root / "build" / "results.json", profile, known, known)
+
+
+def run(root: Path, *arguments: str) -> int:
+    return main(["manifests", "--root", str(root), *arguments])
+
+
+def rendered(folder: Path) -> list[Path]:
+    """Every folder that can be applied."""
+    return sorted(path.parent for path in folder.glob("*/*/kustomization.yaml") if path.parts[-3] != "components")
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@needs_kubectl
+def test_kubectl_accepts_every_folder_and_the_cluster_every_field(project: Path) -> None:
+    assert run(project) == Exit.OK
+    found = rendered(project / "build" / "deploy" / "here")
+    ways = ("in-cluster-build", "in-cluster-build-rhel-workers", "kmm", "prebuilt")
+    assert [f"{path.parent.name}/{path.name}" for path in found] == [f"{way}/{c}" for way in ways for c in CLIENTS]
+    for folder in found:
+        documents = kustomized(folder)
+        assert ("DaemonSet", "beegfs-client") in documents
+        for (kind, _), document in documents.items():
+            if kind in CORE:
+                assert [fault for version in VERSIONS for fault in core_faults(document, version)] == []
+            elif OPENSHIFT.is_file():
+                assert other_faults(document) == []
+
+
+@needs_kubectl
+@pytest.mark.parametrize("way", ["prebuilt", "kmm", "in-cluster-build"])
+@pytest.mark.parametrize("component", ["helperd-without-authentication", "privileged"])
+def test_a_component_changes_what_it_says_and_nothing_else(project: Path, way: str, component: str) -> None:
+    if not knows_components():
+        pytest.skip("this kubectl is older than 1.21: its kustomize has no Components")
+    assert run(project, "--client", "7.4.6") == Exit.OK
+    deploy = project / "build" / "deploy" / "here"
+    own = project / "own"
+    own.mkdir()
+    (own / "kustomization.yaml").write_text(
+        f"resources: [../build/deploy/here/{way}/7.4.6]\ncomponents: [../build/deploy/here/components/{component}]\n"
+    )
+    before, after = kustomized(deploy / way / "7.4.6"), kustomized(own)
+    old, new = (known.pop(("DaemonSet", "beegfs-client")) for known in (before, after))
+    assert core_faults(new, VERSIONS[0]) == []
+    (was,), (now,) = (each["spec"]["template"]["spec"]["containers"] for each in (old, new))
+    if component == "privileged":
+        assert before.pop(("SecurityContextConstraints", "beegfs-client"))
+        (rule,) = after.pop(("Role", "beegfs-client"))["rules"]
+        assert rule["resourceNames"] == ["privileged"]
+        before.pop(("Role", "beegfs-client"))
+        annotations = new["spec"]["template"]["metadata"]["annotations"]
+        assert annotations.pop("openshift.io/required-scc") == "privileged"
+        old["spec"]["template"]["metadata"]["annotations"].pop("openshift.io/required-scc")
+        wanted = {"privileged": True, "runAsUser": 0, "readOnlyRootFilesystem": True}
+        assert now.pop("securityContext") == wanted
+        was.pop("securityContext")
+    else:
+        (setting,) = [entry for entry in now["env"] if entry["name"] == "BEEGFS_HELPERD_AUTH"]
+        assert setting["value"] == "disabled"
+        setting["value"] = "secret"
+        assert sorted(now["env"], key=lambda entry: entry["name"]) == sorted(
+            was["env"], key=lambda entry: entry["name"]
+        )
+        now["env"] = was["env"]
+    assert new == old
+    assert after == before
+
+
+def test_images_are_what_the_bundles_and_results_say(project: Path) -> None:
+    assert run(project) == Exit.OK
+    deploy = project / "build" / "deploy" / "here"
+    for client in CLIENTS:
+        daemonset = yaml.safe_load((deploy / "prebuilt" / client / "daemonset.yaml").read_text())
+        (only,) = daemonset["spec"]["template"]["spec"]["containers"]
+        assert only["image"] == f"{REPOSITORY}@{digest('b')}"
+        module = yaml.safe_load((deploy / "kmm" / client / "module.yaml").read_text())
+        assert module["spec"]["moduleLoader"]["container"]["kernelMappings"] == [
+            {"literal": KERNEL, "containerImage": f"{REPOSITORY}@{digest(client[0])}"}
+        ]
+        files = yaml.safe_load((deploy / "in-cluster-build" / client / "files.yaml").read_text())["data"]
+        assert files["package-key"] == KEY
+        assert files["beegfs-node"] == (ROOT / "images" / "beegfs-client" / "beegfs-node").read_text()
+
+
+def test_again_is_the_same_and_what_is_gone_goes(project: Path) -> None:
+    deploy = project / "build" / "deploy" / "here"
+    assert run(project) == Exit.OK
+    before = content(deploy)
+    assert run(project) == Exit.OK
+    assert content(deploy) == before
+    assert run(project, "--client", "8.2.2", "--way", "prebuilt") == Exit.OK
+    assert [path.relative_to(deploy).as_posix() for path in rendered(deploy)] == ["prebuilt/8.2.2"]
+    assert [path.name for path in deploy.parent.iterdir()] == ["here"], "something temporary is left"
+
+
+def test_what_fails_leaves_the_folder_as_it_was(project: Path) -> None:
+    deploy = project / "build" / "deploy" / "here"
+    assert run(project) == Exit.OK
+    before = content(deploy)
+    (project / "deploy" / "kmm" / "module.yaml.j2").write_text("{{ nothing }}")
+    assert run(project) == Exit.USAGE
+    assert content(deploy) == before
+
+
+def test_a_folder_of_somebody_elses_is_not_replaced(project: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "precious").write_text("mine")
+    assert run(project, "--out", str(other)) == Exit.USAGE
+    assert content(other) == {"precious": b"mine"}
+    (other / "precious").unlink()
+    assert run(project, "--out", str(other)) == Exit.OK
+    assert rendered(other)
+
+
+@pytest.mark.parametrize(
+    ("bundles", "profile", "says"),
+    [
+        ([bundle("7.4.6")], "here", "has no bundle of client 8.2.2"),
+        ([bundle(client) for client in CLIENTS], "elsewhere", "has no bundle of client 7.4.6"),
+        ([bundle("7.4.6"), bundle("8.2.2", verdict="failed", reason="kernel panic")], "here", "failed: kernel panic"),
+        ([bundle("7.4.6"), bundle("8.2.2", digest="")], "here", "client 8.2.2"),
+    ],
+)
+def test_without_a_bundle_it_says_how_to_get_one(
+    project: Path, capsys: pytest.CaptureFixture[str], bundles: list[BundleResult], profile: str, says: str
+) -> None:
+    write_files(project, bundles, [cell(client) for client in CLIENTS], profile)
+    assert run(project) == Exit.USAGE
+    said = capsys.readouterr().err
+    assert says in said
+    assert "nox -s bundle -- --profile here" in said
+    assert not (project / "build" / "deploy").exists()
+
+
+def test_an_in_cluster_build_needs_no_bundle(project: Path) -> None:
+    (project / "build" / "bundles.json").unlink()
+    assert run(project, "--way", "in-cluster-build") == Exit.OK
+
+
+@pytest.mark.parametrize("changes", [{"verdict": "failed"}, {"digest": ""}, {"booted": False}])
+def test_kmm_gets_no_image_that_was_not_published_or_not_booted(
+    project: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any]
+) -> None:
+    write_files(project, [bundle(client) for client in CLIENTS], [cell("7.4.6"), cell("8.2.2", **changes)])
+    assert run(project) == Exit.USAGE
+    assert f"says no published image of 8.2.2-{KERNEL}" in capsys.readouterr().err
+    assert run(project, "--way", "prebuilt") == Exit.OK
+
+
+def test_a_client_the_matrix_does_not_have_is_refused(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(project, "--client", str(ClientVersion(9, 9, 9))) == Exit.USAGE
+    assert "has no client 9.9.9" in capsys.readouterr().err
