@@ -17,6 +17,9 @@ from kmatrix.values.cells import Finding
 from kmatrix.values.errors import InputError, ProtocolError, ToolError
 from kmatrix.values.names import ClientVersion
 
+# What the cells of `images` below came to when this was written; another process must come to the same.
+WRITTEN = "sha256:ad83c4c25c8ca51c23bb36848f171b3776bf50bcbed2cf3dcb87b05f3aad4c87"
+
 
 def with_config(sound: CellImage, **changes: Any) -> CellImage:
     return replace(sound, config={**sound.config, **changes})
@@ -88,6 +91,7 @@ def test_the_same_cells_give_the_same_bytes_and_another_cell_another_key() -> No
     images = tuple(image(kernel, b="1", a="2") for kernel in KERNELS)
     again = tuple(image(kernel, a="2", b="1") for kernel in KERNELS)
     assert compose(CLIENT, images).manifest == compose(CLIENT, again).manifest
+    assert compose(CLIENT, images).manifest.digest == WRITTEN, "other bytes are another bundle for every node"
     other = (*images[:-1], replace(images[-1], digest=digest("rebuilt")))
     keys = {
         read(compose(CLIENT, each))[1]["config"]["Labels"]["io.github.beegfs-kmatrix.bundle-key"]

@@ -53,8 +53,6 @@ def bundle(call: Invocation) -> Exit:
             results.pop(str(client), None)
         own = [recipe for recipe in job.recipes if recipe.cell.client in job.selected]
         for wanted in wanted_bundles((recipe.cell for recipe in own), published_cells(packing, own)):
-            for cell in wanted.missing:
-                call.say(f"{wanted.client}: without {cell}: it is not published as the matrix has it now")
             result = make_bundle(packing, wanted)
             results[result.client] = result
             now.append(result)
@@ -86,7 +84,7 @@ def print_bundles(console: Console, results: Iterable[BundleResult]) -> None:
             lines.append(result.reason)
             lines += [f"{finding.code}: {finding.message}" for finding in result.findings[1:]]
         if result.missing:
-            lines.append(f"not published, so not in it: {', '.join(result.missing)}")
+            lines.append(f"without what is not published as it would be built now: {', '.join(result.missing)}")
         if result.dropped:
             lines.append(f"warning: the bundle before it had {', '.join(result.dropped)}, this one has not")
         for image in result.images:

@@ -75,7 +75,7 @@ def make_bundle(packing: Packing, wanted: Wanted) -> BundleResult:
     ref = ImageRef.parse(f"{packing.target}/{IMAGE}:{wanted.client}")
     blank = BundleResult(str(wanted.client), str(ref), "errored", "", missing=wanted.missing)
     if not wanted.images:
-        reason = f"none of its {len(wanted.missing)} cells is published; `nox -s build` says why"
+        reason = f"none of its {len(wanted.missing)} cells is published; run `nox -s build`"
         return replace(blank, reason=reason)
     try:
         return _make(packing, wanted, ref, blank)
