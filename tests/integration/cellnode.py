@@ -1,0 +1,145 @@
+"""A container of a cell's image that plays a node: what the kernel and the host would show are files of the test.
+
+Root file system, capabilities and writable places are as in the cluster. Nothing of it is on this machine's disk.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import docker
+from docker.models.containers import Container
+
+from integration.session import LABEL, Session
+
+PROGRAM = "/usr/local/sbin/beegfs-node"
+PLUGIN = "/host/plugin/client"
+NODE_NAME = "worker-1.example"
+_PLACES = ("/host/plugin", "/host/proc/1", "/host/etc", "/run/beegfs-node", "/sys/module", "/etc/beegfs-node/auth")
+# Programs of the test go before those of the image.
+_TEST = "/test"
+_PATH = f"{_TEST}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
+
+
+@dataclass(frozen=True)
+class Said:
+    """One command in the container: how it ended and what it said."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+class CellNode:
+    """The container, in which nothing runs but what a test starts."""
+
+    def __init__(self, container: Container) -> None:
+        self._container = container
+
+    def run(self, script: str, **environment: str) -> Said:
+        """Run a script of bash's."""
+        settings = {"PATH": _PATH, "NODE_NAME": NODE_NAME, **environment}
+        result = self._container.exec_run(["bash", "-c", script], environment=settings, demux=True)
+        stdout, stderr = cast("tuple[bytes | None, bytes | None]", result.output)
+        return Said(cast("int", result.exit_code), (stdout or b"").decode(), (stderr or b"").decode())
+
+    def say(self, script: str) -> str:
+        """Run a script that must succeed; returns what it prints."""
+        done = self.run(script)
+        assert done.status == 0, done
+        return done.stdout.strip()
+
+    def client(self, *words: str, **environment: str) -> Said:
+        """Run the image's program."""
+        return self.run(shlex.join((PROGRAM, *words)), **environment)
+
+    def write(self, path: str, text: str) -> None:
+        """Make a file, and its folder."""
+        self.say(f"mkdir -p {shlex.quote(path.rpartition('/')[0])}; printf %s {shlex.quote(text)} >{shlex.quote(path)}")
+
+    def program(self, name: str, script: str) -> None:
+        """Put a program of the test before the image's own of that name."""
+        self.write(f"{_TEST}/{name}", f"#!/bin/bash\n{script}\n")
+        self.say(f"chmod +x {_TEST}/{name}")
+
+    def loaded(self, version: str, srcversion: str = "0123", users: int = 0) -> None:
+        """Let the kernel show a module."""
+        shown = {"version": version, "srcversion": srcversion, "refcnt": str(users), "initstate": "live"}
+        for name, value in shown.items():
+            self.write(f"/sys/module/beegfs/{name}", f"{value}\n")
+
+    def mounted(self, *points: str) -> None:
+        """Let the host have BeeGFS mounted at these places, and other things elsewhere."""
+        lines = ("proc /proc proc rw 0 0", *(f"beegfs_nodev {point} beegfs rw 0 0" for point in points))
+        self.write("/host/proc/1/mounts", "".join(f"{line}\n" for line in lines))
+
+    def loader(self) -> None:
+        """Let modprobe and rmmod change what the kernel shows, as the real ones do, and note how they are called."""
+        self.program(
+            "modprobe",
+            'echo "modprobe $*" >>/test/calls; ko=$2/lib/modules/$4/extra/$5.ko; mkdir -p /sys/module/$5\n'
+            "for key in version srcversion; do modinfo -F $key $ko >/sys/module/$5/$key; done\n"
+            "echo 0 >/sys/module/$5/refcnt; echo live >/sys/module/$5/initstate",
+        )
+        self.program("rmmod", 'echo "rmmod $*" >>/test/calls; rm -r /sys/module/$1')
+
+    @property
+    def calls(self) -> list[str]:
+        """How `loader`'s programs were called."""
+        return self.say("touch /test/calls; cat /test/calls").splitlines()
+
+    @property
+    def installed(self) -> dict[str, str]:
+        """What the plugin directory has: mode, or `temporary`, by path."""
+        found = self.say(f"cd {PLUGIN} 2>/dev/null || exit 0; find . -type f -printf '%P %m %u:%g\\n'")
+        return dict(line.split(" ", 1) for line in found.splitlines())
+
+    @property
+    def termination_message(self) -> str:
+        """What Kubernetes would show."""
+        return self.say("cat /dev/termination-log")
+
+
+@contextmanager
+def cell_node(
+    image: str, session: Session, files: Mapping[Path, str] | None = None, tmpfs: Mapping[str, str] | None = None
+) -> Iterator[CellNode]:
+    """Start a node.
+
+    Args:
+        image: the cell's.
+        session: whose label it has.
+        files: more files of this machine, read-only: path in the container by path here.
+        tmpfs: options of places that the container has, such as a size.
+    """
+    client = docker.from_env()
+    places = {**dict.fromkeys(_PLACES, ""), _TEST: "exec", **(tmpfs or {})}
+    try:
+        container = client.containers.run(
+            image,
+            ["infinity"],
+            entrypoint=["sleep"],
+            detach=True,
+            init=True,
+            network_mode="none",
+            read_only=True,
+            cap_drop=["ALL"],
+            security_opt=["no-new-privileges"],
+            tmpfs=places,
+            volumes={str(here): {"bind": there, "mode": "ro"} for here, there in (files or {}).items()},
+            labels={LABEL: session.name},
+        )
+        try:
+            node = CellNode(container)
+            node.say(": >/dev/termination-log")
+            node.mounted()
+            yield node
+        finally:
+            container.remove(force=True)
+    finally:
+        client.close()
