@@ -1,0 +1,146 @@
+"""What OpenShift does with the manifests of a build in the cluster, done by the engine."""
+
+from __future__ import annotations
+
+import io
+import re
+import secrets
+import shutil
+import tarfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from integration.session import LABEL, Session
+from integration.sites import Site
+from kmatrix.effects.engine import Engine
+
+_FROM = re.compile(r"^FROM\s+(\S+)", re.MULTILINE)
+# The toolkit's compiler and kernels are of no use in a guest, whose memory would hold them twice.
+_SMALL = """\
+FROM {image} AS whole
+RUN mkdir -p /small/usr/bin /small/usr/sbin /small/usr/lib /small/usr/lib64 \\
+ && cp -a /bin /sbin /lib /lib64 /small/ \\
+ && cp -a --parents /opt/lib/modules /opt/beegfs/sbin /usr/local/sbin/beegfs-node \\
+      /usr/bin/kmod /usr/sbin/modprobe /usr/sbin/rmmod /small/ \\
+ && ldd /usr/bin/kmod | grep -o '/[^ ]*' | xargs -I '{{}}' cp -L --parents '{{}}' /small/
+FROM scratch
+COPY --from=whole /small/ /
+"""
+
+
+@dataclass(frozen=True)
+class InCluster:
+    """The manifests of a client version, rendered: BuildConfig, the data of its ConfigMap, the pod of RHEL workers."""
+
+    config: Mapping[str, Any]
+    files: Mapping[str, str]
+    worker: Mapping[str, Any]
+
+    @property
+    def arguments(self) -> dict[str, str]:
+        """The build's arguments."""
+        return {each["name"]: each["value"] for each in self.config["spec"]["strategy"]["dockerStrategy"]["buildArgs"]}
+
+    @property
+    def dockerfile(self) -> str:
+        """What is inlined in the BuildConfig."""
+        return str(self.config["spec"]["source"]["dockerfile"])
+
+
+def rendered(site: Site, client: str) -> InCluster:
+    """Render the manifests of a client version with the command line, and read them."""
+    out = site.root / "build" / "deploy"
+    if not (site.root / "deploy").exists():
+        shutil.copytree(site.lab.root / "deploy", site.root / "deploy")
+    made = site.run("manifests", "--way", "in-cluster-build", "--client", client, "--out", str(out))
+    assert made.code == 0, made.stderr
+    found = [
+        document
+        for path in (out / "in-cluster-build-rhel-workers" / client).glob("*.yaml")
+        for document in yaml.safe_load_all(path.read_text(encoding="utf-8"))
+    ]
+
+    def one(kind: str, name: str) -> dict[str, Any]:
+        (match,) = [each for each in found if each["kind"] == kind and each["metadata"]["name"].startswith(name)]
+        return dict(match)
+
+    config = one("BuildConfig", "beegfs-client")
+    (named,) = config["spec"]["source"]["configMaps"]
+    assert named["destinationDir"] == "."
+    worker = one("DaemonSet", "beegfs-client-rhel")["spec"]["template"]["spec"]
+    return InCluster(config, one("ConfigMap", named["configMap"]["name"])["data"], worker)
+
+
+@contextmanager
+def built(
+    engine: Engine, session: Session, manifests: InCluster, toolkit: str, log: list[str], **arguments: str
+) -> Iterator[str]:
+    """Build as OpenShift's builder does; yields the image, which is gone at the end.
+
+    Args:
+        engine: builds.
+        session: whose label the image has.
+        manifests: Dockerfile, context, arguments.
+        toolkit: takes the place of the last base image.
+        log: is given the build's output.
+        arguments: what an admin sets differently.
+    """
+    last = list(_FROM.finditer(manifests.dockerfile))[-1]
+    dockerfile = manifests.dockerfile[: last.start(1)] + toolkit + manifests.dockerfile[last.end(1) :]
+    # The builder adds labels of its own at the end.
+    dockerfile += f"LABEL {LABEL}={session.name}\n"
+    files = {**manifests.files, "Dockerfile": dockerfile}
+    arguments = {**manifests.arguments, **arguments}
+    # As there, nothing is taken from an earlier build, so that the log tells it all.
+    with _made(engine, session, files, log, network="host", buildargs=arguments, no_cache=True) as image:
+        yield image
+
+
+@contextmanager
+def small_copy(engine: Engine, session: Session, image: str) -> Iterator[str]:
+    """Make a copy of an image with only what a boot uses: module, client, kmod; gone at the end."""
+    dockerfile = _SMALL.format(image=image) + f"LABEL {LABEL}={session.name}\n"
+    with _made(engine, session, {"Dockerfile": dockerfile}, []) as made:
+        yield made
+
+
+@contextmanager
+def _made(engine: Engine, session: Session, files: Mapping[str, str], log: list[str], **options: Any) -> Iterator[str]:
+    steps: list[str] = []
+    # With a name, as the removal of an image removes the nameless ones that it was made from.
+    name = f"kmatrix-test/in-cluster:{secrets.token_hex(6)}"
+    try:
+        engine.build(_context(files), on_line=log.append, steps=steps, tag=name, **options)
+        yield name
+    finally:
+        session.note_images(steps)
+        engine.remove_image(name)
+        for step in reversed(steps):
+            engine.remove_step(step)
+
+
+def _context(files: Mapping[str, str]) -> bytes:
+    """A build context in which nothing is executable: the files of a ConfigMap are not."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, text in files.items():
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = len(text.encode()), 0o644
+            archive.addfile(member, io.BytesIO(text.encode()))
+    return buffer.getvalue()
+
+
+def node_mounts(worker: Mapping[str, Any], node: Path) -> dict[str, dict[str, str]]:
+    """The binds of a RHEL worker's container that show it the node's own files, of a node in a folder."""
+    (container,) = worker["containers"]
+    paths = [mount["mountPath"] for mount in container["volumeMounts"] if mount.get("readOnly")]
+    return {
+        str(node / path.removeprefix("/host/")): {"bind": path, "mode": "ro"}
+        for path in paths
+        if path.startswith(("/host/etc/", "/host/lib/modules"))
+    }

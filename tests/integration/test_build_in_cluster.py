@@ -1,0 +1,274 @@
+"""The build in a cluster for real: the rendered BuildConfig built and booted, and the rebuild on a RHEL worker."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from integration.kerneldevel import ENTITLEMENT, add_repository, make_repository, make_worker, served
+from integration.labs import Lab
+from integration.openshift import InCluster, built, node_mounts, rendered, small_copy
+from integration.session import Session
+from integration.sites import NEWER_CLIENT, OLDER_CLIENT, Site, SiteMaker
+from kmatrix.decide.bootcheck import Booted
+from kmatrix.decide.elf import read_module
+from kmatrix.effects.engine import Engine, RunOutput
+from kmatrix.effects.qemu import Machines
+from kmatrix.stages.bootgate import Subject, boot_image
+from kmatrix.values.errors import BuildError
+
+pytestmark = pytest.mark.engine
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    with Engine(f"tests-{secrets.token_hex(4)}") as made:
+        yield made
+        made.remove_leftovers()
+
+
+@pytest.fixture(scope="module")
+def site(lab: Lab, module_sites: SiteMaker) -> Site:
+    return module_sites(clients=[OLDER_CLIENT, NEWER_CLIENT], kernels=[lab.kernels.next_line], warm=False)
+
+
+@pytest.fixture(scope="module")
+def manifests(site: Site) -> InCluster:
+    return rendered(site, NEWER_CLIENT)
+
+
+@pytest.fixture(scope="module")
+def log() -> list[str]:
+    """The output of the build of `image`."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def image(engine: Engine, lab: Lab, session: Session, manifests: InCluster, log: list[str]) -> Iterator[str]:
+    """The image of the newer client, built on the toolkit of the 6.12 line."""
+    try:
+        with built(engine, session, manifests, lab.toolkits["next-line"], log) as made:
+            yield made
+    except BuildError as error:
+        pytest.fail(f"{error}\n" + "\n".join(log[-40:]))
+
+
+def run_in(engine: Engine, image: str, script: str, **host: object) -> RunOutput:
+    with engine.container(image, ["bash", "-c", script], **host) as container:  # type: ignore[arg-type]
+        return engine.run(container, timeout_seconds=300)
+
+
+# The build
+
+
+def test_the_image_loads_in_the_kernel_of_its_toolkit(
+    engine: Engine, lab: Lab, session: Session, image: str, tmp_path: Path
+) -> None:
+    kernel = lab.kernels.next_line
+    machines = Machines("tcg")
+    lines: list[str] = []
+    with small_copy(engine, session, image) as small:
+        with engine.container(small) as container:
+            ko = engine.read_file(container, f"/opt/lib/modules/{kernel}/extra/beegfs.ko")
+        module = read_module(ko or b"")
+        booted = Booted(kernel, module.first("version") or "", module.first("srcversion") or "")
+        subject = Subject("in-cluster", small, lab.toolkits["next-line"], "x86_64", booted, module.depends)
+        report = boot_image(engine, machines, subject, tmp_path, 120.0, lines.append)
+    assert (report.verdict, report.code) == ("passed", "booted"), "\n".join([report.message, *lines[-40:]])
+    assert booted.version == NEWER_CLIENT
+    assert set(module.depends) == {"ib_core", "rdma_cm"}
+
+
+def test_it_has_the_userland_and_keeps_sources_and_compiler_but_no_packages(engine: Engine, image: str) -> None:
+    script = """
+    /opt/beegfs/sbin/beegfs --help >/dev/null; echo "tool $?"
+    for path in /sbin/mount.beegfs /etc/beegfs/beegfs-client.conf /kmatrix/source/opt/beegfs/src; do
+      [ -e "$path" ] || echo "no $path"
+    done
+    command -v gcc make dnf >/dev/null || echo "no compiler"
+    find / -xdev -name 'beegfs-*.rpm'
+    beegfs-node info >/dev/null; echo "info $?"
+    """
+    done = run_in(engine, image, script)
+    assert done.stdout.split("\n") == ["tool 0", "info 0", ""], done.stderr
+
+
+def test_every_kernel_of_the_toolkit_has_a_module_and_another_line_its_own_packages(
+    engine: Engine, lab: Lab, session: Session, site: Site
+) -> None:
+    log: list[str] = []
+    with built(engine, session, rendered(site, OLDER_CLIENT), lab.toolkits["newer"], log) as made:
+        done = run_in(engine, made, "modinfo -F vermagic /opt/lib/modules/*/extra/beegfs.ko; cd /opt/beegfs/sbin; ls")
+    kernels = [line.split()[0] for line in done.stdout.splitlines() if " " in line]
+    assert sorted(kernels) == sorted([lab.kernels.newer, lab.kernels.real_time])
+    assert {"beegfs-ctl", "beegfs-helperd"} <= set(done.stdout.split())
+    # This toolkit says that it is RHEL 9.4.
+    assert any(f"/beegfs_{OLDER_CLIENT}/dists/rhel9/" in line for line in log)
+
+
+def test_the_packages_are_those_of_the_toolkits_rhel_line(image: str, log: list[str]) -> None:
+    # This toolkit says that it is RHEL 10.0.
+    assert any("/beegfs_8.98/dists/rhel10/" in line for line in log), image
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"CLIENT_VERSION": "8.98.9"}, r"version-missing: .* has no beegfs-client 8\.98\.9 .* it has: .*8\.98\.1"),
+        ({"CLIENT_VERSION": "8.99.0"}, r"repository-unreadable: client 8\.99\.0 cannot be had from .*beegfs_8\.99/"),
+        ({"CLIENT_VERSION": "latest"}, r"version-invalid: CLIENT_VERSION is 'latest'"),
+        ({"KEY_FINGERPRINT": "0" * 40}, r"package-key-mismatch: .* 0{40}"),
+        ({"PACKAGES": "http://127.0.0.1:9/release"}, r"repository-unreadable: .*127\.0\.0\.1:9"),
+    ],
+)
+def test_a_build_that_cannot_be_right_fails_and_says_why(
+    engine: Engine, lab: Lab, session: Session, manifests: InCluster, arguments: dict[str, str], message: str
+) -> None:
+    log: list[str] = []
+    with (
+        pytest.raises(BuildError),
+        built(engine, session, manifests, lab.toolkits["next-line"], log, **arguments),
+    ):
+        pytest.fail("it was built")
+    assert re.search(f"error: {message}", "\n".join(log)), "\n".join(log[-20:])
+
+
+def test_a_package_of_another_key_fails_the_build(
+    engine: Engine, lab: Lab, session: Session, manifests: InCluster
+) -> None:
+    # The key that is inlined and the fingerprint agree; the packages are signed with another one.
+    client = (
+        "export GNUPGHOME=$(mktemp -d); gpg --batch --quiet --passphrase '' --quick-gen-key other rsa2048 sign never"
+    )
+    made = run_in(engine, lab.workshop, f"{client} 2>/dev/null; gpg --armor --export; gpg --with-colons --list-keys")
+    armored, records = made.stdout.split("-----END PGP PUBLIC KEY BLOCK-----\n")
+    (fingerprint,) = re.findall(r"^fpr:.*:([0-9A-F]{40}):$", records, re.MULTILINE)
+    key = armored + "-----END PGP PUBLIC KEY BLOCK-----\n"
+    other = InCluster(manifests.config, {**manifests.files, "package-key": key}, manifests.worker)
+    log: list[str] = []
+    with (
+        pytest.raises(BuildError),
+        built(engine, session, other, lab.toolkits["next-line"], log, KEY_FINGERPRINT=fingerprint),
+    ):
+        pytest.fail("it was built")
+    assert "unpack-packages: error: package-signature-" in "\n".join(log)
+
+
+# The rebuild on a RHEL worker
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A RHEL worker in a folder that runs a kernel the image has no module for; `url` has that kernel's headers."""
+
+    engine: Engine
+    image: str
+    manifests: InCluster
+    kernel: str
+    folder: Path
+    url: str
+
+    def rebuild(self, before: str = "true", kernel: str = "") -> RunOutput:
+        """Run rebuild-module with what the manifest gives the container of a RHEL worker."""
+        (container,) = self.manifests.worker["containers"]
+        capabilities = container["securityContext"]["capabilities"]
+        script = f"""{before}; rebuild-module {kernel or self.kernel} || exit 1
+        modinfo -F vermagic /opt/lib/modules/{self.kernel}/extra/beegfs.ko
+        modprobe -d /opt -S {self.kernel} --show-depends beegfs"""
+        return run_in(
+            self.engine,
+            self.image,
+            script,
+            network="host",
+            binds=node_mounts(self.manifests.worker, self.folder),
+            cap_drop=capabilities["drop"],
+            cap_add=capabilities["add"],
+            security_opt=["no-new-privileges"],
+        )
+
+    def refused(self, code: str, **wishes: str) -> str:
+        """Run it, and return what it says of why it cannot."""
+        done = self.rebuild(**wishes)
+        assert done.status == 1, done.stdout
+        assert done.stdout == ""
+        last = done.stderr.strip().splitlines()[-1]
+        assert last.startswith(f"rebuild-module: error: {code}: "), done.stderr
+        return last
+
+
+@pytest.fixture(scope="module")
+def node(engine: Engine, lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """A worker's folder, and the address of its kernel's headers."""
+    folder = tmp_path_factory.mktemp("worker")
+    make_worker(engine, lab, "older", lab.kernels.older, folder / "node")
+    make_repository(engine, lab, "older", lab.kernels.older, folder / "www")
+    with served(folder / "www") as server:
+        yield folder / "node", server.url
+
+
+@pytest.fixture
+def worker(
+    engine: Engine, lab: Lab, image: str, manifests: InCluster, node: tuple[Path, str], tmp_path: Path
+) -> Worker:
+    folder = tmp_path / "node"
+    shutil.copytree(node[0], folder, symlinks=True)
+    return Worker(engine, image, manifests, lab.kernels.older, folder, node[1])
+
+
+def test_an_entitled_worker_gets_a_module_for_its_kernel(worker: Worker) -> None:
+    add_repository(worker.folder, worker.url)
+    done = worker.rebuild()
+    assert done.status == 0, done.stderr
+    root, vermagic, *loaded = done.stdout.splitlines()
+    assert root == "/opt"
+    assert vermagic.split()[0] == worker.kernel
+    # In-tree modules are the node's own.
+    tree = f"/opt/lib/modules/{worker.kernel}"
+    assert f"insmod {tree}/host/kernel/drivers/infiniband/core/ib_core.ko " in loaded
+    assert loaded[-1] == f"insmod {tree}/extra/beegfs.ko "
+
+
+def test_a_worker_without_repositories_is_told_to_register(worker: Worker) -> None:
+    assert "Register the node with subscription-manager" in worker.refused("no-repositories")
+
+
+@pytest.mark.parametrize("missing", ENTITLEMENT)
+def test_a_worker_without_its_certificates_is_told_which(worker: Worker, missing: str) -> None:
+    add_repository(worker.folder, worker.url)
+    (worker.folder / missing).unlink()
+    assert f"/host/{missing}, which is not there" in worker.refused("not-entitled")
+
+
+def test_a_worker_whose_subscription_ended_is_told(worker: Worker) -> None:
+    add_repository(worker.folder, f"{worker.url}/forbidden")
+    assert "Status code: 403" in worker.refused("not-entitled")
+
+
+def test_repositories_out_of_reach_are_not_taken_for_empty_ones(worker: Worker) -> None:
+    add_repository(worker.folder, "http://127.0.0.1:9")
+    assert "Curl error (7)" in worker.refused("repositories-unreadable")
+
+
+def test_headers_that_the_repositories_lack_are_named(worker: Worker) -> None:
+    add_repository(worker.folder, worker.url)
+    (worker.folder / "lib/modules" / worker.kernel).rename(worker.folder / "lib/modules/5.14.0-1.el9.x86_64+rt")
+    said = worker.refused("package-not-found", kernel="5.14.0-1.el9.x86_64+rt")
+    assert "no kernel-rt-devel-5.14.0-1.el9.x86_64." in said
+
+
+def test_a_node_tree_that_is_not_mounted_is_named(worker: Worker) -> None:
+    add_repository(worker.folder, worker.url)
+    assert "/host/lib/modules/9.9.9/modules.dep" in worker.refused("node-tree-missing", kernel="9.9.9")
+
+
+def test_a_client_that_does_not_compile_is_said_so(worker: Worker) -> None:
+    add_repository(worker.folder, worker.url)
+    spoil = "echo '#error on purpose' >>/kmatrix/source/opt/beegfs/src/client/client_module_8/source/main.c"
+    said = worker.refused("compile-failed", before=spoil)
+    assert worker.kernel in said
