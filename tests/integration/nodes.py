@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 import shlex
 import shutil
 import subprocess
@@ -88,7 +89,7 @@ class Node:
         files = kernel_files(engine, toolkit, kernel, DEPENDS, folder / toolkit.rpartition(":")[2][:16] / kernel)
         return cls(engine, Machines("tcg"), files, kernel, folder)
 
-    def run(self, images: Mapping[str, str], pods: Mapping[str, Wish], scenario: str, seconds: float = 150.0) -> Shown:
+    def run(self, images: Mapping[str, str], pods: Mapping[str, Wish], scenario: str, seconds: float = 400.0) -> Shown:
         """Boot, run a scenario and return what it showed.
 
         Args:
@@ -98,7 +99,7 @@ class Node:
             seconds: how long it may take once the machine is up.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
-        initramfs = self._folder / "node.cpio"
+        initramfs = self._folder / f"node-{secrets.token_hex(4)}.cpio"
         try:
             size = self._write(initramfs, images, pods, scenario)
             lines: list[str] = []

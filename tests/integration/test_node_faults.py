@@ -64,7 +64,7 @@ umount {PLUGIN}
 
 _KILLED = f"""
 # A program that takes its time to be copied, so that there is a half of it to see.
-dd if=/dev/zero of=/images/new/opt/beegfs/sbin/zz-large bs=1M count=48 2>/dev/null
+dd if=/dev/zero of=/images/new/opt/beegfs/sbin/zz-large bs=1M count=32 2>/dev/null
 temporary() {{ for file in {PLUGIN}/client/sbin/.*large*; do [ -e "$file" ] && return 0; done; return 1; }}
 
 pod_start old
@@ -75,7 +75,7 @@ pod_forget old
 
 pod_start new
 until temporary || pod_ended new; do :; done
-runtime kill new KILL
+kill -KILL "$(cat /pods/new/pid)"
 within 30 pod_ended new
 section killed-plugin listed {PLUGIN}
 section killed-version cat {PLUGIN}/client/version
