@@ -240,8 +240,21 @@ def test_kmm_is_told_every_kernel_and_its_image() -> None:
         cell.kernel: cell.image.pinned for cell in cells()
     }
     assert tuple(entry["literal"] for entry in loader["kernelMappings"]) == KERNELS
-    assert spec["moduleLoader"]["serviceAccountName"] == "beegfs-client"
+    assert spec["moduleLoader"]["serviceAccountName"] == "beegfs-client-loader"
     assert spec["tolerations"] == [{"operator": "Exists"}]
+
+
+def test_kmms_workers_may_what_kmm_says_they_must_and_the_clients_pods_may_not() -> None:
+    known = objects(FOLDERS["kmm"])
+    (rule,) = known["Role", "beegfs-client-loader"]["rules"]
+    assert rule["resourceNames"] == ["privileged"]
+    (subject,) = known["RoleBinding", "beegfs-client-loader"]["subjects"]
+    account = (subject["kind"], subject["name"])
+    assert account == ("ServiceAccount", "beegfs-client-loader")
+    assert account in known
+    assert known["RoleBinding", "beegfs-client-loader"]["roleRef"]["name"] == "beegfs-client-loader"
+    (rule,) = known["Role", "beegfs-client"]["rules"]
+    assert rule["resourceNames"] == ["beegfs-client"]
 
 
 def test_the_buildconfig_inlines_its_files_and_is_made_of_the_clusters_toolkit() -> None:

@@ -94,6 +94,7 @@ def kmm(sources: Folder, bundle: Bundle, cells: tuple[KernelImage, ...]) -> dict
     known = [{"kernel": cell.kernel, "image": cell.image.pinned} for cell in cells]
     files = {
         **_base(sources, ()),
+        "loader.yaml": _file(sources, "kmm/loader.yaml", {}),
         "module.yaml": _render(sources, "kmm/module.yaml.j2", client=bundle.client, cells=known),
         "daemonset.yaml": _daemonset(
             sources,
