@@ -134,6 +134,9 @@ class Node:
                 pod = translate(wish.daemonset, config, f"/images/{wish.image}", folder, NODE, wish.secrets)
                 for path, content in _pod_files(pod):
                     writer.add_file(f"{folder}/{path}".lstrip("/"), content)
+                for volume in pod.volumes:
+                    for key, content in volume.files.items() if isinstance(volume, Folder) else ():
+                        writer.add_file(f"{volume.path}/{key}".lstrip("/"), content, volume.mode)
             writer.finish()
             return file.tell()
 
@@ -179,11 +182,4 @@ def _pod_files(pod: Pod) -> Iterator[tuple[str, bytes]]:
             steps.append(shlex.join(["memory", volume.path, str(volume.size)]))
         else:
             steps.append(shlex.join(["folder", volume.path]))
-            yield from _secret_files(pod, volume)
     yield "settings", f"grace={pod.grace}\nvolumes() {{\n{' && '.join(steps or ['true'])}\n}}\n".encode()
-
-
-def _secret_files(pod: Pod, volume: Folder) -> Iterator[tuple[str, bytes]]:
-    folder = Path(pod.termination_log).parent
-    for name, content in volume.files.items():
-        yield f"{Path(volume.path).relative_to(folder)}/{name}", content

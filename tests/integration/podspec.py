@@ -77,7 +77,7 @@ class Tmpfs:
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder that the kubelet fills: a Secret's keys, or nothing for an emptyDir."""
+    """A folder that the kubelet fills: a Secret's keys as files of a mode, or nothing for an emptyDir."""
 
     path: str
     files: Mapping[str, bytes]
