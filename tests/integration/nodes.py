@@ -135,8 +135,9 @@ class Node:
                 for path, content in _pod_files(pod):
                     writer.add_file(f"{folder}/{path}".lstrip("/"), content)
                 for volume in pod.volumes:
-                    for key, content in volume.files.items() if isinstance(volume, Folder) else ():
-                        writer.add_file(f"{volume.path}/{key}".lstrip("/"), content, volume.mode)
+                    if isinstance(volume, Folder):
+                        for key, content in volume.files.items():
+                            writer.add_file(f"{volume.path}/{key}".lstrip("/"), content, volume.mode)
             writer.finish()
             return file.tell()
 
