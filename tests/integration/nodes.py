@@ -19,7 +19,8 @@ from typing import Any
 
 import pytest
 
-from integration.podspec import Folder, HostPath, Pod, Tmpfs, translate
+from integration.podspec import Pod, translate
+from integration.podvolumes import Folder, HostPath, Tmpfs
 from kmatrix.decide.transcript import read_transcript
 from kmatrix.effects.bootfiles import KernelFiles, kernel_files
 from kmatrix.effects.cpio import InitramfsWriter

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from integration.podvolumes import Folder, HostPath, Tmpfs, UntranslatableError, bind, mount_of, only_known, volumes_of
+
 _POD = frozenset(
     ("containers", "volumes", "hostNetwork", "hostPID", "hostIPC", "terminationGracePeriodSeconds", "securityContext")
 )
@@ -53,35 +55,6 @@ _GUARDED = {
     "SYS_PTRACE": ("process_vm_readv", "process_vm_writev"),
 }
 _VARIABLE = re.compile(r"\$\((\w+)\)")
-
-
-class UntranslatableError(ValueError):
-    """The manifest asks for something that is not known here, or that a kubelet would refuse."""
-
-
-@dataclass(frozen=True)
-class HostPath:
-    """A path of the host: a kubelet makes it (`DirectoryOrCreate`), wants it there, or asks nothing of it."""
-
-    path: str
-    kind: str
-
-
-@dataclass(frozen=True)
-class Tmpfs:
-    """An emptyDir in memory; `size` in bytes, 0 for no limit."""
-
-    path: str
-    size: int
-
-
-@dataclass(frozen=True)
-class Folder:
-    """A folder that the kubelet fills: a Secret's keys as files of a mode, or nothing for an emptyDir."""
-
-    path: str
-    files: Mapping[str, bytes]
-    mode: int
 
 
 @dataclass(frozen=True)
@@ -127,11 +100,11 @@ def translate(
         UntranslatableError: there is something that is not known here, or that a kubelet would refuse.
     """
     spec = daemonset["spec"]["template"]["spec"]
-    _only_known("pod", spec, _POD | _POD_NO_MATTER)
+    only_known("pod", spec, _POD | _POD_NO_MATTER)
     if len(spec["containers"]) != 1:
         raise UntranslatableError("a pod of one container is what is known here")
     container = spec["containers"][0]
-    _only_known("container", container, _CONTAINER | _CONTAINER_NO_MATTER)
+    only_known("container", container, _CONTAINER | _CONTAINER_NO_MATTER)
     # What the pod says about security holds for a container that does not say it itself.
     container = {
         **container,
@@ -139,10 +112,10 @@ def translate(
     }
 
     process = _process(container, image, daemonset["metadata"], node)
-    sources, volumes = _volumes(spec.get("volumes", []), folder, secrets)
+    sources, volumes = volumes_of(spec.get("volumes", []), folder, secrets)
     log = f"{folder}/termination-log"
-    mounts = [*_system_mounts(), *(_mount(wish, sources) for wish in container.get("volumeMounts", []))]
-    mounts.append(_bind(log, container.get("terminationMessagePath", "/dev/termination-log"), read_only=False))
+    mounts = [*_system_mounts(), *(mount_of(wish, sources) for wish in container.get("volumeMounts", []))]
+    mounts.append(bind(log, container.get("terminationMessagePath", "/dev/termination-log"), read_only=False))
     config = {
         "ociVersion": "1.0.0",
         "process": process,
@@ -166,14 +139,9 @@ def translate(
     )
 
 
-def _only_known(what: str, stated: Mapping[str, Any], known: frozenset[str]) -> None:
-    if unknown := sorted(set(stated) - known):
-        raise UntranslatableError(f"{what}: not known here: {', '.join(unknown)}")
-
-
 def _security(container: Mapping[str, Any]) -> Mapping[str, Any]:
     security: Mapping[str, Any] = container.get("securityContext", {})
-    _only_known("securityContext", security, _SECURITY)
+    only_known("securityContext", security, _SECURITY)
     if security.get("privileged"):
         raise UntranslatableError("a privileged container is not translated")
     return security
@@ -263,64 +231,6 @@ def _seccomp(container: Mapping[str, Any], process: Mapping[str, Any]) -> dict[s
     names = [name for capability, calls in _GUARDED.items() if f"CAP_{capability}" not in has for name in calls]
     refused = [{"names": names, "action": "SCMP_ACT_ERRNO", "errnoRet": 1}]
     return {"seccomp": {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": refused}}
-
-
-def _volumes(
-    wishes: list[Mapping[str, Any]], folder: str, secrets: Mapping[str, Mapping[str, bytes]]
-) -> tuple[dict[str, str], tuple[HostPath | Tmpfs | Folder, ...]]:
-    sources: dict[str, str] = {}
-    volumes: list[HostPath | Tmpfs | Folder] = []
-    for wish in wishes:
-        path = f"{folder}/volumes/{wish['name']}"
-        if "hostPath" in wish:
-            path = wish["hostPath"]["path"]
-            volumes.append(HostPath(path, wish["hostPath"].get("type", "")))
-        elif "emptyDir" in wish:
-            stated = wish["emptyDir"] or {}
-            memory = stated.get("medium") == "Memory"
-            volumes.append(Tmpfs(path, _bytes(stated.get("sizeLimit", "0"))) if memory else Folder(path, {}, 0o755))
-        elif "secret" in wish:
-            volumes.append(_secret(wish["secret"], path, secrets))
-        else:
-            raise UntranslatableError(f"volume {wish['name']}: its kind is not known here")
-        sources[wish["name"]] = path
-    return sources, tuple(volumes)
-
-
-def _secret(wish: Mapping[str, Any], path: str, secrets: Mapping[str, Mapping[str, bytes]]) -> Folder:
-    content = secrets.get(wish["secretName"])
-    if content is None and not wish.get("optional"):
-        raise UntranslatableError(f"there is no Secret {wish['secretName']}: the pod would wait for it")
-    files = dict(content or {})
-    if "items" in wish:
-        missing = [item["key"] for item in wish["items"] if item["key"] not in files]
-        if missing and not wish.get("optional"):
-            raise UntranslatableError(f"Secret {wish['secretName']} has no {missing[0]}: the pod would wait for it")
-        files = {item["path"]: files[item["key"]] for item in wish["items"] if item["key"] in files}
-    return Folder(path, files, int(wish.get("defaultMode", 0o644)))
-
-
-def _bytes(quantity: object) -> int:
-    match = re.fullmatch(r"(\d+)(Ki|Mi|Gi)?", str(quantity))
-    if not match:
-        raise UntranslatableError(f"not a size: {quantity}")
-    return int(match[1]) * {None: 1, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}[match[2]]
-
-
-def _mount(wish: Mapping[str, Any], sources: Mapping[str, str]) -> dict[str, Any]:
-    _only_known("volumeMount", wish, frozenset(("name", "mountPath", "readOnly", "mountPropagation")))
-    propagation = {None: "rprivate", "None": "rprivate", "HostToContainer": "rslave"}
-    return _bind(
-        sources[wish["name"]],
-        wish["mountPath"],
-        read_only=bool(wish.get("readOnly")),
-        propagation=propagation[wish.get("mountPropagation")],
-    )
-
-
-def _bind(source: str, target: str, *, read_only: bool, propagation: str = "rprivate") -> dict[str, Any]:
-    options = ["rbind", propagation, "ro" if read_only else "rw"]
-    return {"destination": target, "type": "bind", "source": source, "options": options}
 
 
 def _system_mounts() -> list[dict[str, Any]]:

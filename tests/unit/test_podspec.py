@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from integration.podspec import Folder, HostPath, Pod, Tmpfs, UntranslatableError, translate
+from integration.podspec import Pod, translate
+from integration.podvolumes import Folder, HostPath, Tmpfs, UntranslatableError
 
 IMAGE = {"Entrypoint": ["/bin/serve"], "Cmd": ["all"], "Env": ["PATH=/bin", "A=image"], "User": "", "WorkingDir": ""}
 CONTAINER: dict[str, Any] = {
