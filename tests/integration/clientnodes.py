@@ -22,7 +22,6 @@ from kmatrix.values.names import ClientVersion, ImageRef, image_tag
 
 # Names of images on the node: one of each major, and one that has no module for the node's kernel.
 OLD, NEW, FOREIGN = "old", "new", "foreign"
-CLIENTS = (OLDER_CLIENT, NEWER_CLIENT)
 VERSIONS = {OLD: OLDER_CLIENT, NEW: NEWER_CLIENT, FOREIGN: NEWER_CLIENT}
 SECRET = {"beegfs-client-auth": {"conn.auth": secrets.token_bytes(32)}}
 Change = Callable[[dict[str, Any]], None]

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from integration.clientnodes import CLIENTS, ClientNode
+from integration.clientnodes import ClientNode
 from integration.labs import Lab, find_lab
 from integration.registries import ThrowAwayRegistry, throw_away_registry
 from integration.session import Session
-from integration.sites import Site, SiteMaker
+from integration.sites import NEWER_CLIENT, OLDER_CLIENT, Site, SiteMaker, warm_up
 from kmatrix.effects.engine import Engine
 
 
@@ -84,8 +84,13 @@ def client_node(
 ) -> Iterator[ClientNode]:
     """A node of this worker's own, with images of this checkout to put on it."""
     kernels = (lab.kernels.newer, lab.kernels.older)
+    # Not the whole product: of the older client one kernel is enough.
+    warm_up(lab, session, registry, (NEWER_CLIENT,), kernels)
+    warm_up(lab, session, registry, (OLDER_CLIENT,), kernels[:1])
+    clients = (OLDER_CLIENT, NEWER_CLIENT)
+    root = tmp_path_factory.mktemp("site")
     with (
-        Site.made(tmp_path_factory.mktemp("site"), lab, session, registry, clients=CLIENTS, kernels=kernels) as site,
+        Site.made(root, lab, session, registry, clients=clients, kernels=kernels, warm=False) as site,
         Engine("tests") as engine,
     ):
         yield ClientNode(lab, site, engine, tmp_path_factory.mktemp("node"))
