@@ -190,6 +190,8 @@ def test_a_killed_install_says_no_version_and_the_next_one_cleans_up(
     assert ("version" in left) == (program == "cp"), "the old files are whole, or the host says no version"
     assert node.client("ready").stderr.count("files: ") == 1
     node.say(f"rm /test/{program}")
+    # As another version's install would leave it.
+    node.write(f"{PLUGIN}/sbin/.beegfs-fsck.beegfs-node", "half")
     again = node.client("install")
     assert again.status == 0, again
     assert node.installed == files_of(version)
