@@ -121,7 +121,7 @@ def vmlinuz_of(lab: Lab, toolkit: str, kernel: str) -> bytes:
 
 
 def at_serial_line(patch: pytest.MonkeyPatch, cell: str, mark: str, action: Callable[[], None]) -> None:
-    """Act whenever the guest of a cell says a line with `mark` in it; `by-hand` is a boot by hand."""
+    """Act whenever the guest of a cell says a line with `mark` in it; a boot by hand is none of them."""
     boot = Machines.boot
 
     def booting(

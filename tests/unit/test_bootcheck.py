@@ -216,7 +216,55 @@ def test_a_report_that_is_missing_never_counts_as_good(missing: str) -> None:
 def test_a_report_whose_end_was_overwritten_never_counts_as_good(broken: str) -> None:
     text = GOOD.replace(f"@kmatrix end {broken} 0\n", f"@kmatrix end {broken} [    4.4] some driver: ready\n")
     assert text != GOOD
-    assert judge(text).verdict != "passed"
+    report = judge(text)
+    assert (report.verdict, report.code) == ("errored", "report-missing")
+    assert broken in report.message
+
+
+def test_taint_flags_that_cannot_be_read_say_nothing_about_the_module() -> None:
+    report = judge(GOOD.replace("@kmatrix| 12288\n", "@kmatrix| 122[    4.7] some driver: ready\n", 1))
+    assert (report.verdict, report.code) == ("errored", "report-missing")
+
+
+def test_a_panic_on_a_line_of_ours_is_the_kernels() -> None:
+    until = GOOD[: GOOD.index("@kmatrix begin load-1")]
+    text = until + "@kmatrix begin load-1[    4.700000] Kernel panic - not syncing: beegfs: fatal\n"
+    assert judge(text, "killed").code == "panic"
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("modprobe: error while loading shared libraries: libkmod.so.2: No such file or directory", "modprobe-failed"),
+        ("modprobe: unrecognized option: S", "modprobe-failed"),
+        ("modprobe: FATAL: Module beegfs not found in directory /opt/lib/modules/x", "modprobe-failed"),
+        ("modprobe: ERROR: could not insert 'ib_core': Cannot allocate memory", "modprobe-failed"),
+        ("modprobe: FATAL: Module rdma_cm not found in directory /opt/lib/modules/x", "dependency-missing"),
+        ("modprobe: ERROR: could not insert 'beegfs': Unknown symbol in module, or unknown parameter", "init-failed"),
+        ("modprobe: ERROR: could not insert 'beegfs': Required key not available", "load-refused"),
+    ],
+)
+def test_what_modprobe_says_is_not_taken_for_what_the_kernel_says(words: str, code: str) -> None:
+    text = GOOD.replace(section("load-1"), section("load-1", words, status=1))
+    assert judge(text).code == code
+
+
+@pytest.mark.parametrize(
+    ("line", "dirty"),
+    [
+        ("Call trace:", True),
+        ("failed to validate module [beegfs] BTF: -22", True),
+        ("kmem_cache_destroy beegfs: Slab cache still has objects", True),
+        ("INFO: task modprobe:12 blocked for more than 120 seconds.", True),
+        ("INFO: NMI handler (perf_event_nmi_handler) took too long to run: 1.2 msecs", False),
+    ],
+)
+def test_the_machines_own_stalls_are_not_the_modules(line: str, dirty: bool) -> None:
+    text = GOOD.replace(
+        "@kmatrix| [    5.1] kmatrix: step end", f"@kmatrix| [    5.05] {line}\n@kmatrix| [    5.1] kmatrix: step end"
+    )
+    assert text != GOOD
+    assert (judge(text).code == "log-dirty") is dirty
 
 
 @pytest.mark.parametrize("step", ["load-1", "unload-1", "load-2", "unload-2", "end"])

@@ -86,7 +86,9 @@ def find_subject(call: Invocation, chosen: Chosen, engine: Engine, name: str) ->
     except MalformedElfError as fault:
         raise ToolError(f"{ref}: its module cannot be read: {fault.message}") from fault
     booted = Booted(kernel, module.first("version") or "", module.first("srcversion") or "")
-    return Subject("by-hand", str(image["Id"]), toolkit.pinned, cell.arch, booted, module.depends)
+    return Subject(
+        f"by-hand-{secrets.token_hex(3)}", str(image["Id"]), toolkit.pinned, cell.arch, booted, module.depends
+    )
 
 
 def _cell_of_kernel(cells: tuple[Cell, ...], kernel: str, name: str) -> Cell:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 
@@ -23,6 +25,8 @@ def guarded(console: Console, work: Callable[[], int], interrupted: str) -> int:
         work: the command; returns its exit code.
         interrupted: what to say after Ctrl-C.
     """
+    # A job that is cancelled gets this, and must clean up as after Ctrl-C.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler) if _is_main_thread() else None
     try:
         return int(work())
     except KeyboardInterrupt:
@@ -43,6 +47,13 @@ def guarded(console: Console, work: Callable[[], int], interrupted: str) -> int:
         words = "error: this is a fault of kmatrix itself; what was finished is kept. Please report the lines above."
         console.print(words, style="red", markup=False, highlight=False, soft_wrap=True)
         return int(Exit.ERRORED)
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 def masked(text: str) -> str:

@@ -13,10 +13,13 @@ from kmatrix.values.cells import Finding
 # What the kernel says in its log when something is wrong (lib/bug.c, kernel/panic.c, kernel/locking/lockdep.c,
 # kernel/module/, lib/refcount.c, mm/slab_common.c, fs/proc/generic.c, fs/sysfs/dir.c).
 _DIRTY = re.compile(
-    r"WARNING: |BUG: |BUG at |Oops|Kernel panic|general protection fault|Call Trace:|INFO: |"
+    r"WARNING: |BUG: |BUG at |Oops|Kernel panic|general protection fault|[Cc]all [Tt]race:|: [0-9a-f]{4} \[#\d+\]|"
+    # Not every INFO: a machine that others keep busy has stalls of its own.
+    r"INFO: (task|trying to register|possible|lockdep|suspicious)|"
     r"possible (circular|recursive|irq) lock|inconsistent lock state|suspicious RCU usage|"
     r"Unknown symbol|disagrees about version|"
-    r"refcount_t: |cannot create duplicate|already registered|Objects remaining in|leaking at least|"
+    r"refcount_t: |cannot create duplicate|already registered|Objects remaining in|still has objects|leaking at least|"
+    r"failed to validate module|"
     r"scheduling while atomic|sleeping function called|UBSAN|KASAN|KFENCE"
 )
 # What may stand in the log all the same; each entry with its reason.
@@ -25,8 +28,6 @@ _ALLOWED = (
     re.compile(
         r"loading out-of-tree module taints kernel|module verification failed: signature and/or required key missing"
     ),
-    # A lockdep kernel tells its own state at start, which is no complaint.
-    re.compile(r"INFO: lockdep is turned off"),
 )
 # The kernel refuses a file before it runs any of its code (kernel/module/main.c, version.c, signing.c).
 _REFUSED = re.compile(
@@ -36,9 +37,12 @@ _REFUSED = re.compile(
 )
 _PANIC = re.compile(r"Kernel panic - not syncing: (.*)")
 _OOPS = re.compile(
-    r"(BUG: unable to handle .*|BUG: kernel NULL pointer.*|general protection fault.*|Oops: .*|kernel BUG at .*)"
+    r"(BUG: unable to handle .*|BUG: kernel NULL pointer.*|general protection fault.*|Oops: .*|kernel BUG at .*|"
+    r".*: [0-9a-f]{4} \[#\d+\].*)"
 )
 _INSERT = re.compile(r"could not insert '?([\w-]+)'?: (.+)")
+_NO_LIBRARY = re.compile(r"error while loading shared libraries|unrecognized option|invalid option|Segmentation fault")
+_KEY = re.compile(r"Required key not available|Key was rejected")
 _MISSING = re.compile(r"(Module \S+ not found.*|could not find module by name.*|No such file or directory.*)")
 # /proc/sys/kernel/tainted: bit 12 out-of-tree (O), bit 13 unsigned (E). Documentation/admin-guide/tainted-kernels.rst.
 _EXPECTED_TAINT = (1 << 12) | (1 << 13)
@@ -82,6 +86,8 @@ def judge_boot(transcript: Transcript, end: End, expected: Booted) -> BootReport
         return BootReport(
             "errored", "guest-killed", f"the guest ended in step {transcript.step or 'start'}, not by itself"
         )
+    if _status(transcript, "modprobe") is None:
+        return _report_missing("modprobe")
     if _status(transcript, "modprobe") != 0:
         return _failed("modprobe-missing", "the image has no modprobe: its module cannot be loaded with it", "modprobe")
     for number in ("1", "2"):
@@ -110,6 +116,8 @@ def _crash(transcript: Transcript) -> BootReport | None:
 
 def _load(transcript: Transcript, number: str) -> BootReport | None:
     section = transcript.sections.get(f"load-{number}", Section((), None))
+    if section.status is None:
+        return _report_missing(f"load-{number}")
     if section.status == 0:
         return None
     words = " / ".join(section.lines) or "modprobe said nothing"
@@ -117,20 +125,26 @@ def _load(transcript: Transcript, number: str) -> BootReport | None:
     kernel_words = next((line for line in log if _REFUSED.search(line)), "")
     if number != "1":
         return _failed("leak", f"the second load fails: {words}", "a second load", kernel_words or words)
-    if _MISSING.search(words):
+    if _NO_LIBRARY.search(words):
+        return _failed("modprobe-failed", f"the image's own modprobe does not work: {words}", "a modprobe", words)
+    missing = _MISSING.search(words)
+    if missing and "Module beegfs not found" not in missing[1]:
         message = f"an in-tree module it needs is not where the node has it: {words}"
         return _failed("dependency-missing", message, "every dependency", words)
-    if kernel_words or _REFUSED.search(words):
-        return _failed(
-            "load-refused", f"the kernel refuses the module: {kernel_words or words}", "", kernel_words or words
-        )
+    # modprobe puts its own words to an errno, and init may return the same ones: only the kernel's log tells.
+    if kernel_words or _KEY.search(words):
+        refusal = kernel_words or words
+        return _failed("load-refused", f"the kernel refuses the module: {refusal}", "", refusal)
     insert = _INSERT.search(words)
-    reason = insert[2] if insert else words
-    return _failed("init-failed", f"the module's init returned an error: {reason}", "success", reason)
+    if insert is None or insert[1] != "beegfs":
+        return _failed("modprobe-failed", f"modprobe fails, and the kernel says nothing: {words}", "loaded", words)
+    return _failed("init-failed", f"the module's init returned an error: {insert[2]}", "success", insert[2])
 
 
 def _loaded(transcript: Transcript, number: str, expected: Booted) -> BootReport | None:
     values = dict(line.partition("=")[::2] for line in _lines(transcript, f"sys-{number}"))
+    if _status(transcript, f"proc-{number}") is None:
+        return _report_missing(f"proc-{number}")
     seen = (
         ("not-loaded", "/proc/modules does not list it", bool(_lines(transcript, f"modules-{number}"))),
         ("no-filesystem", "/proc/filesystems does not list beegfs", bool(_lines(transcript, f"filesystems-{number}"))),
@@ -143,7 +157,9 @@ def _loaded(transcript: Transcript, number: str, expected: Booted) -> BootReport
         if values.get(key) != wanted:
             message = f"the loaded module's {key} is not the file's: another module is loaded"
             return _failed(f"loaded-{key}", message, wanted, values.get(key, "none"))
-    unexpected = frozenset(values.get("taint", "")) - _EXPECTED_FLAGS
+    if "taint" not in values:
+        return _report_missing(f"sys-{number}")
+    unexpected = frozenset(values["taint"]) - _EXPECTED_FLAGS
     if unexpected:
         return _failed(
             "taint", f"the module taints the kernel with {''.join(sorted(unexpected))}", "O, E", values["taint"]
@@ -152,7 +168,10 @@ def _loaded(transcript: Transcript, number: str, expected: Booted) -> BootReport
 
 
 def _tainted(transcript: Transcript, number: str) -> BootReport | None:
-    before, after = (int(" ".join(_lines(transcript, f"tainted-{n}")) or 0) for n in ("0", number))
+    told = [" ".join(_lines(transcript, f"tainted-{n}")) for n in ("0", number)]
+    if not all(text.isdigit() for text in told):
+        return _report_missing(f"tainted-{number}")
+    before, after = map(int, told)
     extra = after & ~before & ~_EXPECTED_TAINT
     # A WARN taints too (W): the log then has its words, which say more.
     if not extra or _complaints(transcript):
@@ -163,6 +182,8 @@ def _tainted(transcript: Transcript, number: str) -> BootReport | None:
 
 def _unload(transcript: Transcript, number: str) -> BootReport | None:
     section = transcript.sections.get(f"unload-{number}", Section((), None))
+    if section.status is None:
+        return _report_missing(f"unload-{number}")
     if section.status != 0:
         words = " / ".join(section.lines)
         return _failed("unload-refused", f"an idle module cannot be unloaded: {words}", "unloaded", words)
@@ -177,9 +198,11 @@ def _untold(transcript: Transcript) -> BootReport | None:
     untold = [name for name in _TOLD if _status(transcript, name) is None]
     # A full log loses its beginning, and with it what was said there.
     untold += [f"the log of {step}" for step in _STEPS if step not in transcript.log]
-    if not untold:
-        return None
-    return BootReport("errored", "report-missing", f"the guest's report lacks {', '.join(untold)}")
+    return _report_missing(*untold) if untold else None
+
+
+def _report_missing(*names: str) -> BootReport:
+    return BootReport("errored", "report-missing", f"the guest's report lacks {', '.join(names)}")
 
 
 def _judge_log(transcript: Transcript) -> BootReport:

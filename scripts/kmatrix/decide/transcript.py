@@ -9,6 +9,7 @@ from kmatrix.values.boot import Section, Transcript
 
 _OURS = re.compile(r"@kmatrix([ |].*)")
 _STEP_IN_LOG = re.compile(r"kmatrix: step (\S+)")
+_GLUED = re.compile(r"(?=\[ *[0-9]+\.[0-9]{6}\] )")
 _STAMP = re.compile(r"^\[ *[0-9]+\.[0-9]+\](?:\[[^\]]*\])? ?")
 # Octets a terminal would act on; a kernel's own lines have none.
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
@@ -27,7 +28,10 @@ def read_transcript(lines: Iterable[str]) -> Transcript:
             if init_ran and line:
                 console.append(line)
             continue
-        text = match[1]
+        # What the kernel wrote to the same line is the kernel's.
+        text, *kernels = _GLUED.split(match[1], maxsplit=1)
+        if kernels and not text.startswith("|"):
+            console.append(kernels[0])
         if text.startswith("| ") or text == "|":
             collected.append(text[2:])
             continue

@@ -122,7 +122,9 @@ class Machines:
             )
         # A panic ends the machine (-no-reboot), and so does an oops: what follows one says nothing more.
         # The kernel's self-tests of its ciphers are no business of this gate, and take a second.
-        append = f"console={kind.console} panic=-1 oops=panic quiet log_buf_len=1M cryptomgr.notests"
+        # Merged, a cache that the module leaks would hide behind the kernel's own.
+        quick = "panic=-1 oops=panic quiet log_buf_len=1M cryptomgr.notests"
+        append = f"console={kind.console} {quick} slab_nomerge"
         serial = "mon:stdio" if guest.interactive else "stdio"
         initrd = ["-initrd", str(guest.initramfs)] if guest.initramfs else []
         return [

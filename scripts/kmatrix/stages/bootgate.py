@@ -79,7 +79,11 @@ def prepare_guest(engine: Engine, subject: Subject, folder: Path, interactive: b
     kernel = subject.module.kernel
     files = kernel_files(engine, subject.toolkit, kernel, subject.depends, folder / _short(subject.toolkit) / kernel)
     initramfs = folder / f"{subject.name}.cpio"
-    size = write_initramfs(engine, subject.image, kernel, files, initramfs, subject.arch, interactive)
+    try:
+        size = write_initramfs(engine, subject.image, kernel, files, initramfs, subject.arch, interactive)
+    except BaseException:
+        initramfs.unlink(missing_ok=True)
+        raise
     # The archive is in memory twice while it is unpacked; a kernel and its modules want the rest.
     memory = max(_LEAST_MEMORY_MB, 384 + 3 * size // 2**20)
     return Guest(subject.arch, files.vmlinuz, initramfs, memory, interactive)
