@@ -45,13 +45,13 @@ GOOD = (
     + "@kmatrix step end\n"
     + section(
         "log",
-        "[    4.5] kmatrix: step load-1",
-        "[    4.6] beegfs: loading out-of-tree module taints kernel.",
-        "[    4.7] beegfs: module verification failed: signature and/or required key missing - tainting kernel",
-        "[    4.8] kmatrix: step unload-1",
-        "[    4.9] kmatrix: step load-2",
-        "[    5.0] kmatrix: step unload-2",
-        "[    5.1] kmatrix: step end",
+        "[    4.500000] kmatrix: step load-1",
+        "[    4.600000] beegfs: loading out-of-tree module taints kernel.",
+        "[    4.700000] beegfs: module verification failed: signature and/or required key missing - tainting kernel",
+        "[    4.800000] kmatrix: step unload-1",
+        "[    4.900000] kmatrix: step load-2",
+        "[    5.000000] kmatrix: step unload-2",
+        "[    5.100000] kmatrix: step end",
     )
     + "@kmatrix done\n[    5.6] reboot: Power down\n"
 )
@@ -67,7 +67,7 @@ def logged(line: str, step: str = "load-1") -> str:
 
 def cut(after: str, *lines: str) -> str:
     """The line as it is when the kernel dies after `after`, having said `lines`."""
-    return GOOD[: GOOD.index(after) + len(after)] + "".join(f"[    4.9] {line}\n" for line in lines)
+    return GOOD[: GOOD.index(after) + len(after)] + "".join(f"[    4.900000] {line}\n" for line in lines)
 
 
 def refused(words: str, kernel_words: str = "") -> str:
@@ -198,7 +198,7 @@ def test_a_guest_killed_in_mid_step_says_nothing_about_the_module() -> None:
 
 
 def test_a_line_the_kernel_wrote_into_is_still_ours() -> None:
-    broken = GOOD.replace("@kmatrix step load-1\n", "[    4.4] some driver: ready@kmatrix step load-1\r\n")
+    broken = GOOD.replace("@kmatrix step load-1\n", "[    4.400000] some driver: ready@kmatrix step load-1\r\n")
     assert judge(broken).verdict == "passed"
 
 
@@ -261,7 +261,8 @@ def test_what_modprobe_says_is_not_taken_for_what_the_kernel_says(words: str, co
 )
 def test_the_machines_own_stalls_are_not_the_modules(line: str, dirty: bool) -> None:
     text = GOOD.replace(
-        "@kmatrix| [    5.1] kmatrix: step end", f"@kmatrix| [    5.05] {line}\n@kmatrix| [    5.1] kmatrix: step end"
+        "@kmatrix| [    5.100000] kmatrix: step end",
+        f"@kmatrix| [    5.050000] {line}\n@kmatrix| [    5.100000] kmatrix: step end",
     )
     assert text != GOOD
     assert (judge(text).code == "log-dirty") is dirty

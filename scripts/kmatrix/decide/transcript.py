@@ -28,10 +28,11 @@ def read_transcript(lines: Iterable[str]) -> Transcript:
             if init_ran and line:
                 console.append(line)
             continue
-        # What the kernel wrote to the same line is the kernel's.
-        text, *kernels = _GLUED.split(match[1], maxsplit=1)
-        if kernels and not text.startswith("|"):
-            console.append(kernels[0])
+        text = match[1]
+        if not text.startswith("|"):
+            # What the kernel wrote to the same line is the kernel's; output of a command may have stamps of its own.
+            text, *kernels = _GLUED.split(text, maxsplit=1)
+            console += kernels
         if text.startswith("| ") or text == "|":
             collected.append(text[2:])
             continue
