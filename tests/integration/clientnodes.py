@@ -1,24 +1,26 @@
-"""What the tests put on a node: client images of this checkout, and the DaemonSets that `deploy/` renders for them."""
+"""What the tests put on a node: bundles as published, and the DaemonSets that `manifests` renders for them."""
 
 from __future__ import annotations
 
 import copy
+import json
 import secrets
+import shutil
 import subprocess
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from integration.labs import Lab
 from integration.nodes import Node, Shown, Wish
-from integration.sites import NEWER_CLIENT, OLDER_CLIENT, Site
-from kmatrix.decide.manifests import Bundle, KernelImage, kmm, prebuilt
+from integration.sites import NEWER_CLIENT, OLDER_CLIENT, PROFILE, Site
 from kmatrix.effects.engine import Engine
-from kmatrix.effects.folders import read_folder
-from kmatrix.values.names import ClientVersion, ImageRef, image_tag
+from kmatrix.stages import bundle, gates
+from kmatrix.values.boot import BootReport
 
 # Names of images on the node: one of each major, and one that has no module for the node's kernel.
 OLD, NEW, FOREIGN = "old", "new", "foreign"
@@ -33,14 +35,21 @@ class ClientNode:
     def __init__(self, lab: Lab, site: Site, engine: Engine, folder: Path) -> None:
         self.kernel = lab.kernels.newer
         self.foreign_kernel = lab.kernels.older
-        cells = {name: f"{version}-{self.kernel}" for name, version in VERSIONS.items()}
-        cells[FOREIGN] = f"{NEWER_CLIENT}-{self.foreign_kernel}"
-        built = site.run("build", "--no-push", *(word for cell in cells.values() for word in ("--only", cell)))
-        assert built.code == 0, built.stderr
-        self._images = {name: f"{site.target}/beegfs-client:{image_tag(cell)}" for name, cell in cells.items()}
+        foreign_cell = f"{NEWER_CLIENT}-{self.foreign_kernel}"
+        published(site, f"{OLDER_CLIENT}-{self.kernel}", f"{NEWER_CLIENT}-{self.kernel}", foreign_cell)
+        content = json.loads((site.root / "build" / "bundles.json").read_text(encoding="utf-8"))
+        bundles = {entry["client"]: entry for entry in content["bundles"]}
+        assert bundles[NEWER_CLIENT]["kernels"] == [self.foreign_kernel, self.kernel], "it is to pick from several"
+        digests = {
+            OLD: bundles[OLDER_CLIENT]["digest"],
+            NEW: bundles[NEWER_CLIENT]["digest"],
+            FOREIGN: next(cell["digest"] for cell in site.results()["cells"] if cell["cell"] == foreign_cell),
+        }
+        self._images = {name: f"{site.target}/beegfs-client@{digest}" for name, digest in digests.items()}
+        for image in self._images.values():
+            engine.pull(image, None)
         self._node = Node.of(engine, lab.toolkits["newer"], self.kernel, folder)
-        self._deploy = lab.root / "deploy"
-        self._folder = folder
+        self._deploy = site.root / "build" / "deploy" / PROFILE
 
     def run(self, pods: Mapping[str, Wish], scenario: str) -> Shown:
         """Boot the node with the images that the pods use, and run a scenario."""
@@ -55,26 +64,28 @@ class ClientNode:
         secrets: Mapping[str, Mapping[str, bytes]] = SECRET,
     ) -> Wish:
         """A pod of an image, as the rendered manifest has it after some changes."""
-        daemonset = copy.deepcopy(rendered(self._deploy, self._folder, way, VERSIONS[image], self.kernel))
+        daemonset = copy.deepcopy(rendered(self._deploy / way / VERSIONS[image]))
         for change in changes:
             change(daemonset["spec"]["template"]["spec"])
         return Wish(image, daemonset, secrets)
 
 
+def published(site: Site, *cells: str) -> None:
+    """Publish cells, their bundles and manifests; that a boot is asked of each is tested elsewhere."""
+    shutil.copytree(site.lab.root / "deploy", site.root / "deploy")
+    only = [word for cell in cells for word in ("--only", cell)]
+    with pytest.MonkeyPatch.context() as patch:
+        for stage in (gates, bundle):
+            patch.setattr(stage, "boot_image", lambda *_: BootReport("passed", "booted", "taken for granted"))
+        for arguments in (("build", *only), ("bundle",), ("manifests", "--way", "prebuilt", "--way", "kmm")):
+            run = site.run(*arguments, boot=True)
+            assert run.code == 0, run.stderr
+
+
 @cache
-def rendered(deploy: Path, folder: Path, way: str, client: str, kernel: str) -> dict[str, Any]:
-    """The DaemonSet of a way to deploy, as `kubectl kustomize` gives it to the cluster."""
-    sources = read_folder(deploy, "manifest sources", (".yaml", ".yaml.j2"))
-    image = ImageRef("registry.test", "beegfs-client", digest=f"sha256:{'0' * 64}")
-    bundle = Bundle(ClientVersion.parse(client), image, (kernel,), ("x86_64",))
-    files = prebuilt(sources, bundle) if way == "prebuilt" else kmm(sources, bundle, (KernelImage(kernel, image),))
-    written = folder / f"{way}-{client}"
-    for path, text in files.items():
-        target = written / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text, encoding="utf-8")
-    command = ["kubectl", "kustomize", str(written)]
-    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+def rendered(folder: Path) -> dict[str, Any]:
+    """The DaemonSet of a folder of manifests, as `kubectl kustomize` gives it to the cluster."""
+    told = subprocess.run(["kubectl", "kustomize", str(folder)], check=True, capture_output=True, text=True).stdout
     (found,) = [found for found in yaml.safe_load_all(told) if found["kind"] == "DaemonSet"]
     daemonset: dict[str, Any] = found
     return daemonset

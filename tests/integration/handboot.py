@@ -63,33 +63,38 @@ class HandBoot:
 
     def changed(self, commands: str = "true", files: dict[str, bytes] | None = None) -> str:
         """Return the name of a copy of the image with these files (path: content), after these commands ran in it."""
-        client = docker.from_env()
-        labels = {LABEL: self.site.session.name}
-        made = client.containers.create(
-            self.image, entrypoint=["sh", "-ec"], command=[commands], network_mode="none", labels=labels
-        )
-        try:
-            for path, content in (files or {}).items():
-                packed = io.BytesIO()
-                with tarfile.open(fileobj=packed, mode="w") as archive:
-                    entry = tarfile.TarInfo(path.lstrip("/"))
-                    entry.size, entry.mode = len(content), 0o644
-                    archive.addfile(entry, io.BytesIO(content))
-                assert made.put_archive("/", packed.getvalue())
-            made.start()
-            assert made.wait()["StatusCode"] == 0, made.logs().decode()
-            repository, tag = f"{self.site.target}/beegfs-client", f"changed-{secrets.token_hex(4)}"
-            made.commit(repository, tag)
-        finally:
-            made.remove(force=True)
-            client.close()
-        return f"{repository}:{tag}"
+        return changed_image(self.site, self.image, commands, files)
 
     def boot(self, image: str = "", *arguments: str, accel: str = "tcg") -> Shown:
         """Boot an image, by default the sound one."""
         run = self.site.run("boot", image or self.image, "--accel", accel, *arguments)
         found = _VERDICT.search(run.stdout)
         return Shown(run, *(found.groups() if found else ("", "", "")))
+
+
+def changed_image(site: Site, image: str, commands: str = "true", files: dict[str, bytes] | None = None) -> str:
+    """Return the name of a copy of an image with these files (path: content), after these commands ran in it."""
+    client = docker.from_env()
+    labels = {LABEL: site.session.name}
+    made = client.containers.create(
+        image, entrypoint=["sh", "-ec"], command=[commands], network_mode="none", labels=labels
+    )
+    try:
+        for path, content in (files or {}).items():
+            packed = io.BytesIO()
+            with tarfile.open(fileobj=packed, mode="w") as archive:
+                entry = tarfile.TarInfo(path.lstrip("/"))
+                entry.size, entry.mode = len(content), 0o644
+                archive.addfile(entry, io.BytesIO(content))
+            assert made.put_archive("/", packed.getvalue())
+        made.start()
+        assert made.wait()["StatusCode"] == 0, made.logs().decode()
+        repository, tag = f"{site.target}/beegfs-client", f"changed-{secrets.token_hex(4)}"
+        made.commit(repository, tag)
+    finally:
+        made.remove(force=True)
+        client.close()
+    return f"{repository}:{tag}"
 
 
 @contextmanager

@@ -25,6 +25,7 @@ def hand(lab: Lab, module_sites: SiteMaker) -> HandBoot:
     made = HandBoot(module_sites(kernels=[lab.kernels.older, lab.kernels.newer]), lab.kernels.newer)
     shown = made.boot()
     assert (shown.run.code, shown.verdict, shown.code) == (0, "passed", "booted"), shown.run.stderr
+    assert f"{made.image}: sha256:" in shown.run.stderr, "which image it is"
     assert "@kmatrix done" in shown.run.stderr, "the serial console is shown live"
     return made
 

@@ -1,18 +1,30 @@
 """Modules that pass every static check and still must not be published: each does harm only once it is loaded.
 
-One run boots them all, with sound cells among them: every fault is a client version of its own.
+One run boots them all, with sound cells among them: every fault is a client version of its own. A second run has the
+faults that the static checks find, put in behind their back.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from integration import modules
+from integration.handboot import changed_image, vmlinuz_of
+from integration.kept import module_of
 from integration.labs import Lab
 from integration.package_roots import PackageFolder
-from integration.sites import NEWER_CLIENT, Run, Site, SiteMaker
+from integration.session import Session
+from integration.sites import NEWER_CLIENT, OLDER_CLIENT, Run, Site, SiteMaker
+from kmatrix.effects.engine import Engine
+from kmatrix.effects.qemu import Machines
+from kmatrix.stages import gates
+from kmatrix.stages.bootgate import Subject, boot_image
+from kmatrix.values.boot import BootReport
 from kmatrix.values.names import image_tag
 
 pytestmark = pytest.mark.engine
@@ -42,7 +54,7 @@ FAULTS = (
     Fault("held-reference", "unload-refused", "Module beegfs is in use", "7.98.17"),
 )
 # A loop in init is told from a slow machine by this limit alone; the others end long before.
-DEADLINE = "30"
+DEADLINE = "60"
 
 
 def run_with_every_fault(lab: Lab, new_site: SiteMaker, release: Path, sound: list[str]) -> tuple[Site, Run]:
@@ -90,3 +102,60 @@ def test_faults_that_only_a_kernel_shows_each_fail_with_a_code_of_their_own_and_
         assert "@kmatrix step load-1" in said
         assert run.cell(name)["stages"]["boot"] > 0
     assert not list((site.root / "build" / "boot").glob("*.cpio"))
+
+
+def test_what_the_static_checks_find_the_kernel_finds_too_and_the_rest_is_published(
+    lab: Lab, new_site: SiteMaker, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each fault gets into its cell between the static checks and the boot."""
+    older, newer, real_time = lab.kernels.older, lab.kernels.newer, lab.kernels.real_time
+    site = new_site(clients=[OLDER_CLIENT, NEWER_CLIENT], kernels=[older, newer, real_time])
+
+    def with_module(kernel: str, content: Callable[[], bytes]) -> Callable[[Subject], Subject]:
+        path = f"/opt/lib/modules/{kernel}/extra/beegfs.ko"
+        return lambda subject: replace(subject, image=changed_image(site, subject.image, files={path: content()}))
+
+    def with_the_kernel_of_a_sibling(subject: Subject) -> Subject:
+        other = {f"/lib/modules/{real_time}/vmlinuz": vmlinuz_of(lab, "newer", newer)}
+        return replace(subject, toolkit=changed_image(site, subject.toolkit, files=other))
+
+    faults: dict[str, tuple[str, str, Callable[[Subject], Subject]]] = {
+        f"{NEWER_CLIENT}-{newer}": (
+            "load-refused",
+            "disagrees about version of symbol",
+            with_module(newer, lambda: module_of(session, NEWER_CLIENT, older)),
+        ),
+        f"{NEWER_CLIENT}-{older}": (
+            "load-refused",
+            "disagrees about version of symbol register_filesystem",
+            with_module(
+                older,
+                lambda: modules.with_crc_changed(module_of(session, NEWER_CLIENT, older), "register_filesystem"),
+            ),
+        ),
+        f"{OLDER_CLIENT}-{newer}": ("dependency-missing", "rdma_cm", lambda subject: replace(subject, depends=())),
+        f"{OLDER_CLIENT}-{older}": (
+            "modprobe-missing",
+            "modprobe",
+            lambda subject: replace(
+                subject, image=changed_image(site, subject.image, "rm -f /sbin/modprobe /usr/sbin/modprobe")
+            ),
+        ),
+        f"{NEWER_CLIENT}-{real_time}": ("wrong-kernel-booted", newer, with_the_kernel_of_a_sibling),
+    }
+    sound = f"{OLDER_CLIENT}-{real_time}"
+
+    def exchanged(engine: Engine, machines: Machines, subject: Subject, *arguments: Any) -> BootReport:
+        put_in = faults[subject.name][2] if subject.name in faults else lambda subject: subject
+        return boot_image(engine, machines, put_in(subject), *arguments)
+
+    monkeypatch.setattr(gates, "boot_image", exchanged)
+    run = site.run("build", "--accel", "tcg", boot=True)
+
+    assert run.code == 1, run.stderr
+    assert run.verdicts == {sound: "passed", **dict.fromkeys(faults, "failed")}, run.stderr
+    found = {name: [finding["code"] for finding in run.cell(name)["findings"]] for name in faults}
+    assert found == {name: [code] for name, (code, _, _) in faults.items()}
+    for name, (_, words, _) in faults.items():
+        assert words in run.cell(name)["reason"]
+    assert site.tags == {image_tag(sound)}

@@ -50,11 +50,11 @@ def config(site: Site, tag: str) -> dict[str, Any]:
     return found
 
 
-def built(site: Site) -> None:
+def built(site: Site, *arguments: str) -> None:
     """Publish every cell as one that passed each gate; that the cells' own gate boots them is tested elsewhere."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gates, "boot_image", lambda *_: BootReport("passed", "booted", "taken for granted"))
-        run = site.run("build", boot=True)
+        run = site.run("build", *arguments, boot=True)
     assert run.code == 0, run.stderr
 
 
@@ -122,6 +122,26 @@ def test_a_bundle_has_every_kernels_own_layer_and_one_more_kernel_adds_one(lab: 
     assert bundles(site)[NEWER_CLIENT]["digest"] == digest_of_fewer, "the same cells give the same bytes"
     assert bundles(site)[NEWER_CLIENT]["dropped"] == [order[-1]]
     assert f"the bundle before it had {order[-1]}" in less.stderr
+
+
+def test_a_kernel_that_was_built_for_on_another_day_adds_its_module_alone(
+    lab: Lab, new_site: SiteMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the base's package manager writes is other bytes each time; nodes keep what they have of the first."""
+    older, newer = lab.kernels.older, lab.kernels.newer
+    site = new_site(kernels=[older, newer])
+    stage_line = "FROM base AS userland\n"
+    site.alter("Dockerfile.j2", stage_line, f"{stage_line}RUN cat /proc/uptime >/made-at\n")
+    built(site, "--only", f"{NEWER_CLIENT}-{newer}")
+    build = Engine.build
+    monkeypatch.setattr(Engine, "build", lambda *args, **options: build(*args, **{**options, "no_cache": True}))
+    built(site, "--only", f"{NEWER_CLIENT}-{older}")
+    first, second = (layers(site, f"{NEWER_CLIENT}-{kernel}") for kernel in (newer, older))
+    assert first[:-1] != second[:-1], "the second was not built anew"
+
+    run = site.run("bundle")
+    assert run.code == 0, run.stderr
+    assert layers(site, NEWER_CLIENT) == [*first[:-1], second[-1], first[-1]]
 
 
 def test_a_second_run_asks_the_registry_alone(lab: Lab, new_site: SiteMaker, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,7 +39,8 @@ def boot(call: Invocation) -> Exit:
                 finally:
                     remove_guest(guest)
                 return Exit.OK
-            report = boot_image(engine, machines, subject, folder, options.deadline_seconds, call.say)
+            deadline = options.deadline_seconds
+            report = boot_image(engine, machines, subject, folder, deadline, lambda line: call.say(_visible(line)))
         finally:
             machines.stop()
             engine.remove_leftovers()
@@ -68,13 +69,15 @@ def find_subject(call: Invocation, chosen: Chosen, engine: Engine, name: str) ->
                 f"{name!r} is no cell of profile {chosen.name}, nor an image reference: {error}",
                 "`nox -s plan` lists the cells.",
             ) from error
-    image = engine.image(str(ref))
+    image, place = engine.image(str(ref)), "the engine, which goes before the registry"
     if image is None:
+        place = "the registry"
         pinned = Registry(credentials).resolve(ref).pinned
         engine.pull(pinned, credentials.for_engine(ref))
         image = engine.image(pinned)
     if image is None:
         raise ToolError(f"the engine has no image {ref}")
+    call.say(f"{ref}: {image['Id']} from {place}")
     found = (image.get("Config") or {}).get("Labels") or {}
     kernel = cell.kernel if cell else found.get(labels.KERNEL, "")
     cell = cell or _cell_of_kernel(cells, kernel, str(ref))
@@ -89,6 +92,11 @@ def find_subject(call: Invocation, chosen: Chosen, engine: Engine, name: str) ->
     return Subject(
         f"by-hand-{secrets.token_hex(3)}", str(image["Id"]), toolkit.pinned, cell.arch, booted, module.depends
     )
+
+
+def _visible(line: str) -> str:
+    """A line of a guest's console, which must not steer the terminal it is shown on."""
+    return "".join(each if each.isprintable() or each == "\t" else f"\\x{ord(each):02x}" for each in line)
 
 
 def _cell_of_kernel(cells: tuple[Cell, ...], kernel: str, name: str) -> Cell:

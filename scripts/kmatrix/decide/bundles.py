@@ -119,17 +119,17 @@ def compose(client: ClientVersion, images: tuple[CellImage, ...]) -> Composed:
         images: at least one, oldest kernel first.
 
     Raises:
-        ToolError: they do not share what lies below the module.
+        ToolError: they are not run alike.
         ProtocolError: a configuration is not of the form.
     """
     for image in images:
         _well_formed(image)
-    newest = images[-1]
+    first = _first_made(images)
     for image in images:
-        _same_below_the_module(client, newest, image)
+        _run_alike(client, first, image)
     modules = {image.cell.kernel: image.layers[-1] for image in images}
     oci = any(not layer.media_type.startswith(_DOCKER_LAYER) for image in images for layer in image.layers)
-    layers = tuple(_typed(layer, oci) for layer in (*newest.layers[:-1], *modules.values()))
+    layers = tuple(_typed(layer, oci) for layer in (*first.layers[:-1], *modules.values()))
     config = _document(f"{_OCI}config.v1+json" if oci else f"{_DOCKER}container.image.v1+json", _config(client, images))
     content = {
         "schemaVersion": 2,
@@ -137,7 +137,7 @@ def compose(client: ClientVersion, images: tuple[CellImage, ...]) -> Composed:
         "config": {"mediaType": config.media_type, "size": len(config.content), "digest": config.digest},
         "layers": [{"mediaType": each.media_type, "size": each.size, "digest": each.digest} for each in layers],
     }
-    return Composed(newest.cell.arch, _document(_manifest_type(oci), content), config, layers, modules)
+    return Composed(first.cell.arch, _document(_manifest_type(oci), content), config, layers, modules)
 
 
 def manifest_list(bundles: Iterable[Composed]) -> Document:
@@ -170,9 +170,9 @@ def kernels_of_label(value: str) -> tuple[str, ...]:
 
 
 def _config(client: ClientVersion, images: tuple[CellImage, ...]) -> dict[str, Any]:
-    newest = images[-1].config
-    below = newest["rootfs"]["diff_ids"][:-1]
-    history = _below_the_module(newest["history"])
+    first = _first_made(images).config
+    below = first["rootfs"]["diff_ids"][:-1]
+    history = _below_the_module(first["history"])
     for image in images:
         history.append(
             {
@@ -180,11 +180,11 @@ def _config(client: ClientVersion, images: tuple[CellImage, ...]) -> dict[str, A
                 "created_by": f"kmatrix bundle: module layer of {image.cell.id} ({image.digest})",
             }
         )
-    run = {name: newest["config"][name] for name in _RUN if newest["config"].get(name)}
+    run = {name: first["config"][name] for name in _RUN if first["config"].get(name)}
     return {
-        "architecture": newest["architecture"],
-        "os": newest["os"],
-        **({"variant": newest["variant"]} if newest.get("variant") else {}),
+        "architecture": first["architecture"],
+        "os": first["os"],
+        **({"variant": first["variant"]} if first.get("variant") else {}),
         "created": max(image.config["created"] for image in images),
         "config": {**run, "Labels": _labels(client, images)},
         "history": history,
@@ -237,21 +237,26 @@ def _well_formed(image: CellImage) -> None:
         )
 
 
-def _same_below_the_module(client: ClientVersion, newest: CellImage, image: CellImage) -> None:
-    same_layers = [layer.digest for layer in image.layers[:-1]] == [layer.digest for layer in newest.layers[:-1]]
-    same_files = image.config["rootfs"]["diff_ids"][:-1] == newest.config["rootfs"]["diff_ids"][:-1]
-    what = [
+def _first_made(images: tuple[CellImage, ...]) -> CellImage:
+    """The cell whose layers below the module a bundle has.
+
+    All cells are made from the same inputs there (their keys say so), but installing the base's packages on another
+    day or machine gives other bytes. The first one's keep the layers that nodes have when a kernel is added.
+    """
+    return min(images, key=lambda image: str(image.config["created"]))
+
+
+def _run_alike(client: ClientVersion, first: CellImage, image: CellImage) -> None:
+    other = [
         name
         for name in _RUN
-        if (image.config["config"].get(name) or None) != (newest.config["config"].get(name) or None)
+        if (image.config["config"].get(name) or None) != (first.config["config"].get(name) or None)
     ]
-    if same_layers and same_files and not what:
-        return
-    other = f"other {', '.join(what)}" if what else "other layers below the module"
-    raise ToolError(
-        f"{image.cell.id} has {other} than {newest.cell.id}: they were built from different bases",
-        f"Build them again, in one place: `nox -s build -- --force --only '{client}-*'`.",
-    )
+    if other:
+        raise ToolError(
+            f"{image.cell.id} has other {', '.join(other)} than {first.cell.id}",
+            f"Build them again: `nox -s build -- --force --only '{client}-*'`.",
+        )
 
 
 def _typed(layer: Layer, oci: bool) -> Layer:
