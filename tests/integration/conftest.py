@@ -19,6 +19,7 @@ from integration.labs import Lab, find_lab
 from integration.registries import ThrowAwayRegistry, throw_away_registry
 from integration.session import Session
 from integration.sites import NEWER_CLIENT, OLDER_CLIENT, Site, SiteMaker, warm_up
+from interrupts import interruptible as interruptible
 from kmatrix.effects.engine import Engine
 
 

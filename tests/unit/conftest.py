@@ -6,6 +6,8 @@ import time
 
 import pytest
 
+from interrupts import interruptible as interruptible
+
 
 @pytest.fixture
 def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:

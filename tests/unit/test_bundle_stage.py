@@ -37,6 +37,7 @@ class NoEngine:
 
     pulled: list[str] = field(default_factory=list)
     held: set[str] = field(default_factory=set)
+    lost: list[str] = field(default_factory=list)
     stopping: bool = False
 
     def image(self, name: str) -> dict[str, str] | None:
@@ -115,6 +116,8 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
             kernel: str = arguments[2].module.kernel
             made.booted.append(kernel)
             assert arguments[2].image in engine.held, "it is booted from what was pulled by digest"
+            if arguments[2].toolkit not in engine.held:
+                engine.lost.append(arguments[2].toolkit)
             assert str(CLIENT) not in made.written, "it was booted after it had its tag"
             report = made.reports.get(kernel, PASSED)
             if isinstance(report, BaseException):
@@ -132,14 +135,15 @@ def test_the_tag_comes_last_and_is_the_digest_that_was_booted(bench: Bench) -> N
     result = bench.make(*images, missing=("8.98.1-9",))
     composed = compose(CLIENT, tuple(images))
     assert (result.verdict, result.digest) == ("passed", composed.manifest.digest)
-    assert bench.written == [composed.manifest.digest, "8.98.1"]
+    # Twice, as a registry may clear away what has no tag while the kernels boot.
+    assert bench.written == [composed.manifest.digest, composed.manifest.digest, "8.98.1"]
     assert sorted(bench.booted) == sorted(each.cell.kernel for each in images)
     assert result.kernels == tuple(each.cell.kernel for each in images)
     assert (result.missing, result.dropped, result.findings) == (("8.98.1-9",), (), ())
     (measured,) = result.images
     assert (measured.bytes, measured.toolkit_bytes, set(measured.kernels.values())) == (113, 999, {1})
     assert bench.engine.pulled[0] == f"{bench.packing.target}/beegfs-client@{composed.manifest.digest}"
-    assert not [name for name in bench.engine.held if "beegfs-client" in name]
+    assert not bench.engine.held, "neither the bundle nor a toolkit was in the engine before"
     blob = f"/v2/site/beegfs-client/blobs/{composed.config.digest}"
     assert bench.server.blobs == {blob: composed.config.content}
 
@@ -187,7 +191,7 @@ def test_more_than_one_architecture_is_booted_each_and_published_as_a_list(bench
     result = bench.make(*images)
     composed = [compose(CLIENT, tuple(images[:1])), compose(CLIENT, tuple(images[1:]))]
     assert (result.verdict, result.digest) == ("passed", manifest_list(composed).digest)
-    assert bench.written == [*(each.manifest.digest for each in composed), "8.98.1"]
+    assert bench.written == [*(each.manifest.digest for each in (*composed, *composed)), "8.98.1"]
     assert (result.arches, len(bench.booted)) == (("x86_64", "aarch64"), 3)
     assert [measured.digest for measured in result.images] == [each.manifest.digest for each in composed]
     fewer = bench.make(images[0])
@@ -199,6 +203,38 @@ def test_an_architecture_that_does_not_load_keeps_the_others_from_the_tag(bench:
     bench.reports = {images[1].cell.kernel: FAILED}
     assert bench.make(*images).verdict == "failed"
     assert "8.98.1" not in bench.written
+
+
+def test_a_kernel_of_the_published_bundle_is_not_lost_while_the_plan_has_it(bench: Bench) -> None:
+    images = [bench.image(kernel) for kernel in KERNELS]
+    before = bench.make(*images)
+    bench.booted.clear()
+    result = bench.make(*images[:-1], missing=(images[-1].cell.id,))
+    assert (result.verdict, result.digest, bench.booted, bench.written) == ("errored", "", [], [])
+    assert images[-1].cell.kernel in result.reason
+    tag = ImageRef.parse(f"{bench.packing.target}/beegfs-client:8.98.1")
+    assert bench.packing.registry.digest_of(tag) == before.digest
+    # What the plan has no more may go.
+    assert bench.make(*images[:-1]).dropped == (images[-1].cell.kernel,)
+
+
+def test_a_toolkit_that_the_engine_had_stays_and_one_for_two_kernels_is_kept_for_both(bench: Bench) -> None:
+    images = [bench.image(kernel) for kernel in KERNELS]
+    images[1] = replace(images[1], cell=replace(images[1].cell, toolkit=images[0].cell.toolkit))
+    bench.engine.held.add(images[2].cell.toolkit.pinned)
+    assert bench.make(*images).verdict == "passed"
+    assert bench.engine.held == {images[2].cell.toolkit.pinned}
+    assert bench.engine.lost == []
+
+
+def test_a_toolkit_whose_registry_does_not_tell_makes_no_skip_an_error(bench: Bench) -> None:
+    made = bench.image(KERNELS[0])
+    gone = replace(made.cell.toolkit, digest=digest("no such toolkit"))
+    made = replace(made, cell=replace(made.cell, toolkit=gone))
+    first = bench.make(made)
+    again = bench.make(made)
+    assert (first.verdict, again.verdict) == ("passed", "skipped")
+    assert again.images[0].toolkit_bytes == 0
 
 
 def test_no_cell_is_no_bundle_and_asks_nothing(bench: Bench) -> None:
@@ -226,4 +262,4 @@ def test_a_run_that_is_told_to_stop_leaves_no_verdict_and_no_tag(bench: Bench) -
         bench.make(*images)
     assert bench.engine.stopping
     assert "8.98.1" not in bench.written
-    assert not [name for name in bench.engine.held if "beegfs-client" in name]
+    assert not bench.engine.held, "neither the bundle nor a toolkit was in the engine before"

@@ -128,6 +128,13 @@ def test_of_cells_made_at_different_times_the_first_ones_layers_are_below_the_mo
     assert config["rootfs"]["diff_ids"] == [digest("other"), *(digest(f"{n} u") for n in ("userland", *KERNELS))]
 
 
+def test_more_kernels_than_an_engine_takes_layers_are_refused_before_anything_is_pulled() -> None:
+    images = tuple(image(f"5.14.0-{number}") for number in range(122))
+    assert len(compose(CLIENT, images[:121]).layers) == 123
+    with pytest.raises(ToolError, match="would have 122 kernels; engines take 121"):
+        compose(CLIENT, images)
+
+
 @pytest.mark.parametrize("index", [0, 2])
 def test_cells_that_are_not_run_alike_are_refused_with_what_to_do(index: int) -> None:
     images = [image(kernel) for kernel in KERNELS]

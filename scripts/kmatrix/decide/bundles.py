@@ -23,6 +23,8 @@ _TITLE = "org.opencontainers.image.title"
 _OF_ONE_CELL = (labels.VERSION, labels.KERNEL, labels.CELL_KEY, _TITLE)
 # What of a configuration decides how a container of the image runs.
 _RUN = ("Entrypoint", "Cmd", "Env", "User", "WorkingDir", "ExposedPorts", "Volumes", "StopSignal", "Healthcheck")
+# Docker's store (moby's layer.maxLayerDepth) takes 125; two are left for what somebody builds on a bundle.
+_MOST_LAYERS = 123
 _OCI = "application/vnd.oci.image."
 _DOCKER = "application/vnd.docker."
 _DOCKER_LAYER = f"{_DOCKER}image.rootfs.diff.tar"
@@ -119,7 +121,7 @@ def compose(client: ClientVersion, images: tuple[CellImage, ...]) -> Composed:
         images: at least one, oldest kernel first.
 
     Raises:
-        ToolError: they are not run alike.
+        ToolError: they are not run alike, or are more than an image has room for.
         ProtocolError: a configuration is not of the form.
     """
     for image in images:
@@ -127,6 +129,12 @@ def compose(client: ClientVersion, images: tuple[CellImage, ...]) -> Composed:
     first = _first_made(images)
     for image in images:
         _run_alike(client, first, image)
+    room = _MOST_LAYERS - (len(first.layers) - 1)
+    if len(images) > room:
+        raise ToolError(
+            f"a bundle of {client} for {first.cell.arch} would have {len(images)} kernels; engines take {room}",
+            "Narrow the plan: `newest` of its channels, arches, or an exclude. `nox -s plan` lists the cells.",
+        )
     modules = {image.cell.kernel: image.layers[-1] for image in images}
     oci = any(not layer.media_type.startswith(_DOCKER_LAYER) for image in images for layer in image.layers)
     layers = tuple(_typed(layer, oci) for layer in (*first.layers[:-1], *modules.values()))

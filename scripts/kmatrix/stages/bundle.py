@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import wait
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from threading import Lock
 
 from kmatrix.decide.bootcheck import Booted
 from kmatrix.decide.bundles import CellImage, Composed, Layer, Wanted, compose, kernels_of_label, manifest_list
@@ -57,10 +59,10 @@ class Packing:
 
 
 def published_cells(packing: Packing, recipes: Iterable[Recipe]) -> list[CellImage]:
-    """Ask the registry which cells passed every gate and are published.
+    """Ask the registry which cells passed every gate and are published; an image that cannot be read is none.
 
     Raises:
-        UnreachableError, CredentialError, ProtocolError: it could not tell.
+        UnreachableError, CredentialError: it could not tell.
     """
     found = map_threads(partial(_published_cell, packing), recipes, _ASKING_THREADS)
     return [image for image in found if image is not None]
@@ -99,6 +101,10 @@ def _make(packing: Packing, wanted: Wanted, ref: ImageRef, blank: BundleResult) 
         return replace(result, verdict="skipped", reason="already published, of the same cells", digest=before)
     if before is not None:
         result = replace(result, dropped=_dropped(packing, ref, result.kernels))
+        lost = [kernel for kernel in result.dropped if f"{wanted.client}-{kernel}" in wanted.missing]
+        if lost:
+            hint = "planned, but not published as it would be built now; run `nox -s build`"
+            return replace(result, reason=f"the published bundle, which stays, has {', '.join(lost)}: {hint}")
     for each in composed:
         findings, errored = _boot_each(packing, wanted, each, ref)
         if findings:
@@ -106,6 +112,9 @@ def _make(packing: Packing, wanted: Wanted, ref: ImageRef, blank: BundleResult) 
             reason = f"{findings[0].code}: {findings[0].message}{others}; not published"
             return replace(result, verdict="errored" if errored else "failed", reason=reason, findings=findings)
     packing.say(f"{wanted.client}: push")
+    for each in composed:
+        # Boots take time, and a registry may clear away by then what has no tag.
+        _put_untagged(packing, ref, each)
     digest = packing.registry.put_manifest(ref, whole.content, whole.media_type)
     if packing.registry.digest_of(ref) != digest:
         raise ProtocolError(
@@ -123,16 +132,15 @@ def _boot_each(packing: Packing, wanted: Wanted, bundle: Composed, ref: ImageRef
     Returns:
         what is wrong with it, and whether that leaves every kernel without a verdict of failed.
     """
-    packing.registry.put_blob(ref, bundle.config.content)
-    untagged = ref.with_tag("")
-    digest = packing.registry.put_manifest(untagged, bundle.manifest.content, bundle.manifest.media_type)
-    pinned = untagged.with_digest(digest).pinned
+    pinned = _put_untagged(packing, ref, bundle)
+    cells = [image.cell for image in wanted.of(bundle.arch)]
+    toolkits = _Toolkits(packing, cells)
     known = packing.engine.image(pinned) is not None
     packing.engine.pull(pinned, packing.credentials.for_engine(ref))
     try:
-        cells = [image.cell for image in wanted.of(bundle.arch)]
-        reports = _side_by_side(packing, partial(_boot, packing, pinned), cells)
+        reports = _side_by_side(packing, partial(_boot, packing, toolkits, pinned), cells)
     finally:
+        toolkits.remove_rest()
         if not known:
             packing.engine.remove_image(pinned)
     bad = [(cell, report) for cell, report in zip(cells, reports, strict=True) if report.verdict != "passed"]
@@ -141,35 +149,86 @@ def _boot_each(packing: Packing, wanted: Wanted, bundle: Composed, ref: ImageRef
     return findings, all(report.verdict == "errored" for _, report in bad)
 
 
-def _boot(packing: Packing, image: str, cell: Cell) -> BootReport:
+def _put_untagged(packing: Packing, ref: ImageRef, bundle: Composed) -> str:
+    """Put a bundle where it can be pulled by its digest alone; returns that reference."""
+    packing.registry.put_blob(ref, bundle.config.content)
+    untagged = ref.with_tag("")
+    digest = packing.registry.put_manifest(untagged, bundle.manifest.content, bundle.manifest.media_type)
+    return untagged.with_digest(digest).pinned
+
+
+class _Toolkits:
+    """The toolkits of a bundle's cells: what the engine did not have before goes after the last boot that needs it.
+
+    A bundle of many kernels needs as many toolkits, which no disk has the room for.
+    """
+
+    def __init__(self, packing: Packing, cells: Iterable[Cell]) -> None:
+        self._packing = packing
+        self._lock = Lock()
+        self._waiting = Counter(self._reference(cell).pinned for cell in cells)
+        self._known = {pinned for pinned in self._waiting if packing.engine.image(pinned) is not None}
+
+    @contextmanager
+    def of(self, cell: Cell) -> Iterator[str]:
+        """Have a cell's toolkit in the engine; once for each cell."""
+        toolkit = self._reference(cell)
+        try:
+            self._packing.engine.pull(toolkit.pinned, self._packing.credentials.for_engine(toolkit))
+            yield toolkit.pinned
+        finally:
+            with self._lock:
+                self._waiting[toolkit.pinned] -= 1
+                last = not self._waiting[toolkit.pinned]
+            if last:
+                self._remove(toolkit.pinned)
+
+    def remove_rest(self) -> None:
+        """Remove what a run that ended early did not come to."""
+        for pinned, cells in self._waiting.items():
+            if cells:
+                self._remove(pinned)
+
+    def _remove(self, pinned: str) -> None:
+        if pinned not in self._known:
+            self._packing.engine.remove_image(pinned)
+
+    def _reference(self, cell: Cell) -> ImageRef:
+        return mirrored(cell.toolkit, self._packing.profile.mirrors)
+
+
+def _boot(packing: Packing, toolkits: _Toolkits, image: str, cell: Cell) -> BootReport:
     packing.say(f"{cell.client}: boot {cell.kernel}")
     try:
-        toolkit = mirrored(cell.toolkit, packing.profile.mirrors)
-        packing.engine.pull(toolkit.pinned, packing.credentials.for_engine(toolkit))
-        path = f"{IMAGE_MODULES}/{cell.kernel}/extra/beegfs.ko"
-        with packing.engine.container(image) as container:
-            content = packing.engine.read_file(container, path)
-        if content is None:
-            return BootReport("failed", "module-missing", f"the bundle has no {path}")
-        module = read_module(content)
-        booted = Booted(cell.kernel, str(cell.client), module.first("srcversion") or "")
-        subject = Subject(f"bundle-{cell.id}", image, toolkit.pinned, cell.arch, booted, module.depends)
-        packing.logs.mkdir(parents=True, exist_ok=True)
-        with (packing.logs / f"bundle-{cell.id}.serial.log").open("w", encoding="utf-8") as log:
-            return boot_image(
-                packing.engine,
-                packing.machines,
-                subject,
-                packing.root / "build" / "boot",
-                packing.boot.deadline_seconds,
-                lambda line: print(line, file=log),
-            )
+        with toolkits.of(cell) as toolkit:
+            return _boot_with(packing, toolkit, image, cell)
     except MalformedElfError as fault:
         return BootReport("failed", "module-unreadable", fault.message)
     except KmatrixError as error:
         if packing.engine.stopping:
             raise InterruptedRunError from error
         return BootReport("errored", "no-verdict", error.message)
+
+
+def _boot_with(packing: Packing, toolkit: str, image: str, cell: Cell) -> BootReport:
+    path = f"{IMAGE_MODULES}/{cell.kernel}/extra/beegfs.ko"
+    with packing.engine.container(image) as container:
+        content = packing.engine.read_file(container, path)
+    if content is None:
+        return BootReport("failed", "module-missing", f"the bundle has no {path}")
+    module = read_module(content)
+    booted = Booted(cell.kernel, str(cell.client), module.first("srcversion") or "")
+    subject = Subject(f"bundle-{cell.id}", image, toolkit, cell.arch, booted, module.depends)
+    packing.logs.mkdir(parents=True, exist_ok=True)
+    with (packing.logs / f"bundle-{cell.id}.serial.log").open("w", encoding="utf-8") as log:
+        return boot_image(
+            packing.engine,
+            packing.machines,
+            subject,
+            packing.root / "build" / "boot",
+            packing.boot.deadline_seconds,
+            lambda line: print(line, file=log),
+        )
 
 
 def _side_by_side(packing: Packing, boot: Callable[[Cell], BootReport], cells: list[Cell]) -> list[BootReport]:
@@ -194,20 +253,28 @@ def _published_cell(packing: Packing, recipe: Recipe) -> CellImage | None:
     digest = published_digest(packing.registry, ref, recipe)
     if digest is None:
         return None
-    manifest = _manifest(packing, ref.with_digest(digest), recipe.cell)
-    layers = tuple(Layer(*layer) for layer in manifest.layers)
-    return CellImage(recipe.cell, digest, layers, packing.registry.config(manifest))
+    try:
+        manifest = _manifest(packing, ref.with_digest(digest), recipe.cell)
+        layers = tuple(Layer(*layer) for layer in manifest.layers)
+        return CellImage(recipe.cell, digest, layers, packing.registry.config(manifest))
+    except ProtocolError as error:
+        packing.say(f"{recipe.cell.id}: not in a bundle: {error.message}")
+        return None
 
 
 def _measured(packing: Packing, wanted: Wanted, bundle: Composed) -> BundleImage:
     newest = wanted.of(bundle.arch)[-1].cell
-    toolkit = _manifest(packing, mirrored(newest.toolkit, packing.profile.mirrors), newest)
+    toolkit_bytes = 0
+    # For a comparison alone; whoever boots needs the toolkit itself.
+    with suppress(KmatrixError):
+        toolkit = _manifest(packing, mirrored(newest.toolkit, packing.profile.mirrors), newest)
+        toolkit_bytes = sum(size for _, _, size in toolkit.layers)
     return BundleImage(
         arch=bundle.arch,
         digest=bundle.manifest.digest,
         bytes=bundle.size,
         kernels={kernel: layer.size for kernel, layer in bundle.kernels.items()},
-        toolkit_bytes=sum(size for _, _, size in toolkit.layers),
+        toolkit_bytes=toolkit_bytes,
     )
 
 

@@ -13,7 +13,8 @@ class BundleImage:
     """The bundle of one architecture.
 
     `kernels` has, oldest first, the compressed bytes of each kernel's own layer: what a node pulls for one more
-    kernel; `bytes` are those of all layers; `toolkit_bytes` those of the newest kernel's toolkit.
+    kernel; `bytes` are those of all layers; `toolkit_bytes` those of the newest kernel's toolkit,
+    0 where its registry did not tell.
     """
 
     arch: Arch
@@ -29,7 +30,7 @@ class BundleResult:
 
     `image` is its name in the registry and `digest` what that name has there: a manifest, or a list of them where
     there are several architectures; empty where nothing was published. `missing` are the cells of the plan that are
-    not in it, because they are not published; `dropped` the kernels that the bundle before it had.
+    not in it, because they are not published; `dropped` the kernels that the published bundle has and this one has not.
     """
 
     client: str
