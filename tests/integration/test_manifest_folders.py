@@ -174,7 +174,7 @@ def test_kubectl_accepts_every_folder_and_the_cluster_every_field(project: Path)
 
 
 @needs_kubectl
-@pytest.mark.parametrize("way", ["prebuilt", "kmm", "in-cluster-build"])
+@pytest.mark.parametrize("way", ["prebuilt", "kmm", "in-cluster-build", "in-cluster-build-rhel-workers"])
 @pytest.mark.parametrize("component", ["helperd-without-authentication", "privileged"])
 def test_a_component_changes_what_it_says_and_nothing_else(project: Path, way: str, component: str) -> None:
     if not knows_components():
@@ -187,30 +187,37 @@ def test_a_component_changes_what_it_says_and_nothing_else(project: Path, way: s
         f"resources: [../build/deploy/here/{way}/7.4.6]\ncomponents: [../build/deploy/here/components/{component}]\n"
     )
     before, after = kustomized(deploy / way / "7.4.6"), kustomized(own)
-    old, new = (known.pop(("DaemonSet", "beegfs-client")) for known in (before, after))
-    assert core_faults(new, VERSIONS[0]) == []
-    (was,), (now,) = (each["spec"]["template"]["spec"]["containers"] for each in (old, new))
-    if component == "privileged":
-        assert before.pop(("SecurityContextConstraints", "beegfs-client"))
-        (rule,) = after.pop(("Role", "beegfs-client"))["rules"]
-        assert rule["resourceNames"] == ["privileged"]
-        before.pop(("Role", "beegfs-client"))
-        annotations = new["spec"]["template"]["metadata"]["annotations"]
-        assert annotations.pop("openshift.io/required-scc") == "privileged"
-        old["spec"]["template"]["metadata"]["annotations"].pop("openshift.io/required-scc")
-        wanted = {"privileged": True, "runAsUser": 0, "readOnlyRootFilesystem": True}
-        assert now.pop("securityContext") == wanted
-        was.pop("securityContext")
-    else:
-        (setting,) = [entry for entry in now["env"] if entry["name"] == "BEEGFS_HELPERD_AUTH"]
-        assert setting["value"] == "disabled"
-        setting["value"] = "secret"
-        assert sorted(now["env"], key=lambda entry: entry["name"]) == sorted(
-            was["env"], key=lambda entry: entry["name"]
-        )
-        now["env"] = was["env"]
-    assert new == old
+    names = ["beegfs-client", *(["beegfs-client-rhel"] if way.endswith("rhel-workers") else [])]
+    assert [name for kind, name in before if kind == "DaemonSet"] == names
+    for name in names:
+        old, new = (known.pop(("DaemonSet", name)) for known in (before, after))
+        assert core_faults(new, VERSIONS[0]) == []
+        (was,), (now,) = (each["spec"]["template"]["spec"]["containers"] for each in (old, new))
+        if component == "privileged":
+            assert before.pop(("SecurityContextConstraints", name))
+            (rule,) = after.pop(("Role", name))["rules"]
+            assert rule["resourceNames"] == ["privileged"]
+            before.pop(("Role", name))
+            annotations = new["spec"]["template"]["metadata"]["annotations"]
+            assert annotations.pop("openshift.io/required-scc") == "privileged"
+            old["spec"]["template"]["metadata"]["annotations"].pop("openshift.io/required-scc")
+            # dnf of RHEL workers writes the root, privileged or not.
+            read_only = name == "beegfs-client"
+            wanted = {"privileged": True, "runAsUser": 0, "runAsNonRoot": False, "readOnlyRootFilesystem": read_only}
+            assert now.pop("securityContext") == wanted
+            was.pop("securityContext")
+        else:
+            (setting,) = [entry for entry in now["env"] if entry["name"] == "BEEGFS_HELPERD_AUTH"]
+            assert setting["value"] == "disabled"
+            setting["value"] = "secret"
+            assert by_name(now["env"]) == by_name(was["env"])
+            now["env"] = was["env"]
+        assert new == old
     assert after == before
+
+
+def by_name(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(entries, key=lambda entry: str(entry["name"]))
 
 
 def test_images_are_what_the_bundles_and_results_say(project: Path) -> None:
@@ -229,7 +236,9 @@ def test_images_are_what_the_bundles_and_results_say(project: Path) -> None:
         assert files["beegfs-node"] == (ROOT / "images" / "beegfs-client" / "beegfs-node").read_text()
 
 
-def test_again_is_the_same_and_what_is_gone_goes(project: Path) -> None:
+def test_again_is_the_same_and_what_is_not_asked_for_goes_and_is_told(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     deploy = project / "build" / "deploy" / "here"
     assert run(project) == Exit.OK
     before = content(deploy)
@@ -237,6 +246,7 @@ def test_again_is_the_same_and_what_is_gone_goes(project: Path) -> None:
     assert content(deploy) == before
     assert run(project, "--client", "8.2.2", "--way", "prebuilt") == Exit.OK
     assert [path.relative_to(deploy).as_posix() for path in rendered(deploy)] == ["prebuilt/8.2.2"]
+    assert "removed prebuilt/7.4.6, which was not asked for" in capsys.readouterr().err
     assert [path.name for path in deploy.parent.iterdir()] == ["here"], "something temporary is left"
 
 
@@ -263,21 +273,51 @@ def test_a_folder_of_somebody_elses_is_not_replaced(project: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("bundles", "profile", "says"),
     [
-        ([bundle("7.4.6")], "here", "has no bundle of client 8.2.2"),
+        ([], "here", "has no bundle of client 8.2.2"),
         ([bundle(client) for client in CLIENTS], "elsewhere", "has no bundle of client 7.4.6"),
-        ([bundle("7.4.6"), bundle("8.2.2", verdict="failed", reason="kernel panic")], "here", "failed: kernel panic"),
-        ([bundle("7.4.6"), bundle("8.2.2", digest="")], "here", "client 8.2.2"),
+        ([bundle("8.2.2", verdict="failed", reason="kernel panic")], "here", "8.2.2: failed: kernel panic"),
+        ([bundle("8.2.2", digest="")], "here", "client 8.2.2"),
     ],
 )
-def test_without_a_bundle_it_says_how_to_get_one(
+def test_without_any_bundle_it_writes_nothing_and_says_how_to_get_one(
     project: Path, capsys: pytest.CaptureFixture[str], bundles: list[BundleResult], profile: str, says: str
 ) -> None:
     write_files(project, bundles, [cell(client) for client in CLIENTS], profile)
-    assert run(project) == Exit.USAGE
+    assert run(project, "--way", "prebuilt", "--way", "kmm") == Exit.USAGE
     said = capsys.readouterr().err
     assert says in said
     assert "nox -s bundle -- --profile here" in said
+    assert "--way in-cluster-build" in said
     assert not (project / "build" / "deploy").exists()
+
+
+def test_a_client_without_a_bundle_keeps_no_other_back_and_is_told(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_files(project, [bundle("7.4.6"), bundle("8.2.2", verdict="errored", reason="no boot")], [cell("7.4.6")])
+    assert run(project) == Exit.FAILED
+    written = rendered(project / "build" / "deploy" / "here")
+    complete = {f"{path.parent.name}/{path.name}" for path in written}
+    ways = ("in-cluster-build", "in-cluster-build-rhel-workers")
+    assert complete == {"prebuilt/7.4.6", "kmm/7.4.6", *(f"{way}/{client}" for way in ways for client in CLIENTS)}
+    told = capsys.readouterr()
+    for way in ("prebuilt", "kmm"):
+        assert f"not written: {way}/8.2.2: build/bundles.json says of client 8.2.2: errored: no boot\n" in told.err
+    assert "nox -s bundle -- --profile here" in told.err
+    assert "8.2.2" not in "".join(line for line in told.out.splitlines() if "in-cluster" not in line)
+
+
+def test_a_folder_that_cannot_be_made_again_stays_as_it_was(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    deploy = project / "build" / "deploy" / "here"
+    assert run(project) == Exit.OK
+    before = content(deploy / "prebuilt" / "8.2.2")
+    write_files(project, [bundle("7.4.6", digest=digest("e"))], [cell("7.4.6")])
+    assert run(project) == Exit.FAILED
+    assert content(deploy / "prebuilt" / "8.2.2") == before
+    assert digest("e") in (deploy / "prebuilt" / "7.4.6" / "daemonset.yaml").read_text()
+    said = capsys.readouterr().err
+    assert "not written: prebuilt/8.2.2" in said
+    assert "what an earlier run wrote is kept" in said
 
 
 def test_an_in_cluster_build_needs_no_bundle(project: Path) -> None:
@@ -290,9 +330,14 @@ def test_kmm_gets_no_image_that_was_not_published_or_not_booted(
     project: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any]
 ) -> None:
     write_files(project, [bundle(client) for client in CLIENTS], [cell("7.4.6"), cell("8.2.2", **changes)])
-    assert run(project) == Exit.USAGE
-    assert f"says no published image of 8.2.2-{KERNEL}" in capsys.readouterr().err
-    assert run(project, "--way", "prebuilt") == Exit.OK
+    assert run(project) == Exit.FAILED
+    said = capsys.readouterr().err
+    assert f"not written: kmm/8.2.2: build/results.json says no published image of 8.2.2-{KERNEL}\n" in said
+    assert "prebuilt" not in said
+    deploy = project / "build" / "deploy" / "here"
+    assert (deploy / "kmm" / "7.4.6").is_dir()
+    assert not (deploy / "kmm" / "8.2.2").exists()
+    assert (deploy / "prebuilt" / "8.2.2").is_dir()
 
 
 def test_a_client_the_matrix_does_not_have_is_refused(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

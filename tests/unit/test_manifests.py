@@ -108,20 +108,35 @@ def test_the_prebuilt_daemonset_runs_the_bundle() -> None:
 
 
 @each_daemonset
-def test_one_pod_on_every_node_and_never_two_nodes_without(folder: str, name: str) -> None:
+def test_one_pod_on_every_node_and_a_daemonset_changes_one_node_at_a_time(folder: str, name: str) -> None:
     spec = daemonset(folder, name)["spec"]
     pod = spec["template"]["spec"]
     assert spec["updateStrategy"] == {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1}}
     assert pod["tolerations"] == [{"operator": "Exists"}]
     assert pod["priorityClassName"] == "system-node-critical"
     assert pod["nodeSelector"] == {"kubernetes.io/os": "linux"}
-    assert pod["terminationGracePeriodSeconds"] == 60
     assert pod["hostNetwork"] is True
     assert pod["dnsPolicy"] == "Default"
     assert not {"hostPID", "hostIPC"} & set(pod)
-    assert container(daemonset(folder, name))["resources"].keys() == {"requests", "limits"}
+    memory = ("256Mi", "2Gi") if name == manifests.RHEL_NAME else ("64Mi", "256Mi")
+    resources = {"requests": {"cpu": "10m", "memory": memory[0]}, "limits": {"memory": memory[1]}}
+    assert container(daemonset(folder, name))["resources"] == resources
     labels = spec["template"]["metadata"]["labels"]
     assert spec["selector"]["matchLabels"].items() <= labels.items()
+
+
+@pytest.mark.parametrize("way", ["prebuilt", "kmm", "in-cluster-build"])
+@pytest.mark.parametrize(("client", "week"), [("7.2.8", True), ("7.4.6", True), ("8.2.2", False), ("9.0.0", False)])
+def test_a_helper_daemon_has_a_week_to_outlive_the_mounts(way: str, client: str, week: bool) -> None:
+    made = {
+        "prebuilt": manifests.prebuilt(sources(), bundle(client)),
+        "kmm": manifests.kmm(sources(), bundle(client), cells(client)),
+        "in-cluster-build": manifests.in_cluster_build(sources(), build(client), rhel_workers=True),
+    }
+    for (kind, _), document in objects(made[way]).items():
+        if kind == "DaemonSet":
+            grace = document["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
+            assert grace == (7 * 24 * 3600 if week else 60)
 
 
 def test_a_bundle_goes_only_to_nodes_of_its_architectures() -> None:
@@ -135,11 +150,19 @@ def test_probes_ask_the_entry_point_and_nothing_restarts_the_container(folder: s
     only = container(daemonset(folder, name))
     ready = {"command": ["/usr/local/sbin/beegfs-node", "ready"]}
     assert only["name"] == "client"
-    assert only["readinessProbe"]["exec"] == ready
-    assert only["startupProbe"]["exec"] == ready
+    # `ready` may wait for a busy node. Two failures in a row, 20 s: one slow answer makes no pod unready.
+    assert only["readinessProbe"] == {"exec": ready, "periodSeconds": 10, "timeoutSeconds": 10, "failureThreshold": 2}
+    startup = only["startupProbe"]
+    assert {**startup, "failureThreshold": 0} == {
+        "exec": ready,
+        "periodSeconds": 2,
+        "timeoutSeconds": 10,
+        "failureThreshold": 0,
+    }
     assert "livenessProbe" not in only
     # A startup probe that gives up restarts the container, and with it a helperd that serves live mounts.
-    assert only["startupProbe"]["failureThreshold"] * only["startupProbe"]["periodSeconds"] >= 365 * 24 * 3600
+    assert startup["failureThreshold"] * startup["periodSeconds"] >= 365 * 24 * 3600
+    assert only["terminationMessagePolicy"] == "FallbackToLogsOnError"
 
 
 @each_daemonset
@@ -176,6 +199,8 @@ def test_the_container_asks_for_what_its_scc_allows_and_no_more(folder: str, nam
     assert scc["seccompProfiles"] == ["runtime/default"]
     assert scc["allowHostNetwork"] is scc["allowHostDirVolumePlugin"] is True
     assert not any(scc[key] for key in ("allowHostPorts", "allowHostPID", "allowHostIPC", "users", "groups"))
+    # No higher than any other: no other pod is given it for its priority.
+    assert scc["priority"] == 0
     used = {next(key for key in volume if key != "name") for volume in pod["volumes"]}
     assert used == set(scc["volumes"])
 
@@ -208,21 +233,72 @@ def test_mounts_are_the_ones_the_entry_point_knows(folder: str, name: str) -> No
     assert set(kinds.values()) <= {"Directory", "File"}
     assert mounts["/run/beegfs-node"][0]["emptyDir"]["medium"] == "Memory"
     secret, read_only = mounts["/etc/beegfs-node/auth"]
-    assert (secret["secret"]["secretName"], secret["secret"]["optional"], read_only) == (
-        "beegfs-client-auth",
-        True,
-        True,
-    )
+    assert read_only is True
+    # Root's alone: the mode of a shared secret.
+    assert secret["secret"] == {
+        "secretName": "beegfs-client-auth",
+        "optional": True,
+        "defaultMode": 0o400,
+        "items": [{"key": "conn.auth", "path": "conn.auth"}],
+    }
 
 
-@pytest.mark.parametrize(("folder", "load", "hook"), [("prebuilt", "self", True), ("kmm", "external", False)])
-def test_who_loads_the_module_also_unloads_it(folder: str, load: str, hook: bool) -> None:
-    only = container(daemonset(folder))
+@each_daemonset
+def test_who_loads_the_module_also_unloads_it_unless_the_next_image_may_lack_it(folder: str, name: str) -> None:
+    only = container(daemonset(folder, name))
     environment = {entry["name"]: entry.get("value") for entry in only["env"]}
-    assert environment == {"NODE_NAME": None, "BEEGFS_LOAD": load, "BEEGFS_HELPERD_AUTH": "secret"}
-    assert ("lifecycle" in only) is hook
-    if hook:
-        assert only["lifecycle"]["preStop"]["exec"]["command"] == ["/usr/local/sbin/beegfs-node", "unload"]
+    wanted = {"NODE_NAME": None, "BEEGFS_LOAD": "self", "BEEGFS_HELPERD_AUTH": "secret"}
+    if folder == "kmm":
+        wanted["BEEGFS_LOAD"] = "external"
+    if folder.startswith("in-cluster"):
+        wanted["BEEGFS_KEEP_MODULE"] = "yes"
+    if name == manifests.RHEL_NAME:
+        wanted["BEEGFS_REBUILD"] = "yes"
+    assert environment == wanted
+    hook = {"preStop": {"exec": {"command": ["/usr/local/sbin/beegfs-node", "unload"]}}}
+    assert only.get("lifecycle") == (None if folder == "kmm" else hook)
+
+
+COMPONENTS = {path: yaml.safe_load(text) for path, text in manifests.components(sources()).items()}
+
+
+@each_folder
+@pytest.mark.parametrize("path", COMPONENTS)
+def test_a_component_finds_all_it_has_to_change_and_nothing_else(name: str, path: str) -> None:
+    """What kustomize makes of it is asked where kubectl knows Components; this holds everywhere."""
+    known = objects(FOLDERS[name])
+    for patch in COMPONENTS[path]["patches"]:
+        kind = patch["target"]["kind"]
+        own = {key for key in known if key[0] == kind and key[1] in {manifests.NAME, manifests.RHEL_NAME}}
+        # kustomize wants the whole name to match.
+        found = {key for key in known if key[0] == kind and re.fullmatch(patch["target"]["name"], key[1])}
+        assert found == own
+        assert found
+        for key in found:
+            assert known[key]["apiVersion"].rpartition("/")[0] == patch["target"]["group"]
+            assert reaches(yaml.safe_load(patch["patch"]), known[key])
+
+
+def reaches(patch: Any, document: dict[str, Any]) -> bool:
+    """Whether a patch changes something that the object has."""
+    if isinstance(patch, list):
+        return all(operation["op"] in {"replace", "remove"} and has(document, operation["path"]) for operation in patch)
+    if patch.get("$patch") == "delete":
+        return True
+    (wanted,) = patch["spec"]["template"]["spec"]["containers"]
+    only = container(document)
+    names = {entry["name"] for entry in only["env"]}
+    return wanted["name"] == only["name"] and {entry["name"] for entry in wanted["env"]} <= names
+
+
+def has(document: Any, pointer: str) -> bool:
+    for part in pointer.removeprefix("/").split("/"):
+        key = part.replace("~1", "/").replace("~0", "~")
+        try:
+            document = document[int(key) if isinstance(document, list) else key]
+        except (KeyError, IndexError):
+            return False
+    return True
 
 
 def test_pod_security_lets_the_pods_in() -> None:
@@ -264,6 +340,8 @@ def test_the_buildconfig_inlines_its_files_and_is_made_of_the_clusters_toolkit()
     assert spec["source"]["type"] == "Dockerfile"
     assert spec["source"]["configMaps"] == [{"configMap": {"name": build().name}, "destinationDir": "."}]
     assert known["ConfigMap", build().name]["data"] == build().files
+    # Of toolkits that come while a build runs, only the last is built for.
+    assert spec["runPolicy"] == "SerialLatestOnly"
     strategy = spec["strategy"]["dockerStrategy"]
     toolkit = {"kind": "ImageStreamTag", "name": "driver-toolkit:latest", "namespace": "openshift"}
     assert strategy["from"] == toolkit

@@ -1,14 +1,14 @@
-"""manifests: the folders an admin applies to a cluster, from matrix, lock, bundles and results."""
+"""manifests: the folders an admin applies to a cluster, from matrix, lock, bundles and results; what is complete."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from kmatrix.commands.invocation import Chosen, Invocation, choose, image_source, pins_for
 from kmatrix.decide import manifests as decide
 from kmatrix.decide.incluster import in_cluster_build_args, in_cluster_dockerfile, in_cluster_files
 from kmatrix.effects.bundlefile import read_bundles
-from kmatrix.effects.folders import read_folder, replace_folder
+from kmatrix.effects.folders import read_folder, read_written, replace_folder
 from kmatrix.effects.packages import PackageRoot
 from kmatrix.effects.results import read_results
 from kmatrix.values.bundles import BundleResult
@@ -21,34 +21,80 @@ _PUBLISHED = {"passed", "skipped"}
 
 
 def manifests(call: Invocation) -> Exit:
-    """Write build/deploy/<profile>, or --out, anew: a folder for each way and client version."""
+    """Write build/deploy/<profile>, or --out, anew: a folder for each way and client version.
+
+    Clients are independent: what one lacks keeps only its own folders back, and those of an earlier run are kept.
+    """
     chosen = choose(call)
     pins = pins_for(call, chosen)
     sources = read_folder(call.root / "deploy", "manifest sources", (".yaml", ".yaml.j2"))
-    clients = _clients(call, chosen)
-    ways = call.ways or decide.WAYS
-    folders: dict[str, Mapping[str, str]] = {"": decide.components(sources)}
-    if {"prebuilt", "kmm"} & set(ways):
-        bundles = _bundles(call, chosen.name, clients)
-        cells = _cells(call, chosen.name, bundles) if "kmm" in ways else {}
-        for bundle in bundles:
-            if "prebuilt" in ways:
-                folders[f"prebuilt/{bundle.client}"] = decide.prebuilt(sources, bundle)
-            if "kmm" in ways:
-                folders[f"kmm/{bundle.client}"] = decide.kmm(sources, bundle, cells[bundle.client])
-    if "in-cluster-build" in ways:
-        for client in clients:
-            build = _in_cluster(call, chosen, pins, client)
-            folders[f"in-cluster-build/{client}"] = decide.in_cluster_build(sources, build, rhel_workers=False)
-            folders[f"in-cluster-build-rhel-workers/{client}"] = decide.in_cluster_build(
-                sources, build, rhel_workers=True
-            )
-    files = {f"{name}/{path}" if name else path: text for name, each in folders.items() for path, text in each.items()}
+    made, missing = _folders(call, chosen, pins, sources)
+    hint = (
+        f"Run `nox -s build -- --profile {chosen.name}`, then `nox -s bundle -- --profile {chosen.name}`. "
+        "A build in the cluster needs neither: `--way in-cluster-build`."
+    )
+    if not made:
+        problems = tuple(Problem(name, reason) for name, reason in missing.items())
+        raise InputError(f"no manifests of profile {chosen.name} can be complete", hint, problems)
     target = call.out or call.root / "build" / "deploy" / chosen.name
-    replace_folder(target, files)
-    for name in folders:
-        print(target / name if name else target / "components")
-    return Exit.OK
+    before = _by_folder(read_written(target))
+    kept = {name: before[name] for name in missing if name in before}
+    folders = {**made, **kept}
+    files = {f"{name}/{path}": text for name, each in folders.items() for path, text in each.items()}
+    replace_folder(target, {**decide.components(sources), **files})
+    print(target / "components")
+    for name in made:
+        print(target / name)
+    for name in sorted(before.keys() - folders.keys()):
+        call.say(f"manifests: removed {name}, which was not asked for")
+    for name, reason in missing.items():
+        left = "; what an earlier run wrote is kept" if name in kept else ""
+        call.say(f"manifests: not written: {name}: {reason}{left}")
+    if missing:
+        call.say(hint)
+    return Exit.FAILED if missing else Exit.OK
+
+
+def _folders(
+    call: Invocation, chosen: Chosen, pins: ProfileLock, sources: decide.Folder
+) -> tuple[dict[str, decide.Folder], dict[str, str]]:
+    """The folders that are complete, and by name why others are not."""
+    ways = call.ways or decide.WAYS
+    made: dict[str, decide.Folder] = {}
+    missing: dict[str, str] = {}
+    clients = _clients(call, chosen)
+    published = {"prebuilt", "kmm"} & set(ways)
+    bundles = read_bundles(call.root / "build" / "bundles.json", chosen.name) if published else {}
+    cells = read_results(call.results_path, chosen.name) if "kmm" in ways else {}
+    for client in clients if "prebuilt" in ways else ():
+        bundle = _bundle(client, bundles.get(str(client)))
+        if isinstance(bundle, str):
+            missing[f"prebuilt/{client}"] = bundle
+        else:
+            made[f"prebuilt/{client}"] = decide.prebuilt(sources, bundle)
+    for client in clients if "kmm" in ways else ():
+        bundle = _bundle(client, bundles.get(str(client)))
+        images = bundle if isinstance(bundle, str) else _cells(bundle, cells)
+        if isinstance(bundle, str) or isinstance(images, str):
+            missing[f"kmm/{client}"] = str(images)
+        else:
+            made[f"kmm/{client}"] = decide.kmm(sources, bundle, images)
+    for client in clients if "in-cluster-build" in ways else ():
+        build = _in_cluster(call, chosen, pins, client)
+        for way, rhel_workers in (("in-cluster-build", False), ("in-cluster-build-rhel-workers", True)):
+            made[f"{way}/{client}"] = decide.in_cluster_build(sources, build, rhel_workers)
+    return made, missing
+
+
+def _by_folder(files: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Files of <way>/<client>/<file>, by their folder."""
+    found: dict[str, dict[str, str]] = {}
+    for path, text in files.items():
+        way, _, rest = path.partition("/")
+        client, _, name = rest.partition("/")
+        if name and way != "components":
+            found.setdefault(f"{way}/{client}", {})[name] = text
+    return found
 
 
 def _clients(call: Invocation, chosen: Chosen) -> tuple[ClientVersion, ...]:
@@ -62,55 +108,27 @@ def _clients(call: Invocation, chosen: Chosen) -> tuple[ClientVersion, ...]:
     return tuple(client for client in known if not call.clients or str(client) in call.clients)
 
 
-def _bundles(call: Invocation, name: str, clients: Iterable[ClientVersion]) -> list[decide.Bundle]:
-    known = read_bundles(call.root / "build" / "bundles.json", name)
-    problems = []
-    bundles = []
-    for client in clients:
-        result = known.get(str(client))
-        if result is None:
-            problems.append(Problem("build/bundles.json", f"has no bundle of client {client}"))
-        elif result.verdict not in _PUBLISHED or not result.digest:
-            problems.append(Problem("build/bundles.json", f"client {client}: {result.verdict}: {result.reason}"))
-        else:
-            bundles.append(_bundle(client, result))
-    if problems:
-        raise InputError(
-            f"not every client of profile {name} has a published bundle",
-            f"Run `nox -s bundle -- --profile {name}`, or name the clients that have one with --client.",
-            tuple(problems),
-        )
-    return bundles
-
-
-def _bundle(client: ClientVersion, result: BundleResult) -> decide.Bundle:
+def _bundle(client: ClientVersion, result: BundleResult | None) -> decide.Bundle | str:
+    """The bundle of a client, or why there is none."""
+    if result is None:
+        return f"build/bundles.json has no bundle of client {client}"
+    if result.verdict not in _PUBLISHED or not result.digest:
+        return f"build/bundles.json says of client {client}: {result.verdict}: {result.reason}"
     arches = tuple(image.arch for image in result.images)
     return decide.Bundle(client, ImageRef.parse(result.image).with_digest(result.digest), result.kernels, arches)
 
 
-def _cells(
-    call: Invocation, name: str, bundles: Iterable[decide.Bundle]
-) -> dict[ClientVersion, tuple[decide.KernelImage, ...]]:
-    """The image of every kernel of every bundle: what Kernel Module Management is told."""
-    results = read_results(call.results_path, name)
-    problems = []
-    found: dict[ClientVersion, tuple[decide.KernelImage, ...]] = {}
-    for bundle in bundles:
-        known = [(kernel, results.get(f"{bundle.client}-{kernel}")) for kernel in bundle.kernels]
-        problems += [
-            Problem("build/results.json", f"says no published image of {bundle.client}-{kernel}")
-            for kernel, result in known
-            if not _is_published(result)
-        ]
-        found[bundle.client] = tuple(
-            decide.KernelImage(kernel, ImageRef.parse(result.image).with_digest(result.digest))
-            for kernel, result in known
-            if result and _is_published(result)
-        )
-    if problems:
-        hint = f"Run `nox -s build -- --profile {name}`, then `nox -s bundle -- --profile {name}`."
-        raise InputError("not every kernel of the bundles has an image of its own", hint, tuple(problems))
-    return found
+def _cells(bundle: decide.Bundle, results: Mapping[str, CellResult]) -> tuple[decide.KernelImage, ...] | str:
+    """The image of every kernel of a bundle, for Kernel Module Management, or which there are not."""
+    known = {kernel: results.get(f"{bundle.client}-{kernel}") for kernel in bundle.kernels}
+    absent = [f"{bundle.client}-{kernel}" for kernel, result in known.items() if not _is_published(result)]
+    if absent:
+        return f"build/results.json says no published image of {', '.join(absent)}"
+    return tuple(
+        decide.KernelImage(kernel, ImageRef.parse(result.image).with_digest(result.digest))
+        for kernel, result in known.items()
+        if result
+    )
 
 
 def _is_published(result: CellResult | None) -> bool:

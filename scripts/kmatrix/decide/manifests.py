@@ -13,6 +13,7 @@ import jinja2
 
 from kmatrix.values.errors import InputError
 from kmatrix.values.names import GO_ARCH, Arch, ClientVersion, ImageRef
+from kmatrix.values.recipe import userland_packages
 
 NAME = "beegfs-client"
 RHEL_NAME = "beegfs-client-rhel"
@@ -201,6 +202,7 @@ def _daemonset(
         client=client,
         image=image,
         placement=placement,
+        has_helperd="beegfs-helperd" in userland_packages(client),
         load=load,
         capabilities=capabilities,
         trigger=trigger,

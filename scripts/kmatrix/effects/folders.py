@@ -25,6 +25,14 @@ def read_folder(folder: Path, what: str, suffixes: tuple[str, ...]) -> dict[str,
     return {path.relative_to(folder).as_posix(): read_text(path, what) for path in paths}
 
 
+def read_written(folder: Path) -> dict[str, str]:
+    """Return the texts by path that `replace_folder` wrote, or whoever changed them since; none if it wrote none."""
+    if not (folder / MARK).is_file():
+        return {}
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != MARK]
+    return {path.relative_to(folder).as_posix(): read_text(path, "file") for path in paths}
+
+
 def replace_folder(folder: Path, files: Mapping[str, str]) -> None:
     """Make a folder hold exactly these files; it is never there in part.
 
