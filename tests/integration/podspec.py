@@ -1,7 +1,9 @@
 """Says what a kubelet and its runtime make of a DaemonSet: an OCI config, volumes, probes and hooks of its one pod.
 
-Nothing about the container is stated here a second time. What this does not know how to translate is an error, and
-so is what would keep the pod from starting. Of a runtime's own habits (default mounts, masked paths) it has CRI-O's.
+Nothing about the container is stated here a second time. A field that is neither translated nor named in `podfields` as
+not translated is an error, and so is what would keep the pod from starting. What is not translated has no effect on the
+node of the tests, so its values are held by tests/unit/test_manifests.py. Of a runtime's own habits (default mounts,
+masked paths) it has CRI-O's.
 """
 
 from __future__ import annotations
@@ -11,32 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from integration.podvolumes import Folder, HostPath, Tmpfs, UntranslatableError, bind, mount_of, only_known, volumes_of
+from integration.podfields import known_fields
+from integration.podvolumes import Folder, HostPath, Tmpfs, UntranslatableError, bind, mount_of, volumes_of
 
-_POD = frozenset(
-    ("containers", "volumes", "hostNetwork", "hostPID", "hostIPC", "terminationGracePeriodSeconds", "securityContext")
-)
-# Where and when a pod runs, and under which name: no matter of the container's.
-_POD_NO_MATTER = frozenset(
-    (
-        *("serviceAccountName", "serviceAccount", "automountServiceAccountToken", "enableServiceLinks", "dnsPolicy"),
-        *("priorityClassName", "tolerations", "nodeSelector", "affinity", "restartPolicy", "imagePullSecrets"),
-        "schedulerName",
-    )
-)
-_CONTAINER = frozenset(
-    (
-        *("name", "image", "command", "args", "env", "volumeMounts", "securityContext", "workingDir"),
-        *("startupProbe", "readinessProbe", "lifecycle", "terminationMessagePath"),
-    )
-)
-_CONTAINER_NO_MATTER = frozenset(("imagePullPolicy", "resources", "ports", "terminationMessagePolicy"))
-_SECURITY = frozenset(
-    (
-        *("capabilities", "runAsUser", "runAsGroup", "runAsNonRoot", "readOnlyRootFilesystem", "privileged"),
-        *("allowPrivilegeEscalation", "seLinuxOptions", "seccompProfile"),
-    )
-)
 # CRI-O's defaults.
 _CAPABILITIES = frozenset(
     "CHOWN DAC_OVERRIDE FSETID FOWNER SETGID SETUID SETPCAP NET_BIND_SERVICE KILL".split()  # noqa: SIM905
@@ -100,11 +79,11 @@ def translate(
         UntranslatableError: there is something that is not known here, or that a kubelet would refuse.
     """
     spec = daemonset["spec"]["template"]["spec"]
-    only_known("pod", spec, _POD | _POD_NO_MATTER)
+    known_fields("pod", spec)
     if len(spec["containers"]) != 1:
         raise UntranslatableError("a pod of one container is what is known here")
     container = spec["containers"][0]
-    only_known("container", container, _CONTAINER | _CONTAINER_NO_MATTER)
+    known_fields("container", container)
     # What the pod says about security holds for a container that does not say it itself.
     container = {
         **container,
@@ -128,7 +107,14 @@ def translate(
             **_seccomp(container, process),
         },
     }
-    pre_stop = container.get("lifecycle", {}).get("preStop")
+    hooks = container.get("lifecycle", {})
+    known_fields("lifecycle", hooks)
+    pre_stop = hooks.get("preStop")
+    if "startupProbe" in container:
+        # Not run, but refused where it is not one that the readiness probe stands for.
+        startup = _command("startupProbe", container["startupProbe"], process)
+        if startup != _command("readinessProbe", container.get("readinessProbe"), process):
+            raise UntranslatableError("startupProbe: it must ask what the readinessProbe asks")
     return Pod(
         config=config,
         volumes=volumes,
@@ -141,7 +127,7 @@ def translate(
 
 def _security(container: Mapping[str, Any]) -> Mapping[str, Any]:
     security: Mapping[str, Any] = container.get("securityContext", {})
-    only_known("securityContext", security, _SECURITY)
+    known_fields("securityContext", security)
     if security.get("privileged"):
         raise UntranslatableError("a privileged container is not translated")
     return security
@@ -153,6 +139,7 @@ def _process(
     security = _security(container)
     environment = dict(entry.split("=", 1) for entry in image.get("Env") or [])
     for wish in container.get("env", []):
+        known_fields("env", wish)
         environment[wish["name"]] = _value(wish, environment, metadata, node)
     own = container.get("command")
     arguments = container.get("args", [] if own else image.get("Cmd") or [])
@@ -184,6 +171,7 @@ def _process(
 
 def _capabilities(security: Mapping[str, Any]) -> frozenset[str]:
     wishes = security.get("capabilities", {})
+    known_fields("capabilities", wishes)
     dropped = frozenset(wishes.get("drop", []))
     added = frozenset(wishes.get("add", []))
     if "ALL" in added:
@@ -213,6 +201,8 @@ def _expanded(text: str, environment: Mapping[str, str]) -> str:
 def _command(what: str, wish: Mapping[str, Any] | None, process: Mapping[str, Any]) -> dict[str, Any]:
     if not wish or "exec" not in wish:
         raise UntranslatableError(f"{what}: a command is what is known here")
+    known_fields("probe", wish)
+    known_fields("exec", wish["exec"])
     return {**process, "args": list(wish["exec"]["command"])}
 
 
@@ -222,11 +212,13 @@ def _namespaces(spec: Mapping[str, Any]) -> list[str]:
 
 
 def _seccomp(container: Mapping[str, Any], process: Mapping[str, Any]) -> dict[str, Any]:
-    kind = _security(container).get("seccompProfile", {}).get("type", "Unconfined")
+    profile = _security(container).get("seccompProfile", {})
+    kind = profile.get("type", "Unconfined")
     if kind == "Unconfined":
         return {}
     if kind != "RuntimeDefault":
         raise UntranslatableError(f"seccompProfile {kind} is not translated")
+    known_fields("seccompProfile", profile)
     has = process["capabilities"]["bounding"]
     names = [name for capability, calls in _GUARDED.items() if f"CAP_{capability}" not in has for name in calls]
     refused = [{"names": names, "action": "SCMP_ACT_ERRNO", "errnoRet": 1}]

@@ -7,6 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+_SOURCES = {
+    "hostPath": frozenset(("path", "type")),
+    "emptyDir": frozenset(("medium", "sizeLimit")),
+    "secret": frozenset(("secretName", "optional", "defaultMode", "items")),
+}
+
 
 class UntranslatableError(ValueError):
     """The manifest asks for something that is not known here, or that a kubelet would refuse."""
@@ -49,17 +55,20 @@ def volumes_of(
     made: list[HostPath | Tmpfs | Folder] = []
     for wish in wishes:
         path = f"{folder}/volumes/{wish['name']}"
-        if "hostPath" in wish:
+        kind = next((kind for kind in _SOURCES if kind in wish), None)
+        if kind is None:
+            raise UntranslatableError(f"volume {wish['name']}: its kind is not known here")
+        only_known(f"volume {wish['name']}", wish, frozenset(("name", kind)))
+        only_known(kind, wish[kind] or {}, _SOURCES[kind])
+        if kind == "hostPath":
             path = wish["hostPath"]["path"]
             made.append(HostPath(path, wish["hostPath"].get("type", "")))
-        elif "emptyDir" in wish:
+        elif kind == "emptyDir":
             stated = wish["emptyDir"] or {}
             memory = stated.get("medium") == "Memory"
             made.append(Tmpfs(path, _bytes(stated.get("sizeLimit", "0"))) if memory else Folder(path, {}, 0o755))
-        elif "secret" in wish:
-            made.append(_secret(wish["secret"], path, secrets))
         else:
-            raise UntranslatableError(f"volume {wish['name']}: its kind is not known here")
+            made.append(_secret(wish["secret"], path, secrets))
         sources[wish["name"]] = path
     return sources, tuple(made)
 
@@ -70,6 +79,8 @@ def _secret(wish: Mapping[str, Any], path: str, secrets: Mapping[str, Mapping[st
         raise UntranslatableError(f"there is no Secret {wish['secretName']}: the pod would wait for it")
     files = dict(content or {})
     if "items" in wish:
+        for item in wish["items"]:
+            only_known("item", item, frozenset(("key", "path")))
         missing = [item["key"] for item in wish["items"] if item["key"] not in files]
         if missing and not wish.get("optional"):
             raise UntranslatableError(f"Secret {wish['secretName']} has no {missing[0]}: the pod would wait for it")

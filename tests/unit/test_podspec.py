@@ -163,16 +163,34 @@ def test_probes_and_hooks_run_with_what_the_container_itself_has() -> None:
     ("container", "pod", "named"),
     [
         ({"livenessProbe": {}}, {}, "livenessProbe"),
+        ({"stdin": True}, {}, "stdin"),
         ({"securityContext": {"procMount": "Unmasked"}}, {}, "procMount"),
         ({"securityContext": {"privileged": True}}, {}, "privileged"),
         ({"securityContext": {"runAsNonRoot": True}}, {}, "runAsNonRoot"),
         ({"securityContext": {"seccompProfile": {"type": "Localhost"}}}, {}, "Localhost"),
+        ({"securityContext": {"seccompProfile": {"type": "RuntimeDefault", "x": 1}}}, {}, "seccompProfile: .* x"),
+        ({"securityContext": {"capabilities": {"ambient": ["KILL"]}}}, {}, "ambient"),
+        ({"env": [{"name": "A", "from": "B"}]}, {}, "env: .* from"),
         ({"readinessProbe": {"tcpSocket": {"port": 1}}}, {}, "readinessProbe"),
+        ({"readinessProbe": {"exec": {"command": ["ready"]}, "grace": 1}}, {}, "probe: .* grace"),
+        ({"readinessProbe": {"exec": {"command": ["ready"], "shell": True}}}, {}, "exec: .* shell"),
+        ({"startupProbe": {"exec": {"command": ["other"]}}}, {}, "startupProbe"),
+        ({"lifecycle": {"postStart": {"exec": {"command": ["x"]}}}}, {}, "postStart"),
         ({}, {"initContainers": []}, "initContainers"),
         ({}, {"shareProcessNamespace": True}, "shareProcessNamespace"),
         ({}, {"volumes": [{"name": "x", "nfs": {}}]}, "volume x"),
+        ({}, {"volumes": [{"name": "x", "hostPath": {"path": "/", "recursive": True}}]}, "hostPath: .* recursive"),
+        ({}, {"volumes": [{"name": "x", "emptyDir": {"mode": 1}}]}, "emptyDir: .* mode"),
+        ({}, {"volumes": [{"name": "x", "secret": {"secretName": "s", "uid": 1}}]}, "secret: .* uid"),
     ],
 )
 def test_what_is_not_known_is_an_error(container: dict[str, Any], pod: dict[str, Any], named: str) -> None:
     with pytest.raises(UntranslatableError, match=named):
         pod_of(container, **pod)
+
+
+def test_what_is_not_translated_may_be_there_and_changes_nothing() -> None:
+    probe = {"exec": {"command": ["ready"]}, "periodSeconds": 1, "timeoutSeconds": 2, "failureThreshold": 3}
+    security = {"seLinuxOptions": {"type": "spc_t"}}
+    container = {"readinessProbe": probe, "startupProbe": probe, "resources": {}, "securityContext": security}
+    assert pod_of(container, dnsPolicy="Default", tolerations=[]) == pod_of()
