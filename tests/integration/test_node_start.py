@@ -28,6 +28,7 @@ pod_start client
 section start await_ready client
 section module module_values
 section filesystem grep -w beegfs /proc/filesystems
+section mounts grep -w beegfs /proc/mounts
 section plugin listed {PLUGIN}
 section elsewhere listed /etc /opt
 section tool {PLUGIN}/client/sbin/beegfs --version
@@ -76,6 +77,7 @@ def test_a_fresh_node_gets_the_module_and_the_files_where_the_driver_looks_for_t
     assert new.status("start") == 0, new.text("start")
     assert f"version={NEWER_CLIENT}" in new.lines("module")
     assert new.text("filesystem").split() == ["nodev", "beegfs"]
+    assert (new.status("mounts"), new.text("mounts")) == (1, ""), "mounts are the driver's"
     files = {line.split()[3]: line.split()[:2] for line in new.lines("plugin")}
     assert files == {
         PLUGIN: ["755", "0:0"],
