@@ -49,7 +49,7 @@ def boots(monkeypatch: pytest.MonkeyPatch) -> list[GuestEnd]:
     return ends
 
 
-def other_guest(patch: pytest.MonkeyPatch, **files: Path) -> None:
+def other_guest(patch: pytest.MonkeyPatch, **files: Path | None) -> None:
     """Boot other files than were prepared."""
     prepare = bootgate.prepare_guest
 
@@ -146,7 +146,7 @@ def test_a_file_that_is_no_kernel_gives_the_emulator_s_own_words(
     hand: HandBoot, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "vmlinuz").touch()
-    other_guest(monkeypatch, vmlinuz=tmp_path / "vmlinuz")
+    other_guest(monkeypatch, vmlinuz=tmp_path / "vmlinuz", unpacked=None)
     shown = hand.boot()
     assert shown.run.code == 3
     assert re.search(r"error: QEMU failed \(1\): .*kernel", shown.run.stderr)

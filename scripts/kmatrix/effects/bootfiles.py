@@ -7,10 +7,11 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
+from kmatrix.decide.bzimage import unpacked_kernel
 from kmatrix.effects.cpio import InitramfsWriter
 from kmatrix.effects.engine import Engine
 from kmatrix.effects.files import write_atomically
@@ -46,10 +47,14 @@ _BUSYBOX = ("/bin/busybox", "/usr/bin/busybox", "/usr/lib/busybox/busybox")
 
 @dataclass(frozen=True)
 class KernelFiles:
-    """A toolkit's kernel on disk: vmlinuz, and in-tree modules below a folder by their path in the module tree."""
+    """A toolkit's kernel on disk: vmlinuz, and in-tree modules below a folder by their path in the module tree.
+
+    `unpacked` is the same kernel without its packing, where a machine can start that.
+    """
 
     vmlinuz: Path
     modules: Path
+    unpacked: Path | None = None
 
 
 def kernel_files(engine: Engine, toolkit: str, kernel: str, depends: Iterable[str], folder: Path) -> KernelFiles:
@@ -69,7 +74,7 @@ def kernel_files(engine: Engine, toolkit: str, kernel: str, depends: Iterable[st
     target = folder / ("with-" + "-".join(names) if names else "alone")
     files = KernelFiles(target / "vmlinuz", target / "modules")
     if target.is_dir():
-        return files
+        return _with_unpacked(files)
     with engine.container(toolkit, ["sh", "-c", _SCRIPT, "boot-files", kernel, *names]) as container:
         done = engine.run(container)
         if done.status != 0:
@@ -85,7 +90,15 @@ def kernel_files(engine: Engine, toolkit: str, kernel: str, depends: Iterable[st
     except OSError:
         # Another cell of the same kernel was quicker; its files are the same.
         shutil.rmtree(staging, ignore_errors=True)
-    return files
+    return _with_unpacked(files)
+
+
+def _with_unpacked(files: KernelFiles) -> KernelFiles:
+    """The kernel is unpacked once; an empty file says that it cannot be."""
+    path = files.vmlinuz.with_name("vmlinux")
+    if not path.exists() or path.stat().st_mtime_ns < files.vmlinuz.stat().st_mtime_ns:
+        write_atomically(path, unpacked_kernel(files.vmlinuz.read_bytes()) or b"")
+    return replace(files, unpacked=path if path.stat().st_size else None)
 
 
 def write_initramfs(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kmatrix.decide.bootcheck import Booted, judge_boot
@@ -45,6 +45,8 @@ def boot_image(
 ) -> BootReport:
     """Boot a subject and return what that showed; a machine that does not come up is tried once more.
 
+    The first try starts the kernel unpacked, where that can be; the second starts its vmlinuz as it is.
+
     Args:
         engine: has image and toolkit.
         machines: boots.
@@ -65,7 +67,8 @@ def boot_image(
                 lines.append(line)
                 on_line(line)
 
-            end = machines.boot(guest, BOOT_SECONDS, deadline_seconds, take)
+            tried = guest if attempt == 1 else replace(guest, unpacked=None)
+            end = machines.boot(tried, BOOT_SECONDS, deadline_seconds, take)
             report = judge_boot(read_transcript(lines), end.end, subject.module)
             if report.code != "no-boot" or attempt == 2:
                 break
@@ -87,7 +90,7 @@ def prepare_guest(engine: Engine, subject: Subject, folder: Path, interactive: b
     # The archive is in memory twice while it is unpacked, and a root file system in memory gets half of it at most;
     # a kernel and its modules want the rest.
     memory = max(_LEAST_MEMORY_MB, 256 + 2 * size // 2**20)
-    return Guest(subject.arch, files.vmlinuz, initramfs, memory, interactive)
+    return Guest(subject.arch, files.vmlinuz, initramfs, memory, interactive, files.unpacked)
 
 
 def remove_guest(guest: Guest) -> None:

@@ -1,0 +1,63 @@
+"""The kernel inside a vmlinuz: found in each form of packing, and nothing taken for one that a machine cannot start."""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import struct
+from collections.abc import Callable
+
+import pytest
+import zstandard
+
+from kmatrix.decide.bzimage import unpacked_kernel
+
+_PVH, _OTHER = 18, 6
+
+
+def elf(note_type: int = _PVH, owner: bytes = b"Xen\0") -> bytes:
+    """The least ELF file with a note, as linux has it."""
+    note = struct.pack("<III", len(owner), 4, note_type) + owner + struct.pack("<I", 0x1000000)
+    header = b"\x7fELF" + bytes([2, 1, 1]) + bytes(9)
+    header += struct.pack("<HHIQQQIHHHHHH", 2, 62, 1, 0x1000000, 64, 0, 0, 64, 56, 1, 64, 0, 0)
+    program = struct.pack("<IIQQQQQQ", 4, 4, 120, 0, 0, len(note), len(note), 4)
+    return header + program + note
+
+
+def vmlinuz(packed: bytes, *, sectors: int = 3, version: int = 0x20F, magic: bytes = b"HdrS", offset: int = 7) -> bytes:
+    """A kernel image around what is packed, as Documentation/arch/x86/boot.rst has it; its size follows the data."""
+    payload = packed + struct.pack("<I", 1234)
+    setup = bytearray((1 + (sectors or 4)) * 512)
+    setup[0x1F1] = sectors
+    setup[0x202:0x206] = magic
+    struct.pack_into("<H", setup, 0x206, version)
+    struct.pack_into("<II", setup, 0x248, offset, len(payload))
+    return bytes(setup) + b"stub..."[:offset] + payload + b"the rest of the program"
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, lzma.compress, zstandard.ZstdCompressor().compress])
+@pytest.mark.parametrize("sectors", [3, 0])
+def test_the_kernel_is_found_in_each_form(pack: Callable[[bytes], bytes], sectors: int) -> None:
+    assert unpacked_kernel(vmlinuz(pack(elf()), sectors=sectors)) == elf()
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        b"",
+        b"\x7fELF and no kernel image",
+        vmlinuz(gzip.compress(elf()), magic=b"MZ\0\0"),
+        vmlinuz(gzip.compress(elf()), version=0x207),
+        vmlinuz(gzip.compress(elf()))[:0x24A],
+        vmlinuz(b"LZ4 or another form"),
+        vmlinuz(gzip.compress(elf())[:12] + b"damaged"),
+        vmlinuz(lzma.compress(elf())[:40] + b"damaged"),
+        vmlinuz(zstandard.ZstdCompressor().compress(elf())[:9] + b"damaged"),
+        vmlinuz(gzip.compress(b"no ELF")),
+        vmlinuz(gzip.compress(elf()[:70])),
+        vmlinuz(gzip.compress(elf(_OTHER))),
+        vmlinuz(gzip.compress(elf(owner=b"GNU\0"))),
+    ],
+)
+def test_what_a_machine_cannot_start_by_itself_is_none(image: bytes) -> None:
+    assert unpacked_kernel(image) is None
