@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
+import textwrap
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -234,6 +236,36 @@ def test_images_are_what_the_bundles_and_results_say(project: Path) -> None:
         files = yaml.safe_load((deploy / "in-cluster-build" / client / "files.yaml").read_text())["data"]
         assert files["package-key"] == KEY
         assert files["beegfs-node"] == (ROOT / "images" / "beegfs-client" / "beegfs-node").read_text()
+
+
+def test_a_build_in_the_cluster_fetches_with_nothing_that_the_toolkit_lacks(project: Path) -> None:
+    assert run(project, "--way", "in-cluster-build") == Exit.OK
+    for folder in rendered(project / "build" / "deploy" / "here"):
+        config = yaml.safe_load((folder / "buildconfig.yaml").read_text())
+        files = yaml.safe_load((folder / "files.yaml").read_text())["data"]
+        assert files["fetch-packages"].startswith("#!/usr/bin/env python3\n")
+        for text in (config["spec"]["source"]["dockerfile"], *files.values()):
+            assert not re.search(r"\b(wget|curl)\b", text)
+
+
+@needs_kubectl
+def test_the_kustomizations_of_the_guide_are_as_it_says(project: Path) -> None:
+    if not knows_components():
+        pytest.skip("this kubectl is older than 1.21: its kustomize has no Components")
+    assert run(project) == Exit.OK
+    guide = (ROOT / "deploy" / "README.md").read_text()
+    found = re.findall(r"^    # my-client/kustomization\.yaml.*\n((?:    .+\n)+)", guide, re.MULTILINE)
+    made = []
+    for number, block in enumerate(found):
+        own = project / f"own-{number}"
+        own.mkdir()
+        text = re.sub(r"build/deploy/\w+/", "build/deploy/here/", textwrap.dedent(block)).replace("8.3.1", "8.2.2")
+        (own / "kustomization.yaml").write_text(text)
+        made.append(kustomized(own))
+    ordered, open_ = made
+    assert ordered["Module", "beegfs"]["spec"]["moduleLoader"]["container"]["version"] == "8.2.2"
+    (only,) = open_["DaemonSet", "beegfs-client"]["spec"]["template"]["spec"]["containers"]
+    assert {"name": "BEEGFS_HELPERD_AUTH", "value": "disabled"} in only["env"]
 
 
 def test_again_is_the_same_and_what_is_not_asked_for_goes_and_is_told(

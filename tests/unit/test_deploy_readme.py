@@ -1,13 +1,19 @@
-"""deploy/README.md: the tests it names are there, the messages it explains are said, its tables are complete."""
+"""deploy/README.md: what it names is there, messages it explains are said, commands it gives can be run."""
 
 from __future__ import annotations
 
 import ast
+import json
+import os
 import re
+import subprocess
+import textwrap
 from pathlib import Path
 
 import pytest
 from manifestmaker import folders
+
+from kmatrix.decide.read_matrix import read_matrix
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "deploy" / "README.md").read_text(encoding="utf-8")
@@ -52,5 +58,54 @@ def test_every_message_that_is_explained_is_said() -> None:
 
 
 def test_every_folder_it_applies_is_rendered() -> None:
-    ways = set(re.findall(r"\$D/([a-z-]+)/[0-9.]+", README))
-    assert ways == set(folders())
+    named = set(re.findall(r"build/deploy/(\w+)/([a-z-]+)/([0-9.]+)", README))
+    assert {way for _, way, _ in named} == set(folders())
+    components = {path.name for path in (ROOT / "deploy" / "components").iterdir()}
+    assert set(re.findall(r"components/([a-z-]+)", README)) <= components
+    matrix = read_matrix((ROOT / "matrix.yaml").read_text(encoding="utf-8"))
+    for profile, _, client in named:
+        # 7.x is in no profile: a profile for it is made first.
+        known = ["7.4.6"] if profile == "ocp7" else [str(version) for version in matrix.profile(profile).clients]
+        assert client in known
+
+
+def blocks() -> list[str]:
+    """What stands indented by four or more, but tables of items."""
+    found = re.findall(r"(?:^(?: {4,}\S.*)?\n)+", README, re.MULTILINE)
+    return [textwrap.dedent(block).strip() + "\n" for block in found if block.strip()]
+
+
+SHELL = [block for block in blocks() if "kustomization.yaml" not in block.splitlines()[0]]
+
+
+def test_every_command_is_one_that_a_shell_reads() -> None:
+    assert len(SHELL) >= 12
+    for block in SHELL:
+        done = subprocess.run(["bash", "-n"], input=block, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, ""), block
+    for script in set(re.findall(r"\./deploy/([\w-]+)", README)):
+        assert os.access(ROOT / "deploy" / script, os.X_OK), script
+
+
+def test_the_drivers_affinity_loses_what_keeps_it_off_rhcos_and_nothing_else() -> None:
+    (block,) = [block for block in SHELL if "patch beegfsdriver" in block]
+    (text,) = re.findall(r"-p '(.*?)'", block, re.DOTALL)
+    patch = json.loads(text)["spec"]
+    assert patch == {
+        f"nodeAffinity{service}Service": {"requiredDuringSchedulingIgnoredDuringExecution": None}
+        for service in ("Node", "Controller")
+    }
+
+
+def test_every_link_within_it_leads_somewhere() -> None:
+    titles = re.findall(r"^##+ (.+)$", README, re.MULTILINE)
+    known = {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
+    assert set(re.findall(r"\]\(#([^)]+)\)", README)) <= known
+
+
+def test_the_scripts_wait_for_what_is_said() -> None:
+    said = (ROOT / "images" / "beegfs-client" / "beegfs-node").read_text(encoding="utf-8")
+    script = (ROOT / "deploy" / "drain-mounted-nodes").read_text(encoding="utf-8")
+    for name in ("KEPT", "STAYS"):
+        (words,) = re.findall(rf"^readonly {name}='(.+)'$", script, re.MULTILINE)
+        assert words in said

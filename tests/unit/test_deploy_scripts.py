@@ -87,7 +87,7 @@ class Cluster:
         self.programs = folder / "programs"
         self.programs.mkdir()
         (self.programs / "oc.py").write_text(OC)
-        program(self.programs / "oc", f'exec {sys.executable} "{self.programs}/oc.py" "$@"')
+        program(self.programs / "oc", f'exec {sys.executable} -I -S "{self.programs}/oc.py" "$@"')
         program(self.programs / "sleep", "exit 0")
 
     def run(self, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
