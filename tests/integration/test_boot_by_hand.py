@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from integration.kept import module_of
 from integration.labs import Lab
 from integration.session import Session
 from integration.sites import NEWER_CLIENT, SiteMaker
+from kmatrix.stages import bootgate
 
 pytestmark = pytest.mark.engine
 
@@ -66,6 +68,19 @@ def test_an_in_tree_module_that_the_node_lacks_is_named(hand: HandBoot) -> None:
 def test_an_image_without_modprobe_is_said_to_have_none(hand: HandBoot) -> None:
     shown = hand.boot(hand.changed("rm -f /sbin/modprobe /usr/sbin/modprobe"))
     assert_failed(shown, "modprobe-missing")
+
+
+def test_a_large_image_gets_the_memory_it_needs_and_with_less_there_is_no_verdict(
+    hand: HandBoot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = hand.changed("head -c 200000000 /dev/urandom >/opt/large")
+    shown = hand.boot(large)
+    assert (shown.run.code, shown.code) == (0, "booted"), shown.run.stderr
+
+    prepare = bootgate.prepare_guest
+    monkeypatch.setattr(bootgate, "prepare_guest", lambda *words: replace(prepare(*words), memory_mb=450))
+    shown = hand.boot(large)
+    assert (shown.run.code, shown.verdict, shown.code) == (3, "errored", "root-incomplete"), shown.run.stderr
 
 
 def test_a_toolkit_with_the_vmlinuz_of_another_kernel_is_found_out(hand: HandBoot, lab: Lab) -> None:

@@ -38,6 +38,7 @@ def cycle(number: int) -> str:
 GOOD = (
     "SeaBIOS (version 1.16.2)\n@kmatrix init\n"
     + section("uname", KERNEL)
+    + section("whole")
     + section("modprobe", "/usr/sbin/modprobe")
     + section("tainted-0", "0")
     + cycle(1)
@@ -80,6 +81,14 @@ def refused(words: str, kernel_words: str = "") -> str:
 
 def test_a_good_boot_passes() -> None:
     assert judge(GOOD) == BootReport("passed", "booted", "loaded and unloaded twice in its own kernel")
+
+
+def test_a_root_that_was_cut_short_says_nothing_about_the_module() -> None:
+    """What modprobe says then is not to be believed."""
+    cut = GOOD.replace(section("whole"), section("whole", status=1))
+    cut = cut.replace(section("modprobe", "/usr/sbin/modprobe"), section("modprobe", "not found", status=127))
+    report = judge(cut)
+    assert (report.verdict, report.code) == ("errored", "root-incomplete")
 
 
 CASES = {

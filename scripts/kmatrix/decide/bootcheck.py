@@ -49,7 +49,7 @@ _EXPECTED_TAINT = (1 << 12) | (1 << 13)
 _EXPECTED_FLAGS = frozenset("OE")
 _TAINT_LETTERS = "PFSRMBUDAWCIOELKXTNJ"
 _ROUND = ("load", "modules", "filesystems", "proc", "sys", "tainted", "unload", "left")
-_TOLD = ("uname", "modprobe", "tainted-0", *(f"{name}-{number}" for number in "12" for name in _ROUND), "log")
+_TOLD = ("uname", "whole", "modprobe", "tainted-0", *(f"{name}-{number}" for number in "12" for name in _ROUND), "log")
 _STEPS = ("load-1", "unload-1", "load-2", "unload-2", "end")
 
 
@@ -86,8 +86,13 @@ def judge_boot(transcript: Transcript, end: End, expected: Booted) -> BootReport
         return BootReport(
             "errored", "guest-killed", f"the guest ended in step {transcript.step or 'start'}, not by itself"
         )
-    if _status(transcript, "modprobe") is None:
-        return _report_missing("modprobe")
+    for told in ("whole", "modprobe"):
+        if _status(transcript, told) is None:
+            return _report_missing(told)
+    if _status(transcript, "whole") != 0:
+        return BootReport(
+            "errored", "root-incomplete", "the image's root file system did not fit into the guest's memory"
+        )
     if _status(transcript, "modprobe") != 0:
         return _failed("modprobe-missing", "the image has no modprobe: its module cannot be loaded with it", "modprobe")
     for number in ("1", "2"):

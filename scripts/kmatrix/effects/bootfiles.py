@@ -136,6 +136,7 @@ def write_initramfs(
                 writer.add_member(member, archive, f"{_GUEST}/held/{name}")
             elif not name.startswith(("dev/", "proc/", "sys/")):
                 writer.add_member(member, archive, name)
+        writer.add_file(f"{_GUEST}/whole", b"")
         writer.finish()
         return file.tell()
 

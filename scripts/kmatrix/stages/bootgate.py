@@ -87,9 +87,8 @@ def prepare_guest(engine: Engine, subject: Subject, folder: Path, interactive: b
     except BaseException:
         initramfs.unlink(missing_ok=True)
         raise
-    # The archive is in memory twice while it is unpacked, and a root file system in memory gets half of it at most;
-    # a kernel and its modules want the rest.
-    memory = max(_LEAST_MEMORY_MB, 256 + 2 * size // 2**20)
+    # The root file system gets half of what the archive and the kernel leave (init/do_mounts.c: a tmpfs).
+    memory = max(_LEAST_MEMORY_MB, 200 + 3 * size // 2**20)
     return Guest(subject.arch, files.vmlinuz, initramfs, memory, interactive, files.unpacked)
 
 
