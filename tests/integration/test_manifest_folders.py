@@ -25,7 +25,7 @@ from kmatrix.effects.results import write_results
 from kmatrix.values.bundles import BundleImage, BundleResult
 from kmatrix.values.cells import CellResult
 from kmatrix.values.errors import Exit
-from kmatrix.values.lock import KernelPin, Lock, ProfileLock, ReleasePin, inputs_digest, write_lock
+from kmatrix.values.lock import KernelPin, Lock, ProfileLock, ReleasePin, inputs_digest, read_lock, write_lock
 from kmatrix.values.names import ClientVersion, ImageRef, ReleaseVersion
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -337,6 +337,20 @@ def test_a_client_without_a_bundle_keeps_no_other_back_and_is_told(
         assert f"not written: {way}/8.2.2: build/bundles.json says of client 8.2.2: errored: no boot\n" in told.err
     assert "nox -s bundle -- --profile here" in told.err
     assert "8.2.2" not in "".join(line for line in told.out.splitlines() if "in-cluster" not in line)
+
+
+def test_a_client_without_packages_keeps_no_other_back(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lock = read_lock((project / "matrix.lock").read_text(), "matrix.lock")
+    pins = lock.profiles["here"]
+    fewer = pins.model_copy(update={"clients": pins.clients[:1]})
+    (project / "matrix.lock").write_text(write_lock(lock.with_profile("here", fewer)))
+    assert run(project, "--way", "in-cluster-build") == Exit.FAILED
+    written = rendered(project / "build" / "deploy" / "here")
+    assert {path.name for path in written} == {CLIENTS[0]}
+    said = capsys.readouterr().err
+    for way in ("in-cluster-build", "in-cluster-build-rhel-workers"):
+        assert f"not written: {way}/8.2.2: matrix.lock has no packages of client 8.2.2\n" in said
+    assert "nox -s discover -- --profile here" in said
 
 
 def test_a_folder_that_cannot_be_made_again_stays_as_it_was(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

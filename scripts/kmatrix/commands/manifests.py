@@ -29,10 +29,8 @@ def manifests(call: Invocation) -> Exit:
     pins = pins_for(call, chosen)
     sources = read_folder(call.root / "deploy", "manifest sources", (".yaml", ".yaml.j2"))
     made, missing = _folders(call, chosen, pins, sources)
-    hint = (
-        f"Run `nox -s build -- --profile {chosen.name}`, then `nox -s bundle -- --profile {chosen.name}`. "
-        "A build in the cluster needs neither: `--way in-cluster-build`."
-    )
+    steps = ", ".join(f"`nox -s {step} -- --profile {chosen.name}`" for step in ("discover", "build", "bundle"))
+    hint = f"In this order: {steps}. A build in the cluster needs the first alone: `--way in-cluster-build`."
     if not made:
         problems = tuple(Problem(name, reason) for name, reason in missing.items())
         raise InputError(f"no manifests of profile {chosen.name} can be complete", hint, problems)
@@ -82,7 +80,10 @@ def _folders(
     for client in clients if "in-cluster-build" in ways else ():
         build = _in_cluster(call, chosen, pins, client)
         for way, rhel_workers in (("in-cluster-build", False), ("in-cluster-build-rhel-workers", True)):
-            made[f"{way}/{client}"] = decide.in_cluster_build(sources, build, rhel_workers)
+            if isinstance(build, str):
+                missing[f"{way}/{client}"] = build
+            else:
+                made[f"{way}/{client}"] = decide.in_cluster_build(sources, build, rhel_workers)
     return made, missing
 
 
@@ -135,13 +136,13 @@ def _is_published(result: CellResult | None) -> bool:
     return bool(result and result.verdict in _PUBLISHED and result.digest and result.booted)
 
 
-def _in_cluster(call: Invocation, chosen: Chosen, pins: ProfileLock, client: ClientVersion) -> decide.InClusterBuild:
+def _in_cluster(
+    call: Invocation, chosen: Chosen, pins: ProfileLock, client: ClientVersion
+) -> decide.InClusterBuild | str:
+    """What is built in the cluster for a client, or why nothing can be."""
     pin = next((pin for pin in pins.clients if pin.version == client), None)
     if pin is None:
-        raise InputError(
-            f"{chosen.profile.lock} has no packages of client {client}",
-            f"Run `nox -s discover -- --profile {chosen.name}`.",
-        )
+        return f"{chosen.profile.lock} has no packages of client {client}"
     source = image_source(call)
     key = call.root / "build" / "packages" / pin.key.sha256
     location = f"{client.repository_directory}/{pin.key.location}"
