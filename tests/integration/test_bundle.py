@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import json
+import re
 import tarfile
 from dataclasses import replace
 from typing import Any
@@ -210,6 +211,15 @@ def test_a_bundle_that_a_kernel_cannot_load_from_gets_no_tag(
     mended = site.run("bundle")
     assert mended.code == 0, mended.stderr
     assert bundles(site)[NEWER_CLIENT]["digest"] == site.registry.digest(site.repository, NEWER_CLIENT)
+
+    # By hand, too, each of its kernels is booted; a person at a prompt is in one.
+    name = f"{site.target}/beegfs-client:{NEWER_CLIENT}"
+    by_hand = site.run("boot", name, "--accel", "tcg")
+    assert by_hand.code == 0, by_hand.stderr
+    assert re.findall("^passed: booted: ([^:]+): ", by_hand.stdout, re.MULTILINE) == [older, newer]
+    refused = site.run("boot", name, "--shell")
+    assert refused.code == 2
+    assert f"has modules for {older}, {newer}" in refused.stderr
 
 
 def moved(site: Site, image: CellImage, kernel: str) -> tuple[str, Layer]:

@@ -14,7 +14,7 @@ from kmatrix.bench.cold import UNBOOTED
 from kmatrix.bench.machine import load
 from kmatrix.bench.setting import Setting
 from kmatrix.bench.site import cold_site
-from kmatrix.commands.boot import find_subject
+from kmatrix.commands.boot import find_subjects
 from kmatrix.effects.bootfiles import write_bare_initramfs
 from kmatrix.effects.children import Ended
 from kmatrix.effects.qemu import Guest, Machines
@@ -39,7 +39,7 @@ def measure_boots(setting: Setting) -> tuple[Measures, dict[str, Any]]:
     newest = max(setting.chosen.profile.clients)
     for role in _ROLES:
         cell = f"{newest}-{lab_state(setting.layout)['kernels'][role]}"
-        subject = find_subject(setting.call, setting.chosen, setting.engine, cell)
+        (subject,) = find_subjects(setting.call, setting.chosen, setting.engine, cell)
         found = _one_kernel(setting, machines, subject)
         gate_seconds += statistics.median(found["gate_seconds"])
         bare_seconds += statistics.median(found["bare_seconds"])

@@ -6,6 +6,7 @@ import secrets
 
 from kmatrix.commands.invocation import Chosen, Invocation, choose, pins_for
 from kmatrix.decide.bootcheck import Booted
+from kmatrix.decide.bundles import kernels_of_label
 from kmatrix.decide.elf import MalformedElfError, read_module
 from kmatrix.decide.plan import make_plan
 from kmatrix.effects.credentials import load_credentials
@@ -17,6 +18,7 @@ from kmatrix.stages.bootgate import Subject, boot_image, prepare_guest, remove_g
 from kmatrix.stages.publish import image_of
 from kmatrix.stages.workshop import BootOptions
 from kmatrix.values import labels
+from kmatrix.values.boot import BootReport
 from kmatrix.values.cells import Cell
 from kmatrix.values.errors import Exit, InputError, ToolError
 from kmatrix.values.matrix import mirrored, required_target
@@ -24,32 +26,53 @@ from kmatrix.values.names import ImageRef
 
 
 def boot(call: Invocation) -> Exit:
-    """Boot one cell, or any image that has a module for a kernel of the profile; judges nothing else of it."""
+    """Boot one cell, or any image that has modules for kernels of the profile; judges nothing else of it."""
     chosen = choose(call)
     options = call.boot or BootOptions()
     machines = Machines(options.accel)
     with Engine(secrets.token_hex(6)) as engine:
         try:
-            subject = find_subject(call, chosen, engine, call.subject)
-            folder = call.root / "build" / "boot"
+            subjects = find_subjects(call, chosen, engine, call.subject)
             if call.shell:
-                guest = prepare_guest(engine, subject, folder, interactive=True)
-                try:
-                    machines.attach(guest)
-                finally:
-                    remove_guest(guest)
-                return Exit.OK
-            deadline = options.deadline_seconds
-            report = boot_image(engine, machines, subject, folder, deadline, lambda line: call.say(_visible(line)))
+                return _attach(call, engine, machines, subjects)
+            reports = [_boot_one(call, engine, machines, options, subject) for subject in subjects]
         finally:
             machines.stop()
             engine.remove_leftovers()
-    print(f"{report.verdict}: {report.code}: {report.message}")
-    return {"passed": Exit.OK, "failed": Exit.FAILED, "errored": Exit.ERRORED}[report.verdict]
+    for subject, report in zip(subjects, reports, strict=True):
+        kernel = f"{subject.module.kernel}: " if len(subjects) > 1 else ""
+        print(f"{report.verdict}: {report.code}: {kernel}{report.message}")
+    verdicts = {report.verdict for report in reports}
+    return Exit.FAILED if "failed" in verdicts else Exit.ERRORED if "errored" in verdicts else Exit.OK
 
 
-def find_subject(call: Invocation, chosen: Chosen, engine: Engine, name: str) -> Subject:
-    """Bring a cell's or a named image and its toolkit into the engine, and read what its module says of itself.
+def _boot_one(
+    call: Invocation, engine: Engine, machines: Machines, options: BootOptions, subject: Subject
+) -> BootReport:
+    folder = call.root / "build" / "boot"
+    seconds = options.deadline_seconds
+    return boot_image(engine, machines, subject, folder, seconds, lambda line: call.say(_visible(line)))
+
+
+def _attach(call: Invocation, engine: Engine, machines: Machines, subjects: list[Subject]) -> Exit:
+    if len(subjects) > 1:
+        kernels = ", ".join(subject.module.kernel for subject in subjects)
+        raise InputError(f"{call.subject} has modules for {kernels}", "--shell boots one kernel: name a cell.")
+    guest = prepare_guest(engine, subjects[0], call.root / "build" / "boot", interactive=True)
+    try:
+        status = machines.attach(guest)
+    finally:
+        remove_guest(guest)
+    if status != 0:
+        raise ToolError(f"the virtual machine ended with status {status}")
+    return Exit.OK
+
+
+def find_subjects(call: Invocation, chosen: Chosen, engine: Engine, name: str) -> list[Subject]:
+    """Bring a cell's or a named image and its toolkits into the engine, and read what its modules say of themselves.
+
+    Returns:
+        one for each kernel: a bundle has several.
 
     Raises:
         InputError: it is neither a cell nor an image reference, or no release of the profile runs its kernel.
@@ -79,19 +102,21 @@ def find_subject(call: Invocation, chosen: Chosen, engine: Engine, name: str) ->
         raise ToolError(f"the engine has no image {ref}")
     call.say(f"{ref}: {image['Id']} from {place}")
     found = (image.get("Config") or {}).get("Labels") or {}
-    kernel = cell.kernel if cell else found.get(labels.KERNEL, "")
-    cell = cell or _cell_of_kernel(cells, kernel, str(ref))
-    toolkit = mirrored(cell.toolkit, chosen.profile.mirrors)
-    engine.pull(toolkit.pinned, credentials.for_engine(toolkit))
-    facts = read_cell_image(engine, str(image["Id"]), kernel)
+    kernels = kernels_of_label(found.get(labels.KERNELS, "")) or (found.get(labels.KERNEL, ""),)
+    own = [cell] if cell else [_cell_of_kernel(cells, kernel, str(ref)) for kernel in kernels]
+    for toolkit in {mirrored(each.toolkit, chosen.profile.mirrors) for each in own}:
+        engine.pull(toolkit.pinned, credentials.for_engine(toolkit))
+    return [_subject(engine, str(image["Id"]), each, mirrored(each.toolkit, chosen.profile.mirrors)) for each in own]
+
+
+def _subject(engine: Engine, image: str, cell: Cell, toolkit: ImageRef) -> Subject:
+    facts = read_cell_image(engine, image, cell.kernel)
     try:
         module = read_module(facts.ko or b"")
     except MalformedElfError as fault:
-        raise ToolError(f"{ref}: its module cannot be read: {fault.message}") from fault
-    booted = Booted(kernel, module.first("version") or "", module.first("srcversion") or "")
-    return Subject(
-        f"by-hand-{secrets.token_hex(3)}", str(image["Id"]), toolkit.pinned, cell.arch, booted, module.depends
-    )
+        raise ToolError(f"its module for {cell.kernel} cannot be read: {fault.message}") from fault
+    booted = Booted(cell.kernel, module.first("version") or "", module.first("srcversion") or "")
+    return Subject(f"by-hand-{secrets.token_hex(3)}", image, toolkit.pinned, cell.arch, booted, module.depends)
 
 
 def _visible(line: str) -> str:
