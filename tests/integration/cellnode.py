@@ -23,6 +23,7 @@ NODE_NAME = "worker-1.example"
 _PLACES = ("/host/plugin", "/host/proc/1", "/host/etc", "/run/beegfs-node", "/sys/module", "/etc/beegfs-node/auth")
 # Programs of the test go before those of the image.
 _TEST = "/test"
+_LIMIT = "60s"
 _PATH = f"{_TEST}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
 
 
@@ -42,9 +43,10 @@ class CellNode:
         self._container = container
 
     def run(self, script: str, **environment: str) -> Said:
-        """Run a script of bash's."""
+        """Run a script of bash's, which is ended with all that it started if it waits for what does not come."""
         settings = {"PATH": _PATH, "NODE_NAME": NODE_NAME, **environment}
-        result = self._container.exec_run(["bash", "-c", script], environment=settings, demux=True)
+        limited = ["timeout", "--kill-after=1", _LIMIT, "bash", "-c", script]
+        result = self._container.exec_run(limited, environment=settings, demux=True)
         stdout, stderr = cast("tuple[bytes | None, bytes | None]", result.output)
         return Said(cast("int", result.exit_code), (stdout or b"").decode(), (stderr or b"").decode())
 
@@ -87,6 +89,20 @@ class CellNode:
             "echo 0 >/sys/module/$5/refcnt; echo live >/sys/module/$5/initstate",
         )
         self.program("rmmod", 'echo "rmmod $*" >>/test/calls; rm -r /sys/module/$1')
+
+    def hurried(self) -> None:
+        """Let every nap of the image's program be short, and note it in `/test/naps`."""
+        self.program("sleep", "echo $1 >>/test/naps; exec /usr/bin/sleep 0.1")
+
+    def changing_mounts(self, point: str) -> None:
+        """Let another mount go at each step of the program's reading, which takes `BASH_ENV=/test/changing`."""
+        self.mounted(*(f"/other/{number:02}" for number in range(40)))
+        table = "/host/proc/1/mounts"
+        self.say(f"sed -i s/beegfs/otherfs/g {table}; echo 'beegfs_nodev {point} beegfs rw 0 0' >>{table}")
+        hook = f'rows=$(tail -n +2 {table}); [ -z "$rows" ] || printf "%s\\n" "$rows" >{table}'
+        self.write(
+            f"{_TEST}/changing", f"set -T\ntrap '[ \"${{FUNCNAME[0]:-}}\" != host_mounts ] || {{ {hook}; }}' DEBUG\n"
+        )
 
     @property
     def calls(self) -> list[str]:

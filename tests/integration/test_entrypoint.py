@@ -6,6 +6,7 @@ tests of nodes. Every container is as bare as in the cluster: read-only root, no
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -28,6 +29,7 @@ FILES = {
 BOTH = pytest.mark.parametrize("version", [OLDER_CLIENT, NEWER_CLIENT])
 OLDER_WITHOUT_SECRET = {"BEEGFS_HELPERD_AUTH": "disabled"}
 REBUILDING = {"BEEGFS_REBUILD": "yes"}
+FULL = {"/host/plugin": "size=1m"}
 
 
 def files_of(version: str) -> dict[str, str]:
@@ -54,8 +56,12 @@ def stack() -> Iterator[ExitStack]:
 @pytest.fixture
 def node(request: pytest.FixtureRequest, stack: ExitStack, images: dict[str, str], session: Session) -> CellNode:
     """A node with the client of the test's parameter `version`, by default the newer."""
-    version = request.node.callspec.params.get("version", NEWER_CLIENT) if hasattr(request.node, "callspec") else ""
-    return stack.enter_context(cell_node(images[version or NEWER_CLIENT], session))
+    return stack.enter_context(cell_node(images[version_of(request)], session))
+
+
+def version_of(request: pytest.FixtureRequest) -> str:
+    version = request.node.callspec.params.get("version") if hasattr(request.node, "callspec") else None
+    return str(version or NEWER_CLIENT)
 
 
 @pytest.fixture
@@ -95,6 +101,12 @@ def test_info_says_what_image_and_node_have(node: CellNode, version: str, lab: L
     assert lines["installed on the host"] == "none"
 
 
+def test_no_mount_is_missed_while_others_go(node: CellNode) -> None:
+    node.changing_mounts("/mnt/a")
+    assert "mounts on the host: /mnt/a\n" in node.client("info", BASH_ENV="/test/changing").stdout
+    assert node.say("wc -l </host/proc/1/mounts") != "42", "the others went"
+
+
 @pytest.mark.parametrize("words", [[], ["start"], ["load", "now"], [""]])
 def test_other_words_are_a_usage_error(node: CellNode, words: list[str]) -> None:
     said = node.client(*words)
@@ -104,7 +116,10 @@ def test_other_words_are_a_usage_error(node: CellNode, words: list[str]) -> None
     assert node.installed == {}
 
 
-@pytest.mark.parametrize("name", ["BEEGFS_HELPERD_AUTH", "BEEGFS_LOAD", "BEEGFS_REBUILD", "BEEGFS_CLIENT_VERSION"])
+SETTINGS = ("BEEGFS_HELPERD_AUTH", "BEEGFS_LOAD", "BEEGFS_REBUILD", "BEEGFS_KEEP_MODULE", "BEEGFS_CLIENT_VERSION")
+
+
+@pytest.mark.parametrize("name", SETTINGS)
 def test_other_settings_are_a_usage_error(node: CellNode, name: str) -> None:
     said = node.client("install", **{name: "perhaps"})
     assert said.status == 2
@@ -209,7 +224,7 @@ def test_a_read_only_plugin_directory_is_said(stack: ExitStack, images: dict[str
 
 
 def test_a_full_disk_leaves_what_was_there(stack: ExitStack, images: dict[str, str], session: Session) -> None:
-    node = stack.enter_context(cell_node(images[NEWER_CLIENT], session, tmpfs={"/host/plugin": "size=1m"}))
+    node = stack.enter_context(cell_node(images[NEWER_CLIENT], session, tmpfs=FULL))
     for name in ("sbin/beegfs", "beegfs-client.conf", "version"):
         node.write(f"{PLUGIN}/{name}", "old")
     node.say("head -c 700000 /dev/zero >/host/plugin/filler")
@@ -274,20 +289,27 @@ def test_without_the_secret_nothing_starts(older_node: CellNode) -> None:
 
 @pytest.fixture
 def rebuilt_node(
-    tmp_path: Path, stack: ExitStack, images: dict[str, str], session: Session, lab: Lab
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    stack: ExitStack,
+    images: dict[str, str],
+    session: Session,
+    lab: Lab,
 ) -> tuple[CellNode, str]:
     """A RHEL node on which a module can be made for its kernel, and the srcversion of that module."""
     ko = f"/opt/lib/modules/{lab.kernels.newer}/extra/beegfs.ko"
     program = tmp_path / "rebuild-module"
     program.write_text(
         f'#!/bin/bash\necho "rebuild-module $*" >>/test/calls\n'
-        "folder=/test/root/lib/modules/$1/extra; mkdir -p $folder\n"
-        f"echo 'making it' >&2; cp {ko} $folder; echo /test/root\n",
+        "folder=/opt/lib/modules/$1/extra; mkdir -p $folder\n"
+        f"echo 'making it' >&2; cp {ko} $folder; echo /opt\n",
         encoding="utf-8",
     )
     program.chmod(0o755)
     files = {program: "/usr/local/sbin/rebuild-module"}
-    node = stack.enter_context(cell_node(images[NEWER_CLIENT], session, files=files))
+    # The container of a RHEL worker may write in the image.
+    writable = {f"/opt/lib/modules/{platform.release()}": ""}
+    node = stack.enter_context(cell_node(images[version_of(request)], session, files=files, tmpfs=writable))
     node.write("/host/etc/os-release", 'NAME="Red Hat"\nID="rhel"\nVERSION_ID="9.4"\n')
     node.loader()
     return node, node.say(f"modinfo -F srcversion {ko}")
@@ -298,7 +320,7 @@ def test_a_rhel_node_rebuilds_once_and_loads(rebuilt_node: tuple[CellNode, str])
     kernel = node.say("uname -r")
     said = node.client("load", **REBUILDING)
     assert said.status == 0, said
-    assert node.calls == [f"rebuild-module {kernel}", f"modprobe -d /test/root -S {kernel} beegfs"]
+    assert node.calls == [f"rebuild-module {kernel}", f"modprobe -d /opt -S {kernel} beegfs"]
     assert "making it" in said.stderr
     assert node.client("load", **REBUILDING).status == 0
     assert len(node.calls) == 2, "neither built nor loaded again"
@@ -352,12 +374,14 @@ def test_an_idle_other_module_is_replaced(rebuilt_node: tuple[CellNode, str]) ->
     assert [call.split()[0] for call in node.calls] == ["rmmod", "modprobe"]
 
 
-@pytest.mark.parametrize("use", ["mount", "reference", "unknown", "race"])
+@pytest.mark.parametrize("use", ["mount", "reference", "unknown", "race", "mount, and ours is damaged"])
 def test_another_module_in_use_is_kept(rebuilt_node: tuple[CellNode, str], use: str) -> None:
     node = having_ours(rebuilt_node)
     node.loaded("8.1.0", users=int(use == "reference"))
-    if use == "mount":
+    if use.startswith("mount"):
         node.mounted("/var/lib/kubelet/a")
+    if use.endswith("damaged"):
+        node.say("echo damaged >/opt/lib/modules/$(uname -r)/extra/beegfs.ko")
     if use == "unknown":
         node.say("rm /host/proc/1/mounts")
     if use == "race":
@@ -371,7 +395,7 @@ def test_another_module_in_use_is_kept(rebuilt_node: tuple[CellNode, str], use: 
         "unknown": "/host/proc",
         "race": "rmmod says: in use",
     }
-    assert told[use] in said.stderr
+    assert told[use.partition(",")[0]] in said.stderr
     assert "version 8.1.0" in said.stderr
     assert node.client("ready").status == 1
 
@@ -416,23 +440,51 @@ def test_an_idle_module_is_unloaded(rebuilt_node: tuple[CellNode, str]) -> None:
     assert node.client("unload").status == 0, "none is loaded"
 
 
+def test_a_module_that_initialises_is_waited_for_and_unloaded(rebuilt_node: tuple[CellNode, str]) -> None:
+    node, _ = rebuilt_node
+    node.loaded(NEWER_CLIENT, users=1)
+    node.write("/sys/module/beegfs/initstate", "coming\n")
+    node.program("sleep", "cd /sys/module/beegfs; echo live >initstate; echo 0 >refcnt")
+    assert node.client("unload").status == 0
+    assert node.calls == ["rmmod beegfs"]
+
+
+def test_an_idle_module_stays_loaded_where_that_is_wanted_and_serves_the_next_pod(older_node: CellNode) -> None:
+    older_node.loaded(OLDER_CLIENT)
+    older_node.loader()
+    keep = {"BEEGFS_KEEP_MODULE": "yes"}
+    said = serving(
+        older_node,
+        f"until_said listening || exit 90; process=$(</run/beegfs-node/helperd.pid); {PROGRAM} unload || exit 91\n"
+        "until_said 'ended by unload' || exit 92; kill -0 $process && exit 93; kill -TERM $pid; wait $pid || exit 94",
+        **keep,
+    )
+    assert said.status == 0, said
+    assert "stays loaded" in said.stderr
+    # This image has no module for the kernel.
+    again = serving(older_node, "until_ready; kill $pid; wait $pid || exit 92")
+    assert again.status == 0, again
+    assert older_node.calls == []
+
+
 # Serve, with the helper daemon of 7.x
 
 
-SERVE = f"mkfifo /test/said; {PROGRAM} serve 2>/test/said & pid=$!; exec 3</test/said\n"
+SERVE = f"rm -f /test/said; mkfifo /test/said; {PROGRAM} serve 2>/test/said & pid=$!; exec 3</test/said\n"
 UNTIL = 'until_said() { while read -r line <&3; do echo "$line"; [[ $line != *"$1"* ]] || return 0; done; return 1; }\n'
+READY = f"until_ready() {{ until {PROGRAM} ready 2>/dev/null; do :; done; }}\n"
 
 
 def serving(node: CellNode, script: str, **environment: str) -> Said:
-    """Start `serve` ($pid) and run a script, in which `until_said WORDS` reads on in what it says."""
-    return node.run(UNTIL + SERVE + script, **{**OLDER_WITHOUT_SECRET, **environment})
+    """Start `serve` ($pid) and run a script; in it `until_said WORDS` reads on in what it says, `until_ready` waits."""
+    return node.run(UNTIL + READY + SERVE + script, **{**OLDER_WITHOUT_SECRET, **environment})
 
 
 def test_serve_runs_the_helper_daemon_until_it_is_told_to_end(older_node: CellNode) -> None:
     older_node.loaded(OLDER_CLIENT)
     said = serving(
         older_node,
-        f"until_said listening || exit 90; {PROGRAM} ready || exit 91; cat /run/beegfs-node/*.conf\n"
+        f"until_ready; cat /run/beegfs-node/*.conf\n"
         f"kill -TERM $pid; wait $pid || exit 92; {PROGRAM} ready 2>&1 && exit 93; exit 0",
     )
     assert said.status == 0, said
@@ -451,17 +503,20 @@ def test_the_helper_daemon_is_given_the_secret(older_node: CellNode) -> None:
     assert "connDisableAuthentication = false" in said.stdout
 
 
-def test_the_helper_daemon_outlives_no_mount(older_node: CellNode) -> None:
-    older_node.loaded(OLDER_CLIENT, users=1)
-    older_node.mounted("/mnt/a")
+# A mount in a pod's own namespace, or one that went lazily, shows in no table of the host.
+@pytest.mark.parametrize("users", [1, 3])
+def test_the_helper_daemon_stays_as_long_as_the_module_is_in_use(older_node: CellNode, users: int) -> None:
+    older_node.loaded(OLDER_CLIENT, users=users)
+    if users == 1:
+        older_node.mounted("/mnt/a")
     said = serving(
         older_node,
         "until_said listening || exit 90; kill -TERM $pid; until_said 'stays for the mounts' || exit 91\n"
         f"{PROGRAM} ready || exit 92; {PROGRAM} unload; [ $? = 3 ] || exit 93; {PROGRAM} ready || exit 94\n"
-        ": >/host/proc/1/mounts; wait $pid || exit 95",
+        "echo 0 >/sys/module/beegfs/refcnt; : >/host/proc/1/mounts; wait $pid || exit 95",
     )
     assert said.status == 0, said
-    assert "/mnt/a" in said.stdout
+    assert ("mounts on the host: /mnt/a" if users == 1 else "in use: 3 users") in said.stdout
 
 
 def test_a_helper_daemon_that_ends_ends_the_container(older_node: CellNode) -> None:
@@ -506,3 +561,97 @@ def test_mounts_of_a_kept_module_have_a_helper_daemon_and_it_is_replaced_when_th
     )
     assert said.status == 0, said
     assert [call.split()[0] for call in node.calls] == ["rmmod", "modprobe"]
+
+
+def test_mounts_have_a_helper_daemon_also_where_the_image_lacks_the_kernel(older_node: CellNode) -> None:
+    older_node.loaded("7.1", users=1)
+    older_node.mounted("/mnt/a")
+    older_node.hurried()
+    said = serving(
+        older_node,
+        f"until_said 'kept the loaded module' || exit 90; until_said listening || exit 91; {PROGRAM} ready && exit 92\n"
+        "echo 0 >/sys/module/beegfs/refcnt; : >/host/proc/1/mounts; wait $pid; exit $?",
+    )
+    assert said.status == 1, said
+    assert f"this image has no module for it (client {OLDER_CLIENT} has: " in said.stdout
+    assert "not ready: module" in said.stderr
+    assert "build in the cluster" in older_node.termination_message, "no mount needs the helper daemon any more"
+
+
+NAPS = "naps() { local all=$(wc -l </test/naps); until (($(wc -l </test/naps) > all + $1)); do :; done; }\n"
+FILL = "touch /test/naps; cat /dev/zero >/host/plugin/filler 2>/dev/null\n"
+
+
+def test_mounts_keep_their_helper_daemon_while_an_install_fails(
+    stack: ExitStack, images: dict[str, str], session: Session
+) -> None:
+    node = stack.enter_context(cell_node(images[OLDER_CLIENT], session, tmpfs=FULL))
+    node.loaded(OLDER_CLIENT, users=1)
+    node.mounted("/mnt/a")
+    node.hurried()
+    node.run(FILL)
+    said = serving(
+        node,
+        f"{NAPS}until_said 'No space left' || exit 90; naps 3; {PROGRAM} ready && exit 91; rm /host/plugin/filler\n"
+        f"until_said serving || exit 92; {PROGRAM} ready || exit 93; kill $pid; : >/host/proc/1/mounts\n"
+        "echo 0 >/sys/module/beegfs/refcnt; wait $pid || exit 94",
+    )
+    assert said.status == 0, said
+    assert said.stdout.count("No space left") == 1, "the same is said once"
+    assert [line.split("not ready: ")[1].split(":")[0] for line in said.stderr.splitlines()] == ["files"]
+
+
+def test_a_failed_install_ends_a_container_that_has_no_mounts(
+    stack: ExitStack, images: dict[str, str], session: Session
+) -> None:
+    node = stack.enter_context(cell_node(images[OLDER_CLIENT], session, tmpfs=FULL))
+    node.loaded(OLDER_CLIENT)
+    node.run(FILL)
+    assert node.client("serve", **OLDER_WITHOUT_SECRET).status == 1
+    assert "No space left" in node.termination_message
+
+
+# Serve, and what else happens to the module
+
+
+@pytest.mark.parametrize(
+    "end", ["kill -TERM $pid; echo >/test/go", "echo >/test/go; until_said removing; kill -TERM $pid"]
+)
+def test_what_was_loaded_while_unload_ran_goes_again(rebuilt_node: tuple[CellNode, str], end: str) -> None:
+    node = having_ours(rebuilt_node)
+    node.say("mv /test/modprobe /test/loads; mkfifo /test/at-work /test/go")
+    node.program("modprobe", 'echo >/test/at-work; read -r _ </test/go; exec /test/loads "$@"')
+    said = serving(node, f"read -r _ </test/at-work; {PROGRAM} unload || exit 90; {end}; wait $pid || exit 91")
+    assert said.status == 0, said
+    assert [call.split()[0] for call in node.calls] == ["modprobe", "rmmod"]
+    assert node.say("ls /sys/module") == ""
+
+
+@BOTH
+def test_a_module_that_goes_is_loaded_again(rebuilt_node: tuple[CellNode, str], version: str) -> None:
+    node = having_ours(rebuilt_node)
+    node.hurried()
+    said = serving(
+        node,
+        "until_said serving || exit 90; rm -r /sys/module/beegfs; until_said 'loading it again' || exit 91\n"
+        f"until_said 'loaded version {version}' || exit 92\n"
+        "until_ready; kill $pid; wait $pid || exit 93",
+    )
+    assert said.status == 0, said
+    assert [call.split()[0] for call in node.calls] == ["modprobe", "modprobe"]
+    assert "60" in node.say("cat /test/naps").splitlines()
+
+
+@pytest.mark.parametrize("why", ["unloaded", "external"])
+def test_a_module_that_is_to_be_gone_is_not_loaded_again(rebuilt_node: tuple[CellNode, str], why: str) -> None:
+    node = having_ours(rebuilt_node)
+    node.loaded(NEWER_CLIENT, srcversion=rebuilt_node[1])
+    node.hurried()
+    away = f"{PROGRAM} unload || exit 91" if why == "unloaded" else "rm -r /sys/module/beegfs"
+    said = serving(
+        node,
+        f"{NAPS}until_said serving || exit 90; {away}; naps 4; kill $pid; wait $pid || exit 92",
+        BEEGFS_LOAD="external" if why == "external" else "self",
+    )
+    assert said.status == 0, said
+    assert node.calls == (["rmmod beegfs"] if why == "unloaded" else [])
