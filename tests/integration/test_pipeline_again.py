@@ -165,3 +165,23 @@ def forget_steps(site: Site) -> None:
         with contextlib.suppress(ImageNotFound):
             client.images.remove(str(image.id), force=True)
     client.close()
+
+
+def test_a_later_run_takes_the_installed_packages_of_what_is_published(
+    lab: Lab, new_site: SiteMaker, older: str, newer: str
+) -> None:
+    """No package manager writes the same bytes twice, and nodes are not to pull them again with every kernel."""
+    site = new_site(kernels=[lab.kernels.older, lab.kernels.newer], base_packages=["kmod"])
+    install = "RUN microdnf install -y --nodocs --setopt=install_weak_deps=0 "
+    site.alter("Dockerfile.j2", install, "RUN cat /proc/uptime >/made-at; : ")
+    site.alter("Dockerfile.j2", " && microdnf clean all\n", "\n")
+    assert site.run("build", "--only", newer).code == 0
+    run = site.run("build")
+    assert run.verdicts == {newer: "skipped", older: "passed"}, run.stderr
+    first, second = (site.registry.manifest(site.repository, cell)["layers"] for cell in (newer, older))
+    assert first[:-1] == second[:-1]
+
+    # Anew means anew.
+    assert site.run("build", "--force").code == 0
+    layers = [site.registry.manifest(site.repository, cell)["layers"] for cell in (newer, older)]
+    assert layers[0][:-1] == layers[1][:-1] != first[:-1]

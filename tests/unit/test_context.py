@@ -1,11 +1,11 @@
-"""Build contexts: labels come in one instruction, and say what they were to say."""
+"""Build contexts: labels come in one instruction, and say what they were to say; the base is one made before."""
 
 from __future__ import annotations
 
 import pytest
 
 from kmatrix.effects.archives import regular_files
-from kmatrix.effects.context import labelled_context, pack_context
+from kmatrix.effects.context import based_context, labelled_context, pack_context
 from kmatrix.values.errors import ToolError
 
 
@@ -25,3 +25,16 @@ def test_without_labels_a_context_stays_as_it_is() -> None:
 def test_a_label_cannot_add_an_instruction(name: str, value: str) -> None:
     with pytest.raises(ToolError, match="no label can have"):
         labelled_context(pack_context("FROM scratch\n", {}), {name: value})
+
+
+def test_the_base_stage_becomes_an_image_and_nothing_else_changes() -> None:
+    stages = "\nFROM base AS packages\nRUN a\n\nFROM base AS userland\n# FROM here on\nRUN b\n"
+    before = f"# a comment\nFROM x/y@sha256:1 AS base\nRUN microdnf \\\n  install\n{stages}"
+    files = regular_files(based_context(pack_context(before, {"a": b"x"}), "sha256:2"))
+    assert files.pop("Dockerfile").decode() == f"# a comment\nFROM sha256:2 AS base\n{stages}"
+    assert files == {"a": b"x"}
+
+
+def test_a_dockerfile_without_a_base_stage_is_refused() -> None:
+    with pytest.raises(ToolError, match="no stage `base`"):
+        based_context(pack_context("FROM x AS other\n", {}), "sha256:2")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,8 @@ from kmatrix.effects.files import read_text
 from kmatrix.values.errors import InputError, ToolError
 from kmatrix.values.recipe import IN_CLUSTER_ONLY, ImageSource
 
+# Up to the next stage.
+_BASE_STAGE = re.compile(r"^FROM \S+ AS base\n(?:(?!FROM ).*\n)*", re.MULTILINE)
 _NOT_COPIED = {"Dockerfile.j2", "README.md"}
 
 
@@ -70,3 +73,20 @@ def labelled_context(context: bytes, labels: Mapping[str, str]) -> bytes:
     files = regular_files(context)
     dockerfile = files.pop("Dockerfile").decode()
     return pack_context(f"{dockerfile.rstrip()}\nLABEL {' '.join(words)}\n", files)
+
+
+def based_context(context: bytes, image: str) -> bytes:
+    """Return a context whose stage `base` is an image that was made of it before.
+
+    Args:
+        context: as the engine is given it.
+        image: the id of an image.
+
+    Raises:
+        ToolError: the Dockerfile has no stage `base`.
+    """
+    files = regular_files(context)
+    dockerfile, count = _BASE_STAGE.subn(f"FROM {image} AS base\n\n", files.pop("Dockerfile").decode(), count=1)
+    if not count:
+        raise ToolError("the Dockerfile has no stage `base`", "Look at images/beegfs-client/Dockerfile.j2.")
+    return pack_context(dockerfile, files)

@@ -9,7 +9,7 @@ import io
 import re
 import tarfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, cast
@@ -97,6 +97,7 @@ class Engine:
         labels: Mapping[str, str] | None = None,
         tag: str | None = None,
         no_cache: bool = False,
+        cache_from: Sequence[str] = (),
         steps: list[str] | None = None,
     ) -> str:
         """Build a context (a tar archive with a Dockerfile) with the classic builder; returns the image's id.
@@ -107,6 +108,7 @@ class Engine:
             target: the stage to stop at.
             network: network mode of the build's containers.
             buildargs, tag, no_cache: as the engine's API has them.
+            cache_from: images whose layers are taken where their history says the same, before the engine's own cache.
             labels: of the image that the last stage makes.
             steps: is given the id of every image on the way, as soon as it is there; bases are not among them.
 
@@ -130,6 +132,7 @@ class Engine:
                 buildargs=dict(buildargs or {}),
                 tag=tag,
                 nocache=no_cache,
+                cache_from=list(cache_from) or None,
                 pull=False,
             )
             container = ""

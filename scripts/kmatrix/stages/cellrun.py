@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 from kmatrix.decide.buildlog import causes, code_of
+from kmatrix.effects.context import based_context
 from kmatrix.effects.engine import InterruptedRunError
 from kmatrix.stages.gates import pass_gates
 from kmatrix.stages.publish import image_of, published_digest, push_image
@@ -98,8 +100,12 @@ def _to_verdict(
 def _build_check_push(run: CellWork) -> CellResult:
     shop, recipe = run.shop, run.recipe
     with run.stage("prepare"):
-        _pull_toolkit(shop, recipe)
+        _pull(shop, recipe.toolkit)
         context = build_context(shop, recipe)
+        _pull(shop, recipe.base)
+        if shop.options.profile.base_packages:
+            base = shop.bases.get(recipe.cell.arch, lambda: _build_base(run, context))
+            context = based_context(context, base)
         shop.groups.get(recipe.group, lambda: _build_group(run, context))
     with run.stage("build"):
         built = _build(run, context)
@@ -125,7 +131,7 @@ def _check_again(run: CellWork) -> CellResult:
     shop, recipe = run.shop, run.recipe
     ref = image_of(shop.options.target, recipe.cell)
     with run.stage("prepare"):
-        _pull_toolkit(shop, recipe)
+        _pull(shop, recipe.toolkit)
         local = shop.engine.image(str(ref))
         digest = published_digest(shop.registry, ref, recipe)
         if digest is not None:
@@ -160,21 +166,40 @@ def _push(run: CellWork, result: CellResult) -> CellResult:
     return replace(result, digest=digest)
 
 
-def _pull_toolkit(shop: Workshop, recipe: Recipe) -> None:
-    shop.toolkits.get(recipe.toolkit.pinned, lambda: _pull(shop, recipe.toolkit))
-
-
 def _build_group(run: CellWork, context: bytes) -> str:
     """Build the stages below the compile: packages are verified and unpacked here, once for all kernels."""
-    shop = run.shop
-    _pull(shop, run.recipe.base)
-    # Only what the base lacks is installed from a network; verifying and unpacking need none.
-    network = "default" if shop.options.profile.base_packages else "none"
-    return _logged_build(run, context, target="userland", network=network)
+    return _logged_build(run, context, target="userland")
+
+
+def _build_base(run: CellWork, context: bytes) -> str:
+    """Install what the base lacks, once for all cells of an architecture, and return that image.
+
+    A package manager writes other bytes each time, and nodes would pull all of it again with every new kernel: so the
+    layer of a published cell is taken, if there is one.
+    """
+    shop, published = run.shop, run.shop.published.get(run.recipe.cell.arch)
+    # Of all stages this alone needs a network.
+    build = partial(_logged_build, run, context, target="base", network="default")
+    if published is None:
+        return build()
+    known = shop.engine.image(published.pinned) is not None
+    try:
+        _pull(shop, published)
+    except KmatrixError as error:
+        if shop.engine.stopping:
+            raise
+        run.line(f"kmatrix: the base's packages are installed anew: {error.message}")
+        return build()
+    try:
+        return build(cache_from=[published.pinned])
+    finally:
+        if not known:
+            shop.engine.remove_image(published.pinned, with_steps=False)
 
 
 def _pull(shop: Workshop, image: ImageRef) -> None:
-    shop.engine.pull(image.pinned, shop.credentials.for_engine(image))
+    """Have an image in the engine; it is asked once for all cells."""
+    shop.pulled.get(image.pinned, lambda: shop.engine.pull(image.pinned, shop.credentials.for_engine(image)))
 
 
 def _build(run: CellWork, context: bytes) -> str:
@@ -199,6 +224,7 @@ def _logged_build(
     network: str = "none",
     buildargs: dict[str, str] | None = None,
     labels: dict[str, str] | None = None,
+    cache_from: Sequence[str] = (),
 ) -> str:
     lines: list[str] = []
 
@@ -214,6 +240,7 @@ def _logged_build(
             network=network,
             buildargs=buildargs,
             labels=labels,
+            cache_from=cache_from,
             steps=run.shop.garbage,
         )
     except BuildError as error:

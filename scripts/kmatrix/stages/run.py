@@ -12,6 +12,7 @@ from kmatrix.stages.threads import DaemonPool, map_threads
 from kmatrix.stages.workshop import Workshop
 from kmatrix.values.cells import CellResult
 from kmatrix.values.errors import Exit, KmatrixError
+from kmatrix.values.names import ImageRef
 from kmatrix.values.recipe import Recipe
 
 _ASKING_THREADS = 8
@@ -33,8 +34,9 @@ def split_published(shop: Workshop, recipes: Iterable[Recipe], keep: Keep) -> li
     """
     recipes = list(recipes)
     known = map_threads(lambda recipe: already_published(shop, recipe), recipes, _ASKING_THREADS)
-    for result in known:
+    for recipe, result in zip(recipes, known, strict=True):
         if result is not None:
+            shop.published.setdefault(recipe.cell.arch, ImageRef.parse(result.image).with_digest(result.digest))
             keep(result)
     return [recipe for recipe, result in zip(recipes, known, strict=True) if result is None]
 

@@ -17,6 +17,7 @@ from kmatrix.stages.progress import Progress
 from kmatrix.values.errors import InputError, ProtocolError
 from kmatrix.values.matrix import Profile
 from kmatrix.values.module import KernelFacts
+from kmatrix.values.names import Arch, ImageRef
 from kmatrix.values.recipe import ImageSource, Recipe
 
 
@@ -51,7 +52,11 @@ class Options:
 
 @dataclass
 class Workshop:
-    """What the cells of a run share; `garbage` are the images that builds made on their way."""
+    """What the cells of a run share.
+
+    `garbage` are the images that builds made on their way; `published` has one published cell image of the same inputs
+    for each architecture.
+    """
 
     engine: Engine
     registry: Registry
@@ -60,11 +65,13 @@ class Workshop:
     source: ImageSource
     progress: Progress
     machines: Machines
+    bases: Once[str] = field(default_factory=Once)
     groups: Once[str] = field(default_factory=Once)
-    toolkits: Once[None] = field(default_factory=Once)
+    pulled: Once[None] = field(default_factory=Once)
     kernels: Once[KernelFacts] = field(default_factory=Once)
     files: Once[bytes] = field(default_factory=Once)
     garbage: list[str] = field(default_factory=list)
+    published: dict[Arch, ImageRef] = field(default_factory=dict)
 
     @property
     def logs(self) -> Path:
