@@ -14,7 +14,11 @@ import yaml
 from manifestmaker import build, folders, objects
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
-KEPT = "beegfs-node: kept the loaded module (version 8.2.2), it is in use: mounts on the host: /mnt."
+KEPT = (
+    "beegfs-node: kept the loaded module (version 8.2.2), it is in use: mounts on the host: /mnt. "
+    "Not ready: this image brings 8.3.1. "
+)
+DRAIN = KEPT + "Drain the node, or end the pods that use it"
 STAYS = "beegfs-node: told to end; the helper daemon stays for the mounts on the host: /mnt"
 DIGEST = f"image-registry.openshift-image-registry.svc:5000/beegfs-client/beegfs-client@sha256:{'d' * 64}"
 
@@ -106,12 +110,12 @@ def program(path: Path, line: str) -> None:
 
 def nodes(tmp_path: Path, blocked: dict[str, dict[str, Any]], **state: Any) -> Cluster:
     """A cluster of three nodes with Ready pods, whose roll-out makes of some pods what is said."""
-    pods = [{"node": name, "ending": "", "ready": True, "log": KEPT + STAYS} for name in ("n1", "n2", "n3")]
+    pods = [{"node": name, "ending": "", "ready": True, "log": DRAIN + STAYS} for name in ("n1", "n2", "n3")]
     known = {"pods": pods, "blocked": blocked, "next": list(blocked), "stuck": False}
     return Cluster(tmp_path, **{**known, "drained": [], "uncordoned": [], "cordoned": [], **state})
 
 
-KEPT_POD = {"ready": False, "log": KEPT}
+KEPT_POD = {"ready": False, "log": DRAIN}
 ENDING_POD = {"ready": True, "ending": "2026-11-23T12:00:00Z", "log": STAYS}
 
 
@@ -127,6 +131,8 @@ def test_nodes_that_wait_for_mounts_are_drained_one_by_one_and_no_other(tmp_path
     "pod",
     [
         {"ready": False, "log": "error: this image has no module for it"},
+        # After a drain nothing could be loaded.
+        {"ready": False, "log": KEPT + "this image has no module for it (client 8.3.1 has: 5.14.0)"},
         {"ready": False, "log": ""},
         {"ready": True, "ending": "2026-11-23T12:00:00Z", "log": "ended"},
     ],
