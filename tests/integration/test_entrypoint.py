@@ -472,6 +472,7 @@ def test_an_idle_module_stays_loaded_where_that_is_wanted_and_serves_the_next_po
 
 SERVE = f"rm -f /test/said; mkfifo /test/said; {PROGRAM} serve 2>/test/said & pid=$!; exec 3</test/said\n"
 UNTIL = 'until_said() { while read -r line <&3; do echo "$line"; [[ $line != *"$1"* ]] || return 0; done; return 1; }\n'
+NAPS = "naps() { local all=$(wc -l </test/naps); until (($(wc -l </test/naps) > all + $1)); do :; done; }\n"
 READY = f"until_ready() {{ until {PROGRAM} ready 2>/dev/null; do :; done; }}\n"
 
 
@@ -540,6 +541,18 @@ def test_unload_ends_the_helper_daemon_and_serve_waits_to_be_told(older_node: Ce
     assert older_node.calls == ["rmmod beegfs"]
 
 
+def test_what_unload_ended_is_not_started_again_while_serve_still_waits(older_node: CellNode) -> None:
+    older_node.loaded("7.1")
+    older_node.hurried()
+    said = serving(
+        older_node,
+        f"{NAPS}until_said listening || exit 90; {PROGRAM} unload || exit 91; until_said 'ended by unload' || exit 92\n"
+        "naps 3; (exec 4<>/dev/tcp/127.0.0.1/8006) 2>/dev/null && exit 93; kill $pid; wait $pid || exit 94",
+        BEEGFS_LOAD="external",
+    )
+    assert said.status == 0, said
+
+
 def test_a_signal_goes_to_the_helper_daemon(older_node: CellNode) -> None:
     older_node.loaded(OLDER_CLIENT)
     script = "until_said listening || exit 90; kill -USR2 $pid; wait $pid; exit $?"
@@ -578,7 +591,6 @@ def test_mounts_have_a_helper_daemon_also_where_the_image_lacks_the_kernel(older
     assert "build in the cluster" in older_node.termination_message, "no mount needs the helper daemon any more"
 
 
-NAPS = "naps() { local all=$(wc -l </test/naps); until (($(wc -l </test/naps) > all + $1)); do :; done; }\n"
 FILL = "touch /test/naps; cat /dev/zero >/host/plugin/filler 2>/dev/null\n"
 
 
