@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,8 @@ from integration.labs import Lab
 from kmatrix.effects.engine import Engine
 
 # The lab's kernels are Debian's: two dashes in the release are more than an RPM's version can have, so the release is
-# part of the package's name. `dnf install kernel-devel-RELEASE` is the same either way.
+# part of the package's name. `dnf install kernel-devel-RELEASE` is the same either way. Red Hat's is below /usr/src
+# alone; what it requires of others goes to folders such as /usr/lib, as what Debian keeps apart does here.
 _SPEC = """\
 Name: kernel-devel-{kernel}
 Version: 1
@@ -21,17 +23,31 @@ Release: 1
 Summary: Headers of a kernel of the lab
 License: GPL-2.0-only
 AutoReqProv: no
+Requires: kbuild-{kernel}
 %global debug_package %{{nil}}
 %global __os_install_post %{{nil}}
 %global _binary_payload w1.gzdio
 %description
 Headers of a kernel of the lab.
+%package -n kbuild-{kernel}
+Summary: What the headers of a kernel of the lab need of others
+AutoReqProv: no
+%description -n kbuild-{kernel}
+Programs that a compile runs.
 %install
 mkdir -p %{{buildroot}}/usr/src %{{buildroot}}/usr/lib
 cp -a /usr/src/. %{{buildroot}}/usr/src/
 cp -a /usr/lib/linux-kbuild-* %{{buildroot}}/usr/lib/
+# Of what this module's compile does not read a guest would only have to unpack, and check, thousands of files.
+cd %{{buildroot}}/usr/src
+for name in dt-bindings drm media sound; do rm -rf linux-headers-*/include/$name; done
+find linux-headers-*/include/config -type f -empty -delete
+for arch in linux-headers-*-common*/arch/*; do
+  case $(uname -m)-${{arch##*/}} in x86_64-x86 | aarch64-arm*) ;; *) rm -rf "$arch" ;; esac
+done
 %files
 /usr/src/*
+%files -n kbuild-{kernel}
 /usr/lib/*
 """
 _PACKAGE = "rpmbuild -bb --quiet --define '_topdir /tmp/rpm' --define '_rpmdir /out' /out/headers.spec"
@@ -61,6 +77,7 @@ baseurl = http://127.0.0.1:9
 enabled = 0
 sslclientcert = /etc/pki/entitlement/2.pem
 """
+_RELEASE = re.compile(r"^/only-([0-9.]+)/\1(?=/)")
 ENTITLEMENT = ("etc/rhsm/ca/redhat-uep.pem", "etc/pki/entitlement/1.pem", "etc/pki/entitlement/1-key.pem")
 
 
@@ -90,10 +107,10 @@ def add_repository(worker: Path, url: str) -> None:
 
 @contextmanager
 def served(folder: Path) -> Iterator[WebServer]:
-    """Serve a folder; below /forbidden/ nobody is let in."""
+    """Serve a folder; below /forbidden/ nobody is let in, and below /only-RELEASE/ there is that release alone."""
 
     def answer(request: Request) -> Reply:
-        path = folder / request.path.lstrip("/")
+        path = folder / _RELEASE.sub("", request.path).lstrip("/")
         if request.path.startswith("/forbidden/"):
             return Reply(403)
         return Reply(200, path.read_bytes()) if path.is_file() else Reply(404)

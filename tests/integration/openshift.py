@@ -6,6 +6,7 @@ import io
 import re
 import secrets
 import shutil
+import subprocess
 import tarfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -31,15 +32,38 @@ RUN mkdir -p /small/usr/bin /small/usr/sbin /small/usr/lib /small/usr/lib64 \\
 FROM scratch
 COPY --from=whole /small/ /
 """
+# What the compile for another kernel uses stays. Python's compiled files are for any time stamp: an initramfs has none,
+# and a guest would compile all of dnf anew. The client's sources are made one unit: the kernel's headers are read once.
+_COMPILING = """\
+FROM {image}
+RUN rm -rf /boot/* /usr/src/* /usr/lib/modules/*/kernel /usr/lib/modules/*/vmlinuz /var/cache/apt /var/lib/apt \
+      /usr/share/doc /usr/share/man /usr/share/locale /usr/share/i18n /usr/share/zoneinfo /usr/lib/udev \
+      /usr/lib/valgrind /usr/bin/*-lto-dump-* /usr/lib/gcc/*/*/lto1 /usr/lib/gcc/*/*/cc1plus /usr/lib/gcc/*/*/*.a \
+      /usr/lib/*-linux-gnu/*.a /usr/lib/*-linux-gnu/lib?san.so* /usr/lib/*-linux-gnu/libubsan.so* \
+ && python3 -m compileall -q -f --invalidation-mode unchecked-hash /usr/lib/python3* \
+ && cd /kmatrix/source/opt/beegfs/src/client/*/source && mkdir ../parts \
+ && for file in *.c; do mv $file ../parts/ && echo "#include \\"../parts/$file\\"" >>all.c; done
+"""
+# The modes of these folders in Red Hat's images.
+_MODES = """\
+FROM {image}
+RUN chmod 0555 / /boot /usr/bin /usr/lib /usr/lib64 /usr/sbin
+"""
 
 
 @dataclass(frozen=True)
 class InCluster:
-    """The manifests of a client version, rendered: BuildConfig, the data of its ConfigMap, the pod of RHEL workers."""
+    """The rendered manifests of a client version: BuildConfig, its ConfigMap's data, the DaemonSet of RHEL workers."""
 
     config: Mapping[str, Any]
     files: Mapping[str, str]
-    worker: Mapping[str, Any]
+    daemonset: Mapping[str, Any]
+
+    @property
+    def worker(self) -> Mapping[str, Any]:
+        """The pod of RHEL workers."""
+        pod: Mapping[str, Any] = self.daemonset["spec"]["template"]["spec"]
+        return pod
 
     @property
     def arguments(self) -> dict[str, str]:
@@ -59,11 +83,9 @@ def rendered(site: Site, client: str) -> InCluster:
         shutil.copytree(site.lab.root / "deploy", site.root / "deploy")
     made = site.run("manifests", "--way", "in-cluster-build", "--client", client, "--out", str(out))
     assert made.code == 0, made.stderr
-    found = [
-        document
-        for path in (out / "in-cluster-build-rhel-workers" / client).glob("*.yaml")
-        for document in yaml.safe_load_all(path.read_text(encoding="utf-8"))
-    ]
+    folder = out / "in-cluster-build-rhel-workers" / client
+    told = subprocess.run(["kubectl", "kustomize", str(folder)], check=True, capture_output=True, text=True).stdout
+    found = list(yaml.safe_load_all(told))
 
     def one(kind: str, name: str) -> dict[str, Any]:
         (match,) = [each for each in found if each["kind"] == kind and each["metadata"]["name"].startswith(name)]
@@ -72,8 +94,8 @@ def rendered(site: Site, client: str) -> InCluster:
     config = one("BuildConfig", "beegfs-client")
     (named,) = config["spec"]["source"]["configMaps"]
     assert named["destinationDir"] == "."
-    worker = one("DaemonSet", "beegfs-client-rhel")["spec"]["template"]["spec"]
-    return InCluster(config, one("ConfigMap", named["configMap"]["name"])["data"], worker)
+    files = one("ConfigMap", named["configMap"]["name"])["data"]
+    return InCluster(config, files, one("DaemonSet", "beegfs-client-rhel"))
 
 
 @contextmanager
@@ -104,8 +126,27 @@ def built(
 @contextmanager
 def small_copy(engine: Engine, session: Session, image: str) -> Iterator[str]:
     """Make a copy of an image with only what a boot uses: module, client, kmod; gone at the end."""
-    dockerfile = _SMALL.format(image=image) + f"LABEL {LABEL}={session.name}\n"
-    with _made(engine, session, {"Dockerfile": dockerfile}, []) as made:
+    with _derived(engine, session, _SMALL.format(image=image)) as made:
+        yield made
+
+
+@contextmanager
+def compiling_copy(engine: Engine, session: Session, image: str) -> Iterator[str]:
+    """Make a copy of an image that can still install headers and compile, as small as that goes; gone at the end."""
+    with _derived(engine, session, _COMPILING.format(image=image)) as made:
+        yield made
+
+
+@contextmanager
+def with_red_hats_modes(engine: Engine, session: Session, image: str) -> Iterator[str]:
+    """Make a copy of an image with the folders' modes of Red Hat's, where not even root may write; gone at the end."""
+    with _derived(engine, session, _MODES.format(image=image)) as made:
+        yield made
+
+
+@contextmanager
+def _derived(engine: Engine, session: Session, dockerfile: str) -> Iterator[str]:
+    with _made(engine, session, {"Dockerfile": dockerfile + f"LABEL {LABEL}={session.name}\n"}, []) as made:
         yield made
 
 

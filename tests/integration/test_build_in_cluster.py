@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 import secrets
+import shlex
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from integration.kerneldevel import ENTITLEMENT, add_repository, make_repository, make_worker, served
 from integration.labs import Lab
-from integration.openshift import InCluster, built, node_mounts, rendered, small_copy
+from integration.openshift import InCluster, built, node_mounts, rendered, small_copy, with_red_hats_modes
 from integration.session import Session
 from integration.sites import NEWER_CLIENT, OLDER_CLIENT, Site, SiteMaker
 from kmatrix.decide.bootcheck import Booted
@@ -99,17 +101,88 @@ def test_it_has_the_userland_and_keeps_sources_and_compiler_but_no_packages(engi
     assert done.stdout.split("\n") == ["tool 0", "info 0", ""], done.stderr
 
 
-def test_every_kernel_of_the_toolkit_has_a_module_and_another_line_its_own_packages(
-    engine: Engine, lab: Lab, session: Session, site: Site
-) -> None:
+@pytest.fixture(scope="module")
+def two_kernels(engine: Engine, lab: Lab, session: Session, site: Site) -> Iterator[tuple[str, list[str]]]:
+    """The image of the older client on a toolkit that also has a real-time kernel, and the output of its build."""
     log: list[str] = []
     with built(engine, session, rendered(site, OLDER_CLIENT), lab.toolkits["newer"], log) as made:
-        done = run_in(engine, made, "modinfo -F vermagic /opt/lib/modules/*/extra/beegfs.ko; cd /opt/beegfs/sbin; ls")
+        yield made, log
+
+
+def test_every_kernel_of_the_toolkit_has_a_module_and_another_line_its_own_packages(
+    engine: Engine, lab: Lab, two_kernels: tuple[str, list[str]]
+) -> None:
+    image, log = two_kernels
+    done = run_in(engine, image, "modinfo -F vermagic /opt/lib/modules/*/extra/beegfs.ko; cd /opt/beegfs/sbin; ls")
     kernels = [line.split()[0] for line in done.stdout.splitlines() if " " in line]
     assert sorted(kernels) == sorted([lab.kernels.newer, lab.kernels.real_time])
     assert {"beegfs-ctl", "beegfs-helperd"} <= set(done.stdout.split())
     # This toolkit says that it is RHEL 9.4.
     assert any(f"/beegfs_{OLDER_CLIENT}/dists/rhel9/" in line for line in log)
+
+
+# What a package that was made with the fault no-compile does.
+_UNCOMPILABLE = "export BEEGFS_FAULT=no-compile BEEGFS_FAULT_KERNELS="
+_COMPILE_ALL = "export MAKE_JOBS=2; rm -rf /opt/lib/modules; rebuild-module --toolkit; echo $?; ls /opt/lib/modules"
+
+
+def test_a_kernel_that_does_not_compile_takes_no_module_from_the_standard_one(
+    engine: Engine, lab: Lab, two_kernels: tuple[str, list[str]]
+) -> None:
+    done = run_in(engine, two_kernels[0], f"{_UNCOMPILABLE}{lab.kernels.real_time}; {_COMPILE_ALL}")
+    assert done.stdout.split() == ["0", lab.kernels.newer], done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("rebuild-module: warning: no module for a kernel of this toolkit: compile-failed: ")
+    assert lab.kernels.real_time in last
+
+
+def test_a_build_without_a_module_for_the_standard_kernel_fails(
+    engine: Engine, lab: Lab, two_kernels: tuple[str, list[str]]
+) -> None:
+    done = run_in(engine, two_kernels[0], f"{_UNCOMPILABLE}{lab.kernels.newer}; {_COMPILE_ALL}")
+    assert done.stdout.split() == ["1", lab.kernels.real_time], done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("rebuild-module: error: compile-failed: ")
+    assert f"kernel {lab.kernels.newer};" in last
+
+
+# Where a program comes before the toolkit's own of that name.
+_SHADOWS = "/usr/local/sbin"
+_DO_NOTHING = "echo '#!/bin/bash'"
+_CORE = "/lib/modules/*/kernel/drivers/infiniband/core"
+
+
+def another_answer(field: str, answer: str) -> str:
+    """Commands after which modinfo has another answer to a question."""
+    program = f'if [ "$2" = {field} ]; then echo "{answer}"; else exec /usr/sbin/modinfo "$@"; fi'
+    path = f"{_SHADOWS}/modinfo"
+    return f"{_DO_NOTHING} >{path}; echo {shlex.quote(program)} >>{path}; chmod 755 {path}"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "wrong"),
+    [
+        (another_answer("name", "other"), "is named other, not beegfs"),
+        ("export BEEGFS_FAULT=wrong-version", f"is of version 0.0.1, not {NEWER_CLIENT}"),
+        (another_answer("vermagic", "5.14.0-1.el9.x86_64 SMP"), "is for 5.14.0-1.el9.x86_64, not {kernel}"),
+        ("export BEEGFS_FAULT=no-rdma", "does not need ib_core: it was compiled without RDMA"),
+        (another_answer("depends", "ib_core"), "does not need rdma_cm: it was compiled without RDMA"),
+        ("sed -i '\\#/rdma_cm.ko#d' /lib/modules/*/modules.dep", "needs rdma_cm, which is not in {tree}/modules.dep"),
+        (f"rm {_CORE}/ib_core.ko*", "/core/ib_core.ko.xz, which is not in {tree}. "),
+        # Needed by rdma_cm, not by the client itself.
+        (f"rm {_CORE}/iw_cm.ko*", "/core/iw_cm.ko.xz, which is not in {tree}. "),
+        (f"{_DO_NOTHING} >{_SHADOWS}/depmod; chmod 755 {_SHADOWS}/depmod", "would be loaded without "),
+    ],
+)
+def test_a_module_that_is_not_right_fails_the_build(
+    engine: Engine, lab: Lab, image: str, spoil: str, wrong: str
+) -> None:
+    done = run_in(engine, image, f"{spoil}; {_COMPILE_ALL}")
+    assert done.stdout.split() == ["1"], done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("rebuild-module: error: module-wrong: ")
+    kernel = lab.kernels.next_line
+    assert wrong.format(kernel=kernel, tree=f"/lib/modules/{kernel}") in last
 
 
 def test_the_packages_are_those_of_the_toolkits_rhel_line(image: str, log: list[str]) -> None:
@@ -150,7 +223,7 @@ def test_a_package_of_another_key_fails_the_build(
     armored, records = made.stdout.split("-----END PGP PUBLIC KEY BLOCK-----\n")
     (fingerprint,) = re.findall(r"^fpr:.*:([0-9A-F]{40}):$", records, re.MULTILINE)
     key = armored + "-----END PGP PUBLIC KEY BLOCK-----\n"
-    other = InCluster(manifests.config, {**manifests.files, "package-key": key}, manifests.worker)
+    other = InCluster(manifests.config, {**manifests.files, "package-key": key}, manifests.daemonset)
     log: list[str] = []
     with (
         pytest.raises(BuildError),
@@ -174,8 +247,14 @@ class Worker:
     folder: Path
     url: str
 
-    def rebuild(self, before: str = "true", kernel: str = "") -> RunOutput:
-        """Run rebuild-module with what the manifest gives the container of a RHEL worker."""
+    def rebuild(self, before: str = "true", kernel: str = "", without: Collection[str] = ()) -> RunOutput:
+        """Run rebuild-module with what the manifest gives the container of a RHEL worker.
+
+        Args:
+            before: commands to run first.
+            kernel: another than the node's.
+            without: capabilities that are taken away.
+        """
         (container,) = self.manifests.worker["containers"]
         capabilities = container["securityContext"]["capabilities"]
         script = f"""{before}; rebuild-module {kernel or self.kernel} || exit 1
@@ -188,11 +267,11 @@ class Worker:
             network="host",
             binds=node_mounts(self.manifests.worker, self.folder),
             cap_drop=capabilities["drop"],
-            cap_add=capabilities["add"],
+            cap_add=[name for name in capabilities["add"] if name not in without],
             security_opt=["no-new-privileges"],
         )
 
-    def refused(self, code: str, **wishes: str) -> str:
+    def refused(self, code: str, **wishes: Any) -> str:
         """Run it, and return what it says of why it cannot."""
         done = self.rebuild(**wishes)
         assert done.status == 1, done.stdout
@@ -212,13 +291,20 @@ def node(engine: Engine, lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> 
         yield folder / "node", server.url
 
 
+@pytest.fixture(scope="module")
+def red_hats(engine: Engine, session: Session, image: str) -> Iterator[str]:
+    """The image, its folders as in Red Hat's."""
+    with with_red_hats_modes(engine, session, image) as made:
+        yield made
+
+
 @pytest.fixture
 def worker(
-    engine: Engine, lab: Lab, image: str, manifests: InCluster, node: tuple[Path, str], tmp_path: Path
+    engine: Engine, lab: Lab, red_hats: str, manifests: InCluster, node: tuple[Path, str], tmp_path: Path
 ) -> Worker:
     folder = tmp_path / "node"
     shutil.copytree(node[0], folder, symlinks=True)
-    return Worker(engine, image, manifests, lab.kernels.older, folder, node[1])
+    return Worker(engine, red_hats, manifests, lab.kernels.older, folder, node[1])
 
 
 def test_an_entitled_worker_gets_a_module_for_its_kernel(worker: Worker) -> None:
@@ -232,6 +318,48 @@ def test_an_entitled_worker_gets_a_module_for_its_kernel(worker: Worker) -> None
     tree = f"/opt/lib/modules/{worker.kernel}"
     assert f"insmod {tree}/host/kernel/drivers/infiniband/core/ib_core.ko " in loaded
     assert loaded[-1] == f"insmod {tree}/extra/beegfs.ko "
+
+
+def test_what_the_headers_require_goes_to_folders_that_only_dac_override_writes_to(worker: Worker) -> None:
+    add_repository(worker.folder, worker.url)
+    worker.refused("install-failed", without=["DAC_OVERRIDE"])
+
+
+def test_headers_alone_go_to_folders_that_root_may_write_to(worker: Worker) -> None:
+    # What they require is there: the capability is for images that lack some of it.
+    add_repository(worker.folder, worker.url)
+    lab = f"--repofrompath lab,{worker.url} --repo lab --nogpgcheck"
+    before = f"chmod 755 /usr/lib; dnf -q -y {lab} install kbuild-{worker.kernel} >/dev/null; chmod 555 /usr/lib"
+    done = worker.rebuild(before, without=["DAC_OVERRIDE"])
+    assert done.status == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("repository", "before"),
+    [
+        # Below the minor alone, as those of Extended Update Support; below the major alone; where the node says.
+        ("9.4", "true"),
+        ("9", "true"),
+        ("9.2", "mkdir -p /host/etc/dnf/vars; echo 9.2 >/host/etc/dnf/vars/releasever"),
+        ("9.2", "export BEEGFS_REBUILD_RELEASE=9.2"),
+    ],
+)
+def test_the_release_of_the_repositories_is_found(worker: Worker, repository: str, before: str) -> None:
+    add_repository(worker.folder, f"{worker.url}/only-{repository}/$releasever")
+    done = worker.rebuild(before)
+    assert done.status == 0, done.stderr
+
+
+def test_of_several_releases_the_one_that_can_be_read_says_why(worker: Worker) -> None:
+    (worker.folder / "lib/modules" / worker.kernel).rename(worker.folder / "lib/modules/5.14.0-1.el9.x86_64")
+    for repository in ("9.4", "9"):
+        add_repository(worker.folder, f"{worker.url}/only-{repository}/$releasever")
+        assert "no kernel-devel-5.14.0-1.el9" in worker.refused("package-not-found", kernel="5.14.0-1.el9.x86_64")
+
+
+def test_a_module_that_is_not_right_is_not_loaded(worker: Worker) -> None:
+    add_repository(worker.folder, worker.url)
+    worker.refused("module-wrong", before="export BEEGFS_FAULT=no-rdma")
 
 
 def test_a_worker_without_repositories_is_told_to_register(worker: Worker) -> None:
