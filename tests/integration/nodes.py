@@ -30,8 +30,9 @@ from kmatrix.values.boot import Section, Transcript
 
 NODE = "node-1"
 PLUGIN = "/var/lib/kubelet/plugins/beegfs.csi.netapp.com"
-# What a node's own module tree gives to the client's module.
+# What a node's own module tree gives to the client's module, and to a runtime for roots that can be written to.
 DEPENDS = ("ib_core", "rdma_cm")
+_WRITABLE = ("overlay",)
 _GUEST = Path(__file__).parent / "guest"
 _OWN = ".node"
 _BUSYBOX = Path("/bin/busybox")
@@ -85,12 +86,28 @@ class Node:
         self._folder = folder
 
     @classmethod
-    def of(cls, engine: Engine, toolkit: str, kernel: str, folder: Path) -> Node:
-        """Return a node that runs a kernel of a toolkit; its files are kept in `folder`."""
-        files = kernel_files(engine, toolkit, kernel, DEPENDS, folder / toolkit.rpartition(":")[2][:16] / kernel)
+    def of(cls, engine: Engine, toolkit: str, kernel: str, folder: Path, *, writable: bool = False) -> Node:
+        """Return a node that runs a kernel of a toolkit; its files are kept in `folder`.
+
+        Args:
+            engine: has the toolkit.
+            toolkit: its reference by digest.
+            kernel: kernel release.
+            folder: for its files.
+            writable: there are containers that may write to their roots.
+        """
+        depends = (*DEPENDS, *_WRITABLE) if writable else DEPENDS
+        files = kernel_files(engine, toolkit, kernel, depends, folder / toolkit.rpartition(":")[2][:16] / kernel)
         return cls(engine, Machines("tcg"), files, kernel, folder)
 
-    def run(self, images: Mapping[str, str], pods: Mapping[str, Wish], scenario: str, seconds: float = 400.0) -> Shown:
+    def run(
+        self,
+        images: Mapping[str, str],
+        pods: Mapping[str, Wish],
+        scenario: str,
+        seconds: float = 400.0,
+        host: Path | None = None,
+    ) -> Shown:
         """Boot, run a scenario and return what it showed.
 
         Args:
@@ -98,14 +115,17 @@ class Node:
             pods: by name.
             scenario: shell, with the functions of guest/node-init.
             seconds: how long it may take once the machine is up.
+            host: more files of the host.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         initramfs = self._folder / f"node-{secrets.token_hex(4)}.cpio"
         try:
-            size = self._write(initramfs, images, pods, scenario)
+            size = self._write(initramfs, images, pods, scenario, host)
             lines: list[str] = []
             # The archive is in memory twice while it is unpacked.
-            guest = Guest("x86_64", self._kernels.vmlinuz, initramfs, 384 + 3 * size // 2**20)
+            kernels = self._kernels
+            memory = 384 + 3 * size // 2**20
+            guest = Guest("x86_64", kernels.vmlinuz, initramfs, memory, unpacked=kernels.unpacked)
             end = self._machines.boot(guest, _BOOT_SECONDS, seconds, lines.append)
         finally:
             initramfs.unlink(missing_ok=True)
@@ -114,7 +134,9 @@ class Node:
             pytest.fail(f"the node ended by {end.end} {end.stderr}; its serial line:\n" + "\n".join(lines[-150:]))
         return shown
 
-    def _write(self, target: Path, images: Mapping[str, str], pods: Mapping[str, Wish], scenario: str) -> int:
+    def _write(
+        self, target: Path, images: Mapping[str, str], pods: Mapping[str, Wish], scenario: str, host: Path | None
+    ) -> int:
         with target.open("wb") as file:
             writer = InitramfsWriter(file)
             writer.add_file("init", (_GUEST / "node-init").read_bytes(), 0o755)
@@ -127,13 +149,15 @@ class Node:
             for module in sorted(self._kernels.modules.rglob("*.ko*")):
                 relative = module.relative_to(self._kernels.modules).as_posix()
                 writer.add_file(f"lib/modules/{self.kernel}/{relative}", module.read_bytes())
+            if host:
+                _add_folder(writer, host)
             for name, reference in images.items():
                 self._add_root(writer, reference, f"images/{name}")
             for name, wish in pods.items():
                 config = self._configuration(images[wish.image])
                 folder = f"/pods/{name}"
                 pod = translate(wish.daemonset, config, f"/images/{wish.image}", folder, NODE, wish.secrets)
-                for path, content in _pod_files(pod):
+                for path, content in _pod_files(name, pod):
                     writer.add_file(f"{folder}/{path}".lstrip("/"), content)
                 for volume in pod.volumes:
                     if isinstance(volume, Folder):
@@ -171,8 +195,25 @@ def _runtime() -> Sequence[str]:
     return ["/usr/bin/crun", *_LIBRARY.findall(told)]
 
 
-def _pod_files(pod: Pod) -> Iterator[tuple[str, bytes]]:
-    yield "config.json", json.dumps(pod.config, indent=1).encode()
+def _add_folder(writer: InitramfsWriter, folder: Path) -> None:
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink():
+            writer.add_link(name, str(path.readlink()))
+        elif path.is_dir():
+            writer.add_folder(name)
+        else:
+            writer.add_file(name, path.read_bytes(), path.stat().st_mode & 0o777)
+
+
+def _pod_files(name: str, pod: Pod) -> Iterator[tuple[str, bytes]]:
+    image, root = pod.config["root"]["path"], "true"
+    config = pod.config
+    if not config["root"]["readonly"]:
+        # The image stays what it is: each container gets a layer of its own on top.
+        config = {**config, "root": {**config["root"], "path": f"/pods/{name}/root"}}
+        root = shlex.join(["writable_root", name, image])
+    yield "config.json", json.dumps(config, indent=1).encode()
     yield "ready.json", json.dumps(pod.ready).encode()
     if pod.pre_stop:
         yield "pre-stop.json", json.dumps(pod.pre_stop).encode()
@@ -184,4 +225,5 @@ def _pod_files(pod: Pod) -> Iterator[tuple[str, bytes]]:
             steps.append(shlex.join(["memory", volume.path, str(volume.size)]))
         else:
             steps.append(shlex.join(["folder", volume.path]))
-    yield "settings", f"grace={pod.grace}\nvolumes() {{\n{' && '.join(steps or ['true'])}\n}}\n".encode()
+    volumes = " && ".join(steps or ["true"])
+    yield "settings", f"grace={pod.grace}\nvolumes() {{\n{volumes}\n}}\nroot() {{\n{root}\n}}\n".encode()

@@ -18,7 +18,7 @@ import yaml
 
 from integration.session import LABEL, Session
 from integration.sites import Site
-from kmatrix.effects.engine import Engine
+from kmatrix.effects.engine import Engine, RunOutput
 
 _FROM = re.compile(r"^FROM\s+(\S+)", re.MULTILINE)
 # The toolkit's compiler and kernels are of no use in a guest, whose memory would hold them twice.
@@ -174,6 +174,12 @@ def _context(files: Mapping[str, str]) -> bytes:
             member.size, member.mode = len(text.encode()), 0o644
             archive.addfile(member, io.BytesIO(text.encode()))
     return buffer.getvalue()
+
+
+def run_in(engine: Engine, image: str, script: str, **host: object) -> RunOutput:
+    """Run a script of bash in a container of an image; `host` is what `Engine.container` takes."""
+    with engine.container(image, ["bash", "-c", script], **host) as container:  # type: ignore[arg-type]
+        return engine.run(container, timeout_seconds=300)
 
 
 def node_mounts(worker: Mapping[str, Any], node: Path) -> dict[str, dict[str, str]]:
