@@ -55,7 +55,8 @@ def other_guest(patch: pytest.MonkeyPatch, **files: Path | None) -> None:
 
     def prepared(*arguments: Any, **options: Any) -> Guest:
         guest = prepare(*arguments, **options)
-        bootgate.remove_guest(guest)
+        if "initramfs" in files:
+            bootgate.remove_guest(guest)
         return replace(guest, **files)  # type: ignore[arg-type]
 
     patch.setattr(bootgate, "prepare_guest", prepared)
@@ -150,6 +151,15 @@ def test_a_file_that_is_no_kernel_gives_the_emulator_s_own_words(
     shown = hand.boot()
     assert shown.run.code == 3
     assert re.search(r"error: QEMU failed \(1\): .*kernel", shown.run.stderr)
+
+
+def test_an_unpacked_kernel_that_the_emulator_does_not_take_is_booted_as_it_came(
+    hand: HandBoot, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "vmlinux").write_bytes(b"no kernel")
+    other_guest(monkeypatch, unpacked=tmp_path / "vmlinux")
+    shown = hand.boot()
+    assert (shown.run.code, shown.code) == (0, "booted"), shown.run.stderr
 
 
 def test_a_host_without_the_memory_gives_the_emulator_s_own_words(

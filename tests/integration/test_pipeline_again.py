@@ -176,8 +176,8 @@ def test_a_later_run_takes_the_installed_packages_of_what_is_published(
     site.alter("Dockerfile.j2", install, "RUN cat /proc/uptime >/made-at; : ")
     site.alter("Dockerfile.j2", " && microdnf clean all\n", "\n")
     assert site.run("build", "--only", newer).code == 0
-    run = site.run("build")
-    assert run.verdicts == {newer: "skipped", older: "passed"}, run.stderr
+    run = site.run("build", "--only", older)
+    assert run.verdicts[older] == "passed", run.stderr
     first, second = (site.registry.manifest(site.repository, cell)["layers"] for cell in (newer, older))
     assert first[:-1] == second[:-1]
 

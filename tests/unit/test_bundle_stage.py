@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import docker.auth
 import pytest
-from cellimages import CLIENT, KERNELS, digest, image
+from cellimages import CLIENT, DOCKER, KERNELS, digest, image
 from writableregistry import Writable, writable_registry
 
 from kmatrix.decide.bundles import CellImage, Wanted, compose, manifest_list
@@ -20,11 +20,13 @@ from kmatrix.effects.credentials import Credentials
 from kmatrix.effects.engine import InterruptedRunError
 from kmatrix.effects.registry_writer import RegistryWriter
 from kmatrix.stages import bundle as stage
-from kmatrix.stages.bundle import Packing, make_bundle
+from kmatrix.stages.bundle import Packing, make_bundle, published_cells
 from kmatrix.stages.workshop import BootOptions
+from kmatrix.values import labels
 from kmatrix.values.boot import BootReport
-from kmatrix.values.errors import ToolError
+from kmatrix.values.errors import ProtocolError, ToolError
 from kmatrix.values.names import Arch, ImageRef
+from kmatrix.values.recipe import ALL_GATES, Recipe
 
 PASSED = BootReport("passed", "booted", "loaded twice")
 FAILED = BootReport("failed", "load-refused", "disagrees about version of symbol")
@@ -216,6 +218,55 @@ def test_a_kernel_of_the_published_bundle_is_not_lost_while_the_plan_has_it(benc
     assert bench.packing.registry.digest_of(tag) == before.digest
     # What the plan has no more may go.
     assert bench.make(*images[:-1]).dropped == (images[-1].cell.kernel,)
+
+
+def test_a_module_that_was_built_from_other_inputs_goes_in_and_is_named(bench: Bench) -> None:
+    images = [bench.image(kernel) for kernel in KERNELS]
+    images[0] = replace(images[0], current=False)
+    result = bench.make(*images)
+    assert (result.verdict, result.earlier, result.missing) == ("passed", (images[0].cell.id,), ())
+    assert images[0].cell.kernel in bench.booted
+    alone = bench.make(images[0])
+    assert alone.verdict == "errored"
+    assert "none of its 1 cells is published as it would be built now" in alone.reason
+
+
+@dataclass
+class Told:
+    """A registry that tells of one image: its labels, that it is not there, or nothing that can be read."""
+
+    told: dict[str, str] | Exception | None
+
+    def manifest(self, *_: object) -> Any:
+        layers = ((digest("l"), DOCKER, 1),)
+        return None if self.told is None else SimpleNamespace(digest=digest("m"), layers=layers)
+
+    def labels(self, _: object) -> dict[str, str]:
+        if isinstance(self.told, Exception):
+            raise self.told
+        return self.told or {}
+
+    def config(self, _: object) -> dict[str, str]:
+        return {"made": "up"}
+
+
+def test_what_is_published_is_told_apart_by_its_inputs_and_gates_and_what_cannot_be_read_is_none(bench: Bench) -> None:
+    key, cell, other = digest("key"), image(KERNELS[0]).cell, image(KERNELS[1]).cell
+    recipe = cast("Recipe", SimpleNamespace(cell=cell, gates=ALL_GATES, satisfying_keys=frozenset({key})))
+    now = {labels.CELL_KEY: key, labels.GATES: "static,boot", labels.VERSION: cell.id}
+    before = {**now, labels.CELL_KEY: digest("another")}
+    cases: list[tuple[dict[str, str] | Exception | None, bool | None]] = [
+        (now, True),
+        (before, False),
+        ({**before, labels.GATES: "static"}, None),
+        ({**before, labels.VERSION: other.id}, None),
+        ({}, None),
+        (None, None),
+        (ProtocolError("the configuration is gone"), None),
+    ]
+    for told, current in cases:
+        found = published_cells(replace(bench.packing, registry=cast("Any", Told(told))), [recipe])
+        assert [each.current for each in found] == ([] if current is None else [current]), told
 
 
 def test_a_toolkit_that_the_engine_had_stays_and_one_for_two_kernels_is_kept_for_both(bench: Bench) -> None:

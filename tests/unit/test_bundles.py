@@ -128,6 +128,19 @@ def test_of_cells_made_at_different_times_the_first_ones_layers_are_below_the_mo
     assert config["rootfs"]["diff_ids"] == [digest("other"), *(digest(f"{n} u") for n in ("userland", *KERNELS))]
 
 
+@pytest.mark.parametrize("index", [0, 2])
+def test_of_a_cell_of_other_inputs_only_the_module_goes_in(index: int) -> None:
+    images = [image(kernel) for kernel in KERNELS]
+    other = other_files(other_layers(images[index]))
+    other = with_config(other, created="2025-01-01T00:00:00Z", config={**other.config["config"], "Env": ["A=c"]})
+    sound = compose(CLIENT, tuple(images))
+    images[index] = replace(other, current=False)
+    composed = compose(CLIENT, tuple(images))
+    assert composed.layers == sound.layers
+    assert read(composed)[1]["rootfs"] == read(sound)[1]["rootfs"]
+    assert read(composed)[1]["config"]["Env"] == ["A=b"]
+
+
 def test_more_kernels_than_an_engine_takes_layers_are_refused_before_anything_is_pulled() -> None:
     images = tuple(image(f"5.14.0-{number}") for number in range(122))
     assert len(compose(CLIENT, images[:121]).layers) == 123
@@ -201,6 +214,7 @@ RESULT = BundleResult(
     reason="load-refused: no",
     kernels=KERNELS,
     arches=("x86_64",),
+    earlier=("c",),
     missing=("a",),
     dropped=("b",),
     images=(BundleImage("x86_64", digest("x"), 113, {KERNELS[0]: 1}, 1000),),

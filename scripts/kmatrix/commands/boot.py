@@ -35,7 +35,7 @@ def boot(call: Invocation) -> Exit:
             subjects = find_subjects(call, chosen, engine, call.subject)
             if call.shell:
                 return _attach(call, engine, machines, subjects)
-            reports = [_boot_one(call, engine, machines, options, subject) for subject in subjects]
+            reports = [_boot_one(call, engine, machines, options, subject, len(subjects) == 1) for subject in subjects]
         finally:
             machines.stop()
             engine.remove_leftovers()
@@ -47,17 +47,31 @@ def boot(call: Invocation) -> Exit:
 
 
 def _boot_one(
-    call: Invocation, engine: Engine, machines: Machines, options: BootOptions, subject: Subject
+    call: Invocation, engine: Engine, machines: Machines, options: BootOptions, subject: Subject, keep: bool
 ) -> BootReport:
     folder = call.root / "build" / "boot"
     seconds = options.deadline_seconds
-    return boot_image(engine, machines, subject, folder, seconds, lambda line: call.say(_visible(line)))
+    known = _pull_toolkit(call, engine, subject)
+    try:
+        return boot_image(engine, machines, subject, folder, seconds, lambda line: call.say(_visible(line)))
+    finally:
+        # The toolkits of all kernels of a bundle are more than a disk has room for.
+        if not known and not keep:
+            engine.remove_image(subject.toolkit)
+
+
+def _pull_toolkit(call: Invocation, engine: Engine, subject: Subject) -> bool:
+    """Have the subject's toolkit in the engine; whether it was there before."""
+    known = engine.image(subject.toolkit) is not None
+    engine.pull(subject.toolkit, load_credentials(call.authfile).for_engine(ImageRef.parse(subject.toolkit)))
+    return known
 
 
 def _attach(call: Invocation, engine: Engine, machines: Machines, subjects: list[Subject]) -> Exit:
     if len(subjects) > 1:
         kernels = ", ".join(subject.module.kernel for subject in subjects)
         raise InputError(f"{call.subject} has modules for {kernels}", "--shell boots one kernel: name a cell.")
+    _pull_toolkit(call, engine, subjects[0])
     guest = prepare_guest(engine, subjects[0], call.root / "build" / "boot", interactive=True)
     try:
         status = machines.attach(guest)
@@ -69,7 +83,7 @@ def _attach(call: Invocation, engine: Engine, machines: Machines, subjects: list
 
 
 def find_subjects(call: Invocation, chosen: Chosen, engine: Engine, name: str) -> list[Subject]:
-    """Bring a cell's or a named image and its toolkits into the engine, and read what its modules say of themselves.
+    """Bring a cell's or a named image into the engine, and read what its modules say of themselves.
 
     Returns:
         one for each kernel: a bundle has several.
@@ -104,8 +118,6 @@ def find_subjects(call: Invocation, chosen: Chosen, engine: Engine, name: str) -
     found = (image.get("Config") or {}).get("Labels") or {}
     kernels = kernels_of_label(found.get(labels.KERNELS, "")) or (found.get(labels.KERNEL, ""),)
     own = [cell] if cell else [_cell_of_kernel(cells, kernel, str(ref)) for kernel in kernels]
-    for toolkit in {mirrored(each.toolkit, chosen.profile.mirrors) for each in own}:
-        engine.pull(toolkit.pinned, credentials.for_engine(toolkit))
     return [_subject(engine, str(image["Id"]), each, mirrored(each.toolkit, chosen.profile.mirrors)) for each in own]
 
 

@@ -83,8 +83,10 @@ def print_bundles(console: Console, results: Iterable[BundleResult]) -> None:
         if result.verdict in ("failed", "errored"):
             lines.append(result.reason)
             lines += [f"{finding.code}: {finding.message}" for finding in result.findings[1:]]
+        if result.earlier:
+            lines.append(f"with modules as they were built earlier, from other inputs: {', '.join(result.earlier)}")
         if result.missing:
-            lines.append(f"without what is not published as it would be built now: {', '.join(result.missing)}")
+            lines.append(f"without what is not published: {', '.join(result.missing)}")
         if result.dropped:
             lines.append(f"warning: the bundle before it had {', '.join(result.dropped)}, this one has not")
         for image in result.images:

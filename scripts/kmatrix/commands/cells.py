@@ -29,7 +29,7 @@ from kmatrix.effects.runs import clear_ended_runs, marked_run
 from kmatrix.stages import tables
 from kmatrix.stages.cellrun import push_cell, run_cell, verify_cell
 from kmatrix.stages.progress import LiveProgress, PlainProgress, Progress
-from kmatrix.stages.run import default_jobs, exit_code, run_cells, split_published
+from kmatrix.stages.run import default_jobs, exit_code, find_published, run_cells, split_published
 from kmatrix.stages.tree import write_rendered
 from kmatrix.stages.workshop import Options, Workshop
 from kmatrix.values.cells import CellResult
@@ -46,6 +46,9 @@ def build(call: Invocation) -> Exit:
 
         def work(book: _Book, shop: Workshop) -> None:
             left = job.recipes if call.force else split_published(shop, job.recipes, book.keep)
+            if left and call.only and not call.force and job.chosen.profile.base_packages:
+                whole = make_plan(job.chosen.name, job.chosen.profile, job.pins)
+                find_published(shop, recipes_for(call, job.chosen, job.pins, whole))
             run_cells(shop, run_cell, left, _jobs(call), book.keep)
 
         return _run(job, work)

@@ -13,7 +13,7 @@ from kmatrix.effects.packages import PackageRoot
 from kmatrix.effects.results import read_results
 from kmatrix.values.bundles import BundleResult
 from kmatrix.values.cells import CellResult
-from kmatrix.values.errors import Exit, InputError, Problem
+from kmatrix.values.errors import Exit, InputError, KmatrixError, Problem
 from kmatrix.values.lock import ProfileLock
 from kmatrix.values.names import ClientVersion, ImageRef
 
@@ -146,7 +146,10 @@ def _in_cluster(
     source = image_source(call)
     key = call.root / "build" / "packages" / pin.key.sha256
     location = f"{client.repository_directory}/{pin.key.location}"
-    PackageRoot(chosen.profile.packages, call.root).fetch(location, pin.key.sha256, key)
+    try:
+        PackageRoot(chosen.profile.packages, call.root).fetch(location, pin.key.sha256, key)
+    except KmatrixError as error:
+        return error.message
     return decide.InClusterBuild(
         client=client,
         dockerfile=in_cluster_dockerfile(source, chosen.name, chosen.profile),

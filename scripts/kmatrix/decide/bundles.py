@@ -41,17 +41,21 @@ class Layer:
 
 @dataclass(frozen=True)
 class CellImage:
-    """The published image of a cell: its manifest's digest, its layers from the lowest up, its configuration."""
+    """The published image of a cell: its manifest's digest, its layers from the lowest up, its configuration.
+
+    `current` is whether it was made from the inputs of now; of another one a bundle takes the module alone.
+    """
 
     cell: Cell
     digest: str
     layers: tuple[Layer, ...]
     config: Mapping[str, Any]
+    current: bool = True
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """A client's bundle: the cells that go in, oldest kernel first, and those that are not published."""
+    """A client's bundle: the cells that go in, oldest kernel first, and those that are not published at all."""
 
     client: ClientVersion
     images: tuple[CellImage, ...]
@@ -101,7 +105,7 @@ def wanted_bundles(cells: Iterable[Cell], published: Iterable[CellImage]) -> tup
 
     Args:
         cells: of the plan.
-        published: those of them that passed every gate and are in the registry.
+        published: those of them that passed every gate and are in the registry, whatever inputs they were made from.
     """
     cells = tuple(cells)
     images = {image.cell: image for image in published}
@@ -128,7 +132,8 @@ def compose(client: ClientVersion, images: tuple[CellImage, ...]) -> Composed:
         _well_formed(image)
     first = _first_made(images)
     for image in images:
-        _run_alike(client, first, image)
+        if image.current:
+            _run_alike(client, first, image)
     room = _MOST_LAYERS - (len(first.layers) - 1)
     if len(images) > room:
         raise ToolError(
@@ -248,10 +253,11 @@ def _well_formed(image: CellImage) -> None:
 def _first_made(images: tuple[CellImage, ...]) -> CellImage:
     """The cell whose layers below the module a bundle has.
 
-    All cells are made from the same inputs there (their keys say so), but installing the base's packages on another
-    day or machine gives other bytes. The first one's keep the layers that nodes have when a kernel is added.
+    All current cells are made from the same inputs there (their keys say so), but installing the base's packages on
+    another day or machine gives other bytes. The first one's keep the layers that nodes have when a kernel is added.
     """
-    return min(images, key=lambda image: str(image.config["created"]))
+    current = [image for image in images if image.current]
+    return min(current or images, key=lambda image: str(image.config["created"]))
 
 
 def _run_alike(client: ClientVersion, first: CellImage, image: CellImage) -> None:

@@ -48,7 +48,7 @@ def _result(entry: Mapping[str, Any]) -> BundleResult:
     values = dict(entry)
     if values["verdict"] not in get_args(Verdict):
         raise ValueError(f"{values['verdict']!r} is no verdict")
-    for name in ("kernels", "arches", "missing", "dropped"):
+    for name in ("kernels", "arches", "earlier", "missing", "dropped"):
         values[name] = tuple(values[name])
     values["images"] = tuple(BundleImage(**image) for image in values["images"])
     values["findings"] = tuple(Finding(**finding) for finding in values["findings"])

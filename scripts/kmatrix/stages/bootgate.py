@@ -13,6 +13,7 @@ from kmatrix.effects.bootfiles import kernel_files, write_initramfs
 from kmatrix.effects.engine import Engine
 from kmatrix.effects.qemu import Guest, Machines
 from kmatrix.values.boot import BootReport
+from kmatrix.values.errors import ToolError
 from kmatrix.values.names import Arch
 
 # Slow machines without hardware virtualisation need 10 s; a busy one with several guests a multiple.
@@ -68,7 +69,13 @@ def boot_image(
                 on_line(line)
 
             tried = guest if attempt == 1 else replace(guest, unpacked=None)
-            end = machines.boot(tried, BOOT_SECONDS, deadline_seconds, take)
+            try:
+                end = machines.boot(tried, BOOT_SECONDS, deadline_seconds, take)
+            except ToolError:
+                # It may be the unpacked kernel that QEMU does not take.
+                if tried.unpacked is None:
+                    raise
+                continue
             report = judge_boot(read_transcript(lines), end.end, subject.module)
             if report.code != "no-boot" or attempt == 2:
                 break

@@ -20,7 +20,7 @@ from kmatrix.effects.qemu import Machines
 from kmatrix.effects.registry import Manifest
 from kmatrix.effects.registry_writer import RegistryWriter
 from kmatrix.stages.bootgate import Subject, boot_image
-from kmatrix.stages.publish import IMAGE, image_of, published_digest
+from kmatrix.stages.publish import IMAGE, image_of
 from kmatrix.stages.threads import DaemonPool, map_threads
 from kmatrix.stages.workshop import BootOptions
 from kmatrix.values import labels
@@ -59,7 +59,9 @@ class Packing:
 
 
 def published_cells(packing: Packing, recipes: Iterable[Recipe]) -> list[CellImage]:
-    """Ask the registry which cells passed every gate and are published; an image that cannot be read is none.
+    """Ask the registry which cells passed every gate and are published, from the inputs of now or from others.
+
+    An image that cannot be read is none.
 
     Raises:
         UnreachableError, CredentialError: it could not tell.
@@ -75,9 +77,11 @@ def make_bundle(packing: Packing, wanted: Wanted) -> BundleResult:
         InterruptedRunError, KeyboardInterrupt: the run was told to stop; the bundle has no verdict then.
     """
     ref = ImageRef.parse(f"{packing.target}/{IMAGE}:{wanted.client}")
-    blank = BundleResult(str(wanted.client), str(ref), "errored", "", missing=wanted.missing)
-    if not wanted.images:
-        reason = f"none of its {len(wanted.missing)} cells is published; run `nox -s build`"
+    earlier = tuple(image.cell.id for image in wanted.images if not image.current)
+    blank = BundleResult(str(wanted.client), str(ref), "errored", "", earlier=earlier, missing=wanted.missing)
+    if len(earlier) == len(wanted.images):
+        count = len(wanted.missing) + len(earlier)
+        reason = f"none of its {count} cells is published as it would be built now; run `nox -s build`"
         return replace(blank, reason=reason)
     try:
         return _make(packing, wanted, ref, blank)
@@ -103,7 +107,7 @@ def _make(packing: Packing, wanted: Wanted, ref: ImageRef, blank: BundleResult) 
         result = replace(result, dropped=_dropped(packing, ref, result.kernels))
         lost = [kernel for kernel in result.dropped if f"{wanted.client}-{kernel}" in wanted.missing]
         if lost:
-            hint = "planned, but not published as it would be built now; run `nox -s build`"
+            hint = "planned, but not published any more; run `nox -s build`, or exclude what cannot be built"
             return replace(result, reason=f"the published bundle, which stays, has {', '.join(lost)}: {hint}")
     for each in composed:
         findings, errored = _boot_each(packing, wanted, each, ref)
@@ -249,16 +253,20 @@ def _side_by_side(packing: Packing, boot: Callable[[Cell], BootReport], cells: l
 
 
 def _published_cell(packing: Packing, recipe: Recipe) -> CellImage | None:
-    ref = image_of(packing.target, recipe.cell)
-    digest = published_digest(packing.registry, ref, recipe)
-    if digest is None:
-        return None
+    cell, registry = recipe.cell, packing.registry
     try:
-        manifest = _manifest(packing, ref.with_digest(digest), recipe.cell)
+        manifest = registry.manifest(image_of(packing.target, cell), cell.arch)
+        if manifest is None:
+            return None
+        found = registry.labels(manifest)
+        current = found.get(labels.CELL_KEY) in recipe.satisfying_keys
+        passed = set(found.get(labels.GATES, "").split(",")) >= set(recipe.gates)
+        if not current and not (passed and found.get(labels.VERSION) == cell.id):
+            return None
         layers = tuple(Layer(*layer) for layer in manifest.layers)
-        return CellImage(recipe.cell, digest, layers, packing.registry.config(manifest))
+        return CellImage(cell, manifest.digest, layers, registry.config(manifest), current)
     except ProtocolError as error:
-        packing.say(f"{recipe.cell.id}: not in a bundle: {error.message}")
+        packing.say(f"{cell.id}: not in a bundle: {error.message}")
         return None
 
 

@@ -179,7 +179,7 @@ def _build_base(run: CellWork, context: bytes) -> str:
     """
     shop, published = run.shop, run.shop.published.get(run.recipe.cell.arch)
     # Of all stages this alone needs a network.
-    build = partial(_logged_build, run, context, target="base", network="default")
+    build = partial(_logged_build, run, context, target="base", network="default", no_cache=bool(shop.options.rebuild))
     if published is None:
         return build()
     known = shop.engine.image(published.pinned) is not None
@@ -224,6 +224,7 @@ def _logged_build(
     network: str = "none",
     buildargs: dict[str, str] | None = None,
     labels: dict[str, str] | None = None,
+    no_cache: bool = False,
     cache_from: Sequence[str] = (),
 ) -> str:
     lines: list[str] = []
@@ -240,6 +241,7 @@ def _logged_build(
             network=network,
             buildargs=buildargs,
             labels=labels,
+            no_cache=no_cache,
             cache_from=cache_from,
             steps=run.shop.garbage,
         )

@@ -36,9 +36,26 @@ def split_published(shop: Workshop, recipes: Iterable[Recipe], keep: Keep) -> li
     known = map_threads(lambda recipe: already_published(shop, recipe), recipes, _ASKING_THREADS)
     for recipe, result in zip(recipes, known, strict=True):
         if result is not None:
-            shop.published.setdefault(recipe.cell.arch, ImageRef.parse(result.image).with_digest(result.digest))
+            _note_published(shop, recipe, result)
             keep(result)
     return [recipe for recipe, result in zip(recipes, known, strict=True) if result is None]
+
+
+def find_published(shop: Workshop, recipes: Iterable[Recipe]) -> None:
+    """Look for one published cell of each architecture, also among cells that this run is not about.
+
+    Raises:
+        UnreachableError, CredentialError, ProtocolError: the registry could not tell.
+    """
+    for recipe in recipes:
+        if recipe.cell.arch not in shop.published:
+            result = already_published(shop, recipe)
+            if result is not None:
+                _note_published(shop, recipe, result)
+
+
+def _note_published(shop: Workshop, recipe: Recipe, result: CellResult) -> None:
+    shop.published.setdefault(recipe.cell.arch, ImageRef.parse(result.image).with_digest(result.digest))
 
 
 def run_cells(shop: Workshop, work: Work, recipes: Iterable[Recipe], jobs: int, keep: Keep) -> None:

@@ -40,6 +40,7 @@ class BundleResult:
     digest: str = ""
     kernels: tuple[str, ...] = ()
     arches: tuple[str, ...] = ()
+    earlier: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     images: tuple[BundleImage, ...] = ()
