@@ -353,6 +353,17 @@ def test_a_client_without_packages_keeps_no_other_back(project: Path, capsys: py
     assert "nox -s discover -- --profile here" in said
 
 
+def test_a_key_that_is_not_the_pinned_one_keeps_only_its_builds_back(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for key in (path for path in (project / "packages").rglob("*") if path.is_file()):
+        key.write_text("another key")
+    assert run(project) == Exit.FAILED
+    written = {f"{path.parent.name}/{path.name}" for path in rendered(project / "build" / "deploy" / "here")}
+    assert written == {f"{way}/{client}" for way in ("prebuilt", "kmm") for client in CLIENTS}
+    assert "not written: in-cluster-build/8.2.2: " in capsys.readouterr().err
+
+
 def test_a_folder_that_cannot_be_made_again_stays_as_it_was(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     deploy = project / "build" / "deploy" / "here"
     assert run(project) == Exit.OK
