@@ -20,6 +20,9 @@ KEPT = (
 )
 DRAIN = KEPT + "Drain the node, or end the pods that use it"
 STAYS = "beegfs-node: told to end; the helper daemon stays for the mounts on the host: /mnt"
+SERVED = """beegfs-node: node n1: loaded version 8.3.1, srcversion 0123
+beegfs-node: node n1: module is loaded: version 8.3.1, srcversion 0123
+beegfs-node: node n1: serving client 8.3.1"""
 DIGEST = f"image-registry.openshift-image-registry.svc:5000/beegfs-client/beegfs-client@sha256:{'d' * 64}"
 
 # Reads and writes the cluster, a JSON file: every call is kept, and the cluster goes on a step with some of them.
@@ -46,12 +49,13 @@ match words[:2]:
             said = [cluster["image"]]
     case ["get", "builds"]:
         phase = cluster["phases"][0]
-        cluster["phases"] = cluster["phases"][1:] if phase != "Failed" else cluster["phases"]
+        cluster["phases"] = cluster["phases"][1:] if not phase.startswith("Failed") else cluster["phases"]
         said = ["Complete", phase] if phase else []
     case ["get", "buildconfigs"]:
         said = ["buildconfig.build.openshift.io/" + name for name in cluster["buildconfigs"]]
     case ["get", "daemonsets"]:
-        said = ["daemonset.apps/beegfs-client"]
+        said = cluster["daemonsets"]
+        status = 0 if cluster["answers"] else 1
     case ["rollout", "status"]:
         if any(pod["ending"] or not pod["ready"] for pod in pods):
             status = 1
@@ -112,6 +116,7 @@ def nodes(tmp_path: Path, blocked: dict[str, dict[str, Any]], **state: Any) -> C
     """A cluster of three nodes with Ready pods, whose roll-out makes of some pods what is said."""
     pods = [{"node": name, "ending": "", "ready": True, "log": DRAIN + STAYS} for name in ("n1", "n2", "n3")]
     known = {"pods": pods, "blocked": blocked, "next": list(blocked), "stuck": False}
+    known.update(daemonsets=["daemonset.apps/beegfs-client"], answers=True)
     return Cluster(tmp_path, **{**known, "drained": [], "uncordoned": [], "cordoned": [], **state})
 
 
@@ -128,13 +133,38 @@ def test_nodes_that_wait_for_mounts_are_drained_one_by_one_and_no_other(tmp_path
 
 
 @pytest.mark.parametrize(
+    ("state", "says"),
+    [({"answers": False, "daemonsets": []}, "cannot be asked"), ({"daemonsets": []}, "no DaemonSet")],
+)
+def test_without_a_cluster_that_answers_or_a_daemonset_nothing_is_rolled_out(
+    tmp_path: Path, state: dict[str, Any], says: str
+) -> None:
+    cluster = nodes(tmp_path, {"n1": KEPT_POD}, **state)
+    done = cluster.run("drain-mounted-nodes")
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert cluster["drained"] == []
+
+
+@pytest.mark.parametrize("log", [f"{SERVED}\n{DRAIN}\nhelper daemon started", f"{DRAIN}\nhelper daemon started"])
+def test_what_a_pod_waits_for_is_what_it_said_last(tmp_path: Path, log: str) -> None:
+    cluster = nodes(tmp_path, {"n1": {"ready": False, "log": log}})
+    assert cluster.run("drain-mounted-nodes").returncode == 0
+    assert cluster["drained"] == ["n1"]
+
+
+@pytest.mark.parametrize(
     "pod",
     [
         {"ready": False, "log": "error: this image has no module for it"},
         # After a drain nothing could be loaded.
         {"ready": False, "log": KEPT + "this image has no module for it (client 8.3.1 has: 5.14.0)"},
         {"ready": False, "log": ""},
+        # It waited once.
+        *({"ready": False, "log": f"{DRAIN}\n{line}\nanother reason"} for line in (SERVED, *SERVED.split("\n"))),
+        {"ready": False, "log": f"{DRAIN}\nbeegfs-node: this image has no module for it; building one"},
         {"ready": True, "ending": "2026-11-23T12:00:00Z", "log": "ended"},
+        {"ready": True, "ending": "2026-11-23T12:00:00Z", "log": f"{STAYS}\nbeegfs-node: node n1: ended"},
     ],
 )
 def test_where_a_roll_out_waits_for_something_else_nothing_is_drained(tmp_path: Path, pod: dict[str, Any]) -> None:
@@ -192,15 +222,41 @@ def test_daemonsets_are_applied_when_the_image_is_there_and_by_its_digest(tmp_pa
     assert f"delete buildconfig/{build().name}" not in done.stdout
 
 
-@pytest.mark.parametrize(("phases", "says"), [(["Running", "Failed"], "ended so: Failed"), ([""] * 99, "start-build")])
-def test_a_build_that_fails_or_never_starts_leaves_the_daemonsets_alone(
+REFERENCE = "New InvalidOutputReference Output image could not be resolved."
+
+
+@pytest.mark.parametrize(
+    ("phases", "says"),
+    [
+        (["Running", "Failed PushImageToRegistryFailed No room."], "Failed (PushImageToRegistryFailed: No room.)"),
+        ([""] * 99, "no build was started"),
+        ([REFERENCE] * 99, "New (InvalidOutputReference: Output image could not be resolved.)"),
+        (["Pending"] * 99, "Pending"),
+        (["Running", *["Complete"] * 99], "Complete"),
+    ],
+)
+def test_a_build_that_makes_no_image_is_not_waited_for_and_leaves_the_daemonsets_alone(
     tmp_path: Path, phases: list[str], says: str
 ) -> None:
     cluster = builds(tmp_path, phases)
     done = cluster.run("build-in-cluster", str(tmp_path / "folder"))
     assert done.returncode == 1
     assert says in done.stderr
+    assert f"oc -n beegfs-client start-build {build().name}" in done.stderr
     assert [selector for selector, _ in cluster["applied"]] == ["!app.kubernetes.io/component"]
+
+
+def test_a_build_that_runs_is_waited_for_and_so_is_one_behind_it(tmp_path: Path) -> None:
+    cluster = builds(tmp_path, [*["Running"] * 20, *["Running\nNew"] * 20])
+    done = cluster.run("build-in-cluster", str(tmp_path / "folder"))
+    assert done.returncode == 0, done.stderr
+    assert len(cluster["applied"]) == 2
+
+
+def test_why_a_build_waits_is_said_at_once(tmp_path: Path) -> None:
+    done = builds(tmp_path, ["New", REFERENCE, "Running"]).run("build-in-cluster", str(tmp_path / "folder"))
+    said = [line.partition(": ")[2] for line in done.stdout.splitlines() if line.startswith("build of ")]
+    assert said == ["New", "New (InvalidOutputReference: Output image could not be resolved.)", "Running"]
 
 
 def test_a_folder_of_another_way_is_refused(tmp_path: Path) -> None:
