@@ -221,9 +221,8 @@ def test_mounts_are_the_ones_the_entry_point_knows(folder: str, name: str) -> No
         "/host/plugin": (plugin, False),
         "/host/proc": ("/proc", True),
     }
-    if folder.startswith("in-cluster"):
-        wanted["/host/etc/os-release"] = ("/etc/os-release", True)
     if name == manifests.RHEL_NAME:
+        wanted["/host/etc/os-release"] = ("/etc/os-release", True)
         for path in ("/etc/pki/entitlement", "/etc/pki/rpm-gpg", "/etc/rhsm", "/etc/yum.repos.d"):
             wanted[f"/host{path}"] = (path, True)
     assert host == wanted
@@ -384,6 +383,11 @@ def test_only_rhel_nodes_lend_what_a_compile_needs() -> None:
     assert {"name": "BEEGFS_REBUILD", "value": "yes"} in rhel["env"]
     other = container(daemonset("in-cluster-build-rhel-workers"))
     assert "BEEGFS_REBUILD" not in {entry["name"] for entry in other["env"]}
+    rhels_alone = {mount["mountPath"] for mount in rhel["volumeMounts"]} - {
+        mount["mountPath"] for mount in other["volumeMounts"]
+    }
+    lent = ("os-release", "pki/entitlement", "pki/rpm-gpg", "rhsm", "yum.repos.d")
+    assert rhels_alone == {f"/host/etc/{name}" for name in lent}
     assert (
         daemonset("in-cluster-build-rhel-workers")["spec"]["selector"]
         != (daemonset("in-cluster-build-rhel-workers", manifests.RHEL_NAME)["spec"]["selector"])

@@ -207,7 +207,6 @@ def _daemonset(
         capabilities=capabilities,
         trigger=trigger,
         rebuild=rebuild,
-        os_release=bool(trigger),
         node_folders=_NODE_FOLDERS if rebuild else (),
     )
 
