@@ -112,3 +112,29 @@ def test_the_scripts_wait_for_what_is_said() -> None:
         (words,) = re.findall(rf"^readonly {name}='(.+)'$", script, re.MULTILINE)
         for each in words.split("|"):
             assert each.replace(": ended$", "say 'ended'") in said, each
+
+
+def test_every_setting_of_the_pods_is_in_the_images_table() -> None:
+    images = ROOT / "images" / "beegfs-client"
+    read = "\n".join((images / name).read_text(encoding="utf-8") for name in ("beegfs-node", "rebuild-module"))
+    table = (images / "README.md").read_text(encoding="utf-8")
+    # The image itself sets what is of its client.
+    settings = {name for name in re.findall(r"\$\{(BEEGFS_\w+):-", read) if not name.startswith("BEEGFS_CLIENT_")}
+    assert settings
+    assert settings - set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == set()
+    assert set(re.findall(r"\bBEEGFS_\w+(?==)", README)) <= settings
+
+
+@pytest.mark.parametrize(
+    ("title", "words"),
+    [
+        ("Quick start", "takes away the folders of the others"),
+        ("Quick start", "removes folders of other ways"),
+        ("Quick start", "or with 2 if nothing is complete"),
+        ("RHEL workers", "on all RHEL nodes at once"),
+        ("From one way to another", "on all RHEL nodes at once"),
+        ("7.x: profile and authentication", "./deploy/drain-mounted-nodes"),
+    ],
+)
+def test_what_an_admin_would_not_expect_is_said(title: str, words: str) -> None:
+    assert words in " ".join(section(title).split())
