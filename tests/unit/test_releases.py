@@ -16,7 +16,7 @@ from kmatrix.values.matrix import Channel
 from kmatrix.values.names import Arch, Flavour
 
 DATA = Path(__file__).parents[1] / "data"
-SAMPLES = Path(os.environ.get("KMATRIX_SAMPLES", "no-samples"))
+SAMPLES = Path(os.environ.get("KMATRIX_SAMPLES", "no-samples")) / "openshift" / "samples"
 ADDRESS = "https://graph.example/graph"
 PIN = "registry.example/release@sha256:" + "a" * 64
 
@@ -251,7 +251,7 @@ def test_what_is_no_toolkit_release(text: str, message: str) -> None:
         read_toolkit_kernels(text, "x86_64", "a toolkit")
 
 
-@pytest.mark.skipif(not SAMPLES.is_dir(), reason="KMATRIX_SAMPLES names no folder")
+@pytest.mark.skipif(not SAMPLES.is_dir(), reason="KMATRIX_SAMPLES names no folder with openshift/samples")
 def test_real_samples() -> None:
     graph = read_graph((SAMPLES / "cincinnati_amd64-stable-4.13_oc-mirror.json").read_text(), ADDRESS)
     assert len(graph) == 98
