@@ -42,3 +42,9 @@ def test_what_was_not_booted_is_booted_later_and_what_was_is_good_for_either(lab
         again = site.run("build", gate, boot=True)
         assert (again.code, again.verdicts[cell], again.builds) == (0, "skipped", 0), again.stderr
     assert site.registry.digest(site.repository, cell) == booted.cell(cell)["digest"]
+
+    # On another machine the key alone tells: it is that of an image that was booted.
+    for gate, known in (("--no-boot", False), ("--accel=tcg", True)):
+        (site.root / "build" / "results.json").unlink()
+        elsewhere = site.run("build", gate, boot=True)
+        assert (elsewhere.verdicts[cell], elsewhere.cell(cell)["booted"]) == ("skipped", known)

@@ -110,8 +110,8 @@ class _Book:
         old = self.results.get(result.cell)
         if result.verdict == "skipped" and old and old.digest == result.digest:
             # What was found out when it was built is still true of what is published.
-            kept = {name: getattr(old, name) for name in ("srcversion", "log", "serial", "booted", "image_id")}
-            result = replace(result, **kept)
+            kept = {name: getattr(old, name) for name in ("srcversion", "log", "serial", "image_id")}
+            result = replace(result, **kept, booted=result.booted or old.booted)
         self.results[result.cell] = result
         self.now.append(result)
         self.progress.done(result)

@@ -32,7 +32,10 @@ def already_published(shop: Workshop, recipe: Recipe) -> CellResult | None:
     digest = published_digest(shop.registry, ref, recipe)
     if digest is None:
         return None
-    return cell_result(recipe, "skipped", "already published, made from the same inputs", image=str(ref), digest=digest)
+    reason = "already published, made from the same inputs"
+    result = cell_result(recipe, "skipped", reason, image=str(ref), digest=digest)
+    # The key says at least the gates of this run.
+    return replace(result, booted="boot" in recipe.gates)
 
 
 def run_cell(shop: Workshop, recipe: Recipe) -> CellResult:
