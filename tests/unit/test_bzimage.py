@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import gzip
+import io
 import lzma
+import random
 import struct
 from collections.abc import Callable
 
 import pytest
 import zstandard
 
-from kmatrix.decide.bzimage import unpacked_kernel
+from kmatrix.decide.bzimage import unpack_kernel
 
 _PVH, _OTHER = 18, 6
 
@@ -38,7 +40,11 @@ def vmlinuz(packed: bytes, *, sectors: int = 3, version: int = 0x20F, magic: byt
 @pytest.mark.parametrize("pack", [gzip.compress, lzma.compress, zstandard.ZstdCompressor().compress])
 @pytest.mark.parametrize("sectors", [3, 0])
 def test_the_kernel_is_found_in_each_form(pack: Callable[[bytes], bytes], sectors: int) -> None:
-    assert unpacked_kernel(vmlinuz(pack(elf()), sectors=sectors)) == elf()
+    # More than one piece, also when packed.
+    kernel = elf() + random.Random(1).randbytes(600_000)
+    unpacked = io.BytesIO()
+    assert unpack_kernel(vmlinuz(pack(kernel), sectors=sectors), unpacked)
+    assert unpacked.getvalue() == kernel
 
 
 @pytest.mark.parametrize(
@@ -53,11 +59,12 @@ def test_the_kernel_is_found_in_each_form(pack: Callable[[bytes], bytes], sector
         vmlinuz(gzip.compress(elf())[:12] + b"damaged"),
         vmlinuz(lzma.compress(elf())[:40] + b"damaged"),
         vmlinuz(zstandard.ZstdCompressor().compress(elf())[:9] + b"damaged"),
+        vmlinuz(gzip.compress(elf())[:-9]),
         vmlinuz(gzip.compress(b"no ELF")),
         vmlinuz(gzip.compress(elf()[:70])),
         vmlinuz(gzip.compress(elf(_OTHER))),
         vmlinuz(gzip.compress(elf(owner=b"GNU\0"))),
     ],
 )
-def test_what_a_machine_cannot_start_by_itself_is_none(image: bytes) -> None:
-    assert unpacked_kernel(image) is None
+def test_what_a_machine_cannot_start_by_itself_is_told(image: bytes) -> None:
+    assert not unpack_kernel(image, io.BytesIO())

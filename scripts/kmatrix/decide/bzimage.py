@@ -6,11 +6,11 @@ the start, so the very same kernel is unpacked beforehand.
 
 from __future__ import annotations
 
-import io
 import lzma
 import struct
 import zlib
 from collections.abc import Callable
+from typing import IO, Protocol
 
 import zstandard
 from elftools.common.exceptions import ELFError
@@ -23,41 +23,64 @@ _MAGIC_AT, _MAGIC, _VERSION_AT, _VERSION = 0x202, b"HdrS", 0x206, 0x208
 _SECTORS_AT, _SECTOR, _PAYLOAD_AT = 0x1F1, 512, 0x248
 # include/xen/interface/elfnote.h: XEN_ELFNOTE_PHYS32_ENTRY; a kernel with CONFIG_PVH says there where it is entered.
 _ENTRY_NOTE = ("Xen", "18")
-_UNPACKERS: tuple[tuple[bytes, Callable[[bytes], bytes]], ...] = (
-    # What follows the packed data is its size, which only the kernel's own unpacking needs.
-    (b"\x1f\x8b", lambda data: zlib.decompressobj(wbits=31).decompress(data)),
-    (b"\xfd7zXZ\0", lambda data: lzma.LZMADecompressor().decompress(data)),
-    (b"\x28\xb5\x2f\xfd", lambda data: zstandard.ZstdDecompressor().decompressobj().decompress(data)),
+_PIECE = 2**18
+
+
+class _Unpacker(Protocol):
+    @property
+    def eof(self) -> bool: ...
+
+    def decompress(self, data: bytes, /) -> bytes: ...
+
+
+_UNPACKERS: tuple[tuple[bytes, Callable[[], _Unpacker]], ...] = (
+    (b"\x1f\x8b", lambda: zlib.decompressobj(wbits=31)),
+    (b"\xfd7zXZ\0", lzma.LZMADecompressor),
+    (b"\x28\xb5\x2f\xfd", lambda: zstandard.ZstdDecompressor().decompressobj()),
 )
 
 
-def unpacked_kernel(vmlinuz: bytes) -> bytes | None:
-    """Return the ELF kernel inside a vmlinuz, or None if a machine could not start that by itself.
+def unpack_kernel(vmlinuz: bytes, target: IO[bytes]) -> bool:
+    """Write the ELF kernel inside a vmlinuz; false if a machine could not start that by itself.
 
-    None is for other architectures, for a form of packing that is not known here, and for a kernel without CONFIG_PVH.
+    That is so for other architectures, for a form of packing that is not known here, and for a kernel without
+    CONFIG_PVH. A kernel has many times the size of its vmlinuz, so it is never in memory as a whole.
+
+    Args:
+        vmlinuz: the kernel image.
+        target: an empty file, open for writing and reading; what is in it after `False` means nothing.
     """
+    packed = _packed(vmlinuz)
+    make = next((make for magic, make in _UNPACKERS if packed.startswith(magic)), None)
+    if make is None:
+        return False
+    unpacker = make()
+    try:
+        for start in range(0, len(packed), _PIECE):
+            # What follows the packed data is its size, which only the kernel's own unpacking needs.
+            if not unpacker.eof:
+                target.write(unpacker.decompress(packed[start : start + _PIECE]))
+    except (zlib.error, lzma.LZMAError, zstandard.ZstdError):
+        return False
+    return unpacker.eof and _says_where_it_is_entered(target)
+
+
+def _packed(vmlinuz: bytes) -> bytes:
+    """The packed kernel; nothing where the image has another form."""
     if vmlinuz[_MAGIC_AT : _MAGIC_AT + len(_MAGIC)] != _MAGIC or len(vmlinuz) < _PAYLOAD_AT + 8:
-        return None
+        return b""
     (version,) = struct.unpack_from("<H", vmlinuz, _VERSION_AT)
     if version < _VERSION:
-        return None
+        return b""
     # Zero stands for four, for the sake of very old boot loaders.
     setup = (1 + (vmlinuz[_SECTORS_AT] or 4)) * _SECTOR
     offset, size = struct.unpack_from("<II", vmlinuz, _PAYLOAD_AT)
-    packed = vmlinuz[setup + offset : setup + offset + size]
-    for magic, unpack in _UNPACKERS:
-        if packed.startswith(magic):
-            try:
-                kernel = unpack(packed)
-            except (zlib.error, lzma.LZMAError, zstandard.ZstdError):
-                return None
-            return kernel if _says_where_it_is_entered(kernel) else None
-    return None
+    return vmlinuz[setup + offset : setup + offset + size]
 
 
-def _says_where_it_is_entered(kernel: bytes) -> bool:
+def _says_where_it_is_entered(kernel: IO[bytes]) -> bool:
     try:
-        for segment in ELFFile(io.BytesIO(kernel)).iter_segments("PT_NOTE"):
+        for segment in ELFFile(kernel).iter_segments("PT_NOTE"):
             notes = segment.iter_notes() if isinstance(segment, NoteSegment) else ()
             if any((note["n_name"], str(note["n_type"])) == _ENTRY_NOTE for note in notes):
                 return True

@@ -6,12 +6,13 @@ import os
 import platform
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
-from kmatrix.decide.bzimage import unpacked_kernel
+from kmatrix.decide.bzimage import unpack_kernel
 from kmatrix.effects.cpio import InitramfsWriter
 from kmatrix.effects.engine import Engine
 from kmatrix.effects.files import write_atomically
@@ -42,6 +43,7 @@ _APPLETS = (
     *("mount", "poweroff", "ps", "sed", "setsid", "sh", "umount"),
 )
 _HELD = tuple(f"{folder}/modprobe" for folder in ("usr/sbin", "sbin", "usr/bin", "bin"))
+_unpacking = threading.Lock()
 _BUSYBOX = ("/bin/busybox", "/usr/bin/busybox", "/usr/lib/busybox/busybox")
 
 
@@ -96,8 +98,13 @@ def kernel_files(engine: Engine, toolkit: str, kernel: str, depends: Iterable[st
 def _with_unpacked(files: KernelFiles) -> KernelFiles:
     """The kernel is unpacked once; an empty file says that it cannot be."""
     path = files.vmlinuz.with_name("vmlinux")
-    if not path.exists() or path.stat().st_mtime_ns < files.vmlinuz.stat().st_mtime_ns:
-        write_atomically(path, unpacked_kernel(files.vmlinuz.read_bytes()) or b"")
+    # One at a time: unpacking takes much of the memory that this program may have.
+    with _unpacking:
+        if not path.exists() or path.stat().st_mtime_ns < files.vmlinuz.stat().st_mtime_ns:
+            with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+                if not unpack_kernel(files.vmlinuz.read_bytes(), file):
+                    file.truncate(0)
+            os.replace(file.name, path)
     return replace(files, unpacked=path if path.stat().st_size else None)
 
 
