@@ -16,6 +16,7 @@ from kmatrix.effects.qemu import Machines
 from kmatrix.effects.registry import Registry
 from kmatrix.stages.bootgate import Subject, boot_image, prepare_guest, remove_guest
 from kmatrix.stages.publish import image_of
+from kmatrix.stages.run import exit_code
 from kmatrix.stages.workshop import BootOptions
 from kmatrix.values import labels
 from kmatrix.values.boot import BootReport
@@ -42,8 +43,7 @@ def boot(call: Invocation) -> Exit:
     for subject, report in zip(subjects, reports, strict=True):
         kernel = f"{subject.module.kernel}: " if len(subjects) > 1 else ""
         print(f"{report.verdict}: {report.code}: {kernel}{report.message}")
-    verdicts = {report.verdict for report in reports}
-    return Exit.FAILED if "failed" in verdicts else Exit.ERRORED if "errored" in verdicts else Exit.OK
+    return exit_code(report.verdict for report in reports)
 
 
 def _boot_one(

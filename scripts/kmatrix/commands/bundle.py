@@ -11,30 +11,23 @@ from rich.table import Table
 from rich.text import Text
 
 from kmatrix.commands.invocation import (
-    LAB,
     Chosen,
     Invocation,
-    choose,
-    ensure_lab,
-    fresh_lab_pins,
-    pins_for,
+    opened_run,
     recipes_for,
 )
 from kmatrix.decide.bundles import wanted_bundles
 from kmatrix.decide.plan import make_plan
 from kmatrix.effects.bundlefile import read_bundles, write_bundles
 from kmatrix.effects.credentials import load_credentials
-from kmatrix.effects.engine import Engine
 from kmatrix.effects.qemu import Machines
 from kmatrix.effects.registry_writer import RegistryWriter
-from kmatrix.effects.runs import clear_ended_runs, marked_run
 from kmatrix.stages.bundle import Packing, make_bundle, published_cells
 from kmatrix.stages.progress import STYLES
-from kmatrix.stages.run import default_jobs
+from kmatrix.stages.run import default_jobs, exit_code
 from kmatrix.stages.workshop import BootOptions
 from kmatrix.values.bundles import BundleResult
 from kmatrix.values.errors import Exit
-from kmatrix.values.matrix import required_target
 from kmatrix.values.names import ClientVersion
 from kmatrix.values.recipe import Recipe
 
@@ -59,8 +52,7 @@ def bundle(call: Invocation) -> Exit:
             write_bundles(path, name, (results[client] for client in order if client in results))
     print_bundles(call.console, now)
     call.say("build/bundles.json has all of it.")
-    verdicts = {result.verdict for result in now}
-    return Exit.FAILED if "failed" in verdicts else Exit.ERRORED if "errored" in verdicts else Exit.OK
+    return exit_code(result.verdict for result in now)
 
 
 def print_bundles(console: Console, results: Iterable[BundleResult]) -> None:
@@ -111,16 +103,7 @@ class _Job:
 
 @contextmanager
 def _job(call: Invocation) -> Iterator[_Job]:
-    chosen = choose(call)
-    target = required_target(chosen.name, chosen.profile)
-    runs = call.root / "build" / "runs"
-    with marked_run(runs) as run_id, Engine(run_id) as engine:
-        clear_ended_runs(runs, engine.remove_leftovers)
-        if chosen.name == LAB:
-            ensure_lab(call, chosen, engine)
-            pins = fresh_lab_pins(call, chosen)
-        else:
-            pins = pins_for(call, chosen)
+    with opened_run(call) as (chosen, target, engine, pins):
         selected = make_plan(chosen.name, chosen.profile, pins, call.only).cells
         recipes = recipes_for(call, chosen, pins, make_plan(chosen.name, chosen.profile, pins))
         credentials = load_credentials(call.authfile)

@@ -8,14 +8,10 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 
 from kmatrix.commands.invocation import (
-    LAB,
     Chosen,
     Invocation,
-    choose,
-    ensure_lab,
-    fresh_lab_pins,
     image_source,
-    pins_for,
+    opened_run,
     recipes_for,
 )
 from kmatrix.decide.plan import make_plan
@@ -25,7 +21,6 @@ from kmatrix.effects.git import revision, source
 from kmatrix.effects.qemu import Machines
 from kmatrix.effects.registry import Registry
 from kmatrix.effects.results import read_results, write_results
-from kmatrix.effects.runs import clear_ended_runs, marked_run
 from kmatrix.stages import tables
 from kmatrix.stages.cellrun import push_cell, run_cell, verify_cell
 from kmatrix.stages.progress import LiveProgress, PlainProgress, Progress
@@ -35,7 +30,6 @@ from kmatrix.stages.workshop import Options, Workshop
 from kmatrix.values.cells import CellResult
 from kmatrix.values.errors import Exit
 from kmatrix.values.lock import ProfileLock
-from kmatrix.values.matrix import required_target
 from kmatrix.values.recipe import Recipe
 
 
@@ -120,16 +114,7 @@ class _Book:
 
 @contextmanager
 def _job(call: Invocation) -> Iterator[_Job]:
-    chosen = choose(call)
-    target = required_target(chosen.name, chosen.profile)
-    runs = call.root / "build" / "runs"
-    with marked_run(runs) as run_id, Engine(run_id) as engine:
-        clear_ended_runs(runs, engine.remove_leftovers)
-        if chosen.name == LAB:
-            ensure_lab(call, chosen, engine)
-            pins = fresh_lab_pins(call, chosen)
-        else:
-            pins = pins_for(call, chosen)
+    with opened_run(call) as (chosen, target, engine, pins):
         found = make_plan(chosen.name, chosen.profile, pins, call.only)
         yield _Job(call, chosen, engine, pins, recipes_for(call, chosen, pins, found), target)
 
@@ -166,7 +151,7 @@ def _run(job: _Job, work: Callable[[_Book, Workshop], None]) -> Exit:
     if call.boot is None and any(result.verdict == "passed" for result in book.now):
         word = "and PUSHED" if call.push_unbooted else "and not pushed"
         call.say(f"warning: --no-boot: what passed was not loaded in its kernel {word}; `nox -s build` boots it")
-    return exit_code(book.now)
+    return exit_code(result.verdict for result in book.now)
 
 
 def _jobs(call: Invocation) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,13 +17,14 @@ from kmatrix.effects.credentials import load_credentials
 from kmatrix.effects.engine import Engine
 from kmatrix.effects.files import read_text, write_atomically
 from kmatrix.effects.registry import Registry
+from kmatrix.effects.runs import clear_ended_runs, marked_run
 from kmatrix.lab import up as lab_up
 from kmatrix.lab.layout import layout_of
 from kmatrix.stages.discover import discover, expected_fingerprint
 from kmatrix.stages.workshop import BootOptions
 from kmatrix.values.errors import InputError, Problem
 from kmatrix.values.lock import Lock, ProfileLock, inputs_digest, pins_of, read_lock, write_lock
-from kmatrix.values.matrix import Profile
+from kmatrix.values.matrix import Profile, required_target
 from kmatrix.values.overrides import Overrides, override
 from kmatrix.values.recipe import ALL_GATES, STATIC_GATES, ImageSource, Recipe
 
@@ -87,6 +90,26 @@ def ensure_lab(call: Invocation, chosen: Chosen, engine: Engine) -> bool:
     """Bring the lab up if the profile is the lab's; returns whether something had to be made or started."""
     layout = layout_of(chosen.profile, call.root)
     return lab_up.up(engine, layout, chosen.profile, lambda text: call.say(f"lab: {text}"))
+
+
+@contextmanager
+def opened_run(call: Invocation) -> Iterator[tuple[Chosen, str, Engine, ProfileLock]]:
+    """Begin a run on the target: profile, target, an engine of its own, and pins; the lab is up if it is the profile.
+
+    Raises:
+        InputError: there is no target or no profile, or there are no pins.
+    """
+    chosen = choose(call)
+    target = required_target(chosen.name, chosen.profile)
+    runs = call.root / "build" / "runs"
+    with marked_run(runs) as run_id, Engine(run_id) as engine:
+        clear_ended_runs(runs, engine.remove_leftovers)
+        if chosen.name == LAB:
+            ensure_lab(call, chosen, engine)
+            pins = fresh_lab_pins(call, chosen)
+        else:
+            pins = pins_for(call, chosen)
+        yield chosen, target, engine, pins
 
 
 def pins_for(call: Invocation, chosen: Chosen) -> ProfileLock:

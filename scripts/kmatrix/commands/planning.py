@@ -75,4 +75,4 @@ def report(call: Invocation) -> Exit:
         print(call.results_path.read_text(encoding="utf-8"), end="")
     else:
         tables.print_results(tables.wide_console(), results)
-    return exit_code(results)
+    return exit_code(result.verdict for result in results)

@@ -101,10 +101,12 @@ def _with_unpacked(files: KernelFiles) -> KernelFiles:
     # One at a time: unpacking takes much of the memory that this program may have.
     with _unpacking:
         if not path.exists() or path.stat().st_mtime_ns < files.vmlinuz.stat().st_mtime_ns:
-            with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-                if not unpack_kernel(files.vmlinuz.read_bytes(), file):
-                    file.truncate(0)
-            os.replace(file.name, path)
+            with tempfile.TemporaryDirectory(dir=path.parent) as temporary:
+                new = Path(temporary) / path.name
+                with new.open("w+b") as file:
+                    if not unpack_kernel(files.vmlinuz.read_bytes(), file):
+                        file.truncate(0)
+                os.replace(new, path)
     return replace(files, unpacked=path if path.stat().st_size else None)
 
 

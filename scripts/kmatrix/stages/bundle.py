@@ -290,11 +290,12 @@ def _dropped(packing: Packing, ref: ImageRef, kernels: tuple[str, ...]) -> tuple
     """The kernels of the bundle that has the tag now which the new one lacks: their nodes would lose the client."""
     there: list[str] = []
     for arch in ARCHES:
+        manifest = None
         # A list that has none for an architecture says so by this error.
         with suppress(ProtocolError):
             manifest = packing.registry.manifest(ref, arch)
-            found = packing.registry.labels(manifest).get(labels.KERNELS, "") if manifest else ""
-            there += kernels_of_label(found)
+        if manifest is not None:
+            there += kernels_of_label(packing.registry.labels(manifest).get(labels.KERNELS, ""))
     return tuple(kernel for kernel in dict.fromkeys(there) if kernel not in kernels)
 
 

@@ -10,7 +10,7 @@ from functools import partial
 from kmatrix.stages.cellrun import already_published
 from kmatrix.stages.threads import DaemonPool, map_threads
 from kmatrix.stages.workshop import Workshop
-from kmatrix.values.cells import CellResult
+from kmatrix.values.cells import CellResult, Verdict
 from kmatrix.values.errors import Exit, KmatrixError
 from kmatrix.values.names import ImageRef
 from kmatrix.values.recipe import Recipe
@@ -96,9 +96,9 @@ def clean_up(shop: Workshop) -> None:
         shop.progress.say(f"could not clean up: {error}")
 
 
-def exit_code(results: Iterable[CellResult]) -> Exit:
-    """The exit code of a run with these results."""
-    verdicts = {result.verdict for result in results}
+def exit_code(verdicts: Iterable[Verdict]) -> Exit:
+    """The exit code of a run with these verdicts."""
+    verdicts = set(verdicts)
     if "failed" in verdicts:
         return Exit.FAILED
     return Exit.ERRORED if "errored" in verdicts else Exit.OK

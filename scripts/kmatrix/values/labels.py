@@ -1,4 +1,4 @@
-"""The OCI labels a cell image carries, spelled once for rendering, checking and asking the registry."""
+"""The OCI labels that cell images and bundles carry, spelled once for rendering, checking and asking the registry."""
 
 from __future__ import annotations
 
