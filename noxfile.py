@@ -112,7 +112,12 @@ def lint(session: nox.Session) -> None:
     session.run("mypy", external=True)
     tracked = session.run("git", "ls-files", external=True, silent=True, log=False) or ""
     files = [Path(name) for name in tracked.splitlines() if Path(name).is_file()]
-    session.run("shellcheck", *(str(path) for path in files if is_shell(path)), external=True)
+    # Parts that a script reads in are checked with it.
+    session.run(
+        *("shellcheck", "--external-sources", "--check-sourced"),
+        *(str(path) for path in files if is_shell(path)),
+        external=True,
+    )
     # The template is checked as what it renders to: tests/golden has that for every kind of cell.
     session.run("hadolint", *(str(path) for path in files if path.name == "Dockerfile"), external=True)
     session.run("zizmor", "--offline", "--quiet", ".github/workflows", external=True)

@@ -18,9 +18,12 @@ from docker.models.containers import Container
 from integration.session import LABEL, Session
 
 PROGRAM = "/usr/local/sbin/beegfs-node"
-PLUGIN = "/host/plugin/client"
+INSTALLED = "/host/client"
 NODE_NAME = "worker-1.example"
-_PLACES = ("/host/plugin", "/host/proc/1", "/host/etc", "/run/beegfs-node", "/sys/module", "/etc/beegfs-node/auth")
+_PLACES = (
+    *("/host/client", "/host/proc/1", "/host/etc", "/host/sys/kernel/security", "/lib/modules"),
+    *("/run/beegfs-node", "/sys/module", "/etc/beegfs-node/auth"),
+)
 # Programs of the test go before those of the image.
 _TEST = "/test"
 _LIMIT = "60s"
@@ -69,11 +72,18 @@ class CellNode:
         self.write(f"{_TEST}/{name}", f"#!/bin/bash\n{script}\n")
         self.say(f"chmod +x {_TEST}/{name}")
 
-    def loaded(self, version: str, srcversion: str = "0123", users: int = 0) -> None:
-        """Let the kernel show a module."""
+    def loaded(self, version: str, srcversion: str = "0123", users: int = 0, build_id: str = "") -> None:
+        """Let the kernel show a module, with a build ID (hexadecimal) if there is one."""
         shown = {"version": version, "srcversion": srcversion, "refcnt": str(users), "initstate": "live"}
         for name, value in shown.items():
             self.write(f"/sys/module/beegfs/{name}", f"{value}\n")
+        notes = "/sys/module/beegfs/notes"
+        self.say(f"rm -rf {notes}")
+        if build_id:
+            # A note (elf(5)): lengths of name and content, type 3, the name GNU.
+            note = bytes((4, 0, 0, 0, len(build_id) // 2, 0, 0, 0, 3, 0, 0, 0)) + b"GNU\0" + bytes.fromhex(build_id)
+            escaped = "".join(f"\\x{byte:02x}" for byte in note)
+            self.say(f"mkdir {notes}; printf '{escaped}' >{notes}/.note.gnu.build-id")
 
     def mounted(self, *points: str) -> None:
         """Let the host have BeeGFS mounted at these places, and other things elsewhere."""
@@ -111,8 +121,8 @@ class CellNode:
 
     @property
     def installed(self) -> dict[str, str]:
-        """What the plugin directory has: mode, or `temporary`, by path."""
-        found = self.say(f"cd {PLUGIN} 2>/dev/null || exit 0; find . -type f -printf '%P %m %u:%g\\n'")
+        """What the client's folder of the host has, but for a test's filler: mode and owner by path."""
+        found = self.say(f"cd {INSTALLED}; find . -type f ! -name filler -printf '%P %m %u:%g\\n'")
         return dict(line.split(" ", 1) for line in found.splitlines())
 
     @property

@@ -22,17 +22,21 @@ from kmatrix.effects.engine import Engine
 from kmatrix.stages import bundle, gates
 from kmatrix.values.boot import BootReport
 
-# Names of images on the node: one of each major, and one that has no module for the node's kernel.
-OLD, NEW, FOREIGN = "old", "new", "foreign"
-VERSIONS = {OLD: OLDER_CLIENT, NEW: NEWER_CLIENT, FOREIGN: NEWER_CLIENT}
+# Names of images on the node: one of each major, one that has no module for the node's kernel, the newer client
+# compiled without RDMA, and one with kmod and without a client.
+OLD, NEW, FOREIGN, PLAIN, BARE = "old", "new", "foreign", "plain", "bare"
+VERSIONS = {OLD: OLDER_CLIENT, NEW: NEWER_CLIENT, FOREIGN: NEWER_CLIENT, PLAIN: NEWER_CLIENT}
 SECRET = {"beegfs-client-auth": {"conn.auth": secrets.token_bytes(32)}}
 Change = Callable[[dict[str, Any]], None]
 
 
 class ClientNode:
-    """A node of the kernel `newer`, and the images and manifests to put on it."""
+    """A node of the kernel `newer`, and the images and manifests to put on it.
 
-    def __init__(self, lab: Lab, site: Site, engine: Engine, folder: Path) -> None:
+    `plain` is a site whose modules have no RDMA: of the same sources as the others, so of the same srcversion.
+    """
+
+    def __init__(self, lab: Lab, site: Site, plain: Site, engine: Engine, folder: Path) -> None:
         self.kernel = lab.kernels.newer
         self.foreign_kernel = lab.kernels.older
         foreign_cell = f"{NEWER_CLIENT}-{self.foreign_kernel}"
@@ -46,14 +50,17 @@ class ClientNode:
             FOREIGN: next(cell["digest"] for cell in site.results()["cells"] if cell["cell"] == foreign_cell),
         }
         self._images = {name: f"{site.target}/beegfs-client@{digest}" for name, digest in digests.items()}
+        self._images[BARE] = str(lab.profile.base)
+        self._images[PLAIN] = f"{plain.target}/beegfs-client@{digest_of(plain, f'{NEWER_CLIENT}-{self.kernel}')}"
         for image in self._images.values():
             engine.pull(image, None)
-        self._node = Node.of(engine, lab.toolkits["newer"], self.kernel, folder)
+        self._node = Node.of(engine, lab.toolkits["newer"], self.kernel, folder, writable=True)
         self._deploy = site.root / "build" / "deploy" / PROFILE
 
     def run(self, pods: Mapping[str, Wish], scenario: str) -> Shown:
         """Boot the node with the images that the pods use, and run a scenario."""
-        images = {wish.image: self._images[wish.image] for wish in pods.values()}
+        names = {name for wish in pods.values() for name in (wish.image, *wish.init_images)}
+        images = {name: self._images[name] for name in sorted(names)}
         return self._node.run(images, pods, scenario)
 
     def wish(
@@ -82,6 +89,14 @@ def published(site: Site, *cells: str) -> None:
             assert run.code == 0, run.stderr
 
 
+def digest_of(site: Site, cell: str) -> str:
+    """Publish a cell and return its digest."""
+    run = site.run("build", "--only", cell)
+    assert run.code == 0, run.stderr
+    digest: str = run.cell(cell)["digest"]
+    return digest
+
+
 @cache
 def rendered(folder: Path) -> dict[str, Any]:
     """The DaemonSet of a folder of manifests, as `kubectl kustomize` gives it to the cluster."""
@@ -107,6 +122,15 @@ def idle(pod: dict[str, Any]) -> None:
     """A container that does nothing by itself."""
     pod["containers"][0]["command"] = ["sleep", "infinity"]
     pod["containers"][0]["args"] = []
+
+
+def unloading_on_stop(pod: dict[str, Any]) -> None:
+    """What the component `unload-on-stop` adds."""
+    file = Path(__file__).parents[2] / "deploy" / "components" / "unload-on-stop" / "kustomization.yaml"
+    (wish,) = yaml.safe_load(file.read_text(encoding="utf-8"))["patches"]
+    (added,) = yaml.safe_load(wish["patch"])["spec"]["template"]["spec"]["containers"]
+    assert added.pop("name") == pod["containers"][0]["name"]
+    pod["containers"][0].update(added)
 
 
 def without_capabilities(pod: dict[str, Any]) -> None:

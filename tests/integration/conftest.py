@@ -92,6 +92,14 @@ def client_node(
     root = tmp_path_factory.mktemp("site")
     with (
         Site.made(root, lab, session, registry, clients=clients, kernels=kernels, warm=False) as site,
+        Site.made(
+            tmp_path_factory.mktemp("plain"),
+            *(lab, session, registry),
+            clients=clients[1:],
+            kernels=kernels[:1],
+            warm=False,
+            rdma=False,
+        ) as plain,
         Engine("tests") as engine,
     ):
-        yield ClientNode(lab, site, engine, tmp_path_factory.mktemp("node"))
+        yield ClientNode(lab, site, plain, engine, tmp_path_factory.mktemp("node"))

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from integration.podspec import Pod, translate
+from integration.podspec import Pod, Root, translate
 from integration.podvolumes import Folder, HostPath, Tmpfs
 from kmatrix.decide.transcript import read_transcript
 from kmatrix.effects.bootfiles import KernelFiles, kernel_files
@@ -30,6 +30,7 @@ from kmatrix.values.boot import Section, Transcript
 
 NODE = "node-1"
 PLUGIN = "/var/lib/kubelet/plugins/beegfs.csi.netapp.com"
+CLIENT = f"{PLUGIN}/client"
 # What a node's own module tree gives to the client's module, and to a runtime for roots that can be written to.
 DEPENDS = ("ib_core", "rdma_cm")
 _WRITABLE = ("overlay",)
@@ -42,11 +43,12 @@ _LIBRARY = re.compile(r"^\s*(?:\S+ => )?(/\S+) \(0x", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Wish:
-    """A pod as a test wants it: image (a name of the node's images), DaemonSet, and the Secrets there are."""
+    """A pod as a test wants it: image (a name of the node's images), DaemonSet, the Secrets there are, init images."""
 
     image: str
     daemonset: Mapping[str, Any]
     secrets: Mapping[str, Mapping[str, bytes]] = field(default_factory=dict)
+    init_images: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -154,9 +156,10 @@ class Node:
             for name, reference in images.items():
                 self._add_root(writer, reference, f"images/{name}")
             for name, wish in pods.items():
-                config = self._configuration(images[wish.image])
                 folder = f"/pods/{name}"
-                pod = translate(wish.daemonset, config, f"/images/{wish.image}", folder, NODE, wish.secrets)
+                names = (wish.image, *wish.init_images)
+                root, *others = (Root(self._configuration(images[image]), f"/images/{image}") for image in names)
+                pod = translate(wish.daemonset, root, folder, NODE, wish.secrets, others)
                 for path, content in _pod_files(name, pod):
                     writer.add_file(f"{folder}/{path}".lstrip("/"), content)
                 for volume in pod.volumes:
@@ -214,7 +217,10 @@ def _pod_files(name: str, pod: Pod) -> Iterator[tuple[str, bytes]]:
         config = {**config, "root": {**config["root"], "path": f"/pods/{name}/root"}}
         root = shlex.join(["writable_root", name, image])
     yield "config.json", json.dumps(config, indent=1).encode()
-    yield "ready.json", json.dumps(pod.ready).encode()
+    for number, init in enumerate(pod.init):
+        yield f"init-{number}/config.json", json.dumps(init, indent=1).encode()
+    if pod.ready:
+        yield "ready.json", json.dumps(pod.ready).encode()
     if pod.pre_stop:
         yield "pre-stop.json", json.dumps(pod.pre_stop).encode()
     steps = []

@@ -27,6 +27,7 @@ FROM {image} AS whole
 RUN mkdir -p /small/usr/bin /small/usr/sbin /small/usr/lib /small/usr/lib64 \\
  && cp -a /bin /sbin /lib /lib64 /small/ \\
  && cp -a --parents /opt/lib/modules /opt/beegfs/sbin /usr/local/sbin/beegfs-node \\
+      /usr/local/lib/beegfs-node \\
       /usr/bin/kmod /usr/sbin/modprobe /usr/sbin/rmmod /small/ \\
  && ldd /usr/bin/kmod | grep -o '/[^ ]*' | xargs -I '{{}}' cp -L --parents '{{}}' /small/
 FROM scratch
@@ -187,7 +188,7 @@ def node_mounts(worker: Mapping[str, Any], node: Path) -> dict[str, dict[str, st
     (container,) = worker["containers"]
     paths = [mount["mountPath"] for mount in container["volumeMounts"] if mount.get("readOnly")]
     return {
-        str(node / path.removeprefix("/host/")): {"bind": path, "mode": "ro"}
+        str(node / path.removeprefix("/host").lstrip("/")): {"bind": path, "mode": "ro"}
         for path in paths
-        if path.startswith(("/host/etc/", "/host/lib/modules"))
+        if path.startswith("/host/etc/") or path == "/lib/modules"
     }

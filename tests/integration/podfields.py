@@ -9,7 +9,8 @@ from integration.podvolumes import only_known
 
 # Fields that are translated, by where they stand.
 _KNOWN = {
-    "pod": "containers volumes hostNetwork hostPID hostIPC terminationGracePeriodSeconds securityContext",
+    "pod": "containers initContainers volumes hostNetwork hostPID hostIPC terminationGracePeriodSeconds"
+    " securityContext",
     "container": "name image command args env volumeMounts securityContext workingDir readinessProbe lifecycle"
     " terminationMessagePath",
     "securityContext": "capabilities runAsUser runAsGroup runAsNonRoot readOnlyRootFilesystem privileged"

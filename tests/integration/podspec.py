@@ -9,7 +9,7 @@ masked paths) it has CRI-O's.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,38 +42,48 @@ class Pod:
 
     Attributes:
         config: the runtime's config.json; its paths are the node's.
+        init: the same of each init container, in their order.
         volumes: what must be there before the container starts.
-        ready: the readiness probe's process, as the runtime's `exec` takes it.
+        ready: the readiness probe's process, as the runtime's `exec` takes it, if there is one.
         pre_stop: the preStop hook's, if there is one.
         grace: seconds from the hook's start to SIGKILL.
         termination_log: the node's file behind the termination message.
     """
 
     config: dict[str, Any]
+    init: tuple[dict[str, Any], ...]
     volumes: tuple[HostPath | Tmpfs | Folder, ...]
-    ready: dict[str, Any]
+    ready: dict[str, Any] | None
     pre_stop: dict[str, Any] | None
     grace: int
     termination_log: str
 
 
+@dataclass(frozen=True)
+class Root:
+    """An image on the node: its configuration as the engine tells it (Entrypoint, Cmd, Env, …), and its root's path."""
+
+    image: Mapping[str, Any]
+    path: str
+
+
 def translate(
     daemonset: Mapping[str, Any],
-    image: Mapping[str, Any],
-    rootfs: str,
+    root: Root,
     folder: str,
     node: str,
     secrets: Mapping[str, Mapping[str, bytes]],
+    init_roots: Sequence[Root] = (),
 ) -> Pod:
     """Return the pod of a DaemonSet on a node.
 
     Args:
         daemonset: as the cluster would get it.
-        image: the image's configuration as the engine tells it (Entrypoint, Cmd, Env, User, WorkingDir).
-        rootfs: the image's root on the node.
+        root: of the container's image.
         folder: the pod's own folder on the node.
         node: the node's name.
         secrets: content by name and key.
+        init_roots: of the init containers' images.
 
     Raises:
         UntranslatableError: there is something that is not known here, or that a kubelet would refuse.
@@ -82,31 +92,33 @@ def translate(
     known_fields("pod", spec)
     if len(spec["containers"]) != 1:
         raise UntranslatableError("a pod of one container is what is known here")
-    container = spec["containers"][0]
-    known_fields("container", container)
-    # What the pod says about security holds for a container that does not say it itself.
-    container = {
-        **container,
-        "securityContext": {**spec.get("securityContext", {}), **container.get("securityContext", {})},
-    }
-
-    process = _process(container, image, daemonset["metadata"], node)
     sources, volumes = volumes_of(spec.get("volumes", []), folder, secrets)
     log = f"{folder}/termination-log"
-    mounts = [*_system_mounts(), *(mount_of(wish, sources) for wish in container.get("volumeMounts", []))]
-    mounts.append(bind(log, container.get("terminationMessagePath", "/dev/termination-log"), read_only=False))
-    config = {
-        "ociVersion": "1.0.0",
-        "process": process,
-        "root": {"path": rootfs, "readonly": bool(_security(container).get("readOnlyRootFilesystem", False))},
-        "mounts": mounts,
-        "linux": {
-            "namespaces": [{"type": kind} for kind in _namespaces(spec)],
-            "maskedPaths": [name if name.startswith("/") else f"/proc/{name}" for name in _MASKED],
-            "readonlyPaths": [f"/proc/{name}" for name in _READ_ONLY],
-            **_seccomp(container, process),
-        },
-    }
+
+    def configured(stated: Mapping[str, Any], root: Root) -> tuple[Mapping[str, Any], dict[str, Any]]:
+        known_fields("container", stated)
+        # What the pod says about security holds for a container that does not say it itself.
+        security = {**spec.get("securityContext", {}), **stated.get("securityContext", {})}
+        container = {**stated, "securityContext": security}
+        process = _process(container, root.image, daemonset["metadata"], node)
+        mounts = [*_system_mounts(), *(mount_of(wish, sources) for wish in container.get("volumeMounts", []))]
+        mounts.append(bind(log, container.get("terminationMessagePath", "/dev/termination-log"), read_only=False))
+        return container, {
+            "ociVersion": "1.0.0",
+            "process": process,
+            "root": {"path": root.path, "readonly": bool(_security(container).get("readOnlyRootFilesystem", False))},
+            "mounts": mounts,
+            "linux": {
+                "namespaces": [{"type": kind} for kind in _namespaces(spec)],
+                "maskedPaths": [name if name.startswith("/") else f"/proc/{name}" for name in _MASKED],
+                "readonlyPaths": [f"/proc/{name}" for name in _READ_ONLY],
+                **_seccomp(container, process),
+            },
+        }
+
+    container, config = configured(spec["containers"][0], root)
+    process = config["process"]
+    init = [configured(*each)[1] for each in zip(spec.get("initContainers", ()), init_roots, strict=True)]
     hooks = container.get("lifecycle", {})
     known_fields("lifecycle", hooks)
     pre_stop = hooks.get("preStop")
@@ -117,8 +129,9 @@ def translate(
             raise UntranslatableError("startupProbe: it must ask what the readinessProbe asks")
     return Pod(
         config=config,
+        init=tuple(init),
         volumes=volumes,
-        ready=_command("readinessProbe", container.get("readinessProbe"), process),
+        ready=_command("readinessProbe", probe, process) if (probe := container.get("readinessProbe")) else None,
         pre_stop=_command("preStop", pre_stop, process) if pre_stop else None,
         grace=int(spec.get("terminationGracePeriodSeconds", 30)),
         termination_log=log,

@@ -98,8 +98,8 @@ def recompressed(hand: HandBoot, files: Path, suffix: str, pack: Callable[[bytes
         content = pack(path.read_bytes())
         path.unlink()
         path.with_name(path.name + suffix).write_bytes(content)
-        packed[f"/host/lib/modules/{hand.kernel}/{path.relative_to(files / 'modules')}{suffix}"] = content
-    return hand.changed(f"depmod -b /opt {hand.kernel}; rm -r /host/lib", packed)
+        packed[f"/lib/modules/{hand.kernel}/{path.relative_to(files / 'modules')}{suffix}"] = content
+    return hand.changed(f"depmod -b /opt {hand.kernel}; rm -r /lib/modules", packed)
 
 
 def test_in_tree_modules_compressed_with_zstd_are_loaded(hand: HandBoot) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import docker
 import pytest
 
-from integration.cellnode import NODE_NAME, PLUGIN, PROGRAM, CellNode, Said, cell_node
+from integration.cellnode import INSTALLED, NODE_NAME, PROGRAM, CellNode, Said, cell_node
 from integration.images import output_in
 from integration.labs import Lab
 from integration.session import Session
@@ -29,7 +29,7 @@ FILES = {
 BOTH = pytest.mark.parametrize("version", [OLDER_CLIENT, NEWER_CLIENT])
 OLDER_WITHOUT_SECRET = {"BEEGFS_HELPERD_AUTH": "disabled"}
 REBUILDING = {"BEEGFS_REBUILD": "yes"}
-FULL = {"/host/plugin": "size=1m"}
+FULL = {"/host/client": "size=1m"}
 
 
 def files_of(version: str) -> dict[str, str]:
@@ -116,7 +116,7 @@ def test_other_words_are_a_usage_error(node: CellNode, words: list[str]) -> None
     assert node.installed == {}
 
 
-SETTINGS = ("BEEGFS_HELPERD_AUTH", "BEEGFS_LOAD", "BEEGFS_REBUILD", "BEEGFS_KEEP_MODULE", "BEEGFS_CLIENT_VERSION")
+SETTINGS = ("BEEGFS_HELPERD_AUTH", "BEEGFS_LOAD", "BEEGFS_REBUILD", "BEEGFS_CLIENT_VERSION")
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -136,17 +136,17 @@ def test_a_fresh_install_has_every_tool_and_the_unchanged_template(node: CellNod
     said = node.client("install")
     assert said.status == 0, said
     assert node.installed == files_of(version)
-    assert node.say(f"cat {PLUGIN}/version") == version
+    assert node.say(f"cat {INSTALLED}/version") == version
     for program in FILES[version]:
         own = "/sbin/mount.beegfs" if program.endswith("mount.beegfs") else f"/opt/beegfs/{program}"
-        node.say(f"cmp {own} {PLUGIN}/{program}")
-    node.say(f"cmp /etc/beegfs/beegfs-client.conf {PLUGIN}/beegfs-client.conf")
-    assert node.say(f"stat -c %a {PLUGIN} {PLUGIN}/sbin").split() == ["755", "755"]
+        node.say(f"cmp {own} {INSTALLED}/{program}")
+    node.say(f"cmp /etc/beegfs/beegfs-client.conf {INSTALLED}/beegfs-client.conf")
+    assert node.say(f"stat -c %a {INSTALLED} {INSTALLED}/sbin").split() == ["755", "755"]
 
 
 @BOTH
 def test_a_second_install_rewrites_nothing(node: CellNode, version: str) -> None:
-    what = f"find {PLUGIN} -printf '%p %i %C@ %T@\\n'"
+    what = f"find {INSTALLED} -printf '%p %i %C@ %T@\\n'"
     node.client("install")
     before = node.say(what)
     again = node.client("install")
@@ -159,11 +159,11 @@ def test_a_second_install_rewrites_nothing(node: CellNode, version: str) -> None
 @pytest.mark.parametrize(
     "damage",
     [
-        f"echo short >{PLUGIN}/sbin/beegfs",
-        f"echo x >>{PLUGIN}/beegfs-client.conf",
-        f"chmod 700 {PLUGIN}/sbin/beegfs",
-        f"rm {PLUGIN}/version",
-        f"ln -sf /opt/beegfs/sbin/beegfs {PLUGIN}/sbin/beegfs",
+        f"echo short >{INSTALLED}/sbin/beegfs",
+        f"echo x >>{INSTALLED}/beegfs-client.conf",
+        f"chmod 700 {INSTALLED}/sbin/beegfs",
+        f"rm {INSTALLED}/version",
+        f"ln -sf /opt/beegfs/sbin/beegfs {INSTALLED}/sbin/beegfs",
     ],
 )
 def test_an_install_mends_what_was_changed(node: CellNode, damage: str) -> None:
@@ -171,16 +171,16 @@ def test_an_install_mends_what_was_changed(node: CellNode, damage: str) -> None:
     node.say(damage)
     assert node.client("install").status == 0
     assert node.installed == files_of(NEWER_CLIENT)
-    node.say(f"cmp /opt/beegfs/sbin/beegfs {PLUGIN}/sbin/beegfs")
-    node.say(f"cmp /etc/beegfs/beegfs-client.conf {PLUGIN}/beegfs-client.conf")
+    node.say(f"cmp /opt/beegfs/sbin/beegfs {INSTALLED}/sbin/beegfs")
+    node.say(f"cmp /etc/beegfs/beegfs-client.conf {INSTALLED}/beegfs-client.conf")
 
 
 @BOTH
 def test_programs_of_another_version_go_and_other_files_stay(node: CellNode, version: str) -> None:
     others = ("beegfs-ctl", "beegfs", "mount.beegfs", "beegfs-fsck")
     for name in (*others, "site-script"):
-        node.write(f"{PLUGIN}/sbin/{name}", "another")
-    node.write(f"{PLUGIN}/version", "1.0")
+        node.write(f"{INSTALLED}/sbin/{name}", "another")
+    node.write(f"{INSTALLED}/version", "1.0")
     assert node.client("install").status == 0
     assert node.installed == {**files_of(version), "sbin/site-script": "644 root:root"}
 
@@ -190,7 +190,7 @@ def test_programs_of_another_version_go_and_other_files_stay(node: CellNode, ver
 def test_a_killed_install_says_no_version_and_the_next_one_cleans_up(
     node: CellNode, program: str, version: str
 ) -> None:
-    node.write(f"{PLUGIN}/version", "1.0")
+    node.write(f"{INSTALLED}/version", "1.0")
     node.say("mkfifo /test/here")
     # The second file is half written, or not yet renamed, when the program is killed.
     node.program(
@@ -206,7 +206,7 @@ def test_a_killed_install_says_no_version_and_the_next_one_cleans_up(
     assert node.client("ready").stderr.count("files: ") == 1
     node.say(f"rm /test/{program}")
     # As another version's install would leave it.
-    node.write(f"{PLUGIN}/sbin/.beegfs-fsck.beegfs-node", "half")
+    node.write(f"{INSTALLED}/sbin/.beegfs-fsck.beegfs-node", "half")
     again = node.client("install")
     assert again.status == 0, again
     assert node.installed == files_of(version)
@@ -214,7 +214,7 @@ def test_a_killed_install_says_no_version_and_the_next_one_cleans_up(
 
 
 def test_a_read_only_plugin_directory_is_said(stack: ExitStack, images: dict[str, str], session: Session) -> None:
-    node = stack.enter_context(cell_node(images[NEWER_CLIENT], session, tmpfs={"/host/plugin": "ro"}))
+    node = stack.enter_context(cell_node(images[NEWER_CLIENT], session, tmpfs={"/host/client": "ro"}))
     said = node.client("install")
     assert said.status == 1
     assert "Read-only file system" in said.stderr
@@ -226,15 +226,15 @@ def test_a_read_only_plugin_directory_is_said(stack: ExitStack, images: dict[str
 def test_a_full_disk_leaves_what_was_there(stack: ExitStack, images: dict[str, str], session: Session) -> None:
     node = stack.enter_context(cell_node(images[NEWER_CLIENT], session, tmpfs=FULL))
     for name in ("sbin/beegfs", "beegfs-client.conf", "version"):
-        node.write(f"{PLUGIN}/{name}", "old")
-    node.say("head -c 700000 /dev/zero >/host/plugin/filler")
+        node.write(f"{INSTALLED}/{name}", "old")
+    node.say("head -c 700000 /dev/zero >/host/client/filler")
     said = node.client("install")
     assert said.status == 1
     assert "No space left on device" in said.stderr
     assert "room for" in node.termination_message
     assert sorted(node.installed) == ["beegfs-client.conf", "sbin/beegfs", "version"]
-    assert node.say(f"cat {PLUGIN}/sbin/beegfs {PLUGIN}/beegfs-client.conf {PLUGIN}/version") == "oldoldold"
-    node.say("rm /host/plugin/filler")
+    assert node.say(f"cat {INSTALLED}/sbin/beegfs {INSTALLED}/beegfs-client.conf {INSTALLED}/version") == "oldoldold"
+    node.say("rm /host/client/filler")
     assert node.client("install").status == 0
     assert node.installed == files_of(NEWER_CLIENT)
 
@@ -449,24 +449,6 @@ def test_a_module_that_initialises_is_waited_for_and_unloaded(rebuilt_node: tupl
     assert node.calls == ["rmmod beegfs"]
 
 
-def test_an_idle_module_stays_loaded_where_that_is_wanted_and_serves_the_next_pod(older_node: CellNode) -> None:
-    older_node.loaded(OLDER_CLIENT)
-    older_node.loader()
-    keep = {"BEEGFS_KEEP_MODULE": "yes"}
-    said = serving(
-        older_node,
-        f"until_said listening || exit 90; process=$(</run/beegfs-node/helperd.pid); {PROGRAM} unload || exit 91\n"
-        "until_said 'ended by unload' || exit 92; kill -0 $process && exit 93; kill -TERM $pid; wait $pid || exit 94",
-        **keep,
-    )
-    assert said.status == 0, said
-    assert "stays loaded" in said.stderr
-    # This image has no module for the kernel.
-    again = serving(older_node, "until_ready; kill $pid; wait $pid || exit 92")
-    assert again.status == 0, again
-    assert older_node.calls == []
-
-
 # Serve, with the helper daemon of 7.x
 
 
@@ -568,7 +550,8 @@ def test_mounts_of_a_kept_module_have_a_helper_daemon_and_it_is_replaced_when_th
     node.mounted("/mnt/a")
     said = serving(
         node,
-        f"until_said 'kept the loaded module' || exit 90; {PROGRAM} ready && exit 91; [ ! -e {PLUGIN} ] || exit 92\n"
+        f"until_said 'kept the loaded module' || exit 90; {PROGRAM} ready && exit 91\n"
+        f"[ ! -e {INSTALLED}/version ] || exit 92\n"
         "echo 0 >/sys/module/beegfs/refcnt; : >/host/proc/1/mounts; until_said serving || exit 93\n"
         f"{PROGRAM} ready || exit 94; kill $pid; wait $pid || exit 95",
     )
@@ -591,7 +574,7 @@ def test_mounts_have_a_helper_daemon_also_where_the_image_lacks_the_kernel(older
     assert "build in the cluster" in older_node.termination_message, "no mount needs the helper daemon any more"
 
 
-FILL = "touch /test/naps; cat /dev/zero >/host/plugin/filler 2>/dev/null\n"
+FILL = "touch /test/naps; cat /dev/zero >/host/client/filler 2>/dev/null\n"
 
 
 def test_mounts_keep_their_helper_daemon_while_an_install_fails(
@@ -604,7 +587,7 @@ def test_mounts_keep_their_helper_daemon_while_an_install_fails(
     node.run(FILL)
     said = serving(
         node,
-        f"{NAPS}until_said 'No space left' || exit 90; naps 3; {PROGRAM} ready && exit 91; rm /host/plugin/filler\n"
+        f"{NAPS}until_said 'No space left' || exit 90; naps 3; {PROGRAM} ready && exit 91; rm /host/client/filler\n"
         f"until_said serving || exit 92; {PROGRAM} ready || exit 93; kill $pid; : >/host/proc/1/mounts\n"
         "echo 0 >/sys/module/beegfs/refcnt; wait $pid || exit 94",
     )

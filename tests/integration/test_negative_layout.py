@@ -47,12 +47,12 @@ def test_a_module_outside_of_its_kernel_s_folder_is_refused(sabotaged: Sabotaged
 
 
 def test_a_host_link_to_another_kernel_is_refused(lab: Lab, sabotaged: Sabotaged) -> None:
-    site, run, cell = sabotaged(f"ln -sfn /host/lib/modules/{lab.kernels.older} $tree/host")
+    site, run, cell = sabotaged(f"ln -sfn /lib/modules/{lab.kernels.older} $tree/host")
     assert_refused(site, run, cell, "host-link")
 
 
 def test_a_modules_dep_that_lost_the_in_tree_dependencies_is_refused(sabotaged: Sabotaged) -> None:
-    site, run, cell = sabotaged("rm $tree/host; depmod -b /module/opt $1; ln -s /host/lib/modules/$1 $tree/host")
+    site, run, cell = sabotaged("rm $tree/host; depmod -b /module/opt $1; ln -s /lib/modules/$1 $tree/host")
     assert_refused(site, run, cell, "layout-modules-dep")
 
 

@@ -121,7 +121,7 @@ class Case:
             modinfo=ToolOutput(0, f"filename:       {OPT}/extra/beegfs.ko\n{listing}"),
             modversions=ToolOutput(0, dump),
             modules_dep=IMAGE_DEP,
-            host_link=f"/host/lib/modules/{KERNEL}",
+            host_link=f"/lib/modules/{KERNEL}",
             has_cp=True,
         )
         return replace(facts, **self.image)  # type: ignore[arg-type]  # tests name fields by keyword

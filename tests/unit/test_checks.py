@@ -135,7 +135,7 @@ ONE_FAULT = {
         ),
         Case(image={"labels": {key: value for key, value in _LABELS.items() if key != CELL_KEY}}),
     ],
-    "host-link": [Case(image={"host_link": None}), Case(image={"host_link": "/host/lib/modules/other"})],
+    "host-link": [Case(image={"host_link": None}), Case(image={"host_link": f"/host/lib/modules/{KERNEL}"})],
     "layout-no-cp": [Case(image={"has_cp": False})],
     "modinfo-failed": [Case(image={"modinfo": ToolOutput(1, "")})],
     "modinfo-disagrees": [

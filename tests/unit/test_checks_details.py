@@ -145,7 +145,7 @@ def test_builtin_rdma_is_not_off() -> None:
     ("image", "actual"),
     [
         ({"host_link": None}, "no symlink"),
-        ({"host_link": "/host/lib/modules"}, "/host/lib/modules"),
+        ({"host_link": f"/host/lib/modules/{KERNEL}"}, f"/host/lib/modules/{KERNEL}"),
         ({"modules_dep": "extra/other.ko:\n"}, "not listed"),
         ({"modules_dep": "old/beegfs.ko:\n"}, "old/beegfs.ko"),
         ({"modules_dep": "extra/beegfs.ko:\n"}, "no dependency"),

@@ -25,6 +25,12 @@ def section(title: str) -> str:
     return str(found)
 
 
+def programs(*names: str) -> str:
+    """The text of what runs on a node."""
+    found = [path for name in names for path in sorted((ROOT / "images" / "beegfs-client").glob(name))]
+    return "\n".join(path.read_text(encoding="utf-8") for path in found)
+
+
 def functions(name: str) -> set[str]:
     paths = [path for path in (ROOT / "tests").rglob(name) if path.parent.name in {"unit", "integration"}]
     assert len(paths) == 1, f"{name}: {paths}"
@@ -45,10 +51,7 @@ def test_every_behaviour_and_every_defect_is_in_the_tables() -> None:
 
 
 def test_every_message_that_is_explained_is_said() -> None:
-    said = "\n".join(
-        (ROOT / "images" / "beegfs-client" / name).read_text(encoding="utf-8")
-        for name in ("beegfs-node", "rebuild-module")
-    )
+    said = programs("beegfs-node", "node-*", "rebuild-module")
     # Rows that begin with a word are of what the cluster says.
     messages = re.findall(r"^\| (`.+?) \| ", section("When it does not work"), re.MULTILINE)
     assert len(messages) >= 10
@@ -104,7 +107,7 @@ def test_every_link_within_it_leads_somewhere() -> None:
 
 
 def test_the_scripts_wait_for_what_is_said() -> None:
-    said = (ROOT / "images" / "beegfs-client" / "beegfs-node").read_text(encoding="utf-8")
+    said = programs("beegfs-node", "node-*")
     script = (ROOT / "deploy" / "drain-mounted-nodes").read_text(encoding="utf-8")
     (loaded,) = set(re.findall(r"""printf '%s' "(version )\$""", said))
     said = said.replace("$(describe_loaded)", loaded)
@@ -116,7 +119,7 @@ def test_the_scripts_wait_for_what_is_said() -> None:
 
 def test_every_setting_of_the_pods_is_in_the_images_table() -> None:
     images = ROOT / "images" / "beegfs-client"
-    read = "\n".join((images / name).read_text(encoding="utf-8") for name in ("beegfs-node", "rebuild-module"))
+    read = programs("beegfs-node", "node-*", "rebuild-module")
     table = (images / "README.md").read_text(encoding="utf-8")
     # The image itself sets what is of its client.
     settings = {name for name in re.findall(r"\$\{(BEEGFS_\w+):-", read) if not name.startswith("BEEGFS_CLIENT_")}

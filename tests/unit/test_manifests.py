@@ -153,9 +153,10 @@ def test_probes_ask_the_entry_point_and_nothing_restarts_the_container(folder: s
     # `ready` may wait for a busy node. Two failures in a row, 20 s: one slow answer makes no pod unready.
     assert only["readinessProbe"] == {"exec": ready, "periodSeconds": 10, "timeoutSeconds": 10, "failureThreshold": 2}
     startup = only["startupProbe"]
+    # It runs for weeks on a node that waits.
     assert {**startup, "failureThreshold": 0} == {
         "exec": ready,
-        "periodSeconds": 2,
+        "periodSeconds": 10,
         "timeoutSeconds": 10,
         "failureThreshold": 0,
     }
@@ -215,12 +216,15 @@ def test_mounts_are_the_ones_the_entry_point_knows(folder: str, name: str) -> No
     }
     assert volumes == {}, "volumes that no container mounts"
     host = {path: (volume["hostPath"]["path"], only) for path, (volume, only) in mounts.items() if "hostPath" in volume}
-    plugin = "/var/lib/kubelet/plugins/beegfs.csi.netapp.com"
+    # The driver's own folder: file systems are mounted beside it, which a pod that has the folder above would keep.
+    client = "/var/lib/kubelet/plugins/beegfs.csi.netapp.com/client"
     wanted = {
-        "/host/lib/modules": ("/lib/modules", True),
-        "/host/plugin": (plugin, False),
+        "/lib/modules": ("/lib/modules", True),
+        "/host/client": (client, False),
         "/host/proc": ("/proc", True),
     }
+    if folder != "kmm":
+        wanted["/host/sys/kernel/security"] = ("/sys/kernel/security", True)
     if name == manifests.RHEL_NAME:
         wanted["/host/etc/os-release"] = ("/etc/os-release", True)
         for path in ("/etc/pki/entitlement", "/etc/pki/rpm-gpg", "/etc/rhsm", "/etc/yum.repos.d"):
@@ -228,7 +232,7 @@ def test_mounts_are_the_ones_the_entry_point_knows(folder: str, name: str) -> No
     assert host == wanted
     # A folder that a node lacks must not be made there, but for the plugin directory.
     kinds = {v["hostPath"]["path"]: v["hostPath"]["type"] for v, _ in mounts.values() if "hostPath" in v}
-    assert kinds.pop(plugin) == "DirectoryOrCreate"
+    assert kinds.pop(client) == "DirectoryOrCreate"
     assert set(kinds.values()) <= {"Directory", "File"}
     assert mounts["/run/beegfs-node"][0]["emptyDir"]["medium"] == "Memory"
     secret, read_only = mounts["/etc/beegfs-node/auth"]
@@ -243,19 +247,17 @@ def test_mounts_are_the_ones_the_entry_point_knows(folder: str, name: str) -> No
 
 
 @each_daemonset
-def test_who_loads_the_module_also_unloads_it_unless_the_next_image_may_lack_it(folder: str, name: str) -> None:
+def test_settings_say_who_loads_and_nothing_unloads_when_a_pod_stops(folder: str, name: str) -> None:
     only = container(daemonset(folder, name))
     environment = {entry["name"]: entry.get("value") for entry in only["env"]}
     wanted = {"NODE_NAME": None, "BEEGFS_LOAD": "self", "BEEGFS_HELPERD_AUTH": "secret"}
     if folder == "kmm":
         wanted["BEEGFS_LOAD"] = "external"
-    if folder.startswith("in-cluster"):
-        wanted["BEEGFS_KEEP_MODULE"] = "yes"
     if name == manifests.RHEL_NAME:
         wanted["BEEGFS_REBUILD"] = "yes"
     assert environment == wanted
-    hook = {"preStop": {"exec": {"command": ["/usr/local/sbin/beegfs-node", "unload"]}}}
-    assert only.get("lifecycle") == (None if folder == "kmm" else hook)
+    # The next image may not come.
+    assert "lifecycle" not in only
 
 
 COMPONENTS = {path: yaml.safe_load(text) for path, text in manifests.components(sources()).items()}
@@ -287,7 +289,9 @@ def reaches(patch: Any, document: dict[str, Any]) -> bool:
     (wanted,) = patch["spec"]["template"]["spec"]["containers"]
     only = container(document)
     names = {entry["name"] for entry in only["env"]}
-    return wanted["name"] == only["name"] and {entry["name"] for entry in wanted["env"]} <= names
+    adds = wanted.keys() - only.keys()
+    changes = {entry["name"] for entry in wanted.get("env", ())}
+    return wanted["name"] == only["name"] and changes <= names and bool(adds or changes)
 
 
 def has(document: Any, pointer: str) -> bool:

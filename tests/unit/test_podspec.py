@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from integration.podspec import Pod, translate
+from integration.podspec import Pod, Root, translate
 from integration.podvolumes import Folder, HostPath, Tmpfs, UntranslatableError
 
 IMAGE = {"Entrypoint": ["/bin/serve"], "Cmd": ["all"], "Env": ["PATH=/bin", "A=image"], "User": "", "WorkingDir": ""}
@@ -26,7 +26,9 @@ def daemonset(container: dict[str, Any] | None = None, **pod: Any) -> dict[str, 
 def pod_of(
     container: dict[str, Any] | None = None, secrets: dict[str, dict[str, bytes]] | None = None, **pod: Any
 ) -> Pod:
-    return translate(daemonset(container, **pod), IMAGE, "/images/client", "/pods/client", "node-1", secrets or {})
+    return translate(
+        daemonset(container, **pod), Root(IMAGE, "/images/client"), "/pods/client", "node-1", secrets or {}
+    )
 
 
 def process(container: dict[str, Any] | None = None, **pod: Any) -> dict[str, Any]:
@@ -176,7 +178,7 @@ def test_probes_and_hooks_run_with_what_the_container_itself_has() -> None:
         ({"readinessProbe": {"exec": {"command": ["ready"], "shell": True}}}, {}, "exec: .* shell"),
         ({"startupProbe": {"exec": {"command": ["other"]}}}, {}, "startupProbe"),
         ({"lifecycle": {"postStart": {"exec": {"command": ["x"]}}}}, {}, "postStart"),
-        ({}, {"initContainers": []}, "initContainers"),
+        ({}, {"ephemeralContainers": []}, "ephemeralContainers"),
         ({}, {"shareProcessNamespace": True}, "shareProcessNamespace"),
         ({}, {"volumes": [{"name": "x", "nfs": {}}]}, "volume x"),
         ({}, {"volumes": [{"name": "x", "hostPath": {"path": "/", "recursive": True}}]}, "hostPath: .* recursive"),

@@ -17,7 +17,6 @@ from kmatrix.effects.cpio import InitramfsWriter
 from kmatrix.effects.engine import Engine
 from kmatrix.effects.files import write_atomically
 from kmatrix.values.errors import ToolError
-from kmatrix.values.module import NODE_MODULES
 from kmatrix.values.names import Arch
 
 _OUT = "/kmatrix-boot"
@@ -113,7 +112,7 @@ def _with_unpacked(files: KernelFiles) -> KernelFiles:
 def write_initramfs(
     engine: Engine, image: str, kernel: str, files: KernelFiles, target: Path, arch: Arch, interactive: bool = False
 ) -> int:
-    """Write the initramfs of a boot: the image's own root, our init, and the in-tree modules where a node has them.
+    """Write the initramfs of a boot: the image's own root, our init, and the in-tree modules that init puts in place.
 
     Returns:
         its size in bytes.
@@ -129,6 +128,7 @@ def write_initramfs(
         writer.add_file(f"{_GUEST}/busybox", busybox, 0o755)
         for name in _APPLETS:
             writer.add_link(f"{_GUEST}/bin/{name}", "../busybox")
+        writer.add_folder(f"{_GUEST}/modules")
         # The kernel starts /init; the image may not have one of its own.
         writer.add_file("init", init, 0o755)
         if interactive:
@@ -136,7 +136,7 @@ def write_initramfs(
         for path in sorted(files.modules.rglob("*")):
             if path.is_file():
                 relative = path.relative_to(files.modules).as_posix()
-                writer.add_file(f"{NODE_MODULES.lstrip('/')}/{kernel}/{relative}", path.read_bytes())
+                writer.add_file(f"{_GUEST}/modules/{kernel}/{relative}", path.read_bytes())
         for member, archive in engine.root_files(container):
             name = member.name.strip("/")
             if name in _HELD:

@@ -11,8 +11,9 @@ MODULE_NAME = "beegfs"
 FILESYSTEM_ALIAS = "fs-beegfs"
 RDMA_MODULES = ("ib_core", "rdma_cm")
 IMAGE_MODULES = "/opt/lib/modules"
-# Where the loader shows the node's own modules to the image; the target of its `host` symlink.
-NODE_MODULES = "/host/lib/modules"
+# Where a container that loads the module has the node's own tree; the target of the image's `host` symlink. OpenShift's
+# Kernel Module Management has it there alone, kubernetes-sigs' there too (both: internal/pod/workerpodmanager.go).
+NODE_MODULES = "/lib/modules"
 _COMPRESSIONS = (".xz", ".zst", ".gz")
 
 
