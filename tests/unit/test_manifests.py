@@ -125,6 +125,16 @@ def test_one_pod_on_every_node_and_a_daemonset_changes_one_node_at_a_time(folder
     assert spec["selector"]["matchLabels"].items() <= labels.items()
 
 
+@pytest.mark.parametrize("speed", [3, "10%"])
+def test_every_daemonset_rolls_out_as_fast_as_the_profile_says(speed: int | str) -> None:
+    made = folders(speed)
+    found = [made_of for name in made for made_of in objects(made[name]).items() if made_of[0][0] == "DaemonSet"]
+    assert len(found) == len(DAEMONSETS)
+    for _, document in found:
+        assert document["spec"]["updateStrategy"]["rollingUpdate"] == {"maxUnavailable": speed}
+        assert [fault for version in VERSIONS for fault in core_faults(document, version)] == []
+
+
 @pytest.mark.parametrize("way", ["prebuilt", "kmm", "in-cluster-build"])
 @pytest.mark.parametrize(("client", "week"), [("7.2.8", True), ("7.4.6", True), ("8.2.2", False), ("9.0.0", False)])
 def test_a_helper_daemon_has_a_week_to_outlive_the_mounts(way: str, client: str, week: bool) -> None:
