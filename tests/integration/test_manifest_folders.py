@@ -208,6 +208,7 @@ def test_a_component_changes_what_it_says_and_nothing_else(project: Path, way: s
             wanted = {"privileged": True, "runAsUser": 0, "runAsNonRoot": False, "readOnlyRootFilesystem": read_only}
             assert now.pop("securityContext") == wanted
             was.pop("securityContext")
+            assert old["spec"]["template"]["spec"]["securityContext"].pop("seLinuxOptions")
         else:
             (setting,) = [entry for entry in now["env"] if entry["name"] == "BEEGFS_HELPERD_AUTH"]
             assert setting["value"] == "disabled"

@@ -171,7 +171,7 @@ def in_cluster_build(
 def _rhel_workers(sources: Folder, build: InClusterBuild, max_unavailable: MaxUnavailable) -> dict[str, str]:
     # dnf writes the container's root, whose folders are closed to root too (mode 0555).
     capabilities = ("SYS_MODULE", "DAC_OVERRIDE")
-    values = {"name": RHEL_NAME, "capabilities": capabilities, "rebuild": True}
+    values = {"name": RHEL_NAME, "capabilities": capabilities}
     daemonset = _daemonset(
         sources,
         client=build.client,
@@ -198,7 +198,7 @@ def components(sources: Folder) -> dict[str, str]:
 
 
 def _base(sources: Folder, capabilities: tuple[str, ...]) -> dict[str, str]:
-    values = {"name": NAME, "capabilities": capabilities, "rebuild": False}
+    values = {"name": NAME, "capabilities": capabilities}
     return {name: _file(sources, f"base/{name}", values) for name in ("namespace.yaml", *_ACCESS)}
 
 
