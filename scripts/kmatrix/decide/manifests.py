@@ -216,7 +216,7 @@ def _daemonset(
     trigger: str = "",
     rebuild: bool = False,
 ) -> str:
-    placement: list[dict[str, object]] = []
+    placement: list[dict[str, object]] = [{"key": "kubernetes.io/os", "operator": "In", "values": ["linux"]}]
     if arches:
         go = sorted(GO_ARCH[arch] for arch in arches)
         placement.append({"key": "kubernetes.io/arch", "operator": "In", "values": go})
