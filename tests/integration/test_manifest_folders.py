@@ -49,6 +49,7 @@ profiles:
     arches: [x86_64]
     flavours: [standard, rt]
     clients: [{", ".join(CLIENTS)}]
+    max_unavailable: 10%
 """
 needs_kubectl = pytest.mark.skipif(shutil.which("kubectl") is None, reason="there is no kubectl on this machine")
 
@@ -169,6 +170,8 @@ def test_kubectl_accepts_every_folder_and_the_cluster_every_field(project: Path)
         documents = kustomized(folder)
         assert ("DaemonSet", "beegfs-client") in documents
         for (kind, _), document in documents.items():
+            if kind == "DaemonSet":
+                assert document["spec"]["updateStrategy"]["rollingUpdate"] == {"maxUnavailable": "10%"}
             if kind in CORE:
                 assert [fault for version in VERSIONS for fault in core_faults(document, version)] == []
             elif OPENSHIFT.is_file():
@@ -177,7 +180,7 @@ def test_kubectl_accepts_every_folder_and_the_cluster_every_field(project: Path)
 
 @needs_kubectl
 @pytest.mark.parametrize("way", ["prebuilt", "kmm", "in-cluster-build", "in-cluster-build-rhel-workers"])
-@pytest.mark.parametrize("component", ["helperd-without-authentication", "privileged"])
+@pytest.mark.parametrize("component", ["helperd-without-authentication", "off-mofed-nodes", "privileged"])
 def test_a_component_changes_what_it_says_and_nothing_else(project: Path, way: str, component: str) -> None:
     if not knows_components():
         pytest.skip("this kubectl is older than 1.21: its kustomize has no Components")
@@ -208,6 +211,10 @@ def test_a_component_changes_what_it_says_and_nothing_else(project: Path, way: s
             wanted = {"privileged": True, "runAsUser": 0, "runAsNonRoot": False, "readOnlyRootFilesystem": read_only}
             assert now.pop("securityContext") == wanted
             was.pop("securityContext")
+            assert old["spec"]["template"]["spec"]["securityContext"].pop("seLinuxOptions")
+        elif component == "off-mofed-nodes":
+            label = {"key": "network.nvidia.com/operator.mofed.wait", "operator": "DoesNotExist"}
+            assert expressions(new).pop() == label
         else:
             (setting,) = [entry for entry in now["env"] if entry["name"] == "BEEGFS_HELPERD_AUTH"]
             assert setting["value"] == "disabled"
@@ -216,6 +223,14 @@ def test_a_component_changes_what_it_says_and_nothing_else(project: Path, way: s
             now["env"] = was["env"]
         assert new == old
     assert after == before
+
+
+def expressions(daemonset: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a node must be for a DaemonSet's pods."""
+    affinity = daemonset["spec"]["template"]["spec"]["affinity"]["nodeAffinity"]
+    (term,) = affinity["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+    found: list[dict[str, Any]] = term["matchExpressions"]
+    return found
 
 
 def by_name(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -262,8 +277,12 @@ def test_the_kustomizations_of_the_guide_are_as_it_says(project: Path) -> None:
         text = re.sub(r"build/deploy/\w+/", "build/deploy/here/", textwrap.dedent(block)).replace("8.3.1", "8.2.2")
         (own / "kustomization.yaml").write_text(text)
         made.append(kustomized(own))
-    ordered, open_ = made
+    ordered, kept_off, off_mofed, open_ = made
     assert ordered["Module", "beegfs"]["spec"]["moduleLoader"]["container"]["version"] == "8.2.2"
+    added = {"key": "beegfs-client", "operator": "NotIn", "values": ["off"]}
+    assert expressions(kept_off["DaemonSet", "beegfs-client"])[-1] == added
+    label = {"key": "network.nvidia.com/operator.mofed.wait", "operator": "DoesNotExist"}
+    assert expressions(off_mofed["DaemonSet", "beegfs-client"])[-1] == label
     (only,) = open_["DaemonSet", "beegfs-client"]["spec"]["template"]["spec"]["containers"]
     assert {"name": "BEEGFS_HELPERD_AUTH", "value": "disabled"} in only["env"]
 

@@ -41,14 +41,14 @@ def build(client: str = "8.2.2", **files: str) -> InClusterBuild:
     return InClusterBuild(ClientVersion.parse(client), dockerfile, known, arguments)
 
 
-def folders() -> dict[str, dict[str, str]]:
-    """Every folder that can be applied, by its name."""
+def folders(speed: int | str = 1) -> dict[str, dict[str, str]]:
+    """Every folder that can be applied, by its name; `speed` is the profile's max_unavailable."""
     known = sources()
     return {
-        "prebuilt": manifests.prebuilt(known, bundle()),
-        "kmm": manifests.kmm(known, bundle(), cells()),
-        "in-cluster-build": manifests.in_cluster_build(known, build(), rhel_workers=False),
-        "in-cluster-build-rhel-workers": manifests.in_cluster_build(known, build(), rhel_workers=True),
+        "prebuilt": manifests.prebuilt(known, bundle(), speed),
+        "kmm": manifests.kmm(known, bundle(), cells(), speed),
+        "in-cluster-build": manifests.in_cluster_build(known, build(), False, speed),
+        "in-cluster-build-rhel-workers": manifests.in_cluster_build(known, build(), True, speed),
     }
 
 

@@ -11,7 +11,9 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from manifestmaker import folders
+import yaml
+from manifestmaker import folders, objects
+from test_manifests import at, changes
 
 from kmatrix.decide.read_matrix import read_matrix
 
@@ -88,6 +90,24 @@ def test_every_command_is_one_that_a_shell_reads() -> None:
         assert (done.returncode, done.stderr) == (0, ""), block
     for script in set(re.findall(r"\./deploy/([\w-]+)", README)):
         assert os.access(ROOT / "deploy" / script, os.X_OK), script
+
+
+def test_every_kustomization_can_be_read_and_its_patches_find_their_place() -> None:
+    """`name?}` is no plain word in YAML, and a patch that finds nothing fails only where it is applied."""
+    found = re.findall(r"^    # my-client/kustomization\.yaml\n((?:    .+\n)+)", README, re.MULTILINE)
+    assert len(found) == len(re.findall(r"# my-client/kustomization", README)) == 4
+    for block in found:
+        stated = yaml.safe_load(block)
+        assert set(stated) <= {"resources", "components", "patches"}
+        for patch in stated.get("patches", ()):
+            target = patch["target"]
+            known = [each for folder in folders().values() for each in objects(folder).items()]
+            meant = [it for (kind, name), it in known if kind == target["kind"] and re.fullmatch(target["name"], name)]
+            assert meant
+            for operation in yaml.safe_load(patch["patch"]):
+                # `version` of a Module is a key that is not there yet.
+                path = operation["path"].removesuffix("/version")
+                assert all(changes({**operation, "path": path}, each) or at(each, path) for each in meant)
 
 
 def test_the_drivers_affinity_loses_what_keeps_it_off_rhcos_and_nothing_else() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import re
@@ -25,6 +26,16 @@ DAEMONSETS = [
 ]  # fmt: skip
 each_folder = pytest.mark.parametrize("name", FOLDERS)
 each_daemonset = pytest.mark.parametrize(("folder", "name"), DAEMONSETS)
+
+
+def rules(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a node must be for a DaemonSet's pods to run there: the expressions of its one term."""
+    required = spec["template"]["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    (term,) = required["nodeSelectorTerms"]
+    assert list(term) == ["matchExpressions"]
+    assert "nodeSelector" not in spec["template"]["spec"]
+    found: list[dict[str, Any]] = term["matchExpressions"]
+    return found
 
 
 def daemonset(folder: str, name: str = manifests.NAME) -> dict[str, Any]:
@@ -114,7 +125,7 @@ def test_one_pod_on_every_node_and_a_daemonset_changes_one_node_at_a_time(folder
     assert spec["updateStrategy"] == {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1}}
     assert pod["tolerations"] == [{"operator": "Exists"}]
     assert pod["priorityClassName"] == "system-node-critical"
-    assert pod["nodeSelector"] == {"kubernetes.io/os": "linux"}
+    assert rules(spec)[0] == {"key": "kubernetes.io/os", "operator": "In", "values": ["linux"]}
     assert pod["hostNetwork"] is True
     assert pod["dnsPolicy"] == "Default"
     assert not {"hostPID", "hostIPC"} & set(pod)
@@ -123,6 +134,16 @@ def test_one_pod_on_every_node_and_a_daemonset_changes_one_node_at_a_time(folder
     assert container(daemonset(folder, name))["resources"] == resources
     labels = spec["template"]["metadata"]["labels"]
     assert spec["selector"]["matchLabels"].items() <= labels.items()
+
+
+@pytest.mark.parametrize("speed", [3, "10%"])
+def test_every_daemonset_rolls_out_as_fast_as_the_profile_says(speed: int | str) -> None:
+    made = folders(speed)
+    found = [made_of for name in made for made_of in objects(made[name]).items() if made_of[0][0] == "DaemonSet"]
+    assert len(found) == len(DAEMONSETS)
+    for _, document in found:
+        assert document["spec"]["updateStrategy"]["rollingUpdate"] == {"maxUnavailable": speed}
+        assert [fault for version in VERSIONS for fault in core_faults(document, version)] == []
 
 
 @pytest.mark.parametrize("way", ["prebuilt", "kmm", "in-cluster-build"])
@@ -140,9 +161,9 @@ def test_a_helper_daemon_has_a_week_to_outlive_the_mounts(way: str, client: str,
 
 
 def test_a_bundle_goes_only_to_nodes_of_its_architectures() -> None:
-    affinity = daemonset("prebuilt")["spec"]["template"]["spec"]["affinity"]["nodeAffinity"]
-    (term,) = affinity["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
-    assert term["matchExpressions"] == [{"key": "kubernetes.io/arch", "operator": "In", "values": ["amd64", "arm64"]}]
+    for folder in ("prebuilt", "kmm"):
+        (rule,) = rules(daemonset(folder)["spec"])[1:]
+        assert rule == {"key": "kubernetes.io/arch", "operator": "In", "values": ["amd64", "arm64"]}
 
 
 @each_daemonset
@@ -189,19 +210,16 @@ def test_the_container_asks_for_what_its_scc_allows_and_no_more(folder: str, nam
     rebuild = name == manifests.RHEL_NAME
     wanted = {"kmm": [], "in-cluster-build-rhel-workers": ["SYS_MODULE", "DAC_OVERRIDE"] if rebuild else ["SYS_MODULE"]}
     assert context["capabilities"].get("add", []) == scc["allowedCapabilities"] == wanted.get(folder, ["SYS_MODULE"])
-    assert context["capabilities"]["drop"] == scc["requiredDropCapabilities"] == ["ALL"]
+    # The pod says it, the SCC demands none of it: test_scc.py tells why.
+    assert context["capabilities"]["drop"] == ["ALL"]
     assert context["privileged"] is scc["allowPrivilegedContainer"] is False
-    assert context["allowPrivilegeEscalation"] is scc["allowPrivilegeEscalation"] is False
-    assert context["readOnlyRootFilesystem"] is scc["readOnlyRootFilesystem"] is not rebuild
-    assert {"type": "MustRunAs", "uid": context["runAsUser"]} == scc["runAsUser"]
-    assert {"type": "MustRunAs", "seLinuxOptions": context["seLinuxOptions"]} == scc["seLinuxContext"]
-    assert context["seLinuxOptions"] == {"type": "spc_t", "level": "s0"}
-    assert context["seccompProfile"] == {"type": "RuntimeDefault"}
-    assert scc["seccompProfiles"] == ["runtime/default"]
+    assert context["allowPrivilegeEscalation"] is False
+    assert context["readOnlyRootFilesystem"] is not rebuild
+    assert (context["runAsUser"], context["runAsNonRoot"]) == (0, False)
+    assert context["seLinuxOptions"] == pod["securityContext"]["seLinuxOptions"] == {"type": "spc_t", "level": "s0"}
+    assert context["seccompProfile"] == pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     assert scc["allowHostNetwork"] is scc["allowHostDirVolumePlugin"] is True
-    assert not any(scc[key] for key in ("allowHostPorts", "allowHostPID", "allowHostIPC", "users", "groups"))
-    # No higher than any other: no other pod is given it for its priority.
-    assert scc["priority"] == 0
+    assert not any(scc[key] for key in ("allowHostPID", "allowHostIPC", "users", "groups"))
     used = {next(key for key in volume if key != "name") for volume in pod["volumes"]}
     assert used == set(scc["volumes"])
 
@@ -283,23 +301,67 @@ def test_a_component_finds_all_it_has_to_change_and_nothing_else(name: str, path
 def reaches(patch: Any, document: dict[str, Any]) -> bool:
     """Whether a patch changes something that the object has."""
     if isinstance(patch, list):
-        return all(operation["op"] in {"replace", "remove"} and has(document, operation["path"]) for operation in patch)
+        return all(changes(operation, document) for operation in patch)
     if patch.get("$patch") == "delete":
         return True
     (wanted,) = patch["spec"]["template"]["spec"]["containers"]
     only = container(document)
     names = {entry["name"] for entry in only["env"]}
     adds = wanted.keys() - only.keys()
-    changes = {entry["name"] for entry in wanted.get("env", ())}
-    return wanted["name"] == only["name"] and changes <= names and bool(adds or changes)
+    settings = {entry["name"] for entry in wanted.get("env", ())}
+    return wanted["name"] == only["name"] and settings <= names and bool(adds or settings)
 
 
-def has(document: Any, pointer: str) -> bool:
+def changes(operation: dict[str, Any], document: dict[str, Any]) -> bool:
+    """Whether an operation of a JSON patch finds its place: something that is there, or for `add` the end of a list."""
+    path, _, last = operation["path"].rpartition("/")
+    if operation["op"] == "add":
+        return last == "-" and isinstance(at(document, path), list)
+    return operation["op"] in {"replace", "remove"} and at(document, operation["path"]) is not None
+
+
+def at(document: Any, pointer: str) -> Any:
+    """What a JSON pointer points at, if anything."""
     for part in pointer.removeprefix("/").split("/"):
         key = part.replace("~1", "/").replace("~0", "~")
         try:
             document = document[int(key) if isinstance(document, list) else key]
         except (KeyError, IndexError):
+            return None
+    return document
+
+
+@each_daemonset
+def test_the_component_keeps_the_client_off_nodes_with_a_driver_pod_of_nvidia(folder: str, name: str) -> None:
+    """Label and values: Mellanox/network-operator, pkg/nodeinfo/attributes.go, controllers/mofed_wait_labels.go."""
+    (patch,) = COMPONENTS["components/off-mofed-nodes/kustomization.yaml"]["patches"]
+    (operation,) = yaml.safe_load(patch["patch"])
+    system = {"node.openshift.io/os_id": "rhel" if name == manifests.RHEL_NAME else "rhcos"}
+    node = {"kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64", **system}
+    before = rules(daemonset(folder, name)["spec"])
+    document = copy.deepcopy(daemonset(folder, name))
+    at(document, operation["path"].removesuffix("/-")).append(operation["value"])
+    after = rules(document["spec"])
+    assert after[:-1] == before
+    assert is_for(before, node)
+    assert is_for(after, node)
+    assert not is_for(after, {**node, "kubernetes.io/os": "windows"})
+    for value in ("true", "false"):
+        assert is_for(before, {**node, "network.nvidia.com/operator.mofed.wait": value})
+        assert not is_for(after, {**node, "network.nvidia.com/operator.mofed.wait": value})
+    assert [fault for version in VERSIONS for fault in core_faults(document, version)] == []
+
+
+def is_for(expressions: list[dict[str, Any]], labels: dict[str, str]) -> bool:
+    """Whether all expressions of a node selector's term hold for a node's labels."""
+    for each in expressions:
+        value = labels.get(each["key"])
+        held = {
+            "In": value in each.get("values", ()),
+            "NotIn": value not in each.get("values", ()),
+            "DoesNotExist": value is None,
+        }
+        if not held[each["operator"]]:
             return False
     return True
 
@@ -374,11 +436,7 @@ def test_another_version_or_another_file_is_another_build() -> None:
 
 def test_only_rhel_nodes_lend_what_a_compile_needs() -> None:
     def systems(name: str) -> list[dict[str, Any]]:
-        pod = daemonset("in-cluster-build-rhel-workers", name)["spec"]["template"]["spec"]
-        required = pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
-        (term,) = required["nodeSelectorTerms"]
-        found: list[dict[str, Any]] = term["matchExpressions"]
-        return found
+        return rules(daemonset("in-cluster-build-rhel-workers", name)["spec"])[1:]
 
     system = "node.openshift.io/os_id"
     assert systems(manifests.NAME) == [{"key": system, "operator": "NotIn", "values": ["rhel"]}]

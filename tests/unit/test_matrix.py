@@ -8,6 +8,7 @@ import pytest
 
 from kmatrix.decide.read_matrix import read_matrix
 from kmatrix.values.errors import InputError
+from kmatrix.values.lock import inputs_digest
 from kmatrix.values.matrix import Profile, mirrored, required_target
 from kmatrix.values.names import ImageRef
 from kmatrix.values.overrides import Overrides, override, overrides_from_environment
@@ -59,6 +60,19 @@ def test_defaults_and_normal_forms() -> None:
     assert profile.key_fingerprint == "0683AF2B9AC5BC7D59B2D62340CE4E243CD50804"
     assert (profile.base_packages, profile.mirrors, profile.excludes) == ((), {}, ())
     assert (profile.target, profile.lock, profile.rdma, profile.key_file) == (None, "matrix.lock", True, None)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"), [("1", 1), ("25", 25), ('"3"', 3), ("999999999", 999999999), ("1%", "1%"), ("100%", "100%")]
+)
+def test_a_roll_outs_speed_is_a_number_of_nodes_or_a_share_of_them(written: str, meant: int | str) -> None:
+    assert read_matrix(f"{MINIMAL}    max_unavailable: {written}\n").profile().max_unavailable == meant
+    assert minimal().max_unavailable == 1
+
+
+def test_a_roll_outs_speed_makes_no_lock_stale() -> None:
+    fast = read_matrix(f"{MINIMAL}    max_unavailable: 10%\n").profile()
+    assert inputs_digest(fast) == inputs_digest(minimal())
 
 
 def test_versions_are_never_numbers() -> None:

@@ -61,6 +61,7 @@ def _folders(
     made: dict[str, decide.Folder] = {}
     missing: dict[str, str] = {}
     clients = _clients(call, chosen)
+    max_unavailable = chosen.profile.max_unavailable
     published = {"prebuilt", "kmm"} & set(ways)
     bundles = read_bundles(call.root / "build" / "bundles.json", chosen.name) if published else {}
     cells = read_results(call.results_path, chosen.name) if "kmm" in ways else {}
@@ -69,21 +70,21 @@ def _folders(
         if isinstance(bundle, str):
             missing[f"prebuilt/{client}"] = bundle
         else:
-            made[f"prebuilt/{client}"] = decide.prebuilt(sources, bundle)
+            made[f"prebuilt/{client}"] = decide.prebuilt(sources, bundle, max_unavailable)
     for client in clients if "kmm" in ways else ():
         bundle = _bundle(client, bundles.get(str(client)))
         images = bundle if isinstance(bundle, str) else _cells(bundle, cells)
         if isinstance(bundle, str) or isinstance(images, str):
             missing[f"kmm/{client}"] = str(images)
         else:
-            made[f"kmm/{client}"] = decide.kmm(sources, bundle, images)
+            made[f"kmm/{client}"] = decide.kmm(sources, bundle, images, max_unavailable)
     for client in clients if "in-cluster-build" in ways else ():
         build = _in_cluster(call, chosen, pins, client)
         for way, rhel_workers in (("in-cluster-build", False), ("in-cluster-build-rhel-workers", True)):
             if isinstance(build, str):
                 missing[f"{way}/{client}"] = build
             else:
-                made[f"{way}/{client}"] = decide.in_cluster_build(sources, build, rhel_workers)
+                made[f"{way}/{client}"] = decide.in_cluster_build(sources, build, rhel_workers, max_unavailable)
     return made, missing
 
 

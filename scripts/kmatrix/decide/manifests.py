@@ -12,6 +12,7 @@ from functools import lru_cache
 import jinja2
 
 from kmatrix.values.errors import InputError
+from kmatrix.values.matrix import MaxUnavailable
 from kmatrix.values.names import GO_ARCH, Arch, ClientVersion, ImageRef
 from kmatrix.values.recipe import userland_packages
 
@@ -79,18 +80,35 @@ class InClusterBuild:
 Folder = Mapping[str, str]
 
 
-def prebuilt(sources: Folder, bundle: Bundle) -> dict[str, str]:
-    """Return the folder that runs a bundle: each node loads the bundle's module for its kernel itself."""
+def prebuilt(sources: Folder, bundle: Bundle, max_unavailable: MaxUnavailable = 1) -> dict[str, str]:
+    """Return the folder that runs a bundle: each node loads the bundle's module for its kernel itself.
+
+    Args:
+        sources: of deploy/.
+        bundle: what is run.
+        max_unavailable: how many of a DaemonSet's nodes, or which share of them, may lack a Ready pod in a roll-out.
+    """
     about = f"BeeGFS client {bundle.client}: one image with the modules of {_count(len(bundle.kernels), 'kernel')}."
     files = {
         **_base(sources, ("SYS_MODULE",)),
-        "daemonset.yaml": _daemonset(sources, client=bundle.client, image=bundle.image.pinned, arches=bundle.arches),
+        "daemonset.yaml": _daemonset(
+            sources,
+            client=bundle.client,
+            image=bundle.image.pinned,
+            arches=bundle.arches,
+            max_unavailable=max_unavailable,
+        ),
     }
     return _kustomized(sources, about, files)
 
 
-def kmm(sources: Folder, bundle: Bundle, cells: tuple[KernelImage, ...]) -> dict[str, str]:
-    """Return the folder where Kernel Module Management loads the cells' modules, and the bundle does the rest."""
+def kmm(
+    sources: Folder, bundle: Bundle, cells: tuple[KernelImage, ...], max_unavailable: MaxUnavailable = 1
+) -> dict[str, str]:
+    """Return the folder where Kernel Module Management loads the cells' modules, and the bundle does the rest.
+
+    `max_unavailable` concerns the bundle's pods alone; see `prebuilt`.
+    """
     about = f"BeeGFS client {bundle.client}: Kernel Module Management loads the module, the pods install and serve."
     known = [{"kernel": cell.kernel, "image": cell.image.pinned} for cell in cells]
     files = {
@@ -102,6 +120,7 @@ def kmm(sources: Folder, bundle: Bundle, cells: tuple[KernelImage, ...]) -> dict
             client=bundle.client,
             image=bundle.image.pinned,
             arches=bundle.arches,
+            max_unavailable=max_unavailable,
             load="external",
             capabilities=(),
         ),
@@ -109,13 +128,16 @@ def kmm(sources: Folder, bundle: Bundle, cells: tuple[KernelImage, ...]) -> dict
     return _kustomized(sources, about, files)
 
 
-def in_cluster_build(sources: Folder, build: InClusterBuild, rhel_workers: bool) -> dict[str, str]:
+def in_cluster_build(
+    sources: Folder, build: InClusterBuild, rhel_workers: bool, max_unavailable: MaxUnavailable = 1
+) -> dict[str, str]:
     """Return the folder that builds the image in the cluster and runs it.
 
     Args:
         sources: of deploy/.
         build: what is built.
         rhel_workers: RHEL nodes get a DaemonSet of their own, which may compile for a kernel that the image lacks.
+        max_unavailable: of each of the DaemonSets; see `prebuilt`.
     """
     about = f"BeeGFS client {build.client}: built in the cluster, on its driver toolkit."
     named = [{"name": name, "text": text} for name, text in sorted(build.files.items())]
@@ -138,21 +160,25 @@ def in_cluster_build(sources: Folder, build: InClusterBuild, rhel_workers: bool)
             image=_built(build),
             trigger=build.tag,
             systems=("NotIn", "rhel") if rhel_workers else None,
+            max_unavailable=max_unavailable,
         ),
     }
-    return _kustomized(sources, about, {**files, **(_rhel_workers(sources, build) if rhel_workers else {})})
+    if rhel_workers:
+        files |= _rhel_workers(sources, build, max_unavailable)
+    return _kustomized(sources, about, files)
 
 
-def _rhel_workers(sources: Folder, build: InClusterBuild) -> dict[str, str]:
+def _rhel_workers(sources: Folder, build: InClusterBuild, max_unavailable: MaxUnavailable) -> dict[str, str]:
     # dnf writes the container's root, whose folders are closed to root too (mode 0555).
     capabilities = ("SYS_MODULE", "DAC_OVERRIDE")
-    values = {"name": RHEL_NAME, "capabilities": capabilities, "rebuild": True}
+    values = {"name": RHEL_NAME, "capabilities": capabilities}
     daemonset = _daemonset(
         sources,
         client=build.client,
         image=_built(build),
         name=RHEL_NAME,
         systems=("In", "rhel"),
+        max_unavailable=max_unavailable,
         capabilities=capabilities,
         trigger=build.tag,
         rebuild=True,
@@ -172,7 +198,7 @@ def components(sources: Folder) -> dict[str, str]:
 
 
 def _base(sources: Folder, capabilities: tuple[str, ...]) -> dict[str, str]:
-    values = {"name": NAME, "capabilities": capabilities, "rebuild": False}
+    values = {"name": NAME, "capabilities": capabilities}
     return {name: _file(sources, f"base/{name}", values) for name in ("namespace.yaml", *_ACCESS)}
 
 
@@ -181,6 +207,7 @@ def _daemonset(
     *,
     client: ClientVersion,
     image: str,
+    max_unavailable: MaxUnavailable,
     name: str = NAME,
     arches: tuple[Arch, ...] = (),
     systems: tuple[str, str] | None = None,
@@ -189,7 +216,7 @@ def _daemonset(
     trigger: str = "",
     rebuild: bool = False,
 ) -> str:
-    placement: list[dict[str, object]] = []
+    placement: list[dict[str, object]] = [{"key": "kubernetes.io/os", "operator": "In", "values": ["linux"]}]
     if arches:
         go = sorted(GO_ARCH[arch] for arch in arches)
         placement.append({"key": "kubernetes.io/arch", "operator": "In", "values": go})
@@ -201,6 +228,7 @@ def _daemonset(
         name=name,
         client=client,
         image=image,
+        max_unavailable=max_unavailable,
         placement=placement,
         has_helperd="beegfs-helperd" in userland_packages(client),
         load=load,

@@ -37,7 +37,7 @@ from kmatrix.values.names import Arch, Flavour, line_of_rhel
 
 SCHEMA = 1
 # What of a profile changes where bytes come from or which cells are built, never which pins exist.
-_NOT_INPUTS = {"about", "base_packages", "target", "mirrors", "lock", "excludes", "rdma"}
+_NOT_INPUTS = {"about", "base_packages", "target", "mirrors", "lock", "excludes", "rdma", "max_unavailable"}
 T = TypeVar("T")
 
 

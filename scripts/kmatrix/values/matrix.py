@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
+from pydantic import Field, PlainValidator, PrivateAttr, ValidationInfo, field_validator, model_validator
 
 from kmatrix.values.errors import InputError
 from kmatrix.values.fields import (
@@ -33,6 +33,8 @@ from kmatrix.values.names import ARCHES, FLAVOURS, Arch, Flavour, ImageRef, Rele
 SCHEMA = 1
 _CHANNEL = re.compile(r"[a-z]+(?:-[a-z]+)*-([0-9]+\.[0-9]+)")
 _GLOB = re.compile(r"[*?\[]")
+_NODES = re.compile(r"[1-9][0-9]{0,8}")
+_PERCENT = re.compile(r"(?:[1-9][0-9]?|100)%")
 _FILE = "file:"
 
 
@@ -57,6 +59,21 @@ def _key(value: str) -> str:
         return fingerprint(value)
     except ValueError as error:
         raise ValueError(f"{error}, nor file:PATH of a file that holds one") from None
+
+
+def _max_unavailable(value: Any) -> int | str:
+    if isinstance(value, int | str) and not isinstance(value, bool):
+        if _NODES.fullmatch(str(value)):
+            return int(value)
+        if _PERCENT.fullmatch(str(value)):
+            return str(value)
+    if value is None:
+        raise ValueError("has no value")
+    raise ValueError(f"{value!r} is neither a number of nodes (1 to 999999999) nor a percentage of them (1% to 100%)")
+
+
+# Kubernetes' IntOrString: a number of nodes, or a share of them such as `10%`, which Kubernetes rounds up.
+MaxUnavailable = Annotated[int | str, PlainValidator(_max_unavailable)]
 
 
 class Channel(Model):
@@ -135,6 +152,7 @@ class Profile(Model):
     clients: Some[ClientField]
     excludes: Many[Exclude] = ()
     rdma: bool = True
+    max_unavailable: MaxUnavailable = 1
 
     @property
     def key_file(self) -> str | None:
