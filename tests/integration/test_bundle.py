@@ -26,7 +26,7 @@ from kmatrix.effects.registry_writer import RegistryWriter
 from kmatrix.stages import bundle as stage
 from kmatrix.stages import gates
 from kmatrix.values.boot import BootReport
-from kmatrix.values.names import ClientVersion, ImageRef, image_tag
+from kmatrix.values.names import ClientVersion, ImageRef, image_tag, without_arch
 
 pytestmark = pytest.mark.engine
 
@@ -149,6 +149,44 @@ def test_a_kernel_that_was_built_for_on_another_day_adds_its_module_alone(
     run = site.run("bundle")
     assert run.code == 0, run.stderr
     assert layers(site, NEWER_CLIENT) == [*first[:-1], second[-1], first[-1]]
+
+
+def test_kmms_image_of_a_kernel_stays_while_its_module_does(lab: Lab, new_site: SiteMaker) -> None:
+    """KMM exchanges the module wherever the image's digest is another one: ProcessModuleSpec,
+    internal/controllers/nmc_reconciler.go of rh-ecosystem-edge/kernel-module-management."""
+    order = [lab.kernels.older, lab.kernels.newer]
+    site = new_site(kernels=order)
+    built(site)
+    tags = {kernel: image_tag(f"{NEWER_CLIENT}-{without_arch(kernel, 'x86_64')}") for kernel in order}
+    assert not set(tags.values()) & site.tags
+
+    def modules() -> dict[str, str]:
+        """What bundles.json says, which is what the registry has."""
+        run = site.run("bundle")
+        assert run.code == 0, run.stderr
+        found: dict[str, str] = bundles(site)[NEWER_CLIENT]["modules"]
+        name = f"{site.target}/beegfs-client"
+        assert found == {kernel: f"{name}@{site.registry.digest(site.repository, tags[kernel])}" for kernel in order}
+        return found
+
+    def of_cells() -> dict[str, str]:
+        """The image of each cell."""
+        ids = {kernel: image_tag(f"{NEWER_CLIENT}-{kernel}") for kernel in order}
+        name = f"{site.target}/beegfs-client"
+        return {kernel: f"{name}@{site.registry.digest(site.repository, tag)}" for kernel, tag in ids.items()}
+
+    first, of_bundle = modules(), bundles(site)[NEWER_CLIENT]["digest"]
+    assert first == of_cells(), "for one architecture it is the cell's very image"
+
+    site.alter("beegfs-node", "#!/bin/bash\n", "#!/bin/bash\n# Another entry point, the same module.\n")
+    built(site)
+    assert not set(of_cells().values()) & set(first.values()), "the cells were not built anew"
+    assert modules() == first
+    assert bundles(site)[NEWER_CLIENT]["digest"] != of_bundle, "the bundle has the new entry point"
+
+    # It is the tag that says what Modules have; without it there is nothing to keep.
+    site.registry.delete(site.repository, tags[order[0]])
+    assert modules() == {**first, order[0]: of_cells()[order[0]]}
 
 
 def test_a_second_run_asks_the_registry_alone(lab: Lab, new_site: SiteMaker, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,9 +21,7 @@ from test_render import FINGERPRINT, KERNELS, client_pin, digest
 from kmatrix.cli import main
 from kmatrix.decide.read_matrix import read_matrix
 from kmatrix.effects.bundlefile import write_bundles
-from kmatrix.effects.results import write_results
 from kmatrix.values.bundles import BundleImage, BundleResult
-from kmatrix.values.cells import CellResult
 from kmatrix.values.errors import Exit
 from kmatrix.values.lock import KernelPin, Lock, ProfileLock, ReleasePin, inputs_digest, read_lock, write_lock
 from kmatrix.values.names import ClientVersion, ImageRef, ReleaseVersion
@@ -83,28 +81,14 @@ def bundle(client: str, **changes: Any) -> BundleResult:
         kernels=(KERNEL,),
         arches=("x86_64",),
         images=(BundleImage("x86_64", digest("b"), 1, {KERNEL: 1}, 1),),
-    )
-    return replace(made, **changes)
-
-
-def cell(client: str, **changes: Any) -> CellResult:
-    made = CellResult(
-        cell=f"{client}-{KERNEL}",
-        client=client,
-        kernel=KERNEL,
-        releases=(RELEASE,),
-        verdict="passed",
-        reason="",
-        image=f"{REPOSITORY}:{client}-{KERNEL.replace('+', '_')}",
-        digest=digest(client[0]),
-        booted=True,
+        modules={KERNEL: f"{REPOSITORY}@{digest(client[0])}"},
     )
     return replace(made, **changes)
 
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project whose build and bundle commands have run, as far as their files say."""
+    """A project whose bundle command has run, as far as its file says."""
     for name in ("GRAPH", "PACKAGES", "TARGET", "LOCK", "MIRRORS", "PROFILE", "ROOT", "BASE", "KEY_FINGERPRINT"):
         monkeypatch.delenv(f"KMATRIX_{name}", raising=False)
     root = tmp_path / "project"
@@ -137,14 +121,13 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         clients=tuple(pins),
     )
     (root / "matrix.lock").write_text(write_lock(Lock().with_profile("here", lock)))
-    write_files(root, [bundle(client) for client in CLIENTS], [cell(client) for client in CLIENTS])
+    write_file(root, [bundle(client) for client in CLIENTS])
     return root
 
 
-def write_files(root: Path, bundles: list[BundleResult], cells: list[CellResult], profile: str = "here") -> None:
+def write_file(root: Path, bundles: list[BundleResult], profile: str = "here") -> None:
+    """What `bundle` leaves; of `build` nothing is needed, which may have run on another machine."""
     write_bundles(root / "build" / "bundles.json", profile, bundles)
-    known = {each.cell: each for each in cells}
-    write_results(root / "build" / "results.json", profile, known, known)
 
 
 def run(root: Path, *arguments: str) -> int:
@@ -237,7 +220,7 @@ def by_name(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(entries, key=lambda entry: str(entry["name"]))
 
 
-def test_images_are_what_the_bundles_and_results_say(project: Path) -> None:
+def test_images_are_what_the_bundles_say(project: Path) -> None:
     assert run(project) == Exit.OK
     deploy = project / "build" / "deploy" / "here"
     for client in CLIENTS:
@@ -277,8 +260,8 @@ def test_the_kustomizations_of_the_guide_are_as_it_says(project: Path) -> None:
         text = re.sub(r"build/deploy/\w+/", "build/deploy/here/", textwrap.dedent(block)).replace("8.3.1", "8.2.2")
         (own / "kustomization.yaml").write_text(text)
         made.append(kustomized(own))
-    ordered, kept_off, off_mofed, open_ = made
-    assert ordered["Module", "beegfs"]["spec"]["moduleLoader"]["container"]["version"] == "8.2.2"
+    at_once, kept_off, off_mofed, open_ = made
+    assert "version" not in at_once["Module", "beegfs"]["spec"]["moduleLoader"]["container"]
     added = {"key": "beegfs-client", "operator": "NotIn", "values": ["off"]}
     assert expressions(kept_off["DaemonSet", "beegfs-client"])[-1] == added
     label = {"key": "network.nvidia.com/operator.mofed.wait", "operator": "DoesNotExist"}
@@ -333,7 +316,7 @@ def test_a_folder_of_somebody_elses_is_not_replaced(project: Path, tmp_path: Pat
 def test_without_any_bundle_it_writes_nothing_and_says_how_to_get_one(
     project: Path, capsys: pytest.CaptureFixture[str], bundles: list[BundleResult], profile: str, says: str
 ) -> None:
-    write_files(project, bundles, [cell(client) for client in CLIENTS], profile)
+    write_file(project, bundles, profile)
     assert run(project, "--way", "prebuilt", "--way", "kmm") == Exit.USAGE
     said = capsys.readouterr().err
     assert says in said
@@ -345,7 +328,7 @@ def test_without_any_bundle_it_writes_nothing_and_says_how_to_get_one(
 def test_a_client_without_a_bundle_keeps_no_other_back_and_is_told(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_files(project, [bundle("7.4.6"), bundle("8.2.2", verdict="errored", reason="no boot")], [cell("7.4.6")])
+    write_file(project, [bundle("7.4.6"), bundle("8.2.2", verdict="errored", reason="no boot")])
     assert run(project) == Exit.FAILED
     written = rendered(project / "build" / "deploy" / "here")
     complete = {f"{path.parent.name}/{path.name}" for path in written}
@@ -387,7 +370,7 @@ def test_a_folder_that_cannot_be_made_again_stays_as_it_was(project: Path, capsy
     deploy = project / "build" / "deploy" / "here"
     assert run(project) == Exit.OK
     before = content(deploy / "prebuilt" / "8.2.2")
-    write_files(project, [bundle("7.4.6", digest=digest("e"))], [cell("7.4.6")])
+    write_file(project, [bundle("7.4.6", digest=digest("e"))])
     assert run(project) == Exit.FAILED
     assert content(deploy / "prebuilt" / "8.2.2") == before
     assert digest("e") in (deploy / "prebuilt" / "7.4.6" / "daemonset.yaml").read_text()
@@ -401,14 +384,15 @@ def test_an_in_cluster_build_needs_no_bundle(project: Path) -> None:
     assert run(project, "--way", "in-cluster-build") == Exit.OK
 
 
-@pytest.mark.parametrize("changes", [{"verdict": "failed"}, {"digest": ""}, {"booted": False}])
-def test_kmm_gets_no_image_that_was_not_published_or_not_booted(
-    project: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any]
+@pytest.mark.parametrize("modules", [{}, {"5.14.0-another.el9.x86_64": f"{REPOSITORY}@{digest('8')}"}])
+def test_kmm_is_told_an_image_for_every_kernel_or_nothing(
+    project: Path, capsys: pytest.CaptureFixture[str], modules: dict[str, str]
 ) -> None:
-    write_files(project, [bundle(client) for client in CLIENTS], [cell("7.4.6"), cell("8.2.2", **changes)])
+    write_file(project, [bundle("7.4.6"), bundle("8.2.2", modules=modules)])
     assert run(project) == Exit.FAILED
     said = capsys.readouterr().err
-    assert f"not written: kmm/8.2.2: build/results.json says no published image of 8.2.2-{KERNEL}\n" in said
+    why = f"build/bundles.json names no image for Kernel Module Management of 8.2.2-{KERNEL}; run `nox -s bundle` again"
+    assert f"not written: kmm/8.2.2: {why}\n" in said
     assert "prebuilt" not in said
     deploy = project / "build" / "deploy" / "here"
     assert (deploy / "kmm" / "7.4.6").is_dir()

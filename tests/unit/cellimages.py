@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from kmatrix.decide.bundles import CellImage, Layer
+from kmatrix.decide.bundles import CellImage, Document, Layer
 from kmatrix.values.cells import Cell
 from kmatrix.values.names import GO_ARCH, Arch, ClientVersion, ImageRef
 
@@ -57,4 +61,38 @@ def image(kernel: str, media_type: str = DOCKER, arch: Arch = "x86_64", **labels
         ],
         "rootfs": {"type": "layers", "diff_ids": [digest("base u"), digest("userland u"), digest(f"{kernel} u")]},
     }
-    return CellImage(own, digest(f"manifest of {kernel}"), layers, config)
+    return with_manifest(CellImage(own, Document("", b""), layers, config))
+
+
+def config_of(image: CellImage) -> bytes:
+    """The configuration of a made-up cell as a registry has it."""
+    return json.dumps(image.config, sort_keys=True).encode()
+
+
+def with_manifest(image: CellImage) -> CellImage:
+    """The same image with the manifest that its layers and its configuration have."""
+    config = config_of(image)
+    oci = image.layers[-1].media_type == OCI
+    kind = "application/vnd.oci.image." if oci else "application/vnd.docker."
+    content: Mapping[str, Any] = {
+        "schemaVersion": 2,
+        "mediaType": f"{kind}{'manifest.v1' if oci else 'distribution.manifest.v2'}+json",
+        "config": {
+            "mediaType": f"{kind}{'config' if oci else 'container.image'}.v1+json",
+            "size": len(config),
+            "digest": "sha256:" + hashlib.sha256(config).hexdigest(),
+        },
+        "layers": [{"mediaType": e.media_type, "size": e.size, "digest": e.digest} for e in image.layers],
+    }
+    return replace(image, manifest=Document(str(content["mediaType"]), json.dumps(content, sort_keys=True).encode()))
+
+
+def rebuilt(image: CellImage, module: str | None = None) -> CellImage:
+    """The cell built anew with another entry point, and with another module if that is named."""
+    layers = [*image.layers]
+    ids = [*image.config["rootfs"]["diff_ids"]]
+    layers[1], ids[1] = Layer(digest("other userland"), layers[1].media_type, 11), digest("other userland u")
+    if module is not None:
+        layers[-1], ids[-1] = replace(layers[-1], digest=digest(module)), digest(f"{module} u")
+    config = {**image.config, "rootfs": {"type": "layers", "diff_ids": ids}}
+    return with_manifest(replace(image, layers=tuple(layers), config=config))

@@ -1,4 +1,4 @@
-"""Made-up bundles, cells and builds, and every folder of manifests they give."""
+"""Made-up bundles and builds, and every folder of manifests they give."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ from typing import Any
 import yaml
 
 from kmatrix.decide import manifests
-from kmatrix.decide.manifests import Bundle, InClusterBuild, KernelImage
+from kmatrix.decide.manifests import Bundle, InClusterBuild
 from kmatrix.effects.folders import read_folder
-from kmatrix.values.names import ClientVersion, ImageRef
+from kmatrix.values.names import Arch, ClientVersion, ImageRef
 
 ROOT = Path(__file__).resolve().parents[2]
-KERNELS = ("5.14.0-427.50.1.el9_4.x86_64", "5.14.0-427.50.1.el9_4.x86_64+rt")
+# Each with the seed of its module image's digest: one kernel is there for two architectures, and has one image.
+SEEDS = {
+    "5.14.0-427.50.1.el9_4.x86_64": "1",
+    "5.14.0-427.50.1.el9_4.x86_64+rt": "2",
+    "5.14.0-427.50.1.el9_4.aarch64": "1",
+}
 REPOSITORY = "registry.example/team/beegfs-client"
 
 
@@ -21,17 +26,11 @@ def sources() -> dict[str, str]:
     return read_folder(ROOT / "deploy", "manifest sources", (".yaml", ".yaml.j2"))
 
 
-def bundle(client: str = "7.4.6") -> Bundle:
+def bundle(client: str = "7.4.6", arches: tuple[Arch, ...] = ("x86_64", "aarch64")) -> Bundle:
     image = ImageRef.parse(f"{REPOSITORY}:{client}@sha256:{'b' * 64}")
-    return Bundle(ClientVersion.parse(client), image, KERNELS, ("x86_64", "aarch64"))
-
-
-def cells(client: str = "7.4.6") -> tuple[KernelImage, ...]:
-    made = []
-    for seed, kernel in zip("12", KERNELS, strict=True):
-        tag = f"{client}-{kernel}".replace("+", "_")
-        made.append(KernelImage(kernel, ImageRef.parse(f"{REPOSITORY}:{tag}@sha256:{seed * 64}")))
-    return tuple(made)
+    kernels = tuple(kernel for kernel in SEEDS if any(arch in kernel for arch in arches))
+    modules = {kernel: ImageRef.parse(f"{REPOSITORY}@sha256:{SEEDS[kernel] * 64}") for kernel in kernels}
+    return Bundle(ClientVersion.parse(client), image, kernels, arches, modules)
 
 
 def build(client: str = "8.2.2", **files: str) -> InClusterBuild:
@@ -46,7 +45,7 @@ def folders(speed: int | str = 1) -> dict[str, dict[str, str]]:
     known = sources()
     return {
         "prebuilt": manifests.prebuilt(known, bundle(), speed),
-        "kmm": manifests.kmm(known, bundle(), cells(), speed),
+        "kmm": manifests.kmm(known, bundle(), speed),
         "in-cluster-build": manifests.in_cluster_build(known, build(), False, speed),
         "in-cluster-build-rhel-workers": manifests.in_cluster_build(known, build(), True, speed),
     }

@@ -2,134 +2,27 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any, cast
 
-import docker.auth
 import pytest
+from bundlebench import PASSED, Bench
 from cellimages import CLIENT, DOCKER, KERNELS, digest, image
-from writableregistry import Writable, writable_registry
 
-from kmatrix.decide.bundles import CellImage, Wanted, compose, manifest_list
-from kmatrix.effects.credentials import Credentials
+from kmatrix.decide.bundles import compose, manifest_list
 from kmatrix.effects.engine import InterruptedRunError
-from kmatrix.effects.registry_writer import RegistryWriter
-from kmatrix.stages import bundle as stage
-from kmatrix.stages.bundle import Packing, make_bundle, published_cells
-from kmatrix.stages.workshop import BootOptions
+from kmatrix.stages.bundle import published_cells
 from kmatrix.values import labels
 from kmatrix.values.boot import BootReport
 from kmatrix.values.errors import ProtocolError, ToolError
-from kmatrix.values.names import Arch, ImageRef
+from kmatrix.values.names import ImageRef
 from kmatrix.values.recipe import ALL_GATES, Recipe
 
-PASSED = BootReport("passed", "booted", "loaded twice")
 FAILED = BootReport("failed", "load-refused", "disagrees about version of symbol")
 ERRORED = BootReport("errored", "no-boot", "the machine did not come up")
-
-
-@dataclass
-class NoEngine:
-    """Stands in for the engine: has every file, notes what it pulls."""
-
-    pulled: list[str] = field(default_factory=list)
-    held: set[str] = field(default_factory=set)
-    lost: list[str] = field(default_factory=list)
-    stopping: bool = False
-
-    def image(self, name: str) -> dict[str, str] | None:
-        return {"Id": name} if name in self.held else None
-
-    def pull(self, pinned: str, _: object) -> None:
-        self.pulled.append(pinned)
-        self.held.add(pinned)
-
-    @contextmanager
-    def container(self, name: str) -> Iterator[str]:
-        yield name
-
-    def read_file(self, _: str, path: str) -> bytes:
-        return path.encode()
-
-    def remove_image(self, name: str) -> None:
-        self.held.discard(name)
-
-    def stop(self) -> None:
-        self.stopping = True
-
-
-@dataclass
-class Bench:
-    """A registry, and a run whose boots end as `reports` says by kernel; all others pass."""
-
-    server: Writable
-    packing: Packing
-    engine: NoEngine
-    reports: dict[str, BootReport | BaseException] = field(default_factory=dict)
-    booted: list[str] = field(default_factory=list)
-
-    def image(self, kernel: str, arch: Arch = "x86_64") -> CellImage:
-        """A published cell whose toolkit the registry has."""
-        made = image(kernel, arch=arch)
-        name = f"{self.server.web.address}/toolkit"
-        content = {
-            "config": {"digest": digest("c")},
-            "layers": [{"digest": digest("l"), "mediaType": "x", "size": 999}],
-        }
-        registry = RegistryWriter(self.packing.credentials)
-        toolkit = registry.put_manifest(ImageRef.parse(name), json.dumps(content).encode(), "x")
-        return replace(made, cell=replace(made.cell, toolkit=ImageRef.parse(f"{name}@{toolkit}")))
-
-    def make(self, *images: CellImage, missing: tuple[str, ...] = ()) -> Any:
-        self.server.web.requests.clear()
-        return make_bundle(self.packing, Wanted(CLIENT, images, missing))
-
-    @property
-    def written(self) -> list[str]:
-        """The names that manifests were put under, in order."""
-        return [each.rpartition("/")[2] for each in self.server.sent() if each.startswith("PUT /manifests/")]
-
-
-@pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
-    engine = NoEngine()
-    credentials = Credentials({}, "no-file", docker.auth.AuthConfig({}))
-    with writable_registry("site/beegfs-client") as server:
-        packing = Packing(
-            engine=cast("Any", engine),
-            registry=RegistryWriter(credentials),
-            credentials=credentials,
-            machines=cast("Any", SimpleNamespace(stop=lambda: None)),
-            root=tmp_path,
-            profile=cast("Any", SimpleNamespace(mirrors={})),
-            target=f"{server.web.address}/site",
-            boot=BootOptions(),
-            jobs=2,
-            say=lambda _: None,
-        )
-        made = Bench(server, packing, engine)
-
-        def boot(*arguments: Any) -> BootReport:
-            kernel: str = arguments[2].module.kernel
-            made.booted.append(kernel)
-            assert arguments[2].image in engine.held, "it is booted from what was pulled by digest"
-            if arguments[2].toolkit not in engine.held:
-                engine.lost.append(arguments[2].toolkit)
-            assert str(CLIENT) not in made.written, "it was booted after it had its tag"
-            report = made.reports.get(kernel, PASSED)
-            if isinstance(report, BaseException):
-                raise report
-            return report
-
-        monkeypatch.setattr(stage, "boot_image", boot)
-        module = SimpleNamespace(first=lambda _: "srcversion", depends=("ib_core",))
-        monkeypatch.setattr(stage, "read_module", lambda _: module)
-        yield made
+# The tags of the images for Kernel Module Management, which come before that of the bundle.
+TAGS = [f"8.98.1-{kernel}" for kernel in KERNELS]
 
 
 def test_the_tag_comes_last_and_is_the_digest_that_was_booted(bench: Bench) -> None:
@@ -138,7 +31,7 @@ def test_the_tag_comes_last_and_is_the_digest_that_was_booted(bench: Bench) -> N
     composed = compose(CLIENT, tuple(images))
     assert (result.verdict, result.digest) == ("passed", composed.manifest.digest)
     # Twice, as a registry may clear away what has no tag while the kernels boot.
-    assert bench.written == [composed.manifest.digest, composed.manifest.digest, "8.98.1"]
+    assert bench.written == [composed.manifest.digest, composed.manifest.digest, *TAGS, "8.98.1"]
     assert sorted(bench.booted) == sorted(each.cell.kernel for each in images)
     assert result.kernels == tuple(each.cell.kernel for each in images)
     assert (result.missing, result.dropped, result.findings) == (("8.98.1-9",), (), ())
@@ -147,7 +40,7 @@ def test_the_tag_comes_last_and_is_the_digest_that_was_booted(bench: Bench) -> N
     assert bench.engine.pulled[0] == f"{bench.packing.target}/beegfs-client@{composed.manifest.digest}"
     assert not bench.engine.held, "neither the bundle nor a toolkit was in the engine before"
     blob = f"/v2/site/beegfs-client/blobs/{composed.config.digest}"
-    assert bench.server.blobs == {blob: composed.config.content}
+    assert bench.server.blobs[blob] == composed.config.content
 
 
 def test_the_same_cells_are_skipped_without_a_pull_a_boot_or_a_write(bench: Bench) -> None:
@@ -193,7 +86,8 @@ def test_more_than_one_architecture_is_booted_each_and_published_as_a_list(bench
     result = bench.make(*images)
     composed = [compose(CLIENT, tuple(images[:1])), compose(CLIENT, tuple(images[1:]))]
     assert (result.verdict, result.digest) == ("passed", manifest_list(composed).digest)
-    assert bench.written == [*(each.manifest.digest for each in (*composed, *composed)), "8.98.1"]
+    digests = [each.manifest.digest for each in (*composed, *composed)]
+    assert bench.written == [*digests, *TAGS[:2], "8.98.1"]
     assert (result.arches, len(bench.booted)) == (("x86_64", "aarch64"), 3)
     assert [measured.digest for measured in result.images] == [each.manifest.digest for each in composed]
     fewer = bench.make(images[0])
@@ -239,7 +133,7 @@ class Told:
 
     def manifest(self, *_: object) -> Any:
         layers = ((digest("l"), DOCKER, 1),)
-        return None if self.told is None else SimpleNamespace(digest=digest("m"), layers=layers)
+        return None if self.told is None else SimpleNamespace(media_type="x", content=b"{}", layers=layers)
 
     def labels(self, _: object) -> dict[str, str]:
         if isinstance(self.told, Exception):
@@ -314,3 +208,18 @@ def test_a_run_that_is_told_to_stop_leaves_no_verdict_and_no_tag(bench: Bench) -
     assert bench.engine.stopping
     assert "8.98.1" not in bench.written
     assert not bench.engine.held, "neither the bundle nor a toolkit was in the engine before"
+
+
+@pytest.mark.parametrize("lost", ["manifest", "configuration"])
+def test_a_published_bundle_that_cannot_be_read_does_not_pass_for_one_without_kernels(bench: Bench, lost: str) -> None:
+    images = [bench.image(KERNELS[0]), bench.image(KERNELS[0], "aarch64")]
+    before = bench.make(*images)
+    of_arm = compose(CLIENT, (images[1],))
+    if lost == "manifest":
+        del bench.server.manifests[f"/v2/site/beegfs-client/manifests/{of_arm.manifest.digest}"]
+    else:
+        del bench.server.blobs[f"/v2/site/beegfs-client/blobs/{of_arm.config.digest}"]
+    result = bench.make(images[0], missing=(images[1].cell.id,))
+    assert (result.verdict, bench.written) == ("errored", [])
+    assert "is not there, though its" in result.reason
+    assert bench.names("8.98.1") == before.digest

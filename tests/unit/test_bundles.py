@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cellimages import CLIENT, DOCKER, KERNELS, OCI, cell, digest, image
 
-from kmatrix.decide.bundles import CellImage, Composed, Layer, compose, kernels_of_label, manifest_list, wanted_bundles
+from kmatrix.decide.bundles import (
+    CellImage,
+    Composed,
+    Document,
+    Layer,
+    compose,
+    kernels_of_label,
+    manifest_list,
+    wanted_bundles,
+)
 from kmatrix.effects.bundlefile import read_bundles, write_bundles
 from kmatrix.values.bundles import BundleImage, BundleResult
 from kmatrix.values.cells import Finding
@@ -18,7 +27,7 @@ from kmatrix.values.errors import InputError, ProtocolError, ToolError
 from kmatrix.values.names import ClientVersion
 
 # What the cells of `images` below came to when this was written; another process must come to the same.
-WRITTEN = "sha256:ad83c4c25c8ca51c23bb36848f171b3776bf50bcbed2cf3dcb87b05f3aad4c87"
+WRITTEN = "sha256:a73885104a50e35a513d52fb3348dd52f9b6ade9e91f43993c221feff83176ca"
 
 
 def with_config(sound: CellImage, **changes: Any) -> CellImage:
@@ -92,7 +101,7 @@ def test_the_same_cells_give_the_same_bytes_and_another_cell_another_key() -> No
     again = tuple(image(kernel, a="2", b="1") for kernel in KERNELS)
     assert compose(CLIENT, images).manifest == compose(CLIENT, again).manifest
     assert compose(CLIENT, images).manifest.digest == WRITTEN, "other bytes are another bundle for every node"
-    other = (*images[:-1], replace(images[-1], digest=digest("rebuilt")))
+    other = (*images[:-1], replace(images[-1], manifest=Document("", b"of another build")))
     keys = {
         read(compose(CLIENT, each))[1]["config"]["Labels"]["io.github.beegfs-kmatrix.bundle-key"]
         for each in (images, images[:-1], other)
@@ -219,6 +228,7 @@ RESULT = BundleResult(
     dropped=("b",),
     images=(BundleImage("x86_64", digest("x"), 113, {KERNELS[0]: 1}, 1000),),
     findings=(Finding("boot", "load-refused", "no"),),
+    modules={KERNELS[0]: f"registry.example/beegfs-client@sha256:{'a' * 64}"},
 )
 
 
@@ -231,9 +241,28 @@ def test_bundles_are_read_as_they_were_written(tmp_path: Path) -> None:
     content = json.loads(path.read_text(encoding="utf-8"))
     assert content["schema"] == 1
     assert {"client", "image", "digest", "kernels", "arches", "verdict", "reason"} <= set(content["bundles"][0])
+    # As it was before there were images for Kernel Module Management.
+    del content["bundles"][0]["modules"]
+    path.write_text(json.dumps(content), encoding="utf-8")
+    assert read_bundles(path, "lab") == {"8.98.1": replace(RESULT, modules={})}
 
 
-@pytest.mark.parametrize("text", ["[]", "{", '{"schema": 1, "profile": "lab"}'])
+def with_modules(modules: object) -> str:
+    bundles = [{**asdict(RESULT), "modules": modules}]
+    return json.dumps({"schema": 1, "profile": "lab", "bundles": bundles})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        "{",
+        '{"schema": 1, "profile": "lab"}',
+        with_modules([]),
+        with_modules({KERNELS[0]: "registry.example/beegfs-client:a-tag"}),
+        with_modules({KERNELS[0]: None}),
+    ],
+)
 def test_another_file_of_that_name_is_an_input_error(tmp_path: Path, text: str) -> None:
     path = tmp_path / "bundles.json"
     path.write_text(text, encoding="utf-8")

@@ -148,12 +148,24 @@ def test_every_setting_of_the_pods_is_in_the_images_table() -> None:
     assert set(re.findall(r"\bBEEGFS_\w+(?==)", README)) <= settings
 
 
+def test_nodes_are_labelled_with_the_label_that_kmm_reads() -> None:
+    """GetModuleVersionLabelName, internal/utils/kmmlabels.go of rh-ecosystem-edge/kernel-module-management."""
+    metadata = yaml.safe_load(folders()["kmm"]["module.yaml"])["metadata"]
+    label = f"kmm.node.kubernetes.io/version-module.{metadata['namespace']}.{metadata['name']}"
+    assert set(re.findall(r"kmm\.node\.kubernetes\.io/version-module[\w.-]*", README)) == {label}
+    labelled = re.findall(rf"^ +oc label nodes? .*{re.escape(label)}=([0-9.]+)$", README, re.MULTILINE)
+    applied = re.findall(r"^ +oc apply -k build/deploy/ocp/kmm/([0-9.]+)$", README, re.MULTILINE)
+    assert set(labelled) == set(applied), "each version that is applied is one that nodes are labelled with"
+
+
 @pytest.mark.parametrize(
     ("title", "words"),
     [
         ("Quick start", "takes away the folders of the others"),
         ("Quick start", "removes folders of other ways"),
         ("Quick start", "or with 2 if nothing is complete"),
+        ("Quick start", "new nodes need it too"),
+        ("Changing the client version", "KMM refuses that (`cannot update to or from an empty version`)"),
         ("RHEL workers", "on all RHEL nodes at once"),
         ("From one way to another", "on all RHEL nodes at once"),
         ("7.x: profile and authentication", "./deploy/drain-mounted-nodes"),

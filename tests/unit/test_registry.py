@@ -123,6 +123,30 @@ def test_what_is_no_manifest_is_told(server: FakeRegistry, registry: Registry, c
         registry.manifest(ref, "x86_64")
 
 
+def test_a_name_stands_for_what_it_has_for_each_architecture(server: FakeRegistry, registry: Registry) -> None:
+    """A list that lacks an architecture and one whose manifest is gone are told apart."""
+    ref = server.image("image", [layer({WANTED: b"x"})], {"architecture": "arm64"})
+    alone = registry.named(ref)
+    assert alone
+    assert {arch: manifest.digest for arch, manifest in alone.manifests.items()} == {"aarch64": alone.digest}
+    assert (alone.manifests["aarch64"].media_type, digest(alone.manifests["aarch64"].content)) == (
+        MANIFEST,
+        alone.digest,
+    )
+
+    def entry(architecture: str, name: str) -> dict[str, Any]:
+        return {"digest": name, "mediaType": MANIFEST, "platform": {"architecture": architecture, "os": "linux"}}
+
+    of_one = registry.named(server.manifest("image", {"manifests": [entry("arm64", alone.digest)]}, "one"))
+    assert of_one
+    assert list(of_one.manifests) == ["aarch64"]
+    assert of_one.digest == digest(server.manifests["/v2/image/manifests/one"]) != alone.digest
+    entries = [entry("arm64", alone.digest), entry("amd64", digest(b"gone"))]
+    with pytest.raises(ProtocolError, match="not there, though its list names it"):
+        registry.named(server.manifest("image", {"manifests": entries}, "gone"))
+    assert registry.named(ref.with_tag("absent")) is None
+
+
 def test_another_manifest_than_asked_for_is_refused(server: FakeRegistry, registry: Registry) -> None:
     ref = server.image("image", [], CONFIG).with_digest(digest(b"other"))
     server.instead[path_of(ref)] = Reply(200, server.manifests["/v2/image/manifests/1"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -34,6 +35,9 @@ class Writable:
             return Reply(201)
         if request.method == "PUT":
             found = digest(request.body)
+            listed = [entry["digest"] for entry in json.loads(request.body).get("manifests", ())]
+            if any(f"{path.rpartition('/')[0]}/{each}" not in self.manifests for each in listed):
+                return problem(400, "MANIFEST_BLOB_UNKNOWN")
             for name in (path.rpartition("/")[2], found):
                 self.manifests[f"{path.rpartition('/')[0]}/{name}"] = (
                     request.header("content-type") or "",

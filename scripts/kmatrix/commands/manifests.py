@@ -1,4 +1,4 @@
-"""manifests: the folders an admin applies to a cluster, from matrix, lock, bundles and results; what is complete."""
+"""manifests: the folders an admin applies to a cluster, from matrix, lock and bundles; what is complete."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from kmatrix.decide.incluster import in_cluster_build_args, in_cluster_dockerfil
 from kmatrix.effects.bundlefile import read_bundles
 from kmatrix.effects.folders import read_folder, read_written, replace_folder
 from kmatrix.effects.packages import PackageRoot
-from kmatrix.effects.results import read_results
 from kmatrix.values.bundles import BundleResult
-from kmatrix.values.cells import CellResult
 from kmatrix.values.errors import Exit, InputError, KmatrixError, Problem
 from kmatrix.values.lock import ProfileLock
 from kmatrix.values.names import ClientVersion, ImageRef
@@ -64,7 +62,6 @@ def _folders(
     max_unavailable = chosen.profile.max_unavailable
     published = {"prebuilt", "kmm"} & set(ways)
     bundles = read_bundles(call.root / "build" / "bundles.json", chosen.name) if published else {}
-    cells = read_results(call.results_path, chosen.name) if "kmm" in ways else {}
     for client in clients if "prebuilt" in ways else ():
         bundle = _bundle(client, bundles.get(str(client)))
         if isinstance(bundle, str):
@@ -73,11 +70,11 @@ def _folders(
             made[f"prebuilt/{client}"] = decide.prebuilt(sources, bundle, max_unavailable)
     for client in clients if "kmm" in ways else ():
         bundle = _bundle(client, bundles.get(str(client)))
-        images = bundle if isinstance(bundle, str) else _cells(bundle, cells)
-        if isinstance(bundle, str) or isinstance(images, str):
-            missing[f"kmm/{client}"] = str(images)
+        absent = "" if isinstance(bundle, str) else _without_module(bundle)
+        if isinstance(bundle, str) or absent:
+            missing[f"kmm/{client}"] = absent or str(bundle)
         else:
-            made[f"kmm/{client}"] = decide.kmm(sources, bundle, images, max_unavailable)
+            made[f"kmm/{client}"] = decide.kmm(sources, bundle, max_unavailable)
     for client in clients if "in-cluster-build" in ways else ():
         build = _in_cluster(call, chosen, pins, client)
         for way, rhel_workers in (("in-cluster-build", False), ("in-cluster-build-rhel-workers", True)):
@@ -116,25 +113,22 @@ def _bundle(client: ClientVersion, result: BundleResult | None) -> decide.Bundle
         return f"build/bundles.json has no bundle of client {client}"
     if result.verdict not in _PUBLISHED or not result.digest:
         return f"build/bundles.json says of client {client}: {result.verdict}: {result.reason}"
-    arches = tuple(image.arch for image in result.images)
-    return decide.Bundle(client, ImageRef.parse(result.image).with_digest(result.digest), result.kernels, arches)
-
-
-def _cells(bundle: decide.Bundle, results: Mapping[str, CellResult]) -> tuple[decide.KernelImage, ...] | str:
-    """The image of every kernel of a bundle, for Kernel Module Management, or which there are not."""
-    known = {kernel: results.get(f"{bundle.client}-{kernel}") for kernel in bundle.kernels}
-    absent = [f"{bundle.client}-{kernel}" for kernel, result in known.items() if not _is_published(result)]
-    if absent:
-        return f"build/results.json says no published image of {', '.join(absent)}"
-    return tuple(
-        decide.KernelImage(kernel, ImageRef.parse(result.image).with_digest(result.digest))
-        for kernel, result in known.items()
-        if result
+    return decide.Bundle(
+        client=client,
+        image=ImageRef.parse(result.image).with_digest(result.digest),
+        kernels=result.kernels,
+        arches=tuple(image.arch for image in result.images),
+        modules={kernel: ImageRef.parse(image) for kernel, image in result.modules.items()},
     )
 
 
-def _is_published(result: CellResult | None) -> bool:
-    return bool(result and result.verdict in _PUBLISHED and result.digest and result.booted)
+def _without_module(bundle: decide.Bundle) -> str:
+    """Why Kernel Module Management cannot be told an image for each kernel of a bundle; empty if it can."""
+    absent = [f"{bundle.client}-{kernel}" for kernel in bundle.kernels if kernel not in bundle.modules]
+    if not absent:
+        return ""
+    cells = ", ".join(absent)
+    return f"build/bundles.json names no image for Kernel Module Management of {cells}; run `nox -s bundle` again"
 
 
 def _in_cluster(

@@ -40,17 +40,40 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class Document:
+    """A JSON document of the registry as the bytes it has there."""
+
+    media_type: str
+    content: bytes
+
+    @property
+    def digest(self) -> str:
+        """Its digest."""
+        return "sha256:" + hashlib.sha256(self.content).hexdigest()
+
+
+@dataclass(frozen=True)
 class CellImage:
-    """The published image of a cell: its manifest's digest, its layers from the lowest up, its configuration.
+    """The published image of a cell: its manifest, its layers from the lowest up, its configuration.
 
     `current` is whether it was made from the inputs of now; of another one a bundle takes the module alone.
     """
 
     cell: Cell
-    digest: str
+    manifest: Document
     layers: tuple[Layer, ...]
     config: Mapping[str, Any]
     current: bool = True
+
+    @property
+    def digest(self) -> str:
+        """Its manifest's digest."""
+        return self.manifest.digest
+
+    @property
+    def module(self) -> Layer:
+        """The topmost layer: nothing but the module and what belongs to it, the same bytes for the same module."""
+        return self.layers[-1]
 
 
 @dataclass(frozen=True)
@@ -69,19 +92,6 @@ class Wanted:
     def of(self, arch: Arch) -> tuple[CellImage, ...]:
         """The cells of one architecture."""
         return tuple(image for image in self.images if image.cell.arch == arch)
-
-
-@dataclass(frozen=True)
-class Document:
-    """A JSON document of the registry as the bytes it has there."""
-
-    media_type: str
-    content: bytes
-
-    @property
-    def digest(self) -> str:
-        """Its digest."""
-        return "sha256:" + hashlib.sha256(self.content).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -140,7 +150,7 @@ def compose(client: ClientVersion, images: tuple[CellImage, ...]) -> Composed:
             f"a bundle of {client} for {first.cell.arch} would have {len(images)} kernels; engines take {room}",
             "Narrow the plan: `newest` of its channels, arches, or an exclude. `nox -s plan` lists the cells.",
         )
-    modules = {image.cell.kernel: image.layers[-1] for image in images}
+    modules = {image.cell.kernel: image.module for image in images}
     oci = any(not layer.media_type.startswith(_DOCKER_LAYER) for image in images for layer in image.layers)
     layers = tuple(_typed(layer, oci) for layer in (*first.layers[:-1], *modules.values()))
     config = _document(f"{_OCI}config.v1+json" if oci else f"{_DOCKER}container.image.v1+json", _config(client, images))
@@ -155,19 +165,23 @@ def compose(client: ClientVersion, images: tuple[CellImage, ...]) -> Composed:
 
 def manifest_list(bundles: Iterable[Composed]) -> Document:
     """Return what a bundle's name stands for: the one manifest, or a list with one for each architecture."""
-    bundles = tuple(bundles)
-    if len(bundles) == 1:
-        return bundles[0].manifest
-    oci = any(each.manifest.media_type == _manifest_type(oci=True) for each in bundles)
+    return list_of({each.arch: each.manifest for each in bundles})
+
+
+def list_of(manifests: Mapping[Arch, Document]) -> Document:
+    """Return what a name for several architectures stands for: the one manifest, or a list with one for each."""
+    if len(manifests) == 1:
+        return next(iter(manifests.values()))
+    oci = any(each.media_type == _manifest_type(oci=True) for each in manifests.values())
     kind = f"{_OCI}index.v1+json" if oci else f"{_DOCKER}distribution.manifest.list.v2+json"
     entries = [
         {
-            "mediaType": each.manifest.media_type,
-            "size": len(each.manifest.content),
-            "digest": each.manifest.digest,
-            "platform": {"architecture": GO_ARCH[each.arch], "os": "linux"},
+            "mediaType": each.media_type,
+            "size": len(each.content),
+            "digest": each.digest,
+            "platform": {"architecture": GO_ARCH[arch], "os": "linux"},
         }
-        for each in bundles
+        for arch, each in manifests.items()
     ]
     return _document(kind, {"schemaVersion": 2, "mediaType": kind, "manifests": entries})
 

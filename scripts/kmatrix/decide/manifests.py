@@ -1,4 +1,4 @@
-"""Bundles, cells and the sources under deploy/ to folders of manifests: offline, byte-stable, every image by digest."""
+"""Bundles and the sources under deploy/ to folders of manifests: offline, byte-stable, every image by digest."""
 
 from __future__ import annotations
 
@@ -34,20 +34,16 @@ _PRINTABLE = re.compile(r"[\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd]*")
 
 @dataclass(frozen=True)
 class Bundle:
-    """A published bundle: what it is called, by digest, and for which nodes it is."""
+    """A published bundle: what it is called, by digest, and for which nodes it is.
+
+    `modules` has, by kernel, the image from which Kernel Module Management takes the kernel's module, by digest.
+    """
 
     client: ClientVersion
     image: ImageRef
     kernels: tuple[str, ...]
     arches: tuple[Arch, ...]
-
-
-@dataclass(frozen=True)
-class KernelImage:
-    """The published image of one cell, by digest, for the kernel it is for."""
-
-    kernel: str
-    image: ImageRef
+    modules: Mapping[str, ImageRef]
 
 
 @dataclass(frozen=True)
@@ -102,19 +98,22 @@ def prebuilt(sources: Folder, bundle: Bundle, max_unavailable: MaxUnavailable = 
     return _kustomized(sources, about, files)
 
 
-def kmm(
-    sources: Folder, bundle: Bundle, cells: tuple[KernelImage, ...], max_unavailable: MaxUnavailable = 1
-) -> dict[str, str]:
-    """Return the folder where Kernel Module Management loads the cells' modules, and the bundle does the rest.
+def kmm(sources: Folder, bundle: Bundle, max_unavailable: MaxUnavailable = 1) -> dict[str, str]:
+    """Return the folder where Kernel Module Management loads the kernels' modules, and the bundle does the rest.
 
+    Every kernel of the bundle must be in its `modules`. Of a bundle for one architecture the namespace's pods stay on
+    nodes of that architecture: Kernel Module Management starts a pod of each image on a node that the scheduler picks,
+    and waits for ever if it fails there (rh-ecosystem-edge/kernel-module-management, internal/pod/imagepuller.go and
+    internal/controllers/mic_reconciler.go). With more architectures each image is for all of them.
     `max_unavailable` concerns the bundle's pods alone; see `prebuilt`.
     """
     about = f"BeeGFS client {bundle.client}: Kernel Module Management loads the module, the pods install and serve."
-    known = [{"kernel": cell.kernel, "image": cell.image.pinned} for cell in cells]
+    known = [{"kernel": kernel, "image": bundle.modules[kernel].pinned} for kernel in bundle.kernels]
+    only = [f"kubernetes.io/arch={GO_ARCH[arch]}" for arch in bundle.arches] if len(bundle.arches) == 1 else []
     files = {
-        **_base(sources, ()),
+        **_base(sources, (), "".join(only)),
         "loader.yaml": _file(sources, "kmm/loader.yaml", {}),
-        "module.yaml": _render(sources, "kmm/module.yaml.j2", client=bundle.client, cells=known),
+        "module.yaml": _render(sources, "kmm/module.yaml.j2", client=bundle.client, modules=known),
         "daemonset.yaml": _daemonset(
             sources,
             client=bundle.client,
@@ -197,8 +196,8 @@ def components(sources: Folder) -> dict[str, str]:
     return {path: text for path, text in sources.items() if path.startswith("components/")}
 
 
-def _base(sources: Folder, capabilities: tuple[str, ...]) -> dict[str, str]:
-    values = {"name": NAME, "capabilities": capabilities}
+def _base(sources: Folder, capabilities: tuple[str, ...], node_selector: str = "") -> dict[str, str]:
+    values = {"name": NAME, "capabilities": capabilities, "node_selector": node_selector}
     return {name: _file(sources, f"base/{name}", values) for name in ("namespace.yaml", *_ACCESS)}
 
 

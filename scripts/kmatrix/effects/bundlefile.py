@@ -12,6 +12,7 @@ from kmatrix.effects.files import write_atomically
 from kmatrix.values.bundles import BundleImage, BundleResult
 from kmatrix.values.cells import Finding, Verdict
 from kmatrix.values.errors import InputError
+from kmatrix.values.names import ImageRef
 
 SCHEMA = 1
 
@@ -52,4 +53,7 @@ def _result(entry: Mapping[str, Any]) -> BundleResult:
         values[name] = tuple(values[name])
     values["images"] = tuple(BundleImage(**image) for image in values["images"])
     values["findings"] = tuple(Finding(**finding) for finding in values["findings"])
+    # Files of earlier versions of this program do not have it.
+    modules = {str(kernel): ImageRef.parse(image).pinned for kernel, image in entry.get("modules", {}).items()}
+    values["modules"] = modules
     return BundleResult(**values)

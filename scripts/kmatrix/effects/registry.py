@@ -19,7 +19,7 @@ from kmatrix.effects.authorization import Authorizations
 from kmatrix.effects.credentials import Credentials
 from kmatrix.effects.layers import files_of_layer
 from kmatrix.values.errors import ProtocolError, UnreachableError
-from kmatrix.values.names import GO_ARCH, Arch, ImageRef
+from kmatrix.values.names import ARCHES, GO_ARCH, Arch, ImageRef
 
 _INDEXES = (
     "application/vnd.oci.image.index.v1+json",
@@ -38,7 +38,7 @@ T = TypeVar("T")
 class Manifest:
     """An image manifest: its digest, its configuration's digest and its layers (digest, media type, bytes).
 
-    `config_size` is the size of the configuration in bytes.
+    `config_size` is the size of the configuration in bytes; `content` are the manifest's own bytes, of `media_type`.
     """
 
     ref: ImageRef
@@ -46,6 +46,26 @@ class Manifest:
     config: str
     layers: tuple[tuple[str, str, int], ...]
     config_size: int = 0
+    media_type: str = ""
+    content: bytes = b""
+
+
+@dataclass(frozen=True)
+class Named:
+    """What a name stands for: a digest, of a manifest or of a list, and the manifest of each architecture it has."""
+
+    digest: str
+    manifests: Mapping[Arch, Manifest]
+
+
+@dataclass(frozen=True)
+class _Raw:
+    """A manifest or a list of them as the registry sent it, and parsed."""
+
+    digest: str
+    media_type: str
+    content: bytes
+    parsed: dict[str, Any]
 
 
 class Registry:
@@ -64,18 +84,38 @@ class Registry:
         raw = self._raw_manifest(ref)
         if raw is None:
             return None
-        content, found = raw
-        try:
-            if "manifests" not in content:
-                layers = tuple((each["digest"], each["mediaType"], int(each["size"])) for each in content["layers"])
-                config = content["config"]
-                return Manifest(ref, found, config["digest"], layers, int(config.get("size", 0)))
-            digest = _of_platform(content["manifests"], GO_ARCH[arch])
-            if digest is not None:
-                return self.manifest(ref.with_digest(digest), arch)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ProtocolError(f"{ref}: not an image manifest ({error!r} is missing or wrong)") from error
-        raise ProtocolError(f"{ref}: its manifest list has no image for {arch}")
+        if not _is_list(raw):
+            return _manifest(ref, raw)
+        digest = _of_platform(ref, raw, arch)
+        if digest is None:
+            raise ProtocolError(f"{ref}: its manifest list has no image for {arch}")
+        return self.manifest(ref.with_digest(digest), arch)
+
+    def named(self, ref: ImageRef) -> Named | None:
+        """Return what a name stands for, or None if the registry says there is no such name.
+
+        A list that lacks an architecture is told apart from one that cannot be read.
+
+        Raises:
+            UnreachableError, CredentialError, ProtocolError: it could not be told, in whole.
+        """
+        raw = self._raw_manifest(ref)
+        if raw is None:
+            return None
+        if not _is_list(raw):
+            manifest = _manifest(ref, raw)
+            built_for = self.config(manifest).get("architecture")
+            return Named(raw.digest, {arch: manifest for arch in ARCHES if GO_ARCH[arch] == built_for})
+        found: dict[Arch, Manifest] = {}
+        for arch in ARCHES:
+            digest = _of_platform(ref, raw, arch)
+            if digest is None:
+                continue
+            listed = self.manifest(ref.with_digest(digest), arch)
+            if listed is None:
+                raise ProtocolError(f"{ref}: the registry says that {digest} is not there, though its list names it")
+            found[arch] = listed
+        return Named(raw.digest, found)
 
     def resolve(self, ref: ImageRef) -> ImageRef:
         """Return `ref` pinned to the digest its tag names now (a manifest list keeps its own digest).
@@ -89,7 +129,7 @@ class Registry:
         raw = self._raw_manifest(ref)
         if raw is None:
             raise ProtocolError(f"{ref}: the registry says there is no such image", "Check the name and the tag.")
-        return ref.with_digest(raw[1])
+        return ref.with_digest(raw.digest)
 
     def config(self, manifest: Manifest) -> dict[str, Any]:
         """Return an image's configuration (its labels are under config.Labels)."""
@@ -138,14 +178,17 @@ class Registry:
         )
         return tuple((content or {}).get("tags") or ())
 
-    def _raw_manifest(self, ref: ImageRef) -> tuple[dict[str, Any], str] | None:
-        def read(response: requests.Response) -> tuple[dict[str, Any], str]:
+    def _raw_manifest(self, ref: ImageRef) -> _Raw | None:
+        def read(response: requests.Response) -> _Raw:
             found = _digest(response.content)
             # A tag names no digest, but the registry says which manifest it meant to send.
             meant = ref.digest or response.headers.get("docker-content-digest", "")
             if meant.startswith("sha256:") and found != meant:
                 raise ProtocolError(f"{ref}: the registry sent a manifest whose digest is {found}, not {meant}")
-            return http.json_object(response, str(ref)), found
+            parsed = http.json_object(response, str(ref))
+            # A manifest may leave its own media type out; the registry knows it then.
+            media_type = parsed.get("mediaType") or response.headers.get("content-type", "")
+            return _Raw(found, str(media_type), response.content, parsed)
 
         return self._fetch_or_none(ref, f"manifests/{ref.digest or ref.tag or 'latest'}", read)
 
@@ -193,13 +236,35 @@ def _digest(content: bytes) -> str:
     return "sha256:" + hashlib.sha256(content).hexdigest()
 
 
-def _of_platform(entries: Iterable[Mapping[str, Any]], architecture: str) -> str | None:
+def _is_list(raw: _Raw) -> bool:
+    return "manifests" in raw.parsed
+
+
+def _manifest(ref: ImageRef, raw: _Raw) -> Manifest:
+    try:
+        layers = tuple((each["digest"], each["mediaType"], int(each["size"])) for each in raw.parsed["layers"])
+        config = raw.parsed["config"]
+        size = int(config.get("size", 0))
+        return Manifest(ref, raw.digest, config["digest"], layers, size, raw.media_type, raw.content)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _malformed(ref, error) from error
+
+
+def _of_platform(ref: ImageRef, raw: _Raw, arch: Arch) -> str | None:
     """Return the digest of the first Linux image for an architecture in a manifest list."""
-    for entry in entries:
-        platform = entry.get("platform") or {}
-        if platform.get("architecture") == architecture and platform.get("os", "linux") == "linux":
-            return str(entry["digest"])
+    try:
+        for entry in raw.parsed["manifests"]:
+            platform = entry.get("platform") or {}
+            if platform.get("architecture") == GO_ARCH[arch] and platform.get("os", "linux") == "linux":
+                # It must have the form of a digest, as it becomes part of an address.
+                return ref.with_digest(str(entry["digest"])).digest
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _malformed(ref, error) from error
     return None
+
+
+def _malformed(ref: ImageRef, error: Exception) -> ProtocolError:
+    return ProtocolError(f"{ref}: not an image manifest ({error!r} is missing or wrong)")
 
 
 def _is_registrys_own(raw: bytes) -> bool:

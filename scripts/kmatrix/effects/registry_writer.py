@@ -44,7 +44,7 @@ class RegistryWriter(Registry):
             UnreachableError, CredentialError, ProtocolError: it could not be told.
         """
         raw = self._raw_manifest(ref)
-        return raw[1] if raw else None
+        return raw.digest if raw else None
 
     def put_blob(self, ref: ImageRef, content: bytes) -> str:
         """Have a blob in a repository and return its digest; what is there already is not sent.

@@ -12,14 +12,25 @@ from pathlib import Path
 from threading import Lock
 
 from kmatrix.decide.bootcheck import Booted
-from kmatrix.decide.bundles import CellImage, Composed, Layer, Wanted, compose, kernels_of_label, manifest_list
+from kmatrix.decide.bundles import (
+    CellImage,
+    Composed,
+    Document,
+    Layer,
+    Wanted,
+    compose,
+    kernels_of_label,
+    manifest_list,
+)
 from kmatrix.decide.elf import MalformedElfError, read_module
+from kmatrix.decide.moduleimages import module_images
 from kmatrix.effects.credentials import Credentials
 from kmatrix.effects.engine import Engine, InterruptedRunError
 from kmatrix.effects.qemu import Machines
 from kmatrix.effects.registry import Manifest
 from kmatrix.effects.registry_writer import RegistryWriter
 from kmatrix.stages.bootgate import Subject, boot_image
+from kmatrix.stages.moduleimages import Chosen, choose_module_images, put_module_images
 from kmatrix.stages.publish import IMAGE, image_of
 from kmatrix.stages.threads import DaemonPool, map_threads
 from kmatrix.stages.workshop import BootOptions
@@ -30,7 +41,7 @@ from kmatrix.values.cells import Cell, Finding
 from kmatrix.values.errors import KmatrixError, ProtocolError
 from kmatrix.values.matrix import Profile, mirrored
 from kmatrix.values.module import IMAGE_MODULES
-from kmatrix.values.names import ARCHES, ImageRef
+from kmatrix.values.names import ImageRef
 from kmatrix.values.recipe import Recipe
 
 _ASKING_THREADS = 8
@@ -94,6 +105,7 @@ def make_bundle(packing: Packing, wanted: Wanted) -> BundleResult:
 def _make(packing: Packing, wanted: Wanted, ref: ImageRef, blank: BundleResult) -> BundleResult:
     composed = [compose(wanted.client, wanted.of(arch)) for arch in wanted.arches]
     whole = manifest_list(composed)
+    chosen, new = choose_module_images(packing.registry, ref, module_images(wanted))
     before = packing.registry.digest_of(ref)
     result = replace(
         blank,
@@ -102,7 +114,9 @@ def _make(packing: Packing, wanted: Wanted, ref: ImageRef, blank: BundleResult) 
         images=tuple(_measured(packing, wanted, each) for each in composed),
     )
     if before == whole.digest:
-        return replace(result, verdict="skipped", reason="already published, of the same cells", digest=before)
+        modules = _put_modules(packing, wanted, chosen, new)
+        reason = "already published, of the same cells"
+        return replace(result, verdict="skipped", reason=reason, digest=before, modules=modules)
     if before is not None:
         result = replace(result, dropped=_dropped(packing, ref, result.kernels))
         lost = [kernel for kernel in result.dropped if f"{wanted.client}-{kernel}" in wanted.missing]
@@ -119,6 +133,7 @@ def _make(packing: Packing, wanted: Wanted, ref: ImageRef, blank: BundleResult) 
     for each in composed:
         # Boots take time, and a registry may clear away by then what has no tag.
         _put_untagged(packing, ref, each)
+    modules = _put_modules(packing, wanted, chosen, new)
     digest = packing.registry.put_manifest(ref, whole.content, whole.media_type)
     if packing.registry.digest_of(ref) != digest:
         raise ProtocolError(
@@ -127,7 +142,21 @@ def _make(packing: Packing, wanted: Wanted, ref: ImageRef, blank: BundleResult) 
         )
     count = len(result.kernels)
     reason = f"loaded in {'each of its ' if count > 1 else ''}{count} kernel{'s' if count > 1 else ''}"
-    return replace(result, verdict="passed", reason=reason, digest=digest)
+    return replace(result, verdict="passed", reason=reason, digest=digest, modules=modules)
+
+
+def _put_modules(
+    packing: Packing, wanted: Wanted, chosen: tuple[Chosen, ...], new: tuple[Chosen, ...]
+) -> dict[str, str]:
+    """Put the module images that are new under their tags; returns the image of every kernel, by digest."""
+    put_module_images(packing.registry, new)
+    kept = sum(each.stays for each in chosen)
+    packing.say(
+        f"{wanted.client}: for Kernel Module Management: {len(chosen)} images, {len(new)} of them new"
+        + (f", {kept} kept for their modules, which are the same" if kept else "")
+    )
+    digests = {image.cell: each.ref.with_digest(each.digest).pinned for each in chosen for image in each.image.cells}
+    return {image.cell.kernel: digests[image.cell] for image in wanted.images}
 
 
 def _boot_each(packing: Packing, wanted: Wanted, bundle: Composed, ref: ImageRef) -> tuple[tuple[Finding, ...], bool]:
@@ -264,7 +293,8 @@ def _published_cell(packing: Packing, recipe: Recipe) -> CellImage | None:
         if not current and not (passed and found.get(labels.VERSION) == cell.id):
             return None
         layers = tuple(Layer(*layer) for layer in manifest.layers)
-        return CellImage(cell, manifest.digest, layers, registry.config(manifest), current)
+        document = Document(manifest.media_type, manifest.content)
+        return CellImage(cell, document, layers, registry.config(manifest), current)
     except ProtocolError as error:
         packing.say(f"{cell.id}: not in a bundle: {error.message}")
         return None
@@ -288,14 +318,10 @@ def _measured(packing: Packing, wanted: Wanted, bundle: Composed) -> BundleImage
 
 def _dropped(packing: Packing, ref: ImageRef, kernels: tuple[str, ...]) -> tuple[str, ...]:
     """The kernels of the bundle that has the tag now which the new one lacks: their nodes would lose the client."""
+    named = packing.registry.named(ref)
     there: list[str] = []
-    for arch in ARCHES:
-        manifest = None
-        # A list that has none for an architecture says so by this error.
-        with suppress(ProtocolError):
-            manifest = packing.registry.manifest(ref, arch)
-        if manifest is not None:
-            there += kernels_of_label(packing.registry.labels(manifest).get(labels.KERNELS, ""))
+    for manifest in named.manifests.values() if named else ():
+        there += kernels_of_label(packing.registry.labels(manifest).get(labels.KERNELS, ""))
     return tuple(kernel for kernel in dict.fromkeys(there) if kernel not in kernels)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from kmatrix.values.cells import Finding, Verdict
 from kmatrix.values.names import Arch
@@ -31,6 +31,8 @@ class BundleResult:
     `image` is its name in the registry and `digest` what that name has there: a manifest, or a list of them where
     there are several architectures; empty where nothing was published. `missing` are the cells of the plan that are
     not in it, because they are not published; `dropped` the kernels that the published bundle has and this one has not.
+    `modules` has, by kernel, the image from which Kernel Module Management takes the kernel's module, named by digest;
+    it is empty where the bundle is not published, and of a bundle that an earlier version of this program published.
     """
 
     client: str
@@ -45,3 +47,4 @@ class BundleResult:
     dropped: tuple[str, ...] = ()
     images: tuple[BundleImage, ...] = ()
     findings: tuple[Finding, ...] = ()
+    modules: dict[str, str] = field(default_factory=dict)

@@ -41,6 +41,17 @@ def kernel_release(text: str) -> str:
     return text
 
 
+def without_arch(kernel: str, arch: Arch) -> str:
+    """Return the name that a kernel release has for all architectures, its flavour included.
+
+    5.14.0-427.50.1.el9_4.aarch64+64k gives 5.14.0-427.50.1.el9_4+64k, Debian's 6.1.0-56-rt-amd64 gives 6.1.0-56-rt. A
+    release that does not name its architecture gets `.noarch`, so that the name is never a kernel release of a node.
+    """
+    names = "|".join(re.escape(name) for name in dict.fromkeys((arch, GO_ARCH[arch])))
+    found = re.sub(rf"[.-](?:{names})(?![A-Za-z0-9_])", "", kernel, count=1)
+    return found if found != kernel else f"{kernel}.noarch"
+
+
 def digest(text: str) -> str:
     """Return `text` if it is `sha256:` and 64 hexadecimal digits.
 

@@ -1,0 +1,333 @@
+"""Module images for KMM: which cells each lists, which digest a tag keeps, and what is never taken for an absent image.
+
+What KMM asks of them was read in rh-ecosystem-edge/kernel-module-management: internal/pod/imagepuller.go
+(CreatePullPod, GetPullPodStatus), internal/controllers/mic_reconciler.go (updateStatusByPullPods),
+internal/controllers/nmc_reconciler.go (ProcessModuleSpec).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from bundlebench import Bench
+from cellimages import CLIENT, KERNELS, OCI, cell, digest, image, rebuilt, with_manifest
+from httpserver import Reply, Request
+
+from kmatrix.decide.bundles import CellImage, Document, Wanted, wanted_bundles
+from kmatrix.decide.moduleimages import Holding, ModuleImage, may_stay, module_images
+from kmatrix.values import labels
+from kmatrix.values.boot import BootReport
+from kmatrix.values.bundles import BundleResult
+from kmatrix.values.errors import ProtocolError, ToolError
+from kmatrix.values.names import Arch, without_arch
+
+
+def wanted(*images: CellImage, missing: tuple[str, ...] = ()) -> Wanted:
+    return Wanted(CLIENT, images, missing)
+
+
+def listed(document: Document) -> dict[str, str]:
+    """What a list has by architecture."""
+    entries = json.loads(document.content)["manifests"]
+    return {entry["platform"]["architecture"]: entry["digest"] for entry in entries}
+
+
+def called(kernel: str, arch: Arch = "x86_64") -> CellImage:
+    """A cell of a kernel of this very release."""
+    made = image(kernel, arch=arch)
+    return replace(made, cell=replace(made.cell, kernel=kernel))
+
+
+@pytest.mark.parametrize(
+    ("kernel", "arch", "name"),
+    [
+        ("5.14.0-427.50.1.el9_4.x86_64", "x86_64", "5.14.0-427.50.1.el9_4"),
+        ("5.14.0-427.50.1.el9_4.x86_64+rt", "x86_64", "5.14.0-427.50.1.el9_4+rt"),
+        ("5.14.0-427.50.1.el9_4.aarch64+64k", "aarch64", "5.14.0-427.50.1.el9_4+64k"),
+        ("6.12.117+deb12-amd64", "x86_64", "6.12.117+deb12"),
+        ("6.1.0-56-rt-arm64", "aarch64", "6.1.0-56-rt"),
+        ("4.18.0-372.el8.s390x", "s390x", "4.18.0-372.el8"),
+        # Another architecture's name, or a word that only begins so, is no name of this one.
+        ("5.14.0-1.x86_64", "aarch64", "5.14.0-1.x86_64.noarch"),
+        ("5.14.0-1.x86_64v2", "x86_64", "5.14.0-1.x86_64v2.noarch"),
+        ("6.12.0-custom", "x86_64", "6.12.0-custom.noarch"),
+    ],
+)
+def test_a_kernel_has_one_name_for_all_architectures(kernel: str, arch: Arch, name: str) -> None:
+    assert without_arch(kernel, arch) == name
+
+
+def test_of_one_architecture_each_image_is_the_cells_own() -> None:
+    """Whoever has the cells' digests in a Module already sees no other ones."""
+    images = [image(kernel) for kernel in KERNELS]
+    found = module_images(wanted(*images))
+    assert [each.manifest for each in found] == [each.manifest for each in images]
+    assert [each.tag for each in found] == [f"8.98.1-{kernel}" for kernel in KERNELS]
+    assert [each.cells for each in found] == [(each,) for each in images]
+
+
+def test_a_kernel_of_two_architectures_has_one_image_and_every_image_is_for_both() -> None:
+    """KMM's pod of an image may run on a node of any architecture, and must end well there."""
+    alone = called("5.14.0-2.el9.x86_64+rt")
+    own = [image(KERNELS[0]), image(KERNELS[0], arch="aarch64"), image(KERNELS[1], arch="aarch64"), alone]
+    both, arm, real_time = module_images(wanted(*own))
+    assert [each.tag for each in (both, arm, real_time)] == [
+        f"8.98.1-{KERNELS[0]}",
+        f"8.98.1-{KERNELS[1]}",
+        "8.98.1-5.14.0-2.el9_rt",
+    ]
+    assert listed(both.manifest) == {"amd64": own[0].digest, "arm64": own[1].digest}
+    assert (both.cells, arm.cells, real_time.cells) == ((own[0], own[1]), (own[2],), (alone,))
+    # The newest kernel's cell stands in where an architecture lacks the kernel.
+    assert listed(arm.manifest) == {"amd64": alone.digest, "arm64": own[2].digest}
+    assert listed(real_time.manifest) == {"amd64": alone.digest, "arm64": own[2].digest}
+    assert {each.arches for each in (both, arm, real_time)} == {("x86_64", "aarch64")}
+
+
+def test_a_list_names_manifests_as_they_are() -> None:
+    own = [image(KERNELS[0]), image(KERNELS[0], arch="aarch64")]
+    (found,) = module_images(wanted(*own))
+    content = json.loads(found.manifest.content)
+    assert content["mediaType"] == found.manifest.media_type == f"{MANIFEST_LIST}"
+    assert [(entry["size"], entry["mediaType"]) for entry in content["manifests"]] == [
+        (len(each.manifest.content), each.manifest.media_type) for each in own
+    ]
+    (mixed,) = module_images(wanted(own[0], image(KERNELS[0], OCI, "aarch64")))
+    assert mixed.manifest.media_type == "application/vnd.oci.image.index.v1+json"
+
+
+MANIFEST_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+
+
+def test_only_published_cells_of_the_bundle_are_listed() -> None:
+    published = [image(KERNELS[0]), image(KERNELS[1]), image(KERNELS[1], arch="aarch64")]
+    cells = [*(each.cell for each in published), cell(KERNELS[0], arch="aarch64"), cell(KERNELS[2])]
+    (bundle,) = wanted_bundles(cells, published)
+    found = module_images(bundle)
+    assert [{each.cell for each in made.cells} for made in found] == [
+        {published[0].cell},
+        {published[1].cell, published[2].cell},
+    ]
+    digests = {digest for made in found for digest in listed(made.manifest).values()}
+    assert digests == {each.digest for each in published}
+
+
+@pytest.mark.parametrize(
+    ("images", "missing", "fault"),
+    [
+        # Debian's and Red Hat's spelling of one architecture.
+        ([called("6.1.0-x86_64"), called("6.1.0-amd64")], (), "several of x86_64"),
+        ([called("6.1.0.x86_64"), called("6.1.0")], (), "a cell has that name"),
+        ([called("6.1.0.x86_64")], ("8.98.1-6.1.0",), "a cell has that name"),
+    ],
+)
+def test_no_tag_is_of_two_kernels_or_of_a_cell(images: list[CellImage], missing: tuple[str, ...], fault: str) -> None:
+    with pytest.raises(ToolError, match=fault) as caught:
+        module_images(wanted(*images, missing=missing))
+    assert "matrix.yaml" in caught.value.hint
+
+
+def test_a_manifest_of_no_type_is_listed_nowhere() -> None:
+    own = [image(KERNELS[0]), image(KERNELS[0], arch="aarch64")]
+    own[1] = replace(own[1], manifest=Document("", own[1].manifest.content))
+    with pytest.raises(ProtocolError, match=f"of which type the manifest of {own[1].cell.id} is"):
+        module_images(wanted(*own))
+
+
+def holdings(made: ModuleImage) -> dict[Arch, Holding]:
+    """What the image would hold if the tag named it."""
+    return {each.cell.arch: Holding(each.cell.id, each.cell.kernel, each.module.digest) for each in made.cells}
+
+
+def test_what_is_there_stays_for_the_same_modules_of_the_same_kernel_on_all_architectures() -> None:
+    (made,) = module_images(wanted(image(KERNELS[0]), image(KERNELS[0], arch="aarch64")))
+    sound = holdings(made)
+    assert may_stay(made, sound)
+    assert may_stay(made, {**sound, "s390x": Holding("any", "any", "any")})
+    for arch in sound:
+        lacking = {other: held for other, held in sound.items() if other != arch}
+        assert not may_stay(made, lacking)
+        for change in (
+            {"module": digest("other")},
+            {"kernel": "5.14.0-other"},
+            {"cell": f"7.4.6-{sound[arch].kernel}"},
+        ):
+            assert not may_stay(made, {**sound, arch: replace(sound[arch], **change)}), change
+    assert not may_stay(made, {})
+
+
+def test_an_architecture_without_the_kernel_must_have_an_image_and_any_does() -> None:
+    alone, _ = module_images(wanted(image(KERNELS[0]), image(KERNELS[1], arch="aarch64")))
+    assert not may_stay(alone, holdings(alone))
+    assert may_stay(alone, {**holdings(alone), "aarch64": Holding("older", "older", "older")})
+
+
+def pinned(bench: Bench, digest_: str) -> str:
+    return f"{bench.packing.target}/beegfs-client@{digest_}"
+
+
+def tag(made: CellImage) -> str:
+    return f"8.98.1-{without_arch(made.cell.kernel, made.cell.arch)}"
+
+
+def made_of(bench: Bench, *images: CellImage) -> BundleResult:
+    result: BundleResult = bench.make(*images)
+    assert result.verdict in ("passed", "skipped"), result.reason
+    return result
+
+
+def test_both_kernels_of_an_image_are_mapped_to_it(bench: Bench) -> None:
+    images = [bench.image(KERNELS[0]), bench.image(KERNELS[0], "aarch64"), bench.image(KERNELS[1])]
+    result = made_of(bench, *images)
+    both = result.modules[images[0].cell.kernel]
+    assert both == result.modules[images[1].cell.kernel] == pinned(bench, bench.names(tag(images[0])) or "")
+    assert set(result.modules) == set(result.kernels)
+    named = bench.packing.registry.named(bench.ref(tag(images[0])))
+    assert named
+    assert {arch: manifest.digest for arch, manifest in named.manifests.items()} == {
+        "x86_64": images[0].digest,
+        "aarch64": images[1].digest,
+    }
+
+
+def test_one_more_kernel_leaves_the_others_as_they_are(bench: Bench) -> None:
+    images = [bench.image(kernel) for kernel in KERNELS[:2]]
+    before = made_of(bench, *images)
+    more = bench.image(KERNELS[2])
+    after = made_of(bench, *images, more)
+    assert after.modules == {**before.modules, more.cell.kernel: pinned(bench, more.digest)}
+    assert [name for name in bench.written if name.startswith("8.98.1-")] == [tag(more)]
+
+
+@pytest.mark.parametrize("arches", [("x86_64",), ("x86_64", "aarch64")])
+def test_another_build_of_the_same_module_keeps_the_digest(bench: Bench, arches: tuple[Arch, ...]) -> None:
+    images = [bench.image(KERNELS[0], arch) for arch in arches]
+    before = made_of(bench, *images)
+    again = [bench.publish(rebuilt(each)) for each in images]
+    assert {each.digest for each in again}.isdisjoint(each.digest for each in images)
+    after = made_of(bench, *again)
+    assert after.digest != before.digest, "the bundle has the new entry point"
+    assert after.modules == before.modules
+    assert tag(images[0]) not in bench.written
+    # And the run after that has nothing to do.
+    last = made_of(bench, *again)
+    assert (last.verdict, last.modules, bench.written) == ("skipped", before.modules, [])
+
+
+@pytest.mark.parametrize("changed", [0, 1])
+def test_another_module_of_one_architecture_is_another_digest(bench: Bench, changed: int) -> None:
+    images = [bench.image(KERNELS[0]), bench.image(KERNELS[0], "aarch64"), bench.image(KERNELS[1])]
+    before = made_of(bench, *images)
+    images[changed] = bench.publish(rebuilt(images[changed], "another module"))
+    after = made_of(bench, *images)
+    assert after.modules[images[0].cell.kernel] != before.modules[images[0].cell.kernel]
+    assert after.modules[images[0].cell.kernel] == after.modules[images[1].cell.kernel]
+    assert after.modules[images[2].cell.kernel] == before.modules[images[2].cell.kernel]
+
+
+def test_an_architecture_that_comes_later_is_in_the_image_then(bench: Bench) -> None:
+    images = [bench.image(KERNELS[0])]
+    before = made_of(bench, *images)
+    images.append(bench.image(KERNELS[0], "aarch64"))
+    after = made_of(bench, *images)
+    assert after.modules[images[1].cell.kernel] == after.modules[images[0].cell.kernel]
+    assert after.modules[images[0].cell.kernel] != before.modules[images[0].cell.kernel]
+
+
+def test_a_newer_kernel_of_the_other_architecture_changes_no_image_where_it_stands_in(bench: Bench) -> None:
+    images = [bench.image(KERNELS[0]), bench.image(KERNELS[1], "aarch64")]
+    before = made_of(bench, *images)
+    after = made_of(bench, *images, bench.image(KERNELS[2], "aarch64"))
+    assert {kernel: after.modules[kernel] for kernel in before.modules} == before.modules
+
+
+def test_an_image_of_another_cell_with_the_same_topmost_layer_does_not_stay(bench: Bench) -> None:
+    made = bench.image(KERNELS[0])
+    made_of(bench, made)
+    foreign = {**made.config["config"], "Labels": {labels.VERSION: "8.98.1-6.1", labels.KERNEL: made.cell.kernel}}
+    other = bench.publish(with_manifest(replace(made, config={**made.config, "config": foreign})))
+    registry = bench.packing.registry
+    registry.put_manifest(bench.ref(tag(made)), other.manifest.content, other.manifest.media_type)
+    again = made_of(bench, made)
+    assert (again.verdict, again.modules) == ("skipped", {made.cell.kernel: pinned(bench, made.digest)})
+    assert bench.names(tag(made)) == made.digest
+
+
+def test_a_bundle_that_a_kernel_does_not_load_from_changes_no_image(bench: Bench) -> None:
+    made = bench.image(KERNELS[0])
+    before = made_of(bench, made)
+    bench.reports = {made.cell.kernel: BootReport("failed", "load-refused", "no")}
+    result = bench.make(bench.publish(rebuilt(made, "another module")), bench.image(KERNELS[1]))
+    assert (result.verdict, result.modules) == ("failed", {})
+    assert not [name for name in bench.written if name.startswith("8.98.1")]
+    assert pinned(bench, bench.names(tag(made)) or "") == before.modules[made.cell.kernel]
+
+
+NOT_TOLD: dict[str, Reply] = {
+    "the registry is down": Reply(503),
+    "a proxy answers": Reply(404, b"<html>not here</html>"),
+    "it refuses": Reply(403),
+    "it makes no sense": Reply(418),
+}
+
+
+@pytest.mark.usefixtures("slept")
+@pytest.mark.parametrize("fault", NOT_TOLD)
+@pytest.mark.parametrize("place", ["tag", "manifest", "listed", "config"])
+def test_what_cannot_be_read_is_an_error_and_no_new_digest(bench: Bench, fault: str, place: str) -> None:
+    images = [bench.image(KERNELS[0]), bench.image(KERNELS[0], "aarch64")]
+    before = made_of(bench, *images)
+    bench.booted.clear()
+    again = [bench.publish(rebuilt(each)) for each in images]
+    image_there = before.modules[images[0].cell.kernel].rpartition("@")[2]
+    config = json.loads(images[1].manifest.content)["config"]["digest"]
+    names = {"tag": tag(images[0]), "manifest": image_there, "listed": images[1].digest, "config": config}
+    answers = bench.server.web.answer
+
+    def answer(request: Request) -> Reply:
+        return NOT_TOLD[fault] if request.path.endswith(f"/{names[place]}") else answers(request)
+
+    bench.server.web.answer = answer
+    result = bench.make(*again)
+    assert (result.verdict, result.digest, result.modules) == ("errored", "", {})
+    assert (bench.booted, bench.written) == ([], []), "it is told before the boots, which take long"
+    bench.server.web.answer = answers
+    assert bench.names(tag(images[0])) == image_there
+
+
+@pytest.mark.parametrize("place", ["listed", "config", "labels"])
+def test_what_the_registry_lost_or_spoilt_is_told_with_what_to_do(bench: Bench, place: str) -> None:
+    images = [bench.image(KERNELS[0]), bench.image(KERNELS[0], "aarch64")]
+    made_of(bench, *images)
+    again = [bench.publish(rebuilt(each)) for each in images]
+    config: Any = json.loads(images[1].manifest.content)["config"]["digest"]
+    path = f"/v2/{bench.server.repository}"
+    if place == "listed":
+        del bench.server.manifests[f"{path}/manifests/{images[1].digest}"]
+    elif place == "config":
+        del bench.server.blobs[f"{path}/blobs/{config}"]
+    else:
+        bench.server.blobs[f"{path}/blobs/{config}"] += b" "
+    result = bench.make(*again)
+    assert (result.verdict, result.modules, bench.written) == ("errored", {}, [])
+    assert f"remove {bench.ref(tag(images[0]))}" in result.reason
+
+
+def test_a_tag_that_names_something_else_right_after_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = bench.image(KERNELS[0])
+    put = type(bench.packing.registry).put_manifest
+
+    def elsewhere(self: Any, ref: Any, content: bytes, media_type: str) -> str:
+        if ref.tag.startswith("8.98.1-"):
+            put(self, ref, b'{"schemaVersion":2}', media_type)
+            return made.digest
+        return put(self, ref, content, media_type)
+
+    monkeypatch.setattr(type(bench.packing.registry), "put_manifest", elsewhere)
+    result = bench.make(made)
+    assert result.verdict == "errored"
+    assert "Something else writes to this repository" in result.reason
+    assert "8.98.1" not in bench.written
