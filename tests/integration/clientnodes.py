@@ -7,7 +7,8 @@ import json
 import secrets
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,16 +18,30 @@ import yaml
 
 from integration.labs import Lab
 from integration.nodes import Node, Shown, Wish
+from integration.openshift import derived
+from integration.session import LABEL, Session
 from integration.sites import NEWER_CLIENT, OLDER_CLIENT, PROFILE, Site
 from kmatrix.effects.engine import Engine
 from kmatrix.stages import bundle, gates
 from kmatrix.values.boot import BootReport
 
 # Names of images on the node: one of each major, one that has no module for the node's kernel, the newer client
-# compiled without RDMA, and one with kmod and without a client.
-OLD, NEW, FOREIGN, PLAIN, BARE = "old", "new", "foreign", "plain", "bare"
-VERSIONS = {OLD: OLDER_CLIENT, NEW: NEWER_CLIENT, FOREIGN: NEWER_CLIENT, PLAIN: NEWER_CLIENT}
+# compiled without RDMA, the newer client signed with a key that nobody trusts, and one with kmod and without a client.
+OLD, NEW, FOREIGN, PLAIN, SIGNED, BARE = "old", "new", "foreign", "plain", "signed", "bare"
+SIGNER = "Somebody Else"
+VERSIONS = {OLD: OLDER_CLIENT, **dict.fromkeys((NEW, FOREIGN, PLAIN, SIGNED), NEWER_CLIENT)}
 SECRET = {"beegfs-client-auth": {"conn.auth": secrets.token_bytes(32)}}
+_SIGNED = """\
+FROM {toolkit} AS signed
+COPY --from={image} /opt/lib/modules/ /opt/lib/modules/
+RUN openssl req -quiet -new -x509 -newkey rsa:2048 -nodes -subj '/CN={signer}/' -keyout /key -out /certificate \\
+ && $(find /usr/lib/linux-kbuild-*/scripts -name sign-file | head -n 1) sha256 /key /certificate \
+      /opt/lib/modules/{kernel}/extra/beegfs.ko \
+ && rm /key
+FROM {image}
+COPY --from=signed /opt/lib/modules/ /opt/lib/modules/
+LABEL {label}={name}
+"""
 Change = Callable[[dict[str, Any]], None]
 
 
@@ -38,6 +53,8 @@ class ClientNode:
 
     def __init__(self, lab: Lab, site: Site, plain: Site, engine: Engine, folder: Path) -> None:
         self.kernel = lab.kernels.newer
+        self._engine = engine
+        self._toolkit = lab.toolkits["newer"]
         self.foreign_kernel = lab.kernels.older
         foreign_cell = f"{NEWER_CLIENT}-{self.foreign_kernel}"
         published(site, f"{OLDER_CLIENT}-{self.kernel}", f"{NEWER_CLIENT}-{self.kernel}", foreign_cell)
@@ -56,6 +73,20 @@ class ClientNode:
             engine.pull(image, None)
         self._node = Node.of(engine, lab.toolkits["newer"], self.kernel, folder, writable=True)
         self._deploy = site.root / "build" / "deploy" / PROFILE
+
+    @contextmanager
+    def signed(self, session: Session) -> Iterator[None]:
+        """Have the image `SIGNED`: its key is made with it, and gone when it is there."""
+        dockerfile = _SIGNED.format(
+            toolkit=self._toolkit,
+            image=self._images[NEW],
+            kernel=self.kernel,
+            signer=SIGNER,
+            label=LABEL,
+            name=session.name,
+        )
+        with derived(self._engine, session, dockerfile) as self._images[SIGNED]:
+            yield
 
     def run(self, pods: Mapping[str, Wish], scenario: str) -> Shown:
         """Boot the node with the images that the pods use, and run a scenario."""
@@ -136,6 +167,18 @@ def unloading_on_stop(pod: dict[str, Any]) -> None:
 def without_capabilities(pod: dict[str, Any]) -> None:
     """A container that may load no module."""
     del pod["containers"][0]["securityContext"]["capabilities"]["add"]
+
+
+def without_the_nodes_modules(pod: dict[str, Any]) -> None:
+    """A container that does not see the node's module tree."""
+    mounts = pod["containers"][0]["volumeMounts"]
+    mounts[:] = [mount for mount in mounts if mount["name"] != "modules"]
+
+
+def without_securityfs(pod: dict[str, Any]) -> None:
+    """A container that cannot see whether the kernel is locked down."""
+    mounts = pod["containers"][0]["volumeMounts"]
+    mounts[:] = [mount for mount in mounts if mount["name"] != "security"]
 
 
 def without_authentication(pod: dict[str, Any]) -> None:

@@ -127,27 +127,32 @@ def built(
 @contextmanager
 def small_copy(engine: Engine, session: Session, image: str) -> Iterator[str]:
     """Make a copy of an image with only what a boot uses: module, client, kmod; gone at the end."""
-    with _derived(engine, session, _SMALL.format(image=image)) as made:
+    with derived(engine, session, _labelled(_SMALL, session, image)) as made:
         yield made
 
 
 @contextmanager
 def compiling_copy(engine: Engine, session: Session, image: str) -> Iterator[str]:
     """Make a copy of an image that can still install headers and compile, as small as that goes; gone at the end."""
-    with _derived(engine, session, _COMPILING.format(image=image)) as made:
+    with derived(engine, session, _labelled(_COMPILING, session, image)) as made:
         yield made
 
 
 @contextmanager
 def with_red_hats_modes(engine: Engine, session: Session, image: str) -> Iterator[str]:
     """Make a copy of an image with the folders' modes of Red Hat's, where not even root may write; gone at the end."""
-    with _derived(engine, session, _MODES.format(image=image)) as made:
+    with derived(engine, session, _labelled(_MODES, session, image)) as made:
         yield made
 
 
+def _labelled(dockerfile: str, session: Session, image: str) -> str:
+    return dockerfile.format(image=image) + f"LABEL {LABEL}={session.name}\n"
+
+
 @contextmanager
-def _derived(engine: Engine, session: Session, dockerfile: str) -> Iterator[str]:
-    with _made(engine, session, {"Dockerfile": dockerfile + f"LABEL {LABEL}={session.name}\n"}, []) as made:
+def derived(engine: Engine, session: Session, dockerfile: str) -> Iterator[str]:
+    """Build a Dockerfile that needs no context; yields the image, which is gone at the end."""
+    with _made(engine, session, {"Dockerfile": dockerfile}, []) as made:
         yield made
 
 

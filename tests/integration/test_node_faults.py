@@ -4,8 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from integration.clientnodes import FOREIGN, NEW, OLD, ClientNode, without_capabilities
+from integration.clientnodes import (
+    FOREIGN,
+    NEW,
+    OLD,
+    SIGNED,
+    SIGNER,
+    ClientNode,
+    without_capabilities,
+    without_securityfs,
+    without_the_nodes_modules,
+)
 from integration.nodes import CLIENT, NODE, Shown
+from integration.session import Session
 from integration.sites import NEWER_CLIENT, OLDER_CLIENT
 
 pytestmark = pytest.mark.engine
@@ -60,6 +71,19 @@ section next-sums sums
 section next-version cat {CLIENT}/version
 pod_forget next
 umount {CLIENT}
+
+# Why a module does not load. From the second on, none of it can be taken back.
+rmmod beegfs
+for name in treeless blind unsigned signed enforced disabled; do
+  case $name in
+    blind) echo integrity >/sys/kernel/security/lockdown ;;
+    enforced) echo 1 >/sys/module/module/parameters/sig_enforce ;;
+    disabled) echo 1 >/proc/sys/kernel/modules_disabled ;;
+  esac
+  pod_start $name
+  ended $name
+  pod_forget $name
+done
 """
 
 _KILLED = f"""
@@ -88,8 +112,9 @@ section again-same cmp {CLIENT}/sbin/zz-large /images/new/opt/beegfs/sbin/zz-lar
 
 
 @pytest.fixture(scope="module")
-def faults(client_node: ClientNode) -> Shown:
-    return faulty(client_node)
+def faults(client_node: ClientNode, session: Session) -> Shown:
+    with client_node.signed(session):
+        return faulty(client_node)
 
 
 def faulty(node: ClientNode) -> Shown:
@@ -100,6 +125,12 @@ def faulty(node: ClientNode) -> Shown:
         "locked": node.wish(NEW),
         "full": node.wish(NEW),
         "next": node.wish(OLD),
+        "treeless": node.wish(NEW, without_the_nodes_modules),
+        "blind": node.wish(NEW, without_securityfs),
+        "unsigned": node.wish(NEW),
+        "signed": node.wish(SIGNED),
+        "enforced": node.wish(SIGNED),
+        "disabled": node.wish(NEW),
     }
     return node.run(pods, _FAULTS)
 
@@ -116,8 +147,28 @@ def test_a_kernel_the_image_has_no_module_for_is_named_with_what_to_do(faults: S
 
 def test_without_the_capability_the_module_does_not_load_and_the_message_names_it(faults: Shown) -> None:
     assert faults.text("powerless-state") == "exited 1"
-    assert "SYS_MODULE" in faults.text("powerless-message")
+    assert "The container lacks the capability SYS_MODULE" in faults.text("powerless-message")
     assert faults.lines("powerless-module") == ()
+
+
+@pytest.mark.parametrize(
+    ("pod", "said"),
+    [
+        ("treeless", "Unknown symbol|The host's /lib/modules must be mounted at /lib/modules"),
+        ("blind", "Operation not permitted|whether the kernel is locked down (Secure Boot) cannot be seen"),
+        (
+            "signed",
+            f"Operation not permitted|locked down (integrity)|signed by {SIGNER}, which the node does not trust",
+        ),
+        ("enforced", f"Key was rejected|takes signed modules alone|signed by {SIGNER}, which the node does not trust"),
+        ("disabled", "Operation not permitted|kernel.modules_disabled is 1"),
+    ],
+)
+def test_why_a_module_does_not_load_is_looked_up(faults: Shown, pod: str, said: str) -> None:
+    assert faults.text(f"{pod}-state") == "exited 1"
+    for words in said.split("|"):
+        assert words in faults.text(f"{pod}-message")
+    assert faults.lines(f"{pod}-module") == ()
 
 
 def test_a_plugin_directory_that_cannot_be_written_is_an_error_until_it_can(faults: Shown) -> None:

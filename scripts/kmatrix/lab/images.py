@@ -15,30 +15,33 @@ from kmatrix.lab.layout import IMAGES, LAB_LABEL, Layout
 from kmatrix.values.errors import BuildError, KmatrixError, ToolError
 
 SUITE = "bookworm"
-BASE = f"{IMAGES}/base:{SUITE}"
-_PUBLIC_BASE = f"docker.io/library/debian:{SUITE}-slim"
+# bash 5.1, kmod 28 and coreutils 8.32, as in UBI 9; the suite above has newer ones.
+OLDER_SUITE = "bullseye"
+# What the run-time image takes out of it beyond a minimal Debian.
+OLDER_PACKAGES = "gnupg kmod rpm xz-utils"
 Say = Callable[[str], None]
 
 
-def ensure_base(engine: Engine, say: Say) -> str:
-    """Return the base image's name; where it is not there, pull the public one, else bootstrap it.
+def ensure_base(engine: Engine, say: Say, suite: str = SUITE) -> str:
+    """Return the name of a suite's base image; where it is not there, pull the public one, else bootstrap it.
 
     Raises:
         ToolError: neither is possible.
         UnreachableError: the engine went away.
     """
-    if engine.image(BASE) is not None:
-        return BASE
-    say("base image: asking for the public one")
+    repository = f"{IMAGES}/base"
+    base, public = f"{repository}:{suite}", f"docker.io/library/debian:{suite}-slim"
+    if engine.image(base) is not None:
+        return base
+    say(f"base image of {suite}: asking for the public one")
     try:
-        engine.pull(_PUBLIC_BASE, None)
-        engine.tag(_PUBLIC_BASE, *BASE.split(":"))
-        return BASE
+        engine.pull(public, None)
+        engine.tag(public, repository, suite)
+        return base
     except KmatrixError:
-        say(f"base image: the public one is out of reach; bootstrapping Debian {SUITE} (about 40 s)")
-    repository, tag = BASE.split(":")
-    bootstrap_base(engine, SUITE, repository, tag)
-    return BASE
+        say(f"base image of {suite}: the public one is out of reach; bootstrapping it (about 40 s)")
+    bootstrap_base(engine, suite, repository, suite)
+    return base
 
 
 def ensure_image(

@@ -15,7 +15,7 @@ from kmatrix.effects.engine import Engine
 from kmatrix.effects.files import write_atomically
 from kmatrix.effects.servers import remove_volume, running, serves, stop_server
 from kmatrix.lab import releases, services
-from kmatrix.lab.images import ensure_base, ensure_image
+from kmatrix.lab.images import OLDER_PACKAGES, OLDER_SUITE, ensure_base, ensure_image
 from kmatrix.lab.kernels import LabKernels, choose_kernels
 from kmatrix.lab.layout import IMAGES, LAB_LABEL, Layout
 from kmatrix.lab.packages import make_packages
@@ -24,7 +24,7 @@ from kmatrix.values.matrix import Profile
 
 Say = Callable[[str], None]
 _DEFINITIONS = ("toolkit-base", "toolkit", "services", "workshop", "runtime", "client")
-_STATE_SCHEMA = 2
+_STATE_SCHEMA = 3
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,10 @@ def up(engine: Engine, layout: Layout, profile: Profile, say: Say) -> bool:
             workshop = ensure_image(engine, layout, "workshop", toolkit_base, say)
             runtime = ensure_image(engine, layout, "runtime", workshop, say)
             _publish(engine, layout, profile.base.path, profile.base.tag or "latest", runtime)
+            older = ensure_image(
+                engine, layout, "runtime", ensure_base(engine, say, OLDER_SUITE), say, {"PACKAGES": OLDER_PACKAGES}
+            )
+            older_base = _publish(engine, layout, profile.base.path, OLDER_SUITE, older)
             if profile.key_file is None:
                 raise InputError("profile lab: key_fingerprint must be file:PATH, the lab makes its own key")
             make_packages(engine, layout, workshop, profile.clients, layout.root / profile.key_file, say)
@@ -94,6 +98,7 @@ def up(engine: Engine, layout: Layout, profile: Profile, say: Say) -> bool:
         "inputs": _inputs(layout, profile),
         "kernels": kernels.as_dict(),
         "toolkits": digests,
+        "older_base": older_base,
         "workshop": workshop,
         "services": servers_image.result(),
     }
@@ -121,7 +126,7 @@ def _made(layout: Layout, profile: Profile) -> bool:
 
 
 def lab_state(layout: Layout) -> dict[str, Any]:
-    """What the lab consists of (kernels by role, toolkit digests, image names).
+    """What the lab consists of (kernels by role, toolkit digests, image names, and the base of an older user space).
 
     Raises:
         InputError: it is not up.
