@@ -108,7 +108,7 @@ def test_the_scripts_wait_for_what_is_said() -> None:
     script = (ROOT / "deploy" / "drain-mounted-nodes").read_text(encoding="utf-8")
     (loaded,) = set(re.findall(r"""printf '%s' "(version )\$""", said))
     said = said.replace("$(describe_loaded)", loaded)
-    for name in ("KEPT", "STAYS", "OVER"):
+    for name in ("KEPT", "STAYS", "NO_MODULE", "OVER"):
         (words,) = re.findall(rf"^readonly {name}='(.+)'$", script, re.MULTILINE)
         for each in words.split("|"):
             assert each.replace(": ended$", "say 'ended'") in said, each
