@@ -249,9 +249,15 @@ def test_an_os_version_without_a_toolkit_is_named_and_the_others_go_on(tmp_path:
     done = run(cluster)
     assert done.returncode == 1
     assert f"no modules for OS version {OLD} (nodes: paused, paused2)" in done.stderr
-    assert f"openshift/driver-toolkit:{OLD}" in done.stderr.splitlines()[-1]
+    assert f'--image-for=driver-toolkit)" openshift/driver-toolkit:{OLD}' in done.stderr.splitlines()[-1]
     assert set(configs(cluster)) == {NEW, TEN, "latest-rhel-10", "image"}
     assert cluster["applied"][-1][0] == "app.kubernetes.io/component notin (build)"
+
+
+def test_the_toolkit_of_rhcos_10_has_a_name_of_its_own_in_a_release(tmp_path: Path) -> None:
+    """openshift/driver-toolkit manifests/01-openshift-imagestream-rhel10.yaml."""
+    done = run(cluster_of(tmp_path, nodes=[node("ten", f"{RHCOS}{TEN}")]))
+    assert f'--image-for=driver-toolkit-10)" openshift/driver-toolkit:{TEN}' in done.stderr
 
 
 def test_an_os_version_whose_build_fails_is_named_and_the_others_go_on(tmp_path: Path) -> None:

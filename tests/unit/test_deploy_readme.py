@@ -57,6 +57,14 @@ def test_every_message_that_is_explained_is_said() -> None:
             assert words in said, words
 
 
+def test_every_message_of_a_script_that_is_explained_is_said() -> None:
+    rows = re.findall(r"^\| of `([\w-]+)`: `([^`]+)` \| ", section("When it does not work"), re.MULTILINE)
+    assert {script for script, _ in rows} == {"build-in-cluster", "drain-mounted-nodes"}
+    for script, words in rows:
+        said = re.sub(r'" \\\n +"', " ", (ROOT / "deploy" / script).read_text(encoding="utf-8"))
+        assert words in said, words
+
+
 def test_every_folder_it_applies_is_rendered() -> None:
     named = set(re.findall(r"build/deploy/(\w+)/([a-z-]+)/([0-9.]+)", README))
     assert {way for _, way, _ in named} == set(folders())
@@ -128,6 +136,8 @@ def test_every_setting_of_the_pods_is_in_the_images_table() -> None:
 @pytest.mark.parametrize(
     ("title", "words"),
     [
+        ("Changing the client version", "take it only where all pools run that release, on one RHEL line"),
+        ("Upgrading the cluster", "Run it again after each upgrade"),
         ("Quick start", "takes away the folders of the others"),
         ("Quick start", "removes folders of other ways"),
         ("Quick start", "or with 2 if nothing is complete"),
