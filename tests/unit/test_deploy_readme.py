@@ -62,6 +62,14 @@ def test_every_message_that_is_explained_is_said() -> None:
             assert words in said, words
 
 
+def test_every_message_of_a_script_that_is_explained_is_said() -> None:
+    rows = re.findall(r"^\| of `([\w-]+)`: `([^`]+)` \| ", section("When it does not work"), re.MULTILINE)
+    assert {script for script, _ in rows} == {"build-in-cluster", "drain-mounted-nodes"}
+    for script, words in rows:
+        said = re.sub(r'" \\\n +"', " ", (ROOT / "deploy" / script).read_text(encoding="utf-8"))
+        assert words in said, words
+
+
 def test_every_folder_it_applies_is_rendered() -> None:
     named = set(re.findall(r"build/deploy/(\w+)/([a-z-]+)/([0-9.]+)", README))
     assert {way for _, way, _ in named} == set(folders())
@@ -131,7 +139,7 @@ def test_the_scripts_wait_for_what_is_said() -> None:
     script = (ROOT / "deploy" / "drain-mounted-nodes").read_text(encoding="utf-8")
     (loaded,) = set(re.findall(r"""printf '%s' "(version )\$""", said))
     said = said.replace("$(describe_loaded)", loaded)
-    for name in ("KEPT", "STAYS", "OVER"):
+    for name in ("KEPT", "STAYS", "NO_MODULE", "OVER"):
         (words,) = re.findall(rf"^readonly {name}='(.+)'$", script, re.MULTILINE)
         for each in words.split("|"):
             assert each.replace(": ended$", "say 'ended'") in said, each
@@ -161,6 +169,8 @@ def test_nodes_are_labelled_with_the_label_that_kmm_reads() -> None:
 @pytest.mark.parametrize(
     ("title", "words"),
     [
+        ("Changing the client version", "take it only where all pools run that release, on one RHEL line"),
+        ("Upgrading the cluster", "Run it again after each upgrade"),
         ("Quick start", "takes away the folders of the others"),
         ("Quick start", "removes folders of other ways"),
         ("Quick start", "or with 2 if nothing is complete"),

@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 from test_render import FINGERPRINT, ROOT, profile, recipes
 
-from kmatrix.decide.incluster import in_cluster_build_args, in_cluster_dockerfile, in_cluster_files
+from kmatrix.decide.incluster import TOOLKIT, in_cluster_build_args, in_cluster_dockerfile, in_cluster_files
 from kmatrix.effects.context import read_image_source
 from kmatrix.values.errors import InputError
 from kmatrix.values.names import ClientVersion
@@ -50,7 +50,7 @@ def test_the_dockerfile_is_the_golden_one(source: ImageSource) -> None:
 
 def test_its_last_stage_is_the_toolkit(source: ImageSource) -> None:
     # OpenShift's builder puts the toolkit in the place of the last one.
-    assert instructions(in_cluster_dockerfile(source, "ocp", profile()), "FROM") == ["driver-toolkit:of-the-cluster"]
+    assert instructions(in_cluster_dockerfile(source, "ocp", profile()), "FROM") == [f"{TOOLKIT} AS client"]
 
 
 def test_no_version_and_no_rhel_line_is_fixed_in_it(source: ImageSource) -> None:

@@ -448,6 +448,9 @@ def test_the_buildconfig_inlines_its_files_and_is_made_of_the_clusters_toolkit()
     assert spec["source"]["type"] == "Dockerfile"
     assert spec["source"]["configMaps"] == [{"configMap": {"name": build().name}, "destinationDir": "."}]
     assert known["ConfigMap", build().name]["data"] == build().files
+    # Beside `resources`, not in `source` (openshift/api build/v1/types.go, CommonSpec). What the build fetches comes by
+    # way of the cluster's proxy, or from a mirror whose certificate the cluster trusts.
+    assert spec["mountTrustedCA"] is True
     # Of toolkits that come while a build runs, only the last is built for.
     assert spec["runPolicy"] == "SerialLatestOnly"
     strategy = spec["strategy"]["dockerStrategy"]

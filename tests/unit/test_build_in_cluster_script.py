@@ -1,0 +1,297 @@
+"""deploy/build-in-cluster, against an `oc` that plays a cluster: what it has built, and what it applies."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from buildcluster import (
+    ALL,
+    BUILD,
+    DOCKERFILE,
+    IMAGE,
+    MIXED,
+    NEW,
+    OLD,
+    RHCOS,
+    RHEL,
+    STREAM,
+    TEN,
+    cluster_of,
+    configs,
+    documents,
+    run,
+    tag,
+    toolkits,
+)
+from fakecluster import kustomized, node
+from manifestmaker import ROOT, sources
+from schemas import OPENSHIFT, other_faults
+
+from kmatrix.decide import manifests
+from kmatrix.decide.incluster import TOOLKIT
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="there is no kubectl on this machine")
+def test_the_script_is_tried_with_what_kustomize_writes(tmp_path: Path) -> None:
+    made = manifests.in_cluster_build(sources(), BUILD, rhel_workers=True)
+    for name, text in made.items():
+        (tmp_path / name).write_text(text)
+    told = subprocess.run(["kubectl", "kustomize", str(tmp_path)], check=True, capture_output=True, text=True).stdout
+
+    def read(text: str) -> dict[str, str]:
+        parts = text.rstrip("\n").split("\n---\n")
+        return {part: part for part in parts if "kind: BuildConfig\n" in part or "kind: DaemonSet\n" in part}
+
+    assert read(told).keys() == read(kustomized(documents())).keys()
+    assert len(read(told)) == 3
+
+
+def test_a_cluster_with_paused_and_rhcos_10_pools_has_the_modules_of_all_in_one_image(tmp_path: Path) -> None:
+    cluster = cluster_of(tmp_path, nodes=MIXED, toolkits=STREAM)
+    done = run(cluster)
+    assert done.returncode == 0, done.stderr
+    made = configs(cluster)
+    assert set(made) == {*ALL, "image"}
+    images = made["image"]["spec"]["source"]["images"]
+    assert [image["from"]["name"] for image in images] == [tag(end) for end in ALL]
+    assert made["image"]["spec"]["strategy"]["dockerStrategy"]["from"]["name"] == "driver-toolkit:latest"
+
+
+def test_modules_are_compiled_with_the_toolkit_of_the_os_version_and_kept_alone(tmp_path: Path) -> None:
+    cluster = cluster_of(tmp_path, nodes=MIXED, toolkits=STREAM)
+    run(cluster)
+    made = configs(cluster)
+    for end in ALL:
+        spec = made[end]["spec"]
+        toolkit = {"kind": "ImageStreamTag", "name": f"driver-toolkit:{end}", "namespace": "openshift"}
+        assert spec["output"]["to"] == {"kind": "ImageStreamTag", "name": tag(end)}
+        assert spec["triggers"] == [{"type": "ConfigChange"}, {"type": "ImageChange", "imageChange": {"from": toolkit}}]
+        assert built_from(spec, {toolkit["name"]: "toolkit@digest"}) == ["toolkit@digest", "scratch"]
+        last = spec["source"]["dockerfile"].splitlines()[-2:]
+        assert last == ["FROM scratch", "COPY --from=client /opt/lib/modules/ /opt/lib/modules/"]
+        # What was compiled is the folder's.
+        assert spec["source"]["configMaps"] == [{"configMap": {"name": BUILD.name}, "destinationDir": "."}]
+        assert spec["source"]["dockerfile"].startswith(DOCKERFILE.rpartition("#")[0])
+        assert spec["mountTrustedCA"] is True
+
+
+def test_the_image_takes_the_modules_by_way_of_the_context_and_follows_them(tmp_path: Path) -> None:
+    """Not by `as`: of images for that, the builder reads none with the secret of the cluster's own registry.
+
+    openshift/builder pkg/build/builder: docker.go pulls them with the secret of the strategy, which is for the registry
+    of the toolkit (openshift/openshift-apiserver pkg/build/apiserver/buildgenerator/generator.go, resolveImageSecret);
+    source.go, extractSourceFromImage, has the secret of each image that has `paths`.
+    """
+    cluster = cluster_of(tmp_path, nodes=MIXED, toolkits=STREAM)
+    run(cluster)
+    spec = configs(cluster)["image"]["spec"]
+    froms = [{"kind": "ImageStreamTag", "name": tag(end)} for end in ALL]
+    paths = [{"sourcePath": "/opt/lib/modules/.", "destinationDir": "modules"}]
+    assert spec["source"]["images"] == [{"from": each, "paths": paths} for each in froms]
+    assert spec["source"]["dockerfile"].splitlines()[-1] == "COPY modules/ /opt/lib/modules/"
+    follows = [{"type": "ImageChange", "imageChange": {"from": each}} for each in froms]
+    assert spec["triggers"] == [{"type": "ConfigChange"}, *follows, {"type": "ImageChange", "imageChange": {}}]
+    assert built_from(spec, {"driver-toolkit:latest": "toolkit@digest"}) == ["toolkit@digest"]
+
+
+def built_from(spec: dict[str, Any], known: dict[str, str]) -> list[str]:
+    """The base images of a build, as OpenShift's builder has them.
+
+    openshift/builder pkg/build/builder/common.go, addBuildParameters: the strategy's `from` takes the place of the last
+    FROM, and then every FROM that `as` of an image source names becomes that image.
+    """
+    bases = re.findall(r"^FROM (\S+)", spec["source"]["dockerfile"], re.MULTILINE)
+    start = spec["strategy"]["dockerStrategy"].get("from")
+    if start:
+        bases[-1] = known[start["name"]]
+    sources = {
+        name: image["from"]["name"] for image in spec["source"].get("images", []) for name in image.get("as", [])
+    }
+    return [known[sources[base]] if base in sources else base for base in bases]
+
+
+def test_the_base_image_is_where_the_script_looks_for_it() -> None:
+    script = (ROOT / "deploy" / "build-in-cluster").read_text()
+    assert f"readonly BASE={TOOLKIT}\n" in script
+    assert f"readonly MARK='{DOCKERFILE.splitlines()[-1]}'\n" in script
+
+
+@pytest.mark.skipif(not OPENSHIFT.is_file(), reason="KMATRIX_SAMPLES names no folder with schemas/openshift-api.json")
+def test_openshift_knows_every_field_of_the_buildconfigs(tmp_path: Path) -> None:
+    cluster = cluster_of(tmp_path, nodes=MIXED, toolkits=STREAM)
+    run(cluster)
+    assert [fault for config in configs(cluster).values() for fault in other_faults(config)] == []
+
+
+def test_their_names_are_labels_of_their_builds(tmp_path: Path) -> None:
+    """Longer ones are cut off (generator.go, labelValue), and the script would not find the builds."""
+    cluster = cluster_of(tmp_path, nodes=MIXED, toolkits=STREAM)
+    run(cluster)
+    longest = len("8.10.10") - len(str(BUILD.client))
+    for config in configs(cluster).values():
+        assert len(config["metadata"]["name"]) + longest <= 63
+        assert re.fullmatch(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", config["metadata"]["name"])
+
+
+def test_daemonsets_are_applied_when_the_image_is_there_and_by_its_digest(tmp_path: Path) -> None:
+    slow = ["", "New", "Running", "Running"]
+    cluster = cluster_of(tmp_path, phases={tag(NEW): slow})
+    done = run(cluster)
+    assert done.returncode == 0, done.stderr
+    (first, before), *_, (everything, after) = cluster["applied"]
+    assert (first, everything) == ("!app.kubernetes.io/component", "app.kubernetes.io/component notin (build)")
+    for old, new in zip(yaml.safe_load_all(before), yaml.safe_load_all(after), strict=True):
+        kind, component = old["kind"], old["metadata"]["labels"].get("app.kubernetes.io/component")
+        assert (kind in {"DaemonSet", "BuildConfig"}) is (component is not None)
+        assert (kind == "BuildConfig") is (component == "build")
+        if kind == "DaemonSet":
+            (only,) = new["spec"]["template"]["spec"]["containers"]
+            assert only["image"] == IMAGE
+            only["image"] = old["spec"]["template"]["spec"]["containers"][0]["image"]
+            output = configs(cluster)["image"]["spec"]["output"]["to"]["name"]
+            trigger = "image.openshift.io/triggers"
+            assert f'"name":"{output}"' in new["metadata"]["annotations"][trigger]
+            new["metadata"]["annotations"][trigger] = old["metadata"]["annotations"][trigger]
+        if kind != "BuildConfig":
+            assert new == old
+
+
+def test_a_second_run_changes_nothing(tmp_path: Path) -> None:
+    cluster = cluster_of(tmp_path, nodes=MIXED, toolkits=STREAM)
+    assert run(cluster).returncode == 0
+    first = cluster["applied"]
+    cluster.change(nodes=MIXED[::-1])
+    assert run(cluster).returncode == 0
+    assert cluster["applied"] == first * 2
+
+
+def test_another_os_version_is_another_image(tmp_path: Path) -> None:
+    cluster = cluster_of(tmp_path)
+    run(cluster)
+    before = configs(cluster)["image"]["metadata"]["name"]
+    cluster.change(nodes=MIXED, toolkits=STREAM)
+    done = run(cluster)
+    after = configs(cluster)["image"]["metadata"]["name"]
+    assert before != after
+    assert f"delete --ignore-not-found buildconfig/{before}\n" in done.stdout
+    assert after not in done.stdout
+
+
+def test_buildconfigs_of_other_versions_are_listed_with_their_files(tmp_path: Path) -> None:
+    old = "beegfs-client-8.1.0-0123456789"
+    cluster = cluster_of(tmp_path, buildconfigs=[old, f"{old}-{OLD}", BUILD.name])
+    done = run(cluster)
+    assert f"delete --ignore-not-found buildconfig/{old} configmap/{old}\n" in done.stdout
+    assert f"delete --ignore-not-found buildconfig/{old}-{OLD} configmap/{old}\n" in done.stdout
+    # A run of another way made this one; the files are in use.
+    assert f"delete --ignore-not-found buildconfig/{BUILD.name}\n" in done.stdout
+    assert done.stdout.count("still builds") == 3
+
+
+@pytest.mark.parametrize(
+    "system",
+    [
+        "Red Hat Enterprise Linux CoreOS 411.86.202210072320-0 (Ootpa)",
+        "Red Hat Enterprise Linux CoreOS 418.94.202501062026-0",
+        "Red Hat Enterprise Linux CoreOS 9.6.20260303-1 (Plow)",
+        "CentOS Stream CoreOS 412.9.202211241749-0",
+        "CentOS Stream CoreOS 9.8.20260312-0",
+        "Red Hat Enterprise Linux CoreOS 9.6.20260303-12 (Plow)",
+    ],
+)
+def test_the_toolkit_is_that_of_the_version_in_the_nodes_os_image(tmp_path: Path, system: str) -> None:
+    """As KMM finds it (rh-ecosystem-edge/kernel-module-management internal/controllers/kernel_dtk_reconciler.go)."""
+    version = system.removesuffix(" (Plow)").removesuffix(" (Ootpa)").split()[-1]
+    stream = toolkits(**{"latest": "b", version: "a"})
+    cluster = cluster_of(tmp_path, nodes=[node("n1", system)], toolkits=stream)
+    done = run(cluster)
+    assert done.returncode == 0, done.stderr
+    assert set(configs(cluster)) == {version, "image"}
+
+
+@pytest.mark.parametrize("system", [RHEL, "Red Hat Enterprise Linux CoreOS MISSING VERSION (Ootpa)", ""])
+def test_nodes_of_no_coreos_are_told_and_nothing_is_built_for_them(tmp_path: Path, system: str) -> None:
+    nodes = [node("n1", f"{RHCOS}{NEW} (Plow)"), node("worker1", system), node("worker2", system)]
+    cluster = cluster_of(tmp_path, nodes=nodes)
+    done = run(cluster)
+    assert done.returncode == 0, done.stderr
+    assert f"nodes that run {system or 'a system that they do not tell'}: worker1 worker2." in done.stderr
+    assert set(configs(cluster)) == {NEW, "image"}
+
+
+def test_windows_nodes_are_no_matter(tmp_path: Path) -> None:
+    windows = node("w", "Windows Server 2022 Datacenter", **{"kubernetes.io/os": "windows"})
+    done = run(cluster_of(tmp_path, nodes=[node("n1", f"{RHCOS}{NEW}"), windows]))
+    assert done.returncode == 0
+    assert done.stderr == ""
+
+
+def test_without_a_coreos_node_the_image_is_that_of_the_newest_toolkit(tmp_path: Path) -> None:
+    cluster = cluster_of(tmp_path, nodes=[node("worker1", RHEL)])
+    assert run(cluster).returncode == 0
+    made = configs(cluster)
+    assert set(made) == {"image"}
+    assert "images" not in made["image"]["spec"]["source"]
+    assert made["image"]["spec"]["source"]["dockerfile"] == DOCKERFILE
+
+
+@pytest.mark.parametrize("images", [None, ""])
+def test_an_os_version_without_a_toolkit_is_named_and_the_others_go_on(tmp_path: Path, images: str | None) -> None:
+    tags = {"latest": "b", NEW: "b", "latest-rhel-10": "x", TEN: "x"}
+    stream = toolkits(**tags, **({} if images is None else {OLD: images}))
+    cluster = cluster_of(tmp_path, nodes=[*MIXED, node("paused2", f"{RHCOS}{OLD}")], toolkits=stream)
+    done = run(cluster)
+    assert done.returncode == 1
+    assert f"no modules for OS version {OLD} (nodes: paused, paused2)" in done.stderr
+    assert f'--image-for=driver-toolkit)" openshift/driver-toolkit:{OLD}' in done.stderr.splitlines()[-1]
+    assert set(configs(cluster)) == {NEW, TEN, "latest-rhel-10", "image"}
+    assert cluster["applied"][-1][0] == "app.kubernetes.io/component notin (build)"
+
+
+def test_the_toolkit_of_rhcos_10_has_a_name_of_its_own_in_a_release(tmp_path: Path) -> None:
+    """openshift/driver-toolkit manifests/01-openshift-imagestream-rhel10.yaml."""
+    done = run(cluster_of(tmp_path, nodes=[node("ten", f"{RHCOS}{TEN}")]))
+    assert f'--image-for=driver-toolkit-10)" openshift/driver-toolkit:{TEN}' in done.stderr
+
+
+def test_an_os_version_whose_build_fails_is_named_and_the_others_go_on(tmp_path: Path) -> None:
+    failed = ["Running", "Failed DockerBuildFailed It does not compile."]
+    cluster = cluster_of(tmp_path, nodes=MIXED, toolkits=STREAM, phases={tag(OLD): failed})
+    done = run(cluster)
+    assert done.returncode == 1
+    assert f"no modules for the toolkit {OLD} (nodes: paused): the build ended so: Failed" in done.stderr
+    assert f"oc -n beegfs-client start-build {BUILD.name}-{OLD}" in done.stderr.splitlines()[-1]
+    images = configs(cluster)["image"]["spec"]["source"]["images"]
+    assert [image["from"]["name"] for image in images] == [tag(end) for end in (NEW, TEN, "latest-rhel-10")]
+    assert cluster["applied"][-1][0] == "app.kubernetes.io/component notin (build)"
+
+
+@pytest.mark.parametrize(
+    ("tags", "base", "taken"),
+    [
+        ({"latest": "xb", "latest-rhel-9": "b", NEW: "b", TEN: "x"}, "latest-rhel-9", [NEW, TEN, "latest"]),
+        # The old line has no tag that goes with updates.
+        ({"latest": "x", OLD: "a", NEW: "b", TEN: "x"}, NEW, [TEN, OLD, "latest"]),
+        ({"latest": "x", TEN: "x"}, "latest", [TEN]),
+    ],
+)
+def test_the_image_is_made_on_the_oldest_rhel_line_of_the_nodes(
+    tmp_path: Path, tags: dict[str, str], base: str, taken: list[str]
+) -> None:
+    """Its tools run on the nodes: those of RHEL 10 want a newer C library than RHEL 9 has."""
+    systems = [version for version in (OLD, NEW, TEN) if version in tags]
+    nodes = [node(f"n{index}", f"{RHCOS}{version}") for index, version in enumerate(systems)]
+    cluster = cluster_of(tmp_path, nodes=nodes, toolkits=toolkits(**tags))
+    done = run(cluster)
+    assert done.returncode == 0, done.stderr
+    made = configs(cluster)
+    assert made["image"]["spec"]["strategy"]["dockerStrategy"]["from"]["name"] == f"driver-toolkit:{base}"
+    images = made["image"]["spec"]["source"]["images"]
+    assert [image["from"]["name"] for image in images] == [tag(end) for end in taken]
+    assert set(made) == {*taken, "image"}
