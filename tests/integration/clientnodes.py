@@ -26,10 +26,11 @@ from kmatrix.stages import bundle, gates
 from kmatrix.values.boot import BootReport
 
 # Names of images on the node: one of each major, one that has no module for the node's kernel, the newer client
-# compiled without RDMA, the newer client signed with a key that nobody trusts, and one with kmod and without a client.
-OLD, NEW, FOREIGN, PLAIN, SIGNED, BARE = "old", "new", "foreign", "plain", "signed", "bare"
+# compiled without RDMA, one on a base of the age of production's, one signed with a key that nobody trusts; and that
+# base.
+OLD, NEW, FOREIGN, PLAIN, AGED, SIGNED, BARE = "old", "new", "foreign", "plain", "aged", "signed", "bare"
 SIGNER = "Somebody Else"
-VERSIONS = {OLD: OLDER_CLIENT, **dict.fromkeys((NEW, FOREIGN, PLAIN, SIGNED), NEWER_CLIENT)}
+VERSIONS = {OLD: OLDER_CLIENT, **dict.fromkeys((NEW, FOREIGN, PLAIN, AGED, SIGNED), NEWER_CLIENT)}
 SECRET = {"beegfs-client-auth": {"conn.auth": secrets.token_bytes(32)}}
 _SIGNED = """\
 FROM {toolkit} AS signed
@@ -49,9 +50,10 @@ class ClientNode:
     """A node of the kernel `newer`, and the images and manifests to put on it.
 
     `plain` is a site whose modules have no RDMA: of the same sources as the others, so of the same srcversion.
+    `aged` is one on the lab's older base.
     """
 
-    def __init__(self, lab: Lab, site: Site, plain: Site, engine: Engine, folder: Path) -> None:
+    def __init__(self, lab: Lab, site: Site, plain: Site, aged: Site, engine: Engine, folder: Path) -> None:
         self.kernel = lab.kernels.newer
         self._engine = engine
         self._toolkit = lab.toolkits["newer"]
@@ -67,8 +69,9 @@ class ClientNode:
             FOREIGN: next(cell["digest"] for cell in site.results()["cells"] if cell["cell"] == foreign_cell),
         }
         self._images = {name: f"{site.target}/beegfs-client@{digest}" for name, digest in digests.items()}
-        self._images[BARE] = str(lab.profile.base)
-        self._images[PLAIN] = f"{plain.target}/beegfs-client@{digest_of(plain, f'{NEWER_CLIENT}-{self.kernel}')}"
+        self._images[BARE] = lab.older_base
+        for name, other in ((PLAIN, plain), (AGED, aged)):
+            self._images[name] = f"{other.target}/beegfs-client@{digest_of(other, f'{NEWER_CLIENT}-{self.kernel}')}"
         for image in self._images.values():
             engine.pull(image, None)
         self._node = Node.of(engine, lab.toolkits["newer"], self.kernel, folder, writable=True)

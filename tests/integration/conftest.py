@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -88,18 +88,17 @@ def client_node(
     # Not the whole product: of the older client one kernel is enough.
     warm_up(lab, session, registry, (NEWER_CLIENT,), kernels)
     warm_up(lab, session, registry, (OLDER_CLIENT,), kernels[:1])
+    variants: tuple[dict[str, Any], ...] = ({"rdma": False}, {"base": lab.older_base})
+    for variant in variants:
+        warm_up(lab, session, registry, (NEWER_CLIENT,), kernels[:1], **variant)
     clients = (OLDER_CLIENT, NEWER_CLIENT)
-    root = tmp_path_factory.mktemp("site")
-    with (
-        Site.made(root, lab, session, registry, clients=clients, kernels=kernels, warm=False) as site,
-        Site.made(
-            tmp_path_factory.mktemp("plain"),
-            *(lab, session, registry),
-            clients=clients[1:],
-            kernels=kernels[:1],
-            warm=False,
-            rdma=False,
-        ) as plain,
-        Engine("tests") as engine,
-    ):
-        yield ClientNode(lab, site, plain, engine, tmp_path_factory.mktemp("node"))
+    with ExitStack() as stack:
+
+        def site(clients: Sequence[str], kernels: Sequence[str], **profile: Any) -> Site:
+            wishes: dict[str, Any] = {"clients": clients, "kernels": kernels, "warm": False, **profile}
+            return stack.enter_context(Site.made(tmp_path_factory.mktemp("site"), lab, session, registry, **wishes))
+
+        product = site(clients, kernels)
+        plain, aged = (site(clients[1:], kernels[:1], **variant) for variant in variants)
+        engine = stack.enter_context(Engine("tests"))
+        yield ClientNode(lab, product, plain, aged, engine, tmp_path_factory.mktemp("node"))

@@ -32,7 +32,8 @@ def module_of(session: Session, client_version: str, kernel: str) -> bytes:
         client.close()
 
 
-def keeping_stages(client: docker.DockerClient, session: Session) -> Any:
+def keeping_stages(client: docker.DockerClient, session: Session, variant: str = "") -> Any:
+    """`Engine.build` that gives every stage it made a name; `variant` tells sites apart that build other stages."""
     build = Engine.build
 
     def keeping(engine: Engine, context: bytes, **options: Any) -> str:
@@ -40,7 +41,7 @@ def keeping_stages(client: docker.DockerClient, session: Session) -> Any:
         if not options.get("target"):
             made = options["labels"]
             for stage in ("packages", "userland", "module"):
-                tag = stage_tag(stage, made[labels.CLIENT], made[labels.KERNEL])
+                tag = stage_tag(stage, made[labels.CLIENT], made[labels.KERNEL], variant)
                 again = {**options, "target": stage, "labels": {}, "on_line": lambda _: None}
                 client.images.get(build(engine, context, **again)).tag(session.warm, tag)
         return built
@@ -48,8 +49,8 @@ def keeping_stages(client: docker.DockerClient, session: Session) -> Any:
     return keeping
 
 
-def stage_tag(stage: str, client_version: str, kernel: str) -> str:
-    return f"{stage}-{image_tag(f'{client_version}-{kernel}')}"
+def stage_tag(stage: str, client_version: str, kernel: str, variant: str = "") -> str:
+    return f"{variant}{stage}-{image_tag(f'{client_version}-{kernel}')}"
 
 
 def has_image(client: docker.DockerClient, name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import re
@@ -119,7 +120,7 @@ class Site:
         site._write(tuple(clients), kernels, profile)
         site._label_stages(tuple(own_packages))
         if warm:
-            warm_up(lab, session, registry, clients, kernels)
+            warm_up(lab, session, registry, clients, kernels, **profile)
         found = site.run("discover")
         assert found.code == 0, found.stderr
         try:
@@ -264,24 +265,36 @@ class Site:
 SiteMaker = Callable[..., Site]
 
 
+# Keys of a profile that make other stages.
+_OF_STAGES = ("base", "rdma")
+
+
 def warm_up(
-    lab: Lab, session: Session, registry: ThrowAwayRegistry, clients: Iterable[str], kernels: Iterable[str]
+    lab: Lab,
+    session: Session,
+    registry: ThrowAwayRegistry,
+    clients: Iterable[str],
+    kernels: Iterable[str],
+    **profile: Any,
 ) -> None:
     """Compile cells once for the session: tagged stages stay in the engine, and its cache answers every later build."""
+    stated = {key: profile[key] for key in _OF_STAGES if key in profile}
+    variant = f"{hashlib.sha256(json.dumps(stated).encode()).hexdigest()[:8]}-" if stated else ""
     client = docker.from_env()
     try:
         with session.locked("warm"):
             wanted = [(version, kernel) for version in clients for kernel in kernels]
-            missing = [cell for cell in wanted if not has_image(client, f"{session.warm}:{stage_tag('module', *cell)}")]
+            names = {cell: f"{session.warm}:{stage_tag('module', *cell, variant)}" for cell in wanted}
+            missing = [cell for cell, name in names.items() if not has_image(client, name)]
             if not missing:
                 return
             everything = {"clients": sorted({c for c, _ in missing}), "kernels": sorted({k for _, k in missing})}
             root = session.folder / f"warm-{secrets.token_hex(4)}"
             with (
-                Site.made(root, lab, session, registry, warm=False, **everything) as site,
+                Site.made(root, lab, session, registry, warm=False, **everything, **stated) as site,
                 pytest.MonkeyPatch.context() as patch,
             ):
-                patch.setattr(Engine, "build", keeping_stages(client, session))
+                patch.setattr(Engine, "build", keeping_stages(client, session, variant))
                 only = [word for version, kernel in missing for word in ("--only", f"{version}-{kernel}")]
                 done = site.run("build", "--no-push", *only)
                 assert done.code == 0, done.stderr

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from integration.clientnodes import NEW, OLD, ClientNode, grace, idle, unloading_on_stop, without_authentication
+from integration.clientnodes import AGED, NEW, OLD, ClientNode, grace, idle, unloading_on_stop, without_authentication
 from integration.nodes import PLUGIN, Shown
 from integration.sites import NEWER_CLIENT, OLDER_CLIENT
 
@@ -141,6 +141,54 @@ def test_an_unload_by_hand_says_so_and_is_taken_back_by_a_load(new: Shown) -> No
     assert "run 'beegfs-node load' in it, or delete the pod" in new.text("unloaded-by-hand")
     assert new.status("load-again") == 0, new.text("load-again")
     assert new.status("loaded-by-hand") == 0, new.text("loaded-by-hand")
+
+
+_AGED = f"""
+pod_start aged
+section ready await_ready aged
+section module module_values
+section bash pod_exec aged bash --version
+mount -t beegfs none /mnt
+pod_kill aged
+container_start aged
+section restart await_ready aged
+section unload-mounted pod_exec aged beegfs-node unload
+umount /mnt
+rm -rf {PLUGIN}/client
+# A signal ends the wait for the next look. CRI-O makes a volume's folder anew when it starts a container.
+pod_exec aged bash -c 'kill -HUP 1'
+within 30 pod_ended aged
+host_path DirectoryOrCreate {PLUGIN}/client
+section message pod_message aged
+container_start aged
+section mended await_ready aged
+section tool {PLUGIN}/client/sbin/beegfs --version
+section unload pod_exec aged beegfs-node unload
+section gone module_gone
+pod_stop aged
+"""
+
+
+@pytest.fixture(scope="module")
+def aged(client_node: ClientNode) -> Shown:
+    return client_node.run({"aged": client_node.wish(AGED)}, _AGED)
+
+
+def test_a_pod_with_a_user_space_of_productions_age_does_the_same(aged: Shown) -> None:
+    assert "version 5.1." in aged.text("bash")
+    assert aged.status("ready") == 0, aged.text("ready")
+    assert f"version={NEWER_CLIENT}" in aged.lines("module")
+    assert aged.status("restart") == 0, aged.text("restart")
+    assert aged.status("unload-mounted") == 3
+    assert "mounts on the host: /mnt" in aged.text("unload-mounted")
+    assert aged.status("unload") == 0, aged.text("unload")
+    assert aged.status("gone") == 0
+
+
+def test_a_folder_that_is_removed_on_the_host_ends_the_container_and_the_next_one_fills_it_again(aged: Shown) -> None:
+    assert "was it removed there?" in aged.text("message")
+    assert aged.status("mended") == 0, aged.text("mended")
+    assert NEWER_CLIENT in aged.text("tool")
 
 
 _OLD = f"""

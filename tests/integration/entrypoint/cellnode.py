@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import cast
 
 import docker
+import pytest
 from docker.models.containers import Container
 
 from integration.session import LABEL, Session
+from integration.sites import NEWER_CLIENT, OLDER_CLIENT
 
 PROGRAM = "/usr/local/sbin/beegfs-node"
 INSTALLED = "/host/client"
@@ -28,6 +30,21 @@ _PLACES = (
 _TEST = "/test"
 _LIMIT = "60s"
 _PATH = f"{_TEST}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
+
+
+FILES = {
+    OLDER_CLIENT: {"sbin/beegfs-ctl": "755 0:0"},
+    NEWER_CLIENT: {"sbin/beegfs": "755 0:0", "sbin/mount.beegfs": "755 0:0"},
+}
+BOTH = pytest.mark.parametrize("version", [OLDER_CLIENT, NEWER_CLIENT])
+OLDER_WITHOUT_SECRET = {"BEEGFS_HELPERD_AUTH": "disabled"}
+REBUILDING = {"BEEGFS_REBUILD": "yes"}
+FULL = {"/host/client": "size=1m"}
+
+
+def files_of(version: str) -> dict[str, str]:
+    """What an install leaves."""
+    return {**FILES[version], "beegfs-client.conf": "644 0:0", "version": "644 0:0"}
 
 
 @dataclass(frozen=True)
@@ -77,6 +94,7 @@ class CellNode:
         shown = {"version": version, "srcversion": srcversion, "refcnt": str(users), "initstate": "live"}
         for name, value in shown.items():
             self.write(f"/sys/module/beegfs/{name}", f"{value}\n")
+            self.write(f"{_TEST}/{name}", f"{value}\n")
         notes = "/sys/module/beegfs/notes"
         self.say(f"rm -rf {notes}")
         if build_id:
@@ -122,7 +140,7 @@ class CellNode:
     @property
     def installed(self) -> dict[str, str]:
         """What the client's folder of the host has, but for a test's filler: mode and owner by path."""
-        found = self.say(f"cd {INSTALLED}; find . -type f ! -name filler -printf '%P %m %u:%g\\n'")
+        found = self.say(f"cd {INSTALLED}; find . -type f ! -name filler -printf '%P %m %U:%G\\n'")
         return dict(line.split(" ", 1) for line in found.splitlines())
 
     @property
@@ -169,3 +187,11 @@ def cell_node(
             container.remove(force=True)
     finally:
         client.close()
+
+
+def having_ours(rebuilt: tuple[CellNode, str]) -> CellNode:
+    """The node with a module for its kernel, not loaded."""
+    node, _ = rebuilt
+    assert node.client("load", **REBUILDING).status == 0
+    node.say("rm -r /sys/module/beegfs /test/calls")
+    return node

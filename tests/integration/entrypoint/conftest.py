@@ -1,0 +1,81 @@
+"""Fixtures of the tests of the entry point: images on both bases, and nodes played by containers of them."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from integration.entrypoint.cellnode import (
+    FILES,
+    CellNode,
+    cell_node,
+)
+from integration.labs import Lab
+from integration.session import Session
+from integration.sites import NEWER_CLIENT, OLDER_CLIENT, SiteMaker
+from kmatrix.values.names import image_tag
+
+
+@pytest.fixture(scope="module", params=["current", "older"])
+def images(request: pytest.FixtureRequest, module_sites: SiteMaker, lab: Lab) -> dict[str, str]:
+    """A cell's image of each client, by client version; on the lab's base, and on one of the age of production's."""
+    base = {"base": lab.older_base} if request.param == "older" else {}
+    site = module_sites(clients=(OLDER_CLIENT, NEWER_CLIENT), kernels=(lab.kernels.newer,), **base)
+    built = site.run("build", "--no-push")
+    assert built.code == 0, built.stderr
+    names = {version: image_tag(f"{version}-{lab.kernels.newer}") for version in FILES}
+    return {version: f"{site.target}/beegfs-client:{name}" for version, name in names.items()}
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as made:
+        yield made
+
+
+@pytest.fixture
+def node(request: pytest.FixtureRequest, stack: ExitStack, images: dict[str, str], session: Session) -> CellNode:
+    """A node with the client of the test's parameter `version`, by default the newer."""
+    return stack.enter_context(cell_node(images[version_of(request)], session))
+
+
+def version_of(request: pytest.FixtureRequest) -> str:
+    version = request.node.callspec.params.get("version") if hasattr(request.node, "callspec") else None
+    return str(version or NEWER_CLIENT)
+
+
+@pytest.fixture
+def older_node(stack: ExitStack, images: dict[str, str], session: Session) -> CellNode:
+    return stack.enter_context(cell_node(images[OLDER_CLIENT], session))
+
+
+@pytest.fixture
+def rebuilt_node(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    stack: ExitStack,
+    images: dict[str, str],
+    session: Session,
+    lab: Lab,
+) -> tuple[CellNode, str]:
+    """A RHEL node on which a module can be made for its kernel, and the srcversion of that module."""
+    ko = f"/opt/lib/modules/{lab.kernels.newer}/extra/beegfs.ko"
+    program = tmp_path / "rebuild-module"
+    program.write_text(
+        f'#!/bin/bash\necho "rebuild-module $*" >>/test/calls\n'
+        "folder=/opt/lib/modules/$1/extra; mkdir -p $folder\n"
+        f"echo 'making it' >&2; cp {ko} $folder; echo /opt\n",
+        encoding="utf-8",
+    )
+    program.chmod(0o755)
+    files = {program: "/usr/local/sbin/rebuild-module"}
+    # The container of a RHEL worker may write in the image.
+    writable = {f"/opt/lib/modules/{platform.release()}": ""}
+    node = stack.enter_context(cell_node(images[version_of(request)], session, files=files, tmpfs=writable))
+    node.write("/host/etc/os-release", 'NAME="Red Hat"\nID="rhel"\nVERSION_ID="9.4"\n')
+    node.loader()
+    return node, node.say(f"modinfo -F srcversion {ko}")
