@@ -35,7 +35,7 @@ SECRET = {"beegfs-client-auth": {"conn.auth": secrets.token_bytes(32)}}
 _SIGNED = """\
 FROM {toolkit} AS signed
 COPY --from={image} /opt/lib/modules/ /opt/lib/modules/
-RUN openssl req -quiet -new -x509 -newkey rsa:2048 -nodes -subj '/CN={signer}/' -keyout /key -out /certificate \\
+RUN openssl req -new -x509 -newkey rsa:2048 -nodes -subj '/CN={signer}/' -keyout /key -out /certificate \\
  && $(find /usr/lib/linux-kbuild-*/scripts -name sign-file | head -n 1) sha256 /key /certificate \
       /opt/lib/modules/{kernel}/extra/beegfs.ko \
  && rm /key

@@ -73,7 +73,7 @@ pod_forget next
 umount {CLIENT}
 
 # Why a module does not load. From the second on, none of it can be taken back.
-rmmod beegfs
+for name in beegfs rdma_cm iw_cm ib_cm ib_core; do rmmod $name; done
 for name in treeless blind unsigned signed enforced disabled; do
   case $name in
     blind) echo integrity >/sys/kernel/security/lockdown ;;
@@ -156,6 +156,7 @@ def test_without_the_capability_the_module_does_not_load_and_the_message_names_i
     [
         ("treeless", "Unknown symbol|The host's /lib/modules must be mounted at /lib/modules"),
         ("blind", "Operation not permitted|whether the kernel is locked down (Secure Boot) cannot be seen"),
+        ("unsigned", "Operation not permitted|locked down (integrity)|this one is not signed"),
         (
             "signed",
             f"Operation not permitted|locked down (integrity)|signed by {SIGNER}, which the node does not trust",

@@ -59,6 +59,7 @@ umount /mnt
 pod_stop foreign
 
 # Kernel Module Management loads the module; here a pod that does nothing else stands for it.
+rmmod beegfs
 pod_start waiting
 section waiting-said within 30 pod_logged waiting 'Kernel Module Management'
 section waiting-ready pod_ready waiting
