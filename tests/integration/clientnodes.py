@@ -159,7 +159,7 @@ def idle(pod: dict[str, Any]) -> None:
 
 
 def unloading_on_stop(pod: dict[str, Any]) -> None:
-    """What the component `unload-on-stop` adds."""
+    """Add the component `unload-on-stop`."""
     file = Path(__file__).parents[2] / "deploy" / "components" / "unload-on-stop" / "kustomization.yaml"
     (wish,) = yaml.safe_load(file.read_text(encoding="utf-8"))["patches"]
     (added,) = yaml.safe_load(wish["patch"])["spec"]["template"]["spec"]["containers"]

@@ -33,7 +33,7 @@ section NAME-unload pod_exec NAME beegfs-node unload
 section NAME-module module_gone
 pod_stop NAME
 """
-# What a pod that has the whole plugin directory makes of it.
+# The same with a pod that has the whole plugin directory.
 _PINNED = f"""
 pod_start PIN-NAME
 await_ready PIN-NAME
@@ -86,7 +86,7 @@ def test_a_mount_that_only_the_pod_still_has_is_named_and_does_not_keep_the_pod(
     assert mounts.status(f"{name}-pin-unload") == 3, "the pod has it"
     assert "this container still has" in mounts.text(f"{name}-pin-unload")
     assert "/host/plugin/0123456789abcdef/mount" in mounts.text(f"{name}-pin-info")
-    # The helper daemon of 7.x would wait a week for what its own end sets free.
+    # The helper daemon of 7.x would wait a week for mounts that end only with its own pod.
     assert mounts.text(f"stop-pin-{name}") == "ended"
     version = {NEW: NEWER_CLIENT, OLD: OLDER_CLIENT}[name]
     assert f"version={version}" in mounts.lines(f"{name}-pin-end")

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.engine
 
 _EDITIONS = {"openshift": OPENSHIFT, "usr": OPENSHIFT_WITH_USR, "sigs": KUBERNETES_SIGS}
 _WORKERS = """
-# A node that has just booted has none of these; KMM's unloading leaves some of what it has loaded.
+# A node that has just booted has none of these; KMM's unloading leaves some of them loaded.
 forget() { for name in rdma_cm iw_cm ib_cm ib_core; do rmmod $name; done 2>/dev/null; }
 loaded() { lsmod | cut -d ' ' -f 1 | sort; }
 for edition in openshift usr sigs; do
@@ -28,7 +28,7 @@ for edition in openshift usr sigs; do
   done
 done
 
-# The client's own pod takes over what KMM has loaded, and leaves it.
+# The client's own pod takes over the module that KMM has loaded, and leaves it.
 pod_start load-openshift
 within 60 pod_ended load-openshift
 pod_start client
