@@ -26,8 +26,8 @@ from kmatrix.stages import bundle, gates
 from kmatrix.values.boot import BootReport
 
 # Names of images on the node: one of each major, one that has no module for the node's kernel, the newer client
-# compiled without RDMA, one on a base of the age of production's, one signed with a key that nobody trusts; and that
-# base.
+# compiled without RDMA, one on a base of the age of production's, one signed with a key that nobody trusts; and the
+# lab's base, which has kmod and no client.
 OLD, NEW, FOREIGN, PLAIN, AGED, SIGNED, BARE = "old", "new", "foreign", "plain", "aged", "signed", "bare"
 SIGNER = "Somebody Else"
 VERSIONS = {OLD: OLDER_CLIENT, **dict.fromkeys((NEW, FOREIGN, PLAIN, AGED, SIGNED), NEWER_CLIENT)}
@@ -50,10 +50,9 @@ class ClientNode:
     """A node of the kernel `newer`, and the images and manifests to put on it.
 
     `plain` is a site whose modules have no RDMA: of the same sources as the others, so of the same srcversion.
-    `aged` is one on the lab's older base.
     """
 
-    def __init__(self, lab: Lab, site: Site, plain: Site, aged: Site, engine: Engine, folder: Path) -> None:
+    def __init__(self, lab: Lab, site: Site, plain: Site, engine: Engine, folder: Path) -> None:
         self.kernel = lab.kernels.newer
         self._engine = engine
         self._toolkit = lab.toolkits["newer"]
@@ -69,13 +68,17 @@ class ClientNode:
             FOREIGN: next(cell["digest"] for cell in site.results()["cells"] if cell["cell"] == foreign_cell),
         }
         self._images = {name: f"{site.target}/beegfs-client@{digest}" for name, digest in digests.items()}
-        self._images[BARE] = lab.older_base
-        for name, other in ((PLAIN, plain), (AGED, aged)):
-            self._images[name] = f"{other.target}/beegfs-client@{digest_of(other, f'{NEWER_CLIENT}-{self.kernel}')}"
+        self._images[BARE] = str(lab.profile.base)
+        self.add(PLAIN, plain)
         for image in self._images.values():
             engine.pull(image, None)
         self._node = Node.of(engine, lab.toolkits["newer"], self.kernel, folder, writable=True)
         self._deploy = site.root / "build" / "deploy" / PROFILE
+
+    def add(self, name: str, site: Site) -> None:
+        """Have the newer client's cell of another site under a name."""
+        self._images[name] = f"{site.target}/beegfs-client@{digest_of(site, f'{NEWER_CLIENT}-{self.kernel}')}"
+        self._engine.pull(self._images[name], None)
 
     @contextmanager
     def signed(self, session: Session) -> Iterator[None]:

@@ -31,7 +31,6 @@ class Lab:
         layout: its folders and addresses.
         profile: the profile `lab`, with this environment's overrides.
         kernels: its kernels by role.
-        older_base: by digest, a run-time base whose bash, kmod and coreutils are as old as production's.
         services: the image with registry and web server.
         workshop: the image in which packages are made.
         toolkits: reference by digest of each toolkit, by its name in the lab.
@@ -42,7 +41,6 @@ class Lab:
     layout: Layout
     profile: Profile
     kernels: LabKernels
-    older_base: str
     services: str
     workshop: str
     toolkits: Mapping[str, str]
@@ -77,7 +75,6 @@ def find_lab(root: Path, environment: Mapping[str, str]) -> Lab:
         layout=layout,
         profile=profile,
         kernels=LabKernels(**state["kernels"]),
-        older_base=state["older_base"],
         services=state["services"],
         workshop=state["workshop"],
         toolkits=state["toolkits"],

@@ -258,7 +258,8 @@ class Site:
         self.alter("Dockerfile.j2", _LAST_STAGE, f"{_LAST_STAGE}{self._label}\n")
         template = (self.image_source / "Dockerfile.j2").read_text(encoding="utf-8")
         for stage in _SHARED_STAGES.findall(template):
-            label = f"{{% if cell.client | string in {list(own_packages)} %}}{self._label}{{% endif %}}\n"
+            own = f"not in_cluster and cell.client | string in {list(own_packages)}"
+            label = f"{{% if {own} %}}{self._label}{{% endif %}}\n"
             self.alter("Dockerfile.j2", stage, stage + label)
 
 

@@ -163,7 +163,9 @@ def test_kubectl_accepts_every_folder_and_the_cluster_every_field(project: Path)
 
 @needs_kubectl
 @pytest.mark.parametrize("way", ["prebuilt", "kmm", "in-cluster-build", "in-cluster-build-rhel-workers"])
-@pytest.mark.parametrize("component", ["helperd-without-authentication", "off-mofed-nodes", "privileged"])
+@pytest.mark.parametrize(
+    "component", ["helperd-without-authentication", "off-mofed-nodes", "privileged", "unload-on-stop"]
+)
 def test_a_component_changes_what_it_says_and_nothing_else(project: Path, way: str, component: str) -> None:
     if not knows_components():
         pytest.skip("this kubectl is older than 1.21: its kustomize has no Components")
@@ -198,6 +200,9 @@ def test_a_component_changes_what_it_says_and_nothing_else(project: Path, way: s
         elif component == "off-mofed-nodes":
             label = {"key": "network.nvidia.com/operator.mofed.wait", "operator": "DoesNotExist"}
             assert expressions(new).pop() == label
+        elif component == "unload-on-stop":
+            command = ["/usr/local/sbin/beegfs-node", "unload"]
+            assert now.pop("lifecycle") == {"preStop": {"exec": {"command": command}}}
         else:
             (setting,) = [entry for entry in now["env"] if entry["name"] == "BEEGFS_HELPERD_AUTH"]
             assert setting["value"] == "disabled"

@@ -53,6 +53,29 @@ pod_stop NAME NAME-after
 """
 
 
+# A kubelet in a mount namespace of its own, as kubens.service has it: process 1 does not see the mounts of pods.
+_KUBENS = """
+mkdir -p /kubens
+{
+  echo '#!/.node/busybox sh'
+  echo 'mount -t beegfs none /mnt; : >/kubens/mounted; read -r _ </kubens/end'
+} >/kubens/kubelet
+chmod +x /kubens/kubelet
+mkfifo /kubens/end
+pod_start old
+section kubens-ready await_ready old
+unshare -m /kubens/kubelet &
+within 30 test -e /kubens/mounted
+section kubens-host grep -c ' beegfs ' /proc/1/mounts
+section kubens-unload pod_exec old beegfs-node unload
+pod_stop old kubens &
+section kubens-stays within 30 pod_logged old 'stays for the mounts, as the module is in use: mounts on the host: /mnt'
+section kubens-daemon helper_daemon
+echo >/kubens/end
+section kubens-ended within 30 pod_stopped old
+"""
+
+
 def with_the_plugin_directory(pod: dict[str, Any]) -> None:
     """The folder above the client's, as an earlier edition of the manifests mounted it."""
     pod["volumes"].append({"name": "plugin", "hostPath": {"path": PLUGIN, "type": "DirectoryOrCreate"}})
@@ -67,7 +90,7 @@ def mounts(client_node: ClientNode) -> Shown:
     scenario = "".join(
         (_MOUNTS + _PINNED).replace("PIN-NAME", f"pin-{name}").replace("NAME", name) for name in (NEW, OLD)
     )
-    return client_node.run(pods, scenario)
+    return client_node.run(pods, scenario + _KUBENS)
 
 
 @pytest.mark.parametrize("name", [NEW, OLD])
@@ -92,6 +115,17 @@ def test_a_mount_that_only_the_pod_still_has_is_named_and_does_not_keep_the_pod(
     assert f"version={version}" in mounts.lines(f"{name}-pin-end")
     assert "refcnt=0" in mounts.lines(f"{name}-pin-end")
     assert mounts.status(f"{name}-pin-after") == 0
+
+
+def test_mounts_in_the_namespace_of_a_kubelet_of_its_own_are_named_and_keep_the_helper_daemon(mounts: Shown) -> None:
+    assert mounts.status("kubens-ready") == 0, mounts.text("kubens-ready")
+    assert mounts.text("kubens-host") == "0"
+    assert mounts.status("kubens-unload") == 3
+    assert "mounts on the host: /mnt" in mounts.text("kubens-unload")
+    assert mounts.status("kubens-stays") == 0
+    assert OLDER_CLIENT in mounts.text("kubens-daemon")
+    assert mounts.status("kubens-ended") == 0
+    assert mounts.text("stop-kubens") == "ended"
 
 
 def test_the_folder_of_the_client_is_all_that_a_pod_has_of_the_plugin_directory(client_node: ClientNode) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from integration.clientnodes import AGED, NEW, OLD, ClientNode, grace, idle, unloading_on_stop, without_authentication
+from integration.labs import Lab
 from integration.nodes import PLUGIN, Shown
-from integration.sites import NEWER_CLIENT, OLDER_CLIENT
+from integration.sites import NEWER_CLIENT, OLDER_CLIENT, SiteMaker
 
 pytestmark = pytest.mark.engine
 
@@ -170,7 +171,8 @@ pod_stop aged
 
 
 @pytest.fixture(scope="module")
-def aged(client_node: ClientNode) -> Shown:
+def aged(client_node: ClientNode, older_base: str, lab: Lab, module_sites: SiteMaker) -> Shown:
+    client_node.add(AGED, module_sites(kernels=[lab.kernels.newer], base=older_base))
     return client_node.run({"aged": client_node.wish(AGED)}, _AGED)
 
 

@@ -24,7 +24,7 @@ from kmatrix.values.matrix import Profile
 
 Say = Callable[[str], None]
 _DEFINITIONS = ("toolkit-base", "toolkit", "services", "workshop", "runtime", "client")
-_STATE_SCHEMA = 3
+_STATE_SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -81,10 +81,6 @@ def up(engine: Engine, layout: Layout, profile: Profile, say: Say) -> bool:
             workshop = ensure_image(engine, layout, "workshop", toolkit_base, say)
             runtime = ensure_image(engine, layout, "runtime", workshop, say)
             _publish(engine, layout, profile.base.path, profile.base.tag or "latest", runtime)
-            older = ensure_image(
-                engine, layout, "runtime", ensure_base(engine, say, OLDER_SUITE), say, {"PACKAGES": OLDER_PACKAGES}
-            )
-            older_base = _publish(engine, layout, profile.base.path, OLDER_SUITE, older)
             if profile.key_file is None:
                 raise InputError("profile lab: key_fingerprint must be file:PATH, the lab makes its own key")
             make_packages(engine, layout, workshop, profile.clients, layout.root / profile.key_file, say)
@@ -98,12 +94,25 @@ def up(engine: Engine, layout: Layout, profile: Profile, say: Say) -> bool:
         "inputs": _inputs(layout, profile),
         "kernels": kernels.as_dict(),
         "toolkits": digests,
-        "older_base": older_base,
         "workshop": workshop,
         "services": servers_image.result(),
     }
     write_atomically(layout.state, json.dumps(state, indent=1, sort_keys=True) + "\n")
     return True
+
+
+def older_base(engine: Engine, layout: Layout, profile: Profile, say: Say) -> str:
+    """Make a run-time base whose bash, kmod and coreutils are as old as those of UBI 9; returns its name by digest.
+
+    The lab itself does not need it, and its suite's archive will not be there for ever.
+
+    Raises:
+        ToolError: it cannot be made.
+        UnreachableError: the engine went away.
+    """
+    base = ensure_base(engine, say, OLDER_SUITE)
+    image = ensure_image(engine, layout, "runtime", base, say, {"PACKAGES": OLDER_PACKAGES})
+    return _publish(engine, layout, profile.base.path, OLDER_SUITE, image)
 
 
 def down(engine: Engine, layout: Layout) -> bool:
@@ -126,7 +135,7 @@ def _made(layout: Layout, profile: Profile) -> bool:
 
 
 def lab_state(layout: Layout) -> dict[str, Any]:
-    """What the lab consists of (kernels by role, toolkit digests, image names, and the base of an older user space).
+    """What the lab consists of (kernels by role, toolkit digests, image names).
 
     Raises:
         InputError: it is not up.

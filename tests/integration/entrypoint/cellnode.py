@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -23,12 +23,14 @@ PROGRAM = "/usr/local/sbin/beegfs-node"
 INSTALLED = "/host/client"
 NODE_NAME = "worker-1.example"
 _PLACES = (
-    *("/host/client", "/host/proc/1", "/host/etc", "/host/sys/kernel/security", "/lib/modules"),
+    *("/host/client", "/host/proc", "/host/etc", "/host/sys/kernel/security", "/lib/modules"),
     *("/run/beegfs-node", "/sys/module", "/etc/beegfs-node/auth"),
 )
 # Programs of the test go before those of the image.
 _TEST = "/test"
 _LIMIT = "60s"
+_SAID = "\n@said"
+_WHOLE = f"timeout --kill-after=1 {_LIMIT} bash -c \"$1\"; status=$?; printf '\\n@said'; exit $status"
 _PATH = f"{_TEST}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
 
 
@@ -56,6 +58,10 @@ class Said:
     stderr: str
 
 
+class LostOutputError(RuntimeError):
+    """A command ran and the engine told nothing of what it printed, not even our own last word."""
+
+
 class CellNode:
     """The container, in which nothing runs but what a test starts."""
 
@@ -65,16 +71,25 @@ class CellNode:
     def run(self, script: str, **environment: str) -> Said:
         """Run a script of bash's, which is ended with all that it started if it waits for what does not come."""
         settings = {"PATH": _PATH, "NODE_NAME": NODE_NAME, **environment}
-        limited = ["timeout", "--kill-after=1", _LIMIT, "bash", "-c", script]
-        result = self._container.exec_run(limited, environment=settings, demux=True)
+        result = self._container.exec_run(["bash", "-c", _WHOLE, "run", script], environment=settings, demux=True)
         stdout, stderr = cast("tuple[bytes | None, bytes | None]", result.output)
-        return Said(cast("int", result.exit_code), (stdout or b"").decode(), (stderr or b"").decode())
+        printed = (stdout or b"").decode()
+        if not printed.endswith(_SAID):
+            raise LostOutputError(f"the engine told no output of: {script}")
+        return Said(cast("int", result.exit_code), printed.removesuffix(_SAID), (stderr or b"").decode())
 
     def say(self, script: str) -> str:
-        """Run a script that must succeed; returns what it prints."""
+        """Run a script that must succeed; returns its output."""
         done = self.run(script)
         assert done.status == 0, done
         return done.stdout.strip()
+
+    def ask(self, script: str) -> str:
+        """The same with a script that changes nothing: it is run again if the engine loses its output."""
+        for _ in range(2):
+            with suppress(LostOutputError):
+                return self.say(script)
+        return self.say(script)
 
     def client(self, *words: str, **environment: str) -> Said:
         """Run the image's program."""
@@ -135,18 +150,18 @@ class CellNode:
     @property
     def calls(self) -> list[str]:
         """How `loader`'s programs were called."""
-        return self.say("touch /test/calls; cat /test/calls").splitlines()
+        return self.ask("touch /test/calls; cat /test/calls").splitlines()
 
     @property
     def installed(self) -> dict[str, str]:
         """What the client's folder of the host has, but for a test's filler: mode and owner by path."""
-        found = self.say(f"cd {INSTALLED}; find . -type f ! -name filler -printf '%P %m %U:%G\\n'")
+        found = self.ask(f"cd {INSTALLED}; find . -type f ! -name filler -printf '%P %m %U:%G\\n'")
         return dict(line.split(" ", 1) for line in found.splitlines())
 
     @property
     def termination_message(self) -> str:
         """What Kubernetes would show."""
-        return self.say("cat /dev/termination-log")
+        return self.ask("cat /dev/termination-log")
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from kmatrix.values.names import image_tag
 @pytest.fixture(scope="module", params=["current", "older"])
 def images(request: pytest.FixtureRequest, module_sites: SiteMaker, lab: Lab) -> dict[str, str]:
     """A cell's image of each client, by client version; on the lab's base, and on one of the age of production's."""
-    base = {"base": lab.older_base} if request.param == "older" else {}
+    base = {"base": request.getfixturevalue("older_base")} if request.param == "older" else {}
     site = module_sites(clients=(OLDER_CLIENT, NEWER_CLIENT), kernels=(lab.kernels.newer,), **base)
     built = site.run("build", "--no-push")
     assert built.code == 0, built.stderr

@@ -70,6 +70,16 @@ def test_no_mount_is_missed_while_others_go(node: CellNode) -> None:
     assert node.say("wc -l </host/proc/1/mounts") != "42", "the others went"
 
 
+def test_mounts_of_a_kubelet_that_has_a_namespace_of_its_own_are_seen(node: CellNode) -> None:
+    node.mounted("/mnt/a")
+    node.write("/host/proc/77/comm", "crio\n")
+    node.write("/host/proc/77/mounts", "beegfs_nodev /var/other beegfs rw 0 0\n")
+    node.write("/host/proc/4242/comm", "kubelet\n")
+    table = "".join(f"beegfs_nodev {point} beegfs rw 0 0\n" for point in ("/mnt/a", "/var/lib/kubelet/pods/x"))
+    node.write("/host/proc/4242/mounts", table)
+    assert "mounts on the host: /mnt/a, /var/lib/kubelet/pods/x\n" in node.client("info").stdout
+
+
 @pytest.mark.parametrize("words", [[], ["start"], ["load", "now"], [""]])
 def test_other_words_are_a_usage_error(node: CellNode, words: list[str]) -> None:
     said = node.client(*words)
@@ -315,7 +325,9 @@ def test_the_build_id_tells_what_is_loaded(rebuilt_node: tuple[CellNode, str]) -
     assert node.calls == []
     assert f"build ID {build_id[:12]}" in node.client("info").stdout
     node.loaded(NEWER_CLIENT, srcversion=srcversion, build_id="00" * 20)
-    assert "module: " in node.client("ready").stderr
+    said = node.client("ready").stderr
+    assert f"wanted is: version {NEWER_CLIENT}, srcversion {srcversion}, build ID {build_id[:12]}," in said
+    assert f"loaded is: version {NEWER_CLIENT}, srcversion {srcversion}, build ID 000000000000" in said
     assert node.client("load").status == 0
     assert [call.split()[0] for call in node.calls] == ["rmmod", "modprobe"]
 
@@ -396,6 +408,22 @@ def test_what_modprobe_says_is_told_with_what_was_found(
     assert node.client("load").status == 1
     for words in (said, found):
         assert words in node.termination_message
+
+
+@pytest.mark.parametrize(
+    ("label", "found"),
+    [
+        ("system_u:system_r:container_t:s0:c1,c2", "label is system_u:system_r:container_t:s0:c1,c2; its type must be"),
+        ("system_u:system_r:spc_t:s0", "SELinux lets spc_t load modules unless secure_mode_insmod is on"),
+    ],
+)
+def test_the_selinux_label_is_looked_at(rebuilt_node: tuple[CellNode, str], label: str, found: str) -> None:
+    node = having_ours(rebuilt_node)
+    node.write("/test/label", label)
+    node.say(f"sed 's|/proc/self/attr/current|/test/label|' {PROGRAM} >/test/program; chmod +x /test/program")
+    node.program("modprobe", "echo \"could not insert 'beegfs': Permission denied\" >&2; exit 1")
+    assert node.run("/test/program load").status == 1
+    assert found in node.termination_message
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -171,20 +172,43 @@ def test_new_files_are_on_the_disk_before_they_take_the_place_of_the_old(node: C
     assert node.calls == [], "nothing is written"
 
 
-def test_an_unload_by_hand_is_said_and_load_takes_it_back(older_node: CellNode) -> None:
+# This image has no module for the kernel: another has loaded it again.
+AGAIN = "mkdir -p /sys/module/beegfs; for key in version initstate refcnt; do cp /test/$key /sys/module/beegfs/; done\n"
+
+
+def test_an_unload_by_hand_is_said_and_load_takes_it_back_at_once(older_node: CellNode) -> None:
     older_node.loaded(OLDER_CLIENT)
     older_node.loader()
-    older_node.hurried()
     said = serving(
         older_node,
         f"until_said serving || exit 90; {PROGRAM} unload || exit 91; until_said 'ended by unload' || exit 92\n"
-        f"{PROGRAM} ready && exit 93; {PROGRAM} load; mkdir -p /sys/module/beegfs\n"
-        f"for key in version initstate refcnt; do cp /test/$key /sys/module/beegfs/; done; {PROGRAM} load || exit 94\n"
+        f"{PROGRAM} ready && exit 93; {AGAIN}{PROGRAM} load || exit 94\n"
+        # Its next look by itself comes after the time that all this has.
         "until_said listening || exit 95; until_ready; kill $pid; wait $pid || exit 96",
     )
     assert said.status == 0, said
     assert "not ready: unload: it was run in this pod" in said.stderr
     assert "run 'beegfs-node load' in it, or delete the pod" in said.stderr
+
+
+def test_a_load_right_after_an_unload_is_no_fault_of_a_helper_daemon_that_takes_its_time(
+    tmp_path: Path, stack: ExitStack, images: dict[str, str], session: Session
+) -> None:
+    program = tmp_path / "beegfs-helperd"
+    program.write_text(
+        "#!/bin/bash\ntrap 'sleep 2; exit' TERM\necho listening >&2\nwhile :; do sleep 0.1; done\n", encoding="utf-8"
+    )
+    program.chmod(0o755)
+    files = {program: "/opt/beegfs/sbin/beegfs-helperd"}
+    node = stack.enter_context(cell_node(images[OLDER_CLIENT], session, files=files))
+    node.loaded(OLDER_CLIENT)
+    node.loader()
+    said = serving(
+        node,
+        f"until_said serving || exit 90; {PROGRAM} unload || exit 91; {AGAIN}{PROGRAM} load || exit 92\n"
+        "until_said listening || exit 93; kill $pid; wait $pid || exit 94",
+    )
+    assert said.status == 0, said
 
 
 def test_a_helper_daemon_under_mounts_ends_when_that_is_asked_for(older_node: CellNode) -> None:
