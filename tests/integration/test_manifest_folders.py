@@ -314,7 +314,7 @@ def test_a_folder_of_somebody_elses_is_not_replaced(project: Path, tmp_path: Pat
     [
         ([], "here", "has no bundle of client 8.2.2"),
         ([bundle(client) for client in CLIENTS], "elsewhere", "has no bundle of client 7.4.6"),
-        ([bundle("8.2.2", verdict="failed", reason="kernel panic")], "here", "8.2.2: failed: kernel panic"),
+        ([bundle("8.2.2", verdict="failed", reason="kernel panic", digest="")], "here", "8.2.2: failed: kernel panic"),
         ([bundle("8.2.2", digest="")], "here", "client 8.2.2"),
     ],
 )
@@ -333,7 +333,7 @@ def test_without_any_bundle_it_writes_nothing_and_says_how_to_get_one(
 def test_a_client_without_a_bundle_keeps_no_other_back_and_is_told(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_file(project, [bundle("7.4.6"), bundle("8.2.2", verdict="errored", reason="no boot")])
+    write_file(project, [bundle("7.4.6"), bundle("8.2.2", verdict="errored", reason="no boot", digest="")])
     assert run(project) == Exit.FAILED
     written = rendered(project / "build" / "deploy" / "here")
     complete = {f"{path.parent.name}/{path.name}" for path in written}

@@ -4,6 +4,11 @@ Written anew from the rules in kubernetes/kubernetes: `rollingUpdate` (its branc
 `findUpdatedPodsOnNode` and `updatedDesiredNodeCounts` of pkg/controller/daemon/update.go; `manage`,
 `podsShouldBeOnNode` and `NodeShouldRunDaemonPod` of pkg/controller/daemon/daemon_controller.go; `UnavailableCount` of
 pkg/controller/daemon/util/daemonset_util.go, which rounds up. What nodes do with their pods is the kubelet's part.
+
+One rule has changed: whether an old pod that is not Ready, which is replaced at once, counts as unavailable in that
+pass. It does not from 1.21 on (kubernetes/kubernetes#96441), so not in 1.27, which is OpenShift 4.14; it does from 1.31
+on (#123233), which is OpenShift 4.18, and since October 2024 on the branches of 1.28 to 1.30 (#127776, #127775,
+#127774). In the next pass it counts everywhere, as a pod that was told to end.
 """
 
 from __future__ import annotations
@@ -17,6 +22,8 @@ from typing import Literal
 # no-module: ends what it is told to, but no new pod becomes Ready: the image has no module for its kernel.
 # mounted: 7.x with mounts. Its old pod, told to end, stays for the mounts, Ready or not.
 Kind = Literal["well", "dead", "no-module", "mounted"]
+# Whose rules: 1.31's count an old pod that is not Ready in the pass that replaces it, 1.27's do not.
+Release = Literal["1.31", "1.27"]
 
 
 @dataclass
@@ -57,14 +64,14 @@ def dead() -> Node:
 
 
 def at_a_time(max_unavailable: int | str, nodes: int) -> int:
-    """How many of `nodes` may be unavailable: a number as it is, a share rounded up."""
+    """How many of `nodes` may be unavailable: a number as it is, a share rounded up, and never none."""
     if isinstance(max_unavailable, int):
-        return max_unavailable
+        return max_unavailable or min(1, nodes)
     percent = int(max_unavailable.removesuffix("%"))
-    return -(-nodes * percent // 100)
+    return -(-nodes * percent // 100) or min(1, nodes)
 
 
-def replaced_now(nodes: list[Node], max_unavailable: int | str) -> list[Pod]:
+def replaced_now(nodes: list[Node], max_unavailable: int | str, release: Release = "1.31") -> list[Pod]:
     """The old pods that the controller tells to end in one pass."""
     limit = at_a_time(max_unavailable, sum(node.wanted for node in nodes))
     unavailable, at_once, candidates = 0, [], []
@@ -76,7 +83,7 @@ def replaced_now(nodes: list[Node], max_unavailable: int | str) -> list[Pod]:
         if len(found) != 1:
             unavailable += 1
         elif not found[0].ready:
-            unavailable += 1
+            unavailable += found[0].new or release == "1.31"
             at_once += [pod for pod in found if not pod.new]
         elif not found[0].new:
             candidates.append(found[0])
@@ -104,20 +111,24 @@ def kubelets(nodes: list[Node]) -> None:
 
 
 def roll_out(
-    nodes: list[Node], max_unavailable: int | str, watch: Callable[[list[Node]], None] = lambda _: None
+    nodes: list[Node],
+    max_unavailable: int | str,
+    release: Release = "1.31",
+    watch: Callable[[list[Node]], None] = lambda _: None,
 ) -> int:
     """Go on until nothing changes any more; returns in how many passes pods were replaced.
 
     Args:
         nodes: of the cluster; changed in place.
         max_unavailable: as the DaemonSet states it.
+        release: of Kubernetes, whose rules hold.
         watch: sees the nodes whenever pods were told to end.
     """
     passes, before = 0, ""
     while (now := repr(nodes)) != before:
         before = now
         manage(nodes)
-        ending = replaced_now(nodes, max_unavailable)
+        ending = replaced_now(nodes, max_unavailable, release)
         for pod in ending:
             pod.ending = True
         passes += bool(ending)

@@ -10,53 +10,96 @@ volumes, ephemeral containers, profiles of seccomp in annotations, and groups of
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 from typing import Any
 
 Object = dict[str, Any]
 
-# What OpenShift notes at every namespace: the start and end of its user ids, and its SELinux level.
-UIDS = (1_000_700_000, 1_000_709_999)
-LEVEL = "s0:c26,c20"
+
+@dataclass(frozen=True)
+class Namespace:
+    """What OpenShift notes at a namespace: its user ids, its groups (each from and to), and its SELinux level."""
+
+    uids: tuple[int, int] = (1_000_700_000, 1_000_709_999)
+    groups: tuple[int, int] = (1_000_700_000, 1_000_709_999)
+    level: str = "s0:c26,c20"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The points for what an SCC allows of the host."""
+
+    privileged: int
+    ports: int
+    network: int
+    host_volumes: int
+    other_volumes: int
+
+
+ANY = Namespace()
+# byrestrictions.go exists with these weights: as it is now, and as it was before it could tell why one SCC comes before
+# another. Of vendor/github.com/openshift/apiserver-library-go, as OpenShift builds it into Kubernetes, there are copies
+# of both (at dc4b1016980a and 109af168d466). The still older ones of openshift/origin, for OpenShift 3, are left out:
+# that has no driver toolkit.
+NOW = Weights(1_600_000, 800_000, 400_000, 200_000, 100_000)
+EARLIER = Weights(1_000_000, 400_000, 200_000, 100_000, 50_000)
 _STRATEGIES = {"RunAsAny": 40_000, "MustRunAsNonRoot": 30_000, "MustRunAsRange": 20_000, "MustRunAs": 10_000}
 _TRIVIAL = {"secret", "configMap", "emptyDir", "downwardAPI", "projected", "none"}
 _SECCOMP = {"RuntimeDefault": "runtime/default", "Unconfined": "unconfined"}
 
 
-def score(scc: Object) -> int:
+def volume_points(scc: Object, weights: Weights = NOW) -> int:
+    """How much an SCC allows by its volumes."""
+    volumes = set(scc.get("volumes") or ())
+    if volumes & {"hostPath", "*"}:
+        return weights.host_volumes
+    return weights.other_volumes if volumes - _TRIVIAL else 0
+
+
+def capability_points(scc: Object) -> int:
+    """How much an SCC allows by its capabilities; `ALL` in whatever case."""
+    allowed, drop, add = (
+        [name.upper() for name in scc.get(key) or ()]
+        for key in ("allowedCapabilities", "requiredDropCapabilities", "defaultAddCapabilities")
+    )
+    points = 5_000 + 300 * len(add)
+    points += 4_000 if {"*", "ALL"} & {*allowed} else 10 * len(allowed)
+    points -= 3_000 if "ALL" in drop else 50 * len(drop)
+    return min(max(points, 0), 9_999)
+
+
+def score(scc: Object, weights: Weights = NOW) -> int:
     """How much an SCC allows, in points; of SCCs of one priority the one with the fewest is tried first."""
-    volumes, allowed, drop = (
-        set(scc.get(key) or ()) for key in ("volumes", "allowedCapabilities", "requiredDropCapabilities")
-    )
-    capabilities = 5_000 + 300 * len(scc.get("defaultAddCapabilities") or ())
-    capabilities += 4_000 if allowed & {"*", "ALL"} else 10 * len(allowed)
-    capabilities -= 3_000 if "ALL" in drop else 50 * len(drop)
     return (
-        1_600_000 * bool(scc.get("allowPrivilegedContainer"))
-        + 800_000 * bool(scc.get("allowHostPorts"))
-        + 400_000 * bool(scc.get("allowHostNetwork"))
-        + (200_000 if volumes & {"hostPath", "*"} else 100_000 if volumes - _TRIVIAL else 0)
-        + _STRATEGIES[scc["runAsUser"]["type"]]
-        + _STRATEGIES[scc["seLinuxContext"]["type"]]
-        + min(max(capabilities, 0), 9_999)
+        weights.privileged * bool(scc.get("allowPrivilegedContainer"))
+        + weights.ports * bool(scc.get("allowHostPorts"))
+        + weights.network * bool(scc.get("allowHostNetwork"))
+        + volume_points(scc, weights)
+        + sum(_STRATEGIES.get(scc.get(key, {}).get("type"), 0) for key in ("runAsUser", "seLinuxContext"))
+        + capability_points(scc)
     )
 
 
-def in_order(sccs: list[Object]) -> list[Object]:
+def in_order(sccs: list[Object], weights: Weights = NOW) -> list[Object]:
     """The order in which SCCs are tried."""
-    return sorted(sccs, key=lambda scc: (-(scc.get("priority") or 0), score(scc), scc["metadata"]["name"]))
+    return sorted(sccs, key=lambda scc: (-(scc.get("priority") or 0), score(scc, weights), scc["metadata"]["name"]))
 
 
-def admit(pod: Object, sccs: list[Object]) -> tuple[str, Object] | None:
+def admit(
+    pod: Object, sccs: list[Object], namespace: Namespace = ANY, weights: Weights = NOW
+) -> tuple[str, Object] | None:
     """The name of the SCC that a new pod is given, and the pod as that leaves it; nothing if none fits.
 
     Args:
         pod: annotations, if any, and spec.
         sccs: those of the cluster that the pod's account, or who makes the pod, may use.
+        namespace: of the pod.
+        weights: of the release, which order the SCCs.
     """
     required = pod.get("annotations", {}).get("openshift.io/required-scc")
-    for scc in in_order([scc for scc in sccs if required in {None, scc["metadata"]["name"]}]):
-        changed = filled_in(scc, pod)
-        if not refusals(scc, changed):
+    for scc in in_order([scc for scc in sccs if required in {None, scc["metadata"]["name"]}], weights):
+        changed = filled_in(scc, pod, namespace)
+        if not refusals(scc, changed, namespace):
             return scc["metadata"]["name"], changed
     return None
 
@@ -65,36 +108,38 @@ def _containers(pod: Object) -> list[Object]:
     return [*pod["spec"].get("initContainers", ()), *pod["spec"]["containers"]]
 
 
-def _selinux(scc: Object) -> Object:
+def _selinux(scc: Object, namespace: Namespace) -> Object:
     stated = scc["seLinuxContext"].get("seLinuxOptions") or {}
-    return {**stated, "level": stated.get("level") or LEVEL}
+    return {**stated, "level": stated.get("level") or namespace.level}
 
 
-def _uids(scc: Object) -> tuple[int, int]:
+def _uids(scc: Object, namespace: Namespace) -> tuple[int, int]:
     if scc["runAsUser"]["type"] == "MustRunAs":
         return scc["runAsUser"]["uid"], scc["runAsUser"]["uid"]
-    return scc["runAsUser"].get("uidRangeMin", UIDS[0]), scc["runAsUser"].get("uidRangeMax", UIDS[1])
+    low, high = namespace.uids
+    return scc["runAsUser"].get("uidRangeMin", low), scc["runAsUser"].get("uidRangeMax", high)
 
 
-def _groups(scc: Object, key: str) -> list[tuple[int, int]]:
+def _groups(scc: Object, key: str, namespace: Namespace) -> list[tuple[int, int]]:
     stated = [(each["min"], each["max"]) for each in scc.get(key, {}).get("ranges", ())]
-    return stated or [(UIDS[0], UIDS[0] if key == "fsGroup" else UIDS[1])]
+    low, high = namespace.groups
+    return stated or [(low, low if key == "fsGroup" else high)]
 
 
 def _must(scc: Object, key: str) -> bool:
     return bool(scc.get(key, {}).get("type") == "MustRunAs")
 
 
-def filled_in(scc: Object, pod: Object) -> Object:
+def filled_in(scc: Object, pod: Object, namespace: Namespace = ANY) -> Object:
     """The pod with what an SCC fills in where the pod states nothing."""
     made = copy.deepcopy(pod)
     context = made["spec"].get("securityContext") or {}
     if _must(scc, "seLinuxContext"):
-        context.setdefault("seLinuxOptions", _selinux(scc))
+        context.setdefault("seLinuxOptions", _selinux(scc, namespace))
     if _must(scc, "fsGroup"):
-        context.setdefault("fsGroup", _groups(scc, "fsGroup")[0][0])
+        context.setdefault("fsGroup", _groups(scc, "fsGroup", namespace)[0][0])
     if _must(scc, "supplementalGroups"):
-        context.setdefault("supplementalGroups", [_groups(scc, "supplementalGroups")[0][0]])
+        context.setdefault("supplementalGroups", [_groups(scc, "supplementalGroups", namespace)[0][0]])
     profiles = [profile for profile in scc.get("seccompProfiles") or () if profile != "*"]
     if profiles:
         name = profiles[0].removeprefix("localhost/")
@@ -103,17 +148,17 @@ def filled_in(scc: Object, pod: Object) -> Object:
     if context:
         made["spec"]["securityContext"] = context
     for container in _containers(made):
-        own = _container(scc, context, container.get("securityContext") or {})
+        own = _container(scc, context, container.get("securityContext") or {}, namespace)
         if own:
             container["securityContext"] = own
     return made
 
 
-def _container(scc: Object, pod: Object, own: Object) -> Object:
+def _container(scc: Object, pod: Object, own: Object, namespace: Namespace) -> Object:
     """What becomes of a container's securityContext; what it does not state, its pod's counts."""
     strategy = scc["runAsUser"]["type"]
     if {**pod, **own}.get("runAsUser") is None and strategy in {"MustRunAs", "MustRunAsRange"}:
-        own["runAsUser"] = _uids(scc)[0]
+        own["runAsUser"] = _uids(scc, namespace)[0]
     capabilities = own.get("capabilities") or {}
     add, drop = set(capabilities.get("add", ())), set(capabilities.get("drop", ()))
     more = (set(scc.get("defaultAddCapabilities") or ()) - drop) | add
@@ -134,7 +179,7 @@ def _container(scc: Object, pod: Object, own: Object) -> Object:
     return own
 
 
-def refusals(scc: Object, pod: Object) -> list[str]:
+def refusals(scc: Object, pod: Object, namespace: Namespace = ANY) -> list[str]:
     """What an SCC does not allow a pod, once it is filled in."""
     spec, context = pod["spec"], pod["spec"].get("securityContext") or {}
     found = [key for key in ("hostPID", "hostIPC", "hostNetwork") if spec.get(key) and not scc.get(f"allowH{key[1:]}")]
@@ -144,9 +189,9 @@ def refusals(scc: Object, pod: Object) -> list[str]:
         ("fsGroup", [context["fsGroup"]] if "fsGroup" in context else []),
         ("supplementalGroups", context.get("supplementalGroups", [])),
     ):
-        if _must(scc, key) and not (groups and all(_within(group, _groups(scc, key)) for group in groups)):
+        if _must(scc, key) and not (groups and all(_within(group, _groups(scc, key, namespace)) for group in groups)):
             found.append(key)
-    if _must(scc, "seLinuxContext") and context.get("seLinuxOptions") != _selinux(scc):
+    if _must(scc, "seLinuxContext") and context.get("seLinuxOptions") != _selinux(scc, namespace):
         found.append("pod's seLinuxOptions")
     if not _seccomp_allowed(scc, context):
         found.append("pod's seccompProfile")
@@ -160,11 +205,13 @@ def refusals(scc: Object, pod: Object) -> list[str]:
         if not allowed & {"*", kind} and not (token and "secret" in allowed):
             found.append(f"volume {volume['name']}")
     for container in _containers(pod):
-        found += [f"{container['name']}: {what}" for what in _container_refusals(scc, context, container)]
+        found += [
+            f"{container.get('name')}: {what}" for what in _container_refusals(scc, context, container, namespace)
+        ]
     return found
 
 
-def _container_refusals(scc: Object, pod: Object, container: Object) -> list[str]:
+def _container_refusals(scc: Object, pod: Object, container: Object, namespace: Namespace) -> list[str]:
     own = container.get("securityContext") or {}
     both = {**pod, **own}
     found = []
@@ -175,11 +222,11 @@ def _container_refusals(scc: Object, pod: Object, container: Object) -> list[str
     if scc.get("allowPrivilegeEscalation", True) is False and own.get("allowPrivilegeEscalation") is not False:
         found.append("allowPrivilegeEscalation")
     uid, strategy = both.get("runAsUser"), scc["runAsUser"]["type"]
-    if strategy in {"MustRunAs", "MustRunAsRange"} and not (uid is not None and _within(uid, [_uids(scc)])):
+    if strategy in {"MustRunAs", "MustRunAsRange"} and not (uid is not None and _within(uid, [_uids(scc, namespace)])):
         found.append("runAsUser")
     if strategy == "MustRunAsNonRoot" and (uid == 0 or (uid is None and not both.get("runAsNonRoot"))):
         found.append("runAsNonRoot")
-    if _must(scc, "seLinuxContext") and both.get("seLinuxOptions") != _selinux(scc):
+    if _must(scc, "seLinuxContext") and both.get("seLinuxOptions") != _selinux(scc, namespace):
         found.append("seLinuxOptions")
     if not _seccomp_allowed(scc, both):
         found.append("seccompProfile")

@@ -16,6 +16,7 @@ from manifestmaker import folders, objects
 from test_manifests import at, changes
 
 from kmatrix.decide.read_matrix import read_matrix
+from kmatrix.values.names import image_tag, without_arch
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "deploy" / "README.md").read_text(encoding="utf-8")
@@ -164,6 +165,13 @@ def test_nodes_are_labelled_with_the_label_that_kmm_reads() -> None:
     labelled = re.findall(rf"^ +oc label nodes? .*{re.escape(label)}=([0-9.]+)$", README, re.MULTILINE)
     applied = re.findall(r"^ +oc apply -k build/deploy/ocp/kmm/([0-9.]+)$", README, re.MULTILINE)
     assert set(labelled) == set(applied), "each version that is applied is one that nodes are labelled with"
+
+
+@pytest.mark.parametrize("readme", ["README.md", "deploy/README.md"])
+def test_the_tag_of_a_kernels_image_for_kmm_is_the_one_that_it_gets(readme: str) -> None:
+    tag = image_tag(f"8.3.1-{without_arch('5.14.0-427.50.1.el9_4.x86_64', 'x86_64')}")
+    text = (ROOT / readme).read_text(encoding="utf-8")
+    assert set(re.findall(r"`(8\.3\.1-5\.14[^`]*)`", text)) == {tag}
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Module images for KMM: which cells each lists, which digest a tag keeps, and what is never taken for an absent image.
+"""Module images for KMM: which cells each lists, and which digest a tag keeps.
 
 What KMM asks of them was read in rh-ecosystem-edge/kernel-module-management: internal/pod/imagepuller.go
 (CreatePullPod, GetPullPodStatus), internal/controllers/mic_reconciler.go (updateStatusByPullPods),
@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from bundlebench import Bench
 from cellimages import CLIENT, KERNELS, OCI, cell, digest, image, rebuilt, with_manifest
-from httpserver import Reply, Request
 
 from kmatrix.decide.bundles import CellImage, Document, Wanted, wanted_bundles
 from kmatrix.decide.moduleimages import Holding, ModuleImage, may_stay, module_images
@@ -264,70 +262,3 @@ def test_a_bundle_that_a_kernel_does_not_load_from_changes_no_image(bench: Bench
     assert (result.verdict, result.modules) == ("failed", {})
     assert not [name for name in bench.written if name.startswith("8.98.1")]
     assert pinned(bench, bench.names(tag(made)) or "") == before.modules[made.cell.kernel]
-
-
-NOT_TOLD: dict[str, Reply] = {
-    "the registry is down": Reply(503),
-    "a proxy answers": Reply(404, b"<html>not here</html>"),
-    "it refuses": Reply(403),
-    "it makes no sense": Reply(418),
-}
-
-
-@pytest.mark.usefixtures("slept")
-@pytest.mark.parametrize("fault", NOT_TOLD)
-@pytest.mark.parametrize("place", ["tag", "manifest", "listed", "config"])
-def test_what_cannot_be_read_is_an_error_and_no_new_digest(bench: Bench, fault: str, place: str) -> None:
-    images = [bench.image(KERNELS[0]), bench.image(KERNELS[0], "aarch64")]
-    before = made_of(bench, *images)
-    bench.booted.clear()
-    again = [bench.publish(rebuilt(each)) for each in images]
-    image_there = before.modules[images[0].cell.kernel].rpartition("@")[2]
-    config = json.loads(images[1].manifest.content)["config"]["digest"]
-    names = {"tag": tag(images[0]), "manifest": image_there, "listed": images[1].digest, "config": config}
-    answers = bench.server.web.answer
-
-    def answer(request: Request) -> Reply:
-        return NOT_TOLD[fault] if request.path.endswith(f"/{names[place]}") else answers(request)
-
-    bench.server.web.answer = answer
-    result = bench.make(*again)
-    assert (result.verdict, result.digest, result.modules) == ("errored", "", {})
-    assert (bench.booted, bench.written) == ([], []), "it is told before the boots, which take long"
-    bench.server.web.answer = answers
-    assert bench.names(tag(images[0])) == image_there
-
-
-@pytest.mark.parametrize("place", ["listed", "config", "labels"])
-def test_what_the_registry_lost_or_spoilt_is_told_with_what_to_do(bench: Bench, place: str) -> None:
-    images = [bench.image(KERNELS[0]), bench.image(KERNELS[0], "aarch64")]
-    made_of(bench, *images)
-    again = [bench.publish(rebuilt(each)) for each in images]
-    config: Any = json.loads(images[1].manifest.content)["config"]["digest"]
-    path = f"/v2/{bench.server.repository}"
-    if place == "listed":
-        del bench.server.manifests[f"{path}/manifests/{images[1].digest}"]
-    elif place == "config":
-        del bench.server.blobs[f"{path}/blobs/{config}"]
-    else:
-        bench.server.blobs[f"{path}/blobs/{config}"] += b" "
-    result = bench.make(*again)
-    assert (result.verdict, result.modules, bench.written) == ("errored", {}, [])
-    assert f"remove {bench.ref(tag(images[0]))}" in result.reason
-
-
-def test_a_tag_that_names_something_else_right_after_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = bench.image(KERNELS[0])
-    put = type(bench.packing.registry).put_manifest
-
-    def elsewhere(self: Any, ref: Any, content: bytes, media_type: str) -> str:
-        if ref.tag.startswith("8.98.1-"):
-            put(self, ref, b'{"schemaVersion":2}', media_type)
-            return made.digest
-        return put(self, ref, content, media_type)
-
-    monkeypatch.setattr(type(bench.packing.registry), "put_manifest", elsewhere)
-    result = bench.make(made)
-    assert result.verdict == "errored"
-    assert "Something else writes to this repository" in result.reason
-    assert "8.98.1" not in bench.written

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from manifestmaker import folders, objects, sources
-from sccadmission import admit, filled_in, in_order, refusals, score
+from sccadmission import EARLIER, NOW, Weights, admit, filled_in, in_order, refusals, score
 from stocksccs import STOCK
 
 from kmatrix.decide import manifests
@@ -24,6 +24,7 @@ OURS = {
     for key, document in known.items()
     if key[0] == "SecurityContextConstraints"
 }
+each_weights = pytest.mark.parametrize("weights", [NOW, EARLIER], ids=["now", "earlier"])
 each_scc = pytest.mark.parametrize("scc", OURS.values(), ids=OURS)
 TOKEN = {"name": "token", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}}
 HOST_FOLDER = {"name": "folder", "hostPath": {"path": "/var/log"}}
@@ -82,46 +83,55 @@ ROOTS = {
 ALL: dict[str, Object] = {**OTHERS, **ROOTS}
 
 
+# In their order, with the points that they have now and had before; `anyuid` is first by its priority.
+ORDER = [
+    ("anyuid", 154_950, 104_950),
+    ("restricted-v2", 132_010, 82_010),
+    ("restricted-v3", 132_010, 82_010),
+    ("restricted", 134_800, 84_800),
+    ("nonroot-v2", 142_010, 92_010),
+    ("nonroot", 144_800, 94_800),
+    ("hostmount-anyuid", 254_950, 154_950),
+    ("hostmount-anyuid-v2", 284_950, 184_950),
+    ("machine-api-termination-handler", 654_800, 354_800),
+    ("hostnetwork-v2", 1_332_010, 682_010),
+    ("hostnetwork", 1_334_800, 684_800),
+    ("hostaccess", 1_434_800, 734_800),
+    ("node-exporter", 3_085_000, 1_785_000),
+    ("privileged", 3_089_000, 1_789_000),
+]
+
+
 def test_the_stock_sccs_have_the_order_that_openshift_gives_them() -> None:
-    """Points by byrestrictions.go; `anyuid` is first by its priority."""
-    assert [(scc["metadata"]["name"], score(scc)) for scc in in_order(STOCK)] == [
-        ("anyuid", 154_950),
-        ("restricted-v2", 132_010),
-        ("restricted-v3", 132_010),
-        ("restricted", 134_800),
-        ("nonroot-v2", 142_010),
-        ("nonroot", 144_800),
-        ("hostmount-anyuid", 254_950),
-        ("hostmount-anyuid-v2", 284_950),
-        ("machine-api-termination-handler", 654_800),
-        ("hostnetwork-v2", 1_332_010),
-        ("hostnetwork", 1_334_800),
-        ("hostaccess", 1_434_800),
-        ("node-exporter", 3_085_000),
-        ("privileged", 3_089_000),
-    ]
+    """Points by byrestrictions.go; by its weights of now and by the earlier ones the order is the same."""
+    for weights in (NOW, EARLIER):
+        assert [scc["metadata"]["name"] for scc in in_order(STOCK, weights)] == [name for name, _, _ in ORDER]
+    assert [(scc["metadata"]["name"], score(scc), score(scc, EARLIER)) for scc in in_order(STOCK)] == ORDER
 
 
+@each_weights
 @each_scc
-def test_ours_ranks_behind_every_stock_scc_that_allows_no_privileged_container(scc: Object) -> None:
-    order = [each["metadata"]["name"] for each in in_order([*STOCK, scc])]
+def test_ours_ranks_behind_every_stock_scc_that_allows_no_privileged_container(scc: Object, weights: Weights) -> None:
+    order = [each["metadata"]["name"] for each in in_order([*STOCK, scc], weights)]
     assert order[-3:] == [scc["metadata"]["name"], "node-exporter", "privileged"]
     # A negative one is refused: openshift/kubernetes, customresourcevalidation/…/validation/validation.go.
     assert scc["priority"] == 0
 
 
+@each_weights
 @each_scc
 @pytest.mark.parametrize("name", OTHERS)
-def test_a_pod_of_others_is_given_the_scc_that_it_has_without_ours(scc: Object, name: str) -> None:
-    before = admit(OTHERS[name], STOCK)
+def test_a_pod_of_others_is_given_the_scc_that_it_has_without_ours(scc: Object, name: str, weights: Weights) -> None:
+    before = admit(OTHERS[name], STOCK, weights=weights)
     assert before is not None
-    assert admit(OTHERS[name], [*STOCK, scc]) == before
+    assert admit(OTHERS[name], [*STOCK, scc], weights=weights) == before
 
 
+@each_weights
 @each_scc
 @pytest.mark.parametrize("name", ROOTS)
-def test_a_pod_that_else_only_a_privileged_scc_admits_is_not_changed(scc: Object, name: str) -> None:
-    before, after = admit(ROOTS[name], STOCK), admit(ROOTS[name], [*STOCK, scc])
+def test_a_pod_that_else_only_a_privileged_scc_admits_is_not_changed(scc: Object, name: str, weights: Weights) -> None:
+    before, after = (admit(ROOTS[name], sccs, weights=weights) for sccs in (STOCK, [*STOCK, scc]))
     assert before is not None
     assert after is not None
     assert before[0] in {"node-exporter", "privileged"}

@@ -74,7 +74,9 @@ def print_bundles(console: Console, results: Iterable[BundleResult]) -> None:
         lines = []
         if result.verdict in ("failed", "errored"):
             lines.append(result.reason)
-            lines += [f"{finding.code}: {finding.message}" for finding in result.findings[1:]]
+            # The reason has the first finding already, but where it is about something else.
+            told = [finding for finding in result.findings if finding.message not in result.reason]
+            lines += [f"{finding.code}: {finding.message}" for finding in told]
         if result.earlier:
             lines.append(f"with modules as they were built earlier, from other inputs: {', '.join(result.earlier)}")
         if result.missing:

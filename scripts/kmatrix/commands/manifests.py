@@ -15,8 +15,6 @@ from kmatrix.values.errors import Exit, InputError, KmatrixError, Problem
 from kmatrix.values.lock import ProfileLock
 from kmatrix.values.names import ClientVersion, ImageRef
 
-_PUBLISHED = {"passed", "skipped"}
-
 
 def manifests(call: Invocation) -> Exit:
     """Write build/deploy/<profile>, or --out, anew: a folder for each way and client version.
@@ -69,10 +67,9 @@ def _folders(
         else:
             made[f"prebuilt/{client}"] = decide.prebuilt(sources, bundle, max_unavailable)
     for client in clients if "kmm" in ways else ():
-        bundle = _bundle(client, bundles.get(str(client)))
-        absent = "" if isinstance(bundle, str) else _without_module(bundle)
-        if isinstance(bundle, str) or absent:
-            missing[f"kmm/{client}"] = absent or str(bundle)
+        bundle = _bundle_with_modules(client, bundles.get(str(client)))
+        if isinstance(bundle, str):
+            missing[f"kmm/{client}"] = bundle
         else:
             made[f"kmm/{client}"] = decide.kmm(sources, bundle, max_unavailable)
     for client in clients if "in-cluster-build" in ways else ():
@@ -111,7 +108,7 @@ def _bundle(client: ClientVersion, result: BundleResult | None) -> decide.Bundle
     """The bundle of a client, or why there is none."""
     if result is None:
         return f"build/bundles.json has no bundle of client {client}"
-    if result.verdict not in _PUBLISHED or not result.digest:
+    if not result.is_published:
         return f"build/bundles.json says of client {client}: {result.verdict}: {result.reason}"
     return decide.Bundle(
         client=client,
@@ -122,12 +119,14 @@ def _bundle(client: ClientVersion, result: BundleResult | None) -> decide.Bundle
     )
 
 
-def _without_module(bundle: decide.Bundle) -> str:
-    """Why Kernel Module Management cannot be told an image for each kernel of a bundle; empty if it can."""
-    absent = [f"{bundle.client}-{kernel}" for kernel in bundle.kernels if kernel not in bundle.modules]
-    if not absent:
-        return ""
-    cells = ", ".join(absent)
+def _bundle_with_modules(client: ClientVersion, result: BundleResult | None) -> decide.Bundle | str:
+    """The bundle of a client that names an image for Kernel Module Management of each kernel, or why there is none."""
+    bundle = _bundle(client, result)
+    if isinstance(bundle, str) or not (absent := [kernel for kernel in bundle.kernels if kernel not in bundle.modules]):
+        return bundle
+    if result and result.verdict == "errored":
+        return f"build/bundles.json says of client {client}: {result.verdict}: {result.reason}"
+    cells = ", ".join(f"{client}-{kernel}" for kernel in absent)
     return f"build/bundles.json names no image for Kernel Module Management of {cells}; run `nox -s bundle` again"
 
 

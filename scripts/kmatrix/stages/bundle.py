@@ -30,14 +30,14 @@ from kmatrix.effects.qemu import Machines
 from kmatrix.effects.registry import Manifest
 from kmatrix.effects.registry_writer import RegistryWriter
 from kmatrix.stages.bootgate import Subject, boot_image
-from kmatrix.stages.moduleimages import Chosen, choose_module_images, put_module_images
+from kmatrix.stages.moduleimages import Choice, choose_module_images, put_module_images
 from kmatrix.stages.publish import IMAGE, image_of
 from kmatrix.stages.threads import DaemonPool, map_threads
 from kmatrix.stages.workshop import BootOptions
 from kmatrix.values import labels
 from kmatrix.values.boot import BootReport
 from kmatrix.values.bundles import BundleImage, BundleResult
-from kmatrix.values.cells import Cell, Finding
+from kmatrix.values.cells import Cell, Finding, Verdict
 from kmatrix.values.errors import KmatrixError, ProtocolError
 from kmatrix.values.matrix import Profile, mirrored
 from kmatrix.values.module import IMAGE_MODULES
@@ -105,18 +105,19 @@ def make_bundle(packing: Packing, wanted: Wanted) -> BundleResult:
 def _make(packing: Packing, wanted: Wanted, ref: ImageRef, blank: BundleResult) -> BundleResult:
     composed = [compose(wanted.client, wanted.of(arch)) for arch in wanted.arches]
     whole = manifest_list(composed)
-    chosen, new = choose_module_images(packing.registry, ref, module_images(wanted))
     before = packing.registry.digest_of(ref)
+    chosen = _choose_modules(packing, wanted, ref)
     result = replace(
         blank,
         kernels=tuple(kernel for each in composed for kernel in each.kernels),
         arches=tuple(wanted.arches),
         images=tuple(_measured(packing, wanted, each) for each in composed),
+        findings=(chosen,) if isinstance(chosen, Finding) else (),
     )
     if before == whole.digest:
-        modules = _put_modules(packing, wanted, chosen, new)
+        modules = _put_modules(packing, wanted, chosen)
         reason = "already published, of the same cells"
-        return replace(result, verdict="skipped", reason=reason, digest=before, modules=modules)
+        return _with_modules(replace(result, verdict="skipped", reason=reason, digest=before), modules)
     if before is not None:
         result = replace(result, dropped=_dropped(packing, ref, result.kernels))
         lost = [kernel for kernel in result.dropped if f"{wanted.client}-{kernel}" in wanted.missing]
@@ -128,12 +129,13 @@ def _make(packing: Packing, wanted: Wanted, ref: ImageRef, blank: BundleResult) 
         if findings:
             others = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
             reason = f"{findings[0].code}: {findings[0].message}{others}; not published"
-            return replace(result, verdict="errored" if errored else "failed", reason=reason, findings=findings)
+            verdict: Verdict = "errored" if errored else "failed"
+            return replace(result, verdict=verdict, reason=reason, findings=(*findings, *result.findings))
     packing.say(f"{wanted.client}: push")
     for each in composed:
         # Boots take time, and a registry may clear away by then what has no tag.
         _put_untagged(packing, ref, each)
-    modules = _put_modules(packing, wanted, chosen, new)
+    modules = _put_modules(packing, wanted, chosen)
     digest = packing.registry.put_manifest(ref, whole.content, whole.media_type)
     if packing.registry.digest_of(ref) != digest:
         raise ProtocolError(
@@ -142,14 +144,26 @@ def _make(packing: Packing, wanted: Wanted, ref: ImageRef, blank: BundleResult) 
         )
     count = len(result.kernels)
     reason = f"loaded in {'each of its ' if count > 1 else ''}{count} kernel{'s' if count > 1 else ''}"
-    return replace(result, verdict="passed", reason=reason, digest=digest, modules=modules)
+    return _with_modules(replace(result, verdict="passed", reason=reason, digest=digest), modules)
 
 
-def _put_modules(
-    packing: Packing, wanted: Wanted, chosen: tuple[Chosen, ...], new: tuple[Chosen, ...]
-) -> dict[str, str]:
+def _choose_modules(packing: Packing, wanted: Wanted, ref: ImageRef) -> Choice | Finding:
+    """Choose the bundle's module images; a finding says why that cannot be done, which keeps back no bundle."""
+    try:
+        return choose_module_images(packing.registry, ref, module_images(wanted))
+    except KmatrixError as error:
+        return _without_modules(packing, "module-image-unknown", error)
+
+
+def _put_modules(packing: Packing, wanted: Wanted, choice: Choice | Finding) -> dict[str, str] | Finding:
     """Put the module images that are new under their tags; returns the image of every kernel, by digest."""
-    put_module_images(packing.registry, new)
+    if isinstance(choice, Finding):
+        return choice
+    chosen, new = choice
+    try:
+        put_module_images(packing.registry, new)
+    except KmatrixError as error:
+        return _without_modules(packing, "module-image-not-put", error)
     kept = sum(each.stays for each in chosen)
     packing.say(
         f"{wanted.client}: for Kernel Module Management: {len(chosen)} images, {len(new)} of them new"
@@ -157,6 +171,21 @@ def _put_modules(
     )
     digests = {image.cell: each.ref.with_digest(each.digest).pinned for each in chosen for image in each.image.cells}
     return {image.cell.kernel: digests[image.cell] for image in wanted.images}
+
+
+def _without_modules(packing: Packing, code: str, error: KmatrixError) -> Finding:
+    """What is wrong with the module images; not of a run that is told to stop, whose errors say nothing."""
+    if packing.engine.stopping:
+        raise error
+    return Finding("module-images", code, f"{error.message} {error.hint}".rstrip())
+
+
+def _with_modules(result: BundleResult, modules: dict[str, str] | Finding) -> BundleResult:
+    """A published bundle with its module images; errored, though it is published, for what is wrong with these."""
+    if isinstance(modules, Finding):
+        reason = f"{result.reason}, but has no images for Kernel Module Management: {modules.message}"
+        return replace(result, verdict="errored", reason=reason, findings=(modules,))
+    return replace(result, modules=modules)
 
 
 def _boot_each(packing: Packing, wanted: Wanted, bundle: Composed, ref: ImageRef) -> tuple[tuple[Finding, ...], bool]:

@@ -31,9 +31,11 @@ class Chosen:
         return self.digest != self.image.manifest.digest
 
 
-def choose_module_images(
-    registry: RegistryWriter, repository: ImageRef, images: Iterable[ModuleImage]
-) -> tuple[tuple[Chosen, ...], tuple[Chosen, ...]]:
+# What the tags will name, and those of it that have to be put there.
+Choice = tuple[tuple[Chosen, ...], tuple[Chosen, ...]]
+
+
+def choose_module_images(registry: RegistryWriter, repository: ImageRef, images: Iterable[ModuleImage]) -> Choice:
     """Ask the registry what the tags of module images name now; nothing is written.
 
     Returns:

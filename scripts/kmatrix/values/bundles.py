@@ -33,6 +33,8 @@ class BundleResult:
     not in it, because they are not published; `dropped` the kernels that the published bundle has and this one has not.
     `modules` has, by kernel, the image from which Kernel Module Management takes the kernel's module, named by digest;
     it is empty where the bundle is not published, and of a bundle that an earlier version of this program published.
+    It is also empty where something is wrong with these images alone. Then the bundle is published all the same, has
+    its `digest`, and is errored, with a finding of the check `module-images`.
     """
 
     client: str
@@ -48,3 +50,8 @@ class BundleResult:
     images: tuple[BundleImage, ...] = ()
     findings: tuple[Finding, ...] = ()
     modules: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def is_published(self) -> bool:
+        """Whether `image` has `digest` in the registry, and every kernel of it was booted."""
+        return bool(self.digest) and self.verdict != "failed"
