@@ -88,7 +88,7 @@ def complete(tag):
 pods = cluster.get("pods", [])
 call = " ".join(words[:2])
 cluster["calls"].append(call)
-if call in cluster["refuses"]:
+if any(" ".join(words).startswith(each) for each in cluster["refuses"]):
     sys.stderr.write("Unable to connect to the server\n")
     status = 1
 else:
@@ -153,9 +153,11 @@ else:
         case ["get", "node", name]:
             said = "true" if name in cluster["cordoned"] else ""
         case ["get", "nodes", *_]:
-            key, _, value = option("-l").partition("=")
-            items = [node for node in cluster["nodes"] if not key or node["metadata"]["labels"].get(key) == value]
-            said = answer({"items": items})
+            key, equals, value = option("-l").partition("=")
+            items = [node for node in cluster["nodes"] if not key or key in node["metadata"]["labels"]]
+            items = [node for node in items if not equals or node["metadata"]["labels"][key] == value]
+            names = "\n".join("node/" + node["metadata"]["name"] for node in items)
+            said = names if option("-o") == "name" else answer({"items": items})
         case ["adm", action, name]:
             cluster[{"drain": "drained", "uncordon": "uncordoned"}[action]].append(name)
         case _:
