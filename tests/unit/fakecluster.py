@@ -1,6 +1,7 @@
 """An `oc` that plays a cluster for the scripts of deploy/: objects have the API's shapes, and every change is kept.
 
-What the scripts read, they read by JSONPath out of these objects, so a field that the API does not have gives nothing.
+The scripts read by JSONPath out of these objects, so a field that the API does not have gives nothing;
+test_deploy_jsonpath.py compares the answers with kubectl's.
 """
 
 from __future__ import annotations
@@ -68,7 +69,9 @@ def steps(text):
 def answer(root):
     template = option("-o").removeprefix("jsonpath=")
     assert template.startswith("{") and option("-o").startswith("jsonpath="), words
-    return jsonpath(template, root)
+    answered = jsonpath(template, root)
+    cluster["asked"].append([template, json.loads(json.dumps(root)), answered])
+    return answered
 
 def is_built(tag):
     applied = any(f"name: {tag}\n" in text for _, text in cluster["applied"])
@@ -151,7 +154,7 @@ else:
             said = pod["log"]
             status = 0 if said else 1
         case ["get", "node", name]:
-            said = "true" if name in cluster["cordoned"] else ""
+            said = answer({"spec": {"unschedulable": True} if name in cluster["cordoned"] else {}})
         case ["get", "nodes", *_]:
             key, equals, value = option("-l").partition("=")
             items = [node for node in cluster["nodes"] if not key or key in node["metadata"]["labels"]]
@@ -168,12 +171,18 @@ sys.exit(status)
 """
 
 
+_NOTHING: dict[str, Any] = {"calls": [], "asked": [], "refuses": [], "tagged": [], "compiled_with": {}}
+
+
 class Cluster:
-    """What the scripts see, and what they did to it."""
+    """A cluster as the scripts see it, and all that they did to it.
+
+    `asked` has each JSONPath that was asked for, with the object and the answer.
+    """
 
     def __init__(self, folder: Path, **state: Any) -> None:
         self.file = folder / "cluster.json"
-        self.file.write_text(json.dumps({"calls": [], "refuses": [], "tagged": [], "compiled_with": {}, **state}))
+        self.file.write_text(json.dumps({**_NOTHING, **state}))
         self.programs = folder / "programs"
         self.programs.mkdir()
         (self.programs / "oc.py").write_text(OC)
