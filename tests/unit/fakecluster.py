@@ -121,7 +121,8 @@ else:
             keys = ("phase", "reason", "message")
             items = [{"status": dict(zip(keys, line.split(" ", 2)))} for line in lines if line]
             before = [{"status": {"phase": "Complete"}}] if items else []
-            said = answer({"items": [complete(tag)] if built else before + items})
+            after = [{"status": dict(zip(keys, line.split(" ", 2)))} for line in cluster["later_builds"].get(tag, [])]
+            said = answer({"items": [complete(tag), *after] if built else before + items})
         case ["tag", source, destination]:
             assert source == "beegfs-client/beegfs-client@" + cluster["image"].partition("@")[2]
             cluster["tagged"].append(destination.removeprefix("beegfs-client/"))
@@ -171,7 +172,14 @@ sys.exit(status)
 """
 
 
-_NOTHING: dict[str, Any] = {"calls": [], "asked": [], "refuses": [], "tagged": [], "compiled_with": {}}
+_NOTHING: dict[str, Any] = {
+    "calls": [],
+    "asked": [],
+    "refuses": [],
+    "tagged": [],
+    "compiled_with": {},
+    "later_builds": {},
+}
 
 
 class Cluster:

@@ -337,6 +337,34 @@ def test_a_toolkit_that_fails_is_not_compiled_again_by_another_name_and_its_node
     assert taken(configs(cluster)["image"]) == [tag(TEN), tag(OLD), tag("latest-rhel-10")]
 
 
+def test_a_newest_toolkit_that_fails_after_an_update_is_named_though_its_tag_has_modules(tmp_path: Path) -> None:
+    """They are of the release before; no node runs the new one yet."""
+    nodes, stream = [node("n1", f"{RHCOS}{OLD}")], toolkits(**{"latest": "cb", OLD: "a"})
+    failed = ["Failed DockerBuildFailed It does not compile."]
+    earlier = {"latest": f"sha256:{'b' * 64}"}
+    later = {tag("latest"): failed}
+    cluster = cluster_of(tmp_path, nodes=nodes, toolkits=stream, compiled_with=earlier, later_builds=later)
+    done = run(cluster)
+    assert done.returncode == 1
+    says = "no modules for the toolkit latest as it is now, only for an earlier one: the build ended so: Failed"
+    assert says in done.stderr.splitlines()[-1]
+    assert taken(configs(cluster)["image"]) == [tag(OLD), tag("latest")]
+    assert cluster["applied"][-1][0] == "app.kubernetes.io/component notin (build)"
+    # A build that runs is none that failed.
+    cluster.change(later_builds={tag("latest"): [*failed, "Running"]})
+    assert run(cluster).returncode == 0
+
+
+def test_modules_that_are_there_serve_their_nodes_though_the_toolkit_fails_by_its_other_name(tmp_path: Path) -> None:
+    failed = ["Failed DockerBuildFailed It does not compile."]
+    cluster = cluster_of(tmp_path, tagged=[tag(NEW)], phases={tag("latest"): failed})
+    done = run(cluster)
+    assert done.returncode == 1
+    assert "no modules for the toolkit latest: " in done.stderr.splitlines()[-1]
+    assert f"no modules for the toolkit {NEW}" not in done.stderr
+    assert taken(configs(cluster)["image"]) == [tag(NEW)]
+
+
 def test_where_no_toolkit_compiles_no_pod_is_changed(tmp_path: Path) -> None:
     failed = ["Failed DockerBuildFailed It does not compile."]
     cluster = cluster_of(tmp_path, phases={tag("latest"): failed})
