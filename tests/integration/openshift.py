@@ -77,16 +77,25 @@ class InCluster:
         return str(self.config["spec"]["source"]["dockerfile"])
 
 
-def rendered(site: Site, client: str) -> InCluster:
-    """Render the manifests of a client version with the command line, and read them."""
+def rendered_text(site: Site, client: str) -> str:
+    """Render the manifests of a client version with the command line; returns `kubectl kustomize`'s output of them."""
     out = site.root / "build" / "deploy"
     if not (site.root / "deploy").exists():
         shutil.copytree(site.lab.root / "deploy", site.root / "deploy")
     made = site.run("manifests", "--way", "in-cluster-build", "--client", client, "--out", str(out))
     assert made.code == 0, made.stderr
     folder = out / "in-cluster-build-rhel-workers" / client
-    told = subprocess.run(["kubectl", "kustomize", str(folder)], check=True, capture_output=True, text=True).stdout
-    found = list(yaml.safe_load_all(told))
+    return subprocess.run(["kubectl", "kustomize", str(folder)], check=True, capture_output=True, text=True).stdout
+
+
+def rendered(site: Site, client: str) -> InCluster:
+    """Render the manifests of a client version with the command line, and read them."""
+    return read(rendered_text(site, client))
+
+
+def read(text: str) -> InCluster:
+    """Read the manifests of a client version, as `rendered_text` returns them."""
+    found = list(yaml.safe_load_all(text))
 
     def one(kind: str, name: str) -> dict[str, Any]:
         (match,) = [each for each in found if each["kind"] == kind and each["metadata"]["name"].startswith(name)]
@@ -113,14 +122,56 @@ def built(
         log: is given the build's output.
         arguments: what an admin sets differently.
     """
-    last = list(_FROM.finditer(manifests.dockerfile))[-1]
-    dockerfile = manifests.dockerfile[: last.start(1)] + toolkit + manifests.dockerfile[last.end(1) :]
-    # The builder adds labels of its own at the end.
-    dockerfile += f"LABEL {LABEL}={session.name}\n"
-    files = {**manifests.files, "Dockerfile": dockerfile}
+    dockerfile = with_bases(manifests.dockerfile, toolkit, {})
     arguments = {**manifests.arguments, **arguments}
+    with built_dockerfile(engine, session, dockerfile, manifests.files, arguments, log) as image:
+        yield image
+
+
+def with_bases(dockerfile: str, last: str, named: Mapping[str, str]) -> str:
+    """Put images in the place of a Dockerfile's bases, as openshift/builder does.
+
+    Its pkg/build/builder/common.go, addBuildParameters: first the strategy's `from` takes the place of the last one,
+    then every base that an image source names with `as` becomes that image.
+
+    Args:
+        dockerfile: as the BuildConfig has it.
+        last: the strategy's `from`; empty if it has none.
+        named: image by the name that stands in the Dockerfile.
+    """
+    found = list(_FROM.finditer(dockerfile))
+    for match in reversed(found):
+        base = last if last and match is found[-1] else match[1]
+        dockerfile = dockerfile[: match.start(1)] + named.get(base, base) + dockerfile[match.end(1) :]
+    return dockerfile
+
+
+@contextmanager
+def built_dockerfile(
+    engine: Engine,
+    session: Session,
+    dockerfile: str,
+    files: Mapping[str, str],
+    arguments: Mapping[str, str],
+    log: list[str],
+    folder: Path | None = None,
+) -> Iterator[str]:
+    """Build a Dockerfile whose bases are in their place; yields the image, which is gone at the end.
+
+    Args:
+        engine: builds.
+        session: whose label the image has.
+        dockerfile: its text.
+        files: the context's, out of a ConfigMap.
+        arguments: the build's.
+        log: is given the build's output.
+        folder: more of the context, with links as they are.
+    """
+    # The builder adds labels of its own at the end.
+    context = {**files, "Dockerfile": f"{dockerfile}LABEL {LABEL}={session.name}\n"}
     # As there, nothing is taken from an earlier build, so that the log tells it all.
-    with _made(engine, session, files, log, network="host", buildargs=arguments, no_cache=True) as image:
+    options = {"network": "host", "buildargs": dict(arguments), "no_cache": True}
+    with _made(engine, session, context, log, folder, **options) as image:
         yield image
 
 
@@ -157,12 +208,19 @@ def derived(engine: Engine, session: Session, dockerfile: str) -> Iterator[str]:
 
 
 @contextmanager
-def _made(engine: Engine, session: Session, files: Mapping[str, str], log: list[str], **options: Any) -> Iterator[str]:
+def _made(
+    engine: Engine,
+    session: Session,
+    files: Mapping[str, str],
+    log: list[str],
+    folder: Path | None = None,
+    **options: Any,
+) -> Iterator[str]:
     steps: list[str] = []
     # With a name, as the removal of an image removes the nameless ones that it was made from.
     name = f"kmatrix-test/in-cluster:{secrets.token_hex(6)}"
     try:
-        engine.build(_context(files), on_line=log.append, steps=steps, tag=name, **options)
+        engine.build(_context(files, folder), on_line=log.append, steps=steps, tag=name, **options)
         yield name
     finally:
         session.note_images(steps)
@@ -171,14 +229,16 @@ def _made(engine: Engine, session: Session, files: Mapping[str, str], log: list[
             engine.remove_step(step)
 
 
-def _context(files: Mapping[str, str]) -> bytes:
-    """A build context in which nothing is executable: the files of a ConfigMap are not."""
+def _context(files: Mapping[str, str], folder: Path | None) -> bytes:
+    """A build context whose `files` are not executable: those of a ConfigMap are not."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name, text in files.items():
             member = tarfile.TarInfo(name)
             member.size, member.mode = len(text.encode()), 0o644
             archive.addfile(member, io.BytesIO(text.encode()))
+        for path in sorted(folder.iterdir()) if folder else ():
+            archive.add(path, arcname=path.name)
     return buffer.getvalue()
 
 

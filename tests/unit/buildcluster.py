@@ -94,5 +94,7 @@ MIXED = [
     node("ten", f"{RHCOS}{TEN} (Coughlan)"),
     node("n2", f"{RHCOS}{NEW} (Plow)"),
 ]
-ALL = [NEW, TEN, OLD, "latest-rhel-10"]
+# The toolkits of such a cluster, and those that compile: the others are the same by another name.
+ALL = [NEW, TEN, OLD, "latest", "latest-rhel-10"]
+COMPILING = [OLD, "latest", "latest-rhel-10"]
 STREAM = toolkits(**{"latest": "b", NEW: "b", OLD: "a", "latest-rhel-10": "x", TEN: "x", "9.4.20240101-0": "z"})

@@ -1,6 +1,7 @@
 """An `oc` that plays a cluster for the scripts of deploy/: objects have the API's shapes, and every change is kept.
 
-What the scripts read, they read by JSONPath out of these objects, so a field that the API does not have gives nothing.
+The scripts read by JSONPath out of these objects, so a field that the API does not have gives nothing;
+test_deploy_jsonpath.py compares the answers with kubectl's.
 """
 
 from __future__ import annotations
@@ -68,15 +69,29 @@ def steps(text):
 def answer(root):
     template = option("-o").removeprefix("jsonpath=")
     assert template.startswith("{") and option("-o").startswith("jsonpath="), words
-    return jsonpath(template, root)
+    answered = jsonpath(template, root)
+    cluster["asked"].append([template, json.loads(json.dumps(root)), answered])
+    return answered
 
 def is_built(tag):
-    return any(f"name: {tag}\n" in text for _, text in cluster["applied"]) and not cluster["phases"].get(tag)
+    applied = any(f"name: {tag}\n" in text for _, text in cluster["applied"])
+    return tag in cluster["tagged"] or applied and not cluster["phases"].get(tag)
+
+def complete(tag):
+    # Of a build for a toolkit; `compiled_with` has another than the tag has now.
+    toolkit = tag.split("-", 3)[-1]
+    stream = {each["tag"]: each["items"] for each in cluster["toolkits"]["status"]["tags"]}
+    images = [each["image"] for each in stream.get(toolkit) or []]
+    digest = cluster["compiled_with"].get(toolkit, (images or [""])[0])
+    used = {"kind": "DockerImage", "name": "registry.example/release@" + digest}
+    output = {"to": {"imageDigest": cluster["image"].partition("@")[2]}}
+    source = {"images": [{"as": ["driver-toolkit:of-the-cluster"], "from": used}]}
+    return {"spec": {"source": source}, "status": {"phase": "Complete", "output": output}}
 
 pods = cluster.get("pods", [])
 call = " ".join(words[:2])
 cluster["calls"].append(call)
-if call in cluster["refuses"]:
+if any(" ".join(words).startswith(each) for each in cluster["refuses"]):
     sys.stderr.write("Unable to connect to the server\n")
     status = 1
 else:
@@ -99,13 +114,18 @@ else:
             said = answer({"image": {"dockerImageReference": cluster["image"]}}) if is_built(tag) else ""
         case ["get", "builds", "-l"]:
             tag = option("-l").removeprefix("openshift.io/build-config.name=").replace("-client-", "-client:", 1)
-            phases = cluster["phases"].get(tag, [])
+            phases, built = cluster["phases"].get(tag, []), is_built(tag)
             lines = phases[0].split("\n") if phases else []
             # A build that failed stays so.
             cluster["phases"][tag] = phases if lines and lines[-1].startswith("Failed") else phases[1:]
             keys = ("phase", "reason", "message")
             items = [{"status": dict(zip(keys, line.split(" ", 2)))} for line in lines if line]
-            said = answer({"items": [{"status": {"phase": "Complete"}}, *items] if items else []})
+            before = [{"status": {"phase": "Complete"}}] if items else []
+            after = [{"status": dict(zip(keys, line.split(" ", 2)))} for line in cluster["later_builds"].get(tag, [])]
+            said = answer({"items": [complete(tag), *after] if built else before + items})
+        case ["tag", source, destination]:
+            assert source == "beegfs-client/beegfs-client@" + cluster["image"].partition("@")[2]
+            cluster["tagged"].append(destination.removeprefix("beegfs-client/"))
         case ["get", "buildconfigs", "-l"]:
             applied = [text for selector, text in cluster["applied"] if not selector]
             made = [re.search(r"^  name: (\S+)", text, re.MULTILINE)[1] for text in applied]
@@ -135,11 +155,13 @@ else:
             said = pod["log"]
             status = 0 if said else 1
         case ["get", "node", name]:
-            said = "true" if name in cluster["cordoned"] else ""
+            said = answer({"spec": {"unschedulable": True} if name in cluster["cordoned"] else {}})
         case ["get", "nodes", *_]:
-            key, _, value = option("-l").partition("=")
-            items = [node for node in cluster["nodes"] if not key or node["metadata"]["labels"].get(key) == value]
-            said = answer({"items": items})
+            key, equals, value = option("-l").partition("=")
+            items = [node for node in cluster["nodes"] if not key or key in node["metadata"]["labels"]]
+            items = [node for node in items if not equals or node["metadata"]["labels"][key] == value]
+            names = "\n".join("node/" + node["metadata"]["name"] for node in items)
+            said = names if option("-o") == "name" else answer({"items": items})
         case ["adm", action, name]:
             cluster[{"drain": "drained", "uncordon": "uncordoned"}[action]].append(name)
         case _:
@@ -150,20 +172,35 @@ sys.exit(status)
 """
 
 
+_NOTHING: dict[str, Any] = {
+    "calls": [],
+    "asked": [],
+    "refuses": [],
+    "tagged": [],
+    "compiled_with": {},
+    "later_builds": {},
+}
+
+
 class Cluster:
-    """What the scripts see, and what they did to it."""
+    """A cluster as the scripts see it, and all that they did to it.
+
+    `asked` has each JSONPath that was asked for, with the object and the answer.
+    """
 
     def __init__(self, folder: Path, **state: Any) -> None:
         self.file = folder / "cluster.json"
-        self.file.write_text(json.dumps({"calls": [], "refuses": [], **state}))
+        self.file.write_text(json.dumps({**_NOTHING, **state}))
         self.programs = folder / "programs"
         self.programs.mkdir()
         (self.programs / "oc.py").write_text(OC)
         program(self.programs / "oc", f'exec {sys.executable} -I -S "{self.programs}/oc.py" "$@"')
         program(self.programs / "sleep", "exit 0")
 
-    def run(self, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        environment = {"PATH": f"{self.programs}:{os.environ['PATH']}", "CLUSTER": str(self.file)}
+    def run(self, script: str, *arguments: str, path: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Run a script of deploy/, or another one, with the programs of `path` beside `oc`; by default all of them."""
+        path = os.environ["PATH"] if path is None else path
+        environment = {"PATH": f"{self.programs}:{path}", "CLUSTER": str(self.file)}
         command = [str(DEPLOY / script), *arguments]
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
 
@@ -180,13 +217,17 @@ def program(path: Path, line: str) -> None:
     path.chmod(0o755)
 
 
-def node(name: str, system: str = "", ready: str = "True", **labels: str) -> dict[str, Any]:
+def node(name: str, system: str = "", ready: str = "True", arch: str = "amd64", **labels: str) -> dict[str, Any]:
     """A Node of k8s.io/api core/v1, with what the scripts could look at."""
     return {
         "metadata": {"name": name, "labels": {"kubernetes.io/os": "linux", **labels}},
         "status": {
             "conditions": [{"type": "MemoryPressure", "status": "False"}, {"type": "Ready", "status": ready}],
-            "nodeInfo": {"osImage": system, "kernelVersion": "5.14.0-427.50.1.el9_4.x86_64"},
+            "nodeInfo": {
+                "architecture": arch,
+                "osImage": system,
+                "kernelVersion": "5.14.0-427.50.1.el9_4.x86_64",
+            },
         },
     }
 

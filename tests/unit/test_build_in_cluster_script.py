@@ -13,6 +13,7 @@ import yaml
 from buildcluster import (
     ALL,
     BUILD,
+    COMPILING,
     DOCKERFILE,
     IMAGE,
     MIXED,
@@ -57,9 +58,8 @@ def test_a_cluster_with_paused_and_rhcos_10_pools_has_the_modules_of_all_in_one_
     done = run(cluster)
     assert done.returncode == 0, done.stderr
     made = configs(cluster)
-    assert set(made) == {*ALL, "image"}
-    images = made["image"]["spec"]["source"]["images"]
-    assert [image["from"]["name"] for image in images] == [tag(end) for end in ALL]
+    assert set(made) == {*COMPILING, "image"}
+    assert taken(made["image"]) == [tag(end) for end in ALL]
     assert made["image"]["spec"]["strategy"]["dockerStrategy"]["from"]["name"] == "driver-toolkit:latest"
 
 
@@ -67,17 +67,15 @@ def test_modules_are_compiled_with_the_toolkit_of_the_os_version_and_kept_alone(
     cluster = cluster_of(tmp_path, nodes=MIXED, toolkits=STREAM)
     run(cluster)
     made = configs(cluster)
-    for end in ALL:
+    for end in COMPILING:
         spec = made[end]["spec"]
         toolkit = {"kind": "ImageStreamTag", "name": f"driver-toolkit:{end}", "namespace": "openshift"}
         assert spec["output"]["to"] == {"kind": "ImageStreamTag", "name": tag(end)}
         assert spec["triggers"] == [{"type": "ConfigChange"}, {"type": "ImageChange", "imageChange": {"from": toolkit}}]
         assert built_from(spec, {toolkit["name"]: "toolkit@digest"}) == ["toolkit@digest", "scratch"]
-        last = spec["source"]["dockerfile"].splitlines()[-2:]
-        assert last == ["FROM scratch", "COPY --from=client /opt/lib/modules/ /opt/lib/modules/"]
-        # What was compiled is the folder's.
+        alone = "FROM scratch\nCOPY --from=client /opt/lib/modules/ /opt/lib/modules/\n"
+        assert spec["source"]["dockerfile"] == DOCKERFILE + alone
         assert spec["source"]["configMaps"] == [{"configMap": {"name": BUILD.name}, "destinationDir": "."}]
-        assert spec["source"]["dockerfile"].startswith(DOCKERFILE.rpartition("#")[0])
         assert spec["mountTrustedCA"] is True
 
 
@@ -94,10 +92,21 @@ def test_the_image_takes_the_modules_by_way_of_the_context_and_follows_them(tmp_
     froms = [{"kind": "ImageStreamTag", "name": tag(end)} for end in ALL]
     paths = [{"sourcePath": "/opt/lib/modules/.", "destinationDir": "modules"}]
     assert spec["source"]["images"] == [{"from": each, "paths": paths} for each in froms]
-    assert spec["source"]["dockerfile"].splitlines()[-1] == "COPY modules/ /opt/lib/modules/"
     follows = [{"type": "ImageChange", "imageChange": {"from": each}} for each in froms]
-    assert spec["triggers"] == [{"type": "ConfigChange"}, *follows, {"type": "ImageChange", "imageChange": {}}]
+    # Not its base image: `latest` comes by way of its modules, and pods would change twice.
+    assert spec["triggers"] == [{"type": "ConfigChange"}, *follows]
     assert built_from(spec, {"driver-toolkit:latest": "toolkit@digest"}) == ["toolkit@digest"]
+
+
+def test_the_image_compiles_nothing_and_is_otherwise_that_of_the_folder(tmp_path: Path) -> None:
+    """One failing compile on `latest` would take the modules of all other toolkits from their nodes."""
+    cluster = cluster_of(tmp_path, nodes=MIXED, toolkits=STREAM)
+    run(cluster)
+    image = configs(cluster)["image"]["spec"]["source"]["dockerfile"].splitlines()
+    folder = DOCKERFILE.splitlines()
+    assert folder[-1] == "RUN rebuild-module --toolkit"
+    assert image == [*folder[:-1], "COPY modules/ /opt/lib/modules/"]
+    assert not any(line.startswith("RUN") and "rebuild-module --toolkit" in line for line in image)
 
 
 def built_from(spec: dict[str, Any], known: dict[str, str]) -> list[str]:
@@ -119,7 +128,7 @@ def built_from(spec: dict[str, Any], known: dict[str, str]) -> list[str]:
 def test_the_base_image_is_where_the_script_looks_for_it() -> None:
     script = (ROOT / "deploy" / "build-in-cluster").read_text()
     assert f"readonly BASE={TOOLKIT}\n" in script
-    assert f"readonly MARK='{DOCKERFILE.splitlines()[-1]}'\n" in script
+    assert f"readonly COMPILE='{DOCKERFILE.splitlines()[-1]}'\n" in script
 
 
 @pytest.mark.skipif(not OPENSHIFT.is_file(), reason="KMATRIX_SAMPLES names no folder with schemas/openshift-api.json")
@@ -141,7 +150,7 @@ def test_their_names_are_labels_of_their_builds(tmp_path: Path) -> None:
 
 def test_daemonsets_are_applied_when_the_image_is_there_and_by_its_digest(tmp_path: Path) -> None:
     slow = ["", "New", "Running", "Running"]
-    cluster = cluster_of(tmp_path, phases={tag(NEW): slow})
+    cluster = cluster_of(tmp_path, phases={tag("latest"): slow})
     done = run(cluster)
     assert done.returncode == 0, done.stderr
     (first, before), *_, (everything, after) = cluster["applied"]
@@ -165,10 +174,11 @@ def test_daemonsets_are_applied_when_the_image_is_there_and_by_its_digest(tmp_pa
 def test_a_second_run_changes_nothing(tmp_path: Path) -> None:
     cluster = cluster_of(tmp_path, nodes=MIXED, toolkits=STREAM)
     assert run(cluster).returncode == 0
-    first = cluster["applied"]
+    first, tagged = cluster["applied"], cluster["tagged"]
     cluster.change(nodes=MIXED[::-1])
     assert run(cluster).returncode == 0
     assert cluster["applied"] == first * 2
+    assert cluster["tagged"] == tagged
 
 
 def test_another_os_version_is_another_image(tmp_path: Path) -> None:
@@ -212,7 +222,7 @@ def test_the_toolkit_is_that_of_the_version_in_the_nodes_os_image(tmp_path: Path
     cluster = cluster_of(tmp_path, nodes=[node("n1", system)], toolkits=stream)
     done = run(cluster)
     assert done.returncode == 0, done.stderr
-    assert set(configs(cluster)) == {version, "image"}
+    assert set(configs(cluster)) == {version, "latest", "image"}
 
 
 @pytest.mark.parametrize("system", [RHEL, "Red Hat Enterprise Linux CoreOS MISSING VERSION (Ootpa)", ""])
@@ -222,7 +232,7 @@ def test_nodes_of_no_coreos_are_told_and_nothing_is_built_for_them(tmp_path: Pat
     done = run(cluster)
     assert done.returncode == 0, done.stderr
     assert f"nodes that run {system or 'a system that they do not tell'}: worker1 worker2." in done.stderr
-    assert set(configs(cluster)) == {NEW, "image"}
+    assert set(configs(cluster)) == {"latest", "image"}
 
 
 def test_windows_nodes_are_no_matter(tmp_path: Path) -> None:
@@ -236,9 +246,42 @@ def test_without_a_coreos_node_the_image_is_that_of_the_newest_toolkit(tmp_path:
     cluster = cluster_of(tmp_path, nodes=[node("worker1", RHEL)])
     assert run(cluster).returncode == 0
     made = configs(cluster)
-    assert set(made) == {"image"}
-    assert "images" not in made["image"]["spec"]["source"]
-    assert made["image"]["spec"]["source"]["dockerfile"] == DOCKERFILE
+    assert set(made) == {"latest", "image"}
+    assert taken(made["image"]) == [tag("latest")]
+
+
+def taken(image: dict[str, Any]) -> list[str]:
+    """The images whose modules a BuildConfig takes along."""
+    return [each["from"]["name"] for each in image["spec"]["source"]["images"]]
+
+
+def test_a_toolkit_with_two_names_compiles_once_and_its_modules_stay_when_latest_moves(tmp_path: Path) -> None:
+    """`oc tag` with a digest gives a tag that stays (openshift/oc pkg/cli/tag/tag.go: an ImageStreamImage).
+
+    A build says which toolkit it had: its source images are resolved to digests when it is made (generator.go,
+    setBuildSourceImage, of openshift/openshift-apiserver), and its output is in `status.output.to.imageDigest`
+    (openshift/api build/v1/types.go, BuildStatusOutputTo).
+    """
+    cluster = cluster_of(tmp_path)
+    done = run(cluster)
+    assert done.returncode == 0, done.stderr
+    assert set(configs(cluster)) == {"latest", "image"}
+    assert cluster["tagged"] == [tag(NEW)]
+    assert taken(configs(cluster)["image"]) == [tag(NEW), tag("latest")]
+    # An update of the cluster: nodes still run the old version, which is no longer `latest`.
+    cluster.change(applied=[], toolkits=toolkits(**{"latest": "cb", NEW: "b"}))
+    assert run(cluster).returncode == 0
+    assert taken(configs(cluster)["image"]) == [tag(NEW), tag("latest")]
+
+
+def test_modules_of_an_earlier_toolkit_are_not_taken_for_those_of_the_one_that_is_latest_now(tmp_path: Path) -> None:
+    """After an update the tag has the modules of the last release until the new build is through, or for good."""
+    cluster = cluster_of(tmp_path, compiled_with={"latest": f"sha256:{'a' * 64}"})
+    done = run(cluster)
+    assert done.returncode == 0, done.stderr
+    assert cluster["tagged"] == []
+    assert set(configs(cluster)) == {NEW, "latest", "image"}
+    assert taken(configs(cluster)["image"]) == [tag(NEW), tag("latest")]
 
 
 @pytest.mark.parametrize("images", [None, ""])
@@ -250,7 +293,8 @@ def test_an_os_version_without_a_toolkit_is_named_and_the_others_go_on(tmp_path:
     assert done.returncode == 1
     assert f"no modules for OS version {OLD} (nodes: paused, paused2)" in done.stderr
     assert f'--image-for=driver-toolkit)" openshift/driver-toolkit:{OLD}' in done.stderr.splitlines()[-1]
-    assert set(configs(cluster)) == {NEW, TEN, "latest-rhel-10", "image"}
+    assert set(configs(cluster)) == {"latest", "latest-rhel-10", "image"}
+    assert taken(configs(cluster)["image"]) == [tag(end) for end in ALL if end != OLD]
     assert cluster["applied"][-1][0] == "app.kubernetes.io/component notin (build)"
 
 
@@ -267,22 +311,84 @@ def test_an_os_version_whose_build_fails_is_named_and_the_others_go_on(tmp_path:
     assert done.returncode == 1
     assert f"no modules for the toolkit {OLD} (nodes: paused): the build ended so: Failed" in done.stderr
     assert f"oc -n beegfs-client start-build {BUILD.name}-{OLD}" in done.stderr.splitlines()[-1]
-    images = configs(cluster)["image"]["spec"]["source"]["images"]
-    assert [image["from"]["name"] for image in images] == [tag(end) for end in (NEW, TEN, "latest-rhel-10")]
+    assert taken(configs(cluster)["image"]) == [tag(end) for end in ALL if end != OLD]
     assert cluster["applied"][-1][0] == "app.kubernetes.io/component notin (build)"
 
 
+def test_where_the_newest_toolkit_fails_the_nodes_of_the_others_are_served(tmp_path: Path) -> None:
+    """A client that does not support the newest kernel, under a hosted control plane that is ahead of its pools."""
+    failed = ["Running", "Failed DockerBuildFailed It does not compile."]
+    behind = [node("n1", f"{RHCOS}{OLD}"), node("n2", f"{RHCOS}{OLD}")]
+    cluster = cluster_of(tmp_path, nodes=behind, phases={tag("latest"): failed})
+    done = run(cluster)
+    assert done.returncode == 1
+    assert "no modules for the toolkit latest: the build ended so: Failed" in done.stderr.splitlines()[-1]
+    assert taken(configs(cluster)["image"]) == [tag(OLD)]
+    assert cluster["applied"][-1][0] == "app.kubernetes.io/component notin (build)"
+
+
+def test_a_toolkit_that_fails_is_not_compiled_again_by_another_name_and_its_nodes_are_named(tmp_path: Path) -> None:
+    failed = ["Running", "Failed DockerBuildFailed It does not compile."]
+    cluster = cluster_of(tmp_path, nodes=MIXED, toolkits=STREAM, phases={tag("latest"): failed})
+    done = run(cluster)
+    assert done.returncode == 1
+    assert f"no modules for the toolkit {NEW} (nodes: n1, n2): the build ended so: Failed" in done.stderr
+    assert set(configs(cluster)) == {*COMPILING, "image"}
+    assert taken(configs(cluster)["image"]) == [tag(TEN), tag(OLD), tag("latest-rhel-10")]
+
+
+def test_a_newest_toolkit_that_fails_after_an_update_is_named_though_its_tag_has_modules(tmp_path: Path) -> None:
+    """They are of the release before; no node runs the new one yet."""
+    nodes, stream = [node("n1", f"{RHCOS}{OLD}")], toolkits(**{"latest": "cb", OLD: "a"})
+    failed = ["Failed DockerBuildFailed It does not compile."]
+    earlier = {"latest": f"sha256:{'b' * 64}"}
+    later = {tag("latest"): failed}
+    cluster = cluster_of(tmp_path, nodes=nodes, toolkits=stream, compiled_with=earlier, later_builds=later)
+    done = run(cluster)
+    assert done.returncode == 1
+    says = "no modules for the toolkit latest as it is now, only for an earlier one: the build ended so: Failed"
+    assert says in done.stderr.splitlines()[-1]
+    assert taken(configs(cluster)["image"]) == [tag(OLD), tag("latest")]
+    assert cluster["applied"][-1][0] == "app.kubernetes.io/component notin (build)"
+    # A build that runs is none that failed.
+    cluster.change(later_builds={tag("latest"): [*failed, "Running"]})
+    assert run(cluster).returncode == 0
+
+
+def test_modules_that_are_there_serve_their_nodes_though_the_toolkit_fails_by_its_other_name(tmp_path: Path) -> None:
+    failed = ["Failed DockerBuildFailed It does not compile."]
+    cluster = cluster_of(tmp_path, tagged=[tag(NEW)], phases={tag("latest"): failed})
+    done = run(cluster)
+    assert done.returncode == 1
+    assert "no modules for the toolkit latest: " in done.stderr.splitlines()[-1]
+    assert f"no modules for the toolkit {NEW}" not in done.stderr
+    assert taken(configs(cluster)["image"]) == [tag(NEW)]
+
+
+def test_where_no_toolkit_compiles_no_pod_is_changed(tmp_path: Path) -> None:
+    failed = ["Failed DockerBuildFailed It does not compile."]
+    cluster = cluster_of(tmp_path, phases={tag("latest"): failed})
+    done = run(cluster)
+    assert done.returncode == 1
+    assert "no modules for any toolkit, so no pod is changed" in done.stderr
+    assert [selector for selector, _ in cluster["applied"]] == ["!app.kubernetes.io/component", ""]
+
+
 @pytest.mark.parametrize(
-    ("tags", "base", "taken"),
+    ("tags", "base", "modules"),
     [
-        ({"latest": "xb", "latest-rhel-9": "b", NEW: "b", TEN: "x"}, "latest-rhel-9", [NEW, TEN, "latest"]),
+        (
+            {"latest": "xb", "latest-rhel-9": "b", NEW: "b", TEN: "x"},
+            "latest-rhel-9",
+            [NEW, TEN, "latest", "latest-rhel-9"],
+        ),
         # The old line has no tag that goes with updates.
-        ({"latest": "x", OLD: "a", NEW: "b", TEN: "x"}, NEW, [TEN, OLD, "latest"]),
-        ({"latest": "x", TEN: "x"}, "latest", [TEN]),
+        ({"latest": "x", OLD: "a", NEW: "b", TEN: "x"}, NEW, [NEW, TEN, OLD, "latest"]),
+        ({"latest": "x", TEN: "x"}, "latest", [TEN, "latest"]),
     ],
 )
 def test_the_image_is_made_on_the_oldest_rhel_line_of_the_nodes(
-    tmp_path: Path, tags: dict[str, str], base: str, taken: list[str]
+    tmp_path: Path, tags: dict[str, str], base: str, modules: list[str]
 ) -> None:
     """Its tools run on the nodes: those of RHEL 10 want a newer C library than RHEL 9 has."""
     systems = [version for version in (OLD, NEW, TEN) if version in tags]
@@ -292,6 +398,4 @@ def test_the_image_is_made_on_the_oldest_rhel_line_of_the_nodes(
     assert done.returncode == 0, done.stderr
     made = configs(cluster)
     assert made["image"]["spec"]["strategy"]["dockerStrategy"]["from"]["name"] == f"driver-toolkit:{base}"
-    images = made["image"]["spec"]["source"]["images"]
-    assert [image["from"]["name"] for image in images] == [tag(end) for end in taken]
-    assert set(made) == {*taken, "image"}
+    assert taken(made["image"]) == [tag(end) for end in modules]

@@ -69,6 +69,8 @@ def test_nodes_that_wait_for_mounts_are_drained_one_by_one_and_no_other(tmp_path
         ({"refuses": ["get infrastructures.config.openshift.io"]}, "cannot be asked for its topology"),
         ({"refuses": ["get pods"]}, "cannot be asked for the client's pods"),
         ({"refuses": ["get nodes"]}, "cannot be asked for its nodes"),
+        ({"refuses": ["get nodes -l node-role.kubernetes.io/control-plane"]}, "for the nodes of its control plane"),
+        ({"refuses": ["get nodes -l node-role.kubernetes.io/master"]}, "for the nodes of its control plane"),
     ],
 )
 def test_without_a_cluster_that_answers_or_a_daemonset_nothing_is_drained(
@@ -113,12 +115,18 @@ def test_where_a_roll_out_waits_for_something_else_nothing_is_drained(tmp_path: 
 # After a drain nothing could be loaded.
 @pytest.mark.parametrize("log", [NO_MODULE, KEPT + NO_MODULE, f"{SERVED}\n{NO_MODULE}"])
 def test_a_node_without_a_module_for_its_kernel_is_named_with_what_to_do(tmp_path: Path, log: str) -> None:
+    """Not with `oc delete node`: a kubelet that runs does not register again until it is restarted.
+
+    kubernetes/kubernetes pkg/kubelet/kubelet_node_status.go, registerWithAPIServer.
+    """
     cluster = cluster_of(tmp_path, {"n2": pod("n2", log, ready=False)})
     done = cluster.run("drain-mounted-nodes")
     assert done.returncode == 1
     assert "node n2 runs a kernel for which the image has no module: build for this kernel" in done.stderr
-    assert "oc delete node n2" in done.stderr
+    assert "boot a kernel that the image has" in done.stderr
+    assert "keep the client off the node (deploy/README.md, Keeping the client off some nodes)" in done.stderr
     assert "raise max_unavailable" in done.stderr
+    assert "delete node" not in done.stderr
     assert "n1" not in done.stderr
     assert cluster["drained"] == []
 
@@ -136,9 +144,25 @@ def test_a_dead_node_is_never_drained_but_named_with_what_to_do(
     done = cluster.run("drain-mounted-nodes")
     assert done.returncode == 1
     assert "node n2 is not Ready" in done.stderr
-    assert "repair it, or remove it from the cluster (oc delete node n2)" in done.stderr
+    assert (
+        "repair it, remove it from the cluster, if it is dead (oc delete node n2), or let the roll-out" in done.stderr
+    )
     assert "raise max_unavailable (deploy/README.md, How fast a roll-out goes)" in done.stderr
     assert cluster["drained"] == []
+
+
+@pytest.mark.parametrize("role", ["control-plane", "master"])
+def test_a_dead_node_of_the_control_plane_is_not_to_be_deleted(tmp_path: Path, role: str) -> None:
+    """Its kubelet registers with both labels.
+
+    openshift/machine-config-operator templates/master/01-master-kubelet/_base/units/kubelet.service.yaml.
+    """
+    dead = node("n2", ready="Unknown", **{f"node-role.kubernetes.io/{role}": ""})
+    cluster = cluster_of(tmp_path, {"n2": pod("n2", "", ready=False)}, nodes=[node("n1"), dead, node("n3")])
+    done = cluster.run("drain-mounted-nodes")
+    assert done.returncode == 1
+    assert "node n2 is not Ready, and a drain would not change that: repair it, or let the roll-out" in done.stderr
+    assert "delete node" not in done.stderr
 
 
 def test_nodes_that_wait_for_mounts_are_drained_beside_a_dead_one(tmp_path: Path) -> None:
