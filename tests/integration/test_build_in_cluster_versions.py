@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -27,6 +28,7 @@ from kmatrix.values.errors import BuildError
 
 pytestmark = pytest.mark.engine
 
+_COMPILING = re.compile(r"rebuild-module: compiling client \S+ for ([\w.+-]+)")
 # The toolkits of the lab by their tags in the cluster: a pool that is behind, and nodes that run the newest release.
 LAB = {OLD: "newer", NEW: "next-line", "latest": "next-line"}
 
@@ -95,8 +97,8 @@ def test_each_toolkit_compiles_once_and_the_image_takes_the_modules_of_all_their
     assert twin.endswith(f"-{NEW}")
     assert len(applied.image["spec"]["source"]["images"]) == 3
     for tag in applied.modules:
-        compiled = [line for line in made.logs[tag] if line.startswith("rebuild-module: compiling client ")]
-        assert sorted(line.split()[-1] for line in compiled) == sorted(kernels_of(lab, tag))
+        compiled = [match[1] for line in made.logs[tag] if (match := _COMPILING.search(line))]
+        assert sorted(compiled) == sorted(kernels_of(lab, tag))
     assert not any("compiling client" in line for line in made.logs["image"])
 
 
