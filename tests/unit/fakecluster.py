@@ -150,6 +150,8 @@ else:
                 if pod["spec"]["nodeName"] in cluster["drained"] and not cluster["stuck"]:
                     pod["metadata"].pop("deletionTimestamp", None)
                     pod["status"]["conditions"][0]["status"] = "True"
+        case ["logs", config] if config.startswith("buildconfig/"):
+            said = cluster["build_logs"].get(config.split("-", 4)[-1], "rebuild-module: compiling client")
         case ["logs", name, "-c"]:
             [pod] = [pod for pod in pods if pod["metadata"]["name"] == name]
             said = pod["log"]
@@ -179,6 +181,7 @@ _NOTHING: dict[str, Any] = {
     "tagged": [],
     "compiled_with": {},
     "later_builds": {},
+    "build_logs": {},
 }
 
 

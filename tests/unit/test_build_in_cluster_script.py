@@ -171,14 +171,54 @@ def test_daemonsets_are_applied_when_the_image_is_there_and_by_its_digest(tmp_pa
             assert new == old
 
 
+def configs_of_version(applied: list[list[str]]) -> list[list[str]]:
+    """The BuildConfigs that compile with the toolkit of an OS version."""
+    return [each for each in applied if f"name: {BUILD.name}-{OLD}\n" in each[1]]
+
+
 def test_a_second_run_changes_nothing(tmp_path: Path) -> None:
     cluster = cluster_of(tmp_path, nodes=MIXED, toolkits=STREAM)
     assert run(cluster).returncode == 0
     first, tagged = cluster["applied"], cluster["tagged"]
     cluster.change(nodes=MIXED[::-1])
     assert run(cluster).returncode == 0
-    assert cluster["applied"] == first * 2
+    # The modules of a version are there for good; the rest is the same, byte for byte.
+    own = configs_of_version(first)
+    assert len(own) == 1
+    assert cluster["applied"] == first + [each for each in first if each not in own]
     assert cluster["tagged"] == tagged
+
+
+def as_tag(name: str) -> str:
+    """The ImageStreamTag of a BuildConfig."""
+    return name.replace("beegfs-client-", "beegfs-client:", 1)
+
+
+def test_an_image_whose_last_build_failed_is_named(tmp_path: Path) -> None:
+    cluster = cluster_of(tmp_path)
+    assert run(cluster).returncode == 0
+    image = configs(cluster)["image"]["metadata"]["name"]
+    cluster.change(later_builds={as_tag(image): ["Failed DockerBuildFailed No packages."]})
+    done = run(cluster)
+    assert done.returncode == 1
+    assert "the image is not of these modules as they are now" in done.stderr
+    assert f"start-build {image}" in done.stderr
+
+
+def test_a_kernel_of_a_toolkit_that_does_not_compile_is_named(tmp_path: Path) -> None:
+    """rebuild-module fails no build for it, as the standard kernel's nodes must not wait for it."""
+    warning = "rebuild-module: warning: no module for a kernel of this toolkit: compile-failed: 5.14.0+rt"
+    cluster = cluster_of(tmp_path, build_logs={"latest": f"Step 3\n{warning}\nCOMMIT"})
+    done = run(cluster)
+    assert done.returncode == 1
+    assert "toolkit latest: no module for a kernel of this toolkit: compile-failed: 5.14.0+rt" in done.stderr
+    assert "have no module" in done.stderr
+
+
+def test_a_log_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+    done = run(cluster_of(tmp_path, refuses=["logs"]))
+    assert done.returncode == 0
+    assert "cannot read the log of" in done.stderr
 
 
 def test_another_os_version_is_another_image(tmp_path: Path) -> None:
@@ -189,7 +229,7 @@ def test_another_os_version_is_another_image(tmp_path: Path) -> None:
     done = run(cluster)
     after = configs(cluster)["image"]["metadata"]["name"]
     assert before != after
-    assert f"delete --ignore-not-found buildconfig/{before}\n" in done.stdout
+    assert f"delete --ignore-not-found buildconfig/{before} imagestreamtag/{as_tag(before)}\n" in done.stdout
     assert after not in done.stdout
 
 
@@ -197,10 +237,11 @@ def test_buildconfigs_of_other_versions_are_listed_with_their_files(tmp_path: Pa
     old = "beegfs-client-8.1.0-0123456789"
     cluster = cluster_of(tmp_path, buildconfigs=[old, f"{old}-{OLD}", BUILD.name])
     done = run(cluster)
-    assert f"delete --ignore-not-found buildconfig/{old} configmap/{old}\n" in done.stdout
-    assert f"delete --ignore-not-found buildconfig/{old}-{OLD} configmap/{old}\n" in done.stdout
+    for name in (old, f"{old}-{OLD}"):
+        known = f"buildconfig/{name} configmap/{old} imagestreamtag/{as_tag(name)}"
+        assert f"delete --ignore-not-found {known}\n" in done.stdout
     # A run of another way made this one; the files are in use.
-    assert f"delete --ignore-not-found buildconfig/{BUILD.name}\n" in done.stdout
+    assert f"delete --ignore-not-found buildconfig/{BUILD.name} imagestreamtag/{BUILD.tag}\n" in done.stdout
     assert done.stdout.count("still builds") == 3
 
 
@@ -271,6 +312,7 @@ def test_a_toolkit_with_two_names_compiles_once_and_its_modules_stay_when_latest
     # An update of the cluster: nodes still run the old version, which is no longer `latest`.
     cluster.change(applied=[], toolkits=toolkits(**{"latest": "cb", NEW: "b"}))
     assert run(cluster).returncode == 0
+    assert set(configs(cluster)) == {"latest", "image"}, "what is there is not compiled again"
     assert taken(configs(cluster)["image"]) == [tag(NEW), tag("latest")]
 
 

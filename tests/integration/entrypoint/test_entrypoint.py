@@ -74,6 +74,10 @@ def test_mounts_of_a_kubelet_that_has_a_namespace_of_its_own_are_seen(node: Cell
     node.mounted("/mnt/a")
     node.write("/host/proc/77/comm", "crio\n")
     node.write("/host/proc/77/mounts", "beegfs_nodev /var/other beegfs rw 0 0\n")
+    # Two others of that name: one that has ended, and one of a container.
+    node.write("/host/proc/300/comm", "kubelet\n")
+    node.write("/host/proc/301/comm", "kubelet\n")
+    node.write("/host/proc/301/mounts", "proc /proc proc rw 0 0\n")
     node.write("/host/proc/4242/comm", "kubelet\n")
     table = "".join(f"beegfs_nodev {point} beegfs rw 0 0\n" for point in ("/mnt/a", "/var/lib/kubelet/pods/x"))
     node.write("/host/proc/4242/mounts", table)
