@@ -58,6 +58,14 @@ def registry(lab: Lab, session: Session) -> Iterator[ThrowAwayRegistry]:
         yield started
 
 
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    """An engine of a module's own, which leaves no step of a build behind."""
+    with Engine(f"tests-{secrets.token_hex(4)}") as made:
+        yield made
+        made.remove_leftovers()
+
+
 @pytest.fixture(scope="session")
 def older_base(lab: Lab, session: Session) -> str:
     """By digest, a run-time base whose bash, kmod and coreutils are as old as production's."""

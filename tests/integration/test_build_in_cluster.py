@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import secrets
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,13 +21,6 @@ from kmatrix.stages.bootgate import Subject, boot_image
 from kmatrix.values.errors import BuildError
 
 pytestmark = pytest.mark.engine
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    with Engine(f"tests-{secrets.token_hex(4)}") as made:
-        yield made
-        made.remove_leftovers()
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import secrets
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -40,13 +39,6 @@ class Made:
     image: str
     modules: Mapping[str, str]
     logs: Mapping[str, list[str]]
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    with Engine(f"tests-{secrets.token_hex(4)}") as made:
-        yield made
-        made.remove_leftovers()
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import re
-import secrets
 import ssl
 import threading
 from collections.abc import Iterator
@@ -43,13 +42,6 @@ RUN mkdir -p {folder} /etc/ssl/certs && echo {own} | base64 -d >{bundle}
 RUN ln -sfn {bundle} /etc/ssl/certs/ca-certificates.crt
 LABEL {label}={session}
 """
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    with Engine(f"tests-{secrets.token_hex(4)}") as made:
-        yield made
-        made.remove_leftovers()
 
 
 @pytest.fixture(scope="module")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Iterator
-
 import pytest
 
 from integration.clientnodes import SECRET
@@ -62,13 +59,6 @@ pod_stop client
 _SAID_LAST = """
 pod_said_last() { pod_ended "$1" || pod_logged "$1" 'serving client'; }
 """
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    with Engine(f"tests-{secrets.token_hex(4)}") as made:
-        yield made
-        made.remove_leftovers()
 
 
 @pytest.fixture(scope="module")

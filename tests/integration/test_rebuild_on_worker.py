@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import shutil
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -20,13 +19,6 @@ from kmatrix.effects.engine import Engine, RunOutput
 from kmatrix.values.errors import BuildError
 
 pytestmark = pytest.mark.engine
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    with Engine(f"tests-{secrets.token_hex(4)}") as made:
-        yield made
-        made.remove_leftovers()
 
 
 @pytest.fixture(scope="module")

@@ -215,6 +215,15 @@ def test_a_kernel_of_a_toolkit_that_does_not_compile_is_named(tmp_path: Path) ->
     assert "have no module" in done.stderr
 
 
+def test_a_kernel_that_did_not_compile_is_named_by_every_run(tmp_path: Path) -> None:
+    warning = "rebuild-module: warning: no module for a kernel of this toolkit: compile-failed: 5.14.0+rt"
+    cluster = cluster_of(tmp_path, nodes=MIXED, toolkits=STREAM, build_logs={OLD: warning})
+    for _ in range(2):
+        done = run(cluster)
+        assert done.returncode == 1
+        assert f"toolkit {OLD}: no module for a kernel of this toolkit" in done.stderr
+
+
 def test_a_log_that_cannot_be_read_is_said(tmp_path: Path) -> None:
     done = run(cluster_of(tmp_path, refuses=["logs"]))
     assert done.returncode == 0

@@ -1,4 +1,7 @@
-"""`lab up`, `status`, `down`, `reset`: brings the lab to the state its definitions ask for, step by step."""
+"""`lab up`, `status`, `down`, `reset`: brings the lab to the state its definitions ask for, step by step.
+
+For the tests alone it also makes an older run-time base, which is no part of that state.
+"""
 
 from __future__ import annotations
 

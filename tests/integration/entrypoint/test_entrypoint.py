@@ -243,6 +243,11 @@ def test_the_container_as_it_is_ends_with_what_to_do(images: dict[str, str]) -> 
     assert output_in(images[NEWER_CLIENT], PROGRAM, "serve", status=1) == ""
 
 
+def test_a_container_without_its_folder_in_memory_is_told(images: dict[str, str]) -> None:
+    said = output_in(images[NEWER_CLIENT], "bash", "-c", f"rm -rf /run; {PROGRAM} serve 2>&1", status=1)
+    assert "/run/beegfs-node must be a writable folder" in said
+
+
 def test_a_loaded_module_of_the_same_version_is_kept(node: CellNode) -> None:
     node.loaded(NEWER_CLIENT, users=1)
     assert node.client("load").status == 0
