@@ -19,7 +19,7 @@ from kmatrix.effects.credentials import load_credentials
 from kmatrix.effects.engine import Engine
 from kmatrix.effects.git import revision, source
 from kmatrix.effects.qemu import Machines
-from kmatrix.effects.registry import Registry
+from kmatrix.effects.registry_writer import RegistryWriter
 from kmatrix.effects.results import read_results, write_results
 from kmatrix.stages import tables
 from kmatrix.stages.cellrun import push_cell, run_cell, verify_cell
@@ -140,7 +140,7 @@ def _run(job: _Job, work: Callable[[_Book, Workshop], None]) -> Exit:
         source=source(call.root),
     )
     machines = Machines(call.boot.accel if call.boot else "auto")
-    shop = Workshop(engine, Registry(credentials), credentials, options, image_source(call), progress, machines)
+    shop = Workshop(engine, RegistryWriter(credentials), credentials, options, image_source(call), progress, machines)
     with shown or nullcontext():
         work(book, shop)
     tables.print_results(call.console, book.now)
