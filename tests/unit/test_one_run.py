@@ -8,6 +8,9 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,16 +21,23 @@ from test_cli import MATRIX, ROOT
 from test_render import lock, profile
 
 from kmatrix.cli import main
-from kmatrix.commands import invocation
+from kmatrix.commands import bundle as bundle_command
+from kmatrix.commands import cells, invocation
+from kmatrix.commands import lab as lab_command
 from kmatrix.commands.cells import _as_tested, _Book, _is_kept_back
 from kmatrix.commands.invocation import Invocation, choose, marked_engine, resolve_pins
+from kmatrix.decide.plan import make_plan
 from kmatrix.decide.read_matrix import read_matrix
+from kmatrix.effects.bundlefile import read_bundles, write_bundles
 from kmatrix.effects.results import read_results, write_results
 from kmatrix.effects.runs import only_run
+from kmatrix.lab import up as lab_up
 from kmatrix.stages.progress import PlainProgress
+from kmatrix.values.bundles import BundleResult
 from kmatrix.values.cells import CellResult
 from kmatrix.values.errors import Exit
 from kmatrix.values.lock import Lock, inputs_digest, read_lock, write_lock
+from kmatrix.values.names import ClientVersion
 
 TARGETED = MATRIX.replace("    base_line:", "    target: registry.invalid/team\n    base_line:")
 
@@ -121,15 +131,10 @@ def test_pins_that_another_profile_got_meanwhile_stay(site: Path, monkeypatch: p
 def test_the_next_run_clears_engine_and_disk_of_a_run_that_is_over(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     removed: list[str] = []
 
-    class Fake(SimpleNamespace):
-        def __enter__(self) -> Fake:
-            return self
+    def engine(run_id: str) -> NoEngine:
+        return NoEngine(run_id=run_id, remove_leftovers=removed.append)
 
-        def __exit__(self, *_: object) -> None:
-            return
-
-    fake = lambda run_id: Fake(run_id=run_id, remove_leftovers=removed.append)  # noqa: E731
-    monkeypatch.setattr(invocation, "Engine", fake)
+    monkeypatch.setattr(invocation, "Engine", engine)
     call = call_for(site)
     with marked_engine(call) as dead:
         pass
@@ -195,3 +200,103 @@ def test_the_profile_that_is_asked_for_is_reported(site: Path, capsys: pytest.Ca
     assert main(["report", "--json", "--root", str(site)]) == Exit.OK
     shown = json.loads(capsys.readouterr().out)
     assert (shown["profile"], [cell["cell"] for cell in shown["cells"]]) == ("site", ["c"])
+
+
+def test_a_lock_that_cannot_be_looked_at_is_not_taken_for_none(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (site / "in-the-way").touch()
+    assert main(["plan", "--root", str(site), "--lock", "in-the-way/matrix.lock"]) == Exit.USAGE
+    assert "Not a directory" in capsys.readouterr().err
+
+
+class NoEngine(SimpleNamespace):
+    """An engine that nothing is asked of."""
+
+    def __enter__(self) -> NoEngine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+
+@pytest.mark.parametrize(("up", "code"), [(True, Exit.OK), (False, Exit.USAGE)])
+def test_a_lab_that_is_up_needs_no_lock(
+    site: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], up: bool, code: Exit
+) -> None:
+    shutil.copy(ROOT / "matrix.yaml", site / "matrix.yaml")
+    monkeypatch.setattr(lab_command, "Engine", lambda _: NoEngine())
+    monkeypatch.setattr(lab_up, "status", lambda *_: lab_up.LabStatus((("content", up, ""),)))
+    with only_run(site / "build" / "run.lock", "build"):
+        assert main(["lab", "up", "--root", str(site)]) == code
+        assert main(["lab", "status", "--root", str(site)]) == (Exit.OK if up else Exit.UNREACHABLE)
+        assert main(["lab", "down", "--root", str(site)]) == Exit.USAGE
+    assert "another run is under way" in capsys.readouterr().err
+
+
+@pytest.fixture
+def published(site: Path, monkeypatch: pytest.MonkeyPatch) -> CellResult:
+    """A cell that is known as published, in a project whose registry says that it has none of the inputs of now."""
+    stated = read_matrix(TARGETED).profile("site")
+    pins = lock(profile()).model_copy(update={"inputs": inputs_digest(stated)})
+    first = make_plan("site", stated, pins).cells[0]
+    result = CellResult(**{**RESULT.__dict__, "cell": first.id, "digest": f"sha256:{'a' * 64}", "seen": "then"})
+    write_results(site / "build" / "results.json", "site", {first.id: result}, [first.id])
+
+    @contextmanager
+    def job(call: Invocation) -> Iterator[Any]:
+        recipe = SimpleNamespace(cell=first)
+        yield SimpleNamespace(
+            call=call, chosen=choose(call), engine=NoEngine(builds=0, pulls=0), pins=pins, recipes=[recipe], target="r"
+        )
+
+    def run(_shop: object, _work: object, recipes: list[Any], _jobs: int, keep: Any) -> None:
+        for recipe in recipes:
+            blank = {"verdict": "errored", "image": "", "image_id": "", "booted": False}
+            keep(CellResult(**{**RESULT.__dict__, **blank, "cell": recipe.cell.id}))
+
+    monkeypatch.setattr(cells, "_job", job)
+    monkeypatch.setattr(cells, "write_rendered", lambda *_, **__: 0)
+    monkeypatch.setattr(cells, "split_published", lambda _, recipes, __: list(recipes))
+    monkeypatch.setattr(cells, "run_cells", run)
+    return result
+
+
+@pytest.mark.parametrize(
+    ("arguments", "known"), [(("build",), False), (("build", "--force"), True), (("verify",), True)]
+)
+def test_only_a_run_that_asked_forgets_what_is_published(
+    site: Path, published: CellResult, arguments: tuple[str, ...], known: bool
+) -> None:
+    assert main([*arguments, "--root", str(site)]) == Exit.ERRORED
+    (result,) = read_results(site / "build" / "results.json", "site").values()
+    assert (result.digest, result.seen) == ((published.digest, "then") if known else ("", result.seen))
+    assert result.seen
+
+
+def test_a_bundle_that_reaches_no_verdict_leaves_known_which_is_published(
+    site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = site / "build" / "bundles.json"
+    before = BundleResult("8.2.2", "r/x:8.2.2", "passed", "loaded", digest="sha256:1", kernels=("k",), seen="then")
+    write_bundles(path, "site", [before])
+    client = ClientVersion.parse("8.2.2")
+
+    @contextmanager
+    def job(call: Invocation) -> Iterator[Any]:
+        recipes = [SimpleNamespace(cell=SimpleNamespace(client=client))]
+        yield SimpleNamespace(chosen=choose(call), packing=None, recipes=recipes, selected={client})
+
+    results = iter(
+        [
+            BundleResult("8.2.2", before.image, "errored", "no answer"),
+            BundleResult("8.2.2", before.image, "passed", "loaded", digest="sha256:2", kernels=("k", "l")),
+        ]
+    )
+    monkeypatch.setattr(bundle_command, "_job", job)
+    monkeypatch.setattr(bundle_command, "published_cells", lambda *_: [])
+    monkeypatch.setattr(bundle_command, "wanted_bundles", lambda *_: [None])
+    monkeypatch.setattr(bundle_command, "make_bundle", lambda *_: next(results))
+    assert main(["bundle", "--root", str(site)]) == Exit.ERRORED
+    assert read_bundles(path, "site")["8.2.2"] == replace(before, verdict="errored", reason="no answer")
+    assert main(["bundle", "--root", str(site)]) == Exit.OK
+    now = read_bundles(path, "site")["8.2.2"]
+    assert (now.digest, now.kernels, now.seen.endswith("Z")) == ("sha256:2", ("k", "l"), True)

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,19 @@ with only_run(Path(sys.argv[1]), "build"):
     child = subprocess.Popen(["cat"], stdin=sys.stdin, stdout=subprocess.DEVNULL)
     print(child.pid, flush=True)
     child.wait()
+"""
+RACING = """
+import sys
+from pathlib import Path
+from kmatrix.effects.runs import only_run
+from kmatrix.values.errors import InputError
+sys.stdin.readline()
+try:
+    with only_run(Path(sys.argv[1]), "build"):
+        print("in", flush=True)
+        sys.stdin.read()
+except InputError as error:
+    print(error.message, flush=True)
 """
 SCRIPT = """
 import sys
@@ -129,6 +143,25 @@ def test_a_killed_run_blocks_nobody_even_while_a_program_it_started_lives(tmp_pa
         with only_run(path, "verify"):
             assert json.loads(path.read_text())["pid"] == os.getpid()
         # The child's input ends, and so does the child.
+
+
+def test_of_many_runs_that_start_at_once_one_runs_and_each_other_is_told(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", RACING, str(tmp_path / "run.lock")]
+    with ExitStack() as stack:
+        runs = [
+            stack.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+            for _ in range(4)
+        ]
+        for run in runs:
+            assert run.stdin
+            run.stdin.write("go\n")
+            run.stdin.flush()
+        said = sorted(run.stdout.readline().strip() for run in runs if run.stdout)
+    assert said[-1] == "in"
+    winners = [run.pid for run in runs if f"process {run.pid} on" in "".join(said)]
+    assert len(winners) <= 1
+    for words in said[:-1]:
+        assert words.startswith("another run "), words
 
 
 def ended_process() -> int:

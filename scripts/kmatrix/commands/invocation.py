@@ -242,8 +242,13 @@ def _refuse_other_sources(call: Invocation, chosen: Chosen, pins: ProfileLock) -
 
 def _lock(call: Invocation, chosen: Chosen) -> Lock:
     path = call.root / chosen.profile.lock
-    if not path.exists():
+    try:
+        path.lstat()
+    except FileNotFoundError:
         return Lock()
+    except OSError:
+        # Whatever is in the way of looking is in the way of reading, which tells it.
+        pass
     return read_lock(read_text(path, "lock file"), chosen.profile.lock)
 
 
