@@ -68,6 +68,7 @@ def _invocation(arguments: Sequence[str] | None, console: Console) -> tuple[Invo
     invocation = Invocation(
         root=root,
         console=console,
+        command=options.command,
         profile=options.profile or os.environ.get("KMATRIX_PROFILE"),
         overrides=given.or_else(overrides_from_environment(os.environ)),
         authfile=Path(authfile) if authfile else None,

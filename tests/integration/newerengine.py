@@ -93,12 +93,12 @@ def _running(client: docker.DockerClient, container: DockerContainer) -> Iterato
         container.start()
     except RuntimeError as error:
         log = container.get_wrapped_container().logs(tail=15).decode("utf-8", "replace")
-        client.api.remove_container(container.get_wrapped_container().id, force=True, v=True)
+        client.api.remove_container(str(container.get_wrapped_container().id), force=True, v=True)
         raise AssertionError(f"the newer engine did not start:\n{log}") from error
     try:
         yield
     finally:
-        client.api.remove_container(container.get_wrapped_container().id, force=True, v=True)
+        client.api.remove_container(str(container.get_wrapped_container().id), force=True, v=True)
 
 
 def _options(bridge: str) -> dict[str, object]:

@@ -15,7 +15,6 @@ import pytest
 from integration.interrupting import interrupt_while_compiling
 from integration.labs import Lab
 from integration.newerengine import newer_engine
-from integration.registries import ThrowAwayRegistry
 from integration.session import Session
 from integration.sites import NEWER_CLIENT, Site, SiteMaker
 
@@ -23,11 +22,13 @@ pytestmark = pytest.mark.engine
 _DOCKER = "application/vnd.docker."
 
 
-# The lab and the registry are the first engine's: they are there before commands go elsewhere.
 @pytest.fixture
-@pytest.mark.usefixtures("lab", "registry")
-def newer(session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[docker.DockerClient]:
+def newer(
+    request: pytest.FixtureRequest, session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[docker.DockerClient]:
     """Every command of a test goes to a newer engine; what it publishes goes where all tests publish."""
+    for of_the_first_engine in ("lab", "registry"):
+        request.getfixturevalue(of_the_first_engine)
     with newer_engine(session, tmp_path) as started:
         assert int(started.version.split(".")[0]) >= 28
         monkeypatch.setenv("DOCKER_HOST", started.host)

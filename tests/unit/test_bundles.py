@@ -20,7 +20,7 @@ from kmatrix.decide.bundles import (
     manifest_list,
     wanted_bundles,
 )
-from kmatrix.effects.bundlefile import read_bundles, write_bundles
+from kmatrix.effects.bundlefile import read_bundles, update_bundles, write_bundles
 from kmatrix.values.bundles import BundleImage, BundleResult
 from kmatrix.values.cells import Finding
 from kmatrix.values.errors import InputError, ProtocolError, ToolError
@@ -245,6 +245,16 @@ def test_bundles_are_read_as_they_were_written(tmp_path: Path) -> None:
     del content["bundles"][0]["modules"]
     path.write_text(json.dumps(content), encoding="utf-8")
     assert read_bundles(path, "lab") == {"8.98.1": replace(RESULT, modules={})}
+
+
+def test_a_run_replaces_the_bundles_it_made_and_keeps_all_others(tmp_path: Path) -> None:
+    path = tmp_path / "bundles.json"
+    other, third = replace(RESULT, client="7.98.1"), replace(RESULT, client="6.98.1")
+    write_bundles(path, "okd", [RESULT])
+    update_bundles(path, "lab", {"8.98.1": RESULT, "6.98.1": third}, ["6.98.1", "7.98.1", "8.98.1"])
+    update_bundles(path, "lab", {"7.98.1": other}, ["7.98.1", "8.98.1"])
+    assert read_bundles(path, "lab") == {"7.98.1": other, "8.98.1": RESULT}
+    assert read_bundles(path, "okd") == {"8.98.1": RESULT}
 
 
 def with_modules(modules: object) -> str:

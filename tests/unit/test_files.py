@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kmatrix.effects.files import read_text, write_atomically
+from kmatrix.effects.files import cannot_write, read_text, remove_unfinished, write_atomically
 from kmatrix.values.errors import Exit, InputError
 
 
@@ -79,3 +79,27 @@ def test_reading_tells_what_the_file_was_for(tmp_path: Path) -> None:
         read_text(tmp_path / "x", "matrix file")
     (tmp_path / "x").write_text("grün", encoding="utf-8")
     assert read_text(tmp_path / "x", "matrix file") == "grün"
+
+
+def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "matrix[1].lock"
+    others = [tmp_path / name for name in (".matrix[1].lock.swp", ".matrix[1].lock", ".matrix1.lock.kmatrix-x", "x")]
+    for other in others:
+        other.touch()
+    write_atomically(path, "before")
+    with monkeypatch.context() as killed:
+        # As if the process were gone at once, without a chance to clear up.
+        killed.setattr(os, "replace", lambda *_: None)
+        write_atomically(path, "after")
+    assert len(list(tmp_path.iterdir())) == len(others) + 2
+    remove_unfinished(path)
+    assert set(tmp_path.iterdir()) == {path, *others}
+    assert path.read_text() == "before"
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EIO, None])
+def test_a_place_that_cannot_be_written_is_told_with_what_to_do(tmp_path: Path, code: int | None) -> None:
+    error = OSError(code, os.strerror(code)) if code else OSError("odd")
+    told = cannot_write(tmp_path / "file", error)
+    assert str(tmp_path / "file") in told.message
+    assert told.hint.endswith(".")

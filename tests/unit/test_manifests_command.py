@@ -12,6 +12,7 @@ from manifestmaker import REPOSITORY, ROOT
 from test_render import FINGERPRINT, client_pin, digest
 
 from kmatrix.cli import main
+from kmatrix.decide.kept import keep_published
 from kmatrix.decide.read_matrix import read_matrix
 from kmatrix.effects.bundlefile import write_bundles
 from kmatrix.values.bundles import BundleImage, BundleResult
@@ -138,3 +139,16 @@ def test_a_bundle_that_is_not_published_is_rendered_for_nobody(
     said = capsys.readouterr().err
     assert f"{CLIENT}: {result.verdict}: {result.reason}" in said
     assert run(project, PUBLISHED) == Exit.OK
+
+
+def test_a_bundle_whose_last_run_reached_no_verdict_is_rendered_as_it_was_published(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    new = BundleResult(CLIENT, PUBLISHED.image, "errored", "the image registry could not be asked")
+    known = replace(PUBLISHED, seen="2026-01-01T00:00:00Z")
+    assert run(project, keep_published(new, known, "2026-02-02T00:00:00Z")) == Exit.OK
+    assert folders(project) == {f"prebuilt/{CLIENT}", f"kmm/{CLIENT}"}
+    assert image(project) == f"{REPOSITORY}@{digest('b')}"
+    said = capsys.readouterr().err
+    assert f"warning: build/bundles.json says of client {CLIENT}: errored: {new.reason}; " in said
+    assert "last seen there at 2026-01-01T00:00:00Z" in said

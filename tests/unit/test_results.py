@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from kmatrix.effects.results import read_results, write_results
+from kmatrix.effects.results import read_results, results_text, write_results
 from kmatrix.values.cells import CellResult, Finding
 from kmatrix.values.errors import InputError
 
@@ -69,6 +69,44 @@ def test_the_file_has_what_the_contract_names(path: Path) -> None:
     ]
 
 
+def test_a_run_replaces_what_it_changed_and_nothing_else(path: Path) -> None:
+    """A run that read before another wrote must not take the other's results away."""
+    order = [PASSED.cell, "b", "c"]
+    write_results(path, "lab", {PASSED.cell: PASSED}, order)
+    write_results(path, "lab", {"b": FAILED}, order)
+    assert read_results(path, "lab") == {PASSED.cell: PASSED, "b": FAILED}
+    now = replace(FAILED, verdict="errored")
+    write_results(path, "lab", {"b": now, "c": ERRORED}, order)
+    assert read_results(path, "lab") == {PASSED.cell: PASSED, "b": now, "c": ERRORED}
+    cases = [case.attrib["name"] for case in ElementTree.parse(path.with_suffix(".xml")).getroot()]
+    assert cases == order
+
+
+def test_a_run_of_another_profile_keeps_the_results(path: Path) -> None:
+    write_results(path, "ocp", ALL, list(ALL))
+    write_results(path, "okd", {"b": FAILED}, ["b"])
+    write_results(path, "lab", {"c": ERRORED}, ["c"])
+    assert read_results(path, "ocp") == ALL
+    assert read_results(path, "okd") == {"b": FAILED}
+    content = json.loads(path.read_text())
+    assert (content["profile"], [cell["cell"] for cell in content["cells"]]) == ("lab", ["c"])
+    assert sorted(content["other_profiles"]) == ["ocp", "okd"]
+    shown = json.loads(results_text(path, "okd"))
+    assert (shown["profile"], [cell["cell"] for cell in shown["cells"]]) == ("okd", ["b"])
+    write_results(path, "okd", {}, [])
+    assert read_results(path, "ocp") == ALL
+    assert read_results(path, "okd") == {}
+
+
+def test_results_of_an_earlier_version_of_this_program_are_read(path: Path) -> None:
+    write_results(path, "lab", ALL, list(ALL))
+    content = json.loads(path.read_text())
+    for cell in content["cells"]:
+        del cell["seen"], cell["booted_at"]
+    path.write_text(json.dumps(content))
+    assert read_results(path, "lab") == ALL
+
+
 def test_another_profiles_results_are_none_of_ours(path: Path) -> None:
     write_results(path, "okd", ALL, list(ALL))
     assert read_results(path, "lab") == {}
@@ -93,6 +131,9 @@ def whole(**changes: Any) -> dict[str, Any]:
         json.dumps({"schema": 1, "profile": "lab", "cells": 7}),
         json.dumps({"schema": 1, "profile": "lab", "cells": ["x"]}),
         json.dumps({"schema": 1, "profile": "lab", "cells": [{"cell": "x"}]}),
+        json.dumps({"schema": 1, "cells": []}),
+        json.dumps({"schema": 1, "profile": "lab", "cells": [], "other_profiles": []}),
+        json.dumps({"schema": 1, "profile": "lab", "cells": [], "other_profiles": {"okd": 7}}),
         json.dumps(whole(verdict="splendid")),
         json.dumps(whole(unknown=1)),
         json.dumps(whole(findings=[{"code": "x"}])),
@@ -106,13 +147,17 @@ def test_a_damaged_file_is_told_with_what_to_do(path: Path, content: str | bytes
     with pytest.raises(InputError, match=r"results file .*results\.json: not as this program writes it") as caught:
         read_results(path, "lab")
     assert "Remove the file" in caught.value.hint
+    before = path.read_bytes()
+    with pytest.raises(InputError, match="not as this program writes it"):
+        write_results(path, "lab", ALL, list(ALL))
+    assert path.read_bytes() == before
 
 
-def test_a_place_that_cannot_be_read_is_told_without_advice_to_remove_it(path: Path) -> None:
+def test_a_place_that_cannot_be_read_is_told_without_advice_to_remove_results(path: Path) -> None:
     path.parent.write_text("in the way")
     with pytest.raises(InputError, match="Not a directory") as caught:
         read_results(path, "lab")
-    assert caught.value.hint == ""
+    assert "folder above" in caught.value.hint
 
 
 def test_junit_has_one_case_for_each_cell(path: Path) -> None:

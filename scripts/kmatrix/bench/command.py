@@ -23,7 +23,7 @@ from kmatrix.bench.published import measure_second, measure_sizes, publish_all
 from kmatrix.bench.report import print_report
 from kmatrix.bench.setting import Setting
 from kmatrix.commands.guard import guarded
-from kmatrix.commands.invocation import LAB, Invocation, choose, ensure_lab
+from kmatrix.commands.invocation import LAB, Invocation, alone, choose, ensure_lab
 from kmatrix.effects.engine import Engine
 from kmatrix.effects.files import write_atomically
 from kmatrix.stages.run import default_jobs
@@ -52,12 +52,14 @@ def _bench(arguments: Sequence[str] | None, console: Console) -> int:
     root = Path.cwd()
     if not (root / "matrix.yaml").is_file():
         raise InputError(f"{root} has no matrix.yaml", "Run this in the project's folder.")
-    call = Invocation(root, console, LAB, overrides_from_environment(os.environ))
+    call = Invocation(root, console, LAB, overrides_from_environment(os.environ), command="bench")
     chosen = choose(call)
     parts = [name for name in _PARTS if not options.only or name in options.only]
     with Engine(secrets.token_hex(6)) as engine:
         setting = Setting(call, chosen, engine, options.jobs or default_jobs(), options.weight)
-        ensure_lab(call, chosen, engine)
+        # The runs that are measured are alone in this checkout themselves.
+        with alone(call):
+            ensure_lab(call, chosen, engine)
         measures, raw = _measured(setting, parts)
     path = root / "build" / "bench.json"
     judged = judge(measures)

@@ -8,7 +8,7 @@ from kmatrix.bench.aims import Measures, Pulled, image_ratio, kernel_change_byte
 from kmatrix.bench.logs import counters
 from kmatrix.bench.machine import load
 from kmatrix.bench.setting import Setting
-from kmatrix.commands.invocation import fresh_lab_pins
+from kmatrix.commands.invocation import alone, fresh_lab_pins
 from kmatrix.decide.plan import make_plan
 from kmatrix.effects.credentials import load_credentials
 from kmatrix.effects.registry import Manifest, Registry
@@ -54,7 +54,9 @@ def measure_sizes(setting: Setting) -> tuple[Measures, dict[str, Any]]:
     chosen = setting.chosen
     registry = Registry(load_credentials(setting.call.authfile))
     target = required_target(chosen.name, chosen.profile)
-    cells = make_plan(chosen.name, chosen.profile, fresh_lab_pins(setting.call, chosen)).cells
+    with alone(setting.call):
+        pins = fresh_lab_pins(setting.call, chosen)
+    cells = make_plan(chosen.name, chosen.profile, pins).cells
     sizes: dict[str, tuple[int, int]] = {}
     pulled: dict[str, Pulled] = {}
     for cell in cells:

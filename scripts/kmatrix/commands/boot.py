@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 
-from kmatrix.commands.invocation import Chosen, Invocation, choose, pins_for
+from kmatrix.commands.invocation import Chosen, Invocation, choose, marked_engine, pins_for
 from kmatrix.decide.bootcheck import Booted
 from kmatrix.decide.bundles import kernels_of_label
 from kmatrix.decide.elf import MalformedElfError, read_module
@@ -31,7 +31,7 @@ def boot(call: Invocation) -> Exit:
     chosen = choose(call)
     options = call.boot or BootOptions()
     machines = Machines(options.accel)
-    with Engine(secrets.token_hex(6)) as engine:
+    with marked_engine(call) as engine:
         try:
             subjects = find_subjects(call, chosen, engine, call.subject)
             if call.shell:
@@ -49,7 +49,7 @@ def boot(call: Invocation) -> Exit:
 def _boot_one(
     call: Invocation, engine: Engine, machines: Machines, options: BootOptions, subject: Subject, keep: bool
 ) -> BootReport:
-    folder = call.root / "build" / "boot"
+    folder = call.boot_folder
     seconds = options.deadline_seconds
     known = _pull_toolkit(call, engine, subject)
     try:
@@ -72,13 +72,16 @@ def _attach(call: Invocation, engine: Engine, machines: Machines, subjects: list
         kernels = ", ".join(subject.module.kernel for subject in subjects)
         raise InputError(f"{call.subject} has modules for {kernels}", "--shell boots one kernel: name a cell.")
     _pull_toolkit(call, engine, subjects[0])
-    guest = prepare_guest(engine, subjects[0], call.root / "build" / "boot", interactive=True)
+    guest = prepare_guest(engine, subjects[0], call.boot_folder, interactive=True)
     try:
         status = machines.attach(guest)
     finally:
         remove_guest(guest)
     if status != 0:
-        raise ToolError(f"the virtual machine ended with status {status}")
+        raise ToolError(
+            f"the virtual machine ended with status {status}",
+            "What QEMU said stands above; `--accel tcg` needs nothing of this machine's virtualisation.",
+        )
     return Exit.OK
 
 
@@ -113,7 +116,10 @@ def find_subjects(call: Invocation, chosen: Chosen, engine: Engine, name: str) -
         engine.pull(pinned, credentials.for_engine(ref))
         image = engine.image(pinned)
     if image is None:
-        raise ToolError(f"the engine has no image {ref}")
+        raise ToolError(
+            f"the engine has no image {ref}, though it just pulled it",
+            "Something else removes images of this engine: end it, and run the same command again.",
+        )
     call.say(f"{ref}: {image['Id']} from {place}")
     found = (image.get("Config") or {}).get("Labels") or {}
     kernels = kernels_of_label(found.get(labels.KERNELS, "")) or (found.get(labels.KERNEL, ""),)
@@ -126,7 +132,10 @@ def _subject(engine: Engine, image: str, cell: Cell, toolkit: ImageRef) -> Subje
     try:
         module = read_module(facts.ko or b"")
     except MalformedElfError as fault:
-        raise ToolError(f"its module for {cell.kernel} cannot be read: {fault.message}") from fault
+        raise ToolError(
+            f"{image}: its module for {cell.kernel} cannot be read: {fault.message}",
+            "It is no image of this program's, or a damaged one: `nox -s build -- --force` makes it anew.",
+        ) from fault
     booted = Booted(cell.kernel, module.first("version") or "", module.first("srcversion") or "")
     return Subject(f"by-hand-{secrets.token_hex(3)}", image, toolkit.pinned, cell.arch, booted, module.depends)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from rich.console import Console
 from rich.table import Table
@@ -17,8 +18,9 @@ from kmatrix.commands.invocation import (
     recipes_for,
 )
 from kmatrix.decide.bundles import wanted_bundles
+from kmatrix.decide.kept import keep_published
 from kmatrix.decide.plan import make_plan
-from kmatrix.effects.bundlefile import read_bundles, write_bundles
+from kmatrix.effects.bundlefile import read_bundles, update_bundles
 from kmatrix.effects.credentials import load_credentials
 from kmatrix.effects.qemu import Machines
 from kmatrix.effects.registry_writer import RegistryWriter
@@ -34,22 +36,23 @@ from kmatrix.values.recipe import Recipe
 
 def bundle(call: Invocation) -> Exit:
     """Compose, boot and publish the bundles; --only picks clients by their cells, never some kernels of a bundle."""
-    path = call.root / "build" / "bundles.json"
+    path = call.bundles_path
     now: list[BundleResult] = []
     with _job(call) as job:
         packing, name = job.packing, job.chosen.name
-        results = read_bundles(path, name)
-        order = [str(client) for client in sorted(job.chosen.profile.clients)]
+        known = read_bundles(path, name)
+        changed: dict[str, BundleResult] = {}
         planned = {recipe.cell.client for recipe in job.recipes}
+        order = [str(client) for client in sorted(set(job.chosen.profile.clients) & planned)]
         for client in sorted(set(job.chosen.profile.clients) - planned):
             call.say(f"{client}: no bundle: the plan has no cell of it; `nox -s plan` shows why each is out")
-            results.pop(str(client), None)
         own = [recipe for recipe in job.recipes if recipe.cell.client in job.selected]
         for wanted in wanted_bundles((recipe.cell for recipe in own), published_cells(packing, own)):
             result = make_bundle(packing, wanted)
-            results[result.client] = result
             now.append(result)
-            write_bundles(path, name, (results[client] for client in order if client in results))
+            time = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            changed[result.client] = keep_published(result, known.get(result.client), time)
+            update_bundles(path, name, changed, order)
     print_bundles(call.console, now)
     call.say("build/bundles.json has all of it.")
     return exit_code(result.verdict for result in now)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 from kmatrix.commands.invocation import (
     Chosen,
@@ -14,6 +15,7 @@ from kmatrix.commands.invocation import (
     opened_run,
     recipes_for,
 )
+from kmatrix.decide.kept import keep_known
 from kmatrix.decide.plan import make_plan
 from kmatrix.effects.credentials import load_credentials
 from kmatrix.effects.engine import Engine
@@ -40,6 +42,7 @@ def build(call: Invocation) -> Exit:
 
         def work(book: _Book, shop: Workshop) -> None:
             left = job.recipes if call.force else split_published(shop, job.recipes, book.keep)
+            book.asked = frozenset(() if call.force else (recipe.cell.id for recipe in left))
             if left and call.only and not call.force and job.chosen.profile.base_packages:
                 whole = make_plan(job.chosen.name, job.chosen.profile, job.pins)
                 find_published(shop, recipes_for(call, job.chosen, job.pins, whole))
@@ -66,13 +69,21 @@ def push(call: Invocation) -> Exit:
             return Exit.OK
 
         def one(shop: Workshop, recipe: Recipe) -> CellResult:
-            return push_cell(shop, recipe, kept_back[recipe.cell.id])
+            return push_cell(shop, recipe, _as_tested(kept_back[recipe.cell.id]))
 
         return _run(job, lambda book, shop: run_cells(shop, one, job.recipes, _jobs(call), book.keep))
 
 
 def _is_kept_back(result: CellResult) -> bool:
-    return result.verdict == "passed" and bool(result.image_id) and not result.digest
+    # A run that reached no verdict on it leaves an image that passed as it was.
+    return result.verdict in ("passed", "errored") and bool(result.image and result.image_id) and not result.digest
+
+
+def _as_tested(result: CellResult) -> CellResult:
+    """What is kept back, as it was before runs that reached no verdict on it."""
+    if result.verdict == "passed":
+        return result
+    return replace(result, verdict="passed", reason="an earlier run found every check passed", findings=())
 
 
 def _earlier(job: _Job) -> dict[str, CellResult]:
@@ -91,25 +102,26 @@ class _Job:
 
 @dataclass
 class _Book:
-    """The results of this run and of earlier ones, written after every cell."""
+    """The results of this run and of earlier ones, written after every cell.
+
+    `asked` are the cells of which the registry said, before this run built them, that it has none of their inputs of
+    now.
+    """
 
     job: _Job
     progress: Progress
-    results: dict[str, CellResult]
+    known: Mapping[str, CellResult]
     order: tuple[str, ...]
-    now: list[CellResult] = field(default_factory=list)
+    asked: frozenset[str] = frozenset()
+    changed: dict[str, CellResult] = field(default_factory=dict)
 
     def keep(self, result: CellResult) -> None:
         """Take a cell's result."""
-        old = self.results.get(result.cell)
-        if result.verdict == "skipped" and old and old.digest == result.digest:
-            # What was found out when it was built is still true of what is published.
-            kept = {name: getattr(old, name) for name in ("srcversion", "log", "serial", "image_id")}
-            result = replace(result, **kept, booted=result.booted or old.booted)
-        self.results[result.cell] = result
-        self.now.append(result)
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        result = keep_known(result, self.known.get(result.cell), now, asked=result.cell in self.asked)
+        self.changed[result.cell] = result
         self.progress.done(result)
-        write_results(self.job.call.results_path, self.job.chosen.name, self.results, self.order)
+        write_results(self.job.call.results_path, self.job.chosen.name, self.changed, self.order)
 
 
 @contextmanager
@@ -143,15 +155,16 @@ def _run(job: _Job, work: Callable[[_Book, Workshop], None]) -> Exit:
     shop = Workshop(engine, RegistryWriter(credentials), credentials, options, image_source(call), progress, machines)
     with shown or nullcontext():
         work(book, shop)
-    tables.print_results(call.console, book.now)
+    results = list(book.changed.values())
+    tables.print_results(call.console, results)
     call.say(
         f"builds: {engine.builds}, pulls: {engine.pulls}. "
         "`nox -s report` shows this table again; build/results.json has all of it."
     )
-    if call.boot is None and any(result.verdict == "passed" for result in book.now):
+    if call.boot is None and any(result.verdict == "passed" for result in results):
         word = "and PUSHED" if call.push_unbooted else "and not pushed"
         call.say(f"warning: --no-boot: what passed was not loaded in its kernel {word}; `nox -s build` boots it")
-    return exit_code(result.verdict for result in book.now)
+    return exit_code(result.verdict for result in results)
 
 
 def _jobs(call: Invocation) -> int:

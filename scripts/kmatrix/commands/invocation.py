@@ -12,12 +12,13 @@ from rich.console import Console
 from kmatrix.decide.plan import Plan
 from kmatrix.decide.read_matrix import read_matrix
 from kmatrix.decide.render import make_recipe
+from kmatrix.effects.bootfiles import remove_boot_files
 from kmatrix.effects.context import read_image_source
 from kmatrix.effects.credentials import load_credentials
 from kmatrix.effects.engine import Engine
-from kmatrix.effects.files import read_text, write_atomically
+from kmatrix.effects.files import read_text, remove_unfinished, write_atomically
 from kmatrix.effects.registry import Registry
-from kmatrix.effects.runs import clear_ended_runs, marked_run
+from kmatrix.effects.runs import clear_ended_runs, marked_run, only_run
 from kmatrix.lab import up as lab_up
 from kmatrix.lab.layout import layout_of
 from kmatrix.stages.discover import discover, expected_fingerprint
@@ -54,6 +55,7 @@ class Invocation:
     clients: tuple[str, ...] = ()
     ways: tuple[str, ...] = ()
     out: Path | None = None
+    command: str = ""
 
     def say(self, text: str) -> None:
         """A line for people."""
@@ -63,6 +65,16 @@ class Invocation:
     def results_path(self) -> Path:
         """Where results are kept."""
         return self.root / "build" / "results.json"
+
+    @property
+    def bundles_path(self) -> Path:
+        """Where bundles are kept."""
+        return self.root / "build" / "bundles.json"
+
+    @property
+    def boot_folder(self) -> Path:
+        """Where the boot gate keeps kernels, and makes what a machine boots."""
+        return self.root / "build" / "boot"
 
 
 @dataclass(frozen=True)
@@ -93,17 +105,51 @@ def ensure_lab(call: Invocation, chosen: Chosen, engine: Engine) -> bool:
 
 
 @contextmanager
+def alone(call: Invocation) -> Iterator[None]:
+    """Be the only run that writes to this checkout: results, bundles, locks, Dockerfiles, the lab.
+
+    What only reads (`plan`, `report`, `render --check`, `lab status`), writes files of its own alone (`boot`), or
+    replaces a folder whole that no other command reads (`manifests`) needs it not.
+
+    Raises:
+        InputError: another run is under way, or the place cannot be written.
+    """
+    build = call.root / "build"
+    with only_run(build / "run.lock", call.command):
+        for path in (call.results_path, call.results_path.with_suffix(".xml"), call.bundles_path):
+            remove_unfinished(path)
+        yield
+
+
+@contextmanager
+def marked_engine(call: Invocation) -> Iterator[Engine]:
+    """An engine for a run that is marked while it lives; what runs that are over left, there and on disk, is removed.
+
+    Raises:
+        InputError: the place of marks cannot be written.
+        UnreachableError: no engine answers.
+    """
+    runs = call.root / "build" / "runs"
+    with marked_run(runs, call.command) as run_id, Engine(run_id) as engine:
+
+        def clear(ended: str) -> None:
+            engine.remove_leftovers(ended)
+            remove_boot_files(call.boot_folder, ended)
+
+        clear_ended_runs(runs, clear)
+        yield engine
+
+
+@contextmanager
 def opened_run(call: Invocation) -> Iterator[tuple[Chosen, str, Engine, ProfileLock]]:
     """Begin a run on the target: profile, target, an engine of its own, and pins; the lab is up if it is the profile.
 
     Raises:
-        InputError: there is no target or no profile, or there are no pins.
+        InputError: there is no target or no profile, there are no pins, or another run is under way in this checkout.
     """
     chosen = choose(call)
     target = required_target(chosen.name, chosen.profile)
-    runs = call.root / "build" / "runs"
-    with marked_run(runs) as run_id, Engine(run_id) as engine:
-        clear_ended_runs(runs, engine.remove_leftovers)
+    with alone(call), marked_engine(call) as engine:
         if chosen.name == LAB:
             ensure_lab(call, chosen, engine)
             pins = fresh_lab_pins(call, chosen)
@@ -132,12 +178,13 @@ def fresh_lab_pins(call: Invocation, chosen: Chosen) -> ProfileLock:
 
 
 def resolve_pins(call: Invocation, chosen: Chosen) -> ProfileLock:
-    """Ask the world for a profile's pins and write them to its lock."""
-    try:
-        lock = _lock(call, chosen)
-    except InputError as error:
-        hint = f"Take {chosen.profile.lock} from version control, or remove it: then `nox -s discover` makes it anew."
-        raise InputError(error.message, hint, error.problems) from error
+    """Ask the world for a profile's pins and write them to its lock; the caller is `alone`.
+
+    Raises:
+        InputError: the lock cannot be read or written.
+        UnreachableError, CredentialError, ProtocolError: the world could not tell.
+    """
+    lock = _mendable_lock(call, chosen)
     registry = Registry(load_credentials(call.authfile))
     known = lock.profiles.get(chosen.name)
     pins = discover(
@@ -149,6 +196,8 @@ def resolve_pins(call: Invocation, chosen: Chosen) -> ProfileLock:
         known,
         lambda text: call.say(f"discover: {text}"),
     )
+    # Asking takes minutes: the pins of other profiles are those that stand there now.
+    lock = _mendable_lock(call, chosen)
     write_atomically(call.root / chosen.profile.lock, write_lock(lock.with_profile(chosen.name, pins)))
     call.say(f"discover: wrote {chosen.profile.lock}")
     return pins
@@ -193,6 +242,23 @@ def _refuse_other_sources(call: Invocation, chosen: Chosen, pins: ProfileLock) -
 
 def _lock(call: Invocation, chosen: Chosen) -> Lock:
     path = call.root / chosen.profile.lock
-    if not path.exists():
+    try:
+        path.lstat()
+    except FileNotFoundError:
         return Lock()
+    except OSError:
+        # Whatever is in the way of looking is in the way of reading, which tells it.
+        pass
     return read_lock(read_text(path, "lock file"), chosen.profile.lock)
+
+
+def _mendable_lock(call: Invocation, chosen: Chosen) -> Lock:
+    """The lock, for who is about to write it."""
+    path = call.root / chosen.profile.lock
+    if path.is_relative_to(call.root):
+        remove_unfinished(path)
+    try:
+        return _lock(call, chosen)
+    except InputError as error:
+        hint = f"Take {chosen.profile.lock} from version control, or remove it: then `nox -s discover` makes it anew."
+        raise InputError(error.message, hint, error.problems) from error

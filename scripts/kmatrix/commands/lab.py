@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 
-from kmatrix.commands.invocation import LAB, Chosen, Invocation, choose, ensure_lab
+from kmatrix.commands.invocation import LAB, Chosen, Invocation, alone, choose, ensure_lab, marked_engine
 from kmatrix.effects.engine import Engine
 from kmatrix.lab import up as lab_up
 from kmatrix.lab.layout import layout_of
@@ -15,7 +15,15 @@ def lab(call: Invocation) -> Exit:
     """Do what the action says; `status` exits with 4 unless everything is up."""
     chosen = choose(call, LAB)
     with Engine(secrets.token_hex(6)) as engine:
+        # A lab that is up needs nothing: then a run that is under way is in nobody's way.
+        if call.action == "status" or (call.action == "up" and _is_up(call, chosen, engine)):
+            return _act(call, chosen, engine)
+    with alone(call), marked_engine(call) as engine:
         return _act(call, chosen, engine)
+
+
+def _is_up(call: Invocation, chosen: Chosen, engine: Engine) -> bool:
+    return lab_up.status(engine, layout_of(chosen.profile, call.root), chosen.profile).up
 
 
 def _act(call: Invocation, chosen: Chosen, engine: Engine) -> Exit:

@@ -59,7 +59,15 @@ def _folders(
     clients = _clients(call, chosen)
     max_unavailable = chosen.profile.max_unavailable
     published = {"prebuilt", "kmm"} & set(ways)
-    bundles = read_bundles(call.root / "build" / "bundles.json", chosen.name) if published else {}
+    bundles = read_bundles(call.bundles_path, chosen.name) if published else {}
+    for client in clients:
+        result = bundles.get(str(client))
+        if result and result.is_published and result.verdict == "errored":
+            seen = f", last seen there at {result.seen}" if result.seen else ""
+            call.say(
+                f"manifests: warning: build/bundles.json says of client {client}: errored: {result.reason}; "
+                f"what it has of the published bundle is used{seen}"
+            )
     for client in clients if "prebuilt" in ways else ():
         bundle = _bundle(client, bundles.get(str(client)))
         if isinstance(bundle, str):

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-import secrets
 
 from kmatrix.commands.invocation import (
     LAB,
     Invocation,
+    alone,
     choose,
     ensure_lab,
+    marked_engine,
     pins_for,
     recipes_for,
     resolve_pins,
 )
 from kmatrix.decide.plan import make_plan, plan_json
-from kmatrix.effects.engine import Engine
-from kmatrix.effects.results import read_results
+from kmatrix.effects.results import read_results, results_text
 from kmatrix.stages import tables
 from kmatrix.stages.run import exit_code
 from kmatrix.stages.tree import check_rendered, write_rendered
@@ -26,10 +26,11 @@ from kmatrix.values.errors import Exit, InputError
 def discover(call: Invocation) -> Exit:
     """Resolve a profile into its lock."""
     chosen = choose(call)
-    if chosen.name == LAB:
-        with Engine(secrets.token_hex(6)) as engine:
-            ensure_lab(call, chosen, engine)
-    resolve_pins(call, chosen)
+    with alone(call):
+        if chosen.name == LAB:
+            with marked_engine(call) as engine:
+                ensure_lab(call, chosen, engine)
+        resolve_pins(call, chosen)
     return Exit.OK
 
 
@@ -51,7 +52,8 @@ def render(call: Invocation) -> Exit:
     pins = pins_for(call, chosen)
     recipes = recipes_for(call, chosen, pins, make_plan(chosen.name, chosen.profile, pins, call.only))
     if not call.check:
-        changed = write_rendered(call.root, chosen.name, recipes, complete=not call.only)
+        with alone(call):
+            changed = write_rendered(call.root, chosen.name, recipes, complete=not call.only)
         call.say(f"dockerfiles/{chosen.name}: {len(recipes)} Dockerfiles, {changed} changed")
         return Exit.OK
     stale = check_rendered(call.root, chosen.name, recipes, complete=not call.only)
@@ -72,7 +74,7 @@ def report(call: Invocation) -> Exit:
     if not results:
         raise InputError(f"there are no results of profile {chosen.name}", "Run `nox -s build`.")
     if call.json:
-        print(call.results_path.read_text(encoding="utf-8"), end="")
+        print(results_text(call.results_path, chosen.name), end="")
     else:
         tables.print_results(tables.wide_console(), results)
     return exit_code(result.verdict for result in results)

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathlib import Path
 from kmatrix.decide.bzimage import unpack_kernel
 from kmatrix.effects.cpio import InitramfsWriter
 from kmatrix.effects.engine import Engine
-from kmatrix.effects.files import write_atomically
+from kmatrix.effects.files import cannot_write, write_atomically
 from kmatrix.values.errors import ToolError
 from kmatrix.values.names import Arch
 
@@ -58,6 +59,27 @@ class KernelFiles:
     unpacked: Path | None = None
 
 
+def run_prefix(run_id: str) -> str:
+    """How the names of what a run makes for its boots begin, so that no run takes or removes another's."""
+    return f"run-{run_id}-"
+
+
+def remove_boot_files(folder: Path, run_id: str) -> None:
+    """Remove what a run that is over left below the folder of boots; kernels that are whole stay.
+
+    Raises:
+        InputError: it cannot be removed.
+    """
+    for left in sorted(folder.rglob(f"{run_prefix(run_id)}*")):
+        try:
+            if left.is_dir():
+                shutil.rmtree(left)
+            else:
+                left.unlink(missing_ok=True)
+        except OSError as error:
+            raise cannot_write(left, error) from error
+
+
 def kernel_files(engine: Engine, toolkit: str, kernel: str, depends: Iterable[str], folder: Path) -> KernelFiles:
     """Return a kernel's files, read out of its toolkit unless `folder` has them.
 
@@ -75,32 +97,38 @@ def kernel_files(engine: Engine, toolkit: str, kernel: str, depends: Iterable[st
     target = folder / ("with-" + "-".join(names) if names else "alone")
     files = KernelFiles(target / "vmlinuz", target / "modules")
     if target.is_dir():
-        return _with_unpacked(files)
+        return _with_unpacked(files, engine.run_id)
     with engine.container(toolkit, ["sh", "-c", _SCRIPT, "boot-files", kernel, *names]) as container:
         done = engine.run(container)
         if done.status != 0:
-            raise ToolError(f"the toolkit {toolkit} has no kernel to boot for {kernel}: {done.stderr.strip()[-300:]}")
+            raise ToolError(
+                f"the toolkit {toolkit} has no kernel to boot for {kernel}: {done.stderr.strip()[-300:]}",
+                "Look with `nox -s plan` which release the toolkit is of; `--no-boot` checks without the boot gate.",
+            )
         found = engine.read_tree(container, _OUT)
     folder.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(dir=folder))
-    (staging / "modules").mkdir()
-    for path, content in found.items():
-        write_atomically(staging / path.partition("/")[2], content)
+    staging = Path(tempfile.mkdtemp(dir=folder, prefix=run_prefix(engine.run_id)))
     try:
-        os.replace(staging, target)
-    except OSError:
-        # Another cell of the same kernel was quicker; its files are the same.
+        (staging / "modules").mkdir()
+        for path, content in found.items():
+            write_atomically(staging / path.partition("/")[2], content)
+        # Where another cell of the same kernel was quicker, its files are the same.
+        with suppress(OSError):
+            os.replace(staging, target)
+    finally:
         shutil.rmtree(staging, ignore_errors=True)
-    return _with_unpacked(files)
+    if not target.is_dir():
+        raise ToolError(f"the kernel's files could not be put at {target}", "Move away what has that name.")
+    return _with_unpacked(files, engine.run_id)
 
 
-def _with_unpacked(files: KernelFiles) -> KernelFiles:
+def _with_unpacked(files: KernelFiles, run_id: str) -> KernelFiles:
     """The kernel is unpacked once; an empty file says that it cannot be."""
     path = files.vmlinuz.with_name("vmlinux")
     # One at a time: unpacking takes much of the memory that this program may have.
     with _unpacking:
         if not path.exists() or path.stat().st_mtime_ns < files.vmlinuz.stat().st_mtime_ns:
-            with tempfile.TemporaryDirectory(dir=path.parent) as temporary:
+            with tempfile.TemporaryDirectory(dir=path.parent, prefix=run_prefix(run_id)) as temporary:
                 new = Path(temporary) / path.name
                 with new.open("w+b") as file:
                     if not unpack_kernel(files.vmlinuz.read_bytes(), file):

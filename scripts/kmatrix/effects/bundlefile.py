@@ -1,17 +1,15 @@
-"""build/bundles.json: read, and written whole after every bundle."""
+"""build/bundles.json: read, and brought up to date after every bundle."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
-from kmatrix.effects.files import write_atomically
+from kmatrix.effects.statefile import StateFile, read_entries, write_entries
 from kmatrix.values.bundles import BundleImage, BundleResult
 from kmatrix.values.cells import Finding, Verdict
-from kmatrix.values.errors import InputError
 from kmatrix.values.names import ImageRef
 
 SCHEMA = 1
@@ -23,26 +21,29 @@ def read_bundles(path: Path, profile_name: str) -> dict[str, BundleResult]:
     Raises:
         InputError: the file is there and is not as `write_bundles` writes it.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content.get("schema") != SCHEMA or content.get("profile") != profile_name:
-            return {}
-        return {entry["client"]: _result(entry) for entry in content["bundles"]}
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise InputError(f"bundles file {path}: {error.strerror or error}") from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise InputError(
-            f"bundles file {path}: not as this program writes it ({type(error).__name__}: {error})",
-            "Remove the file and run `nox -s bundle`: what is published is asked of the registry.",
-        ) from error
+    return {result.client: result for result in read_entries(_file(path), profile_name, _result)}
 
 
 def write_bundles(path: Path, profile_name: str, bundles: Iterable[BundleResult]) -> None:
-    """Write bundles.json."""
-    content = {"schema": SCHEMA, "profile": profile_name, "bundles": [asdict(bundle) for bundle in bundles]}
-    write_atomically(path, json.dumps(content, indent=1) + "\n")
+    """Write all bundles of a profile; those of other profiles stay. The caller holds the checkout's lock."""
+    write_entries(_file(path), profile_name, [asdict(bundle) for bundle in bundles])
+
+
+def update_bundles(path: Path, profile_name: str, changed: Mapping[str, BundleResult], order: Iterable[str]) -> None:
+    """Put the bundles that this run changed, by client, into bundles.json; clients that `order` lacks are left out.
+
+    Other bundles stay as they are on disk now; the caller holds the checkout's lock.
+
+    Raises:
+        InputError: the file cannot be written, or what is there is not bundles.
+    """
+    merged = {**read_bundles(path, profile_name), **changed}
+    write_bundles(path, profile_name, (merged[client] for client in order if client in merged))
+
+
+def _file(path: Path) -> StateFile:
+    hint = "Remove the file and run `nox -s bundle`: what is published is asked of the registry."
+    return StateFile(path, "bundles file", SCHEMA, "bundles", hint)
 
 
 def _result(entry: Mapping[str, Any]) -> BundleResult:

@@ -75,6 +75,11 @@ class Engine:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def run_id(self) -> str:
+        """What tells this run's containers and files from those of other runs."""
+        return self._run_id
+
     def close(self) -> None:
         """Close the connections to the engine."""
         self.api.close()

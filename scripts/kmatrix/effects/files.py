@@ -3,11 +3,57 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import glob
 import os
 import tempfile
 from pathlib import Path
 
 from kmatrix.values.errors import InputError
+
+# A name that no editor or person gives: files of it are of a process that was killed while it wrote.
+_UNFINISHED = ".kmatrix-"
+_WRITE_HINTS = {
+    errno.ENOSPC: "Make room on that disk, and run the same command again.",
+    errno.EDQUOT: "Make room in your quota on that disk, and run the same command again.",
+    errno.EACCES: "Give your user the right to write there, and run the same command again.",
+    errno.EPERM: "Give your user the right to write there, and run the same command again.",
+    errno.EROFS: "Use a checkout on a disk that can be written.",
+    errno.EEXIST: "Move away what has the name of that path or of a folder above it; it is none of this program's.",
+    errno.ENOTDIR: "Move away what has the name of a folder above that path; it is none of this program's.",
+    errno.EISDIR: "Move away the folder that has this name; it is none of this program's.",
+    errno.ENOTEMPTY: "Something else writes to that folder: end it, and run the same command again.",
+}
+_READ_HINTS = {
+    errno.EACCES: "Give your user the right to read it, and run the same command again.",
+    errno.EISDIR: "Move away the folder that has this name.",
+    errno.ENOTDIR: "Move away what has the name of a folder above it.",
+}
+
+
+def cannot_write(path: Path, error: OSError) -> InputError:
+    """The error that says a place cannot be written, why, and what to do about it."""
+    hint = _WRITE_HINTS.get(error.errno or 0, "Look whether its disk is in order, and run the same command again.")
+    return InputError(f"cannot write {path}: {error.strerror or error}", hint)
+
+
+def cannot_read(path: Path, what: str, error: OSError, hint: str = "") -> InputError:
+    """The error that says a file cannot be read, why, and what to do about it."""
+    other = hint or "Look whether it is there and its disk is in order, and run the same command again."
+    return InputError(f"{what} {path}: {error.strerror or error}", _READ_HINTS.get(error.errno or 0, other))
+
+
+def remove_unfinished(path: Path) -> None:
+    """Remove what `write_atomically` leaves beside a file where it is killed; nobody else may write it meanwhile.
+
+    Raises:
+        InputError: it cannot be removed.
+    """
+    for left in path.parent.glob(f".{glob.escape(path.name)}{_UNFINISHED}*"):
+        try:
+            left.unlink(missing_ok=True)
+        except OSError as error:
+            raise cannot_write(left, error) from error
 
 
 def read_text(path: Path, what: str, hint: str = "") -> str:
@@ -24,7 +70,7 @@ def read_text(path: Path, what: str, hint: str = "") -> str:
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise InputError(f"{what} {path}: {error.strerror or error}", hint) from error
+        raise cannot_read(path, what, error, hint) from error
     except UnicodeDecodeError as error:
         raise InputError(f"{what} {path}: not UTF-8 at byte {error.start}", "Save the file as UTF-8.") from error
 
@@ -38,9 +84,9 @@ def write_atomically(path: Path, content: str | bytes, mode: int = 0o644) -> Non
     data = content.encode() if isinstance(content, str) else content
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}{_UNFINISHED}")
     except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+        raise cannot_write(path, error) from error
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
@@ -50,5 +96,5 @@ def write_atomically(path: Path, content: str | bytes, mode: int = 0o644) -> Non
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
         if isinstance(error, OSError):
-            raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+            raise cannot_write(path, error) from error
         raise

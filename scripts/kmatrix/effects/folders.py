@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from kmatrix.effects.files import read_text
+from kmatrix.effects.files import cannot_write, read_text
 from kmatrix.values.errors import InputError
 
 # Lies in every folder that `replace_folder` wrote, and says that it may replace it.
@@ -57,4 +57,4 @@ def replace_folder(folder: Path, files: Mapping[str, str]) -> None:
                     old.rename(folder)
                 raise
     except OSError as error:
-        raise InputError(f"cannot write {folder}: {error.strerror or error}") from error
+        raise cannot_write(folder, error) from error

@@ -1,8 +1,7 @@
-"""build/results.json and its JUnit sibling: read, and written whole after every cell."""
+"""build/results.json and its JUnit sibling: read, and brought up to date after every cell."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -10,8 +9,8 @@ from typing import Any, get_args
 from xml.etree import ElementTree
 
 from kmatrix.effects.files import write_atomically
+from kmatrix.effects.statefile import StateFile, profile_text, read_entries, write_entries
 from kmatrix.values.cells import CellResult, Finding, Verdict
-from kmatrix.values.errors import InputError
 
 SCHEMA = 1
 
@@ -22,35 +21,41 @@ def read_results(path: Path, profile_name: str) -> dict[str, CellResult]:
     Raises:
         InputError: the file is there and cannot be read as results.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content.get("schema") != SCHEMA or content.get("profile") != profile_name:
-            return {}
-        return {entry["cell"]: _result(entry) for entry in content["cells"]}
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise InputError(f"results file {path}: {error.strerror or error}") from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise InputError(
-            f"results file {path}: not as this program writes it ({type(error).__name__}: {error})",
-            "Remove the file: what is published is asked of the registry, and a new one is written.",
-        ) from error
+    return {result.cell: result for result in read_entries(_file(path), profile_name, _result)}
+
+
+def results_text(path: Path, profile_name: str) -> str:
+    """Return what results.json says, with this profile's cells where the last run's stand.
+
+    Raises:
+        InputError: the file is there and cannot be read as results.
+    """
+    return profile_text(_file(path), profile_name)
 
 
 def write_results(path: Path, profile_name: str, results: Mapping[str, CellResult], order: Iterable[str]) -> None:
-    """Write results.json, and results.xml (JUnit) beside it.
+    """Put results into results.json, and write results.xml (JUnit) beside it.
+
+    Other cells and other profiles stay as they are on disk now; the caller holds the checkout's lock.
 
     Args:
         path: of results.json.
         profile_name: whose cells.
-        results: by cell id.
+        results: what this run changed, by cell id.
         order: cell ids in the plan's order; others are left out.
+
+    Raises:
+        InputError: a file cannot be written, or what is there is not results.
     """
-    cells = [results[cell] for cell in order if cell in results]
-    content = {"schema": SCHEMA, "profile": profile_name, "cells": [asdict(cell) for cell in cells]}
-    write_atomically(path, json.dumps(content, indent=1) + "\n")
+    merged = {**read_results(path, profile_name), **results}
+    cells = [merged[cell] for cell in order if cell in merged]
+    write_entries(_file(path), profile_name, [asdict(cell) for cell in cells])
     write_atomically(path.with_suffix(".xml"), junit(profile_name, cells))
+
+
+def _file(path: Path) -> StateFile:
+    hint = "Remove the file: what is published is asked of the registry, and a new one is written."
+    return StateFile(path, "results file", SCHEMA, "cells", hint)
 
 
 def junit(profile_name: str, cells: Iterable[CellResult]) -> str:

@@ -1,36 +1,88 @@
-"""Marks every run of a checkout while it lives, so that the next one can clear up after one that was killed."""
+"""One run at a time writes to a checkout, and every run is marked while it lives, so that the next clears up after it.
+
+Both are locks of flock(2), which the kernel gives back however a process ends; what stands in the files is for people.
+"""
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import json
+import os
 import secrets
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO
 
+from kmatrix.effects.files import cannot_write
 from kmatrix.values.errors import InputError
 
 
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a lock: the command, its process, the machine, and since when (UTC, ISO 8601)."""
+
+    command: str
+    pid: int
+    host: str
+    since: str
+
+
 @contextmanager
-def marked_run(folder: Path) -> Iterator[str]:
+def only_run(path: Path, command: str) -> Iterator[None]:
+    """Be the one run of a checkout that writes, for as long as the context lives.
+
+    Args:
+        path: the file that is locked. It stays: a lock on a file that others remove protects nothing.
+        command: what runs, for whoever comes second.
+
+    Raises:
+        InputError: another run holds it, with who that is; or the place cannot be written or locked.
+    """
+    with _opened(path) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise _held(path, file) from None
+        except OSError as error:
+            raise _cannot_lock(path, error) from error
+        _write_holder(path, file, command)
+        try:
+            yield
+        finally:
+            # While the lock is held, so that nobody is told of a run that is over.
+            os.ftruncate(file.fileno(), 0)
+
+
+@contextmanager
+def marked_run(folder: Path, command: str = "") -> Iterator[str]:
     """Mark a run for as long as it lives, however it ends; yields its id.
 
     Args:
-        folder: where this checkout's runs are marked.
+        folder: where this checkout's runs are marked, each by a locked file of its id's name.
+        command: what runs, for people.
 
     Raises:
-        InputError: the place cannot be written.
+        InputError: the place cannot be written or locked.
     """
-    run_id = secrets.token_hex(6)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        marker = (folder / run_id).open("w", encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"cannot write {folder / run_id}: {error.strerror or error}") from error
-    with marker:
-        # The kernel gives the lock back even when the process is killed.
-        fcntl.flock(marker, fcntl.LOCK_EX)
-        yield run_id
+    while True:
+        run_id = secrets.token_hex(6)
+        path = folder / run_id
+        with _opened(path) as marker:
+            try:
+                fcntl.flock(marker, fcntl.LOCK_EX)
+            except OSError as error:
+                raise _cannot_lock(path, error) from error
+            if not _is_at(marker, path):
+                # Another run saw the marker before it was locked, and took it for that of a run that is over.
+                continue
+            _write_holder(path, marker, command)
+            yield run_id
+            return
 
 
 def clear_ended_runs(folder: Path, clear: Callable[[str], None]) -> None:
@@ -40,7 +92,7 @@ def clear_ended_runs(folder: Path, clear: Callable[[str], None]) -> None:
         folder: where this checkout's runs are marked.
         clear: removes what a run left; where it fails, the run is remembered.
     """
-    for path in sorted(folder.iterdir()):
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         try:
             marker = path.open("r+", encoding="utf-8")
         except OSError:
@@ -51,5 +103,70 @@ def clear_ended_runs(folder: Path, clear: Callable[[str], None]) -> None:
                 fcntl.flock(marker, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 continue
-            clear(path.name)
-            path.unlink(missing_ok=True)
+            if _is_at(marker, path):
+                clear(path.name)
+                path.unlink(missing_ok=True)
+
+
+def _opened(path: Path) -> IO[str]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Neither emptied nor replaced: what stands there is the holder's, who may live.
+        return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+", encoding="utf-8")
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def _is_at(file: IO[str], path: Path) -> bool:
+    try:
+        there = path.stat()
+    except OSError:
+        return False
+    return os.path.samestat(os.fstat(file.fileno()), there)
+
+
+def _write_holder(path: Path, file: IO[str], command: str) -> None:
+    since = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    holder = Holder(command, os.getpid(), socket.gethostname(), since)
+    try:
+        os.ftruncate(file.fileno(), 0)
+        # Not by way of the file's buffer, which would be written once more when it is closed.
+        os.pwrite(file.fileno(), json.dumps(asdict(holder)).encode() + b"\n", 0)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def _held(path: Path, file: IO[str]) -> InputError:
+    holder = _read_holder(file)
+    if holder is None:
+        return InputError(
+            f"another run in this checkout has just begun; it has not written into {path} yet who it is",
+            "Run the same command again in a moment: it then tells who runs, or goes on where that run ended.",
+        )
+    who = f"`kmatrix {holder.command}`, process {holder.pid} on {holder.host}, since {holder.since}"
+    return InputError(
+        f"another run is under way in this checkout: {who} (as {path} says)",
+        "Wait for its end, or end it with Ctrl-C where it runs; then run the same command again. "
+        "A second checkout can run beside this one.",
+    )
+
+
+def _read_holder(file: IO[str]) -> Holder | None:
+    """Who wrote the file; None if nobody did yet, or a run that is over: its words stay until the next one's."""
+    try:
+        holder = Holder(**json.loads(file.read()))
+        if holder.host == socket.gethostname():
+            os.kill(holder.pid, 0)
+    except (ValueError, TypeError, ProcessLookupError):
+        return None
+    except PermissionError:
+        # It lives, and is another user's.
+        pass
+    return holder
+
+
+def _cannot_lock(path: Path, error: OSError) -> InputError:
+    hint = "Put the checkout on a local disk, or on a file system whose server offers locks."
+    if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF):
+        hint = "Look whether its file system is in order, and run the same command again."
+    return InputError(f"cannot lock {path}: {error.strerror or error}", hint)

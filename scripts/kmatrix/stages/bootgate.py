@@ -9,8 +9,9 @@ from pathlib import Path
 
 from kmatrix.decide.bootcheck import Booted, judge_boot
 from kmatrix.decide.transcript import read_transcript
-from kmatrix.effects.bootfiles import kernel_files, write_initramfs
+from kmatrix.effects.bootfiles import kernel_files, run_prefix, write_initramfs
 from kmatrix.effects.engine import Engine
+from kmatrix.effects.files import cannot_write
 from kmatrix.effects.qemu import Guest, Machines
 from kmatrix.values.boot import BootReport
 from kmatrix.values.errors import ToolError
@@ -52,7 +53,7 @@ def boot_image(
         engine: has image and toolkit.
         machines: boots.
         subject: what to boot.
-        folder: where kernels are kept and initramfs files are made.
+        folder: where kernels are kept for all runs, and initramfs files are made, each of a name of the run's own.
         deadline_seconds: how long the guest may take once its init runs.
         on_line: is given every line of the serial console.
 
@@ -85,14 +86,21 @@ def boot_image(
 
 
 def prepare_guest(engine: Engine, subject: Subject, folder: Path, interactive: bool = False) -> Guest:
-    """Write what a boot of `subject` needs; `remove_guest` removes it."""
+    """Write what a boot of `subject` needs; `remove_guest` removes it.
+
+    Raises:
+        ToolError, UnreachableError, InputError: engine, toolkit or disk do not give what it needs.
+    """
     kernel = subject.module.kernel
     files = kernel_files(engine, subject.toolkit, kernel, subject.depends, folder / _short(subject.toolkit) / kernel)
-    initramfs = folder / f"{subject.name}.cpio"
+    # Another run may boot another image of the same cell at the same time.
+    initramfs = folder / f"{run_prefix(engine.run_id)}{subject.name}.cpio"
     try:
         size = write_initramfs(engine, subject.image, kernel, files, initramfs, subject.arch, interactive)
-    except BaseException:
+    except BaseException as error:
         initramfs.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise cannot_write(initramfs, error) from error
         raise
     # The root file system gets half of what the archive and the kernel leave (init/do_mounts.c: a tmpfs).
     memory = max(_LEAST_MEMORY_MB, 200 + 3 * size // 2**20)

@@ -6,6 +6,7 @@ import hashlib
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Literal
 
@@ -51,12 +52,21 @@ def run_cell(shop: Workshop, recipe: Recipe) -> CellResult:
 
 
 def verify_cell(shop: Workshop, recipe: Recipe) -> CellResult:
-    """Check the image that the engine has of a cell, or else the published one.
+    """Check the published image of a cell, or else the one that the engine has.
+
+    What the registry told of it is in the result, however the checks end.
 
     Raises:
         InterruptedRunError: the run was told to stop.
     """
-    return _to_verdict(shop, recipe, _check_again, mode="a")
+    told: list[str] = []
+    result = _to_verdict(shop, recipe, lambda run: _check_again(run, told.append), mode="a")
+    if not told:
+        return result
+    (digest,) = told
+    seen = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    image = str(image_of(shop.options.target, recipe.cell)) if digest else result.image
+    return replace(result, image=image, digest=digest, seen=seen)
 
 
 def push_cell(shop: Workshop, recipe: Recipe, tested: CellResult) -> CellResult:
@@ -133,19 +143,60 @@ def _build_check_push(run: CellWork) -> CellResult:
         shop.engine.remove_image(shop.engine.own_name(recipe.cell.tag), with_steps=False)
 
 
-def _check_again(run: CellWork) -> CellResult:
+def _check_again(run: CellWork, tell: Callable[[str], None]) -> CellResult:
+    """Put the published image, or else the engine's, through the gates.
+
+    Args:
+        run: the cell.
+        tell: is given the published image's digest, or an empty text where the registry says that there is none.
+    """
     shop, recipe = run.shop, run.recipe
     ref = image_of(shop.options.target, recipe.cell)
     with run.stage("prepare"):
-        _pull(shop, recipe.toolkit)
-        local = shop.engine.image(str(ref))
         digest = published_digest(shop, ref, recipe)
-        if digest is not None:
-            shop.engine.pull(ref.with_digest(digest).pinned, shop.credentials.for_engine(ref))
-            local = shop.engine.image(ref.with_digest(digest).pinned)
-    if local is None:
-        raise ToolError(f"{recipe.cell.id} is neither in the registry nor in the engine", "Run `nox -s build`.")
-    return replace(pass_gates(run, str(local["Id"])), digest=digest or "")
+        tell(digest or "")
+        _pull(shop, recipe.toolkit)
+        if digest is None:
+            local = shop.engine.image(str(ref))
+            if local is None:
+                raise _nothing_to_check(shop, recipe, ref)
+            return pass_gates(run, str(local["Id"]))
+        published = ref.with_digest(digest)
+        known = shop.engine.image(published.pinned) is not None
+        _pull(shop, published)
+    try:
+        return pass_gates(run, str(_known(shop, published)["Id"]))
+    finally:
+        if not known:
+            shop.engine.remove_image(published.pinned, with_steps=False)
+
+
+def _known(shop: Workshop, image: ImageRef) -> dict[str, Any]:
+    found = shop.engine.image(image.pinned)
+    if found is None:
+        raise ToolError(
+            f"the engine pulled {image.pinned} and does not have it", "Something else removes images; run again."
+        )
+    return found
+
+
+def _nothing_to_check(shop: Workshop, recipe: Recipe, ref: ImageRef) -> ToolError:
+    """Why a cell has no image that could be checked: the registry has none, or another."""
+    manifest = shop.registry.manifest(ref, recipe.cell.arch)
+    if manifest is None:
+        return ToolError(
+            f"{recipe.cell.id} is neither in the registry nor in the engine",
+            f"Run `nox -s build -- --only {recipe.cell.id}`.",
+        )
+    found = shop.registry.labels(manifest)
+    passed = set(found.get(labels.GATES, "").split(","))
+    lacking = [gate for gate in recipe.gates if gate not in passed]
+    what = f"which has not passed {', '.join(lacking)}" if lacking else "made from other inputs than the matrix has now"
+    return ToolError(
+        f"{ref}: the registry has {manifest.digest}, {what}; the engine has no image of it",
+        f"Run `nox -s build -- --only {recipe.cell.id}`, which makes it anew; "
+        "`nox -s plan` and the log of version control tell what changed.",
+    )
 
 
 def _push_tested(run: CellWork, tested: CellResult) -> CellResult:

@@ -10,12 +10,13 @@ from kmatrix.decide.bundles import Layer
 from kmatrix.effects.context import pack_context
 from kmatrix.effects.credentials import Credentials
 from kmatrix.effects.engine import Engine
+from kmatrix.effects.files import cannot_read
 from kmatrix.effects.packages import PackageRoot
 from kmatrix.effects.qemu import Accel, Machines
 from kmatrix.effects.registry_writer import RegistryWriter
 from kmatrix.stages.once import Once
 from kmatrix.stages.progress import Progress
-from kmatrix.values.errors import InputError, ProtocolError
+from kmatrix.values.errors import InputError
 from kmatrix.values.matrix import Profile
 from kmatrix.values.module import KernelFacts
 from kmatrix.values.names import Arch, ImageRef
@@ -103,12 +104,16 @@ def build_context(shop: Workshop, recipe: Recipe) -> bytes:
         try:
             return target.read_bytes()
         except OSError as error:
-            raise InputError(f"cannot read {target}: {error.strerror}") from error
+            raise cannot_read(target, "package", error) from error
 
     wanted = {"package-key": (recipe.key.location, recipe.key.sha256)}
     wanted |= {f"packages/{package.file}": (package.pin.location, package.pin.sha256) for package in recipe.packages}
+    doubled = sorted(wanted.keys() & shop.source.files.keys())
+    if doubled:
+        raise InputError(
+            f"images/beegfs-client/ has files of names that packages get in the build: {', '.join(doubled)}",
+            "Give them other names.",
+        )
     for name, (location, sha256) in wanted.items():
         files[name] = shop.files.get(sha256, partial(brought, location, sha256))
-    if len(files) != len(shop.source.files) + len(wanted):
-        raise ProtocolError("a file under images/beegfs-client/ has the name of a package file")
     return pack_context(recipe.dockerfile, files)

@@ -35,6 +35,8 @@ class BundleResult:
     it is empty where the bundle is not published, and of a bundle that an earlier version of this program published.
     It is also empty where something is wrong with these images alone. Then the bundle is published all the same, has
     its `digest`, and is errored, with a finding of the check `module-images`.
+    `seen` is when the registry last told that it has `digest` (UTC, ISO 8601). A run that published nothing leaves that
+    and what it says of the published bundle as they were: `image`, `digest`, `kernels`, `arches`, `images`, `modules`.
     """
 
     client: str
@@ -50,6 +52,7 @@ class BundleResult:
     images: tuple[BundleImage, ...] = ()
     findings: tuple[Finding, ...] = ()
     modules: dict[str, str] = field(default_factory=dict)
+    seen: str = ""
 
     @property
     def is_published(self) -> bool:

@@ -59,6 +59,8 @@ class CellResult:
     `image` is the name in the registry, `digest` the manifest's digest there (empty if not pushed), `image_id`
     the engine's id of the image that was tested; `booted` is whether its module was loaded in its own kernel;
     `stages` are seconds; `log` and `serial` (the guest's console) are relative to the project.
+    `seen` is when the registry last told that it has `digest`, or that it has none; `booted_at` when the module was
+    last loaded; both UTC in ISO 8601, empty where that is not known. A run that did not look leaves both as they were.
     """
 
     cell: str
@@ -76,3 +78,5 @@ class CellResult:
     booted: bool = False
     image_id: str = ""
     srcversion: str = ""
+    seen: str = ""
+    booted_at: str = ""

@@ -1,0 +1,157 @@
+"""verify: what the registry told is kept however the checks end, and what is not there is told from what is another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from fakeregistry import FakeRegistry, fake_registry, problem
+from test_render import profile, recipes
+
+from kmatrix.effects.credentials import load_credentials
+from kmatrix.effects.registry_writer import RegistryWriter
+from kmatrix.stages import cellrun
+from kmatrix.stages.cellrun import verify_cell
+from kmatrix.stages.publish import image_of
+from kmatrix.stages.work import CellWork, cell_result
+from kmatrix.stages.workshop import Options, Workshop
+from kmatrix.values import labels
+from kmatrix.values.cells import CellResult
+from kmatrix.values.errors import ToolError
+from kmatrix.values.names import ImageRef
+from kmatrix.values.recipe import Recipe
+
+
+@dataclass
+class NoEngine:
+    """Has the images that it pulled, and those that a test gives it."""
+
+    held: set[str] = field(default_factory=set)
+    broken: str = ""
+    stopping: bool = False
+
+    def image(self, name: str) -> dict[str, str] | None:
+        return {"Id": f"id of {name}"} if name in self.held else None
+
+    def pull(self, pinned: str, _: object) -> None:
+        if self.broken and self.broken in pinned:
+            raise ToolError("the engine cannot pull", "Look at it.")
+        self.held.add(pinned)
+
+
+@dataclass
+class Quiet:
+    """Shows nothing."""
+
+    def say(self, text: str) -> None: ...
+
+    def stage(self, cell: str, stage: str) -> None: ...
+
+    def done(self, result: CellResult) -> None: ...
+
+
+@dataclass
+class Bench:
+    """A cell, the registry it may be in, and a run that verifies it."""
+
+    server: FakeRegistry
+    shop: Workshop
+    engine: NoEngine
+    recipe: Recipe
+
+    @property
+    def ref(self) -> ImageRef:
+        return image_of(self.shop.options.target, self.recipe.cell)
+
+    def publish(self, **given: str) -> str:
+        """Publish the cell's image with these labels; returns its digest."""
+        path = self.ref.path
+        made = self.server.image(path, [], {"config": {"Labels": given}})
+        raw = self.server.manifests[f"/v2/{made.path}/manifests/1"]
+        self.server.manifests[f"/v2/{path}/manifests/{self.ref.tag}"] = raw
+        return RegistryWriter(self.shop.credentials).resolve(self.ref).digest
+
+    def verify(self) -> CellResult:
+        return verify_cell(self.shop, self.recipe)
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    def passed(run: CellWork, image: str) -> CellResult:
+        return replace(cell_result(run.recipe, "passed", "every check passed"), image_id=image)
+
+    monkeypatch.setattr(cellrun, "pass_gates", passed)
+    recipe = next(iter(recipes(profile()).values()))
+    with fake_registry() as server:
+        (tmp_path / "auth.json").write_text('{"auths": {}}', encoding="utf-8")
+        credentials = load_credentials(tmp_path / "auth.json")
+        options = Options(root=tmp_path, profile=profile(), target=f"{server.web.address}/team")
+        engine = NoEngine()
+        registry, anything = RegistryWriter(credentials), cast("Any", None)
+        shop = Workshop(cast("Any", engine), registry, credentials, options, anything, Quiet(), anything)
+        yield Bench(server, shop, engine, recipe)
+
+
+def test_what_is_published_is_checked_and_dated(bench: Bench) -> None:
+    digest = bench.publish(**{labels.CELL_KEY: bench.recipe.cell_key})
+    result = bench.verify()
+    assert (result.verdict, result.digest, result.image) == ("passed", digest, str(bench.ref))
+    assert result.image_id == f"id of {bench.ref.with_digest(digest).pinned}"
+    assert result.seen.endswith("Z")
+
+
+@pytest.mark.parametrize("broken", ["toolkit", "beegfs-client"])
+def test_what_the_registry_told_stays_where_the_checks_reach_no_verdict(bench: Bench, broken: str) -> None:
+    digest = bench.publish(**{labels.CELL_KEY: bench.recipe.cell_key})
+    bench.engine.broken = broken
+    result = bench.verify()
+    assert (result.verdict, result.reason) == ("errored", "the engine cannot pull")
+    assert (result.digest, result.image, bool(result.seen)) == (digest, str(bench.ref), True)
+
+
+def test_a_registry_that_does_not_answer_has_told_nothing(bench: Bench, slept: list[float]) -> None:
+    bench.publish(**{labels.CELL_KEY: bench.recipe.cell_key})
+    path = f"/v2/{bench.ref.path}/manifests/{bench.ref.tag}"
+    bench.server.instead[path] = problem(503, "UNAVAILABLE")
+    result = bench.verify()
+    assert (result.verdict, result.digest, result.seen) == ("errored", "", "")
+    assert "could not be asked" in result.reason
+    assert slept
+
+
+def log_of(bench: Bench, result: CellResult) -> str:
+    return (bench.shop.options.root / result.log).read_text(encoding="utf-8")
+
+
+def test_a_cell_that_is_nowhere_is_told_with_what_makes_it(bench: Bench) -> None:
+    result = bench.verify()
+    assert result.verdict == "errored"
+    assert result.reason == f"{bench.recipe.cell.id} is neither in the registry nor in the engine"
+    assert (result.digest, bool(result.seen)) == ("", True), "the registry said that it has none"
+    assert f"nox -s build -- --only {bench.recipe.cell.id}" in log_of(bench, result)
+
+
+@pytest.mark.parametrize(
+    ("gates", "words"),
+    [
+        ("static,boot", "made from other inputs than the matrix has now"),
+        ("static", "which has not passed boot"),
+        ("", "which has not passed static, boot"),
+    ],
+)
+def test_a_tag_of_other_inputs_is_not_said_to_be_absent(bench: Bench, gates: str, words: str) -> None:
+    digest = bench.publish(**{labels.CELL_KEY: "sha256:other", labels.GATES: gates})
+    result = bench.verify()
+    assert result.verdict == "errored"
+    assert result.reason == f"{bench.ref}: the registry has {digest}, {words}; the engine has no image of it"
+    assert "neither" not in log_of(bench, result)
+    assert (result.digest, bool(result.seen)) == ("", True), "of these inputs it has none"
+
+
+def test_the_engines_image_is_checked_where_the_registry_has_none(bench: Bench) -> None:
+    bench.engine.held.add(str(bench.ref))
+    result = bench.verify()
+    assert (result.verdict, result.digest, result.image_id) == ("passed", "", f"id of {bench.ref}")
