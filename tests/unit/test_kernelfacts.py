@@ -81,6 +81,13 @@ def test_system_map_or_stub() -> None:
     assert parse_system_map("") is None
 
 
+def test_in_tree_modules_must_agree_on_struct_module() -> None:
+    other = replace(IN_TREE, raw={".gnu.linkonce.this_module": bytes(72)}).build()
+    with pytest.raises(ProtocolError, match="a has 64 bytes, b has 72 bytes") as caught:
+        kernel_facts(KERNEL, replace(TOOLKIT, in_tree={"a": IN_TREE.build(), "b": other}))
+    assert caught.value.hint
+
+
 @pytest.mark.parametrize(
     ("in_tree", "message"),
     [
