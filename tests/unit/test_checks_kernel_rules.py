@@ -406,6 +406,22 @@ def test_two_answers_to_one_question_are_a_finding(key: str) -> None:
     assert finding.actual.endswith(", another")
 
 
+def test_another_struct_module_is_one_finding() -> None:
+    ko = replace(KO, raw={_THIS_MODULE: bytes(72)}, versions=versions(module_layout=1))
+    assert [finding.code for finding in Case(ko).check().findings] == ["module-layout-mismatch"]
+
+
+def test_struct_module_is_compared_also_where_the_kernel_has_no_crcs() -> None:
+    config = TOOLKIT.config.replace("CONFIG_MODVERSIONS=y\n", "")
+    ko = replace(KO, raw={_THIS_MODULE: bytes(72)}, versions=versions(module_layout=1))
+    (finding,) = Case(ko, replace(TOOLKIT, config=config)).check().findings
+    assert (finding.code, finding.expected, finding.actual) == (
+        "this-module-size",
+        f"64 bytes in {_THIS_MODULE}",
+        "72 bytes",
+    )
+
+
 def test_a_kernel_that_only_warns_of_namespaces_makes_notes() -> None:
     config = TOOLKIT.config + "CONFIG_MODULE_ALLOW_MISSING_NAMESPACE_IMPORTS=y\n"
     report = Case(said(import_ns=None), replace(TOOLKIT, config=config)).check()

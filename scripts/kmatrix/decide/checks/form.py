@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kmatrix.decide.checks.symbols import count, some
+from kmatrix.decide.checks.symbols import LAYOUT_SYMBOL, count, some
 from kmatrix.values.cells import Finding
 from kmatrix.values.module import THIS_MODULE, KernelFacts, ModuleElf
 from kmatrix.values.names import Arch
@@ -83,6 +83,10 @@ def check_against_loader(elf: ModuleElf, kernel: KernelFacts) -> list[Finding]:
 def _check_this_module(elf: ModuleElf, kernel: KernelFacts) -> list[Finding]:
     """Linux 6.4 and newer refuse another size; an older kernel would use memory beyond the end of a shorter one."""
     (section,) = elf.named(THIS_MODULE)
+    layout, wanted = elf.versions.get(LAYOUT_SYMBOL), kernel.exports.get(LAYOUT_SYMBOL)
+    # The CRC of module_layout is one of struct module: where it differs, that is the finding, not its consequence here.
+    if kernel.modversions and layout is not None and wanted is not None and layout != wanted.crc:
+        return []
     if not kernel.this_module_size or section.size == kernel.this_module_size:
         return []
     message = f"struct module has another size than in {kernel.kernel}: built against the headers of another kernel"
