@@ -21,7 +21,7 @@ _DAMAGED_HINT = "build or pull the image that holds the file anew; if that does 
 # kmod goes by these, not by the suffix (libkmod/libkmod-file.c, comp_types).
 _ZSTD, _XZ, _GZIP = b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\0", b"\x1f\x8b"
 # Collected by the toolkit's own tools in one container; missing files are left out and judged later.
-_TOOLKIT_SCRIPT = f"""
+TOOLKIT_SCRIPT = f"""
 set -eu
 kernel=$1; shift
 tree=/lib/modules/$kernel
@@ -41,6 +41,11 @@ for name in "$@"; do
   path=$(modinfo -k "$kernel" -n "$name" 2>/dev/null || true)
   case $path in /*) cp "$path" {_FACTS}/in-tree/ ;; esac
 done
+# A kernel that has RDMA built in, or none, still has modules to compare with.
+if [ -z "$(ls {_FACTS}/in-tree)" ]; then
+  path=$(sort {_FACTS}/present | grep -m 1 '^[.]/kernel/' || true)
+  if [ -n "$path" ]; then cp "$path" {_FACTS}/in-tree/; fi
+fi
 """
 # With depmod's own index first, as a loader would find the module; else where this project puts it.
 _MODINFO_SCRIPT = f"""
@@ -65,11 +70,14 @@ def read_toolkit(engine: Engine, toolkit: str, kernel: str) -> ToolkitFiles:
     Raises:
         ToolError: the toolkit lacks the kernel, or a file cannot be read.
     """
-    command = ["sh", "-c", _TOOLKIT_SCRIPT, "toolkit-facts", kernel, *RDMA_MODULES]
+    command = ["sh", "-c", TOOLKIT_SCRIPT, "toolkit-facts", kernel, *RDMA_MODULES]
     with engine.container(toolkit, command) as container:
         done = engine.run(container)
         if done.status != 0:
-            raise ToolError(f"the toolkit {toolkit} cannot be read for kernel {kernel}: {done.stderr.strip()[-300:]}")
+            raise ToolError(
+                f"the toolkit {toolkit} cannot be read for kernel {kernel}: {done.stderr.strip()[-300:]}",
+                "check that it has /lib/modules and /usr/src/kernels of that kernel, and that the engine can run it",
+            )
         files = engine.read_tree(container, _FACTS)
     texts = {path.partition("/")[2]: content for path, content in files.items()}
 
@@ -106,7 +114,10 @@ def read_cell_image(engine: Engine, image: str, kernel: str) -> ImageFacts:
     """
     inspected = engine.image(image)
     if inspected is None:
-        raise ToolError(f"the engine has no image {image}")
+        raise ToolError(
+            f"the engine has no image {image}",
+            "something removed it since it was built or pulled: run the command again",
+        )
     labels = (inspected.get("Config") or {}).get("Labels") or {}
     with engine.container(image, ["sh", "-c", _MODINFO_SCRIPT, "modinfo", kernel]) as container:
         done = engine.run(container)

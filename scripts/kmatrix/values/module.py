@@ -165,7 +165,7 @@ class ToolkitFiles:
         config: text of the kernel's configuration.
         modules_dep: text of modules.dep of the in-tree modules.
         modules_builtin: text of modules.builtin.
-        in_tree: some in-tree modules, at least one: path to content, decompressed.
+        in_tree: some in-tree modules, at least one unless the kernel has none: path to content, decompressed.
         present: paths of all module files in the tree, seen to exist.
         system_map: text of System.map; a stub or nothing at all is fine.
     """
