@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 X86_64, AARCH64, S390 = 62, 183, 22
 RELOCATABLE, SHARED = 1, 3
-_PROGBITS, _SYMTAB, _STRTAB = 1, 2, 3
+_PROGBITS, _SYMTAB, _STRTAB, _RELA = 1, 2, 3, 4
 NOBITS = 8
 WRITE, ALLOC, EXECUTE = 1, 2, 4
 _GLOBAL, _WEAK = 1, 2
@@ -28,7 +28,8 @@ class Ko:
     """What a made module says.
 
     `raw` replaces the content of sections, `drop` leaves sections out, `flags` and `kinds` replace their ELF
-    flags and types; `extra` are more sections (name, flags, content), also of a name that is there already.
+    flags and types; `relocations` are types of such in section `relocated`; `extra` are more sections (name,
+    flags, content), also of a name that is there already.
     """
 
     modinfo: tuple[tuple[str, str], ...] = ()
@@ -36,6 +37,8 @@ class Ko:
     weak: tuple[str, ...] = ()
     common: tuple[str, ...] = ()
     exported: tuple[str, ...] = ()
+    relocations: tuple[int, ...] = ()
+    relocated: str = ".gnu.linkonce.this_module"
     versions: Mapping[str, int] | None = None
     extended: Mapping[str, int] | None = None
     comment: tuple[str, ...] = ()
@@ -67,6 +70,9 @@ class Ko:
             contents["__version_ext_crcs"] = (_PROGBITS, crcs)
             joined = b"".join(name.encode() + b"\0" for name in self.extended)
             contents["__version_ext_names"] = (_PROGBITS, joined)
+        if self.relocations:
+            rela = struct.Struct(f"{self.order}QQq")
+            contents[".rela"] = (_RELA, b"".join(rela.pack(0, kind | 1 << 32, 0) for kind in self.relocations))
         for name, content in self.raw.items():
             contents[name] = (contents.get(name, (_PROGBITS, b""))[0], content)
         kept = {name: entry for name, entry in contents.items() if name not in self.drop}
@@ -97,10 +103,11 @@ def _assemble(ko: Ko, contents: Mapping[str, tuple[int, bytes]]) -> bytes:
     entries += [(name, _PROGBITS, flag, data) for name, flag, data in ko.extra]
     for name, kind, flag, content in [*entries, (".shstrtab", _STRTAB, 0, labels)]:
         link = order.index(".strtab") if kind == _SYMTAB and ".strtab" in order else 0
-        entry_size = 24 if kind == _SYMTAB else 0
+        entry_size = 24 if kind in (_SYMTAB, _RELA) else 0
+        target = order.index(ko.relocated) if kind == _RELA else 1
         label = labels.index(b"\0" + name.encode() + b"\0") + 1
         offset = header.size + len(body)
-        table += section.pack(label, kind, flag, 0, offset, len(content), link, 1, 1, entry_size)
+        table += section.pack(label, kind, flag, 0, offset, len(content), link, target, 1, entry_size)
         body += content
     ident = b"\x7fELF" + bytes([2, 1 if ko.order == "<" else 2, 1]) + bytes(9)
     start = header.size + len(body)

@@ -11,8 +11,8 @@ import struct
 from dataclasses import dataclass, replace
 
 import pytest
-from checkcase import EXPORTS, IN_TREE, KERNEL, KO, TOOLKIT, USED, Case, exporting, said, versions
-from elfmaker import ALLOC, EXECUTE, NOBITS, SHARED, WRITE, Ko
+from checkcase import CELL, EXPORTS, IN_TREE, KERNEL, KO, TOOLKIT, USED, Case, exporting, said, versions
+from elfmaker import AARCH64, ALLOC, EXECUTE, NOBITS, SHARED, WRITE, Ko
 
 from kmatrix.decide.elf import MalformedElfError, read_module
 
@@ -311,7 +311,16 @@ REFUSALS = [
         Case(replace(KO, versions=versions(perhaps_there=0x99)), _SECRET),
     ),
     Refusal("ref_module", "provider going away", why_none=_MACHINE),
-    Refusal("apply_relocations", "unknown type, overflow, place not zero", why_none=_BOOT),
+    *(
+        Refusal(
+            "apply_relocate_add",
+            f"relocation of type {kind}, as of -fPIC",
+            "elf-relocation-unknown",
+            Case(replace(KO, relocations=(2, kind))),
+        )
+        for kind in (9, 41, 42)
+    ),
+    Refusal("apply_relocate_add", "overflow, place not zero", why_none=_BOOT),
     Refusal("module_finalize", "what the architecture adds", why_none=_BOOT),
     # complete_formation and the rest
     Refusal(
@@ -369,6 +378,8 @@ LOADED = {
     "export of its own": Case(
         replace(KO, exported=("beegfs_hook",), extra=(("__ksymtab", ALLOC, bytes(12)), ("__kcrctab", ALLOC, bytes(4))))
     ),
+    "relocations of the kernel's own code": Case(replace(KO, relocations=(0, 1, 2, 4, 10, 11, 24))),
+    "relocations of a section that is not loaded": Case(replace(KO, relocations=(9,), relocated=".comment")),
     "signature": signed("0000020000000000"),
 }
 
@@ -404,6 +415,17 @@ def test_two_answers_to_one_question_are_a_finding(key: str) -> None:
     assert finding.code == "modinfo-repeated"
     assert finding.actual.startswith(f"{key}: ")
     assert finding.actual.endswith(", another")
+
+
+def test_relocations_go_by_the_architecture() -> None:
+    """torvalds/linux, arch/arm64/kernel/module.c: 311 is one through a table that modules do not have."""
+    arm = replace(CELL, arch="aarch64")
+    known = replace(KO, machine=AARCH64, relocations=(257, 275, 283, 299))
+    assert Case(known, cell=arm).check().passed
+    (finding,) = Case(replace(known, relocations=(257, 311)), cell=arm).check().findings
+    assert (finding.code, finding.actual) == ("elf-relocation-unknown", "311")
+    power = replace(CELL, arch="ppc64le")
+    assert Case(replace(KO, machine=21, relocations=(999,)), cell=power).check().passed
 
 
 def test_another_struct_module_is_one_finding() -> None:

@@ -30,6 +30,11 @@ def test_symvers_with_and_without_namespace_field() -> None:
     }
 
 
+def test_the_kernels_own_export_stands_before_that_of_a_module() -> None:
+    text = "0x0000000A\ta\tvmlinux\tEXPORT_SYMBOL\t\n0x0000000b\ta\tdrivers/x/y\tEXPORT_SYMBOL\t\n"
+    assert parse_symvers(text) == {"a": Export(10, "vmlinux", gpl=False)}
+
+
 @pytest.mark.parametrize(
     "line",
     [

@@ -78,8 +78,22 @@ def _read(data: bytes) -> ModuleElf:
         ),
         version_entries=_versions(_loaded(sections, "__versions") or b"", order, int(elf.elfclass)),
         extended_entries=_extended_versions(sections, order),
+        relocation_types=_relocation_types(sections, order) if elf.elfclass == 64 else frozenset(),
         comment=tuple(dict.fromkeys(_strings(_content(sections, ".comment")))),
     )
+
+
+def _relocation_types(sections: Sequence[Section], order: str) -> frozenset[int]:
+    """Read what kernel/module/main.c, apply_relocations, would apply: Elf64_Rela for sections that are loaded."""
+    types: set[int] = set()
+    for section in sections:
+        target = section["sh_info"]
+        if section["sh_type"] != "SHT_RELA" or target >= len(sections):
+            continue
+        if sections[target]["sh_flags"] & SH_FLAGS.SHF_ALLOC:
+            # r_info has the type in its lower half.
+            types.update(info & 0xFFFFFFFF for _, info, _ in struct.iter_unpack(f"{order}QQq", _data(section)))
+    return frozenset(types)
 
 
 def _section(section: Section) -> ElfSection:

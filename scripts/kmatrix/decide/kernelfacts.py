@@ -9,7 +9,7 @@ from kmatrix.decide.elf import MalformedElfError, read_module
 from kmatrix.values.errors import ProtocolError
 from kmatrix.values.module import THIS_MODULE, Export, KernelFacts, ModuleElf, ToolkitFiles, module_name
 
-_CRC = re.compile(r"0x[0-9a-f]{1,8}")
+_CRC = re.compile(r"0x[0-9A-Fa-f]{1,8}")
 _SETTING = re.compile(r"(CONFIG_[A-Za-z0-9_]+)=(.*)")
 # Kernels before 4.19 (RHEL 8 among them) name the compiler in the head of the file only.
 _COMPILER_LINE = re.compile(r"# Compiler: (.+)")
@@ -52,6 +52,9 @@ def parse_symvers(text: str, where: str = "Module.symvers") -> dict[str, Export]
         crc, symbol, module, kind = fields[:4]
         if not _CRC.fullmatch(crc) or not symbol or not module or not kind.startswith("EXPORT_"):
             raise _protocol_error(where, number, f"expected CRC, symbol, module, export type: {line!r}")
+        # The kernel looks through its own exports before those of modules (kernel/module/main.c, find_symbol).
+        if symbol in exports and exports[symbol].module == "vmlinux":
+            continue
         exports[symbol] = Export(int(crc, 16), module, kind.endswith("_GPL"), "".join(fields[4:]))
     if not exports:
         raise ProtocolError(f"{where} lists no symbol", _TOOLKIT_HINT)

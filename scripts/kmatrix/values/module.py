@@ -66,7 +66,8 @@ class ModuleElf:
     empty one at its head; `modinfo` has every value of a repeated key; `undefined` are the symbols the kernel
     must supply, `weak` those it may; `common` are variables left to the linker; `exported` is what the module
     offers to others; `version_entries` is `__versions` as it is (symbol, CRC), `extended_entries` its successor
-    with long names; `comment` are the compilers' own strings.
+    with long names; `relocation_types` are ELF's numbers of those in loaded sections; `comment` are the
+    compilers' own strings.
     """
 
     machine: str
@@ -82,6 +83,7 @@ class ModuleElf:
     exported: frozenset[str]
     version_entries: tuple[tuple[str, int], ...]
     extended_entries: tuple[tuple[str, int], ...]
+    relocation_types: frozenset[int]
     comment: tuple[str, ...]
 
     @property

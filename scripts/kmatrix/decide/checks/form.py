@@ -15,6 +15,12 @@ _ELF_OF_ARCH: dict[Arch, tuple[str, int, bool]] = {
     "s390x": ("EM_S390", 64, False),
 }
 _REQUIRED_SECTIONS = {".modinfo": "elf-no-modinfo", THIS_MODULE: "elf-no-this-module"}
+# What apply_relocate_add of arch/x86/kernel/module.c and arch/arm64/kernel/module.c can do, the same from 5.14 to 6.12;
+# the numbers are those of the processors' ELF supplements. Other architectures are left to the boot gate.
+_RELOCATIONS = {
+    "EM_X86_64": frozenset({0, 1, 2, 4, 10, 11, 24}),
+    "EM_AARCH64": frozenset({0, *range(256, 281), *range(282, 294), 299}),
+}
 # The kernel's linker throws these away, and the loader says nothing of a common symbol of that name.
 _LTO_MARK = "__gnu_lto"
 
@@ -75,6 +81,7 @@ def check_against_loader(elf: ModuleElf, kernel: KernelFacts) -> list[Finding]:
     return [
         *_check_this_module(elf, kernel),
         *_check_sections(elf, kernel),
+        *_check_relocations(elf),
         *_check_common(elf),
         *_check_exports(elf, kernel),
     ]
@@ -114,6 +121,18 @@ def _check_sections(elf: ModuleElf, kernel: KernelFacts) -> list[Finding]:
         message = f"the module lacks {some(lacking)}: it was not linked with the kernel's script for modules"
         findings.append(Finding("elf", "elf-no-loader-section", message, expected=some(lacking), actual="no section"))
     return findings
+
+
+def _check_relocations(elf: ModuleElf) -> list[Finding]:
+    unknown = sorted(elf.relocation_types - _RELOCATIONS.get(elf.machine, elf.relocation_types))
+    if not unknown:
+        return []
+    listed = some(map(str, unknown))
+    message = (
+        f"the module has relocations of type {listed}, which the kernel's loader cannot do: part of it is user code"
+    )
+    expected = "compiled with the kernel's own flags, without -fPIC"
+    return [Finding("elf", "elf-relocation-unknown", message, expected=expected, actual=listed)]
 
 
 def _check_common(elf: ModuleElf) -> list[Finding]:
