@@ -128,9 +128,7 @@ def _check_relocations(elf: ModuleElf) -> list[Finding]:
     if not unknown:
         return []
     listed = some(map(str, unknown))
-    message = (
-        f"the module has relocations of type {listed}, which the kernel's loader cannot do: part of it is user code"
-    )
+    message = f"the module has relocations of type {listed}, which the kernel's loader does not know"
     expected = "compiled with the kernel's own flags, without -fPIC"
     return [Finding("elf", "elf-relocation-unknown", message, expected=expected, actual=listed)]
 
