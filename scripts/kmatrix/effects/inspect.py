@@ -146,18 +146,24 @@ class _Listing:
 def _scan(engine: Engine, container: str, kernel: str) -> _Listing:
     """Go through every file of an image once: nothing in it needs to work for that."""
     tree = f"{IMAGE_MODULES}/{kernel}".lstrip("/")
+    dependencies = f"{tree}/modules.dep"
     found = _Listing({})
+    contents: dict[str, bytes | None] = {}
     for member, archive in engine.root_files(container):
         if _CP.fullmatch(member.name):
             found.has_cp = True
-        elif _MODULE_FILE.fullmatch(member.name) and (member.isfile() or member.issym()):
-            file = archive.extractfile(member) if member.isfile() else None
-            found.modules[f"/{member.name}"] = decompressed(file.read(), member.name) if file else b""
-        elif member.name == f"{tree}/modules.dep":
-            file = archive.extractfile(member)
-            found.modules_dep = file.read().decode("utf-8", "replace") if file else None
         elif member.name == f"{tree}/host" and member.issym():
             found.host_link = member.linkname
+        elif (member.name == dependencies or _MODULE_FILE.fullmatch(member.name)) and not member.isdir():
+            file = archive.extractfile(member) if member.isfile() else None
+            contents[member.name] = file.read() if file else None
+    for name, read in contents.items():
+        # A stream cannot go back to what a link leads to; the engine is asked for it.
+        content = engine.read_file(container, f"/{name}") if read is None else read
+        if name == dependencies:
+            found.modules_dep = content.decode("utf-8", "replace") if content is not None else None
+        else:
+            found.modules[f"/{name}"] = decompressed(content or b"", name)
     return found
 
 
