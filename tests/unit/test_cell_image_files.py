@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import lzma
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
 import pytest
-from checkcase import IMAGE_DEP, KERNEL, KO, OPT
+from checkcase import IMAGE_DEP, KERNEL, KO, OPT, Case
 
 from kmatrix.effects.archives import ChunkReader
 from kmatrix.effects.engine import Engine, RunOutput
@@ -71,6 +72,14 @@ def test_a_link_to_nothing_is_a_module_without_content() -> None:
     engine = ImageEngine({}, [(_MODULE, tarfile.SYMTYPE, "/nowhere"), (_DEP, tarfile.SYMTYPE, "/nowhere")])
     facts = read_cell_image(cast(Engine, engine), "sha256:1", KERNEL)
     assert (facts.module_paths, facts.ko, facts.modules_dep) == ((f"/{_MODULE}",), b"", None)
+
+
+def test_a_damaged_packed_module_is_a_finding() -> None:
+    cut = lzma.compress(KO.build())[:-9]
+    engine = ImageEngine({f"{_MODULE}.xz": cut}, [])
+    facts = read_cell_image(cast(Engine, engine), "sha256:1", KERNEL)
+    assert facts.ko == cut
+    assert [finding.code for finding in Case(image={"ko": facts.ko}).check().findings] == ["elf-garbage"]
 
 
 def test_plain_files_are_read_in_the_one_pass() -> None:

@@ -140,7 +140,7 @@ class ImageFacts:
     Attributes:
         labels: its OCI labels.
         module_paths: absolute paths of every beegfs.ko, also .xz, .zst and .gz.
-        ko: content of the first of them, decompressed; None if there is none.
+        ko: content of the first of them, decompressed unless it is damaged; None if there is none.
         modinfo: `modinfo PATH`, run in the image.
         modversions: `modprobe --dump-modversions PATH`, run in the image.
         modules_dep: text of /opt/lib/modules/KERNEL/modules.dep; None if there is none.

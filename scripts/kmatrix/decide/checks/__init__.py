@@ -2,6 +2,9 @@
 
 The rules go by number: 1 ELF, 2 vermagic, 3 symbols, 4 CRCs, 5 providers,
 6 dependencies, 7 licence and namespaces, 9 mitigations, 10 srcversion, 12 layout.
+They are those of the kernel's module loader; tests/unit/test_checks_kernel_rules.py sets its refusals beside them.
+Stricter on purpose are the release in vermagic, which the kernel skips where there are CRCs, and entries of
+`__versions` for symbols that the module does not use: they show that it was built against another kernel.
 """
 
 from __future__ import annotations
