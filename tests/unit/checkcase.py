@@ -88,7 +88,8 @@ def modules_dep(tree: Mapping[str, str]) -> str:
 
 TOOLKIT = ToolkitFiles(
     symvers=symvers(EXPORTS),
-    config='CONFIG_CC_VERSION_TEXT="gcc (GCC) 11.4.1 20231218 (Red Hat 11.4.1-3)"\nCONFIG_MODVERSIONS=y\n',
+    config='CONFIG_CC_VERSION_TEXT="gcc (GCC) 11.4.1 20231218 (Red Hat 11.4.1-3)"\nCONFIG_MODVERSIONS=y\n'
+    "CONFIG_STRICT_MODULE_RWX=y\n",
     modules_dep=modules_dep(TREE),
     modules_builtin="kernel/fs/ext4/ext4.ko\n",
     in_tree={"ib_core": IN_TREE.build()},

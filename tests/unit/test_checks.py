@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 from checkcase import (
     CELL,
-    COMPILER,
     EXPORTS,
     IMAGE_DEP,
     KERNEL,
@@ -107,10 +106,10 @@ ONE_FAULT = {
     ],
     "retpoline-missing": [Case(said(retpoline=None)), Case(said(retpoline="N"))],
     "compiler-mismatch": [
-        Case(replace(KO, comment=("GCC: (GNU) 11.5.0 20240719 (Red Hat 11.5.0-2)",))),
-        Case(replace(KO, comment=(COMPILER, "GCC: (Debian 12.2.0-14) 12.2.0"))),
+        Case(replace(KO, comment=("clang version 16.0.6 (Red Hat 16.0.6-1.el9)",))),
+        Case(replace(KO, comment=("Debian clang version 14.0.6", "Linker: Debian LLD 14.0.6"))),
+        Case(replace(KO, comment=("clang version 16.0.6", "rustc version 1.78.0"))),
     ],
-    "compiler-unknown": [Case(replace(KO, drop=frozenset({".comment"})))],
     "srcversion-missing": [Case(said(srcversion=None)), Case(said(srcversion=""))],
     "layout-no-module": [Case(image={"module_paths": (), "ko": None})],
     "layout-directory": [

@@ -30,6 +30,11 @@ def test_symvers_with_and_without_namespace_field() -> None:
     }
 
 
+def test_the_kernels_own_export_stands_before_that_of_a_module() -> None:
+    text = "0x0000000A\ta\tvmlinux\tEXPORT_SYMBOL\t\n0x0000000b\ta\tdrivers/x/y\tEXPORT_SYMBOL\t\n"
+    assert parse_symvers(text) == {"a": Export(10, "vmlinux", gpl=False)}
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -79,6 +84,13 @@ def test_system_map_or_stub() -> None:
     assert parse_system_map("ffffffff81 T x\nffffffff82 r __ksymtab_x\nffffffff83 R __ksymtab_y\n") == frozenset("xy")
     assert parse_system_map("ffffffffffffffff B The real System.map is in the -dbg package\n") is None
     assert parse_system_map("") is None
+
+
+def test_in_tree_modules_must_agree_on_struct_module() -> None:
+    other = replace(IN_TREE, raw={".gnu.linkonce.this_module": bytes(72)}).build()
+    with pytest.raises(ProtocolError, match="a has 64 bytes, b has 72 bytes") as caught:
+        kernel_facts(KERNEL, replace(TOOLKIT, in_tree={"a": IN_TREE.build(), "b": other}))
+    assert caught.value.hint
 
 
 @pytest.mark.parametrize(

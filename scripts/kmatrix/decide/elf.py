@@ -4,34 +4,27 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 
+from elftools.elf.constants import SH_FLAGS
 from elftools.elf.elffile import ELFFile
-from elftools.elf.sections import Section, SymbolTableSection
+from elftools.elf.sections import Section
 
-from kmatrix.values.module import ModuleElf
+from kmatrix.decide.elfform import (
+    MalformedElfError,
+    check_magic,
+    check_section_table,
+    check_sections,
+    check_symbol_table,
+)
+from kmatrix.values.module import ElfSection, ModuleElf
 
-_HEADER = 64
-_MAGIC = b"\x7fELF"
-_SIGNATURE = b"~Module signature appended~\n"
-# kernel/module/signing.c: struct module_signature is 12 bytes, the last 4 the length, big endian.
-_SIGNATURE_INFO = 12
+__all__ = ["MalformedElfError", "read_module"]
+
 # include/linux/module.h: struct modversion_info is an unsigned long and a name that fills it up to 64 bytes.
 _VERSION_ENTRY = 64
-
-
-class MalformedElfError(ValueError):
-    """A file is no whole ELF file.
-
-    Args:
-        code: elf-garbage (not ELF at all), elf-truncated (data missing) or elf-malformed.
-        message: one line, what is wrong.
-    """
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
+_WRITABLE_CODE = SH_FLAGS.SHF_WRITE | SH_FLAGS.SHF_EXECINSTR
+_EXPORT_MARK = "__ksymtab_"
 
 
 def read_module(data: bytes) -> ModuleElf:
@@ -43,8 +36,7 @@ def read_module(data: bytes) -> ModuleElf:
     Raises:
         MalformedElfError: the file is not ELF, not whole, or contradicts itself.
     """
-    if not data.startswith(_MAGIC):
-        raise MalformedElfError("elf-garbage", f"the module file is not ELF ({len(data)} bytes)")
+    check_magic(data)
     try:
         return _read(data)
     except MalformedElfError:
@@ -58,76 +50,86 @@ def read_module(data: bytes) -> ModuleElf:
 
 
 def _read(data: bytes) -> ModuleElf:
-    if len(data) < _HEADER:
-        raise MalformedElfError("elf-truncated", f"the module file ends after {len(data)} bytes")
     elf = ELFFile(io.BytesIO(data))
-    header = elf.header
-    table_end = header["e_shoff"] + header["e_shnum"] * header["e_shentsize"]
-    # Checked before anything is iterated: a damaged count must not become a long loop.
-    if not header["e_shoff"] or not header["e_shnum"] or table_end > len(data):
-        raise MalformedElfError(
-            "elf-truncated", f"the section table ends at byte {table_end}, the file at byte {len(data)}"
-        )
-    every = list(elf.iter_sections())
-    _check_extent(data, table_end, every)
-    sections: dict[str, Section] = {section.name: section for section in every}
+    check_section_table(data, elf)
+    sections = list(elf.iter_sections())
+    check_sections(data, elf, sections)
+    table = check_symbol_table(elf, sections)
+    # The first entry of every symbol table is the null symbol.
+    symbols = list(table.iter_symbols())[1:] if table is not None else []
+    undefined = [symbol for symbol in symbols if symbol["st_shndx"] == "SHN_UNDEF"]
+    strong = frozenset(symbol.name for symbol in undefined if symbol["st_info"]["bind"] != "STB_WEAK")
     order = "<" if elf.little_endian else ">"
-    table = sections.get(".symtab")
-    symbols = list(table.iter_symbols()) if isinstance(table, SymbolTableSection) else []
-    wanted = [symbol for symbol in symbols if symbol["st_shndx"] == "SHN_UNDEF" and symbol.name]
-    weak = frozenset(symbol.name for symbol in wanted if symbol["st_info"]["bind"] == "STB_WEAK")
     return ModuleElf(
-        machine=str(header["e_machine"]),
+        machine=str(elf.header["e_machine"]),
         bits=int(elf.elfclass),
         little_endian=bool(elf.little_endian),
-        relocatable=header["e_type"] == "ET_REL",
-        sections=frozenset(sections),
-        # The first entry of every symbol table is the null symbol.
-        symbol_count=max(0, len(symbols) - 1),
+        relocatable=elf.header["e_type"] == "ET_REL",
+        sections=tuple(_section(section) for section in sections[1:]),
+        symbol_count=len(symbols),
         modinfo=_modinfo(_content(sections, ".modinfo")),
-        undefined=frozenset(symbol.name for symbol in wanted) - weak,
-        weak=weak,
-        versions=_versions(_content(sections, "__versions"), order, int(elf.elfclass)),
-        extended_versions=_extended_versions(
-            _content(sections, "__version_ext_names"), _content(sections, "__version_ext_crcs"), order
+        undefined=strong,
+        weak=frozenset(symbol.name for symbol in undefined) - strong,
+        common=tuple(symbol.name for symbol in symbols if symbol["st_shndx"] == "SHN_COMMON"),
+        exported=frozenset(
+            symbol.name.removeprefix(_EXPORT_MARK)
+            for symbol in symbols
+            if symbol.name.startswith(_EXPORT_MARK) and symbol["st_shndx"] != "SHN_UNDEF"
         ),
+        version_entries=_versions(_loaded(sections, "__versions") or b"", order, int(elf.elfclass)),
+        extended_entries=_extended_versions(sections, order),
+        relocation_types=_relocation_types(sections, order) if elf.elfclass == 64 else frozenset(),
         comment=tuple(dict.fromkeys(_strings(_content(sections, ".comment")))),
     )
 
 
-def _content(sections: Mapping[str, Section], name: str) -> bytes:
-    section = sections.get(name)
-    return bytes(section.data()) if section is not None else b""
-
-
-def _check_extent(data: bytes, table_end: int, sections: Iterable[Section]) -> None:
-    """Refuse a file that lacks the end of a section, or has bytes at its end that nothing explains."""
-    end = table_end
+def _relocation_types(sections: Sequence[Section], order: str) -> frozenset[int]:
+    """Read what kernel/module/main.c, apply_relocations, would apply: Elf64_Rela for sections that are loaded."""
+    types: set[int] = set()
     for section in sections:
-        if section["sh_type"] == "SHT_NOBITS":
+        target = section["sh_info"]
+        if section["sh_type"] != "SHT_RELA" or target >= len(sections):
             continue
-        section_end = section["sh_offset"] + section["sh_size"]
-        if section_end > len(data):
-            raise MalformedElfError(
-                "elf-truncated",
-                f"section {section.name} ends at byte {section_end}, the file at byte {len(data)}",
-            )
-        end = max(end, section_end)
-    rest = data[end:]
-    if not rest:
-        return
-    trailer = _SIGNATURE_INFO + len(_SIGNATURE)
-    length = rest[-len(_SIGNATURE) - 4 : -len(_SIGNATURE)]
-    if not rest.endswith(_SIGNATURE) or len(rest) != trailer + int.from_bytes(length, "big"):
-        raise MalformedElfError(
-            "elf-truncated", f"{len(rest)} bytes follow the ELF part that are no whole module signature"
-        )
+        if sections[target]["sh_flags"] & SH_FLAGS.SHF_ALLOC:
+            # r_info has the type in its lower half.
+            types.update(info & 0xFFFFFFFF for _, info, _ in struct.iter_unpack(f"{order}QQq", _data(section)))
+    return frozenset(types)
+
+
+def _section(section: Section) -> ElfSection:
+    flags = section["sh_flags"]
+    return ElfSection(
+        name=section.name,
+        size=section["sh_size"],
+        loaded=bool(flags & SH_FLAGS.SHF_ALLOC),
+        has_content=section["sh_type"] != "SHT_NOBITS",
+        writable_code=flags & _WRITABLE_CODE == _WRITABLE_CODE,
+    )
+
+
+def _content(sections: Iterable[Section], name: str) -> bytes:
+    """Return the content of the first section of a name (kernel/module/main.c, find_any_sec)."""
+    return next((_data(section) for section in sections if section.name == name), b"")
+
+
+def _loaded(sections: Iterable[Section], name: str) -> bytes | None:
+    """Return the content of the first section of a name that is marked as loaded (find_sec); None if there is none."""
+    found = (section for section in sections if section.name == name and section["sh_flags"] & SH_FLAGS.SHF_ALLOC)
+    return next(map(_data, found), None)
+
+
+def _data(section: Section) -> bytes:
+    return bytes(section.data()) if section["sh_type"] != "SHT_NOBITS" else b""
 
 
 def _strings(content: bytes) -> Iterator[str]:
     for raw in content.split(b"\0"):
         if raw:
-            yield raw.decode("utf-8", "backslashreplace")
+            yield _text(raw)
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "backslashreplace")
 
 
 def _modinfo(content: bytes) -> dict[str, tuple[str, ...]]:
@@ -139,26 +141,35 @@ def _modinfo(content: bytes) -> dict[str, tuple[str, ...]]:
     return fields
 
 
-def _versions(content: bytes, order: str, bits: int) -> dict[str, int]:
-    """Read `__versions` (include/linux/module.h, struct modversion_info)."""
+def _versions(content: bytes, order: str, bits: int) -> tuple[tuple[str, int], ...]:
+    """Read `__versions` (include/linux/module.h, struct modversion_info).
+
+    The kernel would pass over an entry that is not whole; kmod refuses the table
+    (libkmod/libkmod-elf.c, kmod_elf_get_modversions).
+    """
     if len(content) % _VERSION_ENTRY:
         raise MalformedElfError(
             "elf-malformed", f"__versions has {len(content)} bytes, not a multiple of {_VERSION_ENTRY}"
         )
     word = {32: "I", 64: "Q"}[bits]
     entry = struct.Struct(f"{order}{word}{_VERSION_ENTRY - struct.calcsize(order + word)}s")
-    found: dict[str, int] = {}
-    for crc, name in entry.iter_unpack(content):
-        found[name.split(b"\0", 1)[0].decode("utf-8", "backslashreplace")] = crc
-    return found
+    return tuple((_text(name.split(b"\0", 1)[0]), crc) for crc, name in entry.iter_unpack(content))
 
 
-def _extended_versions(names: bytes, crcs: bytes, order: str) -> dict[str, int]:
-    """Read the extended form of Linux 6.14 (kernel/module/version.c, modversion_ext_start)."""
-    symbols = list(_strings(names))
-    if len(crcs) != 4 * len(symbols):
+def _extended_versions(sections: Sequence[Section], order: str) -> tuple[tuple[str, int], ...]:
+    """Read the extended form of Linux 6.14 (kernel/module/main.c, elf_validity_cache_index_versions).
+
+    An empty name counts as one, and names may follow that have no CRC: modpost leaves one such.
+    """
+    names, crcs = (_loaded(sections, f"__version_ext_{part}") for part in ("names", "crcs"))
+    if names is None and crcs is None:
+        return ()
+    count = len(crcs or b"") // 4
+    symbols = (names or b"").split(b"\0")[:-1]
+    if names is None or crcs is None or count > len(symbols):
         raise MalformedElfError(
             "elf-malformed",
-            f"__version_ext_names has {len(symbols)} names, __version_ext_crcs {len(crcs)} bytes for them",
+            f"__version_ext_crcs has {count} CRCs, __version_ext_names {len(symbols)} names for them",
         )
-    return dict(zip(symbols, struct.unpack(f"{order}{len(symbols)}I", crcs), strict=True))
+    values = struct.unpack_from(f"{order}{count}I", crcs)
+    return tuple((_text(name), crc) for name, crc in zip(symbols, values, strict=False))

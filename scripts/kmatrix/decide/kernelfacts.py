@@ -7,13 +7,23 @@ from collections.abc import Mapping
 
 from kmatrix.decide.elf import MalformedElfError, read_module
 from kmatrix.values.errors import ProtocolError
-from kmatrix.values.module import Export, KernelFacts, ModuleElf, ToolkitFiles, module_name
+from kmatrix.values.module import THIS_MODULE, Export, KernelFacts, ModuleElf, ToolkitFiles, module_name
 
-_CRC = re.compile(r"0x[0-9a-f]{1,8}")
+_CRC = re.compile(r"0x[0-9A-Fa-f]{1,8}")
 _SETTING = re.compile(r"(CONFIG_[A-Za-z0-9_]+)=(.*)")
 # Kernels before 4.19 (RHEL 8 among them) name the compiler in the head of the file only.
 _COMPILER_LINE = re.compile(r"# Compiler: (.+)")
 _KSYMTAB = re.compile(r"[0-9a-f]+ \S __ksymtab_(\S+)")
+# arch/arm64/kernel/module-plts.c and module.c, arch/powerpc/kernel/module_64.c: a module that lacks one of these is
+# refused. Which of them a kernel wants depends on its configuration; the linker script gives them to every module.
+_LOADER_SECTIONS = (
+    ".plt",
+    ".init.plt",
+    ".text.ftrace_trampoline",
+    ".init.text.ftrace_trampoline",
+    ".stubs",
+    ".mygot",
+)
 _TOOLKIT_HINT = "check that the toolkit image is whole and belongs to this kernel"
 
 
@@ -42,6 +52,9 @@ def parse_symvers(text: str, where: str = "Module.symvers") -> dict[str, Export]
         crc, symbol, module, kind = fields[:4]
         if not _CRC.fullmatch(crc) or not symbol or not module or not kind.startswith("EXPORT_"):
             raise _protocol_error(where, number, f"expected CRC, symbol, module, export type: {line!r}")
+        # The kernel looks through its own exports before those of modules (kernel/module/main.c, find_symbol).
+        if symbol in exports and exports[symbol].module == "vmlinux":
+            continue
         exports[symbol] = Export(int(crc, 16), module, kind.endswith("_GPL"), "".join(fields[4:]))
     if not exports:
         raise ProtocolError(f"{where} lists no symbol", _TOOLKIT_HINT)
@@ -115,7 +128,10 @@ def kernel_facts(kernel: str, files: ToolkitFiles) -> KernelFacts:
         present=frozenset(module_name(path) for path in files.present),
         vermagic=_vermagic(kernel, references),
         retpoline=any(elf.first("retpoline") == "Y" for elf in references.values()),
-        comments=any(elf.comment for elf in references.values()),
+        this_module_size=_this_module_size(kernel, references),
+        loader_sections=_loader_sections(tuple(references.values())),
+        strict_rwx=settings.get("CONFIG_STRICT_MODULE_RWX") == "y",
+        namespaces_enforced=settings.get("CONFIG_MODULE_ALLOW_MISSING_NAMESPACE_IMPORTS") != "y",
         kernel_symbols=parse_system_map(files.system_map),
     )
 
@@ -125,6 +141,19 @@ def _reference(path: str, content: bytes) -> ModuleElf:
         return read_module(content)
     except MalformedElfError as fault:
         raise ProtocolError(f"in-tree module {path}: {fault.message}", _TOOLKIT_HINT) from fault
+
+
+def _this_module_size(kernel: str, references: Mapping[str, ModuleElf]) -> int:
+    found = {section.size: path for path, elf in references.items() for section in elf.named(THIS_MODULE)}
+    if len(found) > 1:
+        listed = ", ".join(f"{path} has {size} bytes" for size, path in sorted(found.items()))
+        message = f"the in-tree modules of {kernel} give no one size of struct module: {listed}"
+        raise ProtocolError(message, _TOOLKIT_HINT)
+    return next(iter(found), 0)
+
+
+def _loader_sections(references: tuple[ModuleElf, ...]) -> frozenset[str]:
+    return frozenset(name for name in _LOADER_SECTIONS if all(elf.named(name) for elf in references))
 
 
 def _vermagic(kernel: str, references: Mapping[str, ModuleElf]) -> str:

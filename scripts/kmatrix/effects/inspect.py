@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import gzip
-import io
 import lzma
 import re
 import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import zstandard
 
@@ -17,8 +17,11 @@ from kmatrix.values.module import IMAGE_MODULES, RDMA_MODULES, ImageFacts, Toolk
 
 _FACTS = "/kmatrix-facts"
 _MARK = "@kmatrix-status "
+_DAMAGED_HINT = "build or pull the image that holds the file anew; if that does not help, its maker must mend the image"
+# kmod goes by these, not by the suffix (libkmod/libkmod-file.c, comp_types).
+_ZSTD, _XZ, _GZIP = b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\0", b"\x1f\x8b"
 # Collected by the toolkit's own tools in one container; missing files are left out and judged later.
-_TOOLKIT_SCRIPT = f"""
+TOOLKIT_SCRIPT = f"""
 set -eu
 kernel=$1; shift
 tree=/lib/modules/$kernel
@@ -38,6 +41,11 @@ for name in "$@"; do
   path=$(modinfo -k "$kernel" -n "$name" 2>/dev/null || true)
   case $path in /*) cp "$path" {_FACTS}/in-tree/ ;; esac
 done
+# A kernel that has RDMA built in, or none, still has modules to compare with.
+if [ -z "$(ls {_FACTS}/in-tree)" ]; then
+  path=$(sort {_FACTS}/present | grep -m 1 '^[.]/kernel/' || true)
+  if [ -n "$path" ]; then cp "$path" {_FACTS}/in-tree/; fi
+fi
 """
 # With depmod's own index first, as a loader would find the module; else where this project puts it.
 _MODINFO_SCRIPT = f"""
@@ -62,11 +70,14 @@ def read_toolkit(engine: Engine, toolkit: str, kernel: str) -> ToolkitFiles:
     Raises:
         ToolError: the toolkit lacks the kernel, or a file cannot be read.
     """
-    command = ["sh", "-c", _TOOLKIT_SCRIPT, "toolkit-facts", kernel, *RDMA_MODULES]
+    command = ["sh", "-c", TOOLKIT_SCRIPT, "toolkit-facts", kernel, *RDMA_MODULES]
     with engine.container(toolkit, command) as container:
         done = engine.run(container)
         if done.status != 0:
-            raise ToolError(f"the toolkit {toolkit} cannot be read for kernel {kernel}: {done.stderr.strip()[-300:]}")
+            raise ToolError(
+                f"the toolkit {toolkit} cannot be read for kernel {kernel}: {done.stderr.strip()[-300:]}",
+                "check that it has /lib/modules and /usr/src/kernels of that kernel, and that the engine can run it",
+            )
         files = engine.read_tree(container, _FACTS)
     texts = {path.partition("/")[2]: content for path, content in files.items()}
 
@@ -103,7 +114,10 @@ def read_cell_image(engine: Engine, image: str, kernel: str) -> ImageFacts:
     """
     inspected = engine.image(image)
     if inspected is None:
-        raise ToolError(f"the engine has no image {image}")
+        raise ToolError(
+            f"the engine has no image {image}",
+            "something removed it since it was built or pulled: run the command again",
+        )
     labels = (inspected.get("Config") or {}).get("Labels") or {}
     with engine.container(image, ["sh", "-c", _MODINFO_SCRIPT, "modinfo", kernel]) as container:
         done = engine.run(container)
@@ -132,19 +146,33 @@ class _Listing:
 def _scan(engine: Engine, container: str, kernel: str) -> _Listing:
     """Go through every file of an image once: nothing in it needs to work for that."""
     tree = f"{IMAGE_MODULES}/{kernel}".lstrip("/")
+    dependencies = f"{tree}/modules.dep"
     found = _Listing({})
+    contents: dict[str, bytes | None] = {}
     for member, archive in engine.root_files(container):
         if _CP.fullmatch(member.name):
             found.has_cp = True
-        elif _MODULE_FILE.fullmatch(member.name) and (member.isfile() or member.issym()):
-            file = archive.extractfile(member) if member.isfile() else None
-            found.modules[f"/{member.name}"] = decompressed(file.read(), member.name) if file else b""
-        elif member.name == f"{tree}/modules.dep":
-            file = archive.extractfile(member)
-            found.modules_dep = file.read().decode("utf-8", "replace") if file else None
         elif member.name == f"{tree}/host" and member.issym():
             found.host_link = member.linkname
+        elif (member.name == dependencies or _MODULE_FILE.fullmatch(member.name)) and not member.isdir():
+            file = archive.extractfile(member) if member.isfile() else None
+            contents[member.name] = file.read() if file else None
+    for name, read in contents.items():
+        # A stream cannot go back to what a link leads to; the engine is asked for it.
+        content = engine.read_file(container, f"/{name}") if read is None else read
+        if name == dependencies:
+            found.modules_dep = content.decode("utf-8", "replace") if content is not None else None
+        else:
+            found.modules[f"/{name}"] = _module_content(content or b"", name)
     return found
+
+
+def _module_content(content: bytes, name: str) -> bytes:
+    try:
+        return decompressed(content, name)
+    except ProtocolError:
+        # The image is what is examined: a damaged module in it is for the checks to find, not a failure to read it.
+        return content
 
 
 def _two_outputs(text: str, status: int) -> tuple[ToolOutput, ToolOutput]:
@@ -162,18 +190,59 @@ def _two_outputs(text: str, status: int) -> tuple[ToolOutput, ToolOutput]:
 
 
 def decompressed(content: bytes, name: str) -> bytes:
-    """Return a kernel module's ELF file, whatever its suffix says it is packed with.
+    """Return a kernel module's ELF file, packed or not; its first bytes say which.
+
+    All members of a gzip file, streams of an xz file and frames of a zstd file are read, as kmod does
+    (libkmod/libkmod-file-zlib.c, -xz.c, -zstd.c), and the last of them must be whole.
+
+    Args:
+        content: the file.
+        name: what errors call it.
 
     Raises:
-        ProtocolError: it is not packed that way.
+        ProtocolError: its suffix says that it is packed and its content does not, or it is not whole.
     """
+    makers = {_ZSTD: _zstd_frame, _XZ: _xz_stream, _GZIP: _gzip_member}
+    make = next((make for magic, make in makers.items() if content.startswith(magic)), None)
+    if make is None:
+        if name.endswith((".xz", ".zst", ".gz")) and not content.startswith(b"\x7fELF"):
+            raise ProtocolError(f"{name} cannot be decompressed: it is neither packed nor ELF", _DAMAGED_HINT)
+        return content
     try:
-        if name.endswith(".xz"):
-            return lzma.decompress(content)
-        if name.endswith(".gz"):
-            return gzip.decompress(content)
-        if name.endswith(".zst"):
-            return zstandard.ZstdDecompressor().stream_reader(io.BytesIO(content)).read()
-    except (OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError) as error:
-        raise ProtocolError(f"{name}: cannot be decompressed: {error}") from error
-    return content
+        return b"".join(_parts(content, make))
+    except (EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError) as error:
+        raise ProtocolError(f"{name} cannot be decompressed: {error}", _DAMAGED_HINT) from error
+
+
+class _Decoder(Protocol):
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, /) -> bytes: ...
+
+
+def _xz_stream() -> _Decoder:
+    return lzma.LZMADecompressor(lzma.FORMAT_XZ)
+
+
+def _gzip_member() -> _Decoder:
+    return zlib.decompressobj(zlib.MAX_WBITS | 16)
+
+
+def _zstd_frame() -> _Decoder:
+    decoder: _Decoder = zstandard.ZstdDecompressor().decompressobj()
+    return decoder
+
+
+def _parts(content: bytes, make: Callable[[], _Decoder]) -> Iterator[bytes]:
+    rest = content
+    while True:
+        decoder = make()
+        yield decoder.decompress(rest)
+        if not decoder.eof:
+            raise EOFError("the file ends too early")
+        # Zeros may follow a member of gzip and a stream of xz; they are no part of the content.
+        rest = decoder.unused_data.lstrip(b"\0")
+        if not rest:
+            return

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from kmatrix.values.cells import Cell, Finding
 
 MODULE_NAME = "beegfs"
+THIS_MODULE = ".gnu.linkonce.this_module"
 FILESYSTEM_ALIAS = "fs-beegfs"
 RDMA_MODULES = ("ib_core", "rdma_cm")
 IMAGE_MODULES = "/opt/lib/modules"
@@ -43,32 +44,70 @@ class Export:
 
 
 @dataclass(frozen=True)
+class ElfSection:
+    """One section of a module file.
+
+    `size` is in bytes; `loaded` is ELF's SHF_ALLOC, without which the kernel's loader passes a section over;
+    `has_content` is false for one that only reserves memory; `writable_code` means both SHF_WRITE and SHF_EXECINSTR.
+    """
+
+    name: str
+    size: int
+    loaded: bool
+    has_content: bool
+    writable_code: bool
+
+
+@dataclass(frozen=True)
 class ModuleElf:
     """A kernel module file, read but not judged.
 
-    `machine` is the ELF name (EM_X86_64); `bits` 32 or 64; `modinfo` has every value of a repeated key;
-    `undefined` are the symbols the kernel must supply, `weak` those it may; `versions` is `__versions`
-    (symbol to CRC), `extended_versions` its successor with long names; `comment` are the compilers'
-    own strings.
+    `machine` is the ELF name (EM_X86_64); `bits` 32 or 64; `sections` come in the file's order, without the
+    empty one at its head; `modinfo` has every value of a repeated key; `undefined` are the symbols the kernel
+    must supply, `weak` those it may; `common` are variables left to the linker; `exported` is what the module
+    offers to others; `version_entries` is `__versions` as it is (symbol, CRC), `extended_entries` its successor
+    with long names; `relocation_types` are ELF's numbers of those in loaded sections; `comment` are the
+    compilers' own strings.
     """
 
     machine: str
     bits: int
     little_endian: bool
     relocatable: bool
-    sections: frozenset[str]
+    sections: tuple[ElfSection, ...]
     symbol_count: int
     modinfo: Mapping[str, tuple[str, ...]]
     undefined: frozenset[str]
     weak: frozenset[str]
-    versions: Mapping[str, int]
-    extended_versions: Mapping[str, int]
+    common: tuple[str, ...]
+    exported: frozenset[str]
+    version_entries: tuple[tuple[str, int], ...]
+    extended_entries: tuple[tuple[str, int], ...]
+    relocation_types: frozenset[int]
     comment: tuple[str, ...]
 
     @property
     def has_btf(self) -> bool:
         """Whether the file carries type information of its own."""
-        return ".BTF" in self.sections
+        return bool(self.named(".BTF"))
+
+    @property
+    def versions(self) -> dict[str, int]:
+        """Symbol to the CRC that the kernel takes of `__versions`: the first (kernel/module/version.c)."""
+        return _first_of_each(self.version_entries)
+
+    @property
+    def extended_versions(self) -> dict[str, int]:
+        """Symbol to the CRC that a kernel of 6.14 or newer takes of the extended table: the first."""
+        return _first_of_each(self.extended_entries)
+
+    def named(self, name: str) -> tuple[ElfSection, ...]:
+        """All sections of a name."""
+        return tuple(section for section in self.sections if section.name == name)
+
+    def loaded(self, name: str) -> ElfSection | None:
+        """The section that the kernel finds by a name: the first that is loaded (kernel/module/main.c, find_sec)."""
+        return next((section for section in self.named(name) if section.loaded), None)
 
     def first(self, key: str) -> str | None:
         """The value the kernel takes of a modinfo key: the first (kernel/module/main.c, get_modinfo)."""
@@ -79,6 +118,11 @@ class ModuleElf:
     def depends(self) -> tuple[str, ...]:
         """Names of the modules that must be loaded before this one, sorted."""
         return tuple(sorted({module_name(name) for name in (self.first("depends") or "").split(",") if name}))
+
+
+def _first_of_each(entries: tuple[tuple[str, int], ...]) -> dict[str, int]:
+    # No symbol has an empty name, so the kernel never looks for one.
+    return {name: crc for name, crc in reversed(entries) if name}
 
 
 @dataclass(frozen=True)
@@ -96,7 +140,7 @@ class ImageFacts:
     Attributes:
         labels: its OCI labels.
         module_paths: absolute paths of every beegfs.ko, also .xz, .zst and .gz.
-        ko: content of the first of them, decompressed; None if there is none.
+        ko: content of the first of them, decompressed unless it is damaged; None if there is none.
         modinfo: `modinfo PATH`, run in the image.
         modversions: `modprobe --dump-modversions PATH`, run in the image.
         modules_dep: text of /opt/lib/modules/KERNEL/modules.dep; None if there is none.
@@ -123,7 +167,7 @@ class ToolkitFiles:
         config: text of the kernel's configuration.
         modules_dep: text of modules.dep of the in-tree modules.
         modules_builtin: text of modules.builtin.
-        in_tree: some in-tree modules, at least one: path to content, decompressed.
+        in_tree: some in-tree modules, at least one unless the kernel has none: path to content, decompressed.
         present: paths of all module files in the tree, seen to exist.
         system_map: text of System.map; a stub or nothing at all is fine.
     """
@@ -151,7 +195,10 @@ class KernelFacts:
         present: names of the module files confirmed to be in the tree.
         vermagic: the whole string of the in-tree modules, its last blank included.
         retpoline: whether the in-tree modules were built with return trampolines.
-        comments: whether the in-tree modules name their compiler.
+        this_module_size: bytes of `struct module` in the in-tree modules, and so in the kernel; 0 if they do not say.
+        loader_sections: sections that all in-tree modules have because the architecture's loader demands them.
+        strict_rwx: whether the kernel refuses a section that is both writable and code (CONFIG_STRICT_MODULE_RWX).
+        namespaces_enforced: whether it refuses a symbol whose namespace is not imported, or only warns.
         kernel_symbols: what the kernel itself exports by System.map; None if there is no usable one.
     """
 
@@ -164,7 +211,10 @@ class KernelFacts:
     present: frozenset[str]
     vermagic: str
     retpoline: bool
-    comments: bool
+    this_module_size: int
+    loader_sections: frozenset[str]
+    strict_rwx: bool
+    namespaces_enforced: bool
     kernel_symbols: frozenset[str] | None = None
 
 

@@ -2,11 +2,14 @@
 
 The rules go by number: 1 ELF, 2 vermagic, 3 symbols, 4 CRCs, 5 providers,
 6 dependencies, 7 licence and namespaces, 9 mitigations, 10 srcversion, 12 layout.
+They are those of the kernel's module loader; tests/unit/test_checks_kernel_rules.py sets its refusals beside them.
+Stricter on purpose are the release in vermagic, which the kernel skips where there are CRCs, and entries of
+`__versions` for symbols that the module does not use: they show that it was built against another kernel.
 """
 
 from __future__ import annotations
 
-from kmatrix.decide.checks import layout, modinfo, symbols
+from kmatrix.decide.checks import form, layout, modinfo, symbols
 from kmatrix.decide.elf import MalformedElfError, read_module
 from kmatrix.values.cells import Finding
 from kmatrix.values.module import CheckReport, Expectation, ImageFacts, KernelFacts, ModuleElf
@@ -41,7 +44,7 @@ def check_module(expectation: Expectation, image: ImageFacts, kernel: KernelFact
     except MalformedElfError as fault:
         damaged = Finding("elf", fault.code, fault.message, expected="a whole ELF file")
         return CheckReport((*place, damaged, *rest), notes=(_NOT_JUDGED,))
-    unsound = modinfo.check_elf(elf, cell.arch)
+    unsound = form.check_elf(elf, cell.arch)
     if unsound:
         return CheckReport((*place, *unsound, *rest), notes=(_NOT_JUDGED,))
     judged, notes = _judge(elf, expectation, image, kernel)
@@ -55,16 +58,18 @@ def _judge(
     described, described_notes = modinfo.check_module_file(elf, expectation, kernel)
     known, known_notes = symbols.check_symbols(elf, kernel)
     crcs, crc_notes = symbols.check_crcs(elf, kernel)
-    notes = [*described_notes, *known_notes, *crc_notes]
+    spaces, space_notes = symbols.check_namespaces(elf, kernel)
+    notes = [*described_notes, *known_notes, *crc_notes, *space_notes]
     if elf.has_btf:
         notes.append("the module carries BTF, which is not compared with the kernel's here: loading shows it")
     findings = [
         *described,
+        *form.check_against_loader(elf, kernel),
         *known,
         *crcs,
         *symbols.check_providers(elf, kernel),
         *symbols.check_licence(elf, kernel),
-        *symbols.check_namespaces(elf, kernel),
+        *spaces,
         *layout.check_modules_dep(image, elf, kernel),
         *layout.check_tools(image, elf, kernel.modversions),
     ]

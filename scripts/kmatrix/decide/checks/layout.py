@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from kmatrix.decide.checks.symbols import some
 from kmatrix.decide.kernelfacts import parse_modules_dep
@@ -33,7 +34,8 @@ _COMPARED = (
     "retpoline",
 )
 _MODINFO_LINE = re.compile(r"([A-Za-z0-9_]+):\s*(.*)")
-_MODVERSION_LINE = re.compile(r"0x([0-9a-f]+)\s+(\S+)")
+# An entry without a name is shown as a CRC alone, which must not take the next line for its name.
+_MODVERSION_LINE = re.compile(r"^0x([0-9a-f]+)[ \t]+(\S+)", re.MULTILINE)
 
 
 def check_place(image: ImageFacts, kernel: str) -> list[Finding]:
@@ -181,22 +183,26 @@ def _tool_failures(image: ImageFacts, modversions: bool) -> list[Finding]:
 
 
 def _compare_versions(output: ToolOutput, elf: ModuleElf) -> list[Finding]:
-    # kmod drops the dot that names of function descriptors have on some machines.
-    shown = {name.lstrip("."): int(crc, 16) for crc, name in _MODVERSION_LINE.findall(output.text)}
-    both = {**elf.versions, **elf.extended_versions}
+    """Compare the tables as they are, entries that the kernel ignores included: modprobe shows these too."""
+    shown = _entries((name, int(crc, 16)) for crc, name in _MODVERSION_LINE.findall(output.text))
+    both = _entries([*elf.version_entries, *elf.extended_entries])
     # kmod before 34 knows the basic table alone; a table that is not there cannot be what was shown.
-    tables = [both, *(table for table in (elf.versions, elf.extended_versions) if table)]
-    if any(shown == {name.lstrip("."): crc for name, crc in table.items()} for table in tables):
+    tables = [both, *(_entries(table) for table in (elf.version_entries, elf.extended_entries) if table)]
+    if shown in tables:
         return []
-    here = {name.lstrip("."): crc for name, crc in both.items()}
-    different = sorted(name for name in here.keys() | shown.keys() if here.get(name) != shown.get(name))
+    different = sorted({name for name, _ in {*shown} ^ {*both}} or {name for name, _ in both})
     message = f"modprobe in the image and the file read out of it disagree about CRCs of {some(different)}"
     return [
         Finding(
             "crcs",
             "modversions-disagree",
             message,
-            expected=f"{len(here)} entries",
+            expected=f"{len(both)} entries",
             actual=f"{len(shown)} entries",
         )
     ]
+
+
+def _entries(entries: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
+    # kmod drops the dot that names of function descriptors have on some machines (libkmod/libkmod-elf.c).
+    return sorted((name.removeprefix("."), crc) for name, crc in entries if name)

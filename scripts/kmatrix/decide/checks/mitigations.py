@@ -10,6 +10,7 @@ from kmatrix.values.module import KernelFacts, ModuleElf
 from kmatrix.values.names import Arch
 
 _PACKAGE_MARK = re.compile(r"\((?:GCC|GNU)\)\s*")
+_GCC = re.compile(r"(?:\S*-)?g?cc(?:-[\d.]+)?\s|GCC:\s")
 
 
 def compiler_text(text: str) -> str:
@@ -21,15 +22,32 @@ def compiler_text(text: str) -> str:
     The command's own spelling is not part of it; clang's text is the same on both sides.
     """
     words = " ".join(text.split())
-    plain = re.sub(r"^(?:GCC:|\S*gcc\S*)\s+", "gcc ", words)
+    plain = re.sub(r"^(?:GCC:|\S*cc\S*)\s+", "gcc ", words)
     return _PACKAGE_MARK.sub("", plain, count=1)
 
 
+def compiler_family(text: str) -> str:
+    """Return gcc, clang, or nothing for what is neither.
+
+    The kernel's Makefile tells clang the same way: by the word in the version text.
+    """
+    if "clang" in text:
+        return "clang"
+    return "gcc" if _GCC.match(text) else ""
+
+
 def check_mitigations(elf: ModuleElf, kernel: KernelFacts, arch: Arch) -> tuple[list[Finding], list[str]]:
-    """Rule 9: return trampolines as in the in-tree modules, and the kernel's own compiler.
+    """Rule 9: return trampolines as in the in-tree modules, and a compiler of the kernel's own family.
+
+    Nothing in the loader compares compilers. The family must match nevertheless: what clang alone or gcc alone can do
+    (control flow integrity, shadow call stacks, plugins) is on or off in the whole kernel by CONFIG_CC_IS_CLANG and
+    CONFIG_CC_IS_GCC. Versions of one family may differ: the kernel's Makefile (target `prepare`) warns of a text that
+    differs and goes on, a compiler that lacks an option of the kernel's configuration fails in the build, and so does
+    one that cannot take the kernel's gcc plugins (plugins of another gcc refuse to run). So they are notes, and so
+    are objects in the module that another compiler made.
 
     Returns:
-        Findings, and notes on what could not be compared.
+        Findings, and notes on what differs or could not be compared.
     """
     findings, notes = [], []
     if arch == "x86_64" and kernel.retpoline:
@@ -38,17 +56,24 @@ def check_mitigations(elf: ModuleElf, kernel: KernelFacts, arch: Arch) -> tuple[
             findings.append(Finding("mitigations", "retpoline-missing", message, expected="retpoline=Y"))
     else:
         notes.append(f"retpoline is not asked for: {arch}, in-tree modules without it, or both")
+    compilers, compiler_notes = _compare_compilers(elf, kernel)
+    return [*findings, *compilers], [*notes, *compiler_notes]
+
+
+def _compare_compilers(elf: ModuleElf, kernel: KernelFacts) -> tuple[list[Finding], list[str]]:
     compilers = [text for text in elf.comment if not text.startswith("Linker:")]
     if not kernel.compiler:
-        notes.append(f"the configuration of {kernel.kernel} does not name its compiler: not compared")
-    elif not compilers and not kernel.comments:
-        notes.append("neither the module nor the in-tree modules name their compiler: not compared")
-    elif not compilers:
-        message = "the module does not name its compiler, in-tree modules do: section .comment was removed"
-        findings.append(Finding("mitigations", "compiler-unknown", message, expected=kernel.compiler))
-    elif wrong := [text for text in compilers if compiler_text(text) != compiler_text(kernel.compiler)]:
-        message = f"the module was compiled with {some(wrong)}, the kernel with {kernel.compiler}"
-        findings.append(
-            Finding("mitigations", "compiler-mismatch", message, expected=kernel.compiler, actual=some(wrong))
-        )
-    return findings, notes
+        return [], [f"the configuration of {kernel.kernel} does not name its compiler: not compared"]
+    if not compilers:
+        return [], ["the module does not name its compiler: not compared"]
+    if any(compiler_text(text) == compiler_text(kernel.compiler) for text in compilers):
+        others = [text for text in compilers if compiler_text(text) != compiler_text(kernel.compiler)]
+        return [], [f"the module also has objects that were compiled with {some(others)}"] if others else []
+    families = {compiler_family(text) for text in compilers} - {""}
+    wanted = compiler_family(kernel.compiler)
+    told = f"the module was compiled with {some(compilers)}, the kernel with {kernel.compiler}"
+    if wanted and families and wanted not in families:
+        return [
+            Finding("mitigations", "compiler-mismatch", told, expected=kernel.compiler, actual=some(compilers)),
+        ], []
+    return [], [f"{told}: the kernel's own build warns of that, and its loader does not mind"]

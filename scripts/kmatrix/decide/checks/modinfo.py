@@ -1,4 +1,4 @@
-"""Judges a module's form and what it says of itself (rules 1, 2, 6, 9 and 10)."""
+"""Judges what a module says of itself (rules 2, 6, 9, 10 and part of 1)."""
 
 from __future__ import annotations
 
@@ -16,59 +16,17 @@ from kmatrix.values.module import (
     ModuleElf,
     module_name,
 )
-from kmatrix.values.names import Arch, ClientVersion
+from kmatrix.values.names import ClientVersion
 
-# Machine, bits, little endian (binutils' names for the ELF machine).
-_ELF_OF_ARCH: dict[Arch, tuple[str, int, bool]] = {
-    "x86_64": ("EM_X86_64", 64, True),
-    "aarch64": ("EM_AARCH64", 64, True),
-    "ppc64le": ("EM_PPC64", 64, True),
-    "s390x": ("EM_S390", 64, False),
-}
-_REQUIRED_SECTIONS = {".modinfo": "elf-no-modinfo", ".gnu.linkonce.this_module": "elf-no-this-module"}
 _REQUIRED = ("name", "version", "vermagic", "license", "depends")
 _REAL_TIME = "preempt_rt"
-
-
-def check_elf(elf: ModuleElf, arch: Arch) -> list[Finding]:
-    """Rule 1: the file is a relocatable of the cell's architecture that still has what loading needs."""
-    form = (elf.machine, elf.bits, elf.little_endian)
-    findings = []
-    if form != _ELF_OF_ARCH[arch]:
-        findings.append(
-            Finding(
-                "elf",
-                "elf-wrong-arch",
-                f"the module is not built for {arch}",
-                expected=_form(_ELF_OF_ARCH[arch]),
-                actual=_form(form),
-            )
-        )
-    if not elf.relocatable:
-        findings.append(Finding("elf", "elf-not-relocatable", "the file is no relocatable object", expected="ET_REL"))
-    if not elf.symbol_count:
-        findings.append(
-            Finding(
-                "elf",
-                "elf-no-symbols",
-                "the module has no symbol table: it was stripped of more than debugging information",
-                expected="strip --strip-debug at most",
-            )
-        )
-    for section, code in _REQUIRED_SECTIONS.items():
-        if section not in elf.sections:
-            message = f"section {section} is missing: this is no finished kernel module"
-            findings.append(Finding("elf", code, message, expected=section))
-    return findings
-
-
-def _form(form: tuple[str, int, bool]) -> str:
-    machine, bits, little = form
-    return f"{machine}, {bits} bits, {'little' if little else 'big'} endian"
+# scripts/mod/modpost.c writes each of these once per module, and sources state one version. The kernel and kmod take
+# the first of several, so that the others would say of it what is not true. A licence may be stated by each source.
+_STATED_ONCE = ("name", "version", "vermagic", "depends", "srcversion", "retpoline", "intree")
 
 
 def check_identity(elf: ModuleElf, client: ClientVersion) -> list[Finding]:
-    """Rule 1, second half: the module says it is beegfs, of the cell's client version."""
+    """Rule 1, second half: the module says, and says once, that it is beegfs of the cell's client version."""
     findings = []
     missing = [key for key in _REQUIRED if elf.first(key) is None]
     if missing:
@@ -79,6 +37,17 @@ def check_identity(elf: ModuleElf, client: ClientVersion) -> list[Finding]:
                 f"the module does not state its {some(missing)}",
                 expected=", ".join(_REQUIRED),
                 actual=", ".join(sorted(elf.modinfo)),
+            )
+        )
+    repeated = [key for key in _STATED_ONCE if len(set(elf.modinfo.get(key, ()))) > 1]
+    if repeated:
+        findings.append(
+            Finding(
+                "elf",
+                "modinfo-repeated",
+                f"the module states more than one {some(repeated)}: parts of another module were linked into it",
+                expected="one value of each",
+                actual="; ".join(f"{key}: {', '.join(elf.modinfo[key])}" for key in repeated),
             )
         )
     name, version = elf.first("name"), elf.first("version")

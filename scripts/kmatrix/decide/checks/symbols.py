@@ -35,6 +35,15 @@ def needed_symbols(elf: ModuleElf) -> frozenset[str]:
     return elf.undefined - frozenset(_IGNORED.get(elf.machine, ()))
 
 
+def resolved_symbols(elf: ModuleElf, kernel: KernelFacts) -> frozenset[str]:
+    """Symbols that the kernel resolves, and then wants with the right CRC and namespace.
+
+    A weak one may be absent, but one that is found is judged like all (kernel/module/main.c, resolve_symbol and
+    simplify_symbols). That of an in-tree module is found once that module is loaded.
+    """
+    return (needed_symbols(elf) | elf.weak) & kernel.exports.keys()
+
+
 def providers(elf: ModuleElf, kernel: KernelFacts) -> dict[str, tuple[str, ...]]:
     """Name of each in-tree module whose exports are needed, to those symbols, sorted."""
     found: dict[str, tuple[str, ...]] = {}
@@ -93,8 +102,8 @@ def check_crcs(elf: ModuleElf, kernel: KernelFacts) -> tuple[list[Finding], list
     """
     if not kernel.modversions:
         return [], [f"{kernel.kernel} has no symbol CRCs (CONFIG_MODVERSIONS is off): rule 4 does not apply"]
-    # The kernel relies on the extended table alone where there is one.
-    effective = elf.extended_versions or elf.versions
+    # A kernel of 6.14 or newer relies on the extended table alone where there is one.
+    effective = elf.extended_versions if elf.loaded("__version_ext_crcs") else elf.versions
     if not effective:
         return [
             Finding(
@@ -105,11 +114,21 @@ def check_crcs(elf: ModuleElf, kernel: KernelFacts) -> tuple[list[Finding], list
                 actual="no entry",
             )
         ], []
-    return [*_missing(elf, kernel, effective.keys()), *_different(elf, kernel)], []
+    return [*_missing(elf, kernel, effective.keys()), *_different(elf, kernel)], _passed_over(elf)
+
+
+def _passed_over(elf: ModuleElf) -> list[str]:
+    """Note entries that the kernel never comes to: of no name, or behind another of the same symbol."""
+    entries = len(elf.version_entries) + len(elf.extended_entries)
+    read = len(elf.versions) + len(elf.extended_versions)
+    if entries == read:
+        return []
+    ignored = f"{entries - read} of {entries}"
+    return [f"{ignored} CRCs have no symbol or follow another of the same symbol: the kernel ignores them"]
 
 
 def _missing(elf: ModuleElf, kernel: KernelFacts, present: Iterable[str]) -> list[Finding]:
-    wanted = (needed_symbols(elf) | {LAYOUT_SYMBOL}) & kernel.exports.keys()
+    wanted = resolved_symbols(elf, kernel) | ({LAYOUT_SYMBOL} & kernel.exports.keys())
     # modpost writes no entry for an export that has no CRC itself; symvers has 0 there.
     missing = sorted({symbol for symbol in wanted if kernel.exports[symbol].crc} - set(present))
     if not missing:
@@ -182,7 +201,11 @@ def check_providers(elf: ModuleElf, kernel: KernelFacts) -> list[Finding]:
 
 
 def check_licence(elf: ModuleElf, kernel: KernelFacts) -> list[Finding]:
-    """Rule 7, first half: exports for GPL-compatible modules only are used by such a module only."""
+    """Rule 7, first half: exports for GPL-compatible modules only are used by such a module only.
+
+    The kernel takes the first licence, modpost (scripts/mod/modpost.c) all of them; a weak symbol that a module may
+    not use is merely not found.
+    """
     licences = elf.modinfo.get("license", ())
     gpl = sorted(name for name in needed_symbols(elf) & kernel.exports.keys() if kernel.exports[name].gpl)
     if not gpl or all(licence in _GPL_COMPATIBLE for licence in licences):
@@ -199,18 +222,21 @@ def check_licence(elf: ModuleElf, kernel: KernelFacts) -> list[Finding]:
     ]
 
 
-def check_namespaces(elf: ModuleElf, kernel: KernelFacts) -> list[Finding]:
+def check_namespaces(elf: ModuleElf, kernel: KernelFacts) -> tuple[list[Finding], list[str]]:
     """Rule 7, second half: the namespaces of all used symbols are imported.
 
     A namespace `module:a,b*` (Linux 6.16, kernel/module/main.c, verify_module_namespace) cannot be
     imported: it admits modules by name.
+
+    Returns:
+        Findings, or notes where the kernel only warns (CONFIG_MODULE_ALLOW_MISSING_NAMESPACE_IMPORTS).
     """
     missing: dict[str, list[str]] = {}
-    for symbol in sorted(needed_symbols(elf) & kernel.exports.keys()):
+    for symbol in sorted(resolved_symbols(elf, kernel)):
         space = kernel.exports[symbol].namespace
         if space and not _admitted(space, elf):
             missing.setdefault(space, []).append(symbol)
-    return [
+    findings = [
         Finding(
             "licence",
             "namespace-not-imported",
@@ -220,6 +246,9 @@ def check_namespaces(elf: ModuleElf, kernel: KernelFacts) -> list[Finding]:
         )
         for space, symbols in sorted(missing.items())
     ]
+    if kernel.namespaces_enforced:
+        return findings, []
+    return [], [f"{finding.message}; {kernel.kernel} only warns of that" for finding in findings]
 
 
 def _admitted(space: str, elf: ModuleElf) -> bool:

@@ -1,0 +1,91 @@
+"""A cell image's files are found however an archive writes them."""
+
+from __future__ import annotations
+
+import io
+import lzma
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import pytest
+from checkcase import IMAGE_DEP, KERNEL, KO, OPT, Case
+
+from kmatrix.effects.archives import ChunkReader
+from kmatrix.effects.engine import Engine, RunOutput
+from kmatrix.effects.inspect import read_cell_image
+
+_MODULE = f"{OPT}/extra/beegfs.ko".lstrip("/")
+_DEP = f"{OPT}/modules.dep".lstrip("/")
+
+
+class ImageEngine:
+    """An engine with one image: `files` by path, and (path, kind, target) of links."""
+
+    def __init__(self, files: dict[str, bytes], links: list[tuple[str, bytes, str]]) -> None:
+        self.files, self.links = files, links
+        self.asked: list[str] = []
+
+    def image(self, name: str) -> dict[str, Any]:
+        return {"Id": name, "Config": {"Labels": {}}}
+
+    @contextmanager
+    def container(self, image: str, _command: list[str]) -> Iterator[str]:
+        yield image
+
+    def run(self, _container: str) -> RunOutput:
+        return RunOutput(127, "", "")
+
+    def root_files(self, _container: str) -> Iterator[tuple[tarfile.TarInfo, tarfile.TarFile]]:
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as written:
+            for name, content in self.files.items():
+                entry = tarfile.TarInfo(name)
+                entry.size = len(content)
+                written.addfile(entry, io.BytesIO(content))
+            for name, kind, target in self.links:
+                entry = tarfile.TarInfo(name)
+                entry.type, entry.linkname = kind, target
+                written.addfile(entry)
+        with tarfile.open(fileobj=ChunkReader(iter([buffer.getvalue()])), mode="r|") as archive:
+            for member in archive:
+                yield member, archive
+
+    def read_file(self, _container: str, path: str) -> bytes | None:
+        self.asked.append(path)
+        target = next(target for name, _, target in self.links if f"/{name}" == path)
+        return self.files.get(target.lstrip("/"))
+
+
+@pytest.mark.parametrize("kind", [tarfile.LNKTYPE, tarfile.SYMTYPE], ids=["hard", "symbolic"])
+def test_linked_files_are_read_through_their_links(kind: bytes) -> None:
+    files = {"store/module": KO.build(), "store/dep": IMAGE_DEP.encode()}
+    engine = ImageEngine(files, [(_MODULE, kind, "store/module"), (_DEP, kind, "store/dep")])
+    facts = read_cell_image(cast(Engine, engine), "sha256:1", KERNEL)
+    assert facts.module_paths == (f"/{_MODULE}",)
+    assert facts.ko == KO.build()
+    assert facts.modules_dep == IMAGE_DEP
+
+
+def test_a_link_to_nothing_is_a_module_without_content() -> None:
+    engine = ImageEngine({}, [(_MODULE, tarfile.SYMTYPE, "/nowhere"), (_DEP, tarfile.SYMTYPE, "/nowhere")])
+    facts = read_cell_image(cast(Engine, engine), "sha256:1", KERNEL)
+    assert (facts.module_paths, facts.ko, facts.modules_dep) == ((f"/{_MODULE}",), b"", None)
+
+
+def test_a_damaged_packed_module_is_a_finding() -> None:
+    cut = lzma.compress(KO.build())[:-9]
+    engine = ImageEngine({f"{_MODULE}.xz": cut}, [])
+    facts = read_cell_image(cast(Engine, engine), "sha256:1", KERNEL)
+    assert facts.ko == cut
+    assert [finding.code for finding in Case(image={"ko": facts.ko}).check().findings] == ["elf-garbage"]
+
+
+def test_plain_files_are_read_in_the_one_pass() -> None:
+    files = {_MODULE: KO.build(), _DEP: IMAGE_DEP.encode(), "usr/bin/cp": b"x", "opt/lib/beegfs.ko.d": b"no module"}
+    engine = ImageEngine(files, [(f"{OPT}/host".lstrip("/"), tarfile.SYMTYPE, f"/lib/modules/{KERNEL}")])
+    facts = read_cell_image(cast(Engine, engine), "sha256:1", KERNEL)
+    assert (facts.ko, facts.modules_dep, facts.has_cp) == (KO.build(), IMAGE_DEP, True)
+    assert facts.host_link == f"/lib/modules/{KERNEL}"
+    assert engine.asked == []
