@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from kmatrix.commands.invocation import (
     Chosen,
     Invocation,
-    image_source,
     opened_run,
     recipes_for,
 )
@@ -140,7 +139,7 @@ def _run(job: _Job, work: Callable[[_Book, Workshop], None]) -> Exit:
         source=source(call.root),
     )
     machines = Machines(call.boot.accel if call.boot else "auto")
-    shop = Workshop(engine, Registry(credentials), credentials, options, image_source(call), progress, machines)
+    shop = Workshop(engine, Registry(credentials), credentials, options, progress, machines)
     with shown or nullcontext():
         work(book, shop)
     tables.print_results(call.console, book.now)

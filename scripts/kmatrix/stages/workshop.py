@@ -14,11 +14,11 @@ from kmatrix.effects.qemu import Accel, Machines
 from kmatrix.effects.registry import Registry
 from kmatrix.stages.once import Once
 from kmatrix.stages.progress import Progress
-from kmatrix.values.errors import InputError, ProtocolError
+from kmatrix.values.errors import InputError
 from kmatrix.values.matrix import Profile
 from kmatrix.values.module import KernelFacts
 from kmatrix.values.names import Arch, ImageRef
-from kmatrix.values.recipe import ImageSource, Recipe
+from kmatrix.values.recipe import KEY_FILE, PACKAGES_FOLDER, Recipe
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,6 @@ class Workshop:
     registry: Registry
     credentials: Credentials
     options: Options
-    source: ImageSource
     progress: Progress
     machines: Machines
     bases: Once[str] = field(default_factory=Once)
@@ -92,7 +91,7 @@ def build_context(shop: Workshop, recipe: Recipe) -> bytes:
         ProtocolError, InputError: a file is not there, or not what was pinned."""
     cache = shop.options.root / "build" / "packages"
     root = PackageRoot(shop.options.profile.packages, shop.options.root)
-    files = dict(shop.source.files)
+    files = dict(recipe.files)
 
     def brought(location: str, sha256: str) -> bytes:
         target = cache / sha256
@@ -102,10 +101,9 @@ def build_context(shop: Workshop, recipe: Recipe) -> bytes:
         except OSError as error:
             raise InputError(f"cannot read {target}: {error.strerror}") from error
 
-    wanted = {"package-key": (recipe.key.location, recipe.key.sha256)}
-    wanted |= {f"packages/{package.file}": (package.pin.location, package.pin.sha256) for package in recipe.packages}
+    wanted = {KEY_FILE: (recipe.key.location, recipe.key.sha256)}
+    for package in recipe.packages:
+        wanted[f"{PACKAGES_FOLDER}/{package.file}"] = (package.pin.location, package.pin.sha256)
     for name, (location, sha256) in wanted.items():
         files[name] = shop.files.get(sha256, partial(brought, location, sha256))
-    if len(files) != len(shop.source.files) + len(wanted):
-        raise ProtocolError("a file under images/beegfs-client/ has the name of a package file")
     return pack_context(recipe.dockerfile, files)
