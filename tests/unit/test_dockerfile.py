@@ -110,6 +110,8 @@ def test_what_comes_from_elsewhere_is_not_looked_for_here() -> None:
     files = {"a": b"", "packages/old.rpm": b"", "package-key": b"other"}
     text = "FROM x\nCOPY a package-key /x/\nCOPY packages/ /y/\n"
     assert list(select_copied(text, files, {}, "D", ("package-key", "packages"))) == ["a"]
+    for line in ("COPY * /x/", "COPY . /x/", "COPY a packages/new.rpm /x/"):
+        assert list(select_copied(f"FROM x\n{line}\n", files, {}, "D", ("package-key", "packages"))) == ["a"]
     with pytest.raises(InputError, match="copies other"):
         select_copied("FROM x\nCOPY other /\n", files, {}, "D", ("package-key", "packages"))
 

@@ -140,6 +140,13 @@ def test_a_value_from_outside_cannot_add_an_instruction(poison: str) -> None:
         recipes(poisoned)
 
 
+def test_a_template_without_the_banner_that_tells_our_files_is_refused() -> None:
+    source = read_image_source(ROOT / "images" / "beegfs-client")
+    bare = replace(source, template=source.template.replace("# Generated from", "# From"))
+    with pytest.raises(InputError, match="renders to no line that begins with"):
+        recipes(profile(), bare)
+
+
 def test_an_unknown_name_in_the_template_is_an_error_not_an_empty_string() -> None:
     source = ImageSource("FROM {{ base }}\nLABEL x={{ nothing_of_the_kind }}\n", {})
     with pytest.raises(InputError, match="nothing_of_the_kind"):

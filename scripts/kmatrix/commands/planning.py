@@ -19,7 +19,7 @@ from kmatrix.effects.engine import Engine
 from kmatrix.effects.results import read_results
 from kmatrix.stages import tables
 from kmatrix.stages.run import exit_code
-from kmatrix.stages.tree import check_rendered, write_rendered
+from kmatrix.stages.tree import check_rendered, foreign_note, write_rendered
 from kmatrix.values.errors import Exit, InputError
 
 
@@ -53,6 +53,7 @@ def render(call: Invocation) -> Exit:
     if not call.check:
         changed = write_rendered(call.root, chosen.name, recipes, complete=not call.only)
         call.say(f"dockerfiles/{chosen.name}: {len(recipes)} Dockerfiles, {changed} changed")
+        _say_foreign(call, chosen.name)
         return Exit.OK
     stale = check_rendered(call.root, chosen.name, recipes, complete=not call.only)
     if stale:
@@ -62,7 +63,13 @@ def render(call: Invocation) -> Exit:
             f"Run `nox -s render -- --profile {chosen.name}` and commit the result.",
         )
     call.say(f"dockerfiles/{chosen.name}: up to date")
+    _say_foreign(call, chosen.name)
     return Exit.OK
+
+
+def _say_foreign(call: Invocation, profile_name: str) -> None:
+    if note := foreign_note(call.root, profile_name):
+        call.say(note)
 
 
 def report(call: Invocation) -> Exit:

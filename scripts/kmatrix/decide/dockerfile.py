@@ -118,7 +118,7 @@ def select_copied(
     available = {path for path in (*files, *unreadable) if path.split("/")[0] not in supplied}
     taken: set[str] = set()
     for source in context_sources(dockerfile, where):
-        if source in supplied:
+        if source.split("/")[0] in supplied:
             continue
         if source in available:
             taken.add(source)

@@ -20,6 +20,7 @@ from kmatrix.values.recipe import (
     ALL_GATES,
     KEY_FILE,
     PACKAGES_FOLDER,
+    RENDERED_MARK,
     SOURCE,
     STATIC_GATES,
     ImageSource,
@@ -52,7 +53,7 @@ def make_recipe(
 
     Raises:
         InputError: the lock lacks a package, a value could change the meaning of the Dockerfile, the
-            template uses a name that does not exist, or a file that it copies does not exist.
+            template lacks its banner or uses a name that does not exist, or a file that it copies does not exist.
     """
     userland_pin = _client_pin(cell, profile.base_line, pins)
     source_pin = _client_pin(cell, cell.line, pins)
@@ -73,6 +74,11 @@ def make_recipe(
         source=package,
         rdma=profile.rdma,
     )
+    if not any(line.startswith(RENDERED_MARK) for line in dockerfile.splitlines()):
+        raise InputError(
+            f"{TEMPLATE} renders to no line that begins with `{RENDERED_MARK.strip()}`",
+            "Put that comment back: it tells the files that were rendered from those of somebody else.",
+        )
     files = copied_files(source, dockerfile, supplied=(KEY_FILE, PACKAGES_FOLDER))
     decisive: dict[str, object] = {
         "dockerfile": identity(dockerfile),

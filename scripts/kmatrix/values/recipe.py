@@ -14,6 +14,8 @@ _USERLAND: dict[int, tuple[str, ...]] = {
     8: ("beegfs-client", "beegfs-tools"),
 }
 SOURCE = "beegfs-client"
+# A line of every rendered Dockerfile begins with this: only files that have it are removed or written over.
+RENDERED_MARK = "# Generated from images/beegfs-client/Dockerfile.j2 "
 # What the tool puts into a cell's build context beside the files people wrote.
 KEY_FILE = "package-key"
 PACKAGES_FOLDER = "packages"
