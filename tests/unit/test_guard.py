@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from kmatrix.commands.guard import guarded, masked
-from kmatrix.values.errors import InputError, KmatrixError, ToolError, UnreachableError
+from kmatrix.values.errors import BuildError, InputError, KmatrixError, ToolError, UnreachableError
 
 
 def told(error: BaseException) -> tuple[int, str]:
@@ -43,6 +43,17 @@ def test_a_fault_of_the_tool_never_looks_like_a_failed_cell() -> None:
 
 def test_a_hint_is_told() -> None:
     assert "Do this." in told(InputError("x", "do this."))[1]
+
+
+@pytest.mark.parametrize("error", [UnreachableError("registry", "r", "gone"), BuildError("the build failed")])
+def test_an_error_that_is_raised_without_more_knowledge_has_a_next_step_of_its_kind(error: KmatrixError) -> None:
+    assert error.hint in told(error)[1].splitlines()[-1]
+    assert error.hint.endswith(".")
+
+
+def test_what_is_known_about_a_next_step_goes_before_that_of_the_kind() -> None:
+    assert UnreachableError("registry", "r", "gone", "Start it.").hint == "Start it."
+    assert BuildError("the build failed", (), "Start it.").hint == "Start it."
 
 
 @pytest.mark.parametrize("text", ["https://user:s3cret@host/path", "user:s3cret@host/x", "--target=user:s3cret@h/x"])

@@ -60,7 +60,7 @@ def test_a_file_that_render_did_not_write_stays_and_is_named(
     tmp_path: Path, cells: list[Recipe], name: str, only: bool
 ) -> None:
     write_rendered(tmp_path, "ocp", cells, complete=True)
-    assert foreign_note(tmp_path, "ocp") == ""
+    assert foreign_note(tmp_path, "ocp", []) == ""
     # Beside a Dockerfile that goes, too.
     path = tmp_path / "dockerfiles" / "ocp" / name.replace("CELL", cells[0].cell.id)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -69,7 +69,7 @@ def test_a_file_that_render_did_not_write_stays_and_is_named(
     write_rendered(tmp_path, "ocp", cells[1:], complete=not only)
     ours = f"dockerfiles/ocp/{cells[0].cell.id}/Dockerfile"
     assert tree(tmp_path) == (before if only else {name: data for name, data in before.items() if name != ours})
-    assert str(path.relative_to(tmp_path)) in foreign_note(tmp_path, "ocp")
+    assert str(path.relative_to(tmp_path)) in foreign_note(tmp_path, "ocp", [])
     assert check_rendered(tmp_path, "ocp", cells[1:], complete=not only) == []
 
 
@@ -81,7 +81,7 @@ def test_a_link_is_nothing_of_ours_and_is_not_followed(tmp_path: Path, cells: li
     (folder / cells[0].cell.id).symlink_to(elsewhere)
     write_rendered(tmp_path, "ocp", cells[1:], complete=True)
     assert (elsewhere / "Dockerfile").is_file()
-    assert cells[0].cell.id in foreign_note(tmp_path, "ocp")
+    assert cells[0].cell.id in foreign_note(tmp_path, "ocp", [])
 
 
 def test_what_somebody_put_in_a_dockerfiles_place_is_kept_beside_it(tmp_path: Path, cells: list[Recipe]) -> None:
@@ -93,7 +93,7 @@ def test_what_somebody_put_in_a_dockerfiles_place_is_kept_beside_it(tmp_path: Pa
         assert path.read_text(encoding="utf-8") == cells[0].dockerfile
     assert path.with_name("Dockerfile.kept").read_bytes() == b"FROM mine\n"
     assert path.with_name("Dockerfile.kept-2").read_bytes() == b"FROM mine:2\n"
-    assert "Dockerfile.kept-2" in foreign_note(tmp_path, "ocp")
+    assert "Dockerfile.kept-2" in foreign_note(tmp_path, "ocp", [])
 
 
 def test_a_rendered_dockerfile_that_was_edited_or_merged_is_written_anew(tmp_path: Path, cells: list[Recipe]) -> None:
@@ -117,7 +117,7 @@ def test_many_files_of_somebody_else_are_named_in_part(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     for number in range(9):
         (folder / f"note-{number}").touch()
-    said = foreign_note(tmp_path, "ocp")
+    said = foreign_note(tmp_path, "ocp", [])
     assert "note-4 and 4 more" in said
     assert "note-5" not in said
 

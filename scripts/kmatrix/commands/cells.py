@@ -36,7 +36,7 @@ def build(call: Invocation) -> Exit:
     """Plan, render, build, check and push whatever is not published yet."""
     with _job(call) as job:
         write_rendered(call.root, job.chosen.name, job.recipes, complete=not call.only)
-        if note := foreign_note(call.root, job.chosen.name):
+        if note := foreign_note(call.root, job.chosen.name, job.recipes):
             call.say(note)
 
         def work(book: _Book, shop: Workshop) -> None:

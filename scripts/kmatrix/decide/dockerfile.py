@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Collection, Mapping
 from fnmatch import fnmatchcase
+from functools import lru_cache
 
 from kmatrix.values.errors import InputError
 
@@ -31,6 +32,8 @@ def is_stray(path: str) -> bool:
     return any(_STRAY.fullmatch(part) for part in path.split("/"))
 
 
+# A cell's is asked for its key and for its files.
+@lru_cache(maxsize=4)
 def instructions(dockerfile: str) -> tuple[str, ...]:
     """Return the instructions, each as one line; comments and blank lines decide nothing and are gone."""
     found: list[str] = []
@@ -77,7 +80,9 @@ def context_sources(dockerfile: str, where: str) -> tuple[str, ...]:
         flags = _FLAGS.match(rest)
         given = flags[0].split() if flags else []
         kind = name.upper()
-        if _HEREDOC.search(rest) or (kind == "RUN" and any(flag.startswith("--mount") for flag in given)):
+        if ("<<" in rest and _HEREDOC.search(rest)) or (
+            kind == "RUN" and any(flag.startswith("--mount") for flag in given)
+        ):
             raise InputError(
                 f"{where}: `{line[:60]}`: the classic builder has neither `<<` nor `--mount`",
                 "Put the text into a file beside the template, and name the file in a COPY.",

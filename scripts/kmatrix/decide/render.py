@@ -175,5 +175,7 @@ def _key(identity: dict[str, object]) -> str:
     return "sha256:" + _sha256(json.dumps(identity, sort_keys=True).encode())
 
 
+# The files are the same objects for every cell.
+@lru_cache(maxsize=64)
 def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()

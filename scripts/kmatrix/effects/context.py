@@ -24,7 +24,7 @@ def read_image_source(folder: Path) -> ImageSource:
     Raises:
         InputError: there is no such template, or it cannot be read.
     """
-    template = read_text(folder / "Dockerfile.j2", "Dockerfile template")
+    template = read_text(folder / "Dockerfile.j2", "Dockerfile template", "Take it from version control.")
     return ImageSource(template, *read_files(folder))
 
 
@@ -75,7 +75,10 @@ def labelled_context(context: bytes, labels: Mapping[str, str]) -> bytes:
     words = []
     for name, value in sorted(labels.items()):
         if not (name.isprintable() and value.isprintable()):
-            raise ToolError(f"the label {name!r} has the value {value!r}, which no label can have")
+            raise ToolError(
+                f"the label {name!r} has the value {value!r}, which no label can have",
+                "Look at where it comes from: the remote's address in git, matrix.yaml or matrix.lock.",
+            )
         words.append("=".join(json.dumps(text, ensure_ascii=False).replace("$", "\\$") for text in (name, value)))
     files = regular_files(context)
     dockerfile = files.pop("Dockerfile").decode()

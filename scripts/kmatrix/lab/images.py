@@ -100,7 +100,7 @@ def definition(folder: Path) -> dict[str, bytes]:
     """
     files, unreadable = read_files(folder)
     if "Dockerfile" in files or "Dockerfile" in unreadable:
-        dockerfile = read_text(folder / "Dockerfile", "Dockerfile")
+        dockerfile = read_text(folder / "Dockerfile", "Dockerfile", "Take it from version control.")
         copied = select_copied(dockerfile, files, unreadable, str(folder / "Dockerfile"))
         return {"Dockerfile": dockerfile.encode(), **copied}
     for path in unreadable:

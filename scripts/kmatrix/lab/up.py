@@ -85,7 +85,10 @@ def up(engine: Engine, layout: Layout, profile: Profile, say: Say) -> bool:
             runtime = ensure_image(engine, layout, "runtime", workshop, say)
             _publish(engine, layout, profile.base.path, profile.base.tag or "latest", runtime)
             if profile.key_file is None:
-                raise InputError("profile lab: key_fingerprint must be file:PATH, the lab makes its own key")
+                raise InputError(
+                    "profile lab: key_fingerprint must be file:PATH, the lab makes its own key",
+                    "Write it in matrix.yaml as version control has it, and give no --key-fingerprint.",
+                )
             make_packages(engine, layout, workshop, profile.clients, layout.root / profile.key_file, say)
         except BaseException:
             engine.stop()

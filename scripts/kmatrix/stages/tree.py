@@ -52,13 +52,20 @@ def check_rendered(root: Path, profile_name: str, recipes: Iterable[Recipe], com
     return sorted(path.relative_to(root).as_posix() for path in stale)
 
 
-def foreign_note(root: Path, profile_name: str) -> str:
-    """Name the files below dockerfiles/<profile> that `write_rendered` did not write; empty where there is none."""
+def foreign_note(root: Path, profile_name: str, recipes: Iterable[Recipe]) -> str:
+    """Name the files below dockerfiles/<profile> that `write_rendered` did not write; empty where there is none.
+
+    Args:
+        root: the project's folder.
+        profile_name: the folder below dockerfiles/.
+        recipes: the cells whose Dockerfiles were just written or compared.
+    """
     folder = root / "dockerfiles" / profile_name
+    wanted = _wanted(root, profile_name, recipes)
     found = [
         path.relative_to(root).as_posix()
         for path in sorted(folder.rglob("*"))
-        if (path.is_symlink() or not path.is_dir()) and not _is_ours(path)
+        if path not in wanted and (path.is_symlink() or not path.is_dir()) and not _is_ours(path)
     ]
     if not found:
         return ""
