@@ -138,3 +138,16 @@ def test_a_bundle_that_is_not_published_is_rendered_for_nobody(
     said = capsys.readouterr().err
     assert f"{CLIENT}: {result.verdict}: {result.reason}" in said
     assert run(project, PUBLISHED) == Exit.OK
+
+
+def test_a_client_whose_packages_cannot_be_asked_for_is_told_with_a_next_step(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "images").symlink_to(ROOT / "images")
+    ended = main(
+        ["manifests", "--root", str(project), "--way", "in-cluster-build", "--packages", str(project / "nowhere")]
+    )
+    assert ended != Exit.OK
+    said = capsys.readouterr().err
+    (reason,) = [line for line in said.splitlines() if line.strip().startswith(f"in-cluster-build/{CLIENT}: ")]
+    assert reason.endswith("."), reason

@@ -143,7 +143,7 @@ def _in_cluster(
     try:
         PackageRoot(chosen.profile.packages, call.root).fetch(location, pin.key.sha256, key)
     except KmatrixError as error:
-        return error.message
+        return f"{error.message}. {error.hint}"
     dockerfile = in_cluster_dockerfile(source, chosen.name, chosen.profile)
     return decide.InClusterBuild(
         client=client,
