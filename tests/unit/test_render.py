@@ -232,6 +232,20 @@ def test_a_copied_file_that_is_not_there_is_told_before_anything_is_built(folder
         one(read_image_source(folder))
 
 
+def test_a_folder_that_is_copied_counts_without_what_editors_left_in_it(folder: Path) -> None:
+    template = folder / "Dockerfile.j2"
+    text = template.read_text(encoding="utf-8")
+    template.write_text(text.replace("COPY packages/", "COPY more.d /more.d/\nCOPY packages/"), encoding="utf-8")
+    (folder / "more.d" / "deep").mkdir(parents=True)
+    (folder / "more.d" / "deep" / "file").write_bytes(b"one")
+    plain = one(read_image_source(folder))
+    assert plain.files["more.d/deep/file"] == b"one"
+    (folder / "more.d" / ".file.swp").write_bytes(b"b0VIM")
+    assert one(read_image_source(folder)) == plain
+    (folder / "more.d" / "deep" / "file").write_bytes(b"two")
+    assert one(read_image_source(folder)).cell_key != plain.cell_key
+
+
 def test_what_is_copied_is_what_the_key_is_over() -> None:
     """A file's name alone moves the key, so that no copied file is without an influence on it."""
     source = read_image_source(ROOT / "images" / "beegfs-client")
