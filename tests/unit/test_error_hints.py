@@ -32,20 +32,33 @@ STILL_WITHOUT = tuple(
 
 @dataclass(frozen=True)
 class Takes:
-    """A function or class that takes a hint: at which position, and whether one may leave it out.
+    """A function or class that takes a hint.
 
-    `owner` is the module of a function, which is called by its name alone or as the module's; empty for a class and for
-    a method, which may be anybody's attribute.
+    `position` is that of its argument; `optional` whether one may leave it out, as it then has words of its own;
+    `completes` whether it has these for an empty one too. `owner` is the module of a function, which is called by its
+    name alone or as the module's; empty for a class and for a method, which may be anybody's attribute.
     """
 
     position: int | None
     optional: bool
+    completes: bool
     owner: str = ""
 
     def is_called(self, function: ast.expr) -> bool:
-        if isinstance(function, ast.Attribute) and self.owner:
-            return name_of(function.value) == self.owner
-        return True
+        return not (isinstance(function, ast.Attribute) and self.owner) or name_of(function.value) == self.owner
+
+    def given(self, call: ast.Call) -> ast.expr | None:
+        words = [word.value for word in call.keywords if word.arg in (HINT, None)]
+        if self.position is not None and len(call.args) > self.position:
+            words.append(call.args[self.position])
+        return words[0] if words else None
+
+    def is_served(self, call: ast.Call) -> bool:
+        given = self.given(call)
+        return self.completes or (self.optional if given is None else is_text(given))
+
+
+Known = dict[str, list[Takes]]
 
 
 def name_of(node: ast.expr) -> str:
@@ -53,14 +66,12 @@ def name_of(node: ast.expr) -> str:
 
 
 def is_text(node: ast.expr | None) -> bool:
-    """Whether an expression surely is more than blanks, or is somebody else's hint that is looked at there."""
+    """Whether an expression surely is more than blanks, or is a hint that is looked at where it comes from."""
     match node:
-        case None:
-            return False
         case ast.Constant():
             return isinstance(node.value, str) and bool(node.value.strip())
         case ast.JoinedStr():
-            return any(isinstance(part, ast.Constant) and str(part.value).strip() for part in node.values)
+            return any(not isinstance(part, ast.Constant) or str(part.value).strip() for part in node.values)
         case ast.IfExp():
             return is_text(node.body) and is_text(node.orelse)
         case ast.BoolOp(op=ast.Or()):
@@ -72,27 +83,37 @@ def is_text(node: ast.expr | None) -> bool:
     return False
 
 
-def completes(function: ast.FunctionDef) -> bool:
-    """Whether a function puts words of its own in the place of an empty hint, wherever it uses it."""
-    completed = [
-        node.values[0]
-        for node in ast.walk(function)
-        if isinstance(node, ast.BoolOp) and is_text(node) and name_of(node.values[0]) == HINT
-    ]
+def called(known: Known, call: ast.Call, module: str) -> list[Takes]:
+    """What a call may be of: a function of the same module before those of others with its name."""
+    fitting = [takes for takes in known.get(name_of(call.func), []) if takes.is_called(call.func)]
+    return [takes for takes in fitting if takes.owner == module] or fitting
+
+
+def completes(function: ast.FunctionDef, known: Known, module: str) -> bool:
+    """Whether a function puts words in the place of an empty hint, itself or by what it hands it to."""
+    replaced: list[ast.expr] = []
+    for node in ast.walk(function):
+        if isinstance(node, ast.BoolOp) and is_text(node):
+            replaced.append(node.values[0])
+        elif isinstance(node, ast.Call):
+            there = called(known, node, module)
+            replaced += [given for takes in there if takes.completes and (given := takes.given(node))]
     uses = [node for node in ast.walk(function) if isinstance(node, ast.Name) and node.id == HINT]
-    return bool(completed) and all(use in completed for use in uses)
+    return bool(uses) and all(use in replaced for use in uses)
 
 
-def takes(function: ast.FunctionDef, bound: bool, owner: str = "") -> Takes | None:
+def takes_of(function: ast.FunctionDef, known: Known, module: str, bound: bool, method: bool) -> Takes | None:
     """How a function takes a hint; None where it does not."""
     arguments = function.args
     listed = [*arguments.posonlyargs, *arguments.args][1 if bound else 0 :]
-    defaults = dict(zip([a.arg for a in listed][::-1], arguments.defaults[::-1], strict=False))
-    keywords = {a.arg: default for a, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)}
     names = [a.arg for a in listed]
-    if HINT in names:
-        return Takes(names.index(HINT), is_text(defaults.get(HINT)) or completes(function), owner)
-    return Takes(None, is_text(keywords[HINT]) or completes(function), owner) if HINT in keywords else None
+    defaults = dict(zip(names[::-1], arguments.defaults[::-1], strict=False))
+    keywords = {a.arg: default for a, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)}
+    if HINT not in names and HINT not in keywords:
+        return None
+    position = names.index(HINT) if HINT in names else None
+    default = defaults.get(HINT) or keywords.get(HINT)
+    return Takes(position, is_text(default), completes(function, known, module), "" if method else module)
 
 
 def makes_its_own(constructor: ast.FunctionDef) -> bool:
@@ -113,7 +134,7 @@ def error_classes(trees: dict[Path, ast.Module]) -> dict[str, Takes]:
         node = classes.get(name)
         if node is None or name in found:
             return found.get(name)
-        parent = next((given for base in node.bases if (given := look(name_of(base)))), None)
+        parent = next((known for base in node.bases if (known := look(name_of(base)))), None)
         if parent is None and name != ROOT_CLASS:
             return None
         own = next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
@@ -121,9 +142,9 @@ def error_classes(trees: dict[Path, ast.Module]) -> dict[str, Takes]:
             assert parent is not None
             found[name] = parent
         else:
-            given = takes(own, bound=True)
-            free = name != ROOT_CLASS and makes_its_own(own)
-            found[name] = Takes(given.position if given else None, free or bool(given and given.optional))
+            given = takes_of(own, {}, "", bound=True, method=True)
+            has_words = name != ROOT_CLASS and makes_its_own(own)
+            found[name] = Takes(given.position if given else None, bool(given and given.optional), has_words)
         return found[name]
 
     for name in classes:
@@ -131,39 +152,46 @@ def error_classes(trees: dict[Path, ast.Module]) -> dict[str, Takes]:
     return found
 
 
-def helpers(trees: dict[Path, ast.Module]) -> dict[str, Takes]:
+def helpers(trees: dict[Path, ast.Module], known: Known) -> Known:
     """Functions and methods that take a hint, by name; a dataclass's field counts as its argument."""
-    found: dict[str, Takes] = {}
+    found: Known = {}
     for path, tree in trees.items():
         methods = {id(n) for c in ast.walk(tree) if isinstance(c, ast.ClassDef) for n in c.body}
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef) and node.name != "__init__":
-                of_class = id(node) in methods
-                free = any(name_of(decorator) == "staticmethod" for decorator in node.decorator_list)
-                if given := takes(node, of_class and not free, "" if of_class else path.stem):
-                    found[node.name] = given
+                method = id(node) in methods
+                bound = method and not any(name_of(decorator) == "staticmethod" for decorator in node.decorator_list)
+                if taken := takes_of(node, known, path.stem, bound, method):
+                    found.setdefault(node.name, []).append(taken)
             elif isinstance(node, ast.ClassDef):
-                fields = [n for n in node.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)]
+                fields = [n for n in node.body if isinstance(n, ast.AnnAssign)]
                 names = [name_of(field.target) for field in fields]
                 if HINT in names:
-                    found[node.name] = Takes(names.index(HINT), is_text(fields[names.index(HINT)].value))
+                    position = names.index(HINT)
+                    found.setdefault(node.name, []).append(Takes(position, is_text(fields[position].value), False))
     return found
 
 
 def without_a_next_step(trees: dict[Path, ast.Module]) -> Iterator[str]:
     errors = error_classes(trees)
-    known = {**helpers(trees), **errors}
+    known: Known = {}
+    while True:
+        # One function may complete the hint of another that it calls.
+        more = {**helpers(trees, known), **{name: [takes] for name, takes in errors.items()}}
+        if more == known:
+            break
+        known = more
     for path, tree in trees.items():
         for node in ast.walk(tree):
             where = f"{path}:{getattr(node, 'lineno', 0)}"
-            if isinstance(node, ast.Call) and (entry := known.get(name_of(node.func))) and entry.is_called(node.func):
-                words = [word.value for word in node.keywords if word.arg in (HINT, None)]
-                if entry.position is not None and len(node.args) > entry.position:
-                    words.append(node.args[entry.position])
-                if not (is_text(words[0]) if words else entry.optional):
+            if isinstance(node, ast.Call):
+                there = called(known, node, path.stem)
+                if there and not any(takes.is_served(node) for takes in there):
                     yield f"{where}: {name_of(node.func)} without a next step"
             elif isinstance(node, ast.Raise) and isinstance(node.exc, ast.Name) and node.exc.id in errors:
                 yield f"{where}: {node.exc.id} without a message"
+            elif isinstance(node, ast.Assign) and name_of(node.targets[0]) == HINT and not is_text(node.value):
+                yield f"{where}: an empty hint"
 
 
 def parsed(**sources: str) -> dict[Path, ast.Module]:
@@ -208,6 +236,8 @@ REFUSALS = "def refusal(m, hint=None):\n    return ToolError(m, hint)\n"
         'def refusal(m, hint=""):\n    return ToolError(m, hint)\nraise refusal("m")',
         'def refusal(m, *, hint):\n    return ToolError(m, hint)\nraise refusal("m", hint="")',
         'class A:\n    def refusal(self, m, hint):\n        raise ToolError(m, hint)\nA().refusal("m", "")',
+        'hint = ""\nraise ToolError("m", hint)',
+        'def a(m, hint=""):\n    return b(m, hint)\ndef b(m, hint=""):\n    return ToolError(m, hint)\na("m")',
         'def refusal(m, hint=""):\n    return ToolError(m, hint or "")\nraise refusal("m")',
         'def refusal(m, hint=""):\n    return E(m, hint or "Do it.") if m else E(m, hint)\nraise refusal("m")',
         'from refusals import refusal\nraise refusal("m")',
@@ -235,6 +265,9 @@ def test_an_error_without_a_next_step_is_found(line: str) -> None:
         'def refusal(m, hint):\n    return ToolError(m, hint)\nraise refusal("m", "Do it.")',
         'def refusal(m, hint="Do it."):\n    return ToolError(m, hint)\nraise refusal("m")',
         'def refusal(m, hint=""):\n    return ToolError(m, hint or "Do it.")\nraise refusal("m")',
+        'def a(m, hint=""):\n    return b(m, hint)\ndef b(m, hint=""):\n    return E(m, hint or "Do it.")\na("m")',
+        'def refusal(m):\n    return ToolError(m, "Do it.")\nraise refusal("m")',
+        'raise UnreachableError("s", "c", "")',
         'def read_text(path, hint):\n    ...\npath.read_text("utf-8")',
     ],
 )

@@ -104,10 +104,11 @@ def test_a_rendered_dockerfile_that_was_edited_or_merged_is_written_anew(tmp_pat
     assert sorted(entry.name for entry in path.parent.iterdir()) == ["Dockerfile"]
 
 
-def test_what_a_killed_run_left_half_written_goes_with_its_cell(tmp_path: Path, cells: list[Recipe]) -> None:
+@pytest.mark.parametrize("name", [".Dockerfile.x1y_2z3a", ".Dockerfile.kmatrix-x1y_2z3a"])
+def test_what_a_killed_run_left_half_written_goes_with_its_cell(tmp_path: Path, cells: list[Recipe], name: str) -> None:
     write_rendered(tmp_path, "ocp", cells, complete=True)
     folder = tmp_path / "dockerfiles" / "ocp" / cells[0].cell.id
-    (folder / ".Dockerfile.x1y_2z3a").write_text(f"{RENDERED_MARK}by", encoding="utf-8")
+    (folder / name).write_text(f"{RENDERED_MARK}by", encoding="utf-8")
     write_rendered(tmp_path, "ocp", cells[1:], complete=True)
     assert not folder.exists()
 

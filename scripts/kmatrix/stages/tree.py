@@ -13,7 +13,7 @@ from kmatrix.values.recipe import RENDERED_MARK, Recipe
 
 _NAME = "Dockerfile"
 # What a run that was killed while it wrote one leaves beside it; an editor's file has another form of name.
-_UNFINISHED = re.compile(r"\.Dockerfile\.[a-z0-9_]{8}")
+_UNFINISHED = re.compile(r"\.Dockerfile\.(?:kmatrix-)?[a-z0-9_]{8}")
 
 
 def write_rendered(root: Path, profile_name: str, recipes: Iterable[Recipe], complete: bool) -> int:
