@@ -23,9 +23,9 @@ def told(error: BaseException) -> tuple[int, str]:
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (InputError("x"), 2),
-        (ToolError("x"), 3),
-        (KmatrixError("x"), 3),
+        (InputError("x", "Do it."), 2),
+        (ToolError("x", "Do it."), 3),
+        (KmatrixError("x", "Do it."), 3),
         (UnreachableError("registry", "r", "gone"), 4),
         (KeyboardInterrupt(), 130),
     ],
@@ -59,7 +59,7 @@ def test_what_is_known_about_a_next_step_goes_before_that_of_the_kind() -> None:
 @pytest.mark.parametrize("text", ["https://user:s3cret@host/path", "user:s3cret@host/x", "--target=user:s3cret@h/x"])
 def test_a_password_in_an_address_is_not_shown(text: str) -> None:
     assert "s3cret" not in masked(f"error: {text} is wrong")
-    assert "s3cret" not in told(InputError(f"{text!r} is wrong"))[1]
+    assert "s3cret" not in told(InputError(f"{text!r} is wrong", "Do it."))[1]
 
 
 def test_a_digest_is_no_password() -> None:
