@@ -47,14 +47,15 @@ def newer_engine(session: Session, folder: Path) -> Iterator[NewerEngine]:
     """
     # Removing what a daemon has stored takes a busy machine its time.
     client = docker.from_env(timeout=_END_SECONDS)
-    name = f"kmatrix-test/newer-engine:{session.name}"
+    repository = "kmatrix-test/newer-engine"
+    name = f"{repository}:{session.name}"
     sockets = folder / "run"
     sockets.mkdir()
     try:
         archive = folder / "root.tar"
         _unpack(archive)
         changes = [f'LABEL {LABEL}="{session.name}"', "ENV PATH=/usr/sbin:/usr/bin"]
-        client.api.import_image(str(archive), *name.split(":"), changes=changes)
+        client.api.import_image(str(archive), repository=repository, tag=session.name, changes=changes)
         with Network(docker_network_kw={"labels": {LABEL: session.name}}) as network:
             assert network.id
             (folder / "daemon.json").write_text(json.dumps(_options(f"br-{network.id[:12]}")), encoding="utf-8")

@@ -61,7 +61,7 @@ def test_the_same_cells_are_skipped_without_a_pull_a_boot_or_a_write(bench: Benc
         ([FAILED, PASSED], "failed", "load-refused"),
         ([ERRORED, FAILED], "failed", "load-refused"),
         ([PASSED, ERRORED], "errored", "no-boot"),
-        ([ToolError("QEMU failed"), PASSED], "errored", "no-verdict"),
+        ([ToolError("QEMU failed", "Do it."), PASSED], "errored", "no-verdict"),
     ],
 )
 def test_a_kernel_that_does_not_load_keeps_the_tag_as_it_was(
@@ -156,7 +156,7 @@ def test_what_is_published_is_told_apart_by_its_inputs_and_gates_and_what_cannot
         ({**before, labels.VERSION: other.id}, None),
         ({}, None),
         (None, None),
-        (ProtocolError("the configuration is gone"), None),
+        (ProtocolError("the configuration is gone", "Do it."), None),
     ]
     for told, current in cases:
         found = published_cells(replace(bench.packing, registry=cast("Any", Told(told))), [recipe])

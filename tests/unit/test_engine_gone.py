@@ -51,7 +51,7 @@ def test_an_engine_that_refuses_says_why() -> None:
 
 def test_our_own_errors_pass() -> None:
     with pytest.raises(InputError, match="disk full"), engine_errors("build"):
-        raise InputError("disk full")
+        raise InputError("disk full", "Do it.")
 
 
 VERSION = Reply(200, b'{"ApiVersion": "1.41", "MinAPIVersion": "1.12"}', {"Content-Type": "application/json"})

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from kmatrix.commands.guard import guarded, masked
-from kmatrix.values.errors import InputError, KmatrixError, ToolError, UnreachableError
+from kmatrix.values.errors import BuildError, InputError, KmatrixError, ToolError, UnreachableError
 
 
 def told(error: BaseException) -> tuple[int, str]:
@@ -23,9 +23,9 @@ def told(error: BaseException) -> tuple[int, str]:
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (InputError("x"), 2),
-        (ToolError("x"), 3),
-        (KmatrixError("x"), 3),
+        (InputError("x", "Do it."), 2),
+        (ToolError("x", "Do it."), 3),
+        (KmatrixError("x", "Do it."), 3),
         (UnreachableError("registry", "r", "gone"), 4),
         (KeyboardInterrupt(), 130),
     ],
@@ -45,10 +45,21 @@ def test_a_hint_is_told() -> None:
     assert "Do this." in told(InputError("x", "do this."))[1]
 
 
+@pytest.mark.parametrize("error", [UnreachableError("registry", "r", "gone"), BuildError("the build failed")])
+def test_an_error_that_is_raised_without_more_knowledge_has_a_next_step_of_its_kind(error: KmatrixError) -> None:
+    assert error.hint in told(error)[1].splitlines()[-1]
+    assert error.hint.endswith(".")
+
+
+def test_what_is_known_about_a_next_step_goes_before_that_of_the_kind() -> None:
+    assert UnreachableError("registry", "r", "gone", "Start it.").hint == "Start it."
+    assert BuildError("the build failed", (), "Start it.").hint == "Start it."
+
+
 @pytest.mark.parametrize("text", ["https://user:s3cret@host/path", "user:s3cret@host/x", "--target=user:s3cret@h/x"])
 def test_a_password_in_an_address_is_not_shown(text: str) -> None:
     assert "s3cret" not in masked(f"error: {text} is wrong")
-    assert "s3cret" not in told(InputError(f"{text!r} is wrong"))[1]
+    assert "s3cret" not in told(InputError(f"{text!r} is wrong", "Do it."))[1]
 
 
 def test_a_digest_is_no_password() -> None:

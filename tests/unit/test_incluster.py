@@ -67,12 +67,15 @@ def test_it_starts_what_the_cell_images_start(source: ImageSource) -> None:
 
 
 def test_it_copies_exactly_the_files_of_its_context(source: ImageSource) -> None:
-    copied = [
-        word
-        for line in instructions(in_cluster_dockerfile(source, "ocp", profile()), "COPY")
-        for word in line.split()[:-1]
-    ]
-    assert sorted(copied) == sorted(in_cluster_files(source, b"the key"))
+    text = in_cluster_dockerfile(source, "ocp", profile())
+    copied = [word for line in instructions(text, "COPY") for word in line.split()[:-1]]
+    assert sorted(copied) == sorted(in_cluster_files(source, text, b"the key"))
+
+
+def test_an_editors_file_beside_the_template_is_not_in_the_config_map(source: ImageSource) -> None:
+    text = in_cluster_dockerfile(source, "ocp", profile())
+    strayed = ImageSource(source.template, {**source.files, ".beegfs-node.swp": b"b0VIM\x00\xff", "sub/x": b""})
+    assert in_cluster_files(strayed, text, b"the key") == in_cluster_files(source, text, b"the key")
 
 
 def test_every_file_that_it_runs_is_run_by_name_or_made_executable(source: ImageSource) -> None:
@@ -97,9 +100,9 @@ def test_its_arguments_are_the_profiles_and_the_version() -> None:
 
 
 def test_what_only_a_build_in_a_cluster_copies_makes_no_cell_anew(source: ImageSource) -> None:
-    assert {"fetch-packages", "rebuild-module"} == set(source.in_cluster_files)
-    assert not set(source.in_cluster_files) & set(source.files)
-    changed = ImageSource(source.template, source.files, {**source.in_cluster_files, "rebuild-module": b"other"})
+    alone = ("fetch-packages", "rebuild-module")
+    assert set(alone) < set(source.files)
+    changed = ImageSource(source.template, {**source.files, **dict.fromkeys(alone, b"other")})
     keys = [{name: recipe.cell_key for name, recipe in recipes(profile(), each).items()} for each in (source, changed)]
     assert keys[0] == keys[1]
 
@@ -114,7 +117,7 @@ def test_what_only_a_build_in_a_cluster_copies_makes_no_cell_anew(source: ImageS
 )
 def test_what_a_config_map_cannot_hold_is_refused(files: dict[str, bytes], key: bytes, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        in_cluster_files(ImageSource("", files), key)
+        in_cluster_files(ImageSource("", files), f"FROM x\nCOPY {' '.join(files)} /kmatrix/\n", key)
 
 
 # fetch-packages

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
-from test_render import digest, profile
+from test_render import ROOT, digest, profile
 
 from kmatrix.decide.releases import read_graph, select_releases
 from kmatrix.decide.toolkits import read_toolkits
 from kmatrix.lab import releases
+from kmatrix.lab.images import image_context
 from kmatrix.lab.layout import layout_of
+from kmatrix.lab.up import lab_inputs
 from kmatrix.values.errors import InputError
 from kmatrix.values.matrix import Channel, Profile
 from kmatrix.values.names import ImageRef
@@ -70,3 +73,36 @@ def test_the_lab_listens_on_this_machine_alone(key: str, value: object) -> None:
 def test_graph_and_packages_come_from_one_server() -> None:
     with pytest.raises(InputError, match="one server serves both"):
         layout_of(lab_profile(packages="http://127.0.0.1:5099/release"), Path("/one"))
+
+
+@pytest.fixture(name="checkout")
+def _checkout(tmp_path: Path) -> Path:
+    shutil.copytree(ROOT / "images", tmp_path / "images")
+    return tmp_path
+
+
+def test_an_editors_files_and_notes_do_not_make_the_lab_anew(checkout: Path) -> None:
+    def made_of() -> tuple[str, dict[str, bytes]]:
+        layout = layout_of(lab_profile(), checkout)
+        names = ("toolkit-base", "toolkit", "services", "workshop", "runtime")
+        return lab_inputs(layout, lab_profile()), {name: image_context(layout.images(name)) for name in names}
+
+    before = made_of()
+    for folder in (checkout / "images").glob("lab-*"):
+        for stray in (".Dockerfile.swp", "Dockerfile~", "README.md"):
+            (folder / stray).write_bytes(b"a stray")
+    (checkout / "images" / "lab-toolkit" / "notes.txt").write_bytes(b"a note")
+    assert made_of() == before
+    (checkout / "images" / "lab-toolkit" / "add-kernel").write_bytes(b"#!/bin/sh\n")
+    assert made_of()[0] != before[0]
+    assert made_of()[1]["toolkit"] != before[1]["toolkit"]
+
+
+def test_every_file_of_the_stand_in_client_decides_what_the_lab_is(checkout: Path) -> None:
+    layout = layout_of(lab_profile(), checkout)
+    files = [path for path in layout.images("client").rglob("*") if path.is_file() and path.name != "README.md"]
+    seen = {lab_inputs(layout, lab_profile())}
+    for path in files:
+        path.write_bytes(path.read_bytes() + b"#")
+        seen.add(lab_inputs(layout, lab_profile()))
+    assert len(seen) == len(files) + 1

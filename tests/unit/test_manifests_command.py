@@ -152,3 +152,16 @@ def test_a_bundle_whose_last_run_reached_no_verdict_is_rendered_as_it_was_publis
     said = capsys.readouterr().err
     assert f"warning: build/bundles.json says of client {CLIENT}: errored: {new.reason}; " in said
     assert "last seen there at 2026-01-01T00:00:00Z" in said
+
+
+def test_a_client_whose_packages_cannot_be_asked_for_is_told_with_a_next_step(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "images").symlink_to(ROOT / "images")
+    ended = main(
+        ["manifests", "--root", str(project), "--way", "in-cluster-build", "--packages", str(project / "nowhere")]
+    )
+    assert ended != Exit.OK
+    said = capsys.readouterr().err
+    (reason,) = [line for line in said.splitlines() if line.strip().startswith(f"in-cluster-build/{CLIENT}: ")]
+    assert reason.endswith("."), reason

@@ -147,7 +147,7 @@ def test_a_run_that_is_told_to_stop_takes_no_module_image_for_unreadable(
 
     def stopped(*_: object) -> Any:
         bench.engine.stop()
-        raise ProtocolError("the connection was closed")
+        raise ProtocolError("the connection was closed", "Do it.")
 
     monkeypatch.setattr(stage, "choose_module_images", stopped)
     with pytest.raises(InterruptedRunError):

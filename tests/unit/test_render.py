@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -88,11 +89,11 @@ def lock(wanted: Profile) -> ProfileLock:
     )
 
 
-def recipes(wanted: Profile, source: ImageSource | None = None) -> dict[str, Recipe]:
+def recipes(wanted: Profile, source: ImageSource | None = None, name: str = "ocp") -> dict[str, Recipe]:
     pins = lock(wanted)
-    cells = make_plan("ocp", wanted, pins).cells
+    cells = make_plan(name, wanted, pins).cells
     source = source or read_image_source(ROOT / "images" / "beegfs-client")
-    return {cell.id: make_recipe(cell, "ocp", wanted, pins, source) for cell in cells}
+    return {cell.id: make_recipe(cell, name, wanted, pins, source) for cell in cells}
 
 
 def test_rendered_dockerfiles_are_the_golden_ones() -> None:
@@ -139,6 +140,13 @@ def test_a_value_from_outside_cannot_add_an_instruction(poison: str) -> None:
         recipes(poisoned)
 
 
+def test_a_template_without_the_banner_that_tells_our_files_is_refused() -> None:
+    source = read_image_source(ROOT / "images" / "beegfs-client")
+    bare = replace(source, template=source.template.replace("# Generated from", "# From"))
+    with pytest.raises(InputError, match="renders to no line that begins with"):
+        recipes(profile(), bare)
+
+
 def test_an_unknown_name_in_the_template_is_an_error_not_an_empty_string() -> None:
     source = ImageSource("FROM {{ base }}\nLABEL x={{ nothing_of_the_kind }}\n", {})
     with pytest.raises(InputError, match="nothing_of_the_kind"):
@@ -168,14 +176,110 @@ def test_the_key_changes_with_everything_that_decides_the_image() -> None:
     plain = one(source).cell_key
     longer_script = dict(source.files) | {"build-module": source.files["build-module"] + b"#"}
     changed = {
-        "template": one(replace(source, template=source.template + "# x\n")).cell_key,
+        "template": one(replace(source, template=source.template + "RUN x\n")).cell_key,
         "script": one(replace(source, files=longer_script)).cell_key,
-        "file added": one(replace(source, files={**source.files, "more": b""})).cell_key,
+        "file copied": one(replace(source, template=source.template + "COPY README.md /\n")).cell_key,
         "rdma": one(source, rdma=False).cell_key,
         "base packages": one(source, base_packages=("kmod",)).cell_key,
     }
     assert plain not in changed.values()
     assert len(set(changed.values())) == len(changed)
+
+
+@pytest.fixture(name="folder")
+def _folder(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(ROOT / "images" / "beegfs-client", tmp_path / "beegfs-client"))
+
+
+@pytest.mark.parametrize(
+    "stray",
+    [
+        *(".beegfs-node.swp", "unpack-packages~", "#build-module#", "notes.txt", "README.md", "core"),
+        *("__pycache__/fetch-packages.pyc", "packages/beegfs-client-8.2.2.rpm", "package-key", "sub/build-module"),
+    ],
+)
+def test_a_file_that_no_instruction_copies_is_in_neither_the_key_nor_the_context(folder: Path, stray: str) -> None:
+    plain = one(read_image_source(folder))
+    (folder / stray).parent.mkdir(exist_ok=True)
+    (folder / stray).write_bytes(b"\xff\x00 not ours")
+    strayed = one(read_image_source(folder))
+    assert strayed == plain
+    assert b"not ours" not in b"".join(strayed.files.values())
+
+
+def test_a_stray_that_cannot_be_read_stops_nothing_and_a_copied_file_does(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, read = one(read_image_source(folder)), Path.read_bytes
+    (folder / "of-somebody-else").touch()
+    refused = {"of-somebody-else"}
+
+    def read_bytes(path: Path) -> bytes:
+        if path.name in refused:
+            raise PermissionError(13, "Permission denied")
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    assert one(read_image_source(folder)) == plain
+    refused.add("build-module")
+    with pytest.raises(InputError, match=r"copies build-module, which cannot be read: Permission denied"):
+        one(read_image_source(folder))
+
+
+def test_a_copied_file_that_is_not_there_is_told_before_anything_is_built(folder: Path) -> None:
+    (folder / "node-files").unlink()
+    with pytest.raises(InputError, match=r"Dockerfile.j2 copies node-files, and there is no such file"):
+        one(read_image_source(folder))
+
+
+def test_a_folder_that_is_copied_counts_without_what_editors_left_in_it(folder: Path) -> None:
+    template = folder / "Dockerfile.j2"
+    text = template.read_text(encoding="utf-8")
+    template.write_text(text.replace("COPY packages/", "COPY more.d /more.d/\nCOPY packages/"), encoding="utf-8")
+    (folder / "more.d" / "deep").mkdir(parents=True)
+    (folder / "more.d" / "deep" / "file").write_bytes(b"one")
+    plain = one(read_image_source(folder))
+    assert plain.files["more.d/deep/file"] == b"one"
+    (folder / "more.d" / ".file.swp").write_bytes(b"b0VIM")
+    assert one(read_image_source(folder)) == plain
+    (folder / "more.d" / "deep" / "file").write_bytes(b"two")
+    assert one(read_image_source(folder)).cell_key != plain.cell_key
+
+
+def test_what_is_copied_is_what_the_key_is_over() -> None:
+    """A file's name alone moves the key, so that no copied file is without an influence on it."""
+    source = read_image_source(ROOT / "images" / "beegfs-client")
+    plain = one(source)
+    assert {"build-module", "unpack-packages", "beegfs-node", "node-files"} < set(plain.files)
+    assert not {"README.md", "Dockerfile.j2", "fetch-packages", "rebuild-module"} & set(plain.files)
+    for name in plain.files:
+        assert one(replace(source, files={**source.files, name: b"other"})).cell_key != plain.cell_key, name
+
+
+def test_a_files_mode_on_disk_reaches_neither_the_key_nor_the_context(folder: Path) -> None:
+    plain = one(read_image_source(folder))
+    for path in folder.iterdir():
+        path.chmod(path.stat().st_mode ^ 0o111)
+    assert one(read_image_source(folder)) == plain
+    with tarfile.open(fileobj=io.BytesIO(pack_context(plain.dockerfile, plain.files))) as archive:
+        modes = {member.name: member.mode for member in archive}
+    assert (modes["build-module"], modes["node-files"]) == (0o755, 0o644)
+
+
+def test_neither_a_comment_nor_the_profiles_name_nor_a_mirror_changes_the_key() -> None:
+    source = read_image_source(ROOT / "images" / "beegfs-client")
+    commented = replace(
+        source, template=source.template.replace("FROM base AS packages", "# x\n\nFROM base AS packages")
+    )
+    assert commented.template != source.template
+
+    def keys(found: dict[str, Recipe]) -> dict[str, str]:
+        return {name: recipe.cell_key for name, recipe in found.items()}
+
+    plain = keys(recipes(profile(), source))
+    assert keys(recipes(profile(), commented)) == plain
+    assert keys(recipes(profile(), source, name="nightly")) == plain
+    assert keys(recipes(profile(mirrors={"registry.example": "mirror.local:5000/all"}), source)) == plain
 
 
 def test_the_key_changes_with_a_package_and_with_the_toolkit() -> None:

@@ -91,7 +91,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
         options = Options(root=tmp_path, profile=profile(), target=f"{server.web.address}/team")
         engine = NoEngine()
         registry, anything = RegistryWriter(credentials), cast("Any", None)
-        shop = Workshop(cast("Any", engine), registry, credentials, options, anything, Quiet(), anything)
+        shop = Workshop(cast("Any", engine), registry, credentials, options, Quiet(), anything)
         yield Bench(server, shop, engine, recipe)
 
 

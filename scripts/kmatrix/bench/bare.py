@@ -66,7 +66,10 @@ def bare_make(setting: Setting, site: Site, make_jobs: int) -> Bare:
             done = engine.run(containers[cell], timeout_seconds=_LONGEST_COMPILE_SECONDS)
             end = time.monotonic()
             if done.status != 0:
-                raise ToolError(f"bare make of {cell} failed with {done.status}: {done.stderr.strip()[-500:]}")
+                raise ToolError(
+                    f"bare make of {cell} failed with {done.status}: {done.stderr.strip()[-500:]}",
+                    f"Run `nox -s build -- --force --only {cell}`: the bench measures cells that pass.",
+                )
             return start, end
 
         with ThreadPoolExecutor(setting.jobs) as pool:
@@ -120,7 +123,10 @@ def _sources(setting: Setting, site: Site, recipe: Recipe) -> bytes:
     with setting.engine.container(workshop, ["bash", "-o", "pipefail", "-c", _UNPACK], binds=binds) as container:
         done = setting.engine.run(container)
         if done.status != 0:
-            raise ToolError(f"{package.name} cannot be unpacked: {done.stderr.strip()[-300:]}")
+            raise ToolError(
+                f"{package.name} cannot be unpacked: {done.stderr.strip()[-300:]}",
+                "Run `nox -s lab -- reset` and `nox -s lab -- up`, which make the packages anew.",
+            )
         return take_archive(setting.engine, container, f"/unpacked{_SOURCES}")
 
 
@@ -128,4 +134,7 @@ def _finished(setting: Setting, image: str, command: list[str], doing: str) -> N
     with setting.engine.container(image, command) as container:
         done = setting.engine.run(container)
     if done.status != 0:
-        raise ToolError(f"{image} cannot be {doing}: {done.stderr.strip()[-300:]}")
+        raise ToolError(
+            f"{image} cannot be {doing}: {done.stderr.strip()[-300:]}",
+            "Check that the disk is not full, then run `nox -s lab -- reset`, `nox -s lab -- up` and this again.",
+        )

@@ -72,12 +72,18 @@ def _one_kernel(setting: Setting, machines: Machines, subject: Subject) -> dict[
     def bare_boot() -> None:
         end = machines.boot(plain, BOOT_SECONDS, _DEADLINE_SECONDS, lambda _: None)
         if end.end != "powered-off":
-            raise ToolError(f"the bare boot of {subject.module.kernel} ended as {end.end}")
+            raise ToolError(
+                f"the bare boot of {subject.module.kernel} ended as {end.end}",
+                "Run the bench again when the machine does nothing else.",
+            )
 
     def gate() -> None:
         report = boot_image(setting.engine, machines, subject, setting.folder, _DEADLINE_SECONDS, lambda _: None)
         if report.verdict != "passed":
-            raise ToolError(f"the gate says {report.code}: {report.message}")
+            raise ToolError(
+                f"the gate says {report.code}: {report.message}",
+                "Run `nox -s build`: the bench measures cells that pass.",
+            )
 
     # In turn, so that what else the machine does falls on both.
     seconds: dict[str, list[float]] = {"bare_seconds": [], "gate_seconds": []}

@@ -52,7 +52,10 @@ def measure_planning(setting: Setting) -> tuple[Measures, dict[str, Any]]:
         ended = setting.tool("planning-render", "render", root=root)
         written = sum(1 for _ in (root / "dockerfiles" / PROFILE).glob("*/Dockerfile"))
         if written != CELLS:
-            raise ToolError(f"render wrote {written} Dockerfiles, {CELLS} were wanted")
+            raise ToolError(
+                f"render wrote {written} Dockerfiles, {CELLS} were wanted",
+                "Run `pytest tests/unit/test_plan.py tests/unit/test_tree.py`: planning or writing left cells out.",
+            )
     finally:
         shutil.rmtree(root, ignore_errors=True)
     raw = {

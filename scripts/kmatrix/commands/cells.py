@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from kmatrix.commands.invocation import (
     Chosen,
     Invocation,
-    image_source,
     opened_run,
     recipes_for,
 )
@@ -27,7 +26,7 @@ from kmatrix.stages import tables
 from kmatrix.stages.cellrun import push_cell, run_cell, verify_cell
 from kmatrix.stages.progress import LiveProgress, PlainProgress, Progress
 from kmatrix.stages.run import default_jobs, exit_code, find_published, run_cells, split_published
-from kmatrix.stages.tree import write_rendered
+from kmatrix.stages.tree import foreign_note, write_rendered
 from kmatrix.stages.workshop import Options, Workshop
 from kmatrix.values.cells import CellResult
 from kmatrix.values.errors import Exit
@@ -39,6 +38,8 @@ def build(call: Invocation) -> Exit:
     """Plan, render, build, check and push whatever is not published yet."""
     with _job(call) as job:
         write_rendered(call.root, job.chosen.name, job.recipes, complete=not call.only)
+        if note := foreign_note(call.root, job.chosen.name, job.recipes):
+            call.say(note)
 
         def work(book: _Book, shop: Workshop) -> None:
             left = job.recipes if call.force else split_published(shop, job.recipes, book.keep)
@@ -152,7 +153,7 @@ def _run(job: _Job, work: Callable[[_Book, Workshop], None]) -> Exit:
         source=source(call.root),
     )
     machines = Machines(call.boot.accel if call.boot else "auto")
-    shop = Workshop(engine, RegistryWriter(credentials), credentials, options, image_source(call), progress, machines)
+    shop = Workshop(engine, RegistryWriter(credentials), credentials, options, progress, machines)
     with shown or nullcontext():
         work(book, shop)
     results = list(book.changed.values())

@@ -151,10 +151,11 @@ def _in_cluster(
     try:
         PackageRoot(chosen.profile.packages, call.root).fetch(location, pin.key.sha256, key)
     except KmatrixError as error:
-        return error.message
+        return f"{error.message}. {error.hint}"
+    dockerfile = in_cluster_dockerfile(source, chosen.name, chosen.profile)
     return decide.InClusterBuild(
         client=client,
-        dockerfile=in_cluster_dockerfile(source, chosen.name, chosen.profile),
-        files=in_cluster_files(source, key.read_bytes()),
+        dockerfile=dockerfile,
+        files=in_cluster_files(source, dockerfile, key.read_bytes()),
         arguments=in_cluster_build_args(chosen.profile, client, pin.key.fingerprint),
     )

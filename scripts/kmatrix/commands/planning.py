@@ -19,8 +19,9 @@ from kmatrix.decide.plan import make_plan, plan_json
 from kmatrix.effects.results import read_results, results_text
 from kmatrix.stages import tables
 from kmatrix.stages.run import exit_code
-from kmatrix.stages.tree import check_rendered, write_rendered
+from kmatrix.stages.tree import check_rendered, foreign_note, write_rendered
 from kmatrix.values.errors import Exit, InputError
+from kmatrix.values.recipe import Recipe
 
 
 def discover(call: Invocation) -> Exit:
@@ -55,6 +56,7 @@ def render(call: Invocation) -> Exit:
         with alone(call):
             changed = write_rendered(call.root, chosen.name, recipes, complete=not call.only)
         call.say(f"dockerfiles/{chosen.name}: {len(recipes)} Dockerfiles, {changed} changed")
+        _say_foreign(call, chosen.name, recipes)
         return Exit.OK
     stale = check_rendered(call.root, chosen.name, recipes, complete=not call.only)
     if stale:
@@ -64,7 +66,13 @@ def render(call: Invocation) -> Exit:
             f"Run `nox -s render -- --profile {chosen.name}` and commit the result.",
         )
     call.say(f"dockerfiles/{chosen.name}: up to date")
+    _say_foreign(call, chosen.name, recipes)
     return Exit.OK
+
+
+def _say_foreign(call: Invocation, profile_name: str, recipes: list[Recipe]) -> None:
+    if note := foreign_note(call.root, profile_name, recipes):
+        call.say(note)
 
 
 def report(call: Invocation) -> Exit:

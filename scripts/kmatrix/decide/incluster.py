@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from kmatrix.decide.render import TEMPLATE, render_dockerfile
+from kmatrix.decide.render import TEMPLATE, copied_files, render_dockerfile
 from kmatrix.values.errors import InputError
 from kmatrix.values.matrix import Profile
 from kmatrix.values.names import ClientVersion
-from kmatrix.values.recipe import SOURCE, ImageSource, userland_by_major
+from kmatrix.values.recipe import KEY_FILE, SOURCE, ImageSource, userland_by_major
 
 # No image has this name: the cluster's driver toolkit takes its place (dockerStrategy.from).
 TOOLKIT = "driver-toolkit:of-the-cluster"
@@ -35,17 +35,18 @@ def in_cluster_dockerfile(source: ImageSource, profile_name: str, profile: Profi
     )
 
 
-def in_cluster_files(source: ImageSource, package_key: bytes) -> dict[str, str]:
-    """Return the files of the build's context as a ConfigMap's data: text by flat name.
+def in_cluster_files(source: ImageSource, dockerfile: str, package_key: bytes) -> dict[str, str]:
+    """Return the files of the build's context as a ConfigMap's data: text by flat name, those alone that are copied.
 
     Args:
         source: images/beegfs-client.
+        dockerfile: as `in_cluster_dockerfile` gives it.
         package_key: the public key that signs the packages, armored.
 
     Raises:
-        InputError: a file is no text, or its name cannot be a ConfigMap's key.
+        InputError: a file is not there, is no text, or its name cannot be a ConfigMap's key.
     """
-    files = {**source.files, **source.in_cluster_files, "package-key": package_key}
+    files = {**copied_files(source, dockerfile, supplied=(KEY_FILE,)), KEY_FILE: package_key}
     return {name: _text(name, content) for name, content in sorted(files.items())}
 
 
@@ -66,5 +67,5 @@ def _text(name: str, content: bytes) -> str:
     try:
         return content.decode()
     except UnicodeDecodeError:
-        hint = "Armor the key: `gpg --enarmor`." if name == "package-key" else f"Only text belongs into {_FOLDER}."
+        hint = "Armor the key: `gpg --enarmor`." if name == KEY_FILE else f"Only text belongs into {_FOLDER}."
         raise InputError(f"{name}: a ConfigMap cannot hold it, it is no text", hint) from None

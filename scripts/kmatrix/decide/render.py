@@ -11,12 +11,16 @@ from typing import Any
 
 import jinja2
 
+from kmatrix.decide.dockerfile import identity, select_copied
 from kmatrix.values.cells import Cell
 from kmatrix.values.errors import InputError
 from kmatrix.values.lock import ClientPin, ProfileLock
 from kmatrix.values.matrix import Profile, mirrored
 from kmatrix.values.recipe import (
     ALL_GATES,
+    KEY_FILE,
+    PACKAGES_FOLDER,
+    RENDERED_MARK,
     SOURCE,
     STATIC_GATES,
     ImageSource,
@@ -41,15 +45,15 @@ def make_recipe(
 
     Args:
         cell: the cell.
-        profile_name: for the Dockerfile's banner and for errors.
+        profile_name: for the Dockerfile's banner, which is no part of the cell key.
         profile: base packages, mirrors, RDMA.
         pins: the profile's lock.
-        source: the template and the files it copies.
+        source: the folder of the template.
         gates: what the image must pass before it is pushed.
 
     Raises:
-        InputError: the lock lacks a package, a value could change the meaning of the Dockerfile, or the
-            template uses a name that does not exist.
+        InputError: the lock lacks a package, a value could change the meaning of the Dockerfile, the
+            template lacks its banner or uses a name that does not exist, or a file that it copies does not exist.
     """
     userland_pin = _client_pin(cell, profile.base_line, pins)
     source_pin = _client_pin(cell, cell.line, pins)
@@ -70,18 +74,25 @@ def make_recipe(
         source=package,
         rdma=profile.rdma,
     )
-    identity: dict[str, object] = {
-        "dockerfile": _sha256(dockerfile.encode()),
-        "files": {name: _sha256(content) for name, content in source.files.items()},
+    if not any(line.startswith(RENDERED_MARK) for line in dockerfile.splitlines()):
+        raise InputError(
+            f"{TEMPLATE} renders to no line that begins with `{RENDERED_MARK.strip()}`",
+            "Put that comment back: it tells the files that were rendered from those of somebody else.",
+        )
+    files = copied_files(source, dockerfile, supplied=(KEY_FILE, PACKAGES_FOLDER))
+    decisive: dict[str, object] = {
+        "dockerfile": identity(dockerfile),
+        "files": {name: _sha256(content) for name, content in files.items()},
         "packages": {entry.file: entry.pin.sha256 for entry in (*userland, package)},
         "key": source_pin.key.sha256,
         "toolkit": cell.toolkit.digest,
     }
     every: tuple[tuple[str, ...], ...] = (STATIC_GATES, ALL_GATES)
-    keys = {each: _key({**identity, "gates": each}) for each in every}
+    keys = {each: _key({**decisive, "gates": each}) for each in every}
     return Recipe(
         cell=cell,
         dockerfile=dockerfile,
+        files=files,
         base=base,
         toolkit=toolkit,
         key=source_pin.key,
@@ -92,6 +103,20 @@ def make_recipe(
         gates=gates,
         satisfying_keys=frozenset(key for each, key in keys.items() if set(each) >= set(gates)),
     )
+
+
+def copied_files(source: ImageSource, dockerfile: str, supplied: tuple[str, ...]) -> dict[str, bytes]:
+    """Return the files people wrote that a Dockerfile copies, by path.
+
+    Args:
+        source: the folder of the template.
+        dockerfile: the template, rendered.
+        supplied: files and folders that come into the context from elsewhere; what lies there is not looked at.
+
+    Raises:
+        InputError: a file is not there or could not be read, or the Dockerfile does not tell which it copies.
+    """
+    return select_copied(dockerfile, source.files, source.unreadable, TEMPLATE, supplied)
 
 
 def _client_pin(cell: Cell, line: str, pins: ProfileLock) -> ClientPin:
@@ -150,5 +175,7 @@ def _key(identity: dict[str, object]) -> str:
     return "sha256:" + _sha256(json.dumps(identity, sort_keys=True).encode())
 
 
+# The files are the same objects for every cell.
+@lru_cache(maxsize=64)
 def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()

@@ -11,31 +11,38 @@ from pathlib import Path
 
 from kmatrix.effects.archives import regular_files
 from kmatrix.effects.files import read_text
-from kmatrix.values.errors import InputError, ToolError
-from kmatrix.values.recipe import IN_CLUSTER_ONLY, ImageSource
+from kmatrix.values.errors import ToolError
+from kmatrix.values.recipe import ImageSource
 
 # Up to the next stage.
 _BASE_STAGE = re.compile(r"^FROM \S+ AS base\n(?:(?!FROM ).*\n)*", re.MULTILINE)
-_NOT_COPIED = {"Dockerfile.j2", "README.md"}
 
 
 def read_image_source(folder: Path) -> ImageSource:
-    """Read images/<name>: its template and every file beside it.
+    """Read images/<name>: its template and every file beside it, of which an instruction may copy some.
 
     Raises:
-        InputError: there is no such template, or a file cannot be read.
+        InputError: there is no such template, or it cannot be read.
     """
-    template = read_text(folder / "Dockerfile.j2", "Dockerfile template")
-    try:
-        files = {
-            path.relative_to(folder).as_posix(): path.read_bytes()
-            for path in sorted(folder.rglob("*"))
-            if path.is_file() and path.name not in _NOT_COPIED
-        }
-    except OSError as error:
-        raise InputError(f"{folder}: {error.strerror or error}") from error
-    in_cluster = {name: files.pop(name) for name in IN_CLUSTER_ONLY if name in files}
-    return ImageSource(template, files, in_cluster)
+    template = read_text(folder / "Dockerfile.j2", "Dockerfile template", "Take it from version control.")
+    return ImageSource(template, *read_files(folder))
+
+
+def read_files(folder: Path) -> tuple[dict[str, bytes], dict[str, str]]:
+    """Return every file below a folder by its path there, and why some could not be read.
+
+    A leftover of an editor may be nobody's to read, and no instruction may copy it: so that is no error yet.
+    """
+    files: dict[str, bytes] = {}
+    unreadable: dict[str, str] = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        try:
+            if path.is_file():
+                files[name] = path.read_bytes()
+        except OSError as error:
+            unreadable[name] = error.strerror or str(error)
+    return files, unreadable
 
 
 def pack_context(dockerfile: str, files: Mapping[str, bytes]) -> bytes:
@@ -68,7 +75,10 @@ def labelled_context(context: bytes, labels: Mapping[str, str]) -> bytes:
     words = []
     for name, value in sorted(labels.items()):
         if not (name.isprintable() and value.isprintable()):
-            raise ToolError(f"the label {name!r} has the value {value!r}, which no label can have")
+            raise ToolError(
+                f"the label {name!r} has the value {value!r}, which no label can have",
+                "Look at where it comes from: the remote's address in git, matrix.yaml or matrix.lock.",
+            )
         words.append("=".join(json.dumps(text, ensure_ascii=False).replace("$", "\\$") for text in (name, value)))
     files = regular_files(context)
     dockerfile = files.pop("Dockerfile").decode()

@@ -27,4 +27,7 @@ def put_archive(engine: Engine, container: str, folder: str, archive: bytes) -> 
     with engine_errors(f"write to {folder} of a container"):
         done = engine.api.put_archive(container, folder, archive)
     if not done:
-        raise ToolError(f"the engine did not unpack an archive in {folder} of a container")
+        raise ToolError(
+            f"the engine did not unpack an archive in {folder} of a container",
+            "Check that the engine's disk is not full, then run the same again.",
+        )

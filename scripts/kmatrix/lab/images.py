@@ -7,12 +7,13 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from kmatrix.effects.context import pack_context
+from kmatrix.decide.dockerfile import is_stray, select_copied
+from kmatrix.effects.context import pack_context, read_files
 from kmatrix.effects.debian import bootstrap_base
 from kmatrix.effects.engine import Engine
 from kmatrix.effects.files import read_text
 from kmatrix.lab.layout import IMAGES, LAB_LABEL, Layout
-from kmatrix.values.errors import BuildError, KmatrixError, ToolError
+from kmatrix.values.errors import BuildError, InputError, KmatrixError, ToolError
 
 SUITE = "bookworm"
 # bash 5.1, kmod 28 and coreutils 8.32, as in UBI 9; the suite above has newer ones.
@@ -82,11 +83,27 @@ def ensure_image(
 
 
 def image_context(folder: Path) -> bytes:
-    """Return the build context in images/<name>."""
-    dockerfile = read_text(folder / "Dockerfile", "Dockerfile")
-    files = {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name not in ("Dockerfile", "README.md")
-    }
-    return pack_context(dockerfile, files)
+    """Return the build context in images/<name>: its Dockerfile, and the files that an instruction copies.
+
+    Raises:
+        InputError: one of them is not there, or cannot be read.
+    """
+    files = definition(folder)
+    return pack_context(files.pop("Dockerfile").decode(), files)
+
+
+def definition(folder: Path) -> dict[str, bytes]:
+    """Return the files of images/<name> that decide what is made of it, by path; those of editors do not.
+
+    Raises:
+        InputError: one of them is not there, or cannot be read.
+    """
+    files, unreadable = read_files(folder)
+    if "Dockerfile" in files or "Dockerfile" in unreadable:
+        dockerfile = read_text(folder / "Dockerfile", "Dockerfile", "Take it from version control.")
+        copied = select_copied(dockerfile, files, unreadable, str(folder / "Dockerfile"))
+        return {"Dockerfile": dockerfile.encode(), **copied}
+    for path in unreadable:
+        if not is_stray(path):
+            raise InputError(f"{folder / path}: {unreadable[path]}", "Make it readable for whoever runs this.")
+    return {path: content for path, content in files.items() if path != "README.md" and not is_stray(path)}

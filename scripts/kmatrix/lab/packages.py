@@ -83,5 +83,8 @@ def package_client(engine: Engine, layout: Layout, workshop: str, out: Path, arg
         done = engine.run(container, timeout_seconds=600)
     if done.status != 0:
         tail = "\n  ".join(done.stderr.strip().splitlines()[-10:])
-        raise ToolError(f"the stand-in client could not be packaged ({' '.join(arguments)}):\n  {tail}")
+        raise ToolError(
+            f"the stand-in client could not be packaged ({' '.join(arguments)}):\n  {tail}",
+            "Correct what the lines above name, in images/lab-client, then run `nox -s lab -- up` again.",
+        )
     return done.stdout.split()[-1]

@@ -20,7 +20,7 @@ from kmatrix.effects.files import write_atomically
 from kmatrix.effects.registry import Registry
 from kmatrix.effects.servers import remove_volume, running, serves, stop_server
 from kmatrix.lab import releases, services
-from kmatrix.lab.images import OLDER_PACKAGES, OLDER_SUITE, ensure_base, ensure_image
+from kmatrix.lab.images import OLDER_PACKAGES, OLDER_SUITE, definition, ensure_base, ensure_image
 from kmatrix.lab.kernels import LabKernels, choose_kernels
 from kmatrix.lab.layout import IMAGES, LAB_LABEL, Layout
 from kmatrix.lab.packages import make_packages
@@ -88,7 +88,10 @@ def up(engine: Engine, layout: Layout, profile: Profile, say: Say) -> bool:
             runtime = ensure_image(engine, layout, "runtime", workshop, say)
             _publish(engine, layout, profile.base.path, profile.base.tag or "latest", runtime)
             if profile.key_file is None:
-                raise InputError("profile lab: key_fingerprint must be file:PATH, the lab makes its own key")
+                raise InputError(
+                    "profile lab: key_fingerprint must be file:PATH, the lab makes its own key",
+                    "Write it in matrix.yaml as version control has it, and give no --key-fingerprint.",
+                )
             make_packages(engine, layout, workshop, profile.clients, layout.root / profile.key_file, say)
         except BaseException:
             engine.stop()
@@ -97,7 +100,7 @@ def up(engine: Engine, layout: Layout, profile: Profile, say: Say) -> bool:
     _releases(engine, layout, digests, say)
     state = {
         "schema": _STATE_SCHEMA,
-        "inputs": _inputs(layout, profile),
+        "inputs": lab_inputs(layout, profile),
         "kernels": kernels.as_dict(),
         "toolkits": digests,
         "workshop": workshop,
@@ -137,7 +140,7 @@ def reset(engine: Engine, layout: Layout) -> None:
 
 
 def _made(layout: Layout, profile: Profile) -> bool:
-    return _read_state(layout).get("inputs") == _inputs(layout, profile)
+    return _read_state(layout).get("inputs") == lab_inputs(layout, profile)
 
 
 def lab_state(layout: Layout) -> dict[str, Any]:
@@ -164,13 +167,13 @@ def _content(state: dict[str, Any]) -> str:
     return "kernels " + ", ".join(sorted(state["kernels"].values()))
 
 
-def _inputs(layout: Layout, profile: Profile) -> str:
+def lab_inputs(layout: Layout, profile: Profile) -> str:
+    """Return a digest over everything that decides what the lab is."""
     digest = hashlib.sha256()
     for name in _DEFINITIONS:
         folder = layout.images(name)
-        for path in sorted(folder.rglob("*")):
-            if path.is_file() and path.name != "README.md":
-                digest.update(f"{path.relative_to(layout.root)}\0".encode() + path.read_bytes())
+        for path, content in sorted(definition(folder).items()):
+            digest.update(f"{(folder / path).relative_to(layout.root)}\0".encode() + content)
     digest.update(
         f"{layout.registry} {layout.web} {profile.base} {[str(client) for client in profile.clients]}".encode()
     )

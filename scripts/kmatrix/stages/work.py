@@ -42,7 +42,10 @@ class CellWork:
             self.log.flush()
         except OSError as error:
             # The engine's output comes through here: its stream must not be blamed for a full disk.
-            raise InputError(f"cannot write {self.log.name}: {error.strerror or error}") from error
+            raise InputError(
+                f"cannot write {self.log.name}: {error.strerror or error}",
+                "Make room on that disk, or give yourself the right to write there; then run the same again.",
+            ) from error
 
 
 def cell_result(

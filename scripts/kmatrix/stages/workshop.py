@@ -16,11 +16,10 @@ from kmatrix.effects.qemu import Accel, Machines
 from kmatrix.effects.registry_writer import RegistryWriter
 from kmatrix.stages.once import Once
 from kmatrix.stages.progress import Progress
-from kmatrix.values.errors import InputError
 from kmatrix.values.matrix import Profile
 from kmatrix.values.module import KernelFacts
 from kmatrix.values.names import Arch, ImageRef
-from kmatrix.values.recipe import ImageSource, Recipe
+from kmatrix.values.recipe import KEY_FILE, PACKAGES_FOLDER, Recipe
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,6 @@ class Workshop:
     registry: RegistryWriter
     credentials: Credentials
     options: Options
-    source: ImageSource
     progress: Progress
     machines: Machines
     bases: Once[str] = field(default_factory=Once)
@@ -96,7 +94,7 @@ def build_context(shop: Workshop, recipe: Recipe) -> bytes:
         ProtocolError, InputError: a file is not there, or not what was pinned."""
     cache = shop.options.root / "build" / "packages"
     root = PackageRoot(shop.options.profile.packages, shop.options.root)
-    files = dict(shop.source.files)
+    files = dict(recipe.files)
 
     def brought(location: str, sha256: str) -> bytes:
         target = cache / sha256
@@ -106,14 +104,9 @@ def build_context(shop: Workshop, recipe: Recipe) -> bytes:
         except OSError as error:
             raise cannot_read(target, "package", error) from error
 
-    wanted = {"package-key": (recipe.key.location, recipe.key.sha256)}
-    wanted |= {f"packages/{package.file}": (package.pin.location, package.pin.sha256) for package in recipe.packages}
-    doubled = sorted(wanted.keys() & shop.source.files.keys())
-    if doubled:
-        raise InputError(
-            f"images/beegfs-client/ has files of names that packages get in the build: {', '.join(doubled)}",
-            "Give them other names.",
-        )
+    wanted = {KEY_FILE: (recipe.key.location, recipe.key.sha256)}
+    for package in recipe.packages:
+        wanted[f"{PACKAGES_FOLDER}/{package.file}"] = (package.pin.location, package.pin.sha256)
     for name, (location, sha256) in wanted.items():
         files[name] = shop.files.get(sha256, partial(brought, location, sha256))
     return pack_context(recipe.dockerfile, files)

@@ -61,12 +61,22 @@ class InputError(KmatrixError):
 
 
 class UnreachableError(KmatrixError):
-    """A needed service could not be asked (exit code 4); says nothing about what it holds."""
+    """A needed service could not be asked (exit code 4); says nothing about what it holds.
+
+    Args:
+        service: what it is, for people.
+        address: where it was looked for.
+        cause: what went wrong, in the words of whoever tried.
+        hint: what to do next, where more is known than that it does not answer.
+    """
 
     exit_code = Exit.UNREACHABLE
 
     def __init__(self, service: str, address: str, cause: str, hint: str = "") -> None:
-        super().__init__(f"the {service} at {address} could not be asked: {cause}", hint)
+        super().__init__(
+            f"the {service} at {address} could not be asked: {cause}",
+            hint or f"Check that this machine reaches the {service}, then run the same again.",
+        )
         self.service = service
 
 
@@ -90,10 +100,13 @@ class BuildError(KmatrixError):
     Args:
         message: one line, the reason.
         excerpt: the lines of the build's log that matter.
+        hint: what to do next, where more is known than that the build's log tells it.
     """
 
     exit_code = Exit.FAILED
 
-    def __init__(self, message: str, excerpt: tuple[str, ...] = ()) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, excerpt: tuple[str, ...] = (), hint: str = "") -> None:
+        super().__init__(
+            message, hint or "Read the build's log, and correct the Dockerfile, the package or the sources it names."
+        )
         self.excerpt = excerpt

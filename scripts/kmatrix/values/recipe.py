@@ -14,8 +14,11 @@ _USERLAND: dict[int, tuple[str, ...]] = {
     8: ("beegfs-client", "beegfs-tools"),
 }
 SOURCE = "beegfs-client"
-# Copied by the build in a cluster alone: a change of these makes no cell anew.
-IN_CLUSTER_ONLY = ("fetch-packages", "rebuild-module")
+# A line of every rendered Dockerfile begins with this: only files that have it are removed or written over.
+RENDERED_MARK = "# Generated from images/beegfs-client/Dockerfile.j2 "
+# What the tool puts into a cell's build context beside the files people wrote.
+KEY_FILE = "package-key"
+PACKAGES_FOLDER = "packages"
 # What an image must pass before it is pushed; a run without the boot gate makes other cell keys.
 ALL_GATES = ("static", "boot")
 STATIC_GATES = ("static",)
@@ -44,13 +47,15 @@ class PackageFile:
 class Recipe:
     """Everything that decides a cell's image.
 
-    `base` and `toolkit` are pinned, where this site pulls them; `userland` and `source` are the packages and
-    `repository` their directory below the package root; `key` signs them. `gates` are what the image must pass
-    before it is pushed; an image with any of `satisfying_keys` has passed at least those.
+    `files` are those of `ImageSource` that an instruction copies: nothing else that people wrote enters the build
+    context or the cell key. `base` and `toolkit` are pinned, where this site pulls them; `userland` and `source` are
+    the packages and `repository` their directory below the package root; `key` signs them. `gates` are what the image
+    must pass before it is pushed; an image with any of `satisfying_keys` has passed at least those.
     """
 
     cell: Cell
     dockerfile: str
+    files: Mapping[str, bytes] = field(hash=False)
     base: ImageRef
     toolkit: ImageRef
     key: KeyPin
@@ -75,11 +80,12 @@ class Recipe:
 
 @dataclass(frozen=True)
 class ImageSource:
-    """The build context people write under images/: the template and the files it copies.
+    """What lies in a folder under images/: the template, and every file beside it, copied or not.
 
-    `files` are the cells'; the build in a cluster has them and `in_cluster_files`.
+    `files` are contents by path; `unreadable` says by path why a file could not be read, which is no fault until an
+    instruction copies it.
     """
 
     template: str
     files: Mapping[str, bytes]
-    in_cluster_files: Mapping[str, bytes] = field(default_factory=dict)
+    unreadable: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,58 @@
+"""`render` on a project: what it says of files that it did not write, and that an editor's file changes nothing."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import test_manifests_command as made
+from manifestmaker import ROOT
+
+from kmatrix.cli import main
+from kmatrix.values.errors import Exit
+
+project = made.project
+
+
+@pytest.fixture(name="sources")
+def _sources(project: Path) -> Path:
+    return Path(shutil.copytree(ROOT / "images" / "beegfs-client", project / "images" / "beegfs-client"))
+
+
+def render(project: Path, *arguments: str) -> int:
+    return main(["render", "--root", str(project), *arguments])
+
+
+def test_a_file_that_is_not_ours_stays_and_is_named(
+    project: Path, sources: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sources.is_dir()
+    mine = project / "dockerfiles" / "here" / "notes.txt"
+    mine.parent.mkdir(parents=True)
+    mine.touch()
+    assert render(project) == Exit.OK
+    assert "render` did not write; they stay: dockerfiles/here/notes.txt." in capsys.readouterr().err
+    assert mine.exists()
+    # It makes nothing stale: rendering again would not take it away.
+    assert render(project, "--check") == Exit.OK
+    assert "notes.txt" in capsys.readouterr().err
+    mine.unlink()
+    assert render(project) == Exit.OK
+    assert "did not write" not in capsys.readouterr().err
+
+
+def test_an_editors_file_beside_the_template_makes_no_dockerfile_stale(project: Path, sources: Path) -> None:
+    assert render(project) == Exit.OK
+    (sources / ".beegfs-node.swp").write_bytes(b"b0VIM\x00\xff")
+    assert render(project, "--check") == Exit.OK
+
+
+def test_a_file_that_is_copied_and_not_there_is_a_usage_error_with_a_next_step(
+    project: Path, sources: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (sources / "node-files").unlink()
+    assert render(project) == Exit.USAGE
+    said = capsys.readouterr().err
+    assert "copies node-files, and there is no such file" in said
+    assert "Put it into the folder" in said
