@@ -13,6 +13,7 @@ from collections.abc import Callable
 from rich.console import Console
 
 from kmatrix.values.errors import Exit, KmatrixError
+from kmatrix.values.text import plain
 
 _SECRET = re.compile(r"[^\s/'\"=]+:[^\s/@'\"]+@(?!sha256:)")
 
@@ -58,4 +59,4 @@ def _is_main_thread() -> bool:
 
 def masked(text: str) -> str:
     """Return `text` without the user and password that somebody put into an address; a digest is none."""
-    return _SECRET.sub("***@", text)
+    return _SECRET.sub("***@", plain(text))

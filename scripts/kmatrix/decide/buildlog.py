@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+from kmatrix.values.text import plain_line
+
 # The compiler's own errors come first: what make and the engine say afterwards only repeats that something failed.
 _CAUSES = (
     re.compile(r"(unpack-packages|build-module): error: "),
@@ -19,13 +20,13 @@ _KEPT = 5
 
 def causes(lines: Sequence[str]) -> tuple[str, ...]:
     """Return the first few lines that name a cause; the last lines where none does."""
-    plain = [_COLOUR.sub("", line).strip() for line in lines]
-    plain = [line for line in plain if line and not _ENGINE.match(line)]
+    told = [plain_line(line).strip() for line in lines]
+    told = [line for line in told if line and not _ENGINE.match(line)]
     for pattern in _CAUSES:
-        found = [line for line in plain if pattern.search(line)]
+        found = [line for line in told if pattern.search(line)]
         if found:
             return tuple(dict.fromkeys(found))[:_KEPT]
-    return tuple(plain[-_KEPT:])
+    return tuple(told[-_KEPT:])
 
 
 def code_of(cause: str) -> str:

@@ -20,6 +20,7 @@ from kmatrix.effects.engine import InterruptedRunError
 from kmatrix.values.boot import End
 from kmatrix.values.errors import ToolError
 from kmatrix.values.names import Arch
+from kmatrix.values.text import plain
 
 Accel = Literal["auto", "kvm", "tcg"]
 ACCELS: tuple[Accel, ...] = ("auto", "kvm", "tcg")
@@ -225,9 +226,15 @@ def _lines(stream: IO[bytes], limit: Sequence[float]) -> Iterator[str | None]:
             if not data:
                 break
             *whole, rest = (rest + data).split(b"\n")
-            yield from (line.decode("utf-8", "replace").rstrip("\r") for line in whole)
+            for line in whole:
+                yield from _plain_lines(line)
     if rest:
-        yield rest.decode("utf-8", "replace")
+        yield from _plain_lines(rest)
+
+
+def _plain_lines(data: bytes) -> list[str]:
+    """A guest may write whatever it likes: from here on none of it steers a terminal or breaks a report."""
+    return plain(data.decode("utf-8", "replace")).split("\n")
 
 
 def _kill(group: int) -> None:
