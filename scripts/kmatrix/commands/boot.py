@@ -78,7 +78,10 @@ def _attach(call: Invocation, engine: Engine, machines: Machines, subjects: list
     finally:
         remove_guest(guest)
     if status != 0:
-        raise ToolError(f"the virtual machine ended with status {status}")
+        raise ToolError(
+            f"the virtual machine ended with status {status}",
+            "QEMU's own words are above; without --shell the boot is judged.",
+        )
     return Exit.OK
 
 
@@ -113,7 +116,10 @@ def find_subjects(call: Invocation, chosen: Chosen, engine: Engine, name: str) -
         engine.pull(pinned, credentials.for_engine(ref))
         image = engine.image(pinned)
     if image is None:
-        raise ToolError(f"the engine has no image {ref}")
+        raise ToolError(
+            f"the engine has no image {ref} although it was pulled",
+            "Run it again: somebody may have removed it meanwhile.",
+        )
     call.say(f"{ref}: {image['Id']} from {place}")
     found = (image.get("Config") or {}).get("Labels") or {}
     kernels = kernels_of_label(found.get(labels.KERNELS, "")) or (found.get(labels.KERNEL, ""),)
@@ -126,7 +132,10 @@ def _subject(engine: Engine, image: str, cell: Cell, toolkit: ImageRef) -> Subje
     try:
         module = read_module(facts.ko or b"")
     except MalformedElfError as fault:
-        raise ToolError(f"its module for {cell.kernel} cannot be read: {fault.message}") from fault
+        raise ToolError(
+            f"its module for {cell.kernel} cannot be read: {fault.message}",
+            "Build the image again: `nox -s build -- --force`.",
+        ) from fault
     booted = Booted(cell.kernel, module.first("version") or "", module.first("srcversion") or "")
     return Subject(f"by-hand-{secrets.token_hex(3)}", image, toolkit.pinned, cell.arch, booted, module.depends)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Literal
 
 from kmatrix.effects.engine import InterruptedRunError
+from kmatrix.effects.orphans import ending_with_us
 from kmatrix.values.boot import End
 from kmatrix.values.errors import ToolError
 from kmatrix.values.names import Arch
@@ -104,7 +105,7 @@ class Machines:
     def attach(self, guest: Guest) -> int:
         """Boot a guest on the caller's own terminal; returns QEMU's exit status."""
         command = self._command(guest, self.accelerator(guest))
-        return subprocess.run(command, check=False).returncode
+        return subprocess.run(ending_with_us(command), check=False).returncode
 
     def stop(self) -> None:
         """End every machine under way."""
@@ -176,7 +177,11 @@ class Machines:
     ) -> tuple[bool, bool, int]:
         """Run an emulator; returns whether init ran, whether all was in time, and the exit status."""
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, start_new_session=True
+            ending_with_us(command),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            start_new_session=True,
         )
         with self._lock:
             self._running.add(process.pid)
