@@ -58,7 +58,9 @@ def test_a_run_goes_on_once_the_place_can_be_written(site: Site, cell: str) -> N
     way = site.root / "build" / "logs"
     way.parent.mkdir(exist_ok=True)
     way.write_text("in the way")
-    assert site.run("build").code == 2
+    run = site.run("build")
+    assert (run.code, run.verdicts) == (3, {cell: "errored"})
+    assert run.cell(cell)["reason"].startswith(f"cannot write the log {way}/")
     way.unlink()
     rest = site.run("build")
     assert rest.code == 0, rest.stderr

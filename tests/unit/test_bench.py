@@ -21,7 +21,7 @@ from kmatrix.bench.planning import CELLS, made_up_pins, made_up_profile
 from kmatrix.bench.report import print_report, remarks, shown
 from kmatrix.decide.plan import make_plan
 from kmatrix.effects.children import run_program
-from kmatrix.values.errors import ToolError
+from kmatrix.values.errors import InputError, ToolError
 from kmatrix.values.lock import Lock, read_lock, write_lock
 
 ROOT = Path(__file__).parents[2]
@@ -194,8 +194,14 @@ def test_a_program_is_measured(tmp_path: Path) -> None:
 
 
 def test_a_program_that_is_not_there_is_an_error_of_ours(tmp_path: Path) -> None:
-    with pytest.raises(ToolError, match="cannot be started"):
+    with pytest.raises(ToolError, match="cannot be started") as caught:
         run_program([str(tmp_path / "nothing")], tmp_path, {}, tmp_path / "log")
+    assert "scripts/bootstrap" in caught.value.hint
+
+
+def test_a_measured_program_s_log_that_cannot_be_written_is_an_error_of_ours(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"cannot write .*: Is a directory"):
+        run_program([sys.executable, "-c", ""], tmp_path, {}, tmp_path)
 
 
 def test_ctrl_c_ends_the_program_and_lets_it_clean_up(tmp_path: Path) -> None:

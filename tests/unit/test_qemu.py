@@ -220,3 +220,8 @@ def test_without_a_kvm_none_is_tried(emulators: Emulators, monkeypatch: pytest.M
     emulators.install(INIT)
     assert Machines("auto").accelerator(emulators.guest) == "tcg"
     assert not emulators.started
+
+
+def test_what_a_guest_writes_to_steer_a_terminal_enters_without_it(emulators: Emulators) -> None:
+    _, lines = emulators.boot(r"""printf '\033[2J\033]0;title\007one\000\177\r\n 1%%\r 2%%\r\n\302\2332Jtwo'""")
+    assert lines == ["one", " 1%", " 2%", "two"]

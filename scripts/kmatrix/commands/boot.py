@@ -53,7 +53,7 @@ def _boot_one(
     seconds = options.deadline_seconds
     known = _pull_toolkit(call, engine, subject)
     try:
-        return boot_image(engine, machines, subject, folder, seconds, lambda line: call.say(_visible(line)))
+        return boot_image(engine, machines, subject, folder, seconds, call.say)
     finally:
         # The toolkits of all kernels of a bundle are more than a disk has room for.
         if not known and not keep:
@@ -138,11 +138,6 @@ def _subject(engine: Engine, image: str, cell: Cell, toolkit: ImageRef) -> Subje
         ) from fault
     booted = Booted(cell.kernel, module.first("version") or "", module.first("srcversion") or "")
     return Subject(f"by-hand-{secrets.token_hex(3)}", image, toolkit.pinned, cell.arch, booted, module.depends)
-
-
-def _visible(line: str) -> str:
-    """A line of a guest's console, which must not steer the terminal it is shown on."""
-    return "".join(each if each.isprintable() or each == "\t" else f"\\x{ord(each):02x}" for each in line)
 
 
 def _cell_of_kernel(cells: tuple[Cell, ...], kernel: str, name: str) -> Cell:

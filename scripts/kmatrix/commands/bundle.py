@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from kmatrix.commands.invocation import (
@@ -25,6 +24,7 @@ from kmatrix.effects.credentials import load_credentials
 from kmatrix.effects.qemu import Machines
 from kmatrix.effects.registry_writer import RegistryWriter
 from kmatrix.stages.bundle import Packing, make_bundle, published_cells
+from kmatrix.stages.columns import Column, Row, print_table
 from kmatrix.stages.progress import STYLES
 from kmatrix.stages.run import default_jobs, exit_code
 from kmatrix.stages.workshop import BootOptions
@@ -32,6 +32,17 @@ from kmatrix.values.bundles import BundleResult
 from kmatrix.values.errors import Exit
 from kmatrix.values.names import ClientVersion
 from kmatrix.values.recipe import Recipe
+
+_COLUMNS = (
+    Column("bundle"),
+    Column("verdict"),
+    Column("arch", 1),
+    Column("kernels", 2),
+    Column("bundle MB", 4),
+    Column("newest kernel's MB", 5),
+    Column("toolkit MB", 6),
+    Column("digest", 3),
+)
 
 
 def bundle(call: Invocation) -> Exit:
@@ -60,19 +71,17 @@ def bundle(call: Invocation) -> Exit:
 
 def print_bundles(console: Console, results: Iterable[BundleResult]) -> None:
     """Print one row for each bundle and architecture, and what a person has to know of each."""
-    table = Table(box=None, pad_edge=False)
-    for column in ("bundle", "verdict", "arch", "kernels", "bundle MB", "newest kernel's MB", "toolkit MB", "digest"):
-        table.add_column(column, no_wrap=True)
+    rows: list[Row] = []
     results = list(results)
     for result in results:
         verdict = Text(result.verdict, style=STYLES[result.verdict])
         digest = result.digest.removeprefix("sha256:")[:12] or "-"
         for image in result.images:
             sizes = [_mega(size) for size in (image.bytes, [*image.kernels.values()][-1], image.toolkit_bytes)]
-            table.add_row(result.client, verdict, image.arch, str(len(image.kernels)), *sizes, digest)
+            rows.append((result.client, verdict, image.arch, str(len(image.kernels)), *sizes, digest))
         if not result.images:
-            table.add_row(result.client, verdict, *"-----", digest)
-    console.print(table)
+            rows.append((result.client, verdict, *"-----", digest))
+    print_table(console, _COLUMNS, rows)
     for result in results:
         lines = []
         if result.verdict in ("failed", "errored"):

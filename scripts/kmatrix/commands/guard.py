@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
-import sys
-import threading
 import traceback
 from collections.abc import Callable
 
 from rich.console import Console
 
+from kmatrix.effects.outputs import Outputs, watched_outputs
+from kmatrix.effects.signals import interruptible
 from kmatrix.values.errors import Exit, KmatrixError
+from kmatrix.values.text import plain
 
 _SECRET = re.compile(r"[^\s/'\"=]+:[^\s/@'\"]+@(?!sha256:)")
 
@@ -20,42 +19,65 @@ _SECRET = re.compile(r"[^\s/'\"=]+:[^\s/@'\"]+@(?!sha256:)")
 def guarded(console: Console, work: Callable[[], int], interrupted: str) -> int:
     """Run a command and return its exit code.
 
+    A signal that ends a run, and a reader of our output that goes away, are an interruption.
+
     Args:
         console: for people.
         work: the command; returns its exit code.
-        interrupted: what to say after Ctrl-C.
+        interrupted: what to say after an interruption.
     """
-    # A job that is cancelled gets this, and must clean up as after Ctrl-C.
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler) if _is_main_thread() else None
+    try:
+        with interruptible(), watched_outputs() as outputs:
+            try:
+                code = _told(console, work, interrupted)
+            except SystemExit:
+                # The option parser's: help and usage errors.
+                outputs.flush()
+                if outputs.reader_gone:
+                    return int(Exit.INTERRUPTED)
+                raise
+            return _written(console, outputs, code)
+    except KeyboardInterrupt:
+        # Amid the last words.
+        return int(Exit.INTERRUPTED)
+
+
+def _told(console: Console, work: Callable[[], int], interrupted: str) -> int:
     try:
         return int(work())
     except KeyboardInterrupt:
         console.print(interrupted, markup=False, highlight=False, soft_wrap=True)
         return int(Exit.INTERRUPTED)
     except KmatrixError as error:
-        console.print(masked(f"error: {error}"), style="red", markup=False, highlight=False, soft_wrap=True)
-        if error.hint:
-            hint = f"{error.hint[:1].upper()}{error.hint[1:]}"
-            console.print(masked(f"       {hint}"), markup=False, highlight=False, soft_wrap=True)
+        _tell(console, str(error), error.hint)
         return int(error.exit_code)
-    except BrokenPipeError:
-        # Whoever read the output has enough of it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return int(Exit.OK)
     except Exception:
         console.print(masked(traceback.format_exc()), markup=False, highlight=False, soft_wrap=True)
         words = "error: this is a fault of kmatrix itself; what was finished is kept. Please report the lines above."
         console.print(words, style="red", markup=False, highlight=False, soft_wrap=True)
         return int(Exit.ERRORED)
-    finally:
-        if before is not None:
-            signal.signal(signal.SIGTERM, before)
 
 
-def _is_main_thread() -> bool:
-    return threading.current_thread() is threading.main_thread()
+def _written(console: Console, outputs: Outputs, code: int) -> int:
+    """Return the exit code of a command that ended with `code`, when all it said is written or lost."""
+    outputs.flush()
+    if outputs.reader_gone:
+        return int(Exit.INTERRUPTED)
+    error = outputs.results_lost
+    if error is None:
+        return code
+    hint = "Send it to a place that can be written; build/ has the results of the last run."
+    _tell(console, f"cannot write standard output: {error.strerror or error}", hint)
+    return code or int(Exit.USAGE)
+
+
+def _tell(console: Console, message: str, hint: str) -> None:
+    console.print(masked(f"error: {message}"), style="red", markup=False, highlight=False, soft_wrap=True)
+    if hint:
+        hint = f"{hint[:1].upper()}{hint[1:]}"
+        console.print(masked(f"       {hint}"), markup=False, highlight=False, soft_wrap=True)
 
 
 def masked(text: str) -> str:
     """Return `text` without the user and password that somebody put into an address; a digest is none."""
-    return _SECRET.sub("***@", text)
+    return _SECRET.sub("***@", plain(text))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+from kmatrix.values.text import plain_line
+
 # What the machine did to a step, as glibc's strerror, bash, make, gcc and rpm word it.
 _WORLD = re.compile(
     r"No space left on device|Disk quota exceeded|Read-only file system|Input/output error|Stale file handle"
@@ -32,13 +33,13 @@ _KEPT = 5
 
 def causes(lines: Sequence[str]) -> tuple[str, ...]:
     """Return the first few lines that name a cause; the last lines where none does."""
-    plain = [_COLOUR.sub("", line).strip() for line in lines]
-    plain = [line for line in plain if line and not _ENGINE.match(line)]
+    told = [plain_line(line).strip() for line in lines]
+    told = [line for line in told if line and not _ENGINE.match(line)]
     for pattern in _CAUSES:
-        found = [line for line in plain if pattern.search(line)]
+        found = [line for line in told if pattern.search(line)]
         if found:
             return tuple(dict.fromkeys(found))[:_KEPT]
-    return tuple(plain[-_KEPT:])
+    return tuple(told[-_KEPT:])
 
 
 def is_the_products_fault(error: str, lines: Sequence[str]) -> bool:
@@ -51,7 +52,7 @@ def is_the_products_fault(error: str, lines: Sequence[str]) -> bool:
         lines: the build's log.
     """
     last = max((number for number, line in enumerate(lines) if _STEP.match(line)), default=0)
-    step = [_COLOUR.sub("", line).strip() for line in lines[last:]]
+    step = [plain_line(line).strip() for line in lines[last:]]
     if any(_WORLD.search(line) for line in step):
         return False
     if _PACKAGES.search(error):

@@ -6,13 +6,12 @@ import re
 from collections.abc import Iterable
 
 from kmatrix.values.boot import Section, Transcript
+from kmatrix.values.text import plain
 
 _OURS = re.compile(r"@kmatrix([ |].*)")
 _STEP_IN_LOG = re.compile(r"kmatrix: step (\S+)")
 _GLUED = re.compile(r"(?=\[ *[0-9]+\.[0-9]{6}\] )")
 _STAMP = re.compile(r"^\[ *[0-9]+\.[0-9]+\](?:\[[^\]]*\])? ?")
-# Octets a terminal would act on; a kernel's own lines have none.
-_CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
 
 
 def read_transcript(lines: Iterable[str]) -> Transcript:
@@ -22,7 +21,7 @@ def read_transcript(lines: Iterable[str]) -> Transcript:
     init_ran = done = False
     step, name, collected = "", "", list[str]()
     for raw in lines:
-        line = _CONTROL.sub("", raw).rstrip()
+        line = plain(raw).rstrip()
         match = _OURS.search(line)
         if match is None:
             if init_ran and line:

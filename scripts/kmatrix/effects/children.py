@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import time
@@ -12,9 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kmatrix.values.errors import ToolError
+from kmatrix.effects.orphans import ending_with_us
+from kmatrix.values.errors import InputError, ToolError
 
 _LONGEST_CLEAN_UP_SECONDS = 120
+_HINT = "Run ./scripts/bootstrap, which installs what is needed."
 
 
 @dataclass(frozen=True)
@@ -43,16 +46,25 @@ def run_program(command: Sequence[str], folder: Path, environment: Mapping[str, 
 
     Raises:
         ToolError: it cannot be started.
+        InputError: its log cannot be written.
         KeyboardInterrupt: after the program, and whatever it started, was told the same and has ended.
     """
-    log.parent.mkdir(parents=True, exist_ok=True)
+    if shutil.which(command[0], path=environment.get("PATH", os.defpath)) is None:
+        raise ToolError(f"{command[0]} cannot be started: it is not installed", _HINT)
     own = _megabytes(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-    with log.open("wb") as file:
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        opened = log.open("wb")
+    except OSError as error:
+        raise InputError(
+            f"cannot write {log}: {error.strerror or error}", "Free that place, and run it again."
+        ) from error
+    with opened as file:
         start = time.monotonic()
         try:
             # A session of its own: Ctrl-C on the terminal then reaches it once, from here.
             process = subprocess.Popen(
-                list(command),
+                ending_with_us(command, signal.SIGTERM),
                 cwd=folder,
                 env=dict(environment),
                 stdin=subprocess.DEVNULL,
@@ -61,7 +73,7 @@ def run_program(command: Sequence[str], folder: Path, environment: Mapping[str, 
                 start_new_session=True,
             )
         except OSError as error:
-            raise ToolError(f"{command[0]} cannot be started: {error.strerror or error}") from error
+            raise ToolError(f"{command[0]} cannot be started: {error.strerror or error}", _HINT) from error
         try:
             _, status, usage = os.wait4(process.pid, 0)
         except BaseException:

@@ -22,6 +22,7 @@ from kmatrix.effects.archives import ChunkReader, drain, regular_files
 from kmatrix.effects.context import labelled_context
 from kmatrix.effects.engine_errors import build_error, engine_errors, registry_error
 from kmatrix.values.errors import ToolError, UnreachableError
+from kmatrix.values.text import plain
 
 _RUNNING = re.compile(r"---> Running in ([0-9a-f]{12})")
 _CREATED = re.compile(r"---> ([0-9a-f]{12})\s*$")
@@ -145,7 +146,7 @@ class Engine:
             for part in stream:
                 self.raise_if_stopping()
                 error = error or str(part.get("error", ""))
-                for line in str(part.get("stream") or part.get("error") or "").splitlines():
+                for line in plain(str(part.get("stream") or part.get("error") or "")).splitlines():
                     on_line(line)
                     if match := _RUNNING.search(line):
                         container = self._track(container, match[1])

@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import IO, Literal
 
 from kmatrix.effects.engine import InterruptedRunError
+from kmatrix.effects.orphans import ending_with_us
 from kmatrix.values.boot import End
 from kmatrix.values.errors import ToolError
 from kmatrix.values.names import Arch
+from kmatrix.values.text import plain
 
 Accel = Literal["auto", "kvm", "tcg"]
 ACCELS: tuple[Accel, ...] = ("auto", "kvm", "tcg")
@@ -103,7 +105,7 @@ class Machines:
     def attach(self, guest: Guest) -> int:
         """Boot a guest on the caller's own terminal; returns QEMU's exit status."""
         command = self._command(guest, self.accelerator(guest))
-        return subprocess.run(command, check=False).returncode
+        return subprocess.run(ending_with_us(command), check=False).returncode
 
     def stop(self) -> None:
         """End every machine under way."""
@@ -175,7 +177,11 @@ class Machines:
     ) -> tuple[bool, bool, int]:
         """Run an emulator; returns whether init ran, whether all was in time, and the exit status."""
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, start_new_session=True
+            ending_with_us(command),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            start_new_session=True,
         )
         with self._lock:
             self._running.add(process.pid)
@@ -225,9 +231,15 @@ def _lines(stream: IO[bytes], limit: Sequence[float]) -> Iterator[str | None]:
             if not data:
                 break
             *whole, rest = (rest + data).split(b"\n")
-            yield from (line.decode("utf-8", "replace").rstrip("\r") for line in whole)
+            for line in whole:
+                yield from _plain_lines(line)
     if rest:
-        yield rest.decode("utf-8", "replace")
+        yield from _plain_lines(rest)
+
+
+def _plain_lines(data: bytes) -> list[str]:
+    """A guest may write whatever it likes: from here on none of it steers a terminal or breaks a report."""
+    return plain(data.decode("utf-8", "replace")).split("\n")
 
 
 def _kill(group: int) -> None:

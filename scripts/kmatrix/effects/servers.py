@@ -136,7 +136,11 @@ def _wait(engine: Engine, server: Server) -> None:
             return
         except UnreachableError as error:
             if time.monotonic() > deadline or not running(engine, server):
-                raise ToolError(f"the {server.name} does not answer on {url}: {_last_lines(engine, server)}") from error
+                raise ToolError(
+                    f"the {server.name} does not answer on {url}: {_last_lines(engine, server)}",
+                    "Make it again with `nox -s lab -- reset` and `up`; if another program has that address, give this "
+                    "lab other ports with KMATRIX_GRAPH, KMATRIX_PACKAGES, KMATRIX_BASE and KMATRIX_TARGET.",
+                ) from error
         time.sleep(_PAUSE_SECONDS)
 
 

@@ -26,6 +26,7 @@ from kmatrix.decide.elf import MalformedElfError, read_module
 from kmatrix.decide.moduleimages import module_images
 from kmatrix.effects.credentials import Credentials
 from kmatrix.effects.engine import Engine, InterruptedRunError
+from kmatrix.effects.logs import open_log
 from kmatrix.effects.qemu import Machines
 from kmatrix.effects.registry import Manifest
 from kmatrix.effects.registry_writer import RegistryWriter
@@ -281,16 +282,18 @@ def _boot_with(packing: Packing, toolkit: str, image: str, cell: Cell) -> BootRe
     module = read_module(content)
     booted = Booted(cell.kernel, str(cell.client), module.first("srcversion") or "")
     subject = Subject(f"bundle-{cell.id}", image, toolkit, cell.arch, booted, module.depends)
-    packing.logs.mkdir(parents=True, exist_ok=True)
-    with (packing.logs / f"bundle-{cell.id}.serial.log").open("w", encoding="utf-8") as log:
-        return boot_image(
+    with open_log(packing.logs / f"bundle-{cell.id}.serial.log") as log:
+        report = boot_image(
             packing.engine,
             packing.machines,
             subject,
             packing.root / "build" / "boot",
             packing.boot.deadline_seconds,
-            lambda line: print(line, file=log),
+            log.line,
         )
+        if report.verdict == "passed":
+            log.check()
+        return report
 
 
 def _side_by_side(packing: Packing, boot: Callable[[Cell], BootReport], cells: list[Cell]) -> list[BootReport]:

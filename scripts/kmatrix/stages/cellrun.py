@@ -13,6 +13,7 @@ from typing import Any, Literal
 from kmatrix.decide.buildlog import causes, code_of, is_the_products_fault
 from kmatrix.effects.context import based_context
 from kmatrix.effects.engine import InterruptedRunError
+from kmatrix.effects.logs import open_log
 from kmatrix.stages.gates import pass_gates
 from kmatrix.stages.patience import patiently
 from kmatrix.stages.publish import image_of, published_digest, push_image
@@ -20,7 +21,7 @@ from kmatrix.stages.work import CellWork, cell_result
 from kmatrix.stages.workshop import Workshop, build_context
 from kmatrix.values import labels
 from kmatrix.values.cells import CellResult, Finding
-from kmatrix.values.errors import BuildError, InputError, KmatrixError, ToolError
+from kmatrix.values.errors import BuildError, KmatrixError, ToolError
 from kmatrix.values.names import ImageRef
 from kmatrix.values.recipe import Recipe
 
@@ -84,10 +85,10 @@ def _to_verdict(
     """Run `work` with the cell's log, new or appended to; its errors become the cell's verdict."""
     path = shop.logs / f"{recipe.cell.id}.log"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        opened = path.open(mode, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+        opened = open_log(path, mode)
+    except ToolError as error:
+        # The others' logs may be all right.
+        return cell_result(recipe, "errored", error.message)
     with opened as log:
         run = CellWork(shop, recipe, log)
         try:
@@ -110,6 +111,8 @@ def _to_verdict(
         for finding in result.findings:
             run.line(f"kmatrix: {finding.code}: {finding.message}")
         run.line(f"kmatrix: {result.verdict}: {result.reason}")
+    if log.error is not None and log.error.message not in result.reason:
+        result = replace(result, reason=f"{result.reason}; {log.error.message}")
     return replace(result, stages=run.stages, log=str(path.relative_to(shop.options.root)))
 
 

@@ -8,6 +8,7 @@ from kmatrix.decide.bootcheck import Booted
 from kmatrix.decide.checks import check_module
 from kmatrix.decide.kernelfacts import kernel_facts
 from kmatrix.effects.inspect import read_cell_image, read_toolkit
+from kmatrix.effects.logs import open_log
 from kmatrix.stages.bootgate import Subject, boot_image
 from kmatrix.stages.publish import image_of
 from kmatrix.stages.work import CellWork, cell_result
@@ -71,11 +72,11 @@ def _boot(work: CellWork, options: BootOptions, passed: CellResult, checked: Che
         module=Booted(cell.kernel, str(cell.client), checked.srcversion),
         depends=checked.depends,
     )
-    with work.stage("boot"), serial.open("w", encoding="utf-8") as log:
+    with work.stage("boot"), open_log(serial) as log:
         folder = shop.options.root / "build" / "boot"
-        report = boot_image(
-            shop.engine, shop.machines, subject, folder, options.deadline_seconds, lambda line: print(line, file=log)
-        )
+        report = boot_image(shop.engine, shop.machines, subject, folder, options.deadline_seconds, log.line)
+        if report.verdict == "passed":
+            log.check()
     result = replace(passed, serial=str(serial.relative_to(shop.options.root)), booted=report.verdict == "passed")
     if report.verdict == "passed":
         return replace(result, reason=f"every check passed; {report.message}")

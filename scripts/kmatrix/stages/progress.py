@@ -12,9 +12,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from kmatrix.stages.columns import Column, fitting
 from kmatrix.values.cells import CellResult
 
 STYLES = {"passed": "green", "failed": "red", "errored": "yellow", "skipped": "cyan"}
+_COLUMNS = (Column(""), Column("", 1), Column("", 2))
 
 
 class Progress(Protocol):
@@ -112,8 +114,13 @@ class LiveProgress:
         for verdict, count in counts.items():
             if count:
                 head.append(f"  {count} {verdict}", style=STYLES[verdict])
-        table = Table.grid(padding=(0, 2))
         now = time.monotonic()
-        for cell, (stage, since) in running:
-            table.add_row(cell, stage, f"{now - since:.0f} s")
+        rows = [(cell, stage, f"{now - since:.0f} s") for cell, (stage, since) in running]
+        shown, _ = fitting(_COLUMNS, rows, self._console.width)
+        table = Table.grid(padding=(0, 2))
+        for _ in shown:
+            # A line that is folded would leave parts of itself behind when the table is drawn again.
+            table.add_column(no_wrap=True, overflow="ellipsis")
+        for row in rows:
+            table.add_row(*(row[at] for at in shown))
         return Group(head, table)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from functools import partial
+from typing import Any
 
+from kmatrix.effects.signals import Hold, held, interruptible
 from kmatrix.stages.cellrun import already_published
 from kmatrix.stages.threads import DaemonPool, map_threads
 from kmatrix.stages.workshop import Workshop
@@ -17,6 +20,8 @@ from kmatrix.values.recipe import Recipe
 
 _ASKING_THREADS = 8
 _ENDING_SECONDS = 15
+# How soon a signal is noticed that is held back.
+_NOTICING_SECONDS = 0.2
 Work = Callable[[Workshop, Recipe], CellResult]
 Keep = Callable[[CellResult], None]
 
@@ -65,24 +70,52 @@ def run_cells(shop: Workshop, work: Work, recipes: Iterable[Recipe], jobs: int, 
         KeyboardInterrupt: after everything under way was ended; what was kept stays.
     """
     recipes = list(recipes)
-    pool: DaemonPool[CellResult] = DaemonPool(jobs)
-    left: set[Future[CellResult]] = {pool.submit(partial(work, shop, recipe)) for recipe in recipes}
+    with interruptible():
+        pool: DaemonPool[CellResult] = DaemonPool(jobs)
+        try:
+            # A signal that raised here or there would lose cells that are just being kept.
+            with held() as hold:
+                left = {pool.submit(partial(work, shop, recipe)) for recipe in recipes}
+                try:
+                    while left and not hold.signals:
+                        for future in wait(left, timeout=_NOTICING_SECONDS, return_when=FIRST_COMPLETED).done:
+                            left.discard(future)
+                            keep(future.result())
+                finally:
+                    if left:
+                        _end(shop, left, keep, hold)
+        finally:
+            pool.close()
+            clean_up(shop)
+
+
+def _end(shop: Workshop, left: set[Future[CellResult]], keep: Keep, hold: Hold) -> None:
+    """End what is under way, and keep every cell that comes to its end by then; another signal ends the wait."""
+    left = {future for future in left if not future.cancel()}
+    # An engine that does not answer must not hold up the cells that are about to end.
+    ending: DaemonPool[None] = DaemonPool(1)
+    waiting: set[Future[Any]] = {ending.submit(shop.stop), *left}
+    ending.close()
+    until, signals = time.monotonic() + _ENDING_SECONDS, hold.signals
+    while waiting:
+        # Also when the wait is over: what has ended by then is kept.
+        over = hold.signals > signals or time.monotonic() >= until
+        seconds = 0 if over else _NOTICING_SECONDS
+        done, waiting = wait(waiting, timeout=seconds, return_when=FIRST_COMPLETED)
+        for future in left & done:
+            _keep_ended(shop, future, keep)
+        if over:
+            return
+
+
+def _keep_ended(shop: Workshop, future: Future[CellResult], keep: Keep) -> None:
+    if future.cancelled() or future.exception() is not None:
+        return
     try:
-        while left:
-            for future in wait(left, timeout=0.5, return_when=FIRST_COMPLETED).done:
-                keep(future.result())
-                left.discard(future)
-    except BaseException:
-        shop.stop()
-        for future in left:
-            future.cancel()
-        for future in wait(left, timeout=_ENDING_SECONDS).done:
-            if not future.cancelled() and future.exception() is None:
-                keep(future.result())
-        raise
-    finally:
-        pool.close()
-        clean_up(shop)
+        keep(future.result())
+    except Exception as error:
+        # The run ends for another reason, and the next cell may be kept all the same.
+        shop.progress.say(f"could not keep {future.result().cell}: {error}")
 
 
 def clean_up(shop: Workshop) -> None:

@@ -5,12 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from kmatrix.decide.plan import Plan
+from kmatrix.stages.columns import Column, print_table
 from kmatrix.stages.progress import STYLES
 from kmatrix.values.cells import CellResult
+
+_PLAN = (Column("cell"), Column("in"), Column("flavour", 3), Column("line", 2), Column("why", 1, least=30))
+_RESULTS = (
+    Column("cell"),
+    Column("verdict"),
+    Column("booted", 1),
+    Column("releases", 4, least=18),
+    Column("seconds", 3),
+    Column("digest", 2),
+)
 
 
 def wide_console(stderr: bool = False) -> Console:
@@ -21,21 +31,17 @@ def wide_console(stderr: bool = False) -> Console:
 
 def print_plan(plan: Plan) -> None:
     """Print every candidate cell on stdout."""
-    table = Table(box=None, pad_edge=False)
-    for column in ("cell", "in", "flavour", "line", "why"):
-        table.add_column(column, overflow="fold")
+    rows = []
     for row in plan.rows:
         state = Text("in", style="green") if row.cell else Text("out", style="yellow")
-        table.add_row(row.id, state, row.flavour, row.line, row.reason)
-    wide_console().print(table)
+        rows.append((row.id, state, row.flavour, row.line, row.reason))
+    print_table(wide_console(), _PLAN, rows)
 
 
 def print_results(console: Console, results: Iterable[CellResult]) -> None:
     """Print one row for each cell, and the counts."""
     results = sorted(results, key=lambda result: result.cell)
-    table = Table(box=None, pad_edge=False)
-    for column in ("cell", "verdict", "booted", "releases", "seconds", "digest"):
-        table.add_column(column, no_wrap=column in ("cell", "verdict", "digest"), overflow="fold")
+    rows = []
     for result in results:
         seconds = f"{sum(result.stages.values()):.1f}" if result.stages else "-"
         digest = result.digest.removeprefix("sha256:")[:12] or "-"
@@ -43,8 +49,8 @@ def print_results(console: Console, results: Iterable[CellResult]) -> None:
         booted = f"{result.stages['boot']:.1f} s" if "boot" in result.stages else "yes" if result.booted else "-"
         if result.verdict == "passed" and not result.booted:
             booted = "NOT BOOTED"
-        table.add_row(result.cell, verdict, booted, ", ".join(result.releases), seconds, digest)
-    console.print(table)
+        rows.append((result.cell, verdict, booted, ", ".join(result.releases), seconds, digest))
+    print_table(console, _RESULTS, rows)
     for result in results:
         if result.verdict in ("failed", "errored"):
             console.print(Text(f"{result.cell}: {result.reason}"), soft_wrap=True)

@@ -5,19 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO
 
 from kmatrix.effects.engine import InterruptedRunError
+from kmatrix.effects.logs import Log
 from kmatrix.stages.workshop import Workshop
 from kmatrix.values.cells import CellResult, Finding, Verdict
-from kmatrix.values.errors import InputError
 from kmatrix.values.recipe import Recipe
 
 
 class CellWork:
     """One cell under way: its stages' times and its log."""
 
-    def __init__(self, shop: Workshop, recipe: Recipe, log: IO[str]) -> None:
+    def __init__(self, shop: Workshop, recipe: Recipe, log: Log) -> None:
         self.shop = shop
         self.recipe = recipe
         self.log = log
@@ -25,9 +24,15 @@ class CellWork:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time a stage and show it."""
+        """Time a stage and show it.
+
+        Raises:
+            InterruptedRunError: the run was told to stop.
+            ToolError: the log lacks lines: a cell that nobody can follow goes no further, and is not published.
+        """
         if self.shop.engine.stopping:
             raise InterruptedRunError
+        self.log.check()
         self.shop.progress.stage(self.recipe.cell.id, name)
         start = time.monotonic()
         try:
@@ -36,16 +41,8 @@ class CellWork:
             self.stages[name] = round(time.monotonic() - start, 3)
 
     def line(self, text: str) -> None:
-        """Add a line to the log."""
-        try:
-            self.log.write(text + "\n")
-            self.log.flush()
-        except OSError as error:
-            # The engine's output comes through here: its stream must not be blamed for a full disk.
-            raise InputError(
-                f"cannot write {self.log.name}: {error.strerror or error}",
-                "Make room on that disk, or give yourself the right to write there; then run the same again.",
-            ) from error
+        """Add a line to the log; one that cannot be written ends the cell at its next stage."""
+        self.log.line(text)
 
 
 def cell_result(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from kmatrix.values.names import Arch, ClientVersion, Flavour, ImageRef, image_tag
+from kmatrix.values.text import plain_line
 
 Verdict = Literal["passed", "failed", "errored", "skipped"]
 
@@ -51,6 +52,11 @@ class Finding:
     expected: str = ""
     actual: str = ""
 
+    def __post_init__(self) -> None:
+        """Keep text of modules, images and logs as one plain line each."""
+        for name in ("code", "message", "expected", "actual"):
+            object.__setattr__(self, name, plain_line(getattr(self, name)))
+
 
 @dataclass(frozen=True)
 class CellResult:
@@ -80,3 +86,8 @@ class CellResult:
     srcversion: str = ""
     seen: str = ""
     booted_at: str = ""
+
+    def __post_init__(self) -> None:
+        """Keep the reason, and what a module says of itself, as one plain line each."""
+        for name in ("reason", "srcversion"):
+            object.__setattr__(self, name, plain_line(getattr(self, name)))

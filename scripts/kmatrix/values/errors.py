@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
+from kmatrix.values.text import plain, plain_line
+
 
 class Exit(IntEnum):
     """Exit codes of every command."""
@@ -31,9 +33,10 @@ class KmatrixError(Exception):
     exit_code: Exit = Exit.ERRORED
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        # Services, programs and files have their words in a message.
+        self.message = plain(message)
+        self.hint = plain(hint)
+        super().__init__(self.message)
 
 
 @dataclass(frozen=True)
@@ -109,4 +112,4 @@ class BuildError(KmatrixError):
         super().__init__(
             message, hint or "Read the build's log, and correct the Dockerfile, the package or the sources it names."
         )
-        self.excerpt = excerpt
+        self.excerpt = tuple(map(plain_line, excerpt))

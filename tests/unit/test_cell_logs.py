@@ -1,0 +1,158 @@
+"""A cell's log that cannot be written is that cell's matter: it is not published, and the others go on.
+
+write(2) on /dev/full gives ENOSPC, as a full disk does (drivers/char/mem.c of Linux); a folder in the log's place
+gives EISDIR.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from bundlebench import Bench
+from test_interrupts import BUILD, Site
+from test_interrupts import site as site
+
+from kmatrix.effects.logs import open_log
+from kmatrix.stages import cellrun, gates
+from kmatrix.stages.once import Once
+from kmatrix.stages.work import CellWork, cell_result
+from kmatrix.stages.workshop import BootOptions, Workshop
+from kmatrix.values.boot import BootReport
+from kmatrix.values.cells import CellResult
+from kmatrix.values.errors import ToolError
+from kmatrix.values.module import CheckReport
+from kmatrix.values.recipe import Recipe
+
+FULL = Path("/dev/full")
+CELL = SimpleNamespace(id="1.1.1-k", client="1.1.1", kernel="k", releases=(), arch="x86_64")
+TOOLKIT = SimpleNamespace(pinned="registry.invalid/toolkit@sha256:" + "0" * 64)
+RECIPE = cast("Recipe", SimpleNamespace(cell=CELL, toolkit=TOOLKIT))
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Any:
+    (tmp_path / "logs").mkdir()
+    return SimpleNamespace(
+        logs=tmp_path / "logs",
+        options=SimpleNamespace(root=tmp_path),
+        engine=SimpleNamespace(stopping=False),
+        machines=None,
+        progress=SimpleNamespace(stage=lambda *_: None),
+        shared=Once[str](),
+    )
+
+
+def test_two_logs_that_cannot_be_written_touch_no_third_cell(site: Site) -> None:
+    logs = site.root / "build" / "logs"
+    logs.mkdir(parents=True)
+    first, second, third = sorted(json.loads(planned(site))["cells"], key=lambda cell: str(cell["cell"]))
+    (logs / f"{first['cell']}.log").mkdir()
+    (logs / f"{second['cell']}.log").symlink_to(FULL)
+    done = site.ended(site.command("ends ends ends", *BUILD), stderr=-1)
+    assert done.returncode == 3, done.stderr
+    results = json.loads((site.root / "build" / "results.json").read_text())["cells"]
+    found = {cell["cell"]: (cell["verdict"], cell["reason"]) for cell in results}
+    folder, full = (
+        f"{logs}/{first['cell']}.log: Is a directory",
+        f"{logs}/{second['cell']}.log: No space left on device",
+    )
+    assert found == {
+        first["cell"]: ("errored", f"cannot write the log {folder}"),
+        second["cell"]: ("passed", f"every check passed; cannot write the log {full}"),
+        third["cell"]: ("passed", "every check passed"),
+    }
+
+
+def planned(site: Site) -> str:
+    return site.ended(site.command("", "plan", "--json", "--only", "7.4.6-*"), stdout=-1).stdout
+
+
+def test_a_cell_whose_log_is_incomplete_reaches_no_other_stage(shop: Any) -> None:
+    (shop.logs / f"{CELL.id}.log").symlink_to(FULL)
+    reached = []
+
+    def work(run: CellWork) -> CellResult:
+        with run.stage("build"):
+            run.line("a line")
+            reached.append("build")
+        with run.stage("push"):
+            reached.append("push")
+        return cell_result(RECIPE, "passed", "good")
+
+    result = cellrun._to_verdict(shop, RECIPE, work)
+    assert (result.verdict, reached) == ("errored", ["build"])
+    assert result.reason == f"cannot write the log {shop.logs}/{CELL.id}.log: No space left on device"
+
+
+def test_a_shared_step_is_not_lost_to_others_by_the_log_of_the_first(shop: Any) -> None:
+    (shop.logs / f"{CELL.id}.log").symlink_to(FULL)
+    made = []
+
+    def work(run: CellWork) -> CellResult:
+        def make() -> str:
+            run.line("the shared step's output")
+            made.append(run.recipe.cell.id)
+            return "image"
+
+        with run.stage("prepare"):
+            shop.shared.get("group", make)
+        with run.stage("build"):
+            return cell_result(run.recipe, "passed", "good")
+
+    other = cast("Recipe", SimpleNamespace(cell=SimpleNamespace(**{**CELL.__dict__, "id": "other"})))
+    assert cellrun._to_verdict(shop, RECIPE, work).verdict == "errored"
+    assert cellrun._to_verdict(shop, other, work).verdict == "passed"
+    assert made == [CELL.id]
+
+
+def booted(shop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, report: BootReport) -> CellResult:
+    def boot_image(*arguments: Any) -> BootReport:
+        arguments[-1]("a line of the console")
+        return report
+
+    monkeypatch.setattr(gates, "boot_image", boot_image)
+    with open_log(tmp_path / "cell.log") as log:
+        run = CellWork(cast("Workshop", shop), RECIPE, log)
+        passed = cell_result(RECIPE, "passed", "static")
+        return gates._boot(run, BootOptions(), passed, CheckReport((), "A"))
+
+
+@pytest.mark.parametrize("place", ["folder", "full"])
+def test_a_boot_that_passed_without_its_console_is_no_verdict(
+    shop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    serial = shop.logs / f"{CELL.id}.serial.log"
+    serial.mkdir() if place == "folder" else serial.symlink_to(FULL)
+    words = "Is a directory" if place == "folder" else "No space left on device"
+    with pytest.raises(ToolError, match=rf"cannot write the log .*\.serial\.log: {words}") as caught:
+        booted(shop, tmp_path, monkeypatch, BootReport("passed", "booted", "good"))
+    assert "Free the place" in caught.value.hint
+
+
+def test_a_boot_that_failed_has_failed_without_its_console_too(
+    shop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (shop.logs / f"{CELL.id}.serial.log").symlink_to(FULL)
+    assert booted(shop, tmp_path, monkeypatch, BootReport("failed", "oops", "bad")).verdict == "failed"
+
+
+def test_a_bundle_whose_console_cannot_be_kept_is_errored(bench: Bench, tmp_path: Path) -> None:
+    image = bench.image("6.1.0-1-amd64")
+    (tmp_path / "build" / "logs" / f"bundle-{image.cell.id}.serial.log").mkdir(parents=True)
+    made = bench.make(image)
+    assert (made.verdict, "Is a directory" in made.reason) == ("errored", True)
+    assert bench.booted == []
+
+
+def test_a_log_s_lines_are_plain_and_on_the_disk_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "log"
+    with open_log(path) as log:
+        log.line("\x1b[31mred\x1b[0m\x00")
+        assert path.read_text() == "red\n"
+    with open_log(path, "a") as log:
+        log.line("more")
+    assert path.read_text() == "red\nmore\n"

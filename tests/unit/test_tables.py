@@ -1,0 +1,122 @@
+"""Tables on a terminal of any width: whole cell ids and verdicts, and fewer columns where there is no room for all."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from rich.cells import cell_len
+from rich.console import Console
+
+from kmatrix.commands.bundle import print_bundles
+from kmatrix.decide.plan import Plan
+from kmatrix.stages import tables
+from kmatrix.stages.progress import LiveProgress
+from kmatrix.values.bundles import BundleResult
+from kmatrix.values.cells import CellResult
+
+KERNELS = ["5.14.0-427.50.1.el9_4.x86_64", "5.14.0-427.50.1.el9_4.x86_64+rt", "6.1.0-56-amd64"]
+WIDTHS = [10, 20, 40, 60, 80, 120, 200]
+RESULT = CellResult(
+    cell="",
+    client="8.3.1",
+    kernel="",
+    releases=("4.16.5", "4.16.6", "4.16.7", "4.16.8"),
+    verdict="passed",
+    reason="good",
+    digest="sha256:0123456789abcdef",
+    stages={"boot": 7.25, "build": 10.0},
+    booted=True,
+)
+RESULTS = [replace(RESULT, cell=f"8.3.1-{kernel}", kernel=kernel) for kernel in KERNELS]
+REASON = "excluded: the vendor's release notes say that this client does not support that line"
+
+
+def on(width: int, show: Callable[[Console], None]) -> list[str]:
+    out = io.StringIO()
+    show(Console(file=out, width=width, force_terminal=True, color_system=None))
+    return out.getvalue().splitlines()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_every_result_has_its_whole_id_and_verdict_on_one_line(width: int) -> None:
+    lines = on(width, lambda console: tables.print_results(console, RESULTS))
+    for result in RESULTS:
+        (line,) = [line for line in lines if line.split()[:1] == [result.cell]]
+        assert line.split()[1] == "passed"
+
+
+@pytest.mark.parametrize(
+    ("width", "left_out"),
+    [
+        (20, "booted, releases, seconds, digest"),
+        (40, "booted, releases, seconds, digest"),
+        (54, "releases, seconds, digest"),
+        (68, "releases, seconds"),
+        (80, "releases"),
+        (100, ""),
+    ],
+)
+def test_columns_are_left_out_whole_and_named(width: int, left_out: str) -> None:
+    lines = on(width, lambda console: tables.print_results(console, RESULTS))
+    said = [line.partition(": ")[2] for line in lines if line.startswith("left out")]
+    assert said == ([left_out] if left_out else [])
+    gone = left_out.split(", ") if left_out else []
+    names = ["cell", "verdict", "booted", "releases", "seconds", "digest"]
+    assert lines[0].split() == [name for name in names if name not in gone]
+
+
+def test_a_table_that_fits_is_not_wider_than_the_terminal() -> None:
+    for width in range(54, 200):
+        lines = on(width, lambda console: tables.print_results(console, RESULTS))
+        assert max(cell_len(line.rstrip()) for line in lines if not line.startswith("left out")) <= width, width
+
+
+def planned() -> Plan:
+    rows = [SimpleNamespace(id=r.cell, cell=None, flavour="standard", line="el9", reason=REASON) for r in RESULTS]
+    return cast("Plan", SimpleNamespace(rows=rows))
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_plan_has_whole_ids_and_reasons_of_words(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def show(console: Console) -> None:
+        monkeypatch.setattr(tables, "wide_console", lambda: console)
+        tables.print_plan(planned())
+
+    lines = on(width, show)
+    assert sum(line.split()[:1] == [result.cell] for line in lines for result in RESULTS) == len(RESULTS)
+    why = "why" in lines[0]
+    assert why or any("why" in line for line in lines if line.startswith("left out"))
+    assert not why or any("vendor's" in line for line in lines)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_bundle_s_row_is_whole(width: int) -> None:
+    image: Any = SimpleNamespace(arch="x86_64", kernels={"k": 20_000}, bytes=11_000_000, toolkit_bytes=459_000_000)
+    fields = {"client": "8.3.1", "verdict": "passed", "digest": "sha256:0123456789ab", "images": (image,)}
+    rest = {"earlier": (), "missing": (), "dropped": (), "findings": (), "reason": ""}
+    result = cast("BundleResult", SimpleNamespace(**fields, **rest))
+    lines = on(width, lambda console: print_bundles(console, [result]))
+    assert lines[0].split()[:2] == ["bundle", "verdict"]
+    assert lines[1].split()[:2] == ["8.3.1", "passed"]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_what_runs_has_one_line_a_cell(width: int) -> None:
+    def show(console: Console) -> None:
+        progress = LiveProgress(console, 3)
+        for result in RESULTS:
+            progress.stage(result.cell, "build")
+        console.print(progress._render())
+
+    head, *lines = on(width, show)
+    assert head.startswith("0/3 cells"[:width])
+    lines = lines[-3:]
+    for line, result in zip(lines, sorted(RESULTS, key=lambda result: result.cell), strict=True):
+        shown = line.split()[0]
+        assert result.cell == shown or (shown.endswith("…") and result.cell.startswith(shown[:-1]))
+        assert width < 60 or line.split() == [result.cell, "build", "0", "s"]
