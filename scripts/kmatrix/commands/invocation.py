@@ -51,6 +51,7 @@ class Invocation:
     subject: str = ""
     shell: bool = False
     check: bool = False
+    forget: tuple[str, ...] = ()
     clients: tuple[str, ...] = ()
     ways: tuple[str, ...] = ()
     out: Path | None = None
@@ -148,6 +149,7 @@ def resolve_pins(call: Invocation, chosen: Chosen) -> ProfileLock:
         call.root,
         known,
         lambda text: call.say(f"discover: {text}"),
+        call.forget,
     )
     write_atomically(call.root / chosen.profile.lock, write_lock(lock.with_profile(chosen.name, pins)))
     call.say(f"discover: wrote {chosen.profile.lock}")
