@@ -14,15 +14,32 @@ import pytest
 from httpserver import Reply, Request, web_server
 from test_render import profile
 
+from kmatrix.cli import main
+from kmatrix.commands import invocation
 from kmatrix.decide.plan import make_plan
+from kmatrix.decide.read_matrix import read_matrix
 from kmatrix.decide.releases import Node, read_graph, select_releases
 from kmatrix.stages import discover as stage
 from kmatrix.stages.discover import discover
 from kmatrix.values.errors import InputError, KmatrixError, ProtocolError
-from kmatrix.values.lock import KernelPin, Lock, ProfileLock, ReleasePin, RetiredPin, read_lock, write_lock
+from kmatrix.values.lock import (
+    ClientPin,
+    KernelPin,
+    KeyPin,
+    Lock,
+    PackagePin,
+    ProfileLock,
+    ReleasePin,
+    RetiredPin,
+    UnavailablePin,
+    inputs_digest,
+    read_lock,
+    write_lock,
+)
 from kmatrix.values.matrix import Channel, Profile
 from kmatrix.values.names import Arch, ClientVersion, ImageRef, ReleaseVersion
 
+DATA = Path(__file__).parents[1] / "data" / "plan"
 DAY, LATER = "2026-03-31", "2026-04-02"
 CHANNELS = "io.openshift.upgrades.graph.release.channels"
 CLIENT = ClientVersion(8, 2, 2)
@@ -96,7 +113,10 @@ def away(pins: ProfileLock) -> dict[str, str]:
 def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     made = Site(
         profile(
-            channels=(Channel(name="stable-4.96"), Channel(name="stable-4.97")), key_fingerprint=KEY, clients=(CLIENT,)
+            channels=(Channel(name="stable-4.96"), Channel(name="stable-4.97")),
+            key_fingerprint=KEY,
+            clients=(CLIENT,),
+            flavours=("standard",),
         )
     )
 
@@ -112,39 +132,34 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
                 payload=node.payload,
                 toolkit=ImageRef.parse(f"registry.example/toolkit@{digest(f'toolkit {node.version}')}"),
                 rhel="9.4",
-                kernels=(KernelPin(release=kernel(str(node.version)), flavour="standard"),),
+                kernels=tuple(
+                    KernelPin(
+                        release=kernel(str(node.version)) + ("" if flavour == "standard" else "+64k"), flavour=flavour
+                    )
+                    for flavour in made.profile.flavours
+                ),
             ),
         )
 
-    class Root:
-        """A package root that has the packages of every client and line but those that are lost."""
-
-        def __init__(self, where: str, _: Path) -> None:
-            self.where = where
-
-        def packages(self, _: str, line: str, __: Arch) -> list[Any] | None:
-            if line in made.lost_lines:
-                return None
-            names = ("beegfs-client", "beegfs-tools")
-            return [
-                SimpleNamespace(
-                    name=name,
-                    version=str(made.profile.clients[0]),
-                    release=line,
-                    nevra=f"{name}-20:{made.profile.clients[0]}-{line}.x86_64",
-                    location=f"dists/{name}.rpm",
-                    sha256="a" * 64,
-                    size=1,
-                )
-                for name in names
-            ]
-
-        def read(self, _: str) -> bytes:
-            return b"key"
+    def packages(_: object, client: ClientVersion, line: str, arch: Arch, wanted: str) -> ClientPin | UnavailablePin:
+        if line in made.lost_lines:
+            return UnavailablePin(client=client, line=line, arch=arch, reason="it has no dists for it")
+        names = ("beegfs-client", "beegfs-tools")
+        found = tuple(
+            PackagePin(
+                name=name,
+                nevra=f"{name}-20:{client}-{line}.x86_64",
+                location=f"dists/{name}.rpm",
+                sha256="a" * 64,
+                size=1,
+            )
+            for name in names
+        )
+        key = KeyPin(location="gpg/GPG-KEY-beegfs", sha256="a" * 64, fingerprint=wanted)
+        return ClientPin(version=client, line=line, arch=arch, key=key, packages=found)
 
     monkeypatch.setattr(stage, "_release", release)
-    monkeypatch.setattr(stage, "PackageRoot", Root)
-    monkeypatch.setattr(stage, "key_fingerprints", lambda *_: (KEY,))
+    monkeypatch.setattr(stage, "_client_pin", packages)
     with web_server(made.answer) as server:
         made.profile = made.profile.model_copy(update={"graph": f"http://{server.address}/graph"})
         yield made
@@ -245,11 +260,20 @@ def test_a_changed_matrix_takes_away_what_it_no_longer_names_and_nothing_else(si
     whole = site.run()
     site.has("4.96.2")
     site.lost_payloads = {"4.96.1"}
-    site.profile = site.profile.model_copy(update={"channels": site.profile.channels[:1], "flavours": ("rt",)})
+    site.profile = site.profile.model_copy(update={"channels": site.profile.channels[:1]})
     found = site.run(whole)
     assert marks(found) == {"4.96.1": DAY, "4.96.2": None}, "it is kept though it cannot be read again"
     assert site.said("4.96.1 for x86_64 cannot be read again, so its pins stay as they are")
     assert away(found) == {kernel("4.97.1"): f"release 4.97.1 was of stable-4.97, which left matrix.yaml, {DAY}"}
+
+
+def test_a_kernel_that_is_only_read_for_its_flavour_leaves_with_the_flavour(site: Site) -> None:
+    site.profile = site.profile.model_copy(update={"flavours": ("standard", "64k")})
+    site.has("4.96.1", "4.97.1")
+    whole = site.run()
+    site.profile = site.profile.model_copy(update={"flavours": ("standard",)})
+    reason = f"flavour 64k left matrix.yaml, {DAY}"
+    assert away(site.run(whole)) == {f"{kernel(each)}+64k": reason for each in ("4.96.1", "4.97.1")}
 
 
 def test_a_release_with_another_payload_in_the_graph_is_read_anew(site: Site) -> None:
@@ -338,7 +362,11 @@ def test_packages_that_the_root_lost_stay_pinned_with_a_mark(site: Site) -> None
     assert site.run().clients != whole.clients, "without a lock before it there is nothing to keep"
     site.lost_lines = set()
     assert site.run(half) == whole
-    site.lost_lines = {"el9", "el10"}
+    site.lost_lines = {"el9"}
+    other = site.profile.model_copy(update={"key_fingerprint": "A" * 40})
+    site.profile, mine = other, site.profile
+    assert {pin.line for pin in site.run(whole).clients} == {"el10"}, "what another key signed is not kept"
+    site.profile, site.lost_lines = mine, {"el9", "el10"}
     with pytest.raises(InputError, match="has nothing of"):
         site.run(whole)
 
@@ -355,8 +383,7 @@ def test_the_plan_shows_what_is_gone(site: Site) -> None:
 
 
 def test_a_lock_says_which_mark_is_wrong() -> None:
-    text = (Path(__file__).parents[1] / "data/plan/matrix.lock").read_text()
-    data = json.loads(text)
+    data = json.loads((DATA / "matrix.lock").read_text())
     data["profiles"]["one"]["releases"][0]["gone"] = "yesterday"
     twice = {"kernel": "5.14.0-1.el9_4.x86_64", "arch": "x86_64", "reason": "forgotten"}
     data["profiles"]["one"]["retired"] = [twice, twice]
@@ -379,3 +406,34 @@ def test_a_release_of_two_channels_is_gone_when_no_channel_has_it() -> None:
     ]
     none = {"stable-4.96": (other,), "candidate-4.96": (other,)}
     assert [node.gone for node in select_releases("one", channels, none, (both,))] == [True, False]
+
+
+def test_the_command_line_passes_a_persons_word_on_and_plan_says_how_to_give_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (DATA / "everything.yaml").read_text()
+    (tmp_path / "matrix.yaml").write_text(text)
+    stated = read_matrix(text).profile("one")
+    data = json.loads((DATA / "matrix.lock").read_text())
+    data["profiles"]["one"]["inputs"] = inputs_digest(stated)
+    data["profiles"]["one"]["releases"][0]["gone"] = DAY
+    data["profiles"]["one"]["clients"][0]["gone"] = LATER
+    (tmp_path / stated.lock).write_text(json.dumps(data))
+    words: list[object] = []
+
+    def told(*arguments: object) -> ProfileLock:
+        words.append(arguments[7])
+        return cast("ProfileLock", arguments[5])
+
+    monkeypatch.setattr(invocation, "discover", told)
+    common = ["--root", str(tmp_path), "--profile", "one"]
+    assert main(["discover", *common, "--forget", "4.96.1", "--forget", kernel("4.96.9")]) == 0
+    assert main(["discover", *common]) == 0
+    assert words == [("4.96.1", kernel("4.96.9")), ()]
+    capsys.readouterr()
+    assert main(["plan", *common]) == 0
+    said = capsys.readouterr().err
+    assert (
+        f"4.96.1 is gone from the graph since {DAY}; kept (`nox -s discover -- --profile one --forget 4.96.1`" in said
+    )
+    assert f"is gone from the package root since {LATER}; its pins are kept" in said

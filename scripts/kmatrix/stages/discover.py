@@ -46,6 +46,7 @@ Say = Callable[[str], None]
 class _Before:
     """The pins of an earlier run, whether they are of the same inputs, and what a person wants forgotten of them."""
 
+    profile_name: str
     pins: ProfileLock | None
     reusable: bool
     forget: Collection[str]
@@ -96,7 +97,7 @@ def discover(
     today = today or datetime.now(UTC).date().isoformat()
     wanted_key = expected_fingerprint(profile, root)
     # Pins made from other inputs may lack what is wanted now.
-    before = _Before(known, bool(known and known.inputs == inputs_digest(stated)), forget, today)
+    before = _Before(profile_name, known, bool(known and known.inputs == inputs_digest(stated)), forget, today)
     releases = _releases(profile_name, profile, registry, before, say)
     kernels = refuse_useless_forgets(forget, known, releases)
     say(f"{len(releases)} releases with {len({k.release for r in releases for k in r.kernels})} kernels")
@@ -182,7 +183,7 @@ def _release_pins(
 ) -> tuple[ReleasePin, ...]:
     """Return the pins of a release: those of before where they are still right, or all that is left of it."""
     known = before.release(node.version, arch)
-    since = _gone_since(node, arch, known, before.today, say)
+    since = _gone_since(node, arch, known, before, say)
     again = tuple(pin for pin in known if pin.payload.digest == node.payload.digest)
     if not (again and before.reusable):
         say(f"reading the payload of {node.version} for {arch}")
@@ -195,18 +196,16 @@ def _release_pins(
     return tuple(pin.model_copy(update={"channels": node.channels, "gone": since}) for pin in again)
 
 
-def _gone_since(node: Node, arch: Arch, known: tuple[ReleasePin, ...], today: str, say: Say) -> str | None:
+def _gone_since(node: Node, arch: Arch, known: tuple[ReleasePin, ...], before: _Before, say: Say) -> str | None:
     """Return the day from which on a release is gone from the graph, and tell people of it."""
-    before = min((pin.gone for pin in known if pin.gone), default=None)
+    mark = min((pin.gone for pin in known if pin.gone), default=None)
     if node.gone:
-        since = before or today
-        say(
-            f"{node.version} for {arch} is gone from the graph since {since}; kept "
-            f"(`nox -s discover -- --forget {node.version}` lets it go)"
-        )
+        since = mark or before.today
+        word = f"`nox -s discover -- --profile {before.profile_name} --forget {node.version}`"
+        say(f"{node.version} for {arch} is gone from the graph since {since}; kept ({word} lets it go)")
         return since
-    if before:
-        say(f"{node.version} for {arch} is in the graph again, from which it was gone since {before}")
+    if mark:
+        say(f"{node.version} for {arch} is in the graph again, from which it was gone since {mark}")
     return None
 
 
@@ -338,7 +337,4 @@ def _key(root: PackageRoot, directory: str, wanted: str) -> KeyPin:
                 "If the vendor has a new key, check its fingerprint by another way and put it into matrix.yaml.",
             )
         return KeyPin(location=location, sha256=hashlib.sha256(content).hexdigest(), fingerprint=wanted)
-    raise ProtocolError(
-        f"{root.where}/{directory} has none of {', '.join(KEY_LOCATIONS)}",
-        "Put the key that signs the packages at one of these places, or check `packages` in matrix.yaml.",
-    )
+    raise ProtocolError(f"{root.where}/{directory} has none of {', '.join(KEY_LOCATIONS)}")
