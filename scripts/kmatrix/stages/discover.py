@@ -162,6 +162,22 @@ def _refuse_clients_without_packages(
         )
 
 
+def _kept_client(pin: UnavailablePin, before: _Before, wanted_key: str, say: Say) -> ClientPin | None:
+    """Return the packages that the lock has of a client where the package root has none any more.
+
+    A root in the middle of an update says the same as one that never had them.
+    """
+    known = before.client(pin.client, pin.line, pin.arch)
+    if known is None or known.key.fingerprint != wanted_key:
+        return None
+    since = known.gone or before.today
+    say(
+        f"client {pin.client} for {pin.line} {pin.arch} is gone from the package root since {since} ({pin.reason}); "
+        "its pins are kept (an exclude in matrix.yaml takes its cells out)"
+    )
+    return known.model_copy(update={"gone": since})
+
+
 def _releases(
     profile_name: str, profile: Profile, registry: Registry, before: _Before, say: Say
 ) -> tuple[ReleasePin, ...]:
@@ -262,26 +278,7 @@ def _client(
     except ValidationError as error:
         detail = error.errors()[0]
         where = f"{root.where}/{client.repository_directory} ({line}, {arch})"
-        raise ProtocolError(
-            f"{where}: its metadata has {detail['loc'][-1]}: {detail['msg']}",
-            "Make the repository's metadata anew (createrepo_c), or check `packages` in matrix.yaml.",
-        ) from error
-
-
-def _kept_client(pin: UnavailablePin, before: _Before, wanted_key: str, say: Say) -> ClientPin | None:
-    """Return the packages that the lock has of a client where the package root has none any more.
-
-    A root in the middle of an update says the same as one that never had them.
-    """
-    known = before.client(pin.client, pin.line, pin.arch)
-    if known is None or known.key.fingerprint != wanted_key:
-        return None
-    since = known.gone or before.today
-    say(
-        f"client {pin.client} for {pin.line} {pin.arch} is gone from the package root since {since} ({pin.reason}); "
-        "its pins are kept (an exclude in matrix.yaml takes its cells out)"
-    )
-    return known.model_copy(update={"gone": since})
+        raise ProtocolError(f"{where}: its metadata has {detail['loc'][-1]}: {detail['msg']}") from error
 
 
 def _client_pin(
