@@ -83,6 +83,7 @@ def _invocation(arguments: Sequence[str] | None, console: Console) -> tuple[Invo
         subject=getattr(options, "subject", ""),
         shell=getattr(options, "shell", False),
         check=getattr(options, "check", False),
+        forget=tuple(getattr(options, "forget", None) or ()),
         clients=tuple(getattr(options, "client", None) or ()),
         ways=tuple(getattr(options, "way", None) or ()),
         out=Path(options.out).absolute() if getattr(options, "out", None) else None,
@@ -126,6 +127,8 @@ def _parser() -> argparse.ArgumentParser:
     one_client = "only this client version; may be repeated"
     made["manifests"].add_argument("--client", metavar="VERSION", action="append", help=one_client)
     made["manifests"].add_argument("--way", choices=WAYS, action="append", help="only this way; may be repeated")
+    forget = "a release gone from the graph, or a kernel of no release, that the lock and bundles need not keep"
+    made["discover"].add_argument("--forget", metavar="RELEASE|KERNEL", action="append", help=forget)
     made["render"].add_argument("--check", action="store_true", help="write nothing; fail if a file is not up to date")
     return parser
 

@@ -117,10 +117,14 @@ def test_a_bundle_has_every_kernels_own_layer_and_one_more_kernel_adds_one(lab: 
     assert f"{sum(sizes)} bytes compressed, of which {sizes[-1]} are kernel {order[-1]}'s own" in whole.stderr
     assert not held_by_engine(site, entry["digest"]), "what was pulled to be booted is still there"
 
-    # A kernel that the published bundle has is not lost while it is planned; once it is not, that is said.
+    # A kernel that the published bundle has is taken over from it, to the byte; once it is not wanted, that is said.
     site.registry.delete(site.repository, image_tag(f"{NEWER_CLIENT}-{order[-1]}"))
     kept = site.run("bundle")
-    assert (kept.code, bundles(site)[NEWER_CLIENT]["verdict"]) == (3, "errored"), kept.stderr
+    again = bundles(site)[NEWER_CLIENT]
+    assert (kept.code, again["verdict"], again["digest"]) == (0, "skipped", entry["digest"]), kept.stderr
+    assert again["kernels"] == order
+    assert again["kept"].keys() == {order[-1]}
+    assert f"kept {order[-1]} as the bundle before it had it: its cell is planned" in kept.stderr
     assert site.registry.digest(site.repository, NEWER_CLIENT) == entry["digest"]
     unwanted = set(lab.kernels.as_dict().values()) - set(order[:-1])
     site.change_profile(excludes=[{"kernel": kernel, "reason": "not any more"} for kernel in sorted(unwanted)])

@@ -92,7 +92,7 @@ def test_a_service_that_is_not_there_is_named_and_the_lock_stays(site: Site, key
         (Reply(200, b'{"nodes": {}}'), 3, "not an update graph"),
         (Reply(200, b"\xff\xfe\x00"), 3, "not"),
         (Reply(404, b"<html>no such page</html>"), 3, "404 Not Found"),
-        (Reply(200, b'{"version": 1, "nodes": [], "edges": []}'), 2, "gives no release"),
+        (Reply(200, b'{"version": 1, "nodes": [], "edges": []}'), 3, "no release of any channel"),
     ],
     ids=["500", "page", "half", "other-json", "noise", "404", "empty"],
 )

@@ -87,9 +87,9 @@ class Bench:
         self.server.manifests[f"{path}/manifests/{made.digest}"] = (made.manifest.media_type, made.manifest.content)
         return made
 
-    def make(self, *images: CellImage, missing: tuple[str, ...] = ()) -> Any:
+    def make(self, *images: CellImage, missing: tuple[str, ...] = (), **more: Any) -> Any:
         self.server.web.requests.clear()
-        return make_bundle(self.packing, Wanted(CLIENT, images, missing))
+        return make_bundle(self.packing, Wanted(CLIENT, images, missing, **more))
 
     @property
     def written(self) -> list[str]:

@@ -10,6 +10,7 @@ import pytest
 from bundlebench import PASSED, Bench
 from cellimages import CLIENT, DOCKER, KERNELS, digest, image
 
+from kmatrix.decide.bundlebounds import Bounds
 from kmatrix.decide.bundles import compose, manifest_list
 from kmatrix.effects.engine import InterruptedRunError
 from kmatrix.stages.bundle import published_cells
@@ -90,7 +91,8 @@ def test_more_than_one_architecture_is_booted_each_and_published_as_a_list(bench
     assert bench.written == [*digests, *TAGS[:2], "8.98.1"]
     assert (result.arches, len(bench.booted)) == (("x86_64", "aarch64"), 3)
     assert [measured.digest for measured in result.images] == [each.manifest.digest for each in composed]
-    fewer = bench.make(images[0])
+    leaving = {(each.cell.arch, each.cell.kernel): "left matrix.yaml" for each in images[1:]}
+    fewer = bench.make(images[0], bounds=Bounds(leaving))
     assert fewer.dropped == tuple(each.cell.kernel for each in images[1:])
 
 
@@ -99,19 +101,6 @@ def test_an_architecture_that_does_not_load_keeps_the_others_from_the_tag(bench:
     bench.reports = {images[1].cell.kernel: FAILED}
     assert bench.make(*images).verdict == "failed"
     assert "8.98.1" not in bench.written
-
-
-def test_a_kernel_of_the_published_bundle_is_not_lost_while_the_plan_has_it(bench: Bench) -> None:
-    images = [bench.image(kernel) for kernel in KERNELS]
-    before = bench.make(*images)
-    bench.booted.clear()
-    result = bench.make(*images[:-1], missing=(images[-1].cell.id,))
-    assert (result.verdict, result.digest, bench.booted, bench.written) == ("errored", "", [], [])
-    assert images[-1].cell.kernel in result.reason
-    tag = ImageRef.parse(f"{bench.packing.target}/beegfs-client:8.98.1")
-    assert bench.packing.registry.digest_of(tag) == before.digest
-    # What the plan has no more may go.
-    assert bench.make(*images[:-1]).dropped == (images[-1].cell.kernel,)
 
 
 def test_a_module_that_was_built_from_other_inputs_goes_in_and_is_named(bench: Bench) -> None:
@@ -144,7 +133,7 @@ class Told:
         return {"made": "up"}
 
 
-def test_what_is_published_is_told_apart_by_its_inputs_and_gates_and_what_cannot_be_read_is_none(bench: Bench) -> None:
+def test_what_is_published_is_told_apart_by_its_inputs_and_gates_and_what_cannot_be_read_is_told(bench: Bench) -> None:
     key, cell, other = digest("key"), image(KERNELS[0]).cell, image(KERNELS[1]).cell
     recipe = cast("Recipe", SimpleNamespace(cell=cell, gates=ALL_GATES, satisfying_keys=frozenset({key})))
     now = {labels.CELL_KEY: key, labels.GATES: "static,boot", labels.VERSION: cell.id}
@@ -159,8 +148,9 @@ def test_what_is_published_is_told_apart_by_its_inputs_and_gates_and_what_cannot
         (ProtocolError("the configuration is gone", "Do it."), None),
     ]
     for told, current in cases:
-        found = published_cells(replace(bench.packing, registry=cast("Any", Told(told))), [recipe])
+        found, unread = published_cells(replace(bench.packing, registry=cast("Any", Told(told))), [recipe])
         assert [each.current for each in found] == ([] if current is None else [current]), told
+        assert unread == ({cell.id: told.message} if isinstance(told, ProtocolError) else {})
 
 
 def test_a_toolkit_that_the_engine_had_stays_and_one_for_two_kernels_is_kept_for_both(bench: Bench) -> None:

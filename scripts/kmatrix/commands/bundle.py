@@ -16,6 +16,7 @@ from kmatrix.commands.invocation import (
     opened_run,
     recipes_for,
 )
+from kmatrix.decide.bundlebounds import Bounds, bounds_of
 from kmatrix.decide.bundles import wanted_bundles
 from kmatrix.decide.kept import keep_published
 from kmatrix.decide.plan import make_plan
@@ -58,7 +59,8 @@ def bundle(call: Invocation) -> Exit:
         for client in sorted(set(job.chosen.profile.clients) - planned):
             call.say(f"{client}: no bundle: the plan has no cell of it; `nox -s plan` shows why each is out")
         own = [recipe for recipe in job.recipes if recipe.cell.client in job.selected]
-        for wanted in wanted_bundles((recipe.cell for recipe in own), published_cells(packing, own)):
+        images, unread = published_cells(packing, own)
+        for wanted in wanted_bundles((recipe.cell for recipe in own), images, unread, job.bounds):
             result = make_bundle(packing, wanted)
             now.append(result)
             time = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -95,6 +97,7 @@ def print_bundles(console: Console, results: Iterable[BundleResult]) -> None:
             lines.append(f"without what is not published: {', '.join(result.missing)}")
         if result.dropped:
             lines.append(f"warning: the bundle before it had {', '.join(result.dropped)}, this one has not")
+        lines += [f"kept {kernel} as the bundle before it had it: {why}" for kernel, why in result.kept.items()]
         for image in result.images:
             kernel, size = [*image.kernels.items()][-1]
             lines.append(
@@ -107,19 +110,24 @@ def print_bundles(console: Console, results: Iterable[BundleResult]) -> None:
 
 @dataclass(frozen=True)
 class _Job:
-    """What a run works with: the recipe of every cell of the plan, and the clients that --only selects."""
+    """What a run works with: the recipe of every cell of the plan, and the clients that --only selects.
+
+    `bounds` say for each client what its published bundle may lose.
+    """
 
     chosen: Chosen
     packing: Packing
     recipes: list[Recipe]
     selected: frozenset[ClientVersion]
+    bounds: dict[ClientVersion, Bounds]
 
 
 @contextmanager
 def _job(call: Invocation) -> Iterator[_Job]:
     with opened_run(call) as (chosen, target, engine, pins):
         selected = make_plan(chosen.name, chosen.profile, pins, call.only).cells
-        recipes = recipes_for(call, chosen, pins, make_plan(chosen.name, chosen.profile, pins))
+        plan = make_plan(chosen.name, chosen.profile, pins)
+        recipes = recipes_for(call, chosen, pins, plan)
         credentials = load_credentials(call.authfile)
         boot = call.boot or BootOptions()
         machines = Machines(boot.accel)
@@ -136,7 +144,9 @@ def _job(call: Invocation) -> Iterator[_Job]:
             say=call.say,
         )
         try:
-            yield _Job(chosen, packing, recipes, frozenset(cell.client for cell in selected))
+            clients = frozenset(cell.client for cell in selected)
+            bounds = {client: bounds_of(client, chosen.profile, pins, plan) for client in clients}
+            yield _Job(chosen, packing, recipes, clients, bounds)
         finally:
             machines.stop()
             engine.remove_leftovers()

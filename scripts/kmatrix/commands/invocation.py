@@ -52,6 +52,7 @@ class Invocation:
     subject: str = ""
     shell: bool = False
     check: bool = False
+    forget: tuple[str, ...] = ()
     clients: tuple[str, ...] = ()
     ways: tuple[str, ...] = ()
     out: Path | None = None
@@ -195,6 +196,7 @@ def resolve_pins(call: Invocation, chosen: Chosen) -> ProfileLock:
         call.root,
         known,
         lambda text: call.say(f"discover: {text}"),
+        call.forget,
     )
     # Asking takes minutes: the pins of other profiles are those that stand there now.
     lock = _mendable_lock(call, chosen)

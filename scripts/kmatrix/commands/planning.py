@@ -38,12 +38,20 @@ def discover(call: Invocation) -> Exit:
 def plan(call: Invocation) -> Exit:
     """Show every candidate cell with why it is in or out."""
     chosen = choose(call)
-    found = make_plan(chosen.name, chosen.profile, pins_for(call, chosen), call.only)
+    pins = pins_for(call, chosen)
+    found = make_plan(chosen.name, chosen.profile, pins, call.only)
     if call.json:
         print(json.dumps(plan_json(found), indent=1))
     else:
         tables.print_plan(found)
         call.say(f"{len(found.cells)} cells in, {len(found.rows) - len(found.cells)} out")
+    gone = {str(pin.version): pin.gone for pin in pins.releases if pin.gone}
+    for release, since in gone.items():
+        lets = f"`nox -s discover -- --profile {chosen.name} --forget {release}` lets it go"
+        call.say(f"{release} is gone from the graph since {since}; kept ({lets})")
+    for client in (pin for pin in pins.clients if pin.gone):
+        where = f"{client.version} for {client.line} {client.arch}"
+        call.say(f"client {where} is gone from the package root since {client.gone}; its pins are kept")
     return Exit.OK
 
 

@@ -9,18 +9,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from kmatrix.decide.bundlebounds import Bounds
 from kmatrix.decide.candidates import natural
 from kmatrix.values import labels
 from kmatrix.values.cells import Cell
 from kmatrix.values.errors import ProtocolError, ToolError
 from kmatrix.values.names import ARCHES, GO_ARCH, Arch, ClientVersion
 
-_TITLE = "org.opencontainers.image.title"
 # What a label of a cell says of that cell alone.
-_OF_ONE_CELL = (labels.VERSION, labels.KERNEL, labels.CELL_KEY, _TITLE)
+_OF_ONE_CELL = (labels.VERSION, labels.KERNEL, labels.CELL_KEY, labels.TITLE)
 # What of a configuration decides how a container of the image runs.
 _RUN = ("Entrypoint", "Cmd", "Env", "User", "WorkingDir", "ExposedPorts", "Volumes", "StopSignal", "Healthcheck")
 # Docker's store (moby's layer.maxLayerDepth) takes 125; two are left for what somebody builds on a bundle.
@@ -57,6 +57,9 @@ class CellImage:
     """The published image of a cell: its manifest, its layers from the lowest up, its configuration.
 
     `current` is whether it was made from the inputs of now; of another one a bundle takes the module alone.
+    `origin` is the digest of the image that its module came from, where that image is gone and this one stands in.
+    `bootable` is whether the toolkit of its kernel is known; where it is not, `cell.toolkit` is the published bundle,
+    in which the kernel was booted before.
     """
 
     cell: Cell
@@ -64,11 +67,13 @@ class CellImage:
     layers: tuple[Layer, ...]
     config: Mapping[str, Any]
     current: bool = True
+    origin: str = ""
+    bootable: bool = True
 
     @property
     def digest(self) -> str:
-        """Its manifest's digest."""
-        return self.manifest.digest
+        """The digest of the manifest that it has, or had when it was published."""
+        return self.origin or self.manifest.digest
 
     @property
     def module(self) -> Layer:
@@ -78,11 +83,17 @@ class CellImage:
 
 @dataclass(frozen=True)
 class Wanted:
-    """A client's bundle: the cells that go in, oldest kernel first, and those that are not published at all."""
+    """A client's bundle: the cells that go in, oldest kernel first, and those that are not published at all.
+
+    `unread` are the cells of which the registry could not tell, each with the reason; `bounds` say which kernels of
+    the published bundle may be left out.
+    """
 
     client: ClientVersion
     images: tuple[CellImage, ...]
     missing: tuple[str, ...]
+    unread: Mapping[str, str] = field(default_factory=dict)
+    bounds: Bounds = field(default_factory=Bounds)
 
     @property
     def arches(self) -> tuple[Arch, ...]:
@@ -110,20 +121,30 @@ class Composed:
         return sum(layer.size for layer in self.layers)
 
 
-def wanted_bundles(cells: Iterable[Cell], published: Iterable[CellImage]) -> tuple[Wanted, ...]:
+def wanted_bundles(
+    cells: Iterable[Cell],
+    published: Iterable[CellImage],
+    unread: Mapping[str, str] | None = None,
+    bounds: Mapping[ClientVersion, Bounds] | None = None,
+) -> tuple[Wanted, ...]:
     """Decide which cells go into which bundle.
 
     Args:
         cells: of the plan.
         published: those of them that passed every gate and are in the registry, whatever inputs they were made from.
+        unread: the cells of which the registry could not tell, by id, each with the reason.
+        bounds: for each client what its published bundle may lose.
     """
     cells = tuple(cells)
     images = {image.cell: image for image in published}
+    unread = unread or {}
     bundles = []
     for client in sorted({cell.client for cell in cells}):
         own = sorted((cell for cell in cells if cell.client == client), key=lambda cell: natural(cell.kernel))
         there = tuple(images[cell] for cell in own if cell in images)
-        bundles.append(Wanted(client, there, tuple(cell.id for cell in own if cell not in images)))
+        missing = tuple(cell.id for cell in own if cell not in images and cell.id not in unread)
+        lost = {cell.id: unread[cell.id] for cell in own if cell.id in unread}
+        bundles.append(Wanted(client, there, missing, lost, (bounds or {}).get(client, Bounds())))
     return tuple(bundles)
 
 
@@ -148,19 +169,32 @@ def compose(client: ClientVersion, images: tuple[CellImage, ...]) -> Composed:
     if len(images) > room:
         raise ToolError(
             f"a bundle of {client} for {first.cell.arch} would have {len(images)} kernels; engines take {room}",
-            "Narrow the plan: `newest` of its channels, arches, or an exclude. `nox -s plan` lists the cells.",
+            "Narrow the plan: `newest` of its channels, arches, or an exclude. `nox -s plan` lists the cells, and "
+            "`nox -s discover -- --forget KERNEL` lets a kernel go that no release has any more.",
         )
     modules = {image.cell.kernel: image.module for image in images}
-    oci = any(not layer.media_type.startswith(_DOCKER_LAYER) for image in images for layer in image.layers)
-    layers = tuple(_typed(layer, oci) for layer in (*first.layers[:-1], *modules.values()))
-    config = _document(f"{_OCI}config.v1+json" if oci else f"{_DOCKER}container.image.v1+json", _config(client, images))
+    below = (*first.layers[:-1], *modules.values())
+    oci = _any_oci(layer for image in images for layer in image.layers)
+    layers = tuple(_typed(layer, oci) for layer in below)
+    config = _config_document(_config(client, images), oci)
+    return Composed(first.cell.arch, manifest_document(config, layers), config, layers, modules)
+
+
+def config_document(config: Mapping[str, Any], layers: Iterable[Layer]) -> Document:
+    """Return the configuration of an image with such layers, of the family of media types that these are of."""
+    return _config_document(config, _any_oci(layers))
+
+
+def manifest_document(config: Document, layers: Iterable[Layer]) -> Document:
+    """Return the manifest of an image, of the family of media types that its configuration is of."""
+    kind = _manifest_type(config.media_type.startswith(_OCI))
     content = {
         "schemaVersion": 2,
-        "mediaType": _manifest_type(oci),
+        "mediaType": kind,
         "config": {"mediaType": config.media_type, "size": len(config.content), "digest": config.digest},
         "layers": [{"mediaType": each.media_type, "size": each.size, "digest": each.digest} for each in layers],
     }
-    return Composed(first.cell.arch, _document(_manifest_type(oci), content), config, layers, modules)
+    return _document(kind, content)
 
 
 def manifest_list(bundles: Iterable[Composed]) -> Document:
@@ -233,7 +267,7 @@ def _labels(client: ClientVersion, images: tuple[CellImage, ...]) -> dict[str, s
         labels.ARCH: images[-1].cell.arch,
         labels.KERNELS: kernels_label(image.cell.kernel for image in images),
         labels.BUNDLE_KEY: "sha256:" + hashlib.sha256(_bytes(identity)).hexdigest(),
-        _TITLE: f"BeeGFS client {client} for {len(images)} kernel{'s' if len(images) != 1 else ''}",
+        labels.TITLE: f"BeeGFS client {client} for {len(images)} kernel{'s' if len(images) != 1 else ''}",
     }
 
 
@@ -285,6 +319,14 @@ def _run_alike(client: ClientVersion, first: CellImage, image: CellImage) -> Non
             f"{image.cell.id} has other {', '.join(other)} than {first.cell.id}",
             f"Build them again: `nox -s build -- --force --only '{client}-*'`.",
         )
+
+
+def _any_oci(layers: Iterable[Layer]) -> bool:
+    return any(not layer.media_type.startswith(_DOCKER_LAYER) for layer in layers)
+
+
+def _config_document(config: Mapping[str, Any], oci: bool) -> Document:
+    return _document(f"{_OCI}config.v1+json" if oci else f"{_DOCKER}container.image.v1+json", config)
 
 
 def _typed(layer: Layer, oci: bool) -> Layer:

@@ -103,5 +103,8 @@ def _module_image(wanted: Wanted, tag: str, images: tuple[CellImage, ...]) -> Mo
     listed = {arch: own.get(arch) or wanted.of(arch)[-1] for arch in wanted.arches}
     for image in listed.values():
         if not image.manifest.media_type:
-            raise ProtocolError(f"the registry does not say of which type the manifest of {image.cell.id} is")
+            raise ProtocolError(
+                f"the registry does not say of which type the manifest of {image.cell.id} is",
+                f"Build it again: `nox -s build -- --force --only '{image.cell.id}'`.",
+            )
     return ModuleImage(tag, images, wanted.arches, list_of({arch: each.manifest for arch, each in listed.items()}))

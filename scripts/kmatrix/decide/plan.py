@@ -91,7 +91,7 @@ def make_plan(profile_name: str, profile: Profile, pins: ProfileLock, only: tupl
             elif lacks:
                 unpinned.update(f"client {client} on {line} {arch}" for _, line, arch in lacks)
             else:
-                rows.append(_in(row, left[0]))
+                rows.append(_in(row, left))
     problems = [Problem(profile.lock, f"has no packages for {what}") for what in sorted(unpinned)]
     problems += useless_excludes(profile_name, profile, kernels, used)
     rows, useless = _only(rows, only)
@@ -137,10 +137,13 @@ def _out(row: Row, reason: str, exclude: int | None = None) -> Row:
     return replace(row, reason=reason, exclude=exclude)
 
 
-def _in(row: Row, oldest: ReleasePin) -> Row:
+def _in(row: Row, pins: tuple[ReleasePin, ...]) -> Row:
+    oldest = pins[0]
     cell = Cell(row.client, row.kernel, row.arch, row.flavour, row.line, oldest.toolkit, row.releases)
+    marks = {str(pin.version): f" (gone from the graph since {pin.gone}; kept)" for pin in pins if pin.gone}
     word = "release" if len(row.releases) == 1 else "releases"
-    return replace(row, reason=f"in: {word} {', '.join(row.releases)}", cell=cell)
+    named = ", ".join(f"{release}{marks.get(release, '')}" for release in row.releases)
+    return replace(row, reason=f"in: {word} {named}", cell=cell)
 
 
 def _only(rows: list[Row], only: tuple[str, ...]) -> tuple[list[Row], list[Problem]]:

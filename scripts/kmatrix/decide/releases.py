@@ -13,29 +13,41 @@ from kmatrix.values.matrix import Channel
 from kmatrix.values.names import ImageRef, ReleaseVersion
 
 _CHANNELS = "io.openshift.upgrades.graph.release.channels"
+_ASK_AGAIN = "The lock is as it was. Check profiles.….graph in matrix.yaml, then run `nox -s discover` again."
 _STABLE_OKD = re.compile(r"[0-9.]+(-okd-scos\.[0-9]+)?")
 
 
 @dataclass(frozen=True)
 class Node:
-    """A release of an update graph; `channels` are those it is in, empty where the graph names none."""
+    """A release of an update graph; `channels` are those it is in, empty where the graph names none.
+
+    `gone` is of a release that the lock has and the graph has no more in any channel that is wanted.
+    """
 
     version: ReleaseVersion
     payload: ImageRef
     channels: tuple[str, ...]
+    gone: bool = False
 
 
 def read_graph(text: str, address: str) -> tuple[Node, ...]:
     """Parse the reply of an update graph (Cincinnati protocol), oldest release first.
+
+    A graph is a list of nodes and a list of edges, each a pair of indexes of nodes (docs/design/cincinnati.md of
+    openshift/cincinnati, which itself refuses a graph without either: cincinnati/src/lib.rs). The edges decide nothing
+    here. They show whether the nodes are all there: an edge to a node that is not there means that some were lost.
 
     Args:
         text: the body.
         address: where it came from, for messages.
 
     Raises:
-        ProtocolError: the service reports an error in the reply, or it is not a graph.
+        ProtocolError: the service reports an error in the reply, or it is not a whole graph.
     """
-    data = json_object(text, f"the update graph at {address}")
+    try:
+        data = json_object(text, f"the update graph at {address}")
+    except ProtocolError as error:
+        raise ProtocolError(error.message, _ASK_AGAIN) from None
     if "kind" in data and "value" in data and "nodes" not in data:
         raise ProtocolError(
             f"the update graph at {address} reports {data['kind']}: {data['value']}",
@@ -49,7 +61,19 @@ def read_graph(text: str, address: str) -> tuple[Node, ...]:
         node = _node(entry, index, address)
         if found.setdefault(node.version, node) != node:
             raise _no_graph(address, f"it holds {node.version} twice, with two payloads")
+    _check_edges(data.get("edges"), len(nodes), address)
     return tuple(sorted(found.values(), key=lambda node: node.version))
+
+
+def _check_edges(edges: Any, nodes: int, address: str) -> None:
+    if not isinstance(edges, list):
+        raise _no_graph(address, "it has no list of edges; was it cut off?")
+    for index, edge in enumerate(edges):
+        if not isinstance(edge, list) or [type(end) for end in edge] != [int, int]:
+            raise _no_graph(address, f"edges[{index}] is not a pair of indexes of nodes")
+        outside = [end for end in edge if not 0 <= end < nodes]
+        if outside:
+            raise _no_graph(address, f"edges[{index}] names nodes[{outside[0]}], and there are {nodes}: some were lost")
 
 
 def _node(entry: Any, index: int, address: str) -> Node:
@@ -67,7 +91,12 @@ def _node(entry: Any, index: int, address: str) -> Node:
 
 
 def choose(nodes: Iterable[Node], channel: Channel) -> tuple[Node, ...]:
-    """Return the nodes a channel of matrix.yaml asks for, oldest first; may be empty.
+    """Return the nodes a channel of matrix.yaml asks for, oldest first; may be empty."""
+    return _newest(_counting(nodes, channel), channel)
+
+
+def _counting(nodes: Iterable[Node], channel: Channel) -> list[Node]:
+    """Return the nodes that count for a channel, whatever their number.
 
     A channel also holds releases of earlier minors, as starting points for upgrades: only its own minor
     counts.
@@ -75,14 +104,17 @@ def choose(nodes: Iterable[Node], channel: Channel) -> tuple[Node, ...]:
     channel means 4.N.z and 4.N.z-okd-scos.M, any other channel everything of the minor.
     """
     stable = channel.name.startswith("stable-")
-    chosen = [
+    return [
         node
         for node in nodes
         if node.version.minor == channel.minor
         and (channel.name in node.channels if node.channels else not stable or _is_stable(node.version))
         and (channel.first is None or not node.version < channel.first)
     ]
-    chosen.sort(key=lambda node: node.version)
+
+
+def _newest(nodes: Iterable[Node], channel: Channel) -> tuple[Node, ...]:
+    chosen = sorted(nodes, key=lambda node: node.version)
     return tuple(chosen[-channel.newest :] if channel.newest else chosen)
 
 
@@ -91,39 +123,66 @@ def _is_stable(version: ReleaseVersion) -> bool:
 
 
 def select_releases(
-    profile_name: str, channels: tuple[Channel, ...], graphs: Mapping[str, Iterable[Node]]
+    profile_name: str,
+    channels: tuple[Channel, ...],
+    graphs: Mapping[str, Iterable[Node]],
+    remembered: Iterable[Node] = (),
 ) -> tuple[Node, ...]:
     """Return the releases of a profile for one architecture, oldest first, each once.
+
+    What the lock remembers and the graph lacks stays, and counts for `from` and `newest` as if it were in the graph:
+    an answer that lost releases takes none away. A service may well lose some without a word: that of OKD leaves out
+    every release of an image stream that it cannot read at that moment (graphHandler of
+    cmd/release-controller-api/http_upgrade_graph.go, openshift/release-controller).
 
     Args:
         profile_name: for messages.
         channels: the profile's channels.
         graphs: the nodes that the graph gave for each channel name.
+        remembered: the releases of the lock, each with the channels of matrix.yaml that chose it.
 
     Returns:
         nodes whose `channels` are those of matrix.yaml that chose them.
 
     Raises:
         InputError: a channel gives no release; names channel and key, all at once.
-        ProtocolError: two channels give one release two payloads.
+        ProtocolError: two channels give one release two payloads, or the graph has nothing at all where it had before.
     """
+    remembered = tuple(remembered)
+    answers = {name: tuple(nodes) for name, nodes in graphs.items()}
+    offered = {channel.name: _counting(answers[channel.name], channel) for channel in channels}
+    there = {node.version for nodes in offered.values() for node in nodes}
+    payloads = {node.version: node.payload for nodes in answers.values() for node in nodes}
     found: dict[ReleaseVersion, Node] = {}
     problems = []
     for index, channel in enumerate(channels):
-        nodes = tuple(graphs[channel.name])
-        chosen = choose(nodes, channel)
+        own = {node.version for node in offered[channel.name]}
+        before = [
+            Node(node.version, payloads.get(node.version, node.payload), (channel.name,))
+            for node in remembered
+            if channel.name in node.channels and node.version not in own
+        ]
+        chosen = _newest([*offered[channel.name], *_counting(before, channel)], channel)
         if not chosen:
             key = f"profiles.{profile_name}.channels[{index}]"
-            why = _why(nodes, channel)
+            why = _why(answers[channel.name], channel)
             problems.append(Problem("matrix.yaml", f"{key}: {channel.name} gives no release ({why})"))
         for node in chosen:
-            known = found.get(node.version, replace(node, channels=()))
+            known = found.get(node.version, replace(node, channels=(), gone=node.version not in there))
             if known.payload != node.payload:
-                raise ProtocolError(f"the update graph gives {node.version} two payloads, by channel")
+                raise ProtocolError(
+                    f"the update graph gives {node.version} two payloads, by channel",
+                    "Ask the service again later; until then the lock is as it was.",
+                )
             found[node.version] = replace(known, channels=(*known.channels, channel.name))
     if problems:
         hint = "correct the channel, or take it out of matrix.yaml, then run `nox -s discover`"
         raise InputError("the update graph has nothing for a channel", hint, tuple(problems))
+    if not there:
+        raise ProtocolError(
+            f"the update graph has no release of any channel of profile {profile_name}; the lock has {len(found)}",
+            "No answer to believe, and the lock is as it was: check profiles.….graph in matrix.yaml, and ask again.",
+        )
     return tuple(sorted(found.values(), key=lambda node: node.version))
 
 
@@ -139,5 +198,4 @@ def _why(nodes: tuple[Node, ...], channel: Channel) -> str:
 
 
 def _no_graph(address: str, why: str) -> ProtocolError:
-    hint = "check profiles.….graph in matrix.yaml"
-    return ProtocolError(f"the reply of {address} is not an update graph: {why}", hint)
+    return ProtocolError(f"the reply of {address} is not an update graph: {why}", _ASK_AGAIN)

@@ -54,7 +54,8 @@ def _result(entry: Mapping[str, Any]) -> BundleResult:
         values[name] = tuple(values[name])
     values["images"] = tuple(BundleImage(**image) for image in values["images"])
     values["findings"] = tuple(Finding(**finding) for finding in values["findings"])
-    # Files of earlier versions of this program do not have it.
+    # Files of earlier versions of this program have neither of these.
+    values["kept"] = {str(kernel): str(reason) for kernel, reason in entry.get("kept", {}).items()}
     modules = {str(kernel): ImageRef.parse(image).pinned for kernel, image in entry.get("modules", {}).items()}
     values["modules"] = modules
     return BundleResult(**values)

@@ -23,19 +23,25 @@ def fetch_graph(address: str, channel: str, arch: Arch) -> str:
 
     Raises:
         UnreachableError: it could not be asked.
-        ProtocolError: it answers with an error.
+        ProtocolError: it answers with an error, or not in UTF-8.
     """
     parts = urlsplit(address)
     url = urlunsplit(parts._replace(query=urlencode({"channel": channel, "arch": GO_ARCH[arch]})))
     session = http.new_session()
 
     def read(response: requests.Response) -> str:
-        text = response.content.decode("utf-8", "replace")
         if response.status_code != requests.codes.ok:
+            text = response.content.decode("utf-8", "replace")
             raise ProtocolError(
                 f"the update graph answers {response.status_code} {response.reason} to {url}: {text[:200].strip()}",
                 "Check the channel's name and the graph address in matrix.yaml.",
             )
-        return text
+        try:
+            return response.content.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise ProtocolError(
+                f"the update graph's reply to {url} is not UTF-8 at byte {error.start}",
+                "The lock is as it was. Check the graph address in matrix.yaml, and ask again.",
+            ) from error
 
     return http.whole(lambda: http.get(session, url, _SERVICE, {"Accept": "application/json"}), read, _SERVICE)

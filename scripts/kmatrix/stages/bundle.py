@@ -19,7 +19,6 @@ from kmatrix.decide.bundles import (
     Layer,
     Wanted,
     compose,
-    kernels_of_label,
     manifest_list,
 )
 from kmatrix.decide.elf import MalformedElfError, read_module
@@ -31,6 +30,7 @@ from kmatrix.effects.qemu import Machines
 from kmatrix.effects.registry import Manifest
 from kmatrix.effects.registry_writer import RegistryWriter
 from kmatrix.stages.bootgate import Subject, boot_image
+from kmatrix.stages.bundlekept import keep_kernels, put_restored
 from kmatrix.stages.moduleimages import Choice, choose_module_images, put_module_images
 from kmatrix.stages.publish import IMAGE, image_of
 from kmatrix.stages.threads import DaemonPool, map_threads
@@ -70,16 +70,23 @@ class Packing:
         return self.root / "build" / "logs"
 
 
-def published_cells(packing: Packing, recipes: Iterable[Recipe]) -> list[CellImage]:
+def published_cells(packing: Packing, recipes: Iterable[Recipe]) -> tuple[list[CellImage], dict[str, str]]:
     """Ask the registry which cells passed every gate and are published, from the inputs of now or from others.
 
-    An image that cannot be read is none.
+    Returns:
+        their images, and the cells whose image cannot be read, by id, each with the reason: these may be published.
 
     Raises:
         UnreachableError, CredentialError: it could not tell.
     """
+    recipes = tuple(recipes)
     found = map_threads(partial(_published_cell, packing), recipes, _ASKING_THREADS)
-    return [image for image in found if image is not None]
+    images = [image for image in found if isinstance(image, CellImage)]
+    return images, {
+        recipe.cell.id: answer.message
+        for recipe, answer in zip(recipes, found, strict=True)
+        if isinstance(answer, ProtocolError)
+    }
 
 
 def make_bundle(packing: Packing, wanted: Wanted) -> BundleResult:
@@ -92,21 +99,40 @@ def make_bundle(packing: Packing, wanted: Wanted) -> BundleResult:
     earlier = tuple(image.cell.id for image in wanted.images if not image.current)
     blank = BundleResult(str(wanted.client), str(ref), "errored", "", earlier=earlier, missing=wanted.missing)
     if len(earlier) == len(wanted.images):
-        count = len(wanted.missing) + len(earlier)
+        count = len(wanted.missing) + len(earlier) + len(wanted.unread)
         reason = f"none of its {count} cells is published as it would be built now; run `nox -s build`"
-        return replace(blank, reason=reason)
+        return _with_unread(replace(blank, reason=reason), wanted)
     try:
-        return _make(packing, wanted, ref, blank)
+        return _with_unread(_make(packing, wanted, ref, blank), wanted)
     except KmatrixError as error:
         if packing.engine.stopping:
             raise InterruptedRunError from error
         return replace(blank, reason=f"{error.message} {error.hint}".rstrip())
 
 
+def _with_unread(result: BundleResult, wanted: Wanted) -> BundleResult:
+    """A bundle is errored, even though it is published, if the registry could not tell of a cell that belongs in it."""
+    if not wanted.unread:
+        return result
+    findings = tuple(
+        Finding("published-cells", "cell-image-unreadable", f"{cell}: {message}")
+        for cell, message in wanted.unread.items()
+    )
+    others = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
+    hint = f"`nox -s build -- --force --only '{next(iter(wanted.unread))}'` makes it again, if it is broken for good"
+    reason = f"{result.reason}; but {findings[0].message}{others}; {hint}"
+    verdict: Verdict = "failed" if result.verdict == "failed" else "errored"
+    return replace(result, verdict=verdict, reason=reason, findings=(*result.findings, *findings))
+
+
 def _make(packing: Packing, wanted: Wanted, ref: ImageRef, blank: BundleResult) -> BundleResult:
+    there = packing.registry.named(ref)
+    bounded = keep_kernels(packing.registry, ref, wanted, there, packing.say)
+    wanted = bounded.wanted
+    blank = replace(blank, missing=wanted.missing, dropped=bounded.dropped, kept=bounded.kept)
     composed = [compose(wanted.client, wanted.of(arch)) for arch in wanted.arches]
     whole = manifest_list(composed)
-    before = packing.registry.digest_of(ref)
+    before = there.digest if there else None
     chosen = _choose_modules(packing, wanted, ref)
     result = replace(
         blank,
@@ -119,12 +145,6 @@ def _make(packing: Packing, wanted: Wanted, ref: ImageRef, blank: BundleResult) 
         modules = _put_modules(packing, wanted, chosen)
         reason = "already published, of the same cells"
         return _with_modules(replace(result, verdict="skipped", reason=reason, digest=before), modules)
-    if before is not None:
-        result = replace(result, dropped=_dropped(packing, ref, result.kernels))
-        lost = [kernel for kernel in result.dropped if f"{wanted.client}-{kernel}" in wanted.missing]
-        if lost:
-            hint = "planned, but not published any more; run `nox -s build`, or exclude what cannot be built"
-            return replace(result, reason=f"the published bundle, which stays, has {', '.join(lost)}: {hint}")
     for each in composed:
         findings, errored = _boot_each(packing, wanted, each, ref)
         if findings:
@@ -143,9 +163,16 @@ def _make(packing: Packing, wanted: Wanted, ref: ImageRef, blank: BundleResult) 
             f"{ref}: the registry has something else there than what was tested, {digest}",
             "Something else writes to this repository; give this project one of its own.",
         )
-    count = len(result.kernels)
-    reason = f"loaded in {'each of its ' if count > 1 else ''}{count} kernel{'s' if count > 1 else ''}"
+    reason = _loaded(wanted)
     return _with_modules(replace(result, verdict="passed", reason=reason, digest=digest), modules)
+
+
+def _loaded(wanted: Wanted) -> str:
+    booted = sum(image.bootable for image in wanted.images)
+    rest = len(wanted.images) - booted
+    every = "each of its " if booted > 1 and not rest else ""
+    before = f"; {rest} kept from the bundle before, where {'it was' if rest == 1 else 'they were'} loaded"
+    return f"loaded in {every}{booted} kernel{'s' if booted != 1 else ''}" + (before if rest else "")
 
 
 def _choose_modules(packing: Packing, wanted: Wanted, ref: ImageRef) -> Choice | Finding:
@@ -162,6 +189,8 @@ def _put_modules(packing: Packing, wanted: Wanted, choice: Choice | Finding) -> 
         return choice
     chosen, new = choice
     try:
+        if new:
+            put_restored(packing.registry, new[0].ref, wanted)
         put_module_images(packing.registry, new)
     except KmatrixError as error:
         return _without_modules(packing, "module-image-not-put", error)
@@ -190,13 +219,13 @@ def _with_modules(result: BundleResult, modules: dict[str, str] | Finding) -> Bu
 
 
 def _boot_each(packing: Packing, wanted: Wanted, bundle: Composed, ref: ImageRef) -> tuple[tuple[Finding, ...], bool]:
-    """Boot a bundle with each of its kernels, out of the registry, where it has no tag yet.
+    """Boot a bundle with each of its kernels whose toolkit is known, out of the registry, where it has no tag yet.
 
     Returns:
         what is wrong with it, and whether that leaves every kernel without a verdict of failed.
     """
     pinned = _put_untagged(packing, ref, bundle)
-    cells = [image.cell for image in wanted.of(bundle.arch)]
+    cells = [image.cell for image in wanted.of(bundle.arch) if image.bootable]
     toolkits = _Toolkits(packing, cells)
     known = packing.engine.image(pinned) is not None
     packing.engine.pull(pinned, packing.credentials.for_engine(ref))
@@ -313,7 +342,8 @@ def _side_by_side(packing: Packing, boot: Callable[[Cell], BootReport], cells: l
         pool.close()
 
 
-def _published_cell(packing: Packing, recipe: Recipe) -> CellImage | None:
+def _published_cell(packing: Packing, recipe: Recipe) -> CellImage | ProtocolError | None:
+    """Ask for the image of a cell; an error stands for an answer from which it cannot be told what is published."""
     cell, registry = recipe.cell, packing.registry
     try:
         manifest = registry.manifest(image_of(packing.target, cell), cell.arch)
@@ -328,15 +358,15 @@ def _published_cell(packing: Packing, recipe: Recipe) -> CellImage | None:
         document = Document(manifest.media_type, manifest.content)
         return CellImage(cell, document, layers, registry.config(manifest), current)
     except ProtocolError as error:
-        packing.say(f"{cell.id}: not in a bundle: {error.message}")
-        return None
+        packing.say(f"{cell.id}: its image cannot be read: {error.message}")
+        return error
 
 
 def _measured(packing: Packing, wanted: Wanted, bundle: Composed) -> BundleImage:
-    newest = wanted.of(bundle.arch)[-1].cell
     toolkit_bytes = 0
     # For a comparison alone; whoever boots needs the toolkit itself.
-    with suppress(KmatrixError):
+    with suppress(KmatrixError, IndexError):
+        newest = [image.cell for image in wanted.of(bundle.arch) if image.bootable][-1]
         toolkit = _manifest(packing, mirrored(newest.toolkit, packing.profile.mirrors), newest)
         toolkit_bytes = sum(size for _, _, size in toolkit.layers)
     return BundleImage(
@@ -346,15 +376,6 @@ def _measured(packing: Packing, wanted: Wanted, bundle: Composed) -> BundleImage
         kernels={kernel: layer.size for kernel, layer in bundle.kernels.items()},
         toolkit_bytes=toolkit_bytes,
     )
-
-
-def _dropped(packing: Packing, ref: ImageRef, kernels: tuple[str, ...]) -> tuple[str, ...]:
-    """The kernels of the bundle that has the tag now which the new one lacks: their nodes would lose the client."""
-    named = packing.registry.named(ref)
-    there: list[str] = []
-    for manifest in named.manifests.values() if named else ():
-        there += kernels_of_label(packing.registry.labels(manifest).get(labels.KERNELS, ""))
-    return tuple(kernel for kernel in dict.fromkeys(there) if kernel not in kernels)
 
 
 def _manifest(packing: Packing, ref: ImageRef, cell: Cell) -> Manifest:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from kmatrix.decide.openpgp import key_fingerprints
 from kmatrix.decide.releases import Node, read_graph, select_releases
+from kmatrix.decide.retention import refuse_useless_forgets, remembered, retired
 from kmatrix.decide.toolkits import read_toolkit_kernels, read_toolkits
 from kmatrix.effects.files import read_text
 from kmatrix.effects.graph import fetch_graph
@@ -28,7 +31,7 @@ from kmatrix.values.lock import (
     inputs_digest,
 )
 from kmatrix.values.matrix import Profile, mirrored
-from kmatrix.values.names import Arch, ClientVersion, ImageRef, fingerprint
+from kmatrix.values.names import Arch, ClientVersion, ImageRef, ReleaseVersion, fingerprint
 from kmatrix.values.recipe import userland_packages
 
 _REFERENCES = "release-manifests/image-references"
@@ -39,6 +42,27 @@ _THREADS = 8
 Say = Callable[[str], None]
 
 
+@dataclass(frozen=True)
+class _Before:
+    """The pins of an earlier run, whether they are of the same inputs, and what a person wants forgotten of them."""
+
+    profile_name: str
+    pins: ProfileLock | None
+    reusable: bool
+    forget: Collection[str]
+    today: str
+
+    def release(self, version: ReleaseVersion, arch: Arch) -> tuple[ReleasePin, ...]:
+        """The pins of a release: one for each of its toolkits."""
+        pins = self.pins.releases if self.pins else ()
+        return tuple(pin for pin in pins if (pin.version, pin.arch) == (version, arch))
+
+    def client(self, client: ClientVersion, line: str, arch: Arch) -> ClientPin | None:
+        """The packages of a client."""
+        pins = self.pins.clients if self.pins else ()
+        return next((pin for pin in pins if (pin.version, pin.line, pin.arch) == (client, line, arch)), None)
+
+
 def discover(
     profile_name: str,
     stated: Profile,
@@ -47,8 +71,13 @@ def discover(
     root: Path,
     known: ProfileLock | None,
     say: Say,
+    forget: Collection[str] = (),
+    today: str = "",
 ) -> ProfileLock:
     """Resolve everything a profile needs into pins.
+
+    What the lock has and an answer lacks stays, with a mark: a release leaves by `from`, `newest`, the channels or the
+    arches of matrix.yaml, or when a person names it to be forgotten.
 
     Args:
         profile_name: for messages.
@@ -58,15 +87,19 @@ def discover(
         root: the project's folder, for a local package root and a fingerprint file.
         known: the pins of an earlier run; a payload that was read then is not read again.
         say: is given a line of progress.
+        forget: releases that are gone from the graph and are to leave the lock, or kernels that no release has.
+        today: the day, as 2026-03-31; by default that of the machine's clock, in UTC.
 
     Raises:
         UnreachableError, CredentialError: a service could not be asked.
         ProtocolError, InputError: an answer or a setting is wrong.
     """
+    today = today or datetime.now(UTC).date().isoformat()
     wanted_key = expected_fingerprint(profile, root)
     # Pins made from other inputs may lack what is wanted now.
-    reusable = known if known and known.inputs == inputs_digest(stated) else None
-    releases = _releases(profile_name, profile, registry, reusable, say)
+    before = _Before(profile_name, known, bool(known and known.inputs == inputs_digest(stated)), forget, today)
+    releases = _releases(profile_name, profile, registry, before, say)
+    kernels = refuse_useless_forgets(forget, known, releases)
     say(f"{len(releases)} releases with {len({k.release for r in releases for k in r.kernels})} kernels")
     base = registry.resolve(mirrored(profile.base, profile.mirrors))
     packages = PackageRoot(profile.packages, root)
@@ -78,6 +111,10 @@ def discover(
     clients = tuple(pin for pin in found if isinstance(pin, ClientPin))
     unavailable = tuple(pin for pin in found if isinstance(pin, UnavailablePin))
     _refuse_clients_without_packages(profile_name, profile, clients, unavailable)
+    kept = tuple(pin for pin in (_kept_client(pin, before, wanted_key, say) for pin in unavailable) if pin)
+    again = {(pin.version, pin.line, pin.arch) for pin in kept}
+    clients = (*clients, *kept)
+    unavailable = tuple(pin for pin in unavailable if (pin.client, pin.line, pin.arch) not in again)
     say(f"{len(clients)} package sets, {len(unavailable)} not available")
     return ProfileLock(
         inputs=inputs_digest(stated),
@@ -85,6 +122,7 @@ def discover(
         releases=releases,
         clients=clients,
         unavailable=unavailable,
+        retired=retired(known, releases, profile, forget, kernels, today),
     )
 
 
@@ -100,7 +138,10 @@ def expected_fingerprint(profile: Profile, root: Path) -> str:
     try:
         return fingerprint(text.strip())
     except ValueError as error:
-        raise InputError(f"fingerprint file {profile.key_file}: {error}") from error
+        raise InputError(
+            f"fingerprint file {profile.key_file}: {error}",
+            "Put the key's fingerprint there, 40 hexadecimal digits and nothing else.",
+        ) from error
 
 
 def _refuse_clients_without_packages(
@@ -121,8 +162,24 @@ def _refuse_clients_without_packages(
         )
 
 
+def _kept_client(pin: UnavailablePin, before: _Before, wanted_key: str, say: Say) -> ClientPin | None:
+    """Return the packages that the lock has of a client where the package root has none any more.
+
+    A root in the middle of an update says the same as one that never had them.
+    """
+    known = before.client(pin.client, pin.line, pin.arch)
+    if known is None or known.key.fingerprint != wanted_key:
+        return None
+    since = known.gone or before.today
+    say(
+        f"client {pin.client} for {pin.line} {pin.arch} is gone from the package root since {since} ({pin.reason}); "
+        "its pins are kept (an exclude in matrix.yaml takes its cells out)"
+    )
+    return known.model_copy(update={"gone": since})
+
+
 def _releases(
-    profile_name: str, profile: Profile, registry: Registry, known: ProfileLock | None, say: Say
+    profile_name: str, profile: Profile, registry: Registry, before: _Before, say: Say
 ) -> tuple[ReleasePin, ...]:
     jobs: list[tuple[Node, Arch]] = []
     for arch in profile.arches:
@@ -130,21 +187,42 @@ def _releases(
         for channel in profile.channels:
             say(f"asking the update graph for {channel.name} on {arch}")
             graphs[channel.name] = read_graph(fetch_graph(profile.graph, channel.name, arch), profile.graph)
-        jobs += [(node, arch) for node in select_releases(profile_name, profile.channels, graphs)]
+        of_the_lock = remembered(before.pins, arch, before.forget)
+        chosen = select_releases(profile_name, profile.channels, graphs, of_the_lock)
+        jobs += [(node, arch) for node in chosen]
+    found = map_threads(lambda job: _release_pins(job[0], job[1], profile, registry, before, say), jobs, _THREADS)
+    return tuple(pin for pins in found for pin in pins)
 
-    def pins_of(job: tuple[Node, Arch]) -> tuple[ReleasePin, ...]:
-        node, arch = job
-        again = [
-            pin
-            for pin in (known.releases if known else ())
-            if (pin.version, pin.payload.digest, pin.arch) == (node.version, node.payload.digest, arch)
-        ]
-        if again:
-            return tuple(pin.model_copy(update={"channels": node.channels}) for pin in again)
+
+def _release_pins(
+    node: Node, arch: Arch, profile: Profile, registry: Registry, before: _Before, say: Say
+) -> tuple[ReleasePin, ...]:
+    """Return the pins of a release: those of before where they are still right, or all that is left of it."""
+    known = before.release(node.version, arch)
+    since = _gone_since(node, arch, known, before, say)
+    again = tuple(pin for pin in known if pin.payload.digest == node.payload.digest)
+    if not (again and before.reusable):
         say(f"reading the payload of {node.version} for {arch}")
-        return _release(node, arch, profile, registry)
+        try:
+            again = _release(node, arch, profile, registry)
+        except ProtocolError as error:
+            if not (node.gone and again):
+                raise
+            say(f"{node.version} for {arch} cannot be read again, so its pins stay as they are: {error.message}")
+    return tuple(pin.model_copy(update={"channels": node.channels, "gone": since}) for pin in again)
 
-    return tuple(pin for pins in map_threads(pins_of, jobs, _THREADS) for pin in pins)
+
+def _gone_since(node: Node, arch: Arch, known: tuple[ReleasePin, ...], before: _Before, say: Say) -> str | None:
+    """Return the day from which on a release is gone from the graph, and tell people of it."""
+    mark = min((pin.gone for pin in known if pin.gone), default=None)
+    if node.gone:
+        since = mark or before.today
+        word = f"`nox -s discover -- --profile {before.profile_name} --forget {node.version}`"
+        say(f"{node.version} for {arch} is gone from the graph since {since}; kept ({word} lets it go)")
+        return since
+    if mark:
+        say(f"{node.version} for {arch} is in the graph again, from which it was gone since {mark}")
+    return None
 
 
 def _release(node: Node, arch: Arch, profile: Profile, registry: Registry) -> tuple[ReleasePin, ...]:
@@ -185,7 +263,10 @@ def _manifest(registry: Registry, ref: ImageRef, arch: Arch, what: str) -> Manif
 def _file(registry: Registry, manifest: Manifest, path: str) -> str:
     found = registry.find_file(manifest, [path], _LAYERS)
     if path not in found:
-        raise ProtocolError(f"{manifest.ref}: {path} is not in its uppermost {_LAYERS} layers")
+        raise ProtocolError(
+            f"{manifest.ref}: {path} is not in its uppermost {_LAYERS} layers",
+            "Is it the image of an OpenShift release, or a driver toolkit? Take the release out of matrix.yaml if not.",
+        )
     return found[path].decode("utf-8", "replace")
 
 

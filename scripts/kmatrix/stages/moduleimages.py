@@ -75,7 +75,10 @@ def _choose(registry: RegistryWriter, repository: ImageRef, image: ModuleImage) 
         # By its digest, as the tag may move meanwhile.
         named = registry.named(ref.with_digest(now))
         if named is None:
-            raise ProtocolError(f"{ref}: the registry says that {now} is not there, though the tag names it")
+            raise ProtocolError(
+                f"{ref}: the registry says that {now} is not there, though the tag names it",
+                "Run it again; a registry that is cleared up at this moment says so for a while.",
+            )
         there = _holdings(registry, named)
     except ProtocolError as error:
         raise ProtocolError(

@@ -31,6 +31,8 @@ class BundleResult:
     `image` is its name in the registry and `digest` what that name has there: a manifest, or a list of them where
     there are several architectures; empty where nothing was published. `missing` are the cells of the plan that are
     not in it, because they are not published; `dropped` the kernels that the published bundle has and this one has not.
+    `kept` has the kernels that were taken over from the published bundle, as nothing says that they may go, each with
+    the reason why its cell's image did not bring it.
     `modules` has, by kernel, the image from which Kernel Module Management takes the kernel's module, named by digest;
     it is empty where the bundle is not published, and of a bundle that an earlier version of this program published.
     It is also empty where something is wrong with these images alone. Then the bundle is published all the same, has
@@ -49,6 +51,7 @@ class BundleResult:
     earlier: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
+    kept: dict[str, str] = field(default_factory=dict)
     images: tuple[BundleImage, ...] = ()
     findings: tuple[Finding, ...] = ()
     modules: dict[str, str] = field(default_factory=dict)

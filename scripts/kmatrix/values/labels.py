@@ -5,6 +5,7 @@ from __future__ import annotations
 from kmatrix.values.cells import Cell
 
 VERSION = "org.opencontainers.image.version"
+TITLE = "org.opencontainers.image.title"
 CLIENT = "io.github.beegfs-kmatrix.client"
 KERNEL = "io.github.beegfs-kmatrix.kernel"
 ARCH = "io.github.beegfs-kmatrix.arch"

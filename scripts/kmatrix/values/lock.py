@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
+from datetime import date
 from typing import Annotated, Any, TypeVar
 
 from pydantic import Field, ValidationError, field_validator
@@ -31,6 +32,7 @@ from kmatrix.values.fields import (
     Text,
     dotted,
     fault,
+    named,
 )
 from kmatrix.values.matrix import Profile
 from kmatrix.values.names import Arch, Flavour, line_of_rhel
@@ -39,6 +41,16 @@ SCHEMA = 1
 # What of a profile changes where bytes come from or which cells are built, never which pins exist.
 _NOT_INPUTS = {"about", "base_packages", "target", "mirrors", "lock", "excludes", "rdma", "max_unavailable"}
 T = TypeVar("T")
+
+
+def _day(value: str) -> str:
+    try:
+        return date.fromisoformat(value).isoformat()
+    except ValueError:
+        raise ValueError(f"{value!r} is not a day such as 2026-03-31") from None
+
+
+DayField = Annotated[str, named(_day)]
 
 
 class KernelPin(Model):
@@ -52,6 +64,7 @@ class ReleasePin(Model):
     """One release on one architecture, with one of its toolkits and that toolkit's kernels.
 
     A release with two OS streams (from 4.21 on) has two pins: one per toolkit.
+    `gone` is the day on which the update graph was first seen without the release, which is kept all the same.
     """
 
     version: ReleaseField
@@ -61,6 +74,7 @@ class ReleasePin(Model):
     toolkit: PinnedImage
     rhel: RhelField
     kernels: Some[KernelPin]
+    gone: DayField | None = None
 
     @property
     def line(self) -> str:
@@ -87,13 +101,17 @@ class PackagePin(Model):
 
 
 class ClientPin(Model):
-    """The packages of a client for one RHEL line and architecture."""
+    """The packages of a client for one RHEL line and architecture.
+
+    `gone` is the day on which the package root was first seen without them; they are kept all the same.
+    """
 
     version: ClientField
     line: LineField
     arch: Arch
     key: KeyPin
     packages: Some[PackagePin]
+    gone: DayField | None = None
 
     @field_validator("packages")
     @classmethod
@@ -110,6 +128,17 @@ class UnavailablePin(Model):
     reason: Text
 
 
+class RetiredPin(Model):
+    """A kernel that had pins and has none any more, and the rule of matrix.yaml or the person's word that says so.
+
+    A kernel that is in neither the pins nor here was lost: a published bundle keeps it.
+    """
+
+    kernel: KernelField
+    arch: Arch
+    reason: Text
+
+
 class ProfileLock(Model):
     """The pins of one profile; `inputs` is the digest of what they were made from."""
 
@@ -118,11 +147,17 @@ class ProfileLock(Model):
     releases: Some[ReleasePin]
     clients: Many[ClientPin]
     unavailable: Many[UnavailablePin] = ()
+    retired: Many[RetiredPin] = ()
 
     @field_validator("releases")
     @classmethod
     def _each_release_once(cls, pins: tuple[ReleasePin, ...]) -> tuple[ReleasePin, ...]:
         return _unique(pins, (f"{pin.version} {pin.arch} with {pin.toolkit.pinned}" for pin in pins))
+
+    @field_validator("retired")
+    @classmethod
+    def _each_retired_once(cls, pins: tuple[RetiredPin, ...]) -> tuple[RetiredPin, ...]:
+        return _unique(pins, (f"{pin.kernel} on {pin.arch}" for pin in pins))
 
     @field_validator("clients")
     @classmethod
@@ -174,11 +209,16 @@ def write_lock(lock: Lock) -> str:
                 "releases": tuple(sorted(pins.releases, key=lambda p: (p.version, p.arch, p.toolkit.pinned))),
                 "clients": tuple(sorted(pins.clients, key=lambda p: (p.version, p.line, p.arch))),
                 "unavailable": tuple(sorted(pins.unavailable, key=lambda p: (p.client, p.line, p.arch))),
+                "retired": tuple(sorted(pins.retired, key=lambda p: (p.kernel, p.arch))),
             }
         )
         for name, pins in lock.profiles.items()
     }
-    data = Lock(schema=SCHEMA, profiles=profiles).model_dump(mode="json", by_alias=True)
+    # A mark that is not there and an empty list of what is retired leave the text as it always was.
+    data = Lock(schema=SCHEMA, profiles=profiles).model_dump(mode="json", by_alias=True, exclude_none=True)
+    for entry in data["profiles"].values():
+        if not entry["retired"]:
+            del entry["retired"]
     return json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
@@ -238,6 +278,7 @@ _KEYS: dict[str, type[Model]] = {
     "key": KeyPin,
     "packages": PackagePin,
     "unavailable": UnavailablePin,
+    "retired": RetiredPin,
 }
 
 

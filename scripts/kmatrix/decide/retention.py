@@ -1,0 +1,123 @@
+"""What of an earlier lock stays when an answer is shorter than the last: all that no rule and no person takes away."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+
+from kmatrix.decide.releases import Node
+from kmatrix.values.errors import InputError
+from kmatrix.values.lock import ProfileLock, ReleasePin, RetiredPin
+from kmatrix.values.matrix import Channel, Profile
+from kmatrix.values.names import Arch, kernel_release
+
+_BEFORE_RELEASE = re.compile(r"-(?:rc|ec|fc|okd|0\.)")
+
+
+def remembered(known: ProfileLock | None, arch: Arch, forget: Collection[str] = ()) -> tuple[Node, ...]:
+    """Return the releases that a lock has for an architecture, but those that a person names to be forgotten."""
+    pins = {pin.version: pin for pin in (known.releases if known else ()) if pin.arch == arch}
+    nodes = (Node(pin.version, pin.payload, pin.channels) for pin in pins.values())
+    return tuple(node for node in nodes if str(node.version) not in forget)
+
+
+def refuse_useless_forgets(
+    forget: Collection[str], known: ProfileLock | None, releases: Iterable[ReleasePin]
+) -> tuple[str, ...]:
+    """Check what a person names to be forgotten; returns those that are kernels.
+
+    Args:
+        forget: releases that the lock has and the graph has no more, or kernels that no release has.
+        known: the pins before.
+        releases: the pins after, without what is forgotten.
+
+    Raises:
+        InputError: there is nothing to forget under such a name.
+    """
+    before = {str(pin.version) for pin in (known.releases if known else ())}
+    releases = tuple(releases)
+    kernels = []
+    for name in forget:
+        still = [pin for pin in releases if str(pin.version) == name]
+        having = [str(pin.version) for pin in releases if name in {kernel.release for kernel in pin.kernels}]
+        if still or having:
+            has = f"the update graph has {name}" if still else f"{', '.join(dict.fromkeys(having))} has {name}"
+            raise InputError(
+                f"--forget {name}: {has}",
+                f"Take it out by an exclude in matrix.yaml ({'release' if still else 'kernel'}: {name}).",
+            )
+        if name in before:
+            continue
+        if not _is_kernel(name):
+            gone = sorted({str(pin.version) for pin in releases if pin.gone})
+            listed = f"gone and kept: {', '.join(gone)}" if gone else "none is gone and kept"
+            raise InputError(
+                f"--forget {name}: the lock has no such release, and it is no kernel's either",
+                f"Name a release as the lock has it ({listed}), or a kernel as `uname -r` prints it.",
+            )
+        kernels.append(name)
+    return tuple(kernels)
+
+
+def retired(
+    known: ProfileLock | None,
+    releases: Iterable[ReleasePin],
+    profile: Profile,
+    forget: Collection[str],
+    kernels: Iterable[str],
+    today: str,
+) -> tuple[RetiredPin, ...]:
+    """Return the kernels that have no pin any more because a rule or a person says so, with those of before.
+
+    Args:
+        known: the pins before.
+        releases: the pins now.
+        profile: as it is now.
+        forget: the releases that a person names to be forgotten.
+        kernels: the kernels that a person names to be forgotten.
+        today: the day, for the reasons.
+    """
+    releases = tuple(releases)
+    there = {(kernel.release, pin.arch) for pin in releases for kernel in pin.kernels}
+    stays = {(pin.version, pin.arch) for pin in releases}
+    found = {(pin.kernel, pin.arch): pin.reason for pin in (known.retired if known else ())}
+    for pin in known.releases if known else ():
+        if (pin.version, pin.arch) not in stays:
+            reason = _why(pin, profile, forget)
+            found |= {(kernel.release, pin.arch): f"{reason}, {today}" for kernel in pin.kernels}
+            continue
+        for kernel in pin.kernels:
+            # A kernel that is only looked for when its flavour is wanted.
+            if kernel.flavour not in profile.flavours:
+                found[kernel.release, pin.arch] = f"flavour {kernel.flavour} left matrix.yaml, {today}"
+    for name in kernels:
+        found |= {(name, arch): f"forgotten by name, {today}" for arch in profile.arches}
+    return tuple(
+        RetiredPin(kernel=kernel, arch=arch, reason=reason)
+        for (kernel, arch), reason in found.items()
+        if (kernel, arch) not in there
+    )
+
+
+def _why(pin: ReleasePin, profile: Profile, forget: Collection[str]) -> str:
+    if str(pin.version) in forget:
+        return f"release {pin.version} was forgotten by name"
+    if pin.arch not in profile.arches:
+        return f"architecture {pin.arch} left matrix.yaml"
+    rules = [_rule(channel) for channel in profile.channels if channel.name in pin.channels]
+    if not rules:
+        return f"release {pin.version} was of {', '.join(pin.channels)}, which left matrix.yaml"
+    return f"release {pin.version} is not of {' nor of '.join(rules)}"
+
+
+def _rule(channel: Channel) -> str:
+    first = f" from {channel.first} on" if channel.first else ""
+    return f"{channel.name}{first}" + (f", the newest {channel.newest}" if channel.newest else "")
+
+
+def _is_kernel(name: str) -> bool:
+    """Whether a name has a kernel's form, with a build number at least, and not that of a release before a release."""
+    try:
+        return kernel_release(name) == name and "-" in name and not _BEFORE_RELEASE.search(name)
+    except ValueError:
+        return False
