@@ -125,6 +125,28 @@ def test_a_toolkit_without_any_kernel_says_so() -> None:
     )
 
 
+# The same file, read in the cluster by the script that compiles there
+
+
+@pytest.mark.parametrize("real_time", ["", NO_RT, KERNEL, f"{KERNEL}+rt", "5.14.0-427.50.1.el9_4"])
+def test_a_build_in_the_cluster_takes_the_same_kernels(tmp_path: Path, real_time: str) -> None:
+    text = release(RT_KERNEL_VERSION=real_time)
+    expected = [name for name, _ in read_toolkit_kernels(text, "x86_64", "a toolkit").kernels]
+    (tmp_path / "release.json").write_text(text)
+    for kernel in expected:
+        (tmp_path / kernel).mkdir()
+    script = (Path(__file__).parents[2] / "images/beegfs-client/rebuild-module").read_text()
+    functions = script[script.index("value() {") : script.index("# compile KERNEL")].replace("/lib/modules", "$trees")
+    done = subprocess.run(
+        ["bash", "-euc", f"uname() {{ echo x86_64; }}\n{functions}\ntoolkit_kernels"],
+        env={**os.environ, "trees": str(tmp_path), "toolkit_file": str(tmp_path / "release.json")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines() == expected
+
+
 # RHEL
 
 

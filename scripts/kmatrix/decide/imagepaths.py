@@ -132,7 +132,7 @@ def _is_gone(view: LayerView, path: str) -> bool:
     for part in with_parents(path):
         above = part != path
         entry = view.entries.get(part)
-        if part in view.removed or (above and part in view.emptied):
+        if part in view.removed or part in view.emptied:
             return True
         if entry is not None and not (above and entry.kind == "folder"):
             return True
