@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import stat
 import tarfile
 from collections.abc import Callable
@@ -127,6 +128,17 @@ def test_the_second_name_of_a_file_becomes_a_link_from_the_root() -> None:
     found = copied((member("usr/bin/one"), b"content"), (member("usr/bin/two", tarfile.LNKTYPE, "usr/bin/one"), b""))
     assert found["usr/bin/one"].content == b"content"
     assert (found["usr/bin/two"].mode, found["usr/bin/two"].content) == (stat.S_IFLNK | 0o777, b"/usr/bin/one")
+
+
+def test_a_name_that_is_no_text_keeps_its_bytes() -> None:
+    """File names are bytes to Linux; tarfile passes on those that are no UTF-8 as lone surrogates."""
+    name = os.fsdecode(b"caf\xe9")
+    file = io.BytesIO()
+    writer = InitramfsWriter(file)
+    with archive_of((member(name), b"x"), (member("second", tarfile.SYMTYPE, name), b"")) as archive:
+        for each in archive:
+            writer.add_member(each, archive, each.name)
+    assert file.getvalue().count(b"caf\xe9") == 2
 
 
 def test_folders_and_files_of_an_image_keep_their_mode() -> None:

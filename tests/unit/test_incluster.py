@@ -130,6 +130,10 @@ def test_what_a_config_map_cannot_hold_is_refused(files: dict[str, bytes], key: 
         ({"RHEL_VERSION": "9.4"}, 'ID="rhel"\nVERSION_ID="8.6"\n', "9"),
         ({"RHEL_VERSION": "10.2"}, "", "10"),
         ({"RHEL_VERSION": "9"}, "", "9"),
+        ({"RHEL_VERSION": "9.4 (Plow)"}, "", "9"),
+        ({"RHEL_VERSION": "", "KERNEL_VERSION": "5.14.0-570.el9.x86_64"}, "ID=scos\nVERSION_ID=8\n", "9"),
+        # The toolkit of RHEL 10's kernels on a base image of RHEL 9.
+        ({"RHEL_VERSION": "9.8", "KERNEL_VERSION": "6.12.0-211.28.1.el10_2.x86_64"}, "", "10"),
         # Toolkits before 4.9 do not say it.
         ({"KERNEL_VERSION": "4.18.0-305.el8"}, 'NAME=x\nID="rhel"\nVERSION_ID="8.4"\n', "8"),
         (None, "ID=centos\nVERSION_ID=9\n", "9"),

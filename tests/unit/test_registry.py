@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import random
+import tarfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -217,6 +219,33 @@ class TestFiles:
         )
         assert found
         assert registry.find_file(found, [WANTED, "absent"], 3) == {WANTED: b"middle"}
+        assert not server.requests(found.layers[0][0])
+
+    @pytest.mark.parametrize("compression", ["gzip", "zstd", "none"])
+    @pytest.mark.parametrize("label", ["oci.image.layer.v1.tar", "oci.image.layer.v1.tar+zstd", "docker.x.tar.gzip"])
+    def test_a_layer_is_read_by_what_it_is_and_not_by_its_label(
+        self, server: FakeRegistry, registry: Registry, compression: str, label: str
+    ) -> None:
+        upper = (f"application/vnd.{label}", layer({WANTED: b"upper"}, compression)[1])
+        found = registry.manifest(server.image("image", [layer({WANTED: b"lower"}), upper], CONFIG), "x86_64")
+        assert found
+        assert registry.find_file(found, [WANTED], 2) == {WANTED: b"upper"}
+
+    def test_a_file_under_another_of_its_names_is_read_from_the_same_layer(
+        self, server: FakeRegistry, registry: Registry
+    ) -> None:
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as archive:
+            member = tarfile.TarInfo("first")
+            member.size = 5
+            archive.addfile(member, io.BytesIO(b"upper"))
+            second = tarfile.TarInfo(WANTED)
+            second.type, second.linkname = tarfile.LNKTYPE, "first"
+            archive.addfile(second)
+        upper = ("application/vnd.oci.image.layer.v1.tar", buffer.getvalue())
+        found = registry.manifest(server.image("image", [layer({WANTED: b"lower"}), upper], CONFIG), "x86_64")
+        assert found
+        assert registry.find_file(found, [WANTED], 2) == {WANTED: b"upper"}
         assert not server.requests(found.layers[0][0])
 
     def test_no_more_layers_are_read_than_allowed(self, server: FakeRegistry, registry: Registry) -> None:

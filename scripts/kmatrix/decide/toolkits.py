@@ -9,13 +9,27 @@ from dataclasses import dataclass
 from typing import Any
 
 from kmatrix.values.errors import ProtocolError
-from kmatrix.values.names import Arch, Flavour, ImageRef, kernel_release, line_of_rhel
+from kmatrix.values.names import Arch, Flavour, ImageRef, image_tag, kernel_release, line_of_rhel
 
 # An OS image carries one of these names, by age and by kind; a second stream adds its number.
 _OS_NAMES = ("rhel-coreos", "stream-coreos", "rhel-coreos-8", "machine-os-content")
 _TOOLKIT = re.compile(r"driver-toolkit(-[0-9]+)?")
 _RHEL_KERNEL_WITHOUT_ARCH = re.compile(r".*\.el[0-9]+(_[0-9]+)?")
-_EL = re.compile(r"\.el([0-9]+)_([0-9]+)")
+_EL = re.compile(r"\.el([0-9]+)(?:_([0-9]+))?(?![0-9])")
+# A kernel-rt of its own sources says so in its release: 5.14.0-284.45.1.rt14.330.el9_2.x86_64.
+_RT_RELEASE = re.compile(r"\.rt[0-9]+\.")
+# os-release's VERSION besides a bare version: "9.4 (Plow)".
+_RHEL = re.compile(r"([0-9]{1,2}(?:\.[0-9]+)?)(?: \(.*\))?")
+# rpm -q of a package that is not there (rpm-software-management/rpm, lib/query.c), on its standard output.
+_NOT_INSTALLED = re.compile(r"package (\S+) is not installed")
+_ANOTHER_SERVICE = "Something else answered, such as a proxy's page: ask the address with curl and look."
+_RELEASE_FILE = "driver-toolkit-release.json"
+_LEAVE_OUT = "to go on without the release, leave it out with `from` or `newest` of its channel in matrix.yaml"
+_TOOLKIT_HINT = f"Look at /etc/{_RELEASE_FILE} in that image and report it to whoever built the release; {_LEAVE_OUT}."
+_PAYLOAD_HINT = (
+    "Compare with `oc adm release info` of that release; if a mirror or another graph is set, it serves something "
+    f"else; {_LEAVE_OUT}."
+)
 
 
 @dataclass(frozen=True)
@@ -42,11 +56,11 @@ def read_toolkits(text: str, where: str) -> tuple[Toolkit, ...]:
     Raises:
         ProtocolError: not an ImageStream, no toolkit, or one without a digest; names `where`.
     """
-    data = json_object(text, f"image-references of {where}")
+    data = json_object(text, f"image-references of {where}", _PAYLOAD_HINT)
     spec = data.get("spec")
     tags = spec.get("tags") if isinstance(spec, dict) else None
     if not isinstance(tags, list):
-        raise ProtocolError(f"image-references of {where} is no ImageStream: it has no spec.tags")
+        raise ProtocolError(f"image-references of {where} is no ImageStream: it has no spec.tags", _PAYLOAD_HINT)
     sources: dict[str, Any] = {}
     for tag in tags:
         if isinstance(tag, dict) and isinstance(tag.get("name"), str):
@@ -61,12 +75,19 @@ def read_toolkits(text: str, where: str) -> tuple[Toolkit, ...]:
         os_image = _pinned(sources[os_tag], os_tag, where) if os_tag else None
         found.append(Toolkit(name, _pinned(sources[name], name, where), os_tag, os_image))
     if not found:
-        raise ProtocolError(f"image-references of {where} names no driver-toolkit")
+        raise ProtocolError(
+            f"image-references of {where} names no driver-toolkit",
+            f"Releases have one from 4.6.30 and 4.7.11 on; {_LEAVE_OUT}.",
+        )
     return tuple(found)
 
 
 def read_toolkit_kernels(text: str, arch: Arch, where: str, flavours: Iterable[Flavour] = ()) -> ToolkitKernels:
-    """Parse a toolkit's /etc/driver-toolkit-release.json.
+    """Parse a toolkit's /etc/driver-toolkit-release.json, which the Dockerfile of openshift/driver-toolkit writes.
+
+    All branches write there what `rpm -q` prints of the kernel packages: its complaint where there is no real-time
+    kernel, and where there are two of a package both names without anything between them. `+rt` is added to the
+    real-time kernel's name since 4.16 (openshift/driver-toolkit#154).
 
     Args:
         text: the file's content.
@@ -77,23 +98,67 @@ def read_toolkit_kernels(text: str, arch: Arch, where: str, flavours: Iterable[F
     Raises:
         ProtocolError: not of that form.
     """
-    data = json_object(text, f"driver-toolkit-release.json of {where}")
+    what = f"{_RELEASE_FILE} of {where}"
+    data = json_object(text, what, _TOOLKIT_HINT)
     try:
-        kernel = kernel_release(_with_arch(text_of(data.get("KERNEL_VERSION"), "KERNEL_VERSION"), arch))
-        real_time = text_of(data.get("RT_KERNEL_VERSION") or "", "RT_KERNEL_VERSION")
-        el = _EL.search(kernel)
-        rhel = text_of(data.get("RHEL_VERSION") or (f"{el[1]}.{el[2]}" if el else None), "RHEL_VERSION")
-        line_of_rhel(rhel)
-        kernels: list[tuple[str, Flavour]] = [(kernel, "standard")]
-        if real_time:
-            kernels.append((kernel_release(_with_arch(real_time, arch)), "rt"))
+        kernel = _kernel(data.get("KERNEL_VERSION"), "KERNEL_VERSION", arch)
+        real_time = _real_time_kernel(data.get("RT_KERNEL_VERSION"), arch)
+        rhel = _rhel(data.get("RHEL_VERSION"), kernel)
+        if real_time and image_tag(real_time) == image_tag(kernel):
+            raise ValueError(f"KERNEL_VERSION and RT_KERNEL_VERSION both name {kernel}, which cannot be both kernels")
     except ValueError as error:
-        raise ProtocolError(f"driver-toolkit-release.json of {where}: {error}") from None
+        raise ProtocolError(f"{what}: {error}", _TOOLKIT_HINT) from None
+    kernels: list[tuple[str, Flavour]] = [(kernel, "standard")]
+    if real_time:
+        kernels.append((real_time, "rt"))
     # A bare major is CentOS Stream, always ahead of the minor that brought kernel-64k.
     has_64k = tuple(int(part) for part in rhel.split(".")) >= (9, 2) or rhel == "9"
     if arch == "aarch64" and "64k" in tuple(flavours) and has_64k:
         kernels.append((f"{kernel}+64k", "64k"))
     return ToolkitKernels(rhel, tuple(kernels))
+
+
+def _kernel(value: Any, name: str, arch: Arch) -> str:
+    if isinstance(value, list):
+        raise ValueError(f"{name} is a list ({', '.join(map(str, value))}), not one kernel release")
+    text = text_of(value, name)
+    if match := _NOT_INSTALLED.fullmatch(text.strip()):
+        raise ValueError(f"{name} is rpm's message that {match[1]} is not installed: the toolkit has no such kernel")
+    names = _names(text, arch)
+    if len(names) > 1 and all(each[0].isdigit() for each in names):
+        raise ValueError(f"{name} names {len(names)} kernels ({', '.join(names)}), not one")
+    return kernel_release(_with_arch(text, arch))
+
+
+def _names(text: str, arch: Arch) -> list[str]:
+    """What may be kernel releases in a text, also where nothing stands between two of them."""
+    glued = rf"(?<=\.{arch})(?=[0-9])|(?<=\.{arch}\+rt)(?=[0-9])"
+    return [name for word in re.split(r"[\s,;]+", text) for name in re.split(glued, word) if name]
+
+
+def _real_time_kernel(value: Any, arch: Arch) -> str:
+    """The real-time kernel as a node's `uname -r` prints it; empty where the toolkit has none."""
+    name = "RT_KERNEL_VERSION"
+    if value is None or value == "":
+        return ""
+    if isinstance(value, str) and (match := _NOT_INSTALLED.fullmatch(value.strip())) and "kernel-rt" in match[1]:
+        return ""
+    kernel = _kernel(value, name, arch)
+    # Since RHEL 9.3 both kernels are built from one source and differ by this alone.
+    if _EL.search(kernel) and not _RT_RELEASE.search(kernel) and "+rt" not in kernel:
+        return f"{kernel}+rt"
+    return kernel
+
+
+def _rhel(value: Any, kernel: str) -> str:
+    el = _EL.search(kernel)
+    of_kernel = ".".join(part for part in el.groups() if part) if el else ""
+    text = text_of(value or of_kernel or None, "RHEL_VERSION")
+    match = _RHEL.fullmatch(text)
+    rhel = match[1] if match else text
+    line = line_of_rhel(rhel)
+    # Where it is told no version, a toolkit states that of its own base image, which may be of another line.
+    return of_kernel if of_kernel and line_of_rhel(of_kernel) != line else rhel
 
 
 def _with_arch(kernel: str, arch: Arch) -> str:
@@ -106,12 +171,17 @@ def _pinned(value: Any, tag: str, where: str) -> ImageRef:
         if not image.digest:
             raise ValueError(f"{image} has no digest")
     except ValueError as error:
-        raise ProtocolError(f"image-references of {where}: {tag}: {error}") from None
+        raise ProtocolError(f"image-references of {where}: {tag}: {error}", _PAYLOAD_HINT) from None
     return image
 
 
-def json_object(text: str, what: str) -> dict[str, Any]:
+def json_object(text: str, what: str, hint: str = _ANOTHER_SERVICE) -> dict[str, Any]:
     """Parse a JSON object.
+
+    Args:
+        text: the whole of it.
+        what: what it should be, for messages.
+        hint: what to do if it is none.
 
     Raises:
         ProtocolError: it is none; says what it should have been.
@@ -119,9 +189,9 @@ def json_object(text: str, what: str) -> dict[str, Any]:
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ProtocolError(f"{what} is not JSON: {error}") from None
+        raise ProtocolError(f"{what} is not JSON: {error}", hint) from None
     if not isinstance(data, dict):
-        raise ProtocolError(f"{what} is not a JSON object")
+        raise ProtocolError(f"{what} is not a JSON object", hint)
     return data
 
 

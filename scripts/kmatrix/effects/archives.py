@@ -1,10 +1,11 @@
-"""Tar archives as the engine streams them."""
+"""Tar archives as engines and registries send them: read to their end, or refused."""
 
 from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import IO, Any, cast
 
 
 def drain(stream: Iterator[bytes]) -> None:
@@ -14,34 +15,82 @@ def drain(stream: Iterator[bytes]) -> None:
 
 
 def regular_files(data: bytes) -> dict[str, bytes]:
-    """Return every regular file of an archive by its path there."""
-    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-        found = ((member.name, archive.extractfile(member)) for member in archive if member.isfile())
-        return {name: file.read() for name, file in found if file}
+    """Return every regular file of an archive by its path there, each under all of its names (hard links).
+
+    Raises:
+        tarfile.TarError: the archive breaks off or is damaged, or a hard link names no file of it.
+    """
+    found: dict[str, bytes] = {}
+    for member, archive in entries(io.BytesIO(data), ends_with_zeros=True):
+        if member.islnk():
+            if member.linkname not in found:
+                raise tarfile.ReadError(f"{member.name} is a hard link to {member.linkname}, which is not before it")
+            found[member.name] = found[member.linkname]
+        elif member.isfile():
+            file = archive.extractfile(member)
+            found[member.name] = file.read() if file else b""
+    return found
+
+
+def entries(file: Any, *, ends_with_zeros: bool = False) -> Iterator[tuple[tarfile.TarInfo, tarfile.TarFile]]:
+    """Yield every entry of an archive with the archive to read it from, in one pass.
+
+    `tarfile` takes whatever is no header for the archive's end, and one that is damaged or breaks off for a shorter
+    one. Here only zeros are an end, or that nothing follows an entry, as for Go's archive/tar and so for engines.
+
+    Args:
+        file: has `read`; an archive that is not compressed.
+        ends_with_zeros: refuse an archive without the zeros: a program that writes a stream to its end writes them.
+
+    Raises:
+        tarfile.ReadError: the archive breaks off or is damaged.
+    """
+    block = b""
+
+    class Strict(tarfile.TarInfo):
+        @classmethod
+        def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Strict:
+            nonlocal block
+            block = bytes(buf)
+            return super().frombuf(buf, encoding, errors)
+
+        @classmethod
+        def fromtarfile(cls, tarfile_: tarfile.TarFile) -> Strict:
+            try:
+                return super().fromtarfile(tarfile_)
+            except tarfile.HeaderError as error:
+                if not any(block) and len(block) in (0, tarfile.BLOCKSIZE):
+                    raise
+                raise tarfile.ReadError(f"what should be an entry's header is none: {error}") from error
+
+    with tarfile.open(fileobj=cast("IO[bytes]", file), mode="r|", tarinfo=Strict) as archive:
+        for member in archive:
+            yield member, archive
+    if ends_with_zeros and not block:
+        raise tarfile.ReadError("the archive breaks off before its end")
 
 
 class ChunkReader(io.RawIOBase):
     """A stream of chunks as a file."""
 
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        self._chunks = chunks
-        self._rest = b""
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self._chunks = iter(chunks)
+        self._rest = memoryview(b"")
 
     def readable(self) -> bool:
         return True
 
     def read(self, size: int = -1) -> bytes:
-        parts = [self._rest]
-        length = len(self._rest)
-        while size < 0 or length < size:
-            chunk = next(self._chunks, b"")
-            if not chunk:
-                break
-            parts.append(chunk)
-            length += len(chunk)
-        data = b"".join(parts)
-        if size < 0:
-            self._rest = b""
-            return data
-        self._rest = data[size:]
-        return data[:size]
+        parts = []
+        missing = size
+        while size < 0 or missing > 0:
+            if not self._rest:
+                chunk = next(self._chunks, None)
+                if chunk is None:
+                    break
+                self._rest = memoryview(chunk)
+            part = self._rest if size < 0 else self._rest[:missing]
+            parts.append(part)
+            self._rest = self._rest[len(part) :]
+            missing -= len(part)
+        return b"".join(parts)

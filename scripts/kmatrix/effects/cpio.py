@@ -23,7 +23,7 @@ class InitramfsWriter:
 
     def add_link(self, path: str, target: str) -> None:
         """Add a symbolic link."""
-        self._entry(path, stat.S_IFLNK | 0o777, target.encode())
+        self._entry(path, stat.S_IFLNK | 0o777, _encoded(target))
 
     def add_folder(self, path: str, mode: int = 0o755) -> None:
         """Add a folder unless it is there."""
@@ -60,11 +60,16 @@ class InitramfsWriter:
 
     def _write(self, path: str, mode: int, content: bytes, device: tuple[int, int]) -> None:
         self._number += 1
-        name = path.encode() + b"\0"
+        name = _encoded(path) + b"\0"
         fields = (self._number, mode, 0, 0, 1, 0, len(content), 0, 0, *device, len(name), 0)
         header = b"070701" + b"".join(b"%08X" % field for field in fields)
         self._file.write(_padded(header + name))
         self._file.write(_padded(content))
+
+
+def _encoded(name: str) -> bytes:
+    # The bytes of an archive's name that are no text, as tarfile passes them on.
+    return name.encode("utf-8", "surrogateescape")
 
 
 def _padded(data: bytes) -> bytes:

@@ -18,7 +18,7 @@ import docker
 import docker.errors
 import requests
 
-from kmatrix.effects.archives import ChunkReader, drain, regular_files
+from kmatrix.effects.archives import ChunkReader, drain, entries, regular_files
 from kmatrix.effects.context import labelled_context
 from kmatrix.effects.engine_errors import build_error, engine_errors, registry_error
 from kmatrix.values.errors import ToolError, UnreachableError
@@ -262,10 +262,10 @@ class Engine:
                         drain(stream)
                         path = str(stat["linkTarget"])
                         continue
-                    data = b"".join(stream)
+                    files = regular_files(b"".join(stream))
             except docker.errors.NotFound:
                 return None
-            return next(iter(regular_files(data).values()), None)
+            return next(iter(files.values()), None)
         raise ToolError(f"{path}: a chain of symbolic links without end", "Look at the image: no file is at its end.")
 
     def read_tree(self, container: str, path: str) -> dict[str, bytes]:
@@ -276,8 +276,7 @@ class Engine:
         """
         with engine_errors("read a folder of an image"):
             stream, _ = self.api.get_archive(container, path)
-            data = b"".join(stream)
-        return regular_files(data)
+            return regular_files(b"".join(stream))
 
     def root_files(self, container: str) -> Iterator[tuple[tarfile.TarInfo, tarfile.TarFile]]:
         """Yield every entry of a container's file system with the archive to read it from, in one pass.
@@ -287,9 +286,7 @@ class Engine:
         """
         with engine_errors("export an image"):
             stream = self.api.export(container)
-            with tarfile.open(fileobj=ChunkReader(stream), mode="r|") as archive:
-                for member in archive:
-                    yield member, archive
+            yield from entries(ChunkReader(stream), ends_with_zeros=True)
 
     def remove_container(self, container: str) -> None:
         """Remove a container if it is there."""

@@ -3,75 +3,103 @@
 from __future__ import annotations
 
 import hashlib
+import posixpath
 import tarfile
-from collections.abc import Set
-from typing import IO, Any, Literal, cast
+from collections.abc import Iterator, Set
+from itertools import chain
+from typing import Any
 
-import zstandard
-
+from kmatrix.decide.compression import DamagedError, decompressed
+from kmatrix.decide.imagepaths import Entry, LayerView, clean_path, with_parents
+from kmatrix.effects.archives import ChunkReader, entries
 from kmatrix.values.errors import ProtocolError
 
 _CHUNK = 1 << 20
+_WHITEOUT, _OPAQUE = ".wh.", ".wh..wh..opq"
+_ALGORITHMS = ("sha256", "sha512")
 
 
-def files_of_layer(raw: Any, media_type: str, wanted: Set[str], name: str, digest: str) -> dict[str, bytes]:
-    """Return the files of a layer that are wanted (paths without a leading slash), by path.
+def read_layer(raw: Any, wanted: Set[str], name: str, digest: str) -> LayerView:
+    """Return what a layer says of some paths and of the folders above them, with the files among them.
+
+    The layer is unpacked by what it is: registries hold plain archives that are called gzip, and the other way round.
 
     Args:
         raw: the stream of the blob.
-        media_type: of the blob; tells how it is compressed.
-        wanted: paths.
+        wanted: paths without a leading slash.
         name: of the layer, for messages.
         digest: what the whole stream must have.
 
     Raises:
-        ProtocolError: it has another digest, or is no archive.
+        ProtocolError: it has another digest, or is no archive, or one that cannot be read to its end.
     """
-    stream = _Hashed(raw)
+    algorithm = digest.partition(":")[0]
+    if algorithm not in _ALGORITHMS:
+        raise ProtocolError(
+            f"{name}: its digest is none of {' or '.join(_ALGORITHMS)}",
+            "Publish or mirror the image again with an engine that writes such digests.",
+        )
+    found = hashlib.new(algorithm)
+    chunks = _hashed(raw, found)
     problem: Exception | None = None
-    found: dict[str, bytes] = {}
+    view = LayerView()
     try:
-        found = _files(stream, media_type, wanted)
-    except (tarfile.TarError, zstandard.ZstdError) as error:
+        view = _view(decompressed(chunks), wanted)
+    except (tarfile.TarError, DamagedError) as error:
         problem = error
-    while stream.read(_CHUNK):
-        pass
-    if stream.digest != digest:
-        raise ProtocolError(f"{name}: the registry sent other content, of digest {stream.digest}")
+    for _ in chunks:
+        continue
+    if f"{algorithm}:{found.hexdigest()}" != digest:
+        raise ProtocolError(
+            f"{name}: the registry sent other content, of digest {algorithm}:{found.hexdigest()}",
+            "Run the command again; if it stays so, the registry, a mirror or a proxy before it has a damaged copy: "
+            "mirror the image again, or ask without the proxy.",
+        )
     if problem is not None:
-        raise ProtocolError(f"{name}: the layer is not a readable archive: {problem}") from problem
-    return found
+        raise ProtocolError(
+            f"{name}: the layer is not a readable archive: {problem}",
+            "The image was published like that, and no engine can pull it either: publish or mirror it again.",
+        ) from problem
+    return view
 
 
-def _files(stream: _Hashed, media_type: str, wanted: Set[str]) -> dict[str, bytes]:
-    found: dict[str, bytes] = {}
-    source: Any = stream
-    mode: Literal["r|", "r|gz"] = "r|" if media_type.endswith((".tar", "zstd")) else "r|gz"
-    if media_type.endswith("zstd"):
-        source = zstandard.ZstdDecompressor().stream_reader(source)
-    with tarfile.open(fileobj=cast("IO[bytes]", source), mode=mode) as archive:
-        for member in archive:
-            path = member.name.removeprefix("./").removeprefix("/")
-            if path in wanted and member.isfile():
-                file = archive.extractfile(member)
-                found[path] = file.read() if file else b""
-                if len(found) == len(wanted):
-                    break
-    return found
+def _view(content: Iterator[bytes], wanted: Set[str]) -> LayerView:
+    watched = frozenset(part for path in wanted for part in with_parents(path))
+    found: dict[str, Entry] = {}
+    removed, emptied = set[str](), set[str]()
+    first = next(content, None)
+    if first is None:
+        # Engines take nothing at all for a layer without files (moby/go-archive, compression/compression.go).
+        return LayerView()
+    for member, archive in entries(ChunkReader(chain((first,), content))):
+        path = clean_path(member.name)
+        folder, base = posixpath.split(path)
+        if base == _OPAQUE:
+            emptied.add(folder)
+        elif base.startswith(_WHITEOUT):
+            removed.add(posixpath.join(folder, base.removeprefix(_WHITEOUT)))
+        elif path in watched:
+            found[path] = _entry(member, archive, path in wanted)
+    # An engine does not stop at the archive's end either, and only behind it is the stream known to be sound.
+    for _ in content:
+        continue
+    return LayerView(found, removed & watched, emptied & watched)
 
 
-class _Hashed:
-    """A stream that is hashed as it is read."""
+def _entry(member: tarfile.TarInfo, archive: tarfile.TarFile, wanted: bool) -> Entry:
+    if member.isdir():
+        return Entry("folder")
+    if member.issym():
+        return Entry("symlink", target=member.linkname)
+    if member.islnk():
+        return Entry("hard link", target=member.linkname)
+    if not member.isfile():
+        return Entry("other")
+    file = archive.extractfile(member) if wanted else None
+    return Entry("file", file.read() if file else b"")
 
-    def __init__(self, raw: Any) -> None:
-        self._raw = raw
-        self._hash = hashlib.sha256()
 
-    def read(self, size: int = -1) -> bytes:
-        data: bytes = self._raw.read(size if size >= 0 else None)
-        self._hash.update(data)
-        return data
-
-    @property
-    def digest(self) -> str:
-        return "sha256:" + self._hash.hexdigest()
+def _hashed(raw: Any, hash_: Any) -> Iterator[bytes]:
+    while data := raw.read(_CHUNK):
+        hash_.update(data)
+        yield data

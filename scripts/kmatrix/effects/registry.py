@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 import requests
 
+from kmatrix.decide.imagepaths import LayerView, find_files
 from kmatrix.effects import http
 from kmatrix.effects.authorization import Authorizations
 from kmatrix.effects.credentials import Credentials
-from kmatrix.effects.layers import files_of_layer
+from kmatrix.effects.layers import read_layer
 from kmatrix.values.errors import ProtocolError, UnreachableError
 from kmatrix.values.names import ARCHES, GO_ARCH, Arch, ImageRef
 
@@ -150,24 +151,21 @@ class Registry:
         """Return files of the topmost layer that holds any of `names` (paths without a leading slash).
 
         Layers are read one at a time from the top, at most `layers_from_top`, each to its end: only then its
-        digest says whether its content may be believed. An empty result means that none of the names was there.
+        digest says whether its content may be believed. Links are followed, and a file that a layer removes is not
+        taken from below it. An empty result means that none of the names was there.
 
         Raises:
             UnreachableError, CredentialError, ProtocolError: it could not be told.
         """
-        wanted = frozenset(names)
-        for digest, media_type, _ in tuple(reversed(manifest.layers))[:layers_from_top]:
+
+        def read(digest: str, wanted: Set[str]) -> LayerView:
             name = f"{manifest.ref.repository}@{digest}"
+            return self._fetch(
+                manifest.ref, f"blobs/{digest}", lambda response: read_layer(response.raw, wanted, name, digest)
+            )
 
-            def read(
-                response: requests.Response, name: str = name, digest: str = digest, media_type: str = media_type
-            ) -> dict[str, bytes]:
-                return files_of_layer(response.raw, media_type, wanted, name, digest)
-
-            found = self._fetch(manifest.ref, f"blobs/{digest}", read)
-            if found:
-                return found
-        return {}
+        layers = [digest for digest, _, _ in reversed(manifest.layers)]
+        return find_files(layers[:layers_from_top], names, read, str(manifest.ref))
 
     def tags(self, repository: ImageRef) -> tuple[str, ...]:
         """Return the tags of a repository; empty if the registry says it does not know it."""

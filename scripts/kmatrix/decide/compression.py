@@ -1,0 +1,96 @@
+"""Reads compressed data by its own first bytes, whatever it is called, and through all of its members.
+
+A gzip file may have any number of members (RFC 1952, 2.2), a zstd file any number of frames (RFC 8878, 3.1), skippable
+ones among them: eStargz, bgzip, pzstd and zstd:chunked write such files. Standard tools read them all, as this does.
+"""
+
+from __future__ import annotations
+
+import bz2
+import lzma
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+from typing import Protocol
+
+import zstandard
+
+# A piece of zstd can stand for many thousand times its size, and the decoder returns all of it at once.
+_PIECE = 1 << 12
+_SKIPPABLE = tuple(bytes((0x50 + number, 0x2A, 0x4D, 0x18)) for number in range(16))
+
+
+class DamagedError(ValueError):
+    """Compressed data that cannot be read to its end."""
+
+
+class Unpacker(Protocol):
+    """A decoder of one member, as zlib, bz2, lzma and zstandard have it."""
+
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
+
+    def decompress(self, data: bytes, /) -> bytes: ...
+
+
+# The forms that container engines know (moby/go-archive, compression/compression.go), in the order of their age.
+_FORMS: tuple[tuple[str, tuple[bytes, ...], Callable[[], Unpacker]], ...] = (
+    ("gzip", (b"\x1f\x8b",), lambda: zlib.decompressobj(wbits=31)),
+    ("bzip2", (b"BZh",), bz2.BZ2Decompressor),
+    ("xz", (b"\xfd7zXZ\0",), lzma.LZMADecompressor),
+    ("zstd", (b"\x28\xb5\x2f\xfd", *_SKIPPABLE), lambda: zstandard.ZstdDecompressor().decompressobj()),
+)
+_LONGEST = max(len(start) for _, starts, _ in _FORMS for start in starts)
+
+
+def decompressed(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the content of a stream in pieces; data in no known form of compression comes as it is.
+
+    Args:
+        chunks: the stream, in chunks of any size; its own exceptions pass.
+
+    Raises:
+        DamagedError: a member breaks off or is wrong, or something else follows one; says the form.
+    """
+    source = _pieces(chunks)
+    start = b""
+    for piece in source:
+        start += piece
+        if len(start) >= _LONGEST:
+            break
+    form = next(((name, make) for name, starts, make in _FORMS if start.startswith(starts)), None)
+    whole = chain((start,), source)
+    if form is None:
+        yield from (piece for piece in whole if piece)
+        return
+    name, make = form
+    member: Unpacker | None = None
+    for data in whole:
+        left = data
+        while left:
+            if member is None:
+                # Tapes and block devices are filled up with zeros; gzip and xz pass over them between members.
+                left = left.lstrip(b"\0")
+                if not left:
+                    break
+                member = make()
+            try:
+                content = member.decompress(left)
+            except (OSError, zlib.error, lzma.LZMAError, zstandard.ZstdError) as error:
+                raise DamagedError(f"its {name} data is wrong: {error}") from error
+            left = b""
+            if member.eof:
+                left, member = member.unused_data, None
+            if content:
+                yield content
+    if member is not None:
+        raise DamagedError(f"its {name} data breaks off")
+
+
+def _pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    for chunk in chunks:
+        for start in range(0, len(chunk), _PIECE):
+            yield chunk[start : start + _PIECE]
