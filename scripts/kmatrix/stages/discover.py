@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from kmatrix.decide.openpgp import key_fingerprints
+from kmatrix.decide.openpgp import check_key
 from kmatrix.decide.releases import Node, read_graph, select_releases
 from kmatrix.decide.toolkits import read_toolkit_kernels, read_toolkits
 from kmatrix.effects.files import read_text
@@ -246,11 +246,9 @@ def _key(root: PackageRoot, directory: str, wanted: str) -> KeyPin:
         if content is None:
             continue
         name = f"{root.where}/{directory}/{location}"
-        found = key_fingerprints(content, name)
-        if found != (wanted,):
-            raise ProtocolError(
-                f"{name} holds the key {', '.join(found) or '(none)'}, the matrix names {wanted}",
-                "If the vendor has a new key, check its fingerprint by another way and put it into matrix.yaml.",
-            )
+        check_key(content, wanted, name)
         return KeyPin(location=location, sha256=hashlib.sha256(content).hexdigest(), fingerprint=wanted)
-    raise ProtocolError(f"{root.where}/{directory} has none of {', '.join(KEY_LOCATIONS)}")
+    raise ProtocolError(
+        f"{root.where}/{directory} has none of {', '.join(KEY_LOCATIONS)}",
+        "Without its key no package can be verified: ask who keeps this package root to copy the vendor's gpg/ folder.",
+    )
