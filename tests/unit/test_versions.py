@@ -86,4 +86,5 @@ def test_kernels_are_in_the_order_of_their_packages() -> None:
         "5.14.0-427.13.1.el9_4.x86_64",
         "5.14.0-427.13.1.el9_4.x86_64+rt",
     ]
-    assert sorted(kernels[::-1], key=natural) == kernels
+    shuffled = [kernels[place] for place in (4, 1, 3, 0, 2)]
+    assert sorted(shuffled, key=natural) == kernels

@@ -10,10 +10,12 @@ from pydantic import ValidationError
 
 from kmatrix.decide.openpgp import check_key
 from kmatrix.decide.releases import Node, read_graph, select_releases
+from kmatrix.decide.repodata import newest_of_each
 from kmatrix.decide.toolkits import read_toolkit_kernels, read_toolkits
+from kmatrix.decide.versions import rpm_order
 from kmatrix.effects.files import read_text
 from kmatrix.effects.graph import fetch_graph
-from kmatrix.effects.packages import KEY_LOCATIONS, Package, PackageRoot
+from kmatrix.effects.packages import KEY_LOCATIONS, PackageRoot
 from kmatrix.effects.registry import Manifest, Registry
 from kmatrix.stages.threads import map_threads
 from kmatrix.values.errors import InputError, Problem, ProtocolError
@@ -204,17 +206,16 @@ def _client_pin(
     root: PackageRoot, client: ClientVersion, line: str, arch: Arch, wanted_key: str
 ) -> ClientPin | UnavailablePin:
     directory = client.repository_directory
-    packages = root.packages(directory, line, arch)
+    names = userland_packages(client)
+    packages = root.packages(directory, line, arch, names)
     if packages is None:
         return UnavailablePin(
             client=client, line=line, arch=arch, reason=f"{root.where} has no {directory}/dists for it"
         )
-    names = userland_packages(client)
-    exact = [package for package in packages if package.version == str(client) and package.name in names]
-    chosen = _newest_release(exact)
+    chosen = newest_of_each(package for package in packages if package.version == str(client))
     missing = [name for name in names if name not in chosen]
     if missing:
-        others = sorted({package.version for package in packages if package.name == missing[0]})
+        others = sorted({package.version for package in packages if package.name == missing[0]}, key=rpm_order)
         return UnavailablePin(
             client=client,
             line=line,
@@ -227,17 +228,10 @@ def _client_pin(
         arch=arch,
         key=_key(root, directory, wanted_key),
         packages=tuple(
-            PackagePin(name=name, nevra=p.nevra, location=p.location, sha256=p.sha256, size=p.size)
+            PackagePin(name=name, nevra=p.nevra, location=p.location, sha256=root.sha256_of(directory, p), size=p.size)
             for name, p in sorted(chosen.items())
         ),
     )
-
-
-def _newest_release(packages: Iterable[Package]) -> dict[str, Package]:
-    chosen: dict[str, Package] = {}
-    for package in sorted(packages, key=lambda package: (package.release, package.nevra)):
-        chosen[package.name] = package
-    return chosen
 
 
 def _key(root: PackageRoot, directory: str, wanted: str) -> KeyPin:
