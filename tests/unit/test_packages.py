@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import zstandard
 from httpserver import Reply, Request, WebServer, closed_port, in_turn, web_server
+from rpms import build_rpm, needs_rpm
 
 from kmatrix.decide.repodata import Checksum, Package
 from kmatrix.effects.packages import PackageRoot
@@ -386,6 +387,7 @@ def test_a_broken_off_index_is_asked_again(web: WebServer, tmp_path: Path) -> No
     assert PackageRoot(web.url, tmp_path).read("x") == b"fine"
 
 
+@needs_rpm
 @pytest.mark.skipif(shutil.which("createrepo_c") is None, reason="createrepo_c is not installed")
 @pytest.mark.parametrize(
     "options",
@@ -397,6 +399,8 @@ def test_a_broken_off_index_is_asked_again(web: WebServer, tmp_path: Path) -> No
 )
 def test_what_createrepo_makes_is_read(root: Root, options: tuple[str, ...]) -> None:
     repository = root.folder / DIRECTORY / "dists/rhel9"
-    repository.mkdir(parents=True)
+    rpm = build_rpm(repository / "noarch", "x")
     subprocess.run(["createrepo_c", "--quiet", *options, repository], check=True)
-    assert root.packages() == ()
+    (found,) = root.found()
+    assert (found.nevra, found.location) == ("x-0:8.98.1-el9.noarch", f"dists/rhel9/noarch/{rpm.name}")
+    assert root.opened.sha256_of(DIRECTORY, found) == hashlib.sha256(rpm.read_bytes()).hexdigest()
