@@ -199,7 +199,10 @@ def _client(
     except ValidationError as error:
         detail = error.errors()[0]
         where = f"{root.where}/{client.repository_directory} ({line}, {arch})"
-        raise ProtocolError(f"{where}: its metadata has {detail['loc'][-1]}: {detail['msg']}") from error
+        raise ProtocolError(
+            f"{where}: its metadata has {detail['loc'][-1]}: {detail['msg']}",
+            "Ask who keeps this package root to make its metadata anew with `createrepo_c`.",
+        ) from error
 
 
 def _client_pin(
