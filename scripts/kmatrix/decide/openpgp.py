@@ -1,7 +1,7 @@
 """Tells whether an OpenPGP key file holds the key that must have signed the packages, and whether it may be used.
 
 The packets, fingerprints and revocations are read by pysequoia, the Python binding of Sequoia-PGP: it is kept (a
-release about every month, wheels for x86_64 and aarch64, Apache-2.0, typed), and RHEL 10's rpm verifies with the same
+release every few months, wheels for x86_64 and aarch64, Apache-2.0, typed), and RHEL 10's rpm verifies with the same
 library. PGPy had its last release in 2022. `gpg` and `rpmkeys` judge once more, in the container, where
 `unpack-packages` verifies the packages; `discover` must not need them, as it starts no container. Armor is taken off
 here (RFC 9580, section 6.2), since gpg and rpm accept looser forms than the library does: trailing blanks, no blank

@@ -16,7 +16,7 @@ def rpm_order(text: str) -> VersionKey:
     the text (1~rc1 before 1) and `^` is newer than it (1 before 1^git1 before 1.1). Two texts that rpm takes for equal
     (1.01 and 1_1) have equal keys.
 
-    No library, as the rules fit here and `univers`, whose answers are the same, would bring four more packages. The
+    No library: the rules are a few lines, and `univers`, whose answers are the same, has four dependencies. The
     tests hold this to rpm's own vectors (rpm-software-management/rpm, tests/rpmvercmp.at) and to the program.
     """
     parts = []
