@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import hashlib
 import lzma
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import zstandard
 from httpserver import Reply, Request, WebServer, closed_port, in_turn, web_server
+from rpms import build_rpm, needs_rpm
 
+from kmatrix.decide.repodata import Checksum, Package
 from kmatrix.effects.packages import PackageRoot
 from kmatrix.values.errors import InputError, ProtocolError, UnreachableError
 
 DIRECTORY = "beegfs_8.98"
 DATA = "dists/rhel9/repodata"
+NAMES = ("beegfs-client", "beegfs-tools", "x")
 NAMESPACES = 'xmlns="http://linux.duke.edu/metadata/common" xmlns:rpm="http://linux.duke.edu/metadata/rpm"'
 
 
-def package(name: str, arch: str, checksum: str = "sha256", **left_out: str) -> str:
+def package(name: str, arch: str, checksum: str = "sha256", value: str = "a" * 64, **left_out: str) -> str:
     fields = {
         "name": f"<name>{name}</name>",
         "arch": f"<arch>{arch}</arch>",
         "version": '<version epoch="20" ver="8.98.1" rel="el9"/>',
-        "checksum": f'<checksum type="{checksum}" pkgid="YES">{"a" * 64}</checksum>',
+        "checksum": f'<checksum type="{checksum}" pkgid="YES">{value}</checksum>',
         "size": '<size package="1234" installed="5" archive="6"/>',
         "location": f'<location href="{arch}/{name}.rpm"/>',
     }
@@ -37,7 +43,8 @@ def primary(*packages: str) -> bytes:
 
 
 def repomd(content: bytes, name: str = "primary.xml.gz", checksum: str = "sha256", kind: str = "primary") -> bytes:
-    found = hashlib.sha256(content).hexdigest()
+    known = checksum if checksum in hashlib.algorithms_guaranteed else "sha1"
+    found = hashlib.new(known, content).hexdigest()
     return (
         '<?xml version="1.0"?><repomd xmlns="http://linux.duke.edu/metadata/repo">'
         f'<data type="other"><location href="x"/></data><data type="{kind}"><checksum type="{checksum}">{found}'
@@ -51,6 +58,14 @@ COMPRESSIONS = {
     "primary.xml.gz": gzip.compress(GOOD, mtime=0),
     "primary.xml.xz": lzma.compress(GOOD),
     "primary.xml.zst": zstandard.compress(GOOD),
+    "primary.xml.bz2": bz2.compress(GOOD),
+}
+# pigz, pbzip2, xz and pzstd with several threads write several members, streams or frames.
+IN_PARTS = {
+    "primary.xml.gz": gzip.compress(GOOD[:99], mtime=0) + gzip.compress(GOOD[99:], mtime=0),
+    "primary.xml.xz": lzma.compress(GOOD[:99]) + lzma.compress(GOOD[99:]),
+    "primary.xml.zst": zstandard.compress(GOOD[:99]) + zstandard.compress(GOOD[99:]),
+    "primary.xml.bz2": bz2.compress(GOOD[:99]) + bz2.compress(GOOD[99:]),
 }
 
 
@@ -66,14 +81,25 @@ class Root:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
 
-    def put_repository(self, content: bytes = gzip.compress(GOOD, mtime=0), name: str = "primary.xml.gz") -> None:
-        self.put(f"{DIRECTORY}/{DATA}/repomd.xml", repomd(content, name))
+    def put_repository(
+        self,
+        content: bytes = gzip.compress(GOOD, mtime=0),
+        name: str = "primary.xml.gz",
+        checksum: str = "sha256",
+    ) -> None:
+        self.put(f"{DIRECTORY}/{DATA}/repomd.xml", repomd(content, name, checksum))
         self.put(f"{DIRECTORY}/{DATA}/{name}", content)
 
-    def names(self) -> list[str]:
-        found = self.opened.packages(DIRECTORY, "el9", "x86_64")
+    def packages(self, line: str = "el9", directory: str = DIRECTORY) -> tuple[Package, ...] | None:
+        return self.opened.packages(directory, line, "x86_64", NAMES)
+
+    def found(self) -> tuple[Package, ...]:
+        found = self.packages()
         assert found is not None
-        return [entry.name for entry in found]
+        return found
+
+    def names(self) -> list[str]:
+        return [entry.name for entry in self.found()]
 
 
 @pytest.fixture(params=["web", "folder"])
@@ -86,6 +112,9 @@ def root(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Root]:
 
     def answer(asked: Request) -> Reply:
         path = folder / asked.path.removeprefix("/release/")
+        # As nginx answers for a folder that it is not told to list.
+        if asked.path.endswith("/") and path.is_dir():
+            return Reply(403)
         return Reply(200, path.read_bytes()) if path.is_file() else Reply(404, b"<html>Not Found</html>")
 
     with web_server(answer) as web:
@@ -98,24 +127,139 @@ def web() -> Iterator[WebServer]:
         yield server
 
 
-@pytest.mark.parametrize("name", COMPRESSIONS)
-def test_a_repository_gives_the_packages_for_a_machine(root: Root, name: str) -> None:
-    root.put_repository(COMPRESSIONS[name], name)
+@pytest.mark.parametrize(("name", "content"), [*COMPRESSIONS.items(), *IN_PARTS.items()])
+def test_a_repository_gives_the_packages_for_a_machine(root: Root, name: str, content: bytes) -> None:
+    root.put_repository(content, name)
     assert root.names() == ["beegfs-client", "beegfs-tools"]
-    found = root.opened.packages(DIRECTORY, "el9", "x86_64")
-    assert found
+    found = root.found()
     assert found[0].nevra == "beegfs-client-20:8.98.1-el9.noarch"
-    assert (found[1].location, found[1].sha256, found[1].size) == (
+    assert (found[1].location, found[1].checksum, found[1].size) == (
         "dists/rhel9/x86_64/beegfs-tools.rpm",
-        "a" * 64,
+        Checksum("sha256", "a" * 64),
         1234,
     )
 
 
+def test_packages_nobody_asked_for_may_be_as_they_like(root: Root) -> None:
+    odd = package("other", "noarch", checksum="md5", location='<location href="../../x.rpm"/>')
+    root.put_repository(primary(odd, package("beegfs-client", "noarch")), "primary.xml")
+    assert root.names() == ["beegfs-client"]
+
+
+@pytest.mark.parametrize("kind", ["sha384", "sha512"])
+def test_longer_checksums_are_held_to_and_pinned_as_sha256(root: Root, kind: str) -> None:
+    content = b"the package"
+    value = hashlib.new(kind, content).hexdigest()
+    root.put_repository(primary(package("x", "noarch", kind, value)), "primary.xml", kind)
+    (found,) = root.found()
+    with pytest.raises(ProtocolError, match=r"its metadata names dists/rhel9/noarch/x\.rpm, which is not there"):
+        root.opened.sha256_of(DIRECTORY, found)
+    root.put(f"{DIRECTORY}/dists/rhel9/noarch/x.rpm", content)
+    assert root.opened.sha256_of(DIRECTORY, found) == hashlib.sha256(content).hexdigest()
+    root.put(f"{DIRECTORY}/dists/rhel9/noarch/x.rpm", b"another")
+    with pytest.raises(ProtocolError, match=rf"noarch/x\.rpm has not the {kind} of its metadata") as caught:
+        root.opened.sha256_of(DIRECTORY, found)
+    assert "run the command again" in caught.value.hint
+    root.put(f"{DIRECTORY}/{DATA}/primary.xml", primary())
+    with pytest.raises(ProtocolError, match=r"primary\.xml is not what repomd\.xml says"):
+        root.found()
+
+
+def test_the_usual_checksum_needs_no_look_at_the_file(root: Root) -> None:
+    root.put_repository()
+    assert root.opened.sha256_of(DIRECTORY, root.found()[0]) == "a" * 64
+
+
+@pytest.mark.parametrize(("kind", "said"), [("sha", "a SHA-1"), ("sha1", "a SHA-1"), ("md5", "an MD5")])
+def test_broken_checksums_are_refused_with_the_reason_and_the_way_out(root: Root, kind: str, said: str) -> None:
+    why = rf"has only {said} checksum, which proves nothing: files that differ can be made to have the same one"
+    root.put_repository(primary(package("x", "noarch", kind, "a" * 40)), "primary.xml")
+    with pytest.raises(ProtocolError, match=rf"rhel9: package x {why}") as caught:
+        root.found()
+    assert "createrepo_c --checksum sha256" in caught.value.hint
+    root.put_repository(GOOD, "primary.xml", kind)
+    with pytest.raises(ProtocolError, match=rf"rhel9: its package list {why}") as caught:
+        root.found()
+    assert "createrepo_c --checksum sha256" in caught.value.hint
+
+
+@pytest.mark.parametrize("version", ['<version ver="1" rel="2"/>', '<version epoch="" ver="1" rel="2"/>'])
+def test_a_package_without_an_epoch_has_epoch_0(root: Root, version: str) -> None:
+    root.put_repository(primary(package("x", "noarch", version=version)), "primary.xml")
+    assert root.found()[0].nevra == "x-0:1-2.noarch"
+
+
+@pytest.mark.parametrize(
+    ("location", "why"),
+    [
+        ('href="../../../x.rpm"', "not below the repository"),
+        ('href="noarch/%2e%2e/x.rpm"', "not below the repository"),
+        ('href="/etc/x.rpm"', "not below the repository"),
+        ('href="https://elsewhere.example/x.rpm"', "not below the repository"),
+        ('href=""', "not below the repository"),
+        ('xml:base="https://elsewhere.example/pool/" href="noarch/x.rpm"', "lies elsewhere"),
+        ('xml:base="../pool" href="noarch/x.rpm"', "lies elsewhere"),
+    ],
+)
+def test_a_package_that_lies_elsewhere_is_refused(root: Root, location: str, why: str) -> None:
+    root.put_repository(primary(package("x", "noarch", location=f"<location {location}/>")), "primary.xml")
+    with pytest.raises(ProtocolError, match=f"rhel9: package x .*{why}") as caught:
+        root.found()
+    assert "metadata made anew" in caught.value.hint
+
+
+def test_a_package_list_outside_of_the_repository_is_not_read(root: Root) -> None:
+    root.put("secret", b"not for you")
+    root.put_repository()
+    root.put(f"{DIRECTORY}/{DATA}/repomd.xml", repomd(b"not for you", "../../../../secret"))
+    with pytest.raises(ProtocolError, match="its package list is not below the repository"):
+        root.found()
+
+
+def test_a_base_that_is_the_repositorys_own_address_is_honoured(tmp_path: Path) -> None:
+    """createrepo_c --baseurl writes it, as an address (src/createrepo_c.c of rpm-software-management/createrepo_c)."""
+
+    def answer(asked: Request) -> Reply:
+        return Reply(200, files[asked.path]) if asked.path in files else Reply(404)
+
+    with web_server(answer) as web:
+        base = f"/release/{DIRECTORY}/dists/rhel9/"
+        location = f'<location xml:base="{web.url}{base}noarch" href="x.rpm"/>'
+        content = primary(package("x", "noarch", location=location))
+        files = {f"{base}repodata/repomd.xml": repomd(content), f"{base}repodata/primary.xml.gz": content}
+        files[f"{base}repodata/primary.xml.gz"] = packed = gzip.compress(content, mtime=0)
+        files[f"{base}repodata/repomd.xml"] = repomd(packed)
+        (found,) = PackageRoot(f"{web.url}/release", tmp_path).packages(DIRECTORY, "el9", "x86_64", NAMES) or ()
+    assert found.location == "dists/rhel9/noarch/x.rpm"
+
+
 def test_a_line_without_a_repository_has_none(root: Root) -> None:
     root.put_repository()
-    assert root.opened.packages(DIRECTORY, "el10", "x86_64") is None
-    assert root.opened.packages("beegfs_7.98.1", "el9", "x86_64") is None
+    root.put(f"{DIRECTORY}/gpg/GPG-KEY-beegfs", b"key")
+    assert root.packages("el10") is None
+    assert root.packages(directory="beegfs_7.98.1") is None
+
+
+def test_a_line_whose_index_is_away_for_a_moment_is_not_one_that_has_nothing(root: Root) -> None:
+    root.put_repository()
+    root.put(f"{DIRECTORY}/gpg/GPG-KEY-beegfs", b"key")
+    (root.folder / DIRECTORY / DATA).rename(root.folder / DIRECTORY / "dists/rhel9/.olddata")
+    with pytest.raises(ProtocolError, match=r"dists/rhel9 is there, but has no repodata/repomd\.xml") as caught:
+        root.packages()
+    assert "run the command again" in caught.value.hint
+
+
+def test_a_server_that_knows_nothing_at_all_says_nothing_about_packages(web: WebServer, tmp_path: Path) -> None:
+    web.answer = in_turn(Reply(404, b"<html>no such host behind this proxy</html>"))
+    with pytest.raises(ProtocolError, match=r"answers 404 for .*rhel9, and for its own address as well") as caught:
+        PackageRoot(web.url, tmp_path).packages(DIRECTORY, "el9", "x86_64", NAMES)
+    assert "--packages" in caught.value.hint
+
+
+def test_a_server_without_folders_is_known_by_its_key(web: WebServer, tmp_path: Path) -> None:
+    """An object store answers 404 for every folder, whatever is in it."""
+    web.answer = lambda asked: Reply(200, b"key") if asked.path.endswith("/gpg/RPM-GPG-KEY-beegfs") else Reply(404)
+    assert PackageRoot(web.url, tmp_path).packages(DIRECTORY, "el10", "x86_64", NAMES) is None
 
 
 @pytest.mark.parametrize(
@@ -129,16 +273,18 @@ def test_a_line_without_a_repository_has_none(root: Root) -> None:
         ),
         (b"<html/>", "names no primary metadata"),
         (repomd(b"", kind="filelists"), "names no primary metadata"),
-        (repomd(b"", checksum="sha"), "no SHA-256 checksum for primary"),
+        (repomd(b"", checksum="crc32"), "its package list has a checksum of type 'crc32'; wanted is one of sha256"),
+        (repomd(b"").replace(b"sha256", b"sha512"), "its package list has the sha512 checksum '.*', which is none"),
         (repomd(b"", name="absent.xml"), "names repodata/absent.xml, which is not there"),
-        (repomd(b"other"), r"primary.xml.gz is not what repomd.xml says \(a mirror in mid-update\?\)"),
+        (repomd(b"other"), "primary.xml.gz is not what repomd.xml says"),
     ],
 )
 def test_an_index_that_cannot_be_believed_is_told(root: Root, content: bytes, why: str) -> None:
     root.put_repository()
     root.put(f"{DIRECTORY}/{DATA}/repomd.xml", content)
-    with pytest.raises(ProtocolError, match=f"package root .*{why}"):
+    with pytest.raises(ProtocolError, match=f"package root .*{why}") as caught:
         root.names()
+    assert caught.value.hint
 
 
 @pytest.mark.parametrize(
@@ -153,13 +299,17 @@ def test_an_index_that_cannot_be_believed_is_told(root: Root, content: bytes, wh
         ("primary.xml", primary(package("x", "noarch", version="")), "a package without 'version'"),
         ("primary.xml", primary(package("x", "noarch", version="<version/>")), "a package without 'ver'"),
         ("primary.xml", primary(package("x", "noarch", size='<size package="big"/>')), "a package without .*'big'"),
-        ("primary.xml", primary(package("x", "noarch", checksum="md5")), "without a SHA-256 checksum"),
+        ("primary.xml.bz2", b"no bzip2", "not readable"),
+        ("primary.xml.bz2", bz2.compress(GOOD)[:-5], "not readable"),
+        ("primary.xml.zst", zstandard.compress(GOOD)[:-5], "ends in the middle of a frame"),
+        ("primary.xml", primary(package("x", "noarch", value="beef")), "the sha256 checksum 'beef', which is none"),
     ],
 )
 def test_package_lists_that_cannot_be_read_are_told(root: Root, name: str, content: bytes, why: str) -> None:
     root.put_repository(content, name)
-    with pytest.raises(ProtocolError, match=why):
+    with pytest.raises(ProtocolError, match=why) as caught:
         root.names()
+    assert caught.value.hint
 
 
 def test_a_file_is_brought_once(root: Root, tmp_path: Path) -> None:
@@ -207,15 +357,16 @@ def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
 
 def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     (tmp_path / "repomd.xml").mkdir()
-    with pytest.raises(InputError, match=r"package root: cannot read .*repomd\.xml: Is a directory"):
+    with pytest.raises(InputError, match=r"package root: cannot read .*repomd\.xml: Is a directory") as caught:
         PackageRoot(str(tmp_path), tmp_path).read("repomd.xml")
+    assert "vendor's layout" in caught.value.hint
 
 
 @pytest.mark.usefixtures("slept")
 def test_a_server_out_of_reach_is_named(tmp_path: Path) -> None:
     gone = PackageRoot(f"http://127.0.0.1:{closed_port()}/release", tmp_path)
     with pytest.raises(UnreachableError, match=r"the package root at .* connection refused"):
-        gone.packages(DIRECTORY, "el9", "x86_64")
+        gone.packages(DIRECTORY, "el9", "x86_64", NAMES)
     with pytest.raises(UnreachableError, match=r"the package root at .* connection refused"):
         gone.fetch("x", "a" * 64, tmp_path / "x")
 
@@ -224,13 +375,32 @@ def test_a_server_out_of_reach_is_named(tmp_path: Path) -> None:
 def test_a_server_that_fails_is_not_one_that_has_nothing(web: WebServer, tmp_path: Path) -> None:
     web.answer = in_turn(Reply(503))
     with pytest.raises(UnreachableError, match=r"package root .* 503"):
-        PackageRoot(web.url, tmp_path).packages(DIRECTORY, "el9", "x86_64")
+        PackageRoot(web.url, tmp_path).packages(DIRECTORY, "el9", "x86_64", NAMES)
     web.answer = in_turn(Reply(403))
     with pytest.raises(ProtocolError, match=r"package root: .* answers 403 Forbidden"):
-        PackageRoot(web.url, tmp_path).packages(DIRECTORY, "el9", "x86_64")
+        PackageRoot(web.url, tmp_path).packages(DIRECTORY, "el9", "x86_64", NAMES)
 
 
 @pytest.mark.usefixtures("slept")
 def test_a_broken_off_index_is_asked_again(web: WebServer, tmp_path: Path) -> None:
     web.answer = in_turn(Reply(200, b"fine", cut=1), Reply(200, b"fine"))
     assert PackageRoot(web.url, tmp_path).read("x") == b"fine"
+
+
+@needs_rpm
+@pytest.mark.skipif(shutil.which("createrepo_c") is None, reason="createrepo_c is not installed")
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--checksum", "sha512", "--general-compress-type", "bz2"),
+        ("--checksum", "sha384", "--general-compress-type", "xz"),
+        (),
+    ],
+)
+def test_what_createrepo_makes_is_read(root: Root, options: tuple[str, ...]) -> None:
+    repository = root.folder / DIRECTORY / "dists/rhel9"
+    rpm = build_rpm(repository / "noarch", "x")
+    subprocess.run(["createrepo_c", "--quiet", *options, repository], check=True)
+    (found,) = root.found()
+    assert (found.nevra, found.location) == ("x-0:8.98.1-el9.noarch", f"dists/rhel9/noarch/{rpm.name}")
+    assert root.opened.sha256_of(DIRECTORY, found) == hashlib.sha256(rpm.read_bytes()).hexdigest()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
+from kmatrix.decide.versions import VersionKey, rpm_order
 from kmatrix.values.errors import Problem
 from kmatrix.values.lock import ReleasePin
 from kmatrix.values.matrix import Exclude, Profile
@@ -96,9 +97,9 @@ def useless_excludes(profile_name: str, profile: Profile, kernels: list[Kernel],
     return problems
 
 
-def natural(text: str) -> tuple[tuple[bool, int, str], ...]:
-    """Return a sort key that orders the numbers in a text as numbers: 427.9 before 427.10."""
-    return tuple((part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.findall(r"\d+|\D+", text))
+def natural(text: str) -> tuple[VersionKey, str]:
+    """Return a sort key for kernel releases: rpm's order (427.9 before 427.10, 1~rc1 before 1), then the text."""
+    return rpm_order(text), text
 
 
 def nearest(pattern: str, values: list[str]) -> str:

@@ -1,39 +1,92 @@
-"""Reads the fingerprint of an OpenPGP public key file (RFC 4880, sections 4.2, 5.5.2, 6.2 and 12.2)."""
+"""Tells whether an OpenPGP key file holds the key that must have signed the packages, and whether it may be used.
+
+The packets, fingerprints and revocations are read by pysequoia, the Python binding of Sequoia-PGP: it is kept (a
+release every few months, wheels for x86_64 and aarch64, Apache-2.0, typed), and RHEL 10's rpm verifies with the same
+library. PGPy had its last release in 2022. `gpg` and `rpmkeys` judge once more, in the container, where
+`unpack-packages` verifies the packages; `discover` must not need them, as it starts no container. Armor is taken off
+here (RFC 9580, section 6.2), since gpg and rpm accept looser forms than the library does: trailing blanks, no blank
+line after the headers.
+"""
 
 from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import re
-from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pysequoia import Cert
 
 from kmatrix.values.errors import ProtocolError
 
-_PUBLIC_KEY = 6
+# A length beyond two octets cannot be a version 4 key's, and makes the library panic.
+_LARGEST = 0xFFFF
 _ARMOR = re.compile(
-    rb"-----BEGIN PGP PUBLIC KEY BLOCK-----\r?\n(?:[^\r\n]+\r?\n)*?\r?\n(.*?)-----END PGP PUBLIC KEY BLOCK-----",
+    rb"-----BEGIN PGP PUBLIC KEY BLOCK-----[ \t]*\r?\n(.*?)-----END PGP PUBLIC KEY BLOCK-----",
     re.DOTALL,
+)
+_NOT_A_KEY = (
+    "Look at the file: it must be an OpenPGP public key of at most 64 KiB, binary or with armor. If a proxy or a"
+    " sign-in page answers in its place, check packages in matrix.yaml (--packages, KMATRIX_PACKAGES)."
 )
 
 
-def key_fingerprints(key_file: bytes, name: str) -> tuple[str, ...]:
-    """Return the v4 fingerprints (40 capital hexadecimal digits) of all primary keys in a key file.
+@dataclass(frozen=True)
+class PublicKey:
+    """A primary key of a key file: its fingerprint in capital hexadecimal digits, and whether it is revoked."""
+
+    fingerprint: str
+    revoked: bool
+
+
+def public_keys(key_file: bytes, name: str) -> tuple[PublicKey, ...]:
+    """Return the primary keys of a key file, each once, in the file's order.
 
     Args:
-        key_file: armored or binary content.
+        key_file: armored or binary content; several blocks, and text around them, are read as gpg does.
         name: where it comes from, for errors.
 
     Raises:
-        ProtocolError: it is not a public key file, or a key is not of version 4.
+        ProtocolError: it is not a public key file.
     """
-    found = []
-    for packet in _packets(_dearmored(key_file, name), name):
-        if packet[:1] != b"\x04":
-            raise ProtocolError(f"{name}: holds an OpenPGP key that is not of version 4")
-        # A fingerprint is over the packet as if written with a two-octet length (section 12.2).
-        found.append(hashlib.sha1(b"\x99" + len(packet).to_bytes(2, "big") + packet, usedforsecurity=False).hexdigest())
-    return tuple(fingerprint.upper() for fingerprint in found)
+    if len(key_file) > _LARGEST:
+        raise ProtocolError(f"{name}: has {len(key_file)} bytes, too many for a public key file", _NOT_A_KEY)
+    found: dict[str, bool] = {}
+    for certificate in _certificates(_dearmored(key_file, name), name):
+        fingerprint = certificate.fingerprint.upper()
+        # Of a key that is there twice, one copy may lack the revocation.
+        found[fingerprint] = found.get(fingerprint, False) or certificate.is_revoked
+    return tuple(PublicKey(fingerprint, revoked) for fingerprint, revoked in found.items())
+
+
+def check_key(key_file: bytes, wanted: str, name: str) -> None:
+    """Refuse a key file that does not hold the wanted key, or holds it revoked.
+
+    Other keys beside it do no harm, as `unpack-packages` imports the wanted one alone. An expired key passes: packages
+    from before its expiry are still what the vendor signed, and rpm judges a key at the time of the signature, too
+    (rpm-software-management/rpm-sequoia, src/lib.rs, pgp_verify_signature).
+
+    Args:
+        key_file: the file's content.
+        wanted: the fingerprint that the matrix names, in capital hexadecimal digits.
+        name: where the file comes from, for errors.
+
+    Raises:
+        ProtocolError: the key is not there, is revoked, or the file is not a key file.
+    """
+    keys = {key.fingerprint: key for key in public_keys(key_file, name)}
+    if wanted not in keys:
+        held = f"holds the key {', '.join(keys)}" if keys else "holds no key"
+        raise ProtocolError(
+            f"{name} {held}, the matrix names {wanted}",
+            "If the vendor has a new key, check its fingerprint by another way and put it into matrix.yaml.",
+        )
+    if keys[wanted].revoked:
+        raise ProtocolError(
+            f"{name}: its owner has revoked the key {wanted}, so it vouches for no package any more",
+            "Ask the vendor for the new key, check its fingerprint by another way, and put it into matrix.yaml as"
+            " key_fingerprint; do not install packages that only the revoked key has signed.",
+        )
 
 
 def _dearmored(key_file: bytes, name: str) -> bytes:
@@ -41,48 +94,23 @@ def _dearmored(key_file: bytes, name: str) -> bytes:
         return key_file
     parts = []
     for block in _ARMOR.finditer(key_file):
-        # The last line may be a checksum, which begins with an equals sign; newer programs leave it out.
         lines = [line.strip() for line in block[1].splitlines()]
+        while lines and (not lines[0] or b":" in lines[0]):
+            del lines[0]
+        # The last line may be a checksum, which begins with an equals sign; newer programs leave it out.
         try:
             parts.append(base64.b64decode(b"".join(line for line in lines if not line.startswith(b"=")), validate=True))
         except binascii.Error as error:
-            raise ProtocolError(f"{name}: its ASCII armor is damaged: {error}") from error
+            raise ProtocolError(f"{name}: its ASCII armor is damaged: {error}", _NOT_A_KEY) from error
     if not parts:
-        raise ProtocolError(f"{name}: holds no public key block")
+        raise ProtocolError(f"{name}: holds no public key block", _NOT_A_KEY)
     return b"".join(parts)
 
 
-def _packets(data: bytes, name: str) -> Iterator[bytes]:
-    """Yield the bodies of the primary public key packets."""
-    position = 0
-    while position < len(data):
-        header = data[position]
-        if not header & 0x80:
-            raise ProtocolError(f"{name}: not an OpenPGP public key (octet {position} is no packet header)")
-        try:
-            if header & 0x40:
-                tag = header & 0x3F
-                length, start = _new_length(data, position + 1, name)
-            else:
-                tag = (header >> 2) & 0x0F
-                width = (1, 2, 4, 0)[header & 0x03]
-                length = int.from_bytes(data[position + 1 : position + 1 + width], "big") if width else len(data)
-                start = position + 1 + width
-        except IndexError as error:
-            raise ProtocolError(f"{name}: ends in the middle of an OpenPGP packet") from error
-        if start + length > len(data):
-            raise ProtocolError(f"{name}: ends in the middle of an OpenPGP packet")
-        if tag == _PUBLIC_KEY:
-            yield data[start : start + length]
-        position = start + length
-
-
-def _new_length(data: bytes, position: int, name: str) -> tuple[int, int]:
-    first = data[position]
-    if first < 192:
-        return first, position + 1
-    if first < 224:
-        return ((first - 192) << 8) + data[position + 1] + 192, position + 2
-    if first == 255:
-        return int.from_bytes(data[position + 1 : position + 5], "big"), position + 5
-    raise ProtocolError(f"{name}: a key packet of unknown length is not supported")
+def _certificates(packets: bytes, name: str) -> list[Cert]:
+    try:
+        return Cert.split_bytes(packets)
+    except RuntimeError as error:
+        # The library may add a stack trace to its first line.
+        reason = str(error).partition("\n")[0]
+        raise ProtocolError(f"{name}: not readable as an OpenPGP public key: {reason}", _NOT_A_KEY) from error

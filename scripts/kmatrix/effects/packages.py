@@ -6,49 +6,29 @@ gpg/GPG-KEY-beegfs (older: gpg/RPM-GPG-KEY-beegfs) and dists/rhel9/repodata/.
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import io
-import lzma
-import zlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
-from xml.etree.ElementTree import Element, ParseError
 
-import defusedxml.ElementTree
 import requests
-import zstandard
-from defusedxml import DefusedXmlException
 
+from kmatrix.decide.repodata import Package, decompressed, packages_of, primary_of
 from kmatrix.effects import http
 from kmatrix.effects.files import write_atomically
 from kmatrix.values.errors import InputError, ProtocolError
 from kmatrix.values.names import Arch
 
 _SERVICE = "package root"
-_REPO = "{http://linux.duke.edu/metadata/repo}"
-_COMMON = "{http://linux.duke.edu/metadata/common}"
 KEY_LOCATIONS = ("gpg/GPG-KEY-beegfs", "gpg/RPM-GPG-KEY-beegfs")
-
-
-@dataclass(frozen=True)
-class Package:
-    """One package of a repository; `location` is relative to the repository directory (beegfs_7.4.6)."""
-
-    name: str
-    epoch: str
-    version: str
-    release: str
-    arch: str
-    location: str
-    sha256: str
-    size: int
-
-    @property
-    def nevra(self) -> str:
-        """name-epoch:version-release.arch, as rpm prints it."""
-        return f"{self.name}-{self.epoch}:{self.version}-{self.release}.{self.arch}"
+_LOOK = (
+    "Open the address in a browser: it must be the vendor's folder, or a copy in the same layout. Set another with"
+    " packages in matrix.yaml, --packages or KMATRIX_PACKAGES."
+)
+_IN_MID_UPDATE = (
+    "A mirror may be in the middle of an update: run the command again in some minutes. If it stays so, the mirror must"
+    " be made whole, or packages in matrix.yaml (--packages, KMATRIX_PACKAGES) must name another package root."
+)
 
 
 class PackageRoot:
@@ -88,14 +68,17 @@ class PackageRoot:
             except FileNotFoundError:
                 return None
             except OSError as error:
-                raise InputError(f"package root: cannot read {self._folder / path}: {error.strerror}") from error
+                raise InputError(
+                    f"package root: cannot read {self._folder / path}: {error.strerror}",
+                    "The folder must be in the vendor's layout, and readable for the user that runs this.",
+                ) from error
         url = f"{self.where}/{path}"
 
         def read(response: requests.Response) -> bytes | None:
             if response.status_code == requests.codes.not_found:
                 return None
             if response.status_code != requests.codes.ok:
-                raise ProtocolError(f"{_SERVICE}: {url} answers {response.status_code} {response.reason}")
+                raise ProtocolError(f"{_SERVICE}: {url} answers {response.status_code} {response.reason}", _LOOK)
             return response.content
 
         return http.whole(lambda: http.get(self._session, url, _SERVICE), read, _SERVICE)
@@ -123,82 +106,83 @@ class PackageRoot:
             )
         write_atomically(target, data)
 
-    def packages(self, directory: str, line: str, arch: Arch) -> tuple[Package, ...] | None:
-        """Return the packages of a repository for an RHEL line and arch (noarch ones included).
+    def packages(self, directory: str, line: str, arch: Arch, names: Collection[str]) -> tuple[Package, ...] | None:
+        """Return the packages with some names of a repository for an RHEL line and arch (noarch ones included).
 
         Args:
             directory: the repository directory, e.g. beegfs_7.4.6.
             line: e.g. el9.
             arch: the machine.
+            names: of the packages.
 
         Returns:
-            None where the root has no repository for the line.
+            None where the root has no repository for the line, and shows that it is the one to know.
 
         Raises:
-            UnreachableError, ProtocolError: it could not be told.
+            UnreachableError, ProtocolError, InputError: it could not be told.
         """
         base = f"dists/rhel{line.removeprefix('el')}"
         repomd = self.read(f"{directory}/{base}/repodata/repomd.xml")
         if repomd is None:
+            self._check_absence(directory, base)
             return None
         name = f"{_SERVICE} {self.where}/{directory}/{base}"
-        location, sha256 = _primary_of(repomd, name)
+        own_address = "" if self._folder else f"{self.where}/{directory}/{base}/"
+        location, checksum = primary_of(repomd, name, own_address)
         primary = self.read(f"{directory}/{base}/{location}")
         if primary is None:
-            raise ProtocolError(f"{name}: its repomd.xml names {location}, which is not there")
-        if hashlib.sha256(primary).hexdigest() != sha256:
-            raise ProtocolError(f"{name}: {location} is not what repomd.xml says (a mirror in mid-update?)")
-        found = _packages_of(_decompressed(primary, location), name, base)
-        return tuple(package for package in found if package.arch in ("noarch", arch))
+            raise ProtocolError(f"{name}: its repomd.xml names {location}, which is not there", _IN_MID_UPDATE)
+        if not checksum.fits(primary):
+            raise ProtocolError(f"{name}: {location} is not what repomd.xml says", _IN_MID_UPDATE)
+        found = packages_of(decompressed(primary, location), name, own_address, names, ("noarch", arch))
+        return tuple(replace(package, location=f"{base}/{package.location}") for package in found)
 
+    def sha256_of(self, directory: str, package: Package) -> str:
+        """Return the SHA-256 of a package; where the metadata has another checksum, the file is read and held to that.
 
-def _parsed(data: bytes, name: str) -> Element:
-    try:
-        root: Element = defusedxml.ElementTree.fromstring(data)
-    except (ParseError, DefusedXmlException) as error:
-        raise ProtocolError(f"{name}: not readable as repository metadata: {error}") from error
-    return root
+        Raises:
+            UnreachableError, InputError: it could not be told.
+            ProtocolError: the file is not there, or not what the metadata says.
+        """
+        if package.checksum.kind == "sha256":
+            return package.checksum.value
+        data = self.read(f"{directory}/{package.location}")
+        name = f"{_SERVICE} {self.where}/{directory}"
+        if data is None:
+            raise ProtocolError(f"{name}: its metadata names {package.location}, which is not there", _IN_MID_UPDATE)
+        if not package.checksum.fits(data):
+            kind = package.checksum.kind
+            raise ProtocolError(f"{name}: {package.location} has not the {kind} of its metadata", _IN_MID_UPDATE)
+        return hashlib.sha256(data).hexdigest()
 
+    def _check_absence(self, directory: str, base: str) -> None:
+        """Refuse a 404 for a repository's index that does not say that there is no such repository.
 
-def _primary_of(repomd: bytes, name: str) -> tuple[str, str]:
-    for data in _parsed(repomd, f"{name}/repodata/repomd.xml").iter(f"{_REPO}data"):
-        location, checksum = data.find(f"{_REPO}location"), data.find(f"{_REPO}checksum")
-        if data.get("type") == "primary" and location is not None and checksum is not None:
-            if checksum.get("type") != "sha256":
-                raise ProtocolError(f"{name}: its repomd.xml has no SHA-256 checksum for primary")
-            return location.get("href", ""), checksum.text or ""
-    raise ProtocolError(f"{name}: its repomd.xml names no primary metadata")
+        A proxy's page, a wrong address and a mirror that is being written answer 404 as well, and pins would be lost.
+        What lies around the index tells: the folder of the line must be absent too, while the client's key, or
+        the root itself, is there (any answer but 404, as servers need not list folders).
 
-
-def _decompressed(data: bytes, location: str) -> bytes:
-    try:
-        if location.endswith(".gz"):
-            return gzip.decompress(data)
-        if location.endswith(".xz"):
-            return lzma.decompress(data)
-        if location.endswith(".zst"):
-            return zstandard.ZstdDecompressor().stream_reader(io.BytesIO(data)).read()
-    except (OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError) as error:
-        raise ProtocolError(f"{location}: not readable: {error}") from error
-    return data
-
-
-def _packages_of(primary: bytes, name: str, base: str) -> Iterable[Package]:
-    for entry in _parsed(primary, f"{name} (primary)").iter(f"{_COMMON}package"):
-        fields = {child.tag.removeprefix(_COMMON): child for child in entry}
-        try:
-            version, checksum = fields["version"], fields["checksum"]
-            if checksum.get("type") != "sha256":
-                raise ProtocolError(f"{name}: a package without a SHA-256 checksum")
-            yield Package(
-                name=fields["name"].text or "",
-                epoch=version.get("epoch", "0"),
-                version=version.attrib["ver"],
-                release=version.attrib["rel"],
-                arch=fields["arch"].text or "",
-                location=f"{base}/{fields['location'].attrib['href']}",
-                sha256=checksum.text or "",
-                size=int(fields["size"].attrib["package"]),
+        Raises:
+            UnreachableError, ProtocolError, InputError: it could not be told.
+        """
+        name = f"{_SERVICE} {self.where}"
+        if self._has_folder(f"{directory}/{base}/"):
+            raise ProtocolError(f"{name}: {directory}/{base} is there, but has no repodata/repomd.xml", _IN_MID_UPDATE)
+        if any(self.read(f"{directory}/{location}") is not None for location in KEY_LOCATIONS):
+            return
+        if not self._has_folder(""):
+            raise ProtocolError(
+                f"{name}: it answers 404 for {directory}/{base}, and for its own address as well, so this does not tell"
+                " what it has",
+                _LOOK,
             )
-        except (KeyError, ValueError) as error:
-            raise ProtocolError(f"{name}: a package without {error} in its primary metadata") from error
+
+    def _has_folder(self, path: str) -> bool:
+        if self._folder is not None:
+            return (self._folder / path).is_dir()
+        url = f"{self.where}/{path}"
+
+        def told(response: requests.Response) -> bool:
+            return bool(response.status_code != requests.codes.not_found)
+
+        return http.whole(lambda: http.get(self._session, url, _SERVICE), told, _SERVICE)

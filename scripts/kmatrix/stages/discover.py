@@ -10,13 +10,15 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from kmatrix.decide.openpgp import key_fingerprints
+from kmatrix.decide.openpgp import check_key
 from kmatrix.decide.releases import Node, read_graph, select_releases
+from kmatrix.decide.repodata import newest_of_each
 from kmatrix.decide.retention import refuse_useless_forgets, remembered, retired
 from kmatrix.decide.toolkits import read_toolkit_kernels, read_toolkits
+from kmatrix.decide.versions import rpm_order
 from kmatrix.effects.files import read_text
 from kmatrix.effects.graph import fetch_graph
-from kmatrix.effects.packages import KEY_LOCATIONS, Package, PackageRoot
+from kmatrix.effects.packages import KEY_LOCATIONS, PackageRoot
 from kmatrix.effects.registry import Manifest, Registry
 from kmatrix.stages.threads import map_threads
 from kmatrix.values.errors import InputError, Problem, ProtocolError
@@ -278,24 +280,26 @@ def _client(
     except ValidationError as error:
         detail = error.errors()[0]
         where = f"{root.where}/{client.repository_directory} ({line}, {arch})"
-        raise ProtocolError(f"{where}: its metadata has {detail['loc'][-1]}: {detail['msg']}") from error
+        raise ProtocolError(
+            f"{where}: its metadata has {detail['loc'][-1]}: {detail['msg']}",
+            "Ask who keeps this package root to make its metadata anew with `createrepo_c`.",
+        ) from error
 
 
 def _client_pin(
     root: PackageRoot, client: ClientVersion, line: str, arch: Arch, wanted_key: str
 ) -> ClientPin | UnavailablePin:
     directory = client.repository_directory
-    packages = root.packages(directory, line, arch)
+    names = userland_packages(client)
+    packages = root.packages(directory, line, arch, names)
     if packages is None:
         return UnavailablePin(
             client=client, line=line, arch=arch, reason=f"{root.where} has no {directory}/dists for it"
         )
-    names = userland_packages(client)
-    exact = [package for package in packages if package.version == str(client) and package.name in names]
-    chosen = _newest_release(exact)
+    chosen = newest_of_each(package for package in packages if package.version == str(client))
     missing = [name for name in names if name not in chosen]
     if missing:
-        others = sorted({package.version for package in packages if package.name == missing[0]})
+        others = sorted({package.version for package in packages if package.name == missing[0]}, key=rpm_order)
         return UnavailablePin(
             client=client,
             line=line,
@@ -308,17 +312,10 @@ def _client_pin(
         arch=arch,
         key=_key(root, directory, wanted_key),
         packages=tuple(
-            PackagePin(name=name, nevra=p.nevra, location=p.location, sha256=p.sha256, size=p.size)
+            PackagePin(name=name, nevra=p.nevra, location=p.location, sha256=root.sha256_of(directory, p), size=p.size)
             for name, p in sorted(chosen.items())
         ),
     )
-
-
-def _newest_release(packages: Iterable[Package]) -> dict[str, Package]:
-    chosen: dict[str, Package] = {}
-    for package in sorted(packages, key=lambda package: (package.release, package.nevra)):
-        chosen[package.name] = package
-    return chosen
 
 
 def _key(root: PackageRoot, directory: str, wanted: str) -> KeyPin:
@@ -327,11 +324,9 @@ def _key(root: PackageRoot, directory: str, wanted: str) -> KeyPin:
         if content is None:
             continue
         name = f"{root.where}/{directory}/{location}"
-        found = key_fingerprints(content, name)
-        if found != (wanted,):
-            raise ProtocolError(
-                f"{name} holds the key {', '.join(found) or '(none)'}, the matrix names {wanted}",
-                "If the vendor has a new key, check its fingerprint by another way and put it into matrix.yaml.",
-            )
+        check_key(content, wanted, name)
         return KeyPin(location=location, sha256=hashlib.sha256(content).hexdigest(), fingerprint=wanted)
-    raise ProtocolError(f"{root.where}/{directory} has none of {', '.join(KEY_LOCATIONS)}")
+    raise ProtocolError(
+        f"{root.where}/{directory} has none of {', '.join(KEY_LOCATIONS)}",
+        "Without its key no package can be verified: ask who keeps this package root to copy the vendor's gpg/ folder.",
+    )

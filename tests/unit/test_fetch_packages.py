@@ -1,0 +1,104 @@
+"""What `discover` pins and what fetch-packages takes with real dnf: the same package of the same repository."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from kmatrix.decide.repodata import newest_of_each
+from kmatrix.effects.packages import PackageRoot
+
+SCRIPT = Path(__file__).parents[2] / "images" / "beegfs-client" / "fetch-packages"
+DIRECTORY = "beegfs_8.98"
+NAME = "beegfs-client"
+
+
+def python_with_dnf() -> str | None:
+    """A Python that has dnf's module; RHEL 8 calls it platform-python."""
+    for name in ("platform-python", "/usr/libexec/platform-python", "/usr/bin/python3"):
+        program = shutil.which(name)
+        if program and subprocess.run([program, "-c", "import dnf"], capture_output=True, check=False).returncode == 0:
+            return program
+    return None
+
+
+def make_repository(root: Path, packages: list[tuple[str, str, str, str]]) -> Path:
+    """Make a repository of files that are no packages, which dnf does not notice as it only brings them."""
+    repository = root / DIRECTORY / "dists/rhel9"
+    (repository / "repodata").mkdir(parents=True)
+    entries = ""
+    for number, (epoch, version, release, arch) in enumerate(packages):
+        content = f"package {number}".encode()
+        (repository / f"{number}.rpm").write_bytes(content)
+        entries += (
+            f'<package type="rpm"><name>{NAME}</name><arch>{arch}</arch>'
+            f'<version {epoch} ver="{version}" rel="{release}"/>'
+            f'<checksum type="sha256" pkgid="YES">{hashlib.sha256(content).hexdigest()}</checksum>'
+            f'<summary/><description/><packager/><url/><time file="1" build="1"/>'
+            f'<size package="{len(content)}" installed="1" archive="1"/><location href="{number}.rpm"/></package>'
+        )
+    primary = (
+        '<?xml version="1.0" encoding="UTF-8"?><metadata xmlns="http://linux.duke.edu/metadata/common"'
+        f' xmlns:rpm="http://linux.duke.edu/metadata/rpm" packages="{len(packages)}">{entries}</metadata>'
+    ).encode()
+    (repository / "repodata/primary.xml").write_bytes(primary)
+    (repository / "repodata/repomd.xml").write_text(
+        '<?xml version="1.0" encoding="UTF-8"?><repomd xmlns="http://linux.duke.edu/metadata/repo">'
+        f'<revision>1</revision><data type="primary"><checksum type="sha256">{hashlib.sha256(primary).hexdigest()}'
+        f'</checksum><location href="repodata/primary.xml"/><timestamp>1</timestamp><size>{len(primary)}</size></data>'
+        "</repomd>",
+        encoding="utf-8",
+    )
+    return repository
+
+
+@pytest.mark.skipif(python_with_dnf() is None, reason="no Python has dnf")
+@pytest.mark.parametrize(
+    ("packages", "number"),
+    [
+        ([('epoch="20"', "8.98.1", "9.el9", "noarch"), ('epoch="20"', "8.98.1", "10.el9", "noarch")], 1),
+        ([('epoch="21"', "8.98.1", "el9", "noarch"), ('epoch="3"', "8.98.1", "el9", "noarch")], 0),
+        ([('epoch="21"', "8.98.1", "1", "noarch"), ('epoch="3"', "8.98.1", "2", "noarch")], 0),
+        ([("", "8.98.1", "1.el9", "noarch"), ('epoch="0"', "8.98.1", "2.el9", "noarch")], 1),
+        ([('epoch="1"', "8.98.1", "1", "noarch"), ("", "8.98.1", "2", "noarch")], 0),
+        ([('epoch="20"', "8.98.1", "1~rc1", "noarch"), ('epoch="20"', "8.98.1", "1", "noarch")], 1),
+        ([('epoch="20"', "8.98.1", "1^git2", "noarch"), ('epoch="20"', "8.98.1", "1", "noarch")], 0),
+        ([('epoch="20"', "8.98.1", "1", "x86_64"), ('epoch="20"', "8.98.1", "1", "noarch")], 0),
+        ([('epoch="20"', "8.98.1", "1", "noarch"), ('epoch="20"', "8.98.1", "1", "x86_64")], 1),
+        ([('epoch="20"', "8.98.1", "01", "noarch"), ('epoch="20"', "8.98.1", "1", "noarch")], 0),
+        ([('epoch="20"', "8.98.2", "1", "noarch"), ('epoch="20"', "8.98.1", "1", "noarch")], 1),
+    ],
+)
+def test_the_lock_and_a_build_in_a_cluster_take_the_same_package(
+    tmp_path: Path, packages: list[tuple[str, str, str, str]], number: int
+) -> None:
+    """hawkey compares name, EVR and arch (rpm-software-management/libdnf, libdnf/hy-package.cpp, dnf_package_cmp)."""
+    repository = make_repository(tmp_path, packages)
+    found = PackageRoot(str(tmp_path), tmp_path).packages(DIRECTORY, "el9", "x86_64", [NAME]) or ()
+    ours = newest_of_each(package for package in found if package.version == "8.98.1")[NAME]
+    (tmp_path / "out").mkdir()
+    program = (
+        "import os, sys, types\n"
+        "module = types.ModuleType('fetching')\n"
+        "exec(compile(open(sys.argv[1]).read(), sys.argv[1], 'exec'), module.__dict__)\n"
+        "os.uname = lambda: types.SimpleNamespace(machine='x86_64')\n"
+        "print(*module.fetch(sys.argv[2], '8.98.1', '9', [sys.argv[3]], sys.argv[4]))\n"
+    )
+    python = python_with_dnf()
+    assert python
+    arguments = [str(SCRIPT), repository.as_uri() + "/", NAME, str(tmp_path / "out")]
+    done = subprocess.run(
+        [python, "-c", program, *arguments],
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[-1] == f"{Path(ours.location).name}={ours.nevra}"
+    assert ours.location == f"dists/rhel9/{number}.rpm"
+    assert (tmp_path / "out" / f"{number}.rpm").read_bytes() == f"package {number}".encode()
