@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import sys
 import threading
@@ -13,8 +12,7 @@ from collections.abc import Callable
 from rich.console import Console
 
 from kmatrix.values.errors import Exit, KmatrixError
-
-_SECRET = re.compile(r"[^\s/'\"=]+:[^\s/@'\"]+@(?!sha256:)")
+from kmatrix.values.redaction import redacted
 
 
 def guarded(console: Console, work: Callable[[], int], interrupted: str) -> int:
@@ -33,17 +31,17 @@ def guarded(console: Console, work: Callable[[], int], interrupted: str) -> int:
         console.print(interrupted, markup=False, highlight=False, soft_wrap=True)
         return int(Exit.INTERRUPTED)
     except KmatrixError as error:
-        console.print(masked(f"error: {error}"), style="red", markup=False, highlight=False, soft_wrap=True)
+        console.print(redacted(f"error: {error}"), style="red", markup=False, highlight=False, soft_wrap=True)
         if error.hint:
             hint = f"{error.hint[:1].upper()}{error.hint[1:]}"
-            console.print(masked(f"       {hint}"), markup=False, highlight=False, soft_wrap=True)
+            console.print(redacted(f"       {hint}"), markup=False, highlight=False, soft_wrap=True)
         return int(error.exit_code)
     except BrokenPipeError:
         # Whoever read the output has enough of it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return int(Exit.OK)
     except Exception:
-        console.print(masked(traceback.format_exc()), markup=False, highlight=False, soft_wrap=True)
+        console.print(redacted(traceback.format_exc()), markup=False, highlight=False, soft_wrap=True)
         words = "error: this is a fault of kmatrix itself; what was finished is kept. Please report the lines above."
         console.print(words, style="red", markup=False, highlight=False, soft_wrap=True)
         return int(Exit.ERRORED)
@@ -54,8 +52,3 @@ def guarded(console: Console, work: Callable[[], int], interrupted: str) -> int:
 
 def _is_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
-
-
-def masked(text: str) -> str:
-    """Return `text` without the user and password that somebody put into an address; a digest is none."""
-    return _SECRET.sub("***@", text)

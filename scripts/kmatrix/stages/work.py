@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import IO
 
 from kmatrix.effects.engine import InterruptedRunError
@@ -12,6 +13,7 @@ from kmatrix.stages.workshop import Workshop
 from kmatrix.values.cells import CellResult, Finding, Verdict
 from kmatrix.values.errors import InputError
 from kmatrix.values.recipe import Recipe
+from kmatrix.values.redaction import redacted
 
 
 class CellWork:
@@ -38,7 +40,7 @@ class CellWork:
     def line(self, text: str) -> None:
         """Add a line to the log."""
         try:
-            self.log.write(text + "\n")
+            self.log.write(redacted(text) + "\n")
             self.log.flush()
         except OSError as error:
             # The engine's output comes through here: its stream must not be blamed for a full disk.
@@ -61,8 +63,8 @@ def cell_result(
         kernel=cell.kernel,
         releases=cell.releases,
         verdict=verdict,
-        reason=reason,
+        reason=redacted(reason),
         image=image,
         digest=digest,
-        findings=findings,
+        findings=tuple(replace(finding, message=redacted(finding.message)) for finding in findings),
     )

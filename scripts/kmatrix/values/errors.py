@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
+from kmatrix.values.redaction import redacted
+
 
 class Exit(IntEnum):
     """Exit codes of every command."""
@@ -26,14 +28,17 @@ class KmatrixError(Exception):
     Args:
         message: what happened, with the file, key or service concerned.
         hint: what to do next.
+
+    Whatever an address in them holds beside its server and its path is taken out: errors go to terminals, to logs
+    and into results.
     """
 
     exit_code: Exit = Exit.ERRORED
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = redacted(message)
+        self.hint = redacted(hint)
+        super().__init__(self.message)
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,7 @@ class InputError(KmatrixError):
         self.problems = problems
 
     def __str__(self) -> str:
-        return "\n".join([self.message, *(f"  {problem}" for problem in self.problems)])
+        return "\n".join([self.message, *(redacted(f"  {problem}") for problem in self.problems)])
 
 
 class UnreachableError(KmatrixError):
@@ -96,4 +101,4 @@ class BuildError(KmatrixError):
 
     def __init__(self, message: str, excerpt: tuple[str, ...] = ()) -> None:
         super().__init__(message)
-        self.excerpt = excerpt
+        self.excerpt = tuple(redacted(line) for line in excerpt)
