@@ -124,6 +124,9 @@ def web_server(answer: Answer) -> Iterator[WebServer]:
         def do_PUT(self) -> None:
             self.do_POST()
 
+        def do_DELETE(self) -> None:
+            self.do_GET()
+
         def log_message(self, format: str, *args: object) -> None:
             """Nothing: a test's output is its own."""
 

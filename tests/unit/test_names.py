@@ -110,7 +110,7 @@ def test_an_ipv6_host_is_as_the_engine_takes_it(text: str) -> None:
     ],
 )
 def test_what_is_refused_is_shown_without_a_secret(text: str) -> None:
-    with pytest.raises(ValueError, match="") as caught:  # noqa: PT011
+    with pytest.raises(ValueError, match=r"names no|malformed") as caught:
         ImageRef.parse(text)
     assert "s3cr3t" not in str(caught.value)
 

@@ -7,18 +7,22 @@ that is asked for by digest is compared with it, whoever stands between here and
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
+from urllib.parse import urljoin, urlsplit
 
 import requests
 
 from kmatrix.effects import http
-from kmatrix.effects.authorization import Authorizations
+from kmatrix.effects.authorization import Authorizations, NotReadableError
+from kmatrix.effects.challenges import Challenge, parse_challenges
 from kmatrix.effects.credentials import Credentials
 from kmatrix.effects.layers import files_of_layer
-from kmatrix.values.errors import ProtocolError, UnreachableError
+from kmatrix.values.errors import KmatrixError, ProtocolError, UnreachableError
 from kmatrix.values.names import ARCHES, GO_ARCH, Arch, ImageRef
 
 _INDEXES = (
@@ -31,6 +35,8 @@ _MANIFESTS = (
 )
 _ACCEPT = ", ".join((*_INDEXES, *_MANIFESTS))
 _SERVICE = "image registry"
+_OTHER = "Something between here and the registry changes what it sends, or its storage is damaged: pull it by hand."
+_UNKNOWN = "Ask that address with curl: if it is a proxy's, set the address of the registry itself."
 T = TypeVar("T")
 
 
@@ -71,9 +77,18 @@ class _Raw:
 class Registry:
     """Read access to every registry, with one set of credentials; safe to share between threads."""
 
-    def __init__(self, credentials: Credentials) -> None:
+    def __init__(self, credentials: Credentials, pushes_to: str = "") -> None:
+        """Open it.
+
+        Args:
+            credentials: for all registries.
+            pushes_to: HOST/PATH below which this run pushes. Where a registry does not tell there what is not there yet
+                from what is not to be read, it is asked for the right to push: with it, it tells, and Quay makes the
+                repository. Nothing of the kind is asked for elsewhere.
+        """
         self._session = http.new_session()
-        self._authorizations = Authorizations(self._session, credentials)
+        self._authorizations = Authorizations(credentials)
+        self._pushes_to = f"{pushes_to.rstrip('/')}/" if pushes_to else ""
 
     def manifest(self, ref: ImageRef, arch: Arch) -> Manifest | None:
         """Return the manifest of an image for `arch`, or None if the registry says there is none.
@@ -88,8 +103,20 @@ class Registry:
             return _manifest(ref, raw)
         digest = _of_platform(ref, raw, arch)
         if digest is None:
-            raise ProtocolError(f"{ref}: its manifest list has no image for {arch}")
-        return self.manifest(ref.with_digest(digest), arch)
+            raise ProtocolError(
+                f"{ref}: its manifest list has no image for {arch}", f"Name an image that is also built for {arch}."
+            )
+        return self._listed(ref, digest, arch)
+
+    def _listed(self, ref: ImageRef, digest: str, arch: Arch) -> Manifest:
+        """The manifest that a list names; that it is gone does not mean that the image was never there."""
+        found = self.manifest(ref.with_digest(digest), arch)
+        if found is None:
+            raise ProtocolError(
+                f"{ref}: the registry says that {digest} is not there, though its list names it",
+                "Push or mirror the image again, and keep the registry's clean-up from what a list still names.",
+            )
+        return found
 
     def named(self, ref: ImageRef) -> Named | None:
         """Return what a name stands for, or None if the registry says there is no such name.
@@ -111,10 +138,7 @@ class Registry:
             digest = _of_platform(ref, raw, arch)
             if digest is None:
                 continue
-            listed = self.manifest(ref.with_digest(digest), arch)
-            if listed is None:
-                raise ProtocolError(f"{ref}: the registry says that {digest} is not there, though its list names it")
-            found[arch] = listed
+            found[arch] = self._listed(ref, digest, arch)
         return Named(raw.digest, found)
 
     def resolve(self, ref: ImageRef) -> ImageRef:
@@ -135,10 +159,13 @@ class Registry:
         """Return an image's configuration (its labels are under config.Labels)."""
 
         def read(response: requests.Response) -> dict[str, Any]:
-            found = _digest(response.content)
+            content = http.content_of(response, manifest.config.removeprefix("sha256:"))
+            found = _digest(content)
             if found != manifest.config:
-                raise ProtocolError(f"{manifest.ref}: the registry sent a configuration whose digest is {found}")
-            return http.json_object(response, str(manifest.ref))
+                raise ProtocolError(
+                    f"{manifest.ref}: the registry sent a configuration whose digest is {found}", _OTHER
+                )
+            return http.json_in(content, response.url, str(manifest.ref))
 
         return self._fetch(manifest.ref, f"blobs/{manifest.config}", read)
 
@@ -164,7 +191,13 @@ class Registry:
             def read(
                 response: requests.Response, name: str = name, digest: str = digest, media_type: str = media_type
             ) -> dict[str, bytes]:
-                return files_of_layer(response.raw, media_type, wanted, name, digest)
+                encoding = response.headers.get("content-encoding", "identity").strip().lower()
+                if encoding not in ("", "identity"):
+                    # Rare, and read whole: only the digest tells whether what came or what it decodes to is the layer.
+                    raw: Any = io.BytesIO(http.content_of(response, digest.removeprefix("sha256:")))
+                else:
+                    raw = response.raw
+                return files_of_layer(raw, media_type, wanted, name, digest)
 
             found = self._fetch(manifest.ref, f"blobs/{digest}", read)
             if found:
@@ -180,22 +213,26 @@ class Registry:
 
     def _raw_manifest(self, ref: ImageRef) -> _Raw | None:
         def read(response: requests.Response) -> _Raw:
-            found = _digest(response.content)
             # A tag names no digest, but the registry says which manifest it meant to send.
             meant = ref.digest or response.headers.get("docker-content-digest", "")
+            content = http.content_of(response, meant.removeprefix("sha256:"))
+            found = _digest(content)
             if meant.startswith("sha256:") and found != meant:
-                raise ProtocolError(f"{ref}: the registry sent a manifest whose digest is {found}, not {meant}")
-            parsed = http.json_object(response, str(ref))
+                raise ProtocolError(f"{ref}: the registry sent a manifest whose digest is {found}, not {meant}", _OTHER)
+            parsed = http.json_in(content, response.url, str(ref))
             # A manifest may leave its own media type out; the registry knows it then.
             media_type = parsed.get("mediaType") or response.headers.get("content-type", "")
-            return _Raw(found, str(media_type), response.content, parsed)
+            return _Raw(found, str(media_type), content, parsed)
 
         return self._fetch_or_none(ref, f"manifests/{ref.digest or ref.tag or 'latest'}", read)
 
     def _fetch(self, ref: ImageRef, path: str, read: Callable[[requests.Response], T]) -> T:
         found = self._fetch_or_none(ref, path, read)
         if found is None:
-            raise ProtocolError(f"{ref}: the registry says that {path} is not there, though its manifest names it")
+            raise ProtocolError(
+                f"{ref}: the registry says that {path} is not there, though its manifest names it",
+                "Push or mirror the image again, or ask whoever runs the registry what its clean-up removed.",
+            )
         return found
 
     def _fetch_or_none(self, ref: ImageRef, path: str, read: Callable[[requests.Response], T]) -> T | None:
@@ -210,26 +247,61 @@ class Registry:
                 raise UnreachableError(_SERVICE, response.url, what, http.hint(response.url))
             return None
 
-        return http.whole(lambda: self._get(ref, path), judge, _SERVICE)
+        try:
+            return http.whole(lambda: self._get(ref, path), judge, _SERVICE)
+        except NotReadableError:
+            if not self._pushes_to or not f"{ref.repository}/".startswith(self._pushes_to):
+                raise
+        try:
+            return http.whole(lambda: self._get(ref, path, push=True), judge, _SERVICE)
+        except NotReadableError:
+            granted = self._authorizations.may_push(ref)
+            if granted is False or (granted is None and not self._takes_uploads(ref)):
+                raise
+            # It may not be read before it is there, but it may be pushed.
+            return None
 
-    def _get(self, ref: ImageRef, path: str) -> requests.Response:
-        scheme = "http" if http.is_loopback(ref.host) else "https"
-        url = f"{scheme}://{ref.host}/v2/{ref.path}/{path}"
+    def _takes_uploads(self, ref: ImageRef) -> bool:
+        """Whether a repository takes an upload: one is begun and given up, which leaves nothing behind."""
+        start = f"{base_of(ref)}/blobs/uploads/"
+        known = self._authorizations.known(ref)
+        with http.get(self._session, start, _SERVICE, known, "POST", b"") as response:
+            place = urljoin(start, response.headers.get("location", ""))
+            taken = response.status_code == requests.codes.accepted
+        if taken and urlsplit(place)[:2] == urlsplit(start)[:2]:
+            # A registry gives up by itself what is not given up.
+            with suppress(KmatrixError):
+                http.get(self._session, place, _SERVICE, known, "DELETE").close()
+        return bool(taken)
+
+    def _get(self, ref: ImageRef, path: str, push: bool = False) -> requests.Response:
+        url = f"{base_of(ref)}/{path}"
         headers = {"Accept": _ACCEPT} if path.startswith("manifests/") else {}
-        headers |= self._authorizations.known(ref)
-        response = http.get(self._session, url, _SERVICE, headers)
+        shown = {} if push else self._authorizations.known(ref)
+        response = http.get(self._session, url, _SERVICE, headers | shown)
         if response.status_code == requests.codes.unauthorized:
-            challenge = response.headers.get("www-authenticate", "")
+            challenges = challenges_of(response)
             response.close()
-            headers |= self._authorizations.answer(ref, challenge)
-            response = http.get(self._session, url, _SERVICE, headers)
+            grant = self._authorizations.answer(ref, challenges, push)
+            response = http.get(self._session, url, _SERVICE, headers | grant.headers)
         if response.status_code in (requests.codes.unauthorized, requests.codes.forbidden):
             response.close()
-            raise self._authorizations.refusal(ref)
+            raise self._authorizations.refusal(ref, response.status_code)
         if response.status_code not in (requests.codes.ok, requests.codes.not_found):
             response.close()
-            raise ProtocolError(f"{ref}: {url} answers {response.status_code} {response.reason}")
+            raise ProtocolError(f"{ref}: {url} answers {response.status_code} {response.reason}", _UNKNOWN)
         return response
+
+
+def base_of(ref: ImageRef) -> str:
+    """The address below which a registry has a repository."""
+    host, path = ref.registry
+    return f"{'http' if http.is_loopback(host) else 'https'}://{host}/v2/{path}"
+
+
+def challenges_of(response: requests.Response) -> tuple[Challenge, ...]:
+    """The ways to be authenticated that an answer offers; each header stands for itself."""
+    return parse_challenges(response.raw.headers.getlist("www-authenticate"))
 
 
 def _digest(content: bytes) -> str:
@@ -264,7 +336,9 @@ def _of_platform(ref: ImageRef, raw: _Raw, arch: Arch) -> str | None:
 
 
 def _malformed(ref: ImageRef, error: Exception) -> ProtocolError:
-    return ProtocolError(f"{ref}: not an image manifest ({error!r} is missing or wrong)")
+    return ProtocolError(
+        f"{ref}: not an image manifest ({error!r} is missing or wrong)", "Look at what is pushed there under this name."
+    )
 
 
 def _is_registrys_own(raw: bytes) -> bool:

@@ -29,8 +29,10 @@ def redacted_reference(text: str) -> str:
     A name holds no user; where somebody wrote one, with or without a password, it is as secret as an address's.
     """
     found = list(_AT.finditer(text))
-    # The text has no form yet: a @ in it that starts no digest may well end a token.
-    return redacted(f"{_MARK}{text[found[-1].start() :]}" if found and "://" not in text else text)
+    # The text has no form yet: a @ in it that starts no digest may well end a token, and no name has a question mark.
+    shown = f"{_MARK}{text[found[-1].start() :]}" if found and "://" not in text else redacted(text)
+    name, mark, query = shown.partition("?")
+    return f"{name}?{_MARK}" if mark and query else shown
 
 
 def _without_secrets(match: re.Match[str]) -> str:
