@@ -8,8 +8,8 @@ Each product's answers are from its own source, or, where that is closed, from w
   helm/helm#31567, helm/helm#32144 and shipwright-io/build#788.
 - Harbor: goharbor/harbor, src/server/middleware/v2auth/auth.go (401, with a Basic challenge for whoever sent a token),
   src/core/service/token/creator.go (a project that is not there: no actions; a wrong password: a token of nobody).
-- GitLab: gitlabhq/gitlabhq, app/services/auth/container_registry_authentication_service.rb (a path without a project: no
-  access at all, 403 DENIED from the token service for whoever is nobody); its registry is distribution's: 401 DENIED for
+- GitLab: gitlabhq/gitlabhq, app/services/auth/container_registry_authentication_service.rb (a path without a project:
+  no access at all, 403 DENIED from the token service for whoever is nobody); its registry is distribution's: 401 for
   what the token lacks, 404 NAME_UNKNOWN for what is granted and not there.
 - GitHub: tokens that are no JWT (radius-project/radius#12623), 403 DENIED from the token service for a wrong password
   (sigstore/scaffolding#127), 404 MANIFEST_UNKNOWN for what may be read.
