@@ -1,8 +1,9 @@
-"""No secret of an address reaches a message, whichever part of the program meets it, and whatever a library says of it."""
+"""No secret of an address reaches a message, whoever meets it, and whatever another library says of it."""
 
 from __future__ import annotations
 
 import io
+import subprocess
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from kmatrix.decide.read_matrix import read_matrix
 from kmatrix.effects import http
 from kmatrix.effects.credentials import Credentials
 from kmatrix.effects.engine_errors import build_error, registry_error
+from kmatrix.effects.git import source
 from kmatrix.effects.graph import fetch_graph
 from kmatrix.effects.packages import PackageRoot
 from kmatrix.effects.registry import Registry
@@ -157,6 +159,16 @@ def test_of_the_matrix(user: str) -> None:
         )
         assert changed != text
         assert_silent(lambda changed=changed: read_matrix(changed))  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_of_where_a_checkout_is_from(user: str, tmp_path: Path) -> None:
+    """It becomes a label of every image."""
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    subprocess.run(
+        ["git", "-C", tmp_path, "config", "remote.origin.url", f"https://{user}@host/team/x.git"], check=True
+    )
+    assert source(tmp_path) == "https://host/team/x"
 
 
 def test_of_what_the_engine_says() -> None:

@@ -205,11 +205,24 @@ class Registry:
         return {}
 
     def tags(self, repository: ImageRef) -> tuple[str, ...]:
-        """Return the tags of a repository; empty if the registry says it does not know it."""
-        content = self._fetch_or_none(
-            repository, "tags/list", lambda response: http.json_object(response, str(repository))
-        )
-        return tuple((content or {}).get("tags") or ())
+        """Return the tags of a repository, of all pages; empty if the registry says it does not know it.
+
+        Pages: opencontainers/distribution-spec, spec.md, "Listing Tags" (Link headers); Quay's have 100 tags.
+        """
+
+        def read(response: requests.Response) -> tuple[list[str], str]:
+            following = urlsplit(response.links.get("next", {}).get("url", "")).query
+            return http.json_object(response, str(repository)).get("tags") or [], following
+
+        found: dict[str, None] = {}
+        page = "tags/list"
+        while page:
+            tags, following = self._fetch_or_none(repository, page, read) or ([], "")
+            before = len(found)
+            found |= dict.fromkeys(tags)
+            # A registry that tells nothing new would be asked for ever.
+            page = f"tags/list?{following}" if following and len(found) > before else ""
+        return tuple(found)
 
     def _raw_manifest(self, ref: ImageRef) -> _Raw | None:
         def read(response: requests.Response) -> _Raw:
