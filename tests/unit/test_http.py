@@ -13,6 +13,7 @@ import requests
 from httpserver import RESET, Reply, Request, WebServer, closed_port, has_ipv6, in_turn, web_server
 
 from kmatrix.effects import http
+from kmatrix.effects.encodings import content_of
 from kmatrix.values.errors import Exit, ProtocolError, UnreachableError
 
 SERVICE = "test service"
@@ -286,7 +287,7 @@ def test_an_encoding_that_nobody_asked_for_is_undone_if_that_gives_the_content(
 ) -> None:
     web.answer = in_turn(Reply(200, body, {"Content-Encoding": encoding}))
     with http.get(session, f"{web.url}/x", SERVICE) as response:
-        assert http.content_of(response, hashlib.sha256(b"fine").hexdigest()) == b"fine"
+        assert content_of(response, hashlib.sha256(b"fine").hexdigest()) == b"fine"
 
 
 @pytest.mark.parametrize("chunked", [False, True])

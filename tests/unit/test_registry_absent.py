@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import docker.auth
 import pytest
 from fakeregistry import digest
+from httpserver import Reply, Request
 from tokenservice import Product, TokenRegistry, jwt, token_registry
 
 from kmatrix.effects.authorization import NotReadableError
@@ -114,11 +115,11 @@ def test_the_first_push_asks_for_the_right_to_push_at_once(server: TokenRegistry
     registry = RegistryWriter(credentials(server))
     plain = server.answer
 
-    def taking(request: object) -> object:
-        reply = plain(request)  # type: ignore[arg-type]
-        return reply.__class__(201) if reply.status == 204 else reply
+    def taking(request: Request) -> Reply:
+        reply = plain(request)
+        return Reply(201) if reply.status == 204 else reply
 
-    server.web.answer = taking  # type: ignore[assignment]
+    server.web.answer = taking
     assert registry.put_blob(ref(server), b"blob") == digest(b"blob")
     assert server.scopes == [PUSH]
 
@@ -129,6 +130,20 @@ def test_who_may_not_push_is_told_what_is_missing(server: TokenRegistry) -> None
     with pytest.raises(CredentialError, match="not push to team/image") as caught:
         RegistryWriter(credentials(server)).put_manifest(ref(server), b"{}", "a/b")
     assert "create the repository" in caught.value.hint
+
+
+@pytest.mark.parametrize("product", ["github"])
+def test_who_may_push_and_not_read_gets_over_a_transient_fault(server: TokenRegistry, slept: list[float]) -> None:
+    server.readable, plain, left = False, server.answer, [Reply(503)]
+
+    def failing(request: Request) -> Reply:
+        if request.method != "PUT":
+            return plain(request)
+        return left.pop() if left else Reply(201)
+
+    server.web.answer = failing
+    assert RegistryWriter(credentials(server)).put_manifest(ref(server), b"{}", "a/b") == digest(b"{}")
+    assert slept
 
 
 @pytest.mark.parametrize("product", ["amazon"])
@@ -143,11 +158,11 @@ def test_a_token_that_grants_what_is_refused_is_no_fault_of_the_credential(serve
     plain = server.answer
     server.there = True
 
-    def refusing(request: object) -> object:
-        reply = plain(request)  # type: ignore[arg-type]
-        return server._refusal("", "pull") if reply.status == 404 else reply
+    def refusing(request: Request) -> Reply:
+        reply = plain(request)
+        return server.refusal("", "pull") if reply.status == 404 else reply
 
-    server.web.answer = refusing  # type: ignore[assignment]
+    server.web.answer = refusing
     with pytest.raises(ProtocolError, match="refuses the token that its own token service gave") as caught:
         Registry(credentials(server)).manifest(ref(server), "x86_64")
     assert "clocks" in caught.value.hint

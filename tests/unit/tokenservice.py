@@ -68,7 +68,7 @@ class TokenRegistry:
             actions = self._actions(shown)
         wanted = "pull" if request.method in ("GET", "HEAD") else "push"
         if wanted not in actions or (self.product == "artifactory" and wanted == "pull" and not self.there):
-            return self._refusal(shown, wanted)
+            return self.refusal(shown, wanted)
         if wanted == "push":
             return self._upload(request)
         return Reply(200, self.manifest) if self.there and self.manifest else problem(404, self._unknown)
@@ -86,7 +86,8 @@ class TokenRegistry:
             else Reply(204)
         )
 
-    def _refusal(self, shown: str, wanted: str) -> Reply:
+    def refusal(self, shown: str, wanted: str) -> Reply:
+        """The answer to who showed this and may not do what was wanted."""
         if self.product == "artifactory":
             return problem(403, "DENIED")
         scope = "pull" if wanted == "pull" else "pull,push"

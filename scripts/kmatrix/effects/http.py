@@ -6,12 +6,10 @@ Transient are: no connection, a reset (in the middle of a body too), a time-out,
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import ipaddress
 import json
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +24,7 @@ from urllib3.connectionpool import ConnectionPool
 from urllib3.response import BaseHTTPResponse
 from urllib3.util.retry import Retry
 
+from kmatrix.effects.encodings import content_of
 from kmatrix.effects.files import write_atomically
 from kmatrix.values.errors import InputError, ProtocolError, UnreachableError
 
@@ -35,11 +34,6 @@ _FIRST_PAUSE_SECONDS = 0.3
 _TIMEOUT_SECONDS = (10, 60)
 _LONGEST_PAUSE = 60
 _TRANSIENT = (429, 500, 502, 503, 504)
-_DECODERS: dict[str, Callable[[bytes], bytes]] = {
-    "gzip": gzip.decompress,
-    "x-gzip": gzip.decompress,
-    "deflate": zlib.decompress,
-}
 _NO_SERVICE = "Ask that address with curl: if it is a proxy's or a sign-in page, set the address of the service itself."
 T = TypeVar("T")
 
@@ -216,23 +210,6 @@ def whole(send: Callable[[], requests.Response], read: Callable[[requests.Respon
 def content(response: requests.Response) -> bytes:
     """The whole body, to give to `whole`."""
     return response.content
-
-
-def content_of(response: requests.Response, sha256: str) -> bytes:
-    """The whole body that has a SHA-256, to give to `whole`; that of another body where none has it.
-
-    A server may send a file in an encoding that nobody asked for, or call a file's own compression an encoding: both
-    what came and what it decodes to are compared.
-    """
-    raw: bytes = response.raw.read(decode_content=False)
-    encoding = response.headers.get("content-encoding", "identity").strip().lower()
-    if encoding in ("", "identity") or hashlib.sha256(raw).hexdigest() == sha256:
-        return raw
-    decoder = _DECODERS.get(encoding)
-    try:
-        return decoder(raw) if decoder else raw
-    except (OSError, EOFError, zlib.error):
-        return raw
 
 
 def json_object(response: requests.Response, name: str) -> dict[str, Any]:

@@ -6,12 +6,10 @@ that is asked for by digest is compared with it, whoever stands between here and
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 from urllib.parse import urljoin, urlsplit
 
@@ -21,57 +19,18 @@ from kmatrix.effects import http
 from kmatrix.effects.authorization import Authorizations, NotReadableError
 from kmatrix.effects.challenges import Challenge, parse_challenges
 from kmatrix.effects.credentials import Credentials
+from kmatrix.effects.encodings import content_of
 from kmatrix.effects.layers import files_of_layer
+from kmatrix.effects.manifests import ACCEPT, RawManifest, digest_of, is_list, manifest_of, of_platform
+from kmatrix.effects.manifests import Manifest as Manifest
+from kmatrix.effects.manifests import Named as Named
 from kmatrix.values.errors import KmatrixError, ProtocolError, UnreachableError
 from kmatrix.values.names import ARCHES, GO_ARCH, Arch, ImageRef
 
-_INDEXES = (
-    "application/vnd.oci.image.index.v1+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-)
-_MANIFESTS = (
-    "application/vnd.oci.image.manifest.v1+json",
-    "application/vnd.docker.distribution.manifest.v2+json",
-)
-_ACCEPT = ", ".join((*_INDEXES, *_MANIFESTS))
 _SERVICE = "image registry"
 _OTHER = "Something between here and the registry changes what it sends, or its storage is damaged: pull it by hand."
 _UNKNOWN = "Ask that address with curl: if it is a proxy's, set the address of the registry itself."
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """An image manifest: its digest, its configuration's digest and its layers (digest, media type, bytes).
-
-    `config_size` is the size of the configuration in bytes; `content` are the manifest's own bytes, of `media_type`.
-    """
-
-    ref: ImageRef
-    digest: str
-    config: str
-    layers: tuple[tuple[str, str, int], ...]
-    config_size: int = 0
-    media_type: str = ""
-    content: bytes = b""
-
-
-@dataclass(frozen=True)
-class Named:
-    """What a name stands for: a digest, of a manifest or of a list, and the manifest of each architecture it has."""
-
-    digest: str
-    manifests: Mapping[Arch, Manifest]
-
-
-@dataclass(frozen=True)
-class _Raw:
-    """A manifest or a list of them as the registry sent it, and parsed."""
-
-    digest: str
-    media_type: str
-    content: bytes
-    parsed: dict[str, Any]
 
 
 class Registry:
@@ -99,9 +58,9 @@ class Registry:
         raw = self._raw_manifest(ref)
         if raw is None:
             return None
-        if not _is_list(raw):
-            return _manifest(ref, raw)
-        digest = _of_platform(ref, raw, arch)
+        if not is_list(raw):
+            return manifest_of(ref, raw)
+        digest = of_platform(ref, raw, arch)
         if digest is None:
             raise ProtocolError(
                 f"{ref}: its manifest list has no image for {arch}", f"Name an image that is also built for {arch}."
@@ -129,13 +88,13 @@ class Registry:
         raw = self._raw_manifest(ref)
         if raw is None:
             return None
-        if not _is_list(raw):
-            manifest = _manifest(ref, raw)
+        if not is_list(raw):
+            manifest = manifest_of(ref, raw)
             built_for = self.config(manifest).get("architecture")
             return Named(raw.digest, {arch: manifest for arch in ARCHES if GO_ARCH[arch] == built_for})
         found: dict[Arch, Manifest] = {}
         for arch in ARCHES:
-            digest = _of_platform(ref, raw, arch)
+            digest = of_platform(ref, raw, arch)
             if digest is None:
                 continue
             found[arch] = self._listed(ref, digest, arch)
@@ -159,8 +118,8 @@ class Registry:
         """Return an image's configuration (its labels are under config.Labels)."""
 
         def read(response: requests.Response) -> dict[str, Any]:
-            content = http.content_of(response, manifest.config.removeprefix("sha256:"))
-            found = _digest(content)
+            content = content_of(response, manifest.config.removeprefix("sha256:"))
+            found = digest_of(content)
             if found != manifest.config:
                 raise ProtocolError(
                     f"{manifest.ref}: the registry sent a configuration whose digest is {found}", _OTHER
@@ -194,7 +153,7 @@ class Registry:
                 encoding = response.headers.get("content-encoding", "identity").strip().lower()
                 if encoding not in ("", "identity"):
                     # Rare, and read whole: only the digest tells whether what came or what it decodes to is the layer.
-                    raw: Any = io.BytesIO(http.content_of(response, digest.removeprefix("sha256:")))
+                    raw: Any = io.BytesIO(content_of(response, digest.removeprefix("sha256:")))
                 else:
                     raw = response.raw
                 return files_of_layer(raw, media_type, wanted, name, digest)
@@ -224,18 +183,18 @@ class Registry:
             page = f"tags/list?{following}" if following and len(found) > before else ""
         return tuple(found)
 
-    def _raw_manifest(self, ref: ImageRef) -> _Raw | None:
-        def read(response: requests.Response) -> _Raw:
+    def _raw_manifest(self, ref: ImageRef) -> RawManifest | None:
+        def read(response: requests.Response) -> RawManifest:
             # A tag names no digest, but the registry says which manifest it meant to send.
             meant = ref.digest or response.headers.get("docker-content-digest", "")
-            content = http.content_of(response, meant.removeprefix("sha256:"))
-            found = _digest(content)
+            content = content_of(response, meant.removeprefix("sha256:"))
+            found = digest_of(content)
             if meant.startswith("sha256:") and found != meant:
                 raise ProtocolError(f"{ref}: the registry sent a manifest whose digest is {found}, not {meant}", _OTHER)
             parsed = http.json_in(content, response.url, str(ref))
             # A manifest may leave its own media type out; the registry knows it then.
             media_type = parsed.get("mediaType") or response.headers.get("content-type", "")
-            return _Raw(found, str(media_type), content, parsed)
+            return RawManifest(found, str(media_type), content, parsed)
 
         return self._fetch_or_none(ref, f"manifests/{ref.digest or ref.tag or 'latest'}", read)
 
@@ -289,7 +248,7 @@ class Registry:
 
     def _get(self, ref: ImageRef, path: str, push: bool = False) -> requests.Response:
         url = f"{base_of(ref)}/{path}"
-        headers = {"Accept": _ACCEPT} if path.startswith("manifests/") else {}
+        headers = {"Accept": ACCEPT} if path.startswith("manifests/") else {}
         shown = {} if push else self._authorizations.known(ref)
         response = http.get(self._session, url, _SERVICE, headers | shown)
         if response.status_code == requests.codes.unauthorized:
@@ -315,43 +274,6 @@ def base_of(ref: ImageRef) -> str:
 def challenges_of(response: requests.Response) -> tuple[Challenge, ...]:
     """The ways to be authenticated that an answer offers; each header stands for itself."""
     return parse_challenges(response.raw.headers.getlist("www-authenticate"))
-
-
-def _digest(content: bytes) -> str:
-    return "sha256:" + hashlib.sha256(content).hexdigest()
-
-
-def _is_list(raw: _Raw) -> bool:
-    return "manifests" in raw.parsed
-
-
-def _manifest(ref: ImageRef, raw: _Raw) -> Manifest:
-    try:
-        layers = tuple((each["digest"], each["mediaType"], int(each["size"])) for each in raw.parsed["layers"])
-        config = raw.parsed["config"]
-        size = int(config.get("size", 0))
-        return Manifest(ref, raw.digest, config["digest"], layers, size, raw.media_type, raw.content)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _malformed(ref, error) from error
-
-
-def _of_platform(ref: ImageRef, raw: _Raw, arch: Arch) -> str | None:
-    """Return the digest of the first Linux image for an architecture in a manifest list."""
-    try:
-        for entry in raw.parsed["manifests"]:
-            platform = entry.get("platform") or {}
-            if platform.get("architecture") == GO_ARCH[arch] and platform.get("os", "linux") == "linux":
-                # It must have the form of a digest, as it becomes part of an address.
-                return ref.with_digest(str(entry["digest"])).digest
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _malformed(ref, error) from error
-    return None
-
-
-def _malformed(ref: ImageRef, error: Exception) -> ProtocolError:
-    return ProtocolError(
-        f"{ref}: not an image manifest ({error!r} is missing or wrong)", "Look at what is pushed there under this name."
-    )
 
 
 def _is_registrys_own(raw: bytes) -> bool:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 from urllib.parse import urlencode, urljoin, urlsplit
@@ -16,6 +17,7 @@ from urllib.parse import urlencode, urljoin, urlsplit
 import requests
 
 from kmatrix.effects import http
+from kmatrix.effects.authorization import NotReadableError
 from kmatrix.effects.registry import Registry, base_of, challenges_of
 from kmatrix.values.errors import ProtocolError, UnreachableError
 from kmatrix.values.names import ImageRef
@@ -132,8 +134,10 @@ class RegistryWriter(Registry):
                 if attempt == _ATTEMPTS:
                     raise
                 time.sleep(_FIRST_PAUSE_SECONDS * 2**attempt)
-                # A question is asked again as long as a server's Retry-After tells to.
-                self.tags(ref)
+                # A question is asked again as long as a server's Retry-After tells to. Its answer does not matter: who
+                # may push may not be let to read.
+                with suppress(NotReadableError):
+                    self.tags(ref)
         raise AssertionError("the loop returns or raises")
 
 
