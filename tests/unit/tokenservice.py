@@ -12,7 +12,7 @@ Each product's answers are from its own source, or, where that is closed, from w
   no access at all, 403 DENIED from the token service for whoever is nobody); its registry is distribution's: 401 for
   what the token lacks, 404 NAME_UNKNOWN for what is granted and not there.
 - GitHub: tokens that are no JWT (radius-project/radius#12623), 403 DENIED from the token service for a wrong password
-  (sigstore/scaffolding#127), 404 MANIFEST_UNKNOWN for what may be read.
+  (sigstore/scaffolding#127), 404 MANIFEST_UNKNOWN for what is not there (GoogleContainerTools/skaffold#7254).
 - Amazon: Basic, 404 NAME_UNKNOWN; a push makes no repository (aws-actions/amazon-ecr-login#4).
 - Artifactory: 403 for a tag that is not there in a virtual repository (google/go-containerregistry#1691).
 """

@@ -40,7 +40,7 @@ def grant_of(token: str, path: str) -> Grant:
 
     The claims are those of distribution/distribution, docs/content/spec/auth/jwt.md. Nobody is the subject "" of Harbor
     (goharbor/harbor, src/core/service/token/creator.go: a wrong password gets such a token) and "(anonymous)" of Quay
-    (quay/quay, endpoints/v2/test/test_v2auth.py).
+    (quay/quay, util/security/registry_jwt.py), where a token of an application has none at all.
     """
     claims = _claims(token)
     access = claims.get("access")
@@ -53,7 +53,7 @@ def grant_of(token: str, path: str) -> Grant:
         for action in entry["actions"]
         if isinstance(action, str)
     )
-    return Grant(f"Bearer {token}", True, actions, claims.get("sub", "") in ("", None, "(anonymous)"))
+    return Grant(f"Bearer {token}", True, actions, claims.get("sub") in ("", "(anonymous)"))
 
 
 def _claims(token: str) -> dict[str, Any]:
