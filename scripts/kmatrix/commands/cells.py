@@ -19,7 +19,7 @@ from kmatrix.effects.credentials import load_credentials
 from kmatrix.effects.engine import Engine
 from kmatrix.effects.git import revision, source
 from kmatrix.effects.qemu import Machines
-from kmatrix.effects.registry import Registry
+from kmatrix.effects.registry_writer import RegistryWriter
 from kmatrix.effects.results import read_results, write_results
 from kmatrix.stages import tables
 from kmatrix.stages.cellrun import push_cell, run_cell, verify_cell
@@ -134,7 +134,7 @@ def _run(job: _Job, work: Callable[[_Book, Workshop], None], pushes: bool) -> Ex
     order = tuple(cell.id for cell in make_plan(job.chosen.name, job.chosen.profile, job.pins).cells)
     book = _Book(job, progress, _earlier(job), order)
     credentials = load_credentials(call.authfile)
-    registry = Registry(credentials, pushes_to=job.target if pushes else "")
+    registry = RegistryWriter(credentials, pushes_to=job.target if pushes else "")
     options = Options(
         root=call.root,
         profile=job.chosen.profile,

@@ -29,6 +29,7 @@ _CREATED = re.compile(r"---> ([0-9a-f]{12})\s*$")
 _FROM = re.compile(r"Step \d+/\d+ : FROM ")
 _TIMEOUT_SECONDS = 600
 RUN_LABEL = "io.github.beegfs-kmatrix.run"
+_RUN_NAMES = "kmatrix-run"
 
 
 class InterruptedRunError(Exception):
@@ -138,8 +139,7 @@ class Engine:
             )
             container = ""
             for part in stream:
-                if self._stopping.is_set():
-                    raise InterruptedRunError
+                self.raise_if_stopping()
                 error = error or str(part.get("error", ""))
                 for line in str(part.get("stream") or part.get("error") or "").splitlines():
                     on_line(line)
@@ -152,12 +152,14 @@ class Engine:
                 if "aux" in part:
                     last = part["aux"].get("ID", last)
         self._track(container, "")
-        if self._stopping.is_set():
-            raise InterruptedRunError
+        self.raise_if_stopping()
         if error:
             raise build_error(error)
         if not last:
-            raise ToolError("the engine ended the build without an image and without an error")
+            raise ToolError(
+                "the engine ended the build without an image and without an error",
+                "Run the command again; if it stays so, its own log tells why.",
+            )
         return last
 
     def _track(self, old: str, new: str) -> str:
@@ -177,6 +179,15 @@ class Engine:
             with suppress(UnreachableError):
                 self.remove_container(container)
 
+    def raise_if_stopping(self) -> None:
+        """Between two parts of something long.
+
+        Raises:
+            InterruptedRunError: the run was told to stop.
+        """
+        if self._stopping.is_set():
+            raise InterruptedRunError
+
     @property
     def stopping(self) -> bool:
         """Whether `stop` was called."""
@@ -193,8 +204,7 @@ class Engine:
         Raises:
             UnreachableError, ToolError: the engine went away, or refuses.
         """
-        if self._stopping.is_set():
-            raise InterruptedRunError
+        self.raise_if_stopping()
         with engine_errors("create a container"):
             created = self.api.create_container(
                 image,
@@ -230,8 +240,7 @@ class Engine:
                 ) from error
             stdout = self.api.logs(container, stdout=True, stderr=False)
             stderr = self.api.logs(container, stdout=False, stderr=True)
-        if self._stopping.is_set():
-            raise InterruptedRunError
+        self.raise_if_stopping()
         return RunOutput(status, stdout.decode("utf-8", "replace"), stderr.decode("utf-8", "replace"))
 
     def read_file(self, container: str, path: str) -> bytes | None:
@@ -252,7 +261,7 @@ class Engine:
             except docker.errors.NotFound:
                 return None
             return next(iter(regular_files(data).values()), None)
-        raise ToolError(f"{path}: a chain of symbolic links without end")
+        raise ToolError(f"{path}: a chain of symbolic links without end", "Look at the image: no file is at its end.")
 
     def read_tree(self, container: str, path: str) -> dict[str, bytes]:
         """Return every file below a folder of a container, by its path from the folder's own name on.
@@ -287,12 +296,22 @@ class Engine:
             return
 
     def remove_leftovers(self, run_id: str = "") -> None:
-        """Remove every container of a run, by default this one, that is still there."""
+        """Remove every container of a run, by default this one, that is still there, and every name that it gave."""
         label = f"{RUN_LABEL}={run_id or self._run_id}"
         with engine_errors("list containers"):
             left = self.api.containers(all=True, quiet=True, filters={"label": label})
         for entry in left:
             self.remove_container(entry["Id"])
+        for name in self.image_names(_names_of(run_id or self._run_id)):
+            self.remove_image(name, with_steps=False)
+
+    def own_name(self, word: str) -> str:
+        """A name for an image that no other run gives, moves or takes away; it is gone at the end of the run.
+
+        Args:
+            word: of the form of a tag.
+        """
+        return f"{_names_of(self._run_id)}:{word}"
 
     # Images
 
@@ -305,10 +324,12 @@ class Engine:
         except docker.errors.NotFound:
             return None
 
-    def image_names(self) -> tuple[str, ...]:
-        """Every name of every image the engine has."""
+    def image_names(self, repository: str | None = None) -> tuple[str, ...]:
+        """Every name with a tag of every image the engine has, or of those that have one in a repository."""
         with engine_errors("list images"):
-            return tuple(str(name) for image in self.api.images() for name in image.get("RepoTags") or [])
+            found = self.api.images(name=repository)
+        names = tuple(str(name) for image in found for name in image.get("RepoTags") or [])
+        return names if repository is None else tuple(name for name in names if name.startswith(f"{repository}:"))
 
     def pull(self, pinned: str, auth: dict[str, str] | None) -> None:
         """Pull an image by digest unless the engine has it.
@@ -324,8 +345,7 @@ class Engine:
         error = ""
         with engine_errors(f"pull {pinned}"):
             for part in self.api.pull(repository, tag=digest, stream=True, decode=True, auth_config=auth or {}):
-                if self._stopping.is_set():
-                    raise InterruptedRunError
+                self.raise_if_stopping()
                 error = error or str(part.get("error", ""))
         if error:
             raise registry_error("pull", pinned, error)
@@ -335,25 +355,20 @@ class Engine:
         with engine_errors("tag an image"):
             self.api.tag(image, repository, tag)
 
-    def push(self, repository: str, tag: str, auth: dict[str, str] | None) -> str:
-        """Push a local tag and return the manifest's digest.
+    def push(self, repository: str, tag: str, auth: dict[str, str] | None) -> None:
+        """Push a local tag. The registry knows what it got: not every engine tells, nor tells the registry's digest.
 
         Raises:
             UnreachableError: a transient fault of the registry, worth a retry.
             ToolError: the registry refuses.
         """
-        error, digest = "", ""
+        error = ""
         with engine_errors(f"push {repository}:{tag}"):
             for part in self.api.push(repository, tag, stream=True, decode=True, auth_config=auth or {}):
-                if self._stopping.is_set():
-                    raise InterruptedRunError
+                self.raise_if_stopping()
                 error = error or str(part.get("error", ""))
-                digest = str(part.get("aux", {}).get("Digest", digest))
         if error:
             raise registry_error("push", f"{repository}:{tag}", error)
-        if not digest:
-            raise ToolError(f"the engine pushed {repository}:{tag} but told no digest")
-        return digest
 
     def remove_step(self, image: str) -> None:
         """Remove an image of a build unless it has a name, or something needs it."""
@@ -374,3 +389,7 @@ class Engine:
         except (docker.errors.NotFound, ToolError):
             # Absent, or the base of another image: then it is not ours to remove.
             return
+
+
+def _names_of(run_id: str) -> str:
+    return f"{_RUN_NAMES}/{run_id}"

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import IO, Any, Self, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -107,7 +107,7 @@ def get(
     service: str,
     headers: dict[str, str] | None = None,
     method: str = "GET",
-    data: bytes | None = None,
+    data: bytes | IO[bytes] | None = None,
     redirects: bool = True,
 ) -> requests.Response:
     """Send one request; the body of its answer is streamed by the caller.
@@ -118,7 +118,7 @@ def get(
         service: what it is, for the error ("update graph").
         headers: request headers.
         method: only GET and HEAD are sent again by themselves after a transient fault.
-        data: the request's own body.
+        data: the request's own body; a file is sent from its beginning, each time.
         redirects: whether they are followed; else the caller gets them as the answer.
 
     Raises:
@@ -129,6 +129,8 @@ def get(
     target = url
     try:
         for _ in range(_REDIRECTS + 1):
+            if data is not None and not isinstance(data, bytes):
+                data.seek(0)
             response = session.request(
                 method,
                 target,

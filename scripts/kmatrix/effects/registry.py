@@ -130,9 +130,7 @@ class Registry:
 
     def labels(self, manifest: Manifest) -> Mapping[str, str]:
         """Return an image's labels."""
-        config = self.config(manifest).get("config")
-        labels = config.get("Labels") if isinstance(config, dict) else None
-        return cast("dict[str, str]", labels) if isinstance(labels, dict) else {}
+        return labels_of(self.config(manifest))
 
     def find_file(self, manifest: Manifest, names: Iterable[str], layers_from_top: int) -> dict[str, bytes]:
         """Return files of the topmost layer that holds any of `names` (paths without a leading slash).
@@ -263,6 +261,13 @@ class Registry:
             response.close()
             raise ProtocolError(f"{ref}: {url} answers {response.status_code} {response.reason}", _UNKNOWN)
         return response
+
+
+def labels_of(config: Mapping[str, Any]) -> Mapping[str, str]:
+    """Return the labels in an image's configuration."""
+    run = config.get("config")
+    labels = run.get("Labels") if isinstance(run, dict) else None
+    return cast("dict[str, str]", labels) if isinstance(labels, dict) else {}
 
 
 def base_of(ref: ImageRef) -> str:

@@ -1,17 +1,19 @@
-"""Writes to an image registry over its HTTP interface: small blobs, and manifests by digest or under a tag.
+"""Writes to an image registry over its HTTP interface: blobs, and manifests by digest or under a tag.
 
 Whatever is written has a digest, so writing it twice does no harm: transient faults are met by writing it again.
 """
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import time
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import IO, TypeVar, cast
 from urllib.parse import urlencode, urljoin, urlsplit
 
 import requests
@@ -25,6 +27,7 @@ from kmatrix.values.names import ImageRef
 _ATTEMPTS = 4
 _FIRST_PAUSE_SECONDS = 0.5
 _SERVICE = "image registry"
+_BLOCK = 1 << 20
 T = TypeVar("T")
 
 
@@ -47,6 +50,42 @@ class RegistryWriter(Registry):
         """
         raw = self._raw_manifest(ref)
         return raw.digest if raw else None
+
+    def holds_layer(self, ref: ImageRef, digest: str, diff_id: str) -> bool:
+        """Whether a repository has a blob that is, unpacked by gzip, the archive with the digest `diff_id`.
+
+        All of it is read: what a configuration says of a layer, anybody who may write there can have said.
+
+        Raises:
+            UnreachableError, CredentialError, ProtocolError: it could not be told.
+        """
+
+        def read(response: requests.Response) -> bool:
+            found = hashlib.sha256()
+            try:
+                with gzip.GzipFile(fileobj=cast("IO[bytes]", response.raw)) as plain:
+                    while block := plain.read(_BLOCK):
+                        found.update(block)
+            except (gzip.BadGzipFile, EOFError, zlib.error):
+                return False
+            return f"sha256:{found.hexdigest()}" == diff_id
+
+        return bool(self._fetch_or_none(ref, f"blobs/{digest}", read))
+
+    def put_file(self, ref: ImageRef, file: IO[bytes], digest: str) -> None:
+        """Have a file as a blob in a repository; what is there already is not sent.
+
+        Args:
+            ref: the repository.
+            file: a real file, which is sent from its beginning.
+            digest: of all of it.
+
+        Raises:
+            UnreachableError: transient faults that did not end.
+            CredentialError: the registry refuses.
+            ProtocolError: it does not keep to the protocol, or got something else.
+        """
+        self._retried(ref, lambda: self._put_blob(ref, file, digest))
 
     def put_blob(self, ref: ImageRef, content: bytes) -> str:
         """Have a blob in a repository and return its digest; what is there already is not sent.
@@ -77,7 +116,7 @@ class RegistryWriter(Registry):
             raise ProtocolError(f"{ref}: the registry was sent the manifest {digest} and keeps {found}")
         return digest
 
-    def _put_blob(self, ref: ImageRef, content: bytes, digest: str) -> None:
+    def _put_blob(self, ref: ImageRef, content: bytes | IO[bytes], digest: str) -> None:
         there = f"{_base(ref)}/blobs/{digest}"
         accepted = (requests.codes.ok, requests.codes.not_found)
         if self._ask("HEAD", ref, there, accepted).status == requests.codes.ok:
@@ -97,7 +136,7 @@ class RegistryWriter(Registry):
         ref: ImageRef,
         url: str,
         expected: tuple[int, ...],
-        data: bytes | None = None,
+        data: bytes | IO[bytes] | None = None,
         headers: dict[str, str] | None = None,
     ) -> _Answer:
         """Send a request whose answer must have one of the statuses expected."""

@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from kmatrix.effects.context import pack_context
+from kmatrix.effects.credentials import load_credentials
 from kmatrix.effects.engine import Engine
 from kmatrix.effects.files import write_atomically
+from kmatrix.effects.registry import Registry
 from kmatrix.effects.servers import remove_volume, running, serves, stop_server
 from kmatrix.lab import releases, services
 from kmatrix.lab.images import OLDER_PACKAGES, OLDER_SUITE, ensure_base, ensure_image
@@ -24,6 +26,7 @@ from kmatrix.lab.layout import IMAGES, LAB_LABEL, Layout
 from kmatrix.lab.packages import make_packages
 from kmatrix.values.errors import InputError, ToolError
 from kmatrix.values.matrix import Profile
+from kmatrix.values.names import ImageRef
 
 Say = Callable[[str], None]
 _DEFINITIONS = ("toolkit-base", "toolkit", "services", "workshop", "runtime", "client")
@@ -244,7 +247,8 @@ def _publish(engine: Engine, layout: Layout, path: str, tag: str, image: str) ->
     repository = f"{layout.registry}/{path}"
     engine.tag(image, repository, tag)
     try:
-        return f"{repository}@{engine.push(repository, tag, None)}"
+        engine.push(repository, tag, None)
+        return Registry(load_credentials(None)).resolve(ImageRef.parse(f"{repository}:{tag}")).pinned
     finally:
         # The name stays in the registry; the engine keeps the image under the lab's own name.
         engine.remove_image(f"{repository}:{tag}")

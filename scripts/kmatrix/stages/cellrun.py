@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
-from kmatrix.decide.buildlog import causes, code_of
+from kmatrix.decide.buildlog import causes, code_of, is_the_products_fault
 from kmatrix.effects.context import based_context
 from kmatrix.effects.engine import InterruptedRunError
 from kmatrix.stages.gates import pass_gates
+from kmatrix.stages.patience import patiently
 from kmatrix.stages.publish import image_of, published_digest, push_image
 from kmatrix.stages.work import CellWork, cell_result
 from kmatrix.stages.workshop import Workshop, build_context
@@ -24,12 +26,13 @@ from kmatrix.values.recipe import Recipe
 _REVISION = "org.opencontainers.image.revision"
 _SOURCE = "org.opencontainers.image.source"
 _TITLE = "org.opencontainers.image.title"
+_WORLD = "Mend what its words name (the cell's log has all of them), then run the command again."
 
 
 def already_published(shop: Workshop, recipe: Recipe) -> CellResult | None:
     """Return the cell's result if the registry has it, made from the same inputs; only the registry is asked."""
     ref = image_of(shop.options.target, recipe.cell)
-    digest = published_digest(shop.registry, ref, recipe)
+    digest = published_digest(shop, ref, recipe)
     if digest is None:
         return None
     reason = "already published, made from the same inputs"
@@ -127,7 +130,7 @@ def _build_check_push(run: CellWork) -> CellResult:
     finally:
         # What is published is the registry's; what could not be is made again. Its steps are left to the end of the
         # run: another cell that is being built may stand on the same ones.
-        shop.engine.remove_image(str(image_of(shop.options.target, recipe.cell)), with_steps=False)
+        shop.engine.remove_image(shop.engine.own_name(recipe.cell.tag), with_steps=False)
 
 
 def _check_again(run: CellWork) -> CellResult:
@@ -136,7 +139,7 @@ def _check_again(run: CellWork) -> CellResult:
     with run.stage("prepare"):
         _pull(shop, recipe.toolkit)
         local = shop.engine.image(str(ref))
-        digest = published_digest(shop.registry, ref, recipe)
+        digest = published_digest(shop, ref, recipe)
         if digest is not None:
             shop.engine.pull(ref.with_digest(digest).pinned, shop.credentials.for_engine(ref))
             local = shop.engine.image(ref.with_digest(digest).pinned)
@@ -165,13 +168,13 @@ def _push(run: CellWork, result: CellResult) -> CellResult:
     shop, cell = run.shop, run.recipe.cell
     with run.stage("push"):
         ref = image_of(shop.options.target, cell)
-        digest = push_image(shop.engine, shop.registry, shop.credentials, result.image_id, ref, cell)
+        digest = push_image(shop, result.image_id, ref, cell)
     return replace(result, digest=digest)
 
 
 def _build_group(run: CellWork, context: bytes) -> str:
     """Build the stages below the compile: packages are verified and unpacked here, once for all kernels."""
-    return _logged_build(run, context, target="userland")
+    return _logged_build(run, context, target="userland", name=f"group-{_word(run.recipe.group)}")
 
 
 def _build_base(run: CellWork, context: bytes) -> str:
@@ -182,7 +185,7 @@ def _build_base(run: CellWork, context: bytes) -> str:
     """
     shop, published = run.shop, run.shop.published.get(run.recipe.cell.arch)
     # Of all stages this alone needs a network.
-    build = partial(_logged_build, run, context, target="base", network="default", no_cache=bool(shop.options.rebuild))
+    build = partial(_install, run, context, no_cache=bool(shop.options.rebuild))
     if published is None:
         return build()
     known = shop.engine.image(published.pinned) is not None
@@ -200,9 +203,28 @@ def _build_base(run: CellWork, context: bytes) -> str:
             shop.engine.remove_image(published.pinned, with_steps=False)
 
 
+def _install(run: CellWork, context: bytes, **options: Any) -> str:
+    name = f"base-{run.recipe.cell.arch}"
+    try:
+        return _logged_build(run, context, target="base", network="default", name=name, **options)
+    except BuildError as error:
+        # A package manager's refusal and a network that is out have the same exit code.
+        causes_told = "; ".join(error.excerpt) or error.message
+        raise ToolError(
+            f"the base's packages could not be installed: {causes_told}",
+            "If its package repositories could not be reached, run the command again; else see base_packages and base "
+            "in matrix.yaml.",
+        ) from error
+
+
 def _pull(shop: Workshop, image: ImageRef) -> None:
     """Have an image in the engine; it is asked once for all cells."""
-    shop.pulled.get(image.pinned, lambda: shop.engine.pull(image.pinned, shop.credentials.for_engine(image)))
+
+    def pull() -> None:
+        auth = shop.credentials.for_engine(image)
+        patiently(lambda: shop.engine.pull(image.pinned, auth), shop.engine)
+
+    shop.pulled.get(image.pinned, pull)
 
 
 def _build(run: CellWork, context: bytes) -> str:
@@ -217,36 +239,49 @@ def _build(run: CellWork, context: bytes) -> str:
         _REVISION: options.revision,
         _SOURCE: options.source,
     }
-    return _logged_build(run, context, buildargs=arguments, labels=image_labels)
+    return _logged_build(run, context, buildargs=arguments, labels=image_labels, name=recipe.cell.tag)
 
 
-def _logged_build(
-    run: CellWork,
-    context: bytes,
-    target: str | None = None,
-    network: str = "none",
-    buildargs: dict[str, str] | None = None,
-    labels: dict[str, str] | None = None,
-    no_cache: bool = False,
-    cache_from: Sequence[str] = (),
-) -> str:
+def _logged_build(run: CellWork, context: bytes, *, name: str, **options: Any) -> str:
+    """Build, with every line in the cell's log.
+
+    Args:
+        run: the cell.
+        context: the archive.
+        name: the image gets it as a name of this run's own, so that no other run's clean-up takes it away.
+        options: of `Engine.build`.
+
+    Raises:
+        BuildError: the product is bad.
+        UnreachableError, ToolError: anything else.
+    """
     lines: list[str] = []
 
     def on_line(line: str) -> None:
         lines.append(line)
         run.line(line)
 
-    try:
-        return run.shop.engine.build(
+    def build() -> str:
+        lines.clear()
+        engine = run.shop.engine
+        return engine.build(
             context,
             on_line=on_line,
-            target=target,
-            network=network,
-            buildargs=buildargs,
-            labels=labels,
-            no_cache=no_cache,
-            cache_from=cache_from,
             steps=run.shop.garbage,
+            tag=engine.own_name(name),
+            **{"network": "none", **options},
         )
+
+    try:
+        return patiently(build, run.shop.engine)
     except BuildError as error:
-        raise BuildError(error.message, causes(lines)) from error
+        found = causes(lines)
+        if is_the_products_fault(error.message, lines):
+            raise BuildError(error.message, found) from error
+        raise ToolError(
+            f"a step of the build failed for no fault of the product: {'; '.join(found)}", _WORLD
+        ) from error
+
+
+def _word(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,4 +1,7 @@
-"""Work that many cells need and that is done once: the first asks, the others wait for its outcome."""
+"""Work that many cells need and that is done once: the first asks, the others wait for its outcome.
+
+What failed is tried again by the next cell that needs it, as most faults pass: only a bad product stays bad.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +10,27 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Generic, TypeVar
 
-from kmatrix.values.errors import UnreachableError
+from kmatrix.values.errors import BuildError, UnreachableError
 
 T = TypeVar("T")
+# So often a fault may be met before it is everybody's; each attempt can take as long as a time-out.
+_ATTEMPTS = 3
 
 
 class Once(Generic[T]):
-    """Keeps one outcome, value or exception, per key for the life of a run."""
+    """Keeps one value per key for the life of a run, and the faults that do not pass.
+
+    A `BuildError` is kept at once and an `UnreachableError` never: that says nothing about the thing itself. Any other
+    exception is kept from the third attempt on.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._futures: dict[str, Future[T]] = {}
+        self._failed: dict[str, int] = {}
 
     def get(self, key: str, make: Callable[[], T]) -> T:
-        """Return the outcome for `key`, made by the first caller's `make`; who waits shares its exception."""
+        """Return the value for `key`, made by the first caller's `make`; who waits meanwhile shares its exception."""
         with self._lock:
             future = self._futures.get(key)
             first = future is None
@@ -30,12 +40,17 @@ class Once(Generic[T]):
             try:
                 future.set_result(make())
             except BaseException as error:
-                if isinstance(error, UnreachableError):
-                    # It says nothing about the thing itself: the next cell asks again.
-                    with self._lock:
+                with self._lock:
+                    if not self._is_kept(key, error):
                         del self._futures[key]
                 future.set_exception(error)
         return future.result()
+
+    def _is_kept(self, key: str, error: BaseException) -> bool:
+        if isinstance(error, BuildError | UnreachableError):
+            return isinstance(error, BuildError)
+        self._failed[key] = self._failed.get(key, 0) + 1
+        return self._failed[key] >= _ATTEMPTS
 
     def values(self) -> list[T]:
         """The values made so far."""

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
-from kmatrix.effects.authorization import refused
-from kmatrix.effects.credentials import Credentials
-from kmatrix.effects.engine import Engine
-from kmatrix.effects.engine_errors import RegistryRefusalError
-from kmatrix.effects.registry import Registry
+from kmatrix.decide.bundles import Layer
+from kmatrix.decide.cellmanifest import LAYER, cell_manifest
+from kmatrix.effects.registry import Manifest, labels_of
+from kmatrix.effects.savedimage import SavedLayer, compressed, digest_of, saved_image
+from kmatrix.stages.workshop import Workshop
 from kmatrix.values import labels
 from kmatrix.values.cells import Cell
-from kmatrix.values.errors import ToolError, UnreachableError
+from kmatrix.values.errors import ToolError
 from kmatrix.values.names import ImageRef
 from kmatrix.values.recipe import Recipe
 
 IMAGE = "beegfs-client"
-_ATTEMPTS = 4
-_FIRST_PAUSE_SECONDS = 0.5
-T = TypeVar("T")
+_OTHERS = "Something else writes to this repository; give this project one of its own."
 
 
 def image_of(target: str, cell: Cell) -> ImageRef:
@@ -28,7 +26,7 @@ def image_of(target: str, cell: Cell) -> ImageRef:
     return ImageRef.parse(f"{target}/{IMAGE}:{cell.tag}")
 
 
-def published_digest(registry: Registry, ref: ImageRef, recipe: Recipe) -> str | None:
+def published_digest(shop: Workshop, ref: ImageRef, recipe: Recipe) -> str | None:
     """Return the digest of a cell's published image if it was made from the same inputs, for these gates, else None.
 
     What is published has passed every gate: nothing else is ever pushed.
@@ -36,21 +34,22 @@ def published_digest(registry: Registry, ref: ImageRef, recipe: Recipe) -> str |
     Raises:
         UnreachableError, CredentialError, ProtocolError: the registry could not tell.
     """
-    manifest = registry.manifest(ref, recipe.cell.arch)
+    manifest = shop.registry.manifest(ref, recipe.cell.arch)
     if manifest is None:
         return None
-    return manifest.digest if registry.labels(manifest).get(labels.CELL_KEY) in recipe.satisfying_keys else None
+    config = shop.registry.config(manifest)
+    note_layers(shop, manifest, config)
+    return manifest.digest if labels_of(config).get(labels.CELL_KEY) in recipe.satisfying_keys else None
 
 
-def push_image(
-    engine: Engine, registry: Registry, credentials: Credentials, image: str, ref: ImageRef, cell: Cell
-) -> str:
-    """Push exactly `image` as `ref` and return the digest under which the registry has it.
+def push_image(shop: Workshop, image: str, ref: ImageRef, cell: Cell) -> str:
+    """Publish exactly `image` as `ref` and return the digest under which the registry has it.
+
+    It is sent by digest, under no name that a node could pull; what the registry then has is compared with what was
+    tested, and only after that it gets its name.
 
     Args:
-        engine: has the image.
-        registry: is asked afterwards what it got.
-        credentials: for the engine.
+        shop: the run.
         image: the id of the tested image.
         ref: the name.
         cell: whose image it is.
@@ -58,32 +57,48 @@ def push_image(
     Raises:
         UnreachableError: transient faults that did not end.
         CredentialError: the registry refuses, or there is no credential.
-        ToolError: it refuses for another reason, or has something else than what was tested.
+        ToolError: the engine or the registry has something else than what was tested.
+        ProtocolError: the registry does not keep to its protocol.
     """
-    engine.tag(image, ref.repository, ref.tag)
-    auth = credentials.for_engine(ref)
-    try:
-        digest = _retried(lambda: engine.push(ref.repository, ref.tag, auth), registry, ref, engine)
-    except RegistryRefusalError as error:
-        raise refused(ref, credentials) from error
-    manifest = registry.manifest(ref.with_digest(digest), cell.arch)
-    # An image's id is its configuration's digest, or, with containerd's image store, its manifest's.
-    if manifest is None or image not in (manifest.config, manifest.digest):
-        raise ToolError(
-            f"{ref}: the registry has {manifest.config if manifest else 'nothing'} there, tested was {image}",
-            "Something else writes to this repository; give this project one of its own.",
-        )
+    untagged, folder = ref.with_tag(""), shop.options.root / "build"
+    with saved_image(shop.engine, image, folder) as saved:
+        layers = tuple(_sent(shop, untagged, layer, folder) for layer in saved.layers)
+        config = shop.registry.put_blob(untagged, saved.config)
+        document = cell_manifest(saved.config, layers)
+    digest = shop.registry.put_manifest(untagged, document.content, document.media_type)
+    there = shop.registry.manifest(untagged.with_digest(digest), cell.arch)
+    if there is None or there.config != config:
+        found = there.config if there else "nothing"
+        raise ToolError(f"{untagged}@{digest}: the registry has {found} there, tested was {config}", _OTHERS)
+    shop.engine.raise_if_stopping()
+    shop.registry.put_manifest(ref, document.content, document.media_type)
+    named = shop.registry.digest_of(ref)
+    if named != digest:
+        raise ToolError(f"{ref} was made to name {digest} and names {named or 'nothing'}", _OTHERS)
     return digest
 
 
-def _retried(push: Callable[[], T], registry: Registry, ref: ImageRef, engine: Engine) -> T:
-    for attempt in range(1, _ATTEMPTS + 1):
-        try:
-            return push()
-        except UnreachableError:
-            if attempt == _ATTEMPTS or engine.stopping:
-                raise
-            time.sleep(_FIRST_PAUSE_SECONDS * 2**attempt)
-            # The engine hides the Retry-After of a 429; asked directly, the registry tells it and it is obeyed.
-            registry.tags(ref)
-    raise AssertionError("the loop returns or raises")
+def note_layers(shop: Workshop, manifest: Manifest, config: Mapping[str, Any]) -> None:
+    """Remember the layers of a published image: another one that has them is to name the same files."""
+    rootfs = config.get("rootfs")
+    diff_ids = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
+    if isinstance(diff_ids, list) and len(diff_ids) == len(manifest.layers):
+        for diff_id, (digest, media_type, size) in zip(diff_ids, manifest.layers, strict=True):
+            if media_type == LAYER:
+                shop.blobs.setdefault(str(diff_id), Layer(digest, media_type, size))
+
+
+def _sent(shop: Workshop, ref: ImageRef, layer: SavedLayer, folder: Path) -> Layer:
+    """Have a layer in the registry, once for all images of a run that share it."""
+
+    def send() -> Layer:
+        shop.engine.raise_if_stopping()
+        known = shop.blobs.get(layer.diff_id)
+        if known is not None and shop.registry.holds_layer(ref, known.digest, layer.diff_id):
+            return known
+        with compressed(layer, folder) as file:
+            digest, size = digest_of(file)
+            shop.registry.put_file(ref, file, digest)
+        return Layer(digest, LAYER, size)
+
+    return shop.sent.get(layer.diff_id, send)

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from kmatrix.decide.bundles import Layer
 from kmatrix.effects.context import pack_context
 from kmatrix.effects.credentials import Credentials
 from kmatrix.effects.engine import Engine
 from kmatrix.effects.packages import PackageRoot
 from kmatrix.effects.qemu import Accel, Machines
-from kmatrix.effects.registry import Registry
+from kmatrix.effects.registry_writer import RegistryWriter
 from kmatrix.stages.once import Once
 from kmatrix.stages.progress import Progress
 from kmatrix.values.errors import InputError, ProtocolError
@@ -55,11 +56,11 @@ class Workshop:
     """What the cells of a run share.
 
     `garbage` are the images that builds made on their way; `published` has one published cell image of the same inputs
-    for each architecture.
+    for each architecture; `blobs` are the layers that the registry is known to have, by the digest of their archive.
     """
 
     engine: Engine
-    registry: Registry
+    registry: RegistryWriter
     credentials: Credentials
     options: Options
     source: ImageSource
@@ -71,6 +72,8 @@ class Workshop:
     kernels: Once[KernelFacts] = field(default_factory=Once)
     files: Once[bytes] = field(default_factory=Once)
     garbage: list[str] = field(default_factory=list)
+    sent: Once[Layer] = field(default_factory=Once)
+    blobs: dict[str, Layer] = field(default_factory=dict)
     published: dict[Arch, ImageRef] = field(default_factory=dict)
 
     @property
