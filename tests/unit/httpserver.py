@@ -1,4 +1,4 @@
-"""A web server on 127.0.0.1 that answers as a test says, cuts connections when told to, and notes what it was asked."""
+"""A web server on this machine: answers as a test says, cuts connections when told to, notes what it was asked."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Request:
 class Reply:
     """An answer. `cut` closes the connection after so many bytes of the body; with `reset` by a TCP reset.
 
-    `chunked` sends the body as one chunk.
+    `chunked` sends the body as one chunk. A header's value of several lines is sent as so many headers.
     """
 
     status: int = 200
@@ -63,11 +63,12 @@ class WebServer:
     port: int
     answer: Answer
     requests: list[Request] = field(default_factory=list)
+    host: str = "127.0.0.1"
 
     @property
     def address(self) -> str:
         """HOST:PORT."""
-        return f"127.0.0.1:{self.port}"
+        return f"{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
     @property
     def url(self) -> str:
@@ -82,7 +83,7 @@ def in_turn(*replies: Reply) -> Answer:
 
 
 @contextmanager
-def web_server(answer: Answer) -> Iterator[WebServer]:
+def web_server(answer: Answer, host: str = "127.0.0.1") -> Iterator[WebServer]:
     """Run a server on a free port; it is gone at the end."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -96,7 +97,8 @@ def web_server(answer: Answer) -> Iterator[WebServer]:
             if reply.status:
                 self.send_response(reply.status)
                 for name, value in reply.headers.items():
-                    self.send_header(name, value)
+                    for line in value.split("\n"):
+                        self.send_header(name, line)
                 body = reply.body
                 if reply.chunked:
                     self.send_header("Transfer-Encoding", "chunked")
@@ -124,11 +126,15 @@ def web_server(answer: Answer) -> Iterator[WebServer]:
         def do_PUT(self) -> None:
             self.do_POST()
 
+        def do_DELETE(self) -> None:
+            self.do_GET()
+
         def log_message(self, format: str, *args: object) -> None:
             """Nothing: a test's output is its own."""
 
     class Server(ThreadingHTTPServer):
         daemon_threads = True
+        address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
 
         def shutdown_request(self, request: socket.socket | tuple[bytes, socket.socket]) -> None:
             # shutdown() would send an orderly end before the reset.
@@ -140,8 +146,8 @@ def web_server(answer: Answer) -> Iterator[WebServer]:
             if not isinstance(sys.exception(), ConnectionError):
                 super().handle_error(request, client_address)  # type: ignore[arg-type]
 
-    with Server(("127.0.0.1", 0), Handler) as server:
-        web = WebServer(server.server_address[1], answer)
+    with Server((host, 0), Handler) as server:
+        web = WebServer(server.server_address[1], answer, host=host)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
@@ -149,6 +155,16 @@ def web_server(answer: Answer) -> Iterator[WebServer]:
         finally:
             server.shutdown()
             thread.join()
+
+
+def has_ipv6() -> bool:
+    """Whether this machine has the IPv6 loopback; some containers have not."""
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
 
 
 def closed_port() -> int:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import requests
-from httpserver import RESET, Reply, Request, WebServer, closed_port, in_turn, web_server
+from httpserver import RESET, Reply, Request, WebServer, closed_port, has_ipv6, in_turn, web_server
 
 from kmatrix.effects import http
+from kmatrix.effects.encodings import content_of
 from kmatrix.values.errors import Exit, ProtocolError, UnreachableError
 
 SERVICE = "test service"
@@ -263,6 +266,67 @@ class TestDownload:
         with pytest.raises(ProtocolError, match=f"{SERVICE}: .* answers 404 Not Found"):
             self.bring(session, web, target)
         assert not target.exists()
+
+
+CODED = [
+    ("gzip", gzip.compress(b"fine")),
+    ("x-gzip", gzip.compress(b"fi") + gzip.compress(b"ne")),
+    ("deflate", zlib.compress(b"fine")),
+    (" GZIP ", gzip.compress(b"fine")),
+]
+
+
+def test_nothing_is_asked_for_in_an_encoding(web: WebServer, session: requests.Session) -> None:
+    ask(session, f"{web.url}/x")
+    assert web.requests[0].header("accept-encoding") == "identity"
+
+
+@pytest.mark.parametrize(("encoding", "body"), CODED)
+def test_an_encoding_that_nobody_asked_for_is_undone_if_that_gives_the_content(
+    web: WebServer, session: requests.Session, encoding: str, body: bytes
+) -> None:
+    web.answer = in_turn(Reply(200, body, {"Content-Encoding": encoding}))
+    with http.get(session, f"{web.url}/x", SERVICE) as response:
+        assert content_of(response, hashlib.sha256(b"fine").hexdigest()) == b"fine"
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_files_own_compression_is_no_encoding_whatever_the_server_calls_it(
+    web: WebServer, session: requests.Session, tmp_path: Path, chunked: bool
+) -> None:
+    packed = gzip.compress(b"fine")
+    web.answer = in_turn(Reply(200, packed, {"Content-Encoding": "gzip"}, chunked=chunked))
+    http.download(session, f"{web.url}/x.gz", tmp_path / "x.gz", hashlib.sha256(packed).hexdigest(), SERVICE)
+    assert (tmp_path / "x.gz").read_bytes() == packed
+
+
+@pytest.mark.parametrize("body", [b"no gzip", gzip.compress(b"other"), gzip.compress(b"fine")[:-4]])
+@pytest.mark.parametrize("encoding", ["gzip", "br"])
+def test_what_fits_neither_way_is_another_content(
+    web: WebServer, session: requests.Session, tmp_path: Path, encoding: str, body: bytes
+) -> None:
+    web.answer = in_turn(Reply(200, body, {"Content-Encoding": encoding}))
+    with pytest.raises(ProtocolError, match="has the SHA-256"):
+        http.download(session, f"{web.url}/x", tmp_path / "x", hashlib.sha256(b"fine").hexdigest(), SERVICE)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.usefixtures("slept")
+def test_an_encoded_body_that_breaks_off_is_asked_again(
+    web: WebServer, session: requests.Session, tmp_path: Path, chunked: bool
+) -> None:
+    packed = gzip.compress(b"fine")
+    coded = {"Content-Encoding": "gzip"}
+    web.answer = in_turn(Reply(200, packed, coded, cut=12, chunked=chunked), Reply(200, packed, coded))
+    http.download(session, f"{web.url}/x", tmp_path / "x", hashlib.sha256(b"fine").hexdigest(), SERVICE)
+    assert (tmp_path / "x").read_bytes() == b"fine"
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
+def test_a_server_of_ipv6_is_asked(session: requests.Session) -> None:
+    with web_server(in_turn(FINE), host="::1") as server:
+        assert server.address.startswith("[::1]:")
+        assert ask(session, f"{server.url}/x") == b"fine"
 
 
 def test_requests_are_what_they_seem(web: WebServer, session: requests.Session) -> None:

@@ -74,6 +74,8 @@ def test_an_image_reference_survives_parsing() -> None:
         "127.0.0.1:5080/a:tag",
         f"registry.example:5000/a/b/c:t@{DIGEST}",
         "localhost/a",
+        "[::1]:5000/x",
+        f"[fd00:0:0:1::2]/a/b:t@{DIGEST}",
     ):
         assert str(ImageRef.parse(text)) == text
 
@@ -84,6 +86,48 @@ def test_an_image_reference_survives_parsing() -> None:
 def test_an_image_reference_without_registry_or_with_a_malformed_part_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=text.split(" ")[0][:6]):
         ImageRef.parse(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["[]/x", "[::1/x", "[::1]5000/x", "[1::2::3]/x", "[::ffff:10.0.0.1]/x", "[fe80::1%eth0]/x"]
+)
+def test_an_ipv6_host_is_as_the_engine_takes_it(text: str) -> None:
+    """The engine's form excludes zones and mapped addresses: distribution/reference, regexp.go (ipv6address)."""
+    with pytest.raises(ValueError, match="names no registry"):
+        ImageRef.parse(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "s3cr3t@quay.io/team/x",
+        "user:s3cr3t@quay.io/team/x",
+        "https://s3cr3t@quay.io/team/x",
+        "https://user:s3cr3t/y@quay.io/team/x",
+        "quay.io/s3cr3t@host/x",
+        "quay.io/x:s3cr3t@host",
+        "quay.io/x?sig=s3cr3t",
+    ],
+)
+def test_what_is_refused_is_shown_without_a_secret(text: str) -> None:
+    with pytest.raises(ValueError, match=r"names no|malformed") as caught:
+        ImageRef.parse(text)
+    assert "s3cr3t" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "registry"),
+    [
+        ("docker.io/debian:13", ("registry-1.docker.io", "library/debian")),
+        ("docker.io/team/image", ("registry-1.docker.io", "team/image")),
+        ("index.docker.io/team/image", ("registry-1.docker.io", "team/image")),
+        ("quay.io/image", ("quay.io", "image")),
+        ("registry-1.docker.io/library/debian", ("registry-1.docker.io", "library/debian")),
+        ("[::1]:5000/image", ("[::1]:5000", "image")),
+    ],
+)
+def test_docker_hub_is_asked_under_other_names(name: str, registry: tuple[str, str]) -> None:
+    assert ImageRef.parse(name).registry == registry
 
 
 def test_a_reference_without_a_digest_cannot_be_pulled() -> None:

@@ -13,10 +13,10 @@ from typing import Any
 import docker.auth
 import pytest
 from fakeregistry import INDEX, MANIFEST, FakeRegistry, digest, fake_registry, layer, problem
-from httpserver import Reply, Request, closed_port, in_turn, web_server
+from httpserver import Reply, Request, closed_port, has_ipv6, in_turn, web_server
 
 from kmatrix.effects.credentials import Credentials
-from kmatrix.effects.registry import Registry
+from kmatrix.effects.registry import Registry, base_of
 from kmatrix.values.errors import ProtocolError, UnreachableError
 from kmatrix.values.names import ImageRef
 
@@ -183,6 +183,62 @@ def test_resolve_pins_a_tag_and_leaves_a_digest(server: FakeRegistry, registry: 
     assert len(server.web.requests) == asked
     with pytest.raises(ProtocolError, match="no such image"):
         registry.resolve(ref.with_tag("other"))
+
+
+def test_tags_come_in_pages(server: FakeRegistry, registry: Registry) -> None:
+    pages = {
+        "": Reply(200, b'{"tags": ["1", "2"]}', {"Link": '</v2/image/tags/list?n=2&last=2>; rel="next"'}),
+        "2": Reply(200, b'{"tags": ["3"]}', {"Link": f'<{server.web.url}/v2/image/tags/list?n=2&last=3>; rel="next"'}),
+        "3": Reply(200, b'{"tags": null}', {"Link": '</v2/image/tags/list?n=2&last=3>; rel="next"'}),
+    }
+    server.web.answer = lambda request: pages[request.query.get("last", [""])[0]]
+    assert registry.tags(ImageRef.parse(f"{server.web.address}/image")) == ("1", "2", "3")
+    assert len(server.web.requests) == 3
+
+
+def test_a_list_whose_image_is_gone_is_no_absent_image(server: FakeRegistry, registry: Registry) -> None:
+    entry = {"digest": digest(b"gone"), "mediaType": MANIFEST, "platform": {"architecture": "amd64", "os": "linux"}}
+    ref = server.manifest("image", {"mediaType": INDEX, "manifests": [entry]})
+    with pytest.raises(ProtocolError, match="not there, though its list names it") as caught:
+        registry.manifest(ref, "x86_64")
+    assert "Push or mirror" in caught.value.hint
+
+
+@pytest.mark.parametrize("lying", [False, True])
+def test_a_registry_that_sends_encodings_nobody_asked_for_is_read(
+    server: FakeRegistry, registry: Registry, lying: bool
+) -> None:
+    """A proxy compresses what it hands on; a store calls a layer's own compression an encoding (`lying`)."""
+    coded = {"Content-Encoding": "gzip"}
+    ref = server.image("image", [layer({WANTED: b"x"})], CONFIG)
+    for path, body in server.blobs.items():
+        server.instead[path] = Reply(200, body if lying else gzip.compress(body), coded)
+    for path, body in server.manifests.items():
+        server.instead[path] = Reply(200, gzip.compress(body), coded)
+    found = registry.manifest(ref, "x86_64")
+    assert found
+    assert registry.labels(found) == {"a": "b"}
+    assert registry.find_file(found, [WANTED], 1) == {WANTED: b"x"}
+
+
+def test_a_layer_in_an_encoding_that_fits_neither_way_is_refused(server: FakeRegistry, registry: Registry) -> None:
+    found = registry.manifest(server.image("image", [layer({WANTED: b"x"})], CONFIG), "x86_64")
+    assert found
+    other = Reply(200, gzip.compress(b"other"), {"Content-Encoding": "gzip"})
+    server.instead[f"/v2/image/blobs/{found.layers[0][0]}"] = other
+    with pytest.raises(ProtocolError, match="other content"):
+        registry.find_file(found, [WANTED], 1)
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
+def test_an_ipv6_registry_is_read(registry: Registry) -> None:
+    with web_server(lambda _: problem(404, "NAME_UNKNOWN"), host="::1") as server:
+        assert registry.manifest(ImageRef.parse(f"{server.address}/image:1"), "x86_64") is None
+        assert server.requests[0].path == "/v2/image/manifests/1"
+
+
+def test_docker_hub_is_asked_where_its_registry_is() -> None:
+    assert base_of(ImageRef.parse("docker.io/debian:13")) == "https://registry-1.docker.io/v2/library/debian"
 
 
 def test_tags_are_told_and_an_unknown_repository_has_none(server: FakeRegistry, registry: Registry) -> None:

@@ -175,6 +175,54 @@ def test_a_challenge_may_come_in_other_spellings(server: FakeRegistry) -> None:
     }
 
 
+REALM = "{url}/token"
+
+
+@pytest.mark.parametrize(
+    ("challenge", "password", "opens"),
+    [
+        (f'Bearer realm="{REALM}",service="s"\nBasic realm="r"', PASSWORD, "Bearer good"),
+        (f'Bearer realm="{REALM}",service="s", Basic realm="r"', PASSWORD, "Bearer good"),
+        (f'Basic realm="r"\nBearer realm="{REALM}",service="s"', PASSWORD, basic(USER, PASSWORD)),
+        (f'Basic realm="r"\nBearer realm="{REALM}",service="s"', None, "Bearer good"),
+        ('Negotiate\nBasic realm="r"', PASSWORD, basic(USER, PASSWORD)),
+        ('Negotiate YII=, Basic realm="r"', PASSWORD, basic(USER, PASSWORD)),
+        (f'Bearer realm = "{REALM}" , service = "s"', PASSWORD, "Bearer good"),
+        ('Bearer realm="http://tokens.example/",service="s"\nBasic realm="r"', PASSWORD, basic(USER, PASSWORD)),
+    ],
+)
+def test_the_first_challenge_that_can_be_answered_is(
+    server: FakeRegistry, challenge: str, password: str | None, opens: str
+) -> None:
+    wants_token(server)
+    server.authorization, server.challenge = opens, challenge.replace("{url}", server.web.url)
+    assert client(server, password).manifest(ref(server), "x86_64")
+
+
+@pytest.mark.parametrize("empty", ["", ',service=""', ",service="])
+def test_a_service_without_a_name_is_asked_without_one(server: FakeRegistry, empty: str) -> None:
+    wants_token(server)
+    server.challenge = f'Bearer realm="{server.web.url}/token"{empty}'
+    assert client(server).manifest(ref(server), "x86_64")
+    assert server.requests("/token")[0].query == {"scope": ["repository:team/image:pull"]}
+
+
+def test_each_scope_is_asked_for_by_itself(server: FakeRegistry) -> None:
+    wants_token(server)
+    server.challenge = f'Bearer realm="{server.web.url}/token",scope="repository:team/image:pull registry:catalog:*"'
+    assert client(server).manifest(ref(server), "x86_64")
+    assert server.requests("/token")[0].query["scope"] == ["repository:team/image:pull", "registry:catalog:*"]
+
+
+def test_a_helper_that_could_not_be_asked_is_named_where_a_credential_is_missed(server: FakeRegistry) -> None:
+    absent = docker.auth.AuthConfig({"credsStore": "absent.exe"})
+    registry = Registry(Credentials({}, FILE, absent))
+    assert registry.manifest(ref(server), "x86_64")
+    wants_basic(server)
+    with pytest.raises(CredentialError, match=r"it; its credential helper docker-credential-absent\.exe is not"):
+        registry.manifest(ref(server), "x86_64")
+
+
 @pytest.mark.parametrize("challenge", ["", "Negotiate abc"])
 def test_an_unknown_authentication_is_told(server: FakeRegistry, challenge: str) -> None:
     server.authorization, server.challenge = "nothing opens", challenge

@@ -133,7 +133,7 @@ def _job(call: Invocation) -> Iterator[_Job]:
         machines = Machines(boot.accel)
         packing = Packing(
             engine=engine,
-            registry=RegistryWriter(credentials),
+            registry=RegistryWriter(credentials, pushes_to=target),
             credentials=credentials,
             machines=machines,
             root=call.root,

@@ -49,13 +49,17 @@ def build(call: Invocation) -> Exit:
                 find_published(shop, recipes_for(call, job.chosen, job.pins, whole))
             run_cells(shop, run_cell, left, _jobs(call), book.keep)
 
-        return _run(job, work)
+        return _run(job, work, call.push)
 
 
 def verify(call: Invocation) -> Exit:
     """Check the images of the cells again: the engine's, else the published ones. Builds and pushes nothing."""
     with _job(call) as job:
-        return _run(job, lambda book, shop: run_cells(shop, verify_cell, job.recipes, _jobs(call), book.keep))
+
+        def work(book: _Book, shop: Workshop) -> None:
+            run_cells(shop, verify_cell, job.recipes, _jobs(call), book.keep)
+
+        return _run(job, work, pushes=False)
 
 
 def push(call: Invocation) -> Exit:
@@ -72,7 +76,10 @@ def push(call: Invocation) -> Exit:
         def one(shop: Workshop, recipe: Recipe) -> CellResult:
             return push_cell(shop, recipe, _as_tested(kept_back[recipe.cell.id]))
 
-        return _run(job, lambda book, shop: run_cells(shop, one, job.recipes, _jobs(call), book.keep))
+        def work(book: _Book, shop: Workshop) -> None:
+            run_cells(shop, one, job.recipes, _jobs(call), book.keep)
+
+        return _run(job, work, pushes=True)
 
 
 def _is_kept_back(result: CellResult) -> bool:
@@ -132,7 +139,7 @@ def _job(call: Invocation) -> Iterator[_Job]:
         yield _Job(call, chosen, engine, pins, recipes_for(call, chosen, pins, found), target)
 
 
-def _run(job: _Job, work: Callable[[_Book, Workshop], None]) -> Exit:
+def _run(job: _Job, work: Callable[[_Book, Workshop], None], pushes: bool) -> Exit:
     call, engine = job.call, job.engine
     total = len(job.recipes)
     shown = LiveProgress(call.console, total) if call.console.is_terminal else None
@@ -140,6 +147,7 @@ def _run(job: _Job, work: Callable[[_Book, Workshop], None]) -> Exit:
     order = tuple(cell.id for cell in make_plan(job.chosen.name, job.chosen.profile, job.pins).cells)
     book = _Book(job, progress, _earlier(job), order)
     credentials = load_credentials(call.authfile)
+    registry = RegistryWriter(credentials, pushes_to=job.target if pushes else "")
     options = Options(
         root=call.root,
         profile=job.chosen.profile,
@@ -153,7 +161,7 @@ def _run(job: _Job, work: Callable[[_Book, Workshop], None]) -> Exit:
         source=source(call.root),
     )
     machines = Machines(call.boot.accel if call.boot else "auto")
-    shop = Workshop(engine, RegistryWriter(credentials), credentials, options, progress, machines)
+    shop = Workshop(engine, registry, credentials, options, progress, machines)
     with shown or nullcontext():
         work(book, shop)
     results = list(book.changed.values())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import traceback
 from collections.abc import Callable
 
@@ -11,9 +10,8 @@ from rich.console import Console
 from kmatrix.effects.outputs import Outputs, watched_outputs
 from kmatrix.effects.signals import interruptible
 from kmatrix.values.errors import Exit, KmatrixError
+from kmatrix.values.redaction import redacted
 from kmatrix.values.text import plain
-
-_SECRET = re.compile(r"[^\s/'\"=]+:[^\s/@'\"]+@(?!sha256:)")
 
 
 def guarded(console: Console, work: Callable[[], int], interrupted: str) -> int:
@@ -52,7 +50,7 @@ def _told(console: Console, work: Callable[[], int], interrupted: str) -> int:
         _tell(console, str(error), error.hint)
         return int(error.exit_code)
     except Exception:
-        console.print(masked(traceback.format_exc()), markup=False, highlight=False, soft_wrap=True)
+        console.print(redacted(plain(traceback.format_exc())), markup=False, highlight=False, soft_wrap=True)
         words = "error: this is a fault of kmatrix itself; what was finished is kept. Please report the lines above."
         console.print(words, style="red", markup=False, highlight=False, soft_wrap=True)
         return int(Exit.ERRORED)
@@ -72,12 +70,7 @@ def _written(console: Console, outputs: Outputs, code: int) -> int:
 
 
 def _tell(console: Console, message: str, hint: str) -> None:
-    console.print(masked(f"error: {message}"), style="red", markup=False, highlight=False, soft_wrap=True)
+    console.print(redacted(plain(f"error: {message}")), style="red", markup=False, highlight=False, soft_wrap=True)
     if hint:
         hint = f"{hint[:1].upper()}{hint[1:]}"
-        console.print(masked(f"       {hint}"), markup=False, highlight=False, soft_wrap=True)
-
-
-def masked(text: str) -> str:
-    """Return `text` without the user and password that somebody put into an address; a digest is none."""
-    return _SECRET.sub("***@", plain(text))
+        console.print(redacted(plain(f"       {hint}")), markup=False, highlight=False, soft_wrap=True)

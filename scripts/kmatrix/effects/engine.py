@@ -18,6 +18,7 @@ import docker
 import docker.errors
 import requests
 
+from kmatrix.effects import sdk
 from kmatrix.effects.archives import ChunkReader, drain, entries, regular_files
 from kmatrix.effects.context import labelled_context
 from kmatrix.effects.engine_errors import build_error, engine_errors, registry_error
@@ -68,7 +69,7 @@ class Engine:
         self.pulls = 0
         with engine_errors("connect"):
             # The SDK asks the engine for its version here, so a silent engine is noticed at once.
-            self.api = docker.from_env(timeout=_TIMEOUT_SECONDS, max_pool_size=32).api
+            self.api = sdk.connect(timeout=_TIMEOUT_SECONDS, max_pool_size=32)
 
     def __enter__(self) -> Engine:
         return self

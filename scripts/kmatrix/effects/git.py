@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -13,7 +14,8 @@ def source(root: Path) -> str:
     if found.startswith("git@"):
         host, _, path = found.removeprefix("git@").partition(":")
         found = f"https://{host}/{path}"
-    parts = urlsplit(found)
+    # Up to the last @, as a password may have one too, or a slash.
+    parts = urlsplit(re.sub(r"^([a-z+]+://).*@", r"\1", found))
     return urlunsplit(("https", parts.hostname or "", parts.path, "", "")) if parts.scheme in ("https", "ssh") else ""
 
 

@@ -24,8 +24,9 @@ from urllib3.connectionpool import ConnectionPool
 from urllib3.response import BaseHTTPResponse
 from urllib3.util.retry import Retry
 
+from kmatrix.effects.encodings import content_of
 from kmatrix.effects.files import write_atomically
-from kmatrix.values.errors import ProtocolError, UnreachableError
+from kmatrix.values.errors import InputError, ProtocolError, UnreachableError
 
 _ATTEMPTS = 4
 _REDIRECTS = 5
@@ -33,7 +34,17 @@ _FIRST_PAUSE_SECONDS = 0.3
 _TIMEOUT_SECONDS = (10, 60)
 _LONGEST_PAUSE = 60
 _TRANSIENT = (429, 500, 502, 503, 504)
+_NO_SERVICE = "Ask that address with curl: if it is a proxy's or a sign-in page, set the address of the service itself."
 T = TypeVar("T")
+
+
+_MALFORMED = (
+    requests.exceptions.InvalidURL,
+    requests.exceptions.InvalidSchema,
+    requests.exceptions.MissingSchema,
+    urllib3.exceptions.LocationParseError,
+    ValueError,
+)
 
 
 class _Retry(Retry):
@@ -64,14 +75,19 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def new_session(pool: int = 16) -> requests.Session:
-    """A session with the retry policy; thread-safe for simple requests."""
+def new_session(pool: int = 16, methods: tuple[str, ...] = ("GET", "HEAD")) -> requests.Session:
+    """A session with the retry policy; thread-safe for simple requests.
+
+    Args:
+        pool: connections kept per server.
+        methods: those that may be sent again by themselves after a transient fault.
+    """
     session = requests.Session()
     retry = _Retry(
         total=_ATTEMPTS - 1,
         backoff_factor=_FIRST_PAUSE_SECONDS,
         status_forcelist=_TRANSIENT,
-        allowed_methods=("GET", "HEAD"),
+        allowed_methods=methods,
         respect_retry_after_header=True,
         raise_on_status=False,
     )
@@ -80,6 +96,8 @@ def new_session(pool: int = 16) -> requests.Session:
     session.mount("https://", adapter)
     # A ~/.netrc must not slip credentials into requests that bring their own.
     session.auth = lambda request: request
+    # What comes is compared with digests and sizes, which are those of the content as it was published.
+    session.headers["Accept-Encoding"] = "identity"
     return session
 
 
@@ -90,6 +108,7 @@ def get(
     headers: dict[str, str] | None = None,
     method: str = "GET",
     data: bytes | IO[bytes] | None = None,
+    redirects: bool = True,
 ) -> requests.Response:
     """Send one request; the body of its answer is streamed by the caller.
 
@@ -100,9 +119,11 @@ def get(
         headers: request headers.
         method: only GET and HEAD are sent again by themselves after a transient fault.
         data: the request's own body; a file is sent from its beginning, each time.
+        redirects: whether they are followed; else the caller gets them as the answer.
 
     Raises:
         UnreachableError: it cannot be asked, or only answers with transient errors.
+        InputError: the address, or a proxy's, is none.
     """
     sent = dict(headers or {})
     target = url
@@ -120,13 +141,24 @@ def get(
                 proxies={"http": "", "https": ""} if is_loopback(urlsplit(target).netloc) else None,
                 allow_redirects=False,
             )
-            if not response.is_redirect:
+            if not (redirects and response.is_redirect):
                 break
             response.close()
             before, target = target, urljoin(target, response.headers["location"])
             if _origin(before) != _origin(target):
                 # A credential is for the server it was given for; further on it stays away too.
                 sent = {name: value for name, value in sent.items() if name.lower() != "authorization"}
+    except _MALFORMED:
+        # What these say may be a piece of a password.
+        if target != url:
+            raise ProtocolError(
+                f"the {service} at {url} sends on to something that is no address", "Ask whoever runs it, or its proxy."
+            ) from None
+        raise InputError(
+            f"the address of the {service}, or of the proxy in the environment, cannot be read as one: {url}",
+            "Write % codes for what is special in a user or a password (%2F for /, %40 for @, %3A for :, %3F for ?); "
+            "look at HTTP_PROXY, HTTPS_PROXY and ALL_PROXY too.",
+        ) from None
     except requests.RequestException as error:
         raise UnreachableError(service, url, _cause(error), hint(url)) from error
     if response.status_code in _TRANSIENT:
@@ -188,12 +220,21 @@ def json_object(response: requests.Response, name: str) -> dict[str, Any]:
     Raises:
         ProtocolError: it is none.
     """
+    return json_in(response.content, response.url, name)
+
+
+def json_in(content: bytes, url: str, name: str) -> dict[str, Any]:
+    """What came from an address as a JSON object; `name` says in errors what sent it.
+
+    Raises:
+        ProtocolError: it is none.
+    """
     try:
-        found = json.loads(response.content)
+        found = json.loads(content)
     except ValueError as error:
-        raise ProtocolError(f"{name}: {response.url} did not send JSON: {error}") from error
+        raise ProtocolError(f"{name}: {url} did not send JSON: {error}", _NO_SERVICE) from error
     if not isinstance(found, dict):
-        raise ProtocolError(f"{name}: {response.url} did not send a JSON object")
+        raise ProtocolError(f"{name}: {url} did not send a JSON object", _NO_SERVICE)
     return found
 
 
@@ -209,10 +250,13 @@ def download(session: requests.Session, url: str, target: Path, sha256: str, ser
         response = get(session, url, service)
         if response.status_code != requests.codes.ok:
             response.close()
-            raise ProtocolError(f"{service}: {url} answers {response.status_code} {response.reason}")
+            raise ProtocolError(
+                f"{service}: {url} answers {response.status_code} {response.reason}",
+                "Look whether the file is there under another name; `nox -s discover` finds it and pins it anew.",
+            )
         return response
 
-    data = whole(send, content, service)
+    data = whole(send, lambda response: content_of(response, sha256), service)
     found = hashlib.sha256(data).hexdigest()
     if found != sha256:
         raise ProtocolError(

@@ -6,75 +6,49 @@ that is asked for by digest is compared with it, whoever stands between here and
 
 from __future__ import annotations
 
-import hashlib
+import io
 import json
 from collections.abc import Callable, Iterable, Mapping, Set
-from dataclasses import dataclass
+from contextlib import suppress
 from typing import Any, TypeVar, cast
+from urllib.parse import urljoin, urlsplit
 
 import requests
 
 from kmatrix.decide.imagepaths import LayerView, find_files
 from kmatrix.effects import http
-from kmatrix.effects.authorization import Authorizations
+from kmatrix.effects.authorization import Authorizations, NotReadableError
+from kmatrix.effects.challenges import Challenge, parse_challenges
 from kmatrix.effects.credentials import Credentials
+from kmatrix.effects.encodings import content_of
 from kmatrix.effects.layers import read_layer
-from kmatrix.values.errors import ProtocolError, UnreachableError
+from kmatrix.effects.manifests import ACCEPT, RawManifest, digest_of, is_list, manifest_of, of_platform
+from kmatrix.effects.manifests import Manifest as Manifest
+from kmatrix.effects.manifests import Named as Named
+from kmatrix.values.errors import KmatrixError, ProtocolError, UnreachableError
 from kmatrix.values.names import ARCHES, GO_ARCH, Arch, ImageRef
 
-_INDEXES = (
-    "application/vnd.oci.image.index.v1+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-)
-_MANIFESTS = (
-    "application/vnd.oci.image.manifest.v1+json",
-    "application/vnd.docker.distribution.manifest.v2+json",
-)
-_ACCEPT = ", ".join((*_INDEXES, *_MANIFESTS))
 _SERVICE = "image registry"
+_OTHER = "Something between here and the registry changes what it sends, or its storage is damaged: pull it by hand."
+_UNKNOWN = "Ask that address with curl: if it is a proxy's, set the address of the registry itself."
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """An image manifest: its digest, its configuration's digest and its layers (digest, media type, bytes).
-
-    `config_size` is the size of the configuration in bytes; `content` are the manifest's own bytes, of `media_type`.
-    """
-
-    ref: ImageRef
-    digest: str
-    config: str
-    layers: tuple[tuple[str, str, int], ...]
-    config_size: int = 0
-    media_type: str = ""
-    content: bytes = b""
-
-
-@dataclass(frozen=True)
-class Named:
-    """What a name stands for: a digest, of a manifest or of a list, and the manifest of each architecture it has."""
-
-    digest: str
-    manifests: Mapping[Arch, Manifest]
-
-
-@dataclass(frozen=True)
-class _Raw:
-    """A manifest or a list of them as the registry sent it, and parsed."""
-
-    digest: str
-    media_type: str
-    content: bytes
-    parsed: dict[str, Any]
 
 
 class Registry:
     """Read access to every registry, with one set of credentials; safe to share between threads."""
 
-    def __init__(self, credentials: Credentials) -> None:
+    def __init__(self, credentials: Credentials, pushes_to: str = "") -> None:
+        """Open it.
+
+        Args:
+            credentials: for all registries.
+            pushes_to: HOST/PATH below which this run pushes. Where a registry does not tell there what is not there yet
+                from what is not to be read, it is asked for the right to push: with it, it tells, and Quay makes the
+                repository. Nothing of the kind is asked for elsewhere.
+        """
         self._session = http.new_session()
-        self._authorizations = Authorizations(self._session, credentials)
+        self._authorizations = Authorizations(credentials)
+        self._pushes_to = f"{pushes_to.rstrip('/')}/" if pushes_to else ""
 
     def manifest(self, ref: ImageRef, arch: Arch) -> Manifest | None:
         """Return the manifest of an image for `arch`, or None if the registry says there is none.
@@ -85,12 +59,24 @@ class Registry:
         raw = self._raw_manifest(ref)
         if raw is None:
             return None
-        if not _is_list(raw):
-            return _manifest(ref, raw)
-        digest = _of_platform(ref, raw, arch)
+        if not is_list(raw):
+            return manifest_of(ref, raw)
+        digest = of_platform(ref, raw, arch)
         if digest is None:
-            raise ProtocolError(f"{ref}: its manifest list has no image for {arch}")
-        return self.manifest(ref.with_digest(digest), arch)
+            raise ProtocolError(
+                f"{ref}: its manifest list has no image for {arch}", f"Name an image that is also built for {arch}."
+            )
+        return self._listed(ref, digest, arch)
+
+    def _listed(self, ref: ImageRef, digest: str, arch: Arch) -> Manifest:
+        """The manifest that a list names; that it is gone does not mean that the image was never there."""
+        found = self.manifest(ref.with_digest(digest), arch)
+        if found is None:
+            raise ProtocolError(
+                f"{ref}: the registry says that {digest} is not there, though its list names it",
+                "Push or mirror the image again, and keep the registry's clean-up from what a list still names.",
+            )
+        return found
 
     def named(self, ref: ImageRef) -> Named | None:
         """Return what a name stands for, or None if the registry says there is no such name.
@@ -103,19 +89,16 @@ class Registry:
         raw = self._raw_manifest(ref)
         if raw is None:
             return None
-        if not _is_list(raw):
-            manifest = _manifest(ref, raw)
+        if not is_list(raw):
+            manifest = manifest_of(ref, raw)
             built_for = self.config(manifest).get("architecture")
             return Named(raw.digest, {arch: manifest for arch in ARCHES if GO_ARCH[arch] == built_for})
         found: dict[Arch, Manifest] = {}
         for arch in ARCHES:
-            digest = _of_platform(ref, raw, arch)
+            digest = of_platform(ref, raw, arch)
             if digest is None:
                 continue
-            listed = self.manifest(ref.with_digest(digest), arch)
-            if listed is None:
-                raise ProtocolError(f"{ref}: the registry says that {digest} is not there, though its list names it")
-            found[arch] = listed
+            found[arch] = self._listed(ref, digest, arch)
         return Named(raw.digest, found)
 
     def resolve(self, ref: ImageRef) -> ImageRef:
@@ -136,10 +119,13 @@ class Registry:
         """Return an image's configuration (its labels are under config.Labels)."""
 
         def read(response: requests.Response) -> dict[str, Any]:
-            found = _digest(response.content)
+            content = content_of(response, manifest.config.removeprefix("sha256:"))
+            found = digest_of(content)
             if found != manifest.config:
-                raise ProtocolError(f"{manifest.ref}: the registry sent a configuration whose digest is {found}")
-            return http.json_object(response, str(manifest.ref))
+                raise ProtocolError(
+                    f"{manifest.ref}: the registry sent a configuration whose digest is {found}", _OTHER
+                )
+            return http.json_in(content, response.url, str(manifest.ref))
 
         return self._fetch(manifest.ref, f"blobs/{manifest.config}", read)
 
@@ -160,38 +146,63 @@ class Registry:
 
         def read(digest: str, wanted: Set[str]) -> LayerView:
             name = f"{manifest.ref.repository}@{digest}"
-            return self._fetch(
-                manifest.ref, f"blobs/{digest}", lambda response: read_layer(response.raw, wanted, name, digest)
-            )
+
+            def view(response: requests.Response) -> LayerView:
+                encoding = response.headers.get("content-encoding", "identity").strip().lower()
+                if encoding not in ("", "identity"):
+                    # Rare, and read whole: only the digest tells whether what came or what it decodes to is the layer.
+                    raw: Any = io.BytesIO(content_of(response, digest.removeprefix("sha256:")))
+                else:
+                    raw = response.raw
+                return read_layer(raw, wanted, name, digest)
+
+            return self._fetch(manifest.ref, f"blobs/{digest}", view)
 
         layers = [digest for digest, _, _ in reversed(manifest.layers)]
         return find_files(layers[:layers_from_top], names, read, str(manifest.ref))
 
     def tags(self, repository: ImageRef) -> tuple[str, ...]:
-        """Return the tags of a repository; empty if the registry says it does not know it."""
-        content = self._fetch_or_none(
-            repository, "tags/list", lambda response: http.json_object(response, str(repository))
-        )
-        return tuple((content or {}).get("tags") or ())
+        """Return the tags of a repository, of all pages; empty if the registry says it does not know it.
 
-    def _raw_manifest(self, ref: ImageRef) -> _Raw | None:
-        def read(response: requests.Response) -> _Raw:
-            found = _digest(response.content)
+        Pages: opencontainers/distribution-spec, spec.md, "Listing Tags" (Link headers); Quay's have 100 tags.
+        """
+
+        def read(response: requests.Response) -> tuple[list[str], str]:
+            following = urlsplit(response.links.get("next", {}).get("url", "")).query
+            return http.json_object(response, str(repository)).get("tags") or [], following
+
+        found: dict[str, None] = {}
+        page = "tags/list"
+        while page:
+            tags, following = self._fetch_or_none(repository, page, read) or ([], "")
+            before = len(found)
+            found |= dict.fromkeys(tags)
+            # A registry that tells nothing new would be asked for ever.
+            page = f"tags/list?{following}" if following and len(found) > before else ""
+        return tuple(found)
+
+    def _raw_manifest(self, ref: ImageRef) -> RawManifest | None:
+        def read(response: requests.Response) -> RawManifest:
             # A tag names no digest, but the registry says which manifest it meant to send.
             meant = ref.digest or response.headers.get("docker-content-digest", "")
+            content = content_of(response, meant.removeprefix("sha256:"))
+            found = digest_of(content)
             if meant.startswith("sha256:") and found != meant:
-                raise ProtocolError(f"{ref}: the registry sent a manifest whose digest is {found}, not {meant}")
-            parsed = http.json_object(response, str(ref))
+                raise ProtocolError(f"{ref}: the registry sent a manifest whose digest is {found}, not {meant}", _OTHER)
+            parsed = http.json_in(content, response.url, str(ref))
             # A manifest may leave its own media type out; the registry knows it then.
             media_type = parsed.get("mediaType") or response.headers.get("content-type", "")
-            return _Raw(found, str(media_type), response.content, parsed)
+            return RawManifest(found, str(media_type), content, parsed)
 
         return self._fetch_or_none(ref, f"manifests/{ref.digest or ref.tag or 'latest'}", read)
 
     def _fetch(self, ref: ImageRef, path: str, read: Callable[[requests.Response], T]) -> T:
         found = self._fetch_or_none(ref, path, read)
         if found is None:
-            raise ProtocolError(f"{ref}: the registry says that {path} is not there, though its manifest names it")
+            raise ProtocolError(
+                f"{ref}: the registry says that {path} is not there, though its manifest names it",
+                "Push or mirror the image again, or ask whoever runs the registry what its clean-up removed.",
+            )
         return found
 
     def _fetch_or_none(self, ref: ImageRef, path: str, read: Callable[[requests.Response], T]) -> T | None:
@@ -206,25 +217,49 @@ class Registry:
                 raise UnreachableError(_SERVICE, response.url, what, http.hint(response.url))
             return None
 
-        return http.whole(lambda: self._get(ref, path), judge, _SERVICE)
+        try:
+            return http.whole(lambda: self._get(ref, path), judge, _SERVICE)
+        except NotReadableError:
+            if not self._pushes_to or not f"{ref.repository}/".startswith(self._pushes_to):
+                raise
+        try:
+            return http.whole(lambda: self._get(ref, path, push=True), judge, _SERVICE)
+        except NotReadableError:
+            granted = self._authorizations.may_push(ref)
+            if granted is False or (granted is None and not self._takes_uploads(ref)):
+                raise
+            # It may not be read before it is there, but it may be pushed.
+            return None
 
-    def _get(self, ref: ImageRef, path: str) -> requests.Response:
-        scheme = "http" if http.is_loopback(ref.host) else "https"
-        url = f"{scheme}://{ref.host}/v2/{ref.path}/{path}"
-        headers = {"Accept": _ACCEPT} if path.startswith("manifests/") else {}
-        headers |= self._authorizations.known(ref)
-        response = http.get(self._session, url, _SERVICE, headers)
+    def _takes_uploads(self, ref: ImageRef) -> bool:
+        """Whether a repository takes an upload: one is begun and given up, which leaves nothing behind."""
+        start = f"{base_of(ref)}/blobs/uploads/"
+        known = self._authorizations.known(ref)
+        with http.get(self._session, start, _SERVICE, known, "POST", b"") as response:
+            place = urljoin(start, response.headers.get("location", ""))
+            taken = response.status_code == requests.codes.accepted
+        if taken and urlsplit(place)[:2] == urlsplit(start)[:2]:
+            # A registry gives up by itself what is not given up.
+            with suppress(KmatrixError):
+                http.get(self._session, place, _SERVICE, known, "DELETE").close()
+        return bool(taken)
+
+    def _get(self, ref: ImageRef, path: str, push: bool = False) -> requests.Response:
+        url = f"{base_of(ref)}/{path}"
+        headers = {"Accept": ACCEPT} if path.startswith("manifests/") else {}
+        shown = {} if push else self._authorizations.known(ref)
+        response = http.get(self._session, url, _SERVICE, headers | shown)
         if response.status_code == requests.codes.unauthorized:
-            challenge = response.headers.get("www-authenticate", "")
+            challenges = challenges_of(response)
             response.close()
-            headers |= self._authorizations.answer(ref, challenge)
-            response = http.get(self._session, url, _SERVICE, headers)
+            grant = self._authorizations.answer(ref, challenges, push)
+            response = http.get(self._session, url, _SERVICE, headers | grant.headers)
         if response.status_code in (requests.codes.unauthorized, requests.codes.forbidden):
             response.close()
-            raise self._authorizations.refusal(ref)
+            raise self._authorizations.refusal(ref, response.status_code)
         if response.status_code not in (requests.codes.ok, requests.codes.not_found):
             response.close()
-            raise ProtocolError(f"{ref}: {url} answers {response.status_code} {response.reason}")
+            raise ProtocolError(f"{ref}: {url} answers {response.status_code} {response.reason}", _UNKNOWN)
         return response
 
 
@@ -235,39 +270,15 @@ def labels_of(config: Mapping[str, Any]) -> Mapping[str, str]:
     return cast("dict[str, str]", labels) if isinstance(labels, dict) else {}
 
 
-def _digest(content: bytes) -> str:
-    return "sha256:" + hashlib.sha256(content).hexdigest()
+def base_of(ref: ImageRef) -> str:
+    """The address below which a registry has a repository."""
+    host, path = ref.registry
+    return f"{'http' if http.is_loopback(host) else 'https'}://{host}/v2/{path}"
 
 
-def _is_list(raw: _Raw) -> bool:
-    return "manifests" in raw.parsed
-
-
-def _manifest(ref: ImageRef, raw: _Raw) -> Manifest:
-    try:
-        layers = tuple((each["digest"], each["mediaType"], int(each["size"])) for each in raw.parsed["layers"])
-        config = raw.parsed["config"]
-        size = int(config.get("size", 0))
-        return Manifest(ref, raw.digest, config["digest"], layers, size, raw.media_type, raw.content)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _malformed(ref, error) from error
-
-
-def _of_platform(ref: ImageRef, raw: _Raw, arch: Arch) -> str | None:
-    """Return the digest of the first Linux image for an architecture in a manifest list."""
-    try:
-        for entry in raw.parsed["manifests"]:
-            platform = entry.get("platform") or {}
-            if platform.get("architecture") == GO_ARCH[arch] and platform.get("os", "linux") == "linux":
-                # It must have the form of a digest, as it becomes part of an address.
-                return ref.with_digest(str(entry["digest"])).digest
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _malformed(ref, error) from error
-    return None
-
-
-def _malformed(ref: ImageRef, error: Exception) -> ProtocolError:
-    return ProtocolError(f"{ref}: not an image manifest ({error!r} is missing or wrong)")
+def challenges_of(response: requests.Response) -> tuple[Challenge, ...]:
+    """The ways to be authenticated that an answer offers; each header stands for itself."""
+    return parse_challenges(response.raw.headers.getlist("www-authenticate"))
 
 
 def _is_registrys_own(raw: bytes) -> bool:

@@ -11,6 +11,7 @@ import json
 import time
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, TypeVar, cast
 from urllib.parse import urlencode, urljoin, urlsplit
@@ -18,7 +19,8 @@ from urllib.parse import urlencode, urljoin, urlsplit
 import requests
 
 from kmatrix.effects import http
-from kmatrix.effects.registry import Registry
+from kmatrix.effects.authorization import NotReadableError
+from kmatrix.effects.registry import Registry, base_of, challenges_of
 from kmatrix.values.errors import ProtocolError, UnreachableError
 from kmatrix.values.names import ImageRef
 
@@ -143,16 +145,24 @@ class RegistryWriter(Registry):
         known = self._authorizations.known(ref) if same else {}
         response = http.get(self._session, url, _SERVICE, {**(headers or {}), **known}, method, data)
         if response.status_code == requests.codes.unauthorized and same:
-            challenge = response.headers.get("www-authenticate", "")
+            challenges = challenges_of(response)
             response.close()
-            answer = self._authorizations.answer(ref, challenge)
-            response = http.get(self._session, url, _SERVICE, {**(headers or {}), **answer}, method, data)
+            # Whoever asks whether a blob is there is about to push it.
+            grant = self._authorizations.answer(ref, challenges, push=True)
+            response = http.get(self._session, url, _SERVICE, {**(headers or {}), **grant.headers}, method, data)
         with response:
             if response.status_code in (requests.codes.unauthorized, requests.codes.forbidden):
-                raise self._authorizations.refusal(ref)
+                if not same:
+                    raise ProtocolError(
+                        f"{ref}: the place that the registry names for uploads, {url}, answers {response.status_code}",
+                        "Ask whoever runs the registry: its storage does not take what it sends there.",
+                    )
+                raise self._authorizations.push_refusal(ref, "" if method == "HEAD" else _errors(response))
             if response.status_code not in expected:
                 said = "" if method == "HEAD" else _errors(response)
-                raise ProtocolError(f"{ref}: {url} answers {response.status_code} {response.reason}{said}")
+                raise ProtocolError(
+                    f"{ref}: {url} answers {response.status_code} {response.reason}{said}", _hint(response.status_code)
+                )
             return _Answer(response.status_code, {name.lower(): value for name, value in response.headers.items()})
 
     def _retried(self, ref: ImageRef, write: Callable[[], T]) -> T:
@@ -163,14 +173,21 @@ class RegistryWriter(Registry):
                 if attempt == _ATTEMPTS:
                     raise
                 time.sleep(_FIRST_PAUSE_SECONDS * 2**attempt)
-                # A question is asked again as long as a server's Retry-After tells to.
-                self.tags(ref)
+                # A question is asked again as long as a server's Retry-After tells to. Its answer does not matter: who
+                # may push may not be let to read.
+                with suppress(NotReadableError):
+                    self.tags(ref)
         raise AssertionError("the loop returns or raises")
 
 
 def _base(ref: ImageRef) -> str:
-    scheme = "http" if http.is_loopback(ref.host) else "https"
-    return f"{scheme}://{ref.host}/v2/{ref.path}"
+    return base_of(ref)
+
+
+def _hint(status: int) -> str:
+    if status == requests.codes.not_found:
+        return "Some registries make no repository by a push, Amazon's for one: make it there, then run this again."
+    return "See what the registry says; whoever runs it can read more in its log."
 
 
 def _errors(response: requests.Response) -> str:

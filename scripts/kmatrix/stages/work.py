@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from kmatrix.effects.engine import InterruptedRunError
 from kmatrix.effects.logs import Log
 from kmatrix.stages.workshop import Workshop
 from kmatrix.values.cells import CellResult, Finding, Verdict
 from kmatrix.values.recipe import Recipe
+from kmatrix.values.redaction import redacted
 
 
 class CellWork:
@@ -42,7 +44,7 @@ class CellWork:
 
     def line(self, text: str) -> None:
         """Add a line to the log; one that cannot be written ends the cell at its next stage."""
-        self.log.line(text)
+        self.log.line(redacted(text))
 
 
 def cell_result(
@@ -61,8 +63,8 @@ def cell_result(
         kernel=cell.kernel,
         releases=cell.releases,
         verdict=verdict,
-        reason=reason,
+        reason=redacted(reason),
         image=image,
         digest=digest,
-        findings=findings,
+        findings=tuple(replace(finding, message=redacted(finding.message)) for finding in findings),
     )

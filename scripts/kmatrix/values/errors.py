@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
+from kmatrix.values.redaction import redacted
 from kmatrix.values.text import plain, plain_line
 
 
@@ -28,14 +29,17 @@ class KmatrixError(Exception):
     Args:
         message: what happened, with the file, key or service concerned.
         hint: what to do next.
+
+    Whatever an address in them holds beside its server and its path is taken out: errors go to terminals, to logs
+    and into results.
     """
 
     exit_code: Exit = Exit.ERRORED
 
     def __init__(self, message: str, hint: str = "") -> None:
         # Services, programs and files have their words in a message.
-        self.message = plain(message)
-        self.hint = plain(hint)
+        self.message = redacted(plain(message))
+        self.hint = redacted(plain(hint))
         super().__init__(self.message)
 
 
@@ -60,7 +64,7 @@ class InputError(KmatrixError):
         self.problems = problems
 
     def __str__(self) -> str:
-        return "\n".join([self.message, *(f"  {problem}" for problem in self.problems)])
+        return "\n".join([self.message, *(redacted(f"  {problem}") for problem in self.problems)])
 
 
 class UnreachableError(KmatrixError):
@@ -112,4 +116,4 @@ class BuildError(KmatrixError):
         super().__init__(
             message, hint or "Read the build's log, and correct the Dockerfile, the package or the sources it names."
         )
-        self.excerpt = tuple(map(plain_line, excerpt))
+        self.excerpt = tuple(redacted(plain_line(line)) for line in excerpt)

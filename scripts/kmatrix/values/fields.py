@@ -21,6 +21,7 @@ from kmatrix.values.names import (
     line_of_rhel,
     rhel_line,
 )
+from kmatrix.values.redaction import redacted, redacted_reference
 
 T = TypeVar("T")
 _SAFE_PATH = re.compile(r"[A-Za-z0-9._+~^:@-]+(?:/[A-Za-z0-9._+~^:@-]+)*")
@@ -67,7 +68,9 @@ def text(value: str) -> str:
 def _matching(pattern: re.Pattern[str], what: str) -> Callable[[str], str]:
     def check(value: str) -> str:
         if not pattern.fullmatch(value):
-            raise ValueError(f"{value!r} is not {what}")
+            # A password may be the reason: of what is to be an address, blanks do not end it.
+            shown = redacted("".join(value.split())) if "://" in value else value
+            raise ValueError(f"{shown!r} is not {what}")
         return value
 
     return check
@@ -96,7 +99,9 @@ def image_prefix(value: str) -> str:
         ValueError: it could not come before `/image` in an image reference.
     """
     if ImageRef.parse(f"{value}/image").repository != f"{value}/image":
-        raise ValueError(f"{value!r} is not a registry host with an optional path, such as quay.io/team")
+        raise ValueError(
+            f"{redacted_reference(value)!r} is not a registry host with an optional path, such as quay.io/team"
+        )
     return value
 
 
@@ -104,7 +109,9 @@ def _prefix(value: str) -> str:
     try:
         return image_prefix(value)
     except ValueError:
-        raise ValueError(f"{value!r} is not a registry host with an optional path, such as quay.io/team") from None
+        raise ValueError(
+            f"{redacted_reference(value)!r} is not a registry host with an optional path, such as quay.io/team"
+        ) from None
 
 
 def _image(value: str) -> ImageRef:

@@ -6,10 +6,13 @@ in an image tag and in a Dockerfile.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass
 from functools import total_ordering
 from typing import Literal
+
+from kmatrix.values.redaction import redacted_reference
 
 Arch = Literal["x86_64", "aarch64", "ppc64le", "s390x"]
 Flavour = Literal["standard", "rt", "64k"]
@@ -23,7 +26,10 @@ _KERNEL = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+[A-Za-z0-9._+~-]*")
 _VERSION = re.compile(r"(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)(?:\.(0|[1-9][0-9]*))?")
 _RELEASE = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+(?:-[A-Za-z0-9.-]+)?(?:\+[A-Za-z0-9.-]+)?")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]{1,5})?")
+_HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\])(?::[0-9]{1,5})?")
+# Names of Docker Hub: as an image's (github.com/distribution/reference, normalize.go), and where its interface is.
+_HUB = ("docker.io", "index.docker.io")
+_HUB_REGISTRY = "registry-1.docker.io"
 _PATH = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _LINE = re.compile(r"el[0-9]{1,2}")
@@ -182,20 +188,22 @@ class ImageRef:
 
     @classmethod
     def parse(cls, text: str) -> ImageRef:
-        """Parse HOST[:PORT]/PATH[:TAG][@sha256:…]; the host is never implied.
+        """Parse HOST[:PORT]/PATH[:TAG][@sha256:…]; the host is never implied. An IPv6 host stands in brackets.
 
         Raises:
-            ValueError: any other form; the text says which part is wrong.
+            ValueError: any other form; the text says which part is wrong, and shows no user or password.
         """
+        shown = redacted_reference(text)
         rest, _, found_digest = text.partition("@")
         host, slash, path_and_tag = rest.partition("/")
         path, _, tag = path_and_tag.partition(":")
-        if not slash or not _HOST.fullmatch(host) or not ("." in host or ":" in host or host == "localhost"):
-            raise ValueError(f"{text!r} names no registry: write HOST/PATH, e.g. quay.io/team/image")
+        named = _HOST.fullmatch(host) and ("." in host or ":" in host or host == "localhost")
+        if not slash or not named or (host.startswith("[") and not _is_ipv6(host)):
+            raise ValueError(f"{shown!r} names no registry: write HOST/PATH, e.g. quay.io/team/image")
         if not _PATH.fullmatch(path):
-            raise ValueError(f"{text!r}: {path!r} is not a repository path (lower case letters, digits, . _ - /)")
+            raise ValueError(f"{shown!r} names no repository path (lower case letters, digits, . _ - /) after the host")
         if (":" in path_and_tag and not _TAG.fullmatch(tag)) or ("@" in text and not _DIGEST.fullmatch(found_digest)):
-            raise ValueError(f"{text!r}: the tag or the digest is malformed")
+            raise ValueError(f"{shown!r}: the tag or the digest is malformed")
         return cls(host, path, tag, found_digest)
 
     def __str__(self) -> str:
@@ -205,6 +213,16 @@ class ImageRef:
     def repository(self) -> str:
         """Host and path, without tag and digest."""
         return f"{self.host}/{self.path}"
+
+    @property
+    def registry(self) -> tuple[str, str]:
+        """The host and the path by which a registry's HTTP interface knows this image: other ones for Docker Hub.
+
+        The engine makes the same of a name (moby/moby, daemon/pkg/registry/config.go and service_v2.go).
+        """
+        if self.host not in _HUB:
+            return self.host, self.path
+        return _HUB_REGISTRY, self.path if "/" in self.path else f"library/{self.path}"
 
     @property
     def pinned(self) -> str:
@@ -224,6 +242,14 @@ class ImageRef:
     def with_tag(self, tag: str) -> ImageRef:
         """The same repository under this tag, without a digest."""
         return ImageRef(self.host, self.path, tag)
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        ipaddress.IPv6Address(host[1 : host.index("]")])
+    except ValueError:
+        return False
+    return True
 
 
 def image_tag(name: str) -> str:

@@ -1,0 +1,103 @@
+"""Manifests of images and lists of them, as registries send them: parsed, and refused where they are none."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kmatrix.values.errors import ProtocolError
+from kmatrix.values.names import GO_ARCH, Arch, ImageRef
+
+_INDEXES = (
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+)
+_MANIFESTS = (
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+)
+ACCEPT = ", ".join((*_INDEXES, *_MANIFESTS))
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """An image manifest: its digest, its configuration's digest and its layers (digest, media type, bytes).
+
+    `config_size` is the size of the configuration in bytes; `content` are the manifest's own bytes, of `media_type`.
+    """
+
+    ref: ImageRef
+    digest: str
+    config: str
+    layers: tuple[tuple[str, str, int], ...]
+    config_size: int = 0
+    media_type: str = ""
+    content: bytes = b""
+
+
+@dataclass(frozen=True)
+class Named:
+    """What a name stands for: a digest, of a manifest or of a list, and the manifest of each architecture it has."""
+
+    digest: str
+    manifests: Mapping[Arch, Manifest]
+
+
+@dataclass(frozen=True)
+class RawManifest:
+    """A manifest or a list of them as the registry sent it, and parsed."""
+
+    digest: str
+    media_type: str
+    content: bytes
+    parsed: dict[str, Any]
+
+
+def digest_of(content: bytes) -> str:
+    """The digest of a blob or a manifest."""
+    return "sha256:" + hashlib.sha256(content).hexdigest()
+
+
+def is_list(raw: RawManifest) -> bool:
+    """Whether it is a list of manifests."""
+    return "manifests" in raw.parsed
+
+
+def manifest_of(ref: ImageRef, raw: RawManifest) -> Manifest:
+    """Parse the manifest of an image.
+
+    Raises:
+        ProtocolError: it is none.
+    """
+    try:
+        layers = tuple((each["digest"], each["mediaType"], int(each["size"])) for each in raw.parsed["layers"])
+        config = raw.parsed["config"]
+        size = int(config.get("size", 0))
+        return Manifest(ref, raw.digest, config["digest"], layers, size, raw.media_type, raw.content)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _malformed(ref, error) from error
+
+
+def of_platform(ref: ImageRef, raw: RawManifest, arch: Arch) -> str | None:
+    """Return the digest of the first Linux image for an architecture in a manifest list, or None if there is none.
+
+    Raises:
+        ProtocolError: it is no manifest list.
+    """
+    try:
+        for entry in raw.parsed["manifests"]:
+            platform = entry.get("platform") or {}
+            if platform.get("architecture") == GO_ARCH[arch] and platform.get("os", "linux") == "linux":
+                # It must have the form of a digest, as it becomes part of an address.
+                return ref.with_digest(str(entry["digest"])).digest
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _malformed(ref, error) from error
+    return None
+
+
+def _malformed(ref: ImageRef, error: Exception) -> ProtocolError:
+    return ProtocolError(
+        f"{ref}: not an image manifest ({error!r} is missing or wrong)", "Look at what is pushed there under this name."
+    )
