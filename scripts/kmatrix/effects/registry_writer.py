@@ -28,6 +28,7 @@ _ATTEMPTS = 4
 _FIRST_PAUSE_SECONDS = 0.5
 _SERVICE = "image registry"
 _BLOCK = 1 << 20
+_NOT_ITS_OWN = "Look whether a proxy stands before the registry: what answers there does not keep to its protocol."
 T = TypeVar("T")
 
 
@@ -113,7 +114,7 @@ class RegistryWriter(Registry):
         kept = self._retried(ref, lambda: self._ask("PUT", ref, url, (requests.codes.created,), content, headers))
         found = kept.headers.get("docker-content-digest", digest)
         if found != digest:
-            raise ProtocolError(f"{ref}: the registry was sent the manifest {digest} and keeps {found}")
+            raise ProtocolError(f"{ref}: the registry was sent the manifest {digest} and keeps {found}", _NOT_ITS_OWN)
         return digest
 
     def _put_blob(self, ref: ImageRef, content: bytes | IO[bytes], digest: str) -> None:
@@ -124,7 +125,7 @@ class RegistryWriter(Registry):
         start = f"{_base(ref)}/blobs/uploads/"
         place = self._ask("POST", ref, start, (requests.codes.accepted,), b"").headers.get("location", "")
         if not place:
-            raise ProtocolError(f"{ref}: the registry takes an upload but does not say where")
+            raise ProtocolError(f"{ref}: the registry takes an upload but does not say where", _NOT_ITS_OWN)
         place = urljoin(start, place)
         url = f"{place}{'&' if urlsplit(place).query else '?'}{urlencode({'digest': digest})}"
         headers = {"Content-Type": "application/octet-stream"}

@@ -36,7 +36,7 @@ class KmatrixError(Exception):
 
     exit_code: Exit = Exit.ERRORED
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: str, hint: str) -> None:
         # Services, programs and files have their words in a message.
         self.message = redacted(plain(message))
         self.hint = redacted(plain(hint))
@@ -59,7 +59,7 @@ class InputError(KmatrixError):
 
     exit_code = Exit.USAGE
 
-    def __init__(self, message: str, hint: str = "", problems: tuple[Problem, ...] = ()) -> None:
+    def __init__(self, message: str, hint: str, problems: tuple[Problem, ...] = ()) -> None:
         super().__init__(message, hint)
         self.problems = problems
 
