@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kmatrix.decide.buildlog import causes, code_of
+from kmatrix.decide.buildlog import causes, code_of, is_the_products_fault
 
 MAKE = "make[1]: *** [Makefile:10: main.o] Error 1"
 ENGINE = "The command '/kmatrix/build-module' returned a non-zero code: 2"
@@ -53,3 +53,55 @@ def test_the_first_few_are_kept_each_once_and_without_colours() -> None:
 )
 def test_a_cause_has_a_code(line: str, expected: str) -> None:
     assert code_of(line) == expected
+
+
+COMPILE = "The command '/kmatrix/build-module 5.14.0 8 yes /module' returned a non-zero code: 2"
+CHECK = "The command '/kmatrix/unpack-packages AB /userland all a.rpm=a' returned a non-zero code: 1"
+INSTALL = "The command '/bin/sh -c microdnf install -y kmod' returned a non-zero code: 1"
+STEP = 'Step 9/14 : RUN ["/kmatrix/build-module", "5.14.0", "8", "yes", "/module"]'
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (COMPILE, "Main.c:7:2: error: implicit declaration of function 'super_setup_bdi'"),
+        (COMPILE, 'ERROR: modpost: "rdma_create_qp" [beegfs.ko] undefined!'),
+        (COMPILE, "make[1]: *** [Makefile:12: module] Error 2"),
+        (COMPILE, "build-module: error: source-missing: the client package has no /opt/beegfs/src"),
+        # What a source is called is nobody's end.
+        (COMPILE, "CC [M]  Killed.o"),
+        (CHECK, "unpack-packages: error: package-signature-bad: a.rpm"),
+    ],
+)
+def test_the_compile_and_the_check_of_packages_can_fail_a_cell(error: str, said: str) -> None:
+    assert is_the_products_fault(error, [STEP, " ---> Running in 0123456789ab", said, "make: *** [all] Error 2"])
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "/usr/bin/ld: final link failed: No space left on device",
+        "gcc: fatal error: Killed signal terminated program cc1",
+        "cc1: out of memory allocating 65536 bytes after a total of 9 bytes",
+        "virtual memory exhausted: Cannot allocate memory",
+        "/kmatrix/build-module: line 39:    12 Killed                  make -C source",
+        "make[2]: *** [scripts/Makefile.build:250: App.o] Killed",
+        "make[2]: *** [scripts/Makefile.build:250: App.o] Error 137",
+        "cp: error writing '/module/beegfs.ko': Input/output error",
+        "bash: fork: retry: Resource temporarily unavailable",
+        "\x1b[31mtar: write error: Disk quota exceeded\x1b[0m",
+    ],
+)
+def test_what_the_machine_did_to_a_compile_fails_nothing(said: str) -> None:
+    assert not is_the_products_fault(COMPILE, [STEP, said, "make: *** [all] Error 2"])
+
+
+def test_what_an_earlier_step_met_and_got_over_is_not_the_compiles() -> None:
+    assert is_the_products_fault(COMPILE, ["Step 1/9 : RUN x", "No space left on device", STEP, "a.c:1: error: no"])
+
+
+@pytest.mark.parametrize(
+    ("error", "said"), [(INSTALL, "error: Failed to download metadata"), (CHECK, "rpm: Bus error")]
+)
+def test_a_step_that_needs_the_world_fails_nothing(error: str, said: str) -> None:
+    assert not is_the_products_fault(error, ["Step 2/9 : RUN x", said])

@@ -1,4 +1,4 @@
-"""What many cells need is made once, whoever asks first, and its fault is everybody's."""
+"""What many cells need is made once, whoever asks first; a fault is everybody's only if it does not pass."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from kmatrix.stages.once import Once
+from kmatrix.values.errors import BuildError, ToolError, UnreachableError
 
 
 def test_many_ask_and_one_makes() -> None:
@@ -47,19 +48,55 @@ def test_others_wait_until_it_is_made() -> None:
         assert (first.result(timeout=10), second.result(timeout=10)) == ("slow", "slow")
 
 
-def test_a_fault_is_everybodys_and_is_not_tried_again() -> None:
+class Failing:
+    """Makes nothing, and counts how often it was asked to."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self.left = list(errors)
+        self.asked = 0
+
+    def __call__(self) -> str:
+        self.asked += 1
+        if self.left:
+            raise self.left.pop(0)
+        return "made"
+
+
+def test_a_bad_product_is_everybodys_and_is_not_tried_again() -> None:
     once: Once[str] = Once()
-    tried = []
-
-    def fail() -> str:
-        tried.append(1)
-        raise ValueError("no")
-
+    make = Failing(BuildError("no"))
     for _ in range(3):
-        with pytest.raises(ValueError, match="no"):
-            once.get("key", fail)
-    assert len(tried) == 1
+        with pytest.raises(BuildError, match="no"):
+            once.get("key", make)
+    assert make.asked == 1
     assert once.values() == []
+
+
+def test_a_fault_that_passes_is_not_the_next_cells() -> None:
+    once: Once[str] = Once()
+    make = Failing(ToolError("a container did not end", "Is the machine busy?"))
+    with pytest.raises(ToolError):
+        once.get("key", make)
+    assert [once.get("key", make) for _ in range(2)] == ["made", "made"]
+    assert make.asked == 2
+
+
+def test_a_fault_that_stays_is_met_three_times_and_not_once_for_every_cell() -> None:
+    once: Once[str] = Once()
+    make = Failing(*(ToolError("a container did not end", "Is the machine busy?") for _ in range(9)))
+    for _ in range(5):
+        with pytest.raises(ToolError):
+            once.get("key", make)
+    assert make.asked == 3
+
+
+def test_who_cannot_be_reached_is_asked_again_by_every_cell() -> None:
+    once: Once[str] = Once()
+    make = Failing(*(UnreachableError("registry", "r", "gone") for _ in range(5)))
+    for _ in range(5):
+        with pytest.raises(UnreachableError):
+            once.get("key", make)
+    assert once.get("key", make) == "made"
 
 
 def test_each_key_has_its_own() -> None:

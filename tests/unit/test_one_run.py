@@ -243,7 +243,7 @@ def published(site: Path, monkeypatch: pytest.MonkeyPatch) -> CellResult:
 
     @contextmanager
     def job(call: Invocation) -> Iterator[Any]:
-        recipe = SimpleNamespace(cell=first)
+        recipe = SimpleNamespace(cell=first, dockerfile="")
         yield SimpleNamespace(
             call=call, chosen=choose(call), engine=NoEngine(builds=0, pulls=0), pins=pins, recipes=[recipe], target="r"
         )
@@ -283,7 +283,9 @@ def test_a_bundle_that_reaches_no_verdict_leaves_known_which_is_published(
     @contextmanager
     def job(call: Invocation) -> Iterator[Any]:
         recipes = [SimpleNamespace(cell=SimpleNamespace(client=client))]
-        yield SimpleNamespace(chosen=choose(call), packing=None, recipes=recipes, selected={client})
+        yield SimpleNamespace(
+            chosen=choose(call), packing=None, recipes=recipes, selected={client}, bounds={client: None}
+        )
 
     results = iter(
         [
@@ -292,7 +294,7 @@ def test_a_bundle_that_reaches_no_verdict_leaves_known_which_is_published(
         ]
     )
     monkeypatch.setattr(bundle_command, "_job", job)
-    monkeypatch.setattr(bundle_command, "published_cells", lambda *_: [])
+    monkeypatch.setattr(bundle_command, "published_cells", lambda *_: ([], {}))
     monkeypatch.setattr(bundle_command, "wanted_bundles", lambda *_: [None])
     monkeypatch.setattr(bundle_command, "make_bundle", lambda *_: next(results))
     assert main(["bundle", "--root", str(site)]) == Exit.ERRORED

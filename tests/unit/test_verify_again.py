@@ -41,6 +41,9 @@ class NoEngine:
             raise ToolError("the engine cannot pull", "Look at it.")
         self.held.add(pinned)
 
+    def remove_image(self, name: str, **_: object) -> None:
+        self.held.discard(name)
+
 
 @dataclass
 class Quiet:
@@ -99,8 +102,17 @@ def test_what_is_published_is_checked_and_dated(bench: Bench) -> None:
     digest = bench.publish(**{labels.CELL_KEY: bench.recipe.cell_key})
     result = bench.verify()
     assert (result.verdict, result.digest, result.image) == ("passed", digest, str(bench.ref))
-    assert result.image_id == f"id of {bench.ref.with_digest(digest).pinned}"
+    published = bench.ref.with_digest(digest).pinned
+    assert result.image_id == f"id of {published}"
     assert result.seen.endswith("Z")
+    assert published not in bench.engine.held, "it was pulled for this alone"
+
+
+def test_an_image_that_the_engine_had_stays(bench: Bench) -> None:
+    published = bench.ref.with_digest(bench.publish(**{labels.CELL_KEY: bench.recipe.cell_key})).pinned
+    bench.engine.held.add(published)
+    assert bench.verify().verdict == "passed"
+    assert published in bench.engine.held
 
 
 @pytest.mark.parametrize("broken", ["toolkit", "beegfs-client"])
