@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import shutil
-import tarfile
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
-from kmatrix.effects.archives import ChunkReader
+from kmatrix.effects.archives import ChunkReader, entries
 from kmatrix.effects.engine import Engine
 from kmatrix.effects.engine_errors import engine_errors
 from kmatrix.values.errors import InputError, ToolError
@@ -133,11 +132,8 @@ def _unpacked(
     """Unpack the archive; returns its files by path, and the paths that are links to others."""
     files: dict[str, IO[bytes]] = {}
     links: dict[str, str] = {}
-    with (
-        engine_errors("save an image"),
-        tarfile.open(fileobj=cast("IO[bytes]", ChunkReader(chunks)), mode="r|") as archive,
-    ):
-        for member in archive:
+    with engine_errors("save an image"):
+        for member, archive in entries(ChunkReader(chunks), ends_with_zeros=True):
             engine.raise_if_stopping()
             if member.issym():
                 # Docker's store saves a layer once; further ones with the same content lead to it.

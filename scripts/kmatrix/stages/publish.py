@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from kmatrix.values.names import ImageRef
 from kmatrix.values.recipe import Recipe
 
 IMAGE = "beegfs-client"
+_READS = 4
+_FIRST_PAUSE_SECONDS = 0.5
 _OTHERS = "Something else writes to this repository; give this project one of its own."
 
 
@@ -66,7 +69,7 @@ def push_image(shop: Workshop, image: str, ref: ImageRef, cell: Cell) -> str:
         config = shop.registry.put_blob(untagged, saved.config)
         document = cell_manifest(saved.config, layers)
     digest = shop.registry.put_manifest(untagged, document.content, document.media_type)
-    there = shop.registry.manifest(untagged.with_digest(digest), cell.arch)
+    there = _settled(shop, untagged.with_digest(digest), cell)
     if there is None or there.config != config:
         found = there.config if there else "nothing"
         raise ToolError(f"{untagged}@{digest}: the registry has {found} there, tested was {config}", _OTHERS)
@@ -76,6 +79,19 @@ def push_image(shop: Workshop, image: str, ref: ImageRef, cell: Cell) -> str:
     if named != digest:
         raise ToolError(f"{ref} was made to name {digest} and names {named or 'nothing'}", _OTHERS)
     return digest
+
+
+def _settled(shop: Workshop, ref: ImageRef, cell: Cell) -> Manifest | None:
+    """Return what the registry has under a digest that it was just given.
+
+    A registry of many servers may say for a moment that it is not there (helm/helm#31348, of Quay).
+    """
+    for attempt in range(1, _READS + 1):
+        there = shop.registry.manifest(ref, cell.arch)
+        if there is not None or attempt == _READS or shop.engine.stopping:
+            return there
+        time.sleep(_FIRST_PAUSE_SECONDS * 2**attempt)
+    raise AssertionError("the loop returns")
 
 
 def note_layers(shop: Workshop, manifest: Manifest, config: Mapping[str, Any]) -> None:

@@ -1,0 +1,172 @@
+"""A name is given last: no tag before the registry has, under a digest, exactly what was tested."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from fakeregistry import digest
+from httpserver import Reply, Request
+from savedmaker import STORES, Saved, SavingEngine, archive
+from test_registry_writer import ref, writer
+from writableregistry import Writable, writable_registry
+
+from kmatrix.decide.bundles import Layer
+from kmatrix.decide.cellmanifest import CONFIG, LAYER, MANIFEST
+from kmatrix.stages.once import Once
+from kmatrix.stages.publish import push_image
+from kmatrix.values.errors import ToolError
+
+TAG = "8.98.1-6.1.0"
+LAYERS = (archive("a", b"1" * 5000), archive("b", b"2"))
+CELL: Any = SimpleNamespace(arch="x86_64")
+
+
+@dataclass
+class Bench:
+    """A registry and an engine with an image."""
+
+    server: Writable
+    image: Saved
+    shop: Any
+
+    def push(self) -> str:
+        return push_image(self.shop, self.image.id, ref(self.server, TAG), CELL)
+
+    @property
+    def tag(self) -> dict[str, Any] | None:
+        """What the name stands for."""
+        found = self.server.manifests.get(f"/v2/team/image/manifests/{TAG}")
+        return json.loads(found[1]) if found else None
+
+
+@pytest.fixture(params=STORES)
+def bench(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Bench]:
+    image = Saved(request.param, LAYERS)
+    with writable_registry("team/image") as server:
+        options = SimpleNamespace(root=tmp_path)
+        shop = SimpleNamespace(
+            engine=SavingEngine(image), registry=writer(server), options=options, sent=Once(), blobs={}
+        )
+        yield Bench(server, image, shop)
+
+
+def test_the_name_comes_last_and_stands_for_what_was_tested(bench: Bench) -> None:
+    told = bench.push()
+    asked = bench.server.sent()
+    assert asked[-2:] == [f"PUT /manifests/{TAG}", f"GET /manifests/{TAG}"]
+    assert asked[-4:-2] == [f"PUT /manifests/{told}", f"GET /manifests/{told}"]
+    assert bench.tag
+    assert bench.tag["mediaType"] == MANIFEST
+    assert (bench.tag["config"]["mediaType"], bench.tag["config"]["digest"]) == (CONFIG, digest(bench.image.config))
+    blobs = [bench.server.blobs[f"/v2/team/image/blobs/{layer['digest']}"] for layer in bench.tag["layers"]]
+    assert {layer["mediaType"] for layer in bench.tag["layers"]} == {LAYER}
+    assert [layer["size"] for layer in bench.tag["layers"]] == [len(blob) for blob in blobs]
+    assert [gzip.decompress(blob) for blob in blobs] == list(LAYERS)
+
+
+def test_no_name_where_the_registry_has_something_else_under_the_digest(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = json.dumps({"config": {"digest": digest(b"other")}, "layers": []}).encode()
+    answer = bench.server.answer
+    kind = {"Content-Type": MANIFEST, "Docker-Content-Digest": digest(other)}
+
+    def instead(request: Request) -> Reply:
+        reads = request.method == "GET" and "/manifests/sha256:" in request.path
+        return Reply(200, other, kind) if reads else answer(request)
+
+    monkeypatch.setattr(bench.server.web, "answer", instead)
+    with pytest.raises(Exception, match=r"whose digest is|tested was"):
+        bench.push()
+    assert bench.tag is None
+
+
+def test_no_name_where_the_registry_has_nothing_under_the_digest(
+    bench: Bench, slept: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forget = bench.server.answer
+
+    def instead(request: Request) -> Reply:
+        if request.method == "GET":
+            bench.server.manifests.clear()
+        return forget(request)
+
+    monkeypatch.setattr(bench.server.web, "answer", instead)
+    with pytest.raises(ToolError, match="the registry has nothing there"):
+        bench.push()
+    assert bench.tag is None
+    assert len(slept) == 3
+
+
+def test_a_registry_that_takes_a_moment_is_asked_again(
+    bench: Bench, slept: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer, late = bench.server.answer, [True]
+
+    def instead(request: Request) -> Reply:
+        if request.method == "GET" and "/manifests/sha256:" in request.path and late:
+            late.clear()
+            return Reply(404, b'{"errors": [{"code": "MANIFEST_UNKNOWN"}]}')
+        return answer(request)
+
+    monkeypatch.setattr(bench.server.web, "answer", instead)
+    assert bench.push()
+    assert len(slept) == 1
+
+
+def test_a_name_that_somebody_moved_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = bench.server.answer
+
+    def instead(request: Request) -> Reply:
+        reply = answer(request)
+        if request.method == "PUT" and request.path.endswith(f"/{TAG}"):
+            bench.server.manifests[request.path] = (MANIFEST, b'{"schemaVersion":2}')
+        return reply
+
+    monkeypatch.setattr(bench.server.web, "answer", instead)
+    with pytest.raises(ToolError, match=r"was made to name .* and names"):
+        bench.push()
+
+
+def test_layers_that_images_share_are_sent_once(bench: Bench) -> None:
+    bench.push()
+    other = Saved(bench.image.store, (*LAYERS, archive("c", b"3")))
+    bench.shop.engine = SavingEngine(other)
+    before = len(bench.server.web.requests)
+    push_image(bench.shop, other.id, ref(bench.server, "other"), CELL)
+    sent = [each for each in bench.server.web.requests[before:] if each.method == "PUT" and "/uploads/" in each.path]
+    assert len(sent) == 2, "the layer that is new, and the configuration"
+
+
+def test_a_published_layer_is_named_again_as_it_is(bench: Bench) -> None:
+    """Another machine compresses to other bytes; nodes are not to pull them again."""
+    published = gzip.compress(LAYERS[0], 1, mtime=9)
+    bench.server.blobs[f"/v2/team/image/blobs/{digest(published)}"] = published
+    bench.shop.blobs[digest(LAYERS[0])] = Layer(digest(published), LAYER, len(published))
+    bench.push()
+    assert bench.tag
+    assert bench.tag["layers"][0] == {"mediaType": LAYER, "size": len(published), "digest": digest(published)}
+
+
+@pytest.mark.parametrize(
+    "what",
+    [gzip.compress(LAYERS[1]), b"no gzip", gzip.compress(LAYERS[0])[:-9], None],
+    ids=["another layer", "no gzip", "cut", "gone"],
+)
+def test_a_layer_that_is_only_said_to_be_the_same_is_not_believed(bench: Bench, what: bytes | None) -> None:
+    """Anybody who may push there can write a configuration that names a tested layer beside a file of theirs."""
+    named = digest(what or b"gone")
+    if what:
+        bench.server.blobs[f"/v2/team/image/blobs/{named}"] = what
+    bench.shop.blobs[digest(LAYERS[0])] = Layer(named, LAYER, len(what or b""))
+    bench.push()
+    assert bench.tag
+    first = bench.server.blobs[f"/v2/team/image/blobs/{bench.tag['layers'][0]['digest']}"]
+    assert gzip.decompress(first) == LAYERS[0]
