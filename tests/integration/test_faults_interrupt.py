@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 from collections.abc import Iterator
 
 import docker
@@ -52,3 +53,26 @@ def test_ctrl_c_keeps_what_is_done_and_the_next_run_goes_on(
     rest = site.run("build")
     assert rest.code == 0, rest.stderr
     assert rest.verdicts == {first: "skipped", second: "passed", third: "passed"}
+
+
+def test_who_is_killed_leaves_nothing_that_the_next_run_does_not_remove(
+    lab: Lab, new_site: SiteMaker, client: docker.DockerClient
+) -> None:
+    """The engine lets no build label its containers and steps, so a run notes them while it builds."""
+    site = new_site(kernels=[lab.kernels.older])
+    (cell,) = site.planned()
+    ended = interrupt_while_compiling(site, cell, signal.SIGKILL)
+    assert ended.code == -signal.SIGKILL
+    (notes,) = (site.root / "build" / "builds").iterdir()
+    noted = [line.split() for line in notes.read_text().splitlines()]
+    compiling = _RUNNING.findall((site.root / "build" / "logs" / f"{cell}.log").read_text())[-1]
+    assert ["container", compiling] in noted
+    steps = {name for kind, name in noted if kind == "image"}
+    assert steps
+    # Of all commands that clear up the one that builds nothing.
+    site.run("verify")
+    assert not notes.exists()
+    there = client.api.containers(all=True, quiet=True)
+    assert not [each["Id"] for each in there if each["Id"][:12] in {name for _, name in noted}]
+    unnamed = client.api.images(all=True, filters={"dangling": True})
+    assert not [image["Id"] for image in unnamed if image["Id"].removeprefix("sha256:")[:12] in steps]

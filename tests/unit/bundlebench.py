@@ -39,9 +39,17 @@ class NoEngine:
     def image(self, name: str) -> dict[str, str] | None:
         return {"Id": name} if name in self.held else None
 
-    def pull(self, pinned: str, _: object) -> None:
+    known: set[str] = field(default_factory=set)
+
+    def hold(self, pinned: str, _: object) -> None:
+        if pinned in self.held and pinned not in self.pulled:
+            self.known.add(pinned)
         self.pulled.append(pinned)
         self.held.add(pinned)
+
+    def let_go(self, pinned: str) -> None:
+        if pinned not in self.known:
+            self.held.discard(pinned)
 
     @contextmanager
     def container(self, name: str) -> Iterator[str]:
@@ -49,9 +57,6 @@ class NoEngine:
 
     def read_file(self, _: str, path: str) -> bytes:
         return path.encode()
-
-    def remove_image(self, name: str) -> None:
-        self.held.discard(name)
 
     def stop(self) -> None:
         self.stopping = True

@@ -131,7 +131,7 @@ def test_pins_that_another_profile_got_meanwhile_stay(site: Path, monkeypatch: p
 def test_the_next_run_clears_engine_and_disk_of_a_run_that_is_over(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     removed: list[str] = []
 
-    def engine(run_id: str) -> NoEngine:
+    def engine(run_id: str, *_: object) -> NoEngine:
         return NoEngine(run_id=run_id, remove_leftovers=removed.append)
 
     monkeypatch.setattr(invocation, "Engine", engine)

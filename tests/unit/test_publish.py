@@ -143,6 +143,8 @@ def test_layers_that_images_share_are_sent_once(bench: Bench) -> None:
     push_image(bench.shop, other.id, ref(bench.server, "other"), CELL)
     sent = [each for each in bench.server.web.requests[before:] if each.method == "PUT" and "/uploads/" in each.path]
     assert len(sent) == 2, "the layer that is new, and the configuration"
+    asked = [each for each in bench.server.web.requests[before:] if each.method == "HEAD"]
+    assert len(asked) == 2, "of the others it is known"
 
 
 def test_a_published_layer_is_named_again_as_it_is(bench: Bench) -> None:

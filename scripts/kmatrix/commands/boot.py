@@ -15,6 +15,7 @@ from kmatrix.effects.inspect import read_cell_image
 from kmatrix.effects.qemu import Machines
 from kmatrix.effects.registry import Registry
 from kmatrix.stages.bootgate import Subject, boot_image, prepare_guest, remove_guest
+from kmatrix.stages.patience import patiently
 from kmatrix.stages.publish import image_of
 from kmatrix.stages.run import exit_code
 from kmatrix.stages.workshop import BootOptions
@@ -51,27 +52,25 @@ def _boot_one(
 ) -> BootReport:
     folder = call.boot_folder
     seconds = options.deadline_seconds
-    known = _pull_toolkit(call, engine, subject)
+    _hold_toolkit(call, engine, subject)
     try:
         return boot_image(engine, machines, subject, folder, seconds, call.say)
     finally:
         # The toolkits of all kernels of a bundle are more than a disk has room for.
-        if not known and not keep:
-            engine.remove_image(subject.toolkit)
+        if not keep:
+            engine.let_go(subject.toolkit)
 
 
-def _pull_toolkit(call: Invocation, engine: Engine, subject: Subject) -> bool:
-    """Have the subject's toolkit in the engine; whether it was there before."""
-    known = engine.image(subject.toolkit) is not None
-    engine.pull(subject.toolkit, load_credentials(call.authfile).for_engine(ImageRef.parse(subject.toolkit)))
-    return known
+def _hold_toolkit(call: Invocation, engine: Engine, subject: Subject) -> None:
+    auth = load_credentials(call.authfile).for_engine(ImageRef.parse(subject.toolkit))
+    patiently(lambda: engine.hold(subject.toolkit, auth), engine)
 
 
 def _attach(call: Invocation, engine: Engine, machines: Machines, subjects: list[Subject]) -> Exit:
     if len(subjects) > 1:
         kernels = ", ".join(subject.module.kernel for subject in subjects)
         raise InputError(f"{call.subject} has modules for {kernels}", "--shell boots one kernel: name a cell.")
-    _pull_toolkit(call, engine, subjects[0])
+    _hold_toolkit(call, engine, subjects[0])
     guest = prepare_guest(engine, subjects[0], call.boot_folder, interactive=True)
     try:
         status = machines.attach(guest)

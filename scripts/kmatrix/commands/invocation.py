@@ -13,6 +13,7 @@ from kmatrix.decide.plan import Plan
 from kmatrix.decide.read_matrix import read_matrix
 from kmatrix.decide.render import make_recipe
 from kmatrix.effects.bootfiles import remove_boot_files
+from kmatrix.effects.buildnotes import BuildNotes, remove_noted
 from kmatrix.effects.context import read_image_source
 from kmatrix.effects.credentials import load_credentials
 from kmatrix.effects.engine import Engine
@@ -131,14 +132,20 @@ def marked_engine(call: Invocation) -> Iterator[Engine]:
         UnreachableError: no engine answers.
     """
     runs = call.root / "build" / "runs"
-    with marked_run(runs, call.command) as run_id, Engine(run_id) as engine:
+    builds = call.root / "build" / "builds"
+    with marked_run(runs, call.command) as run_id:
+        notes = BuildNotes(builds / run_id)
+        with Engine(run_id, notes.note) as engine:
 
-        def clear(ended: str) -> None:
-            engine.remove_leftovers(ended)
-            remove_boot_files(call.boot_folder, ended)
+            def clear(ended: str) -> None:
+                remove_noted(engine, builds / ended)
+                engine.remove_leftovers(ended)
+                remove_boot_files(call.boot_folder, ended)
 
-        clear_ended_runs(runs, clear)
-        yield engine
+            clear_ended_runs(runs, clear)
+            yield engine
+            # Whoever ends otherwise may have left something.
+            notes.forget()
 
 
 @contextmanager

@@ -5,6 +5,7 @@ The SDK reports failures inside its streams and does not raise for all of them; 
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 import tarfile
@@ -21,7 +22,7 @@ import requests
 from kmatrix.effects import sdk
 from kmatrix.effects.archives import ChunkReader, drain, entries, regular_files
 from kmatrix.effects.context import labelled_context
-from kmatrix.effects.engine_errors import build_error, engine_errors, registry_error
+from kmatrix.effects.engine_errors import TakenAwayError, build_error, engine_errors, registry_error
 from kmatrix.values.errors import ToolError, UnreachableError
 from kmatrix.values.text import plain
 
@@ -52,11 +53,12 @@ class Engine:
     `stop` ends builds and containers that are under way; each thread then raises `InterruptedRunError`.
     """
 
-    def __init__(self, run_id: str) -> None:
+    def __init__(self, run_id: str, note: Callable[[str, str], None] = lambda *_: None) -> None:
         """Connect to the engine that DOCKER_HOST names, or the local one.
 
         Args:
             run_id: labels every container of this run, so that none is forgotten.
+            note: is given each `container` and `image` that a build makes, which no label tells.
 
         Raises:
             UnreachableError: no engine answers.
@@ -65,6 +67,8 @@ class Engine:
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._running: set[str] = set()
+        self._note = note
+        self._held: dict[str, bool] = {}
         self.builds = 0
         self.pulls = 0
         with engine_errors("connect"):
@@ -150,8 +154,10 @@ class Engine:
                 for line in plain(str(part.get("stream") or part.get("error") or "")).splitlines():
                     on_line(line)
                     if match := _RUNNING.search(line):
+                        self._note("container", match[1])
                         container = self._track(container, match[1])
                     elif (match := _CREATED.search(line)) and not base:
+                        self._note("image", match[1])
                         steps.append(match[1])
                     if line.startswith("Step "):
                         base = bool(_FROM.match(line))
@@ -353,6 +359,41 @@ class Engine:
         if error:
             raise registry_error("pull", pinned, error)
 
+    def hold(self, pinned: str, auth: dict[str, str] | None) -> None:
+        """Pull an image by digest unless the engine has it, and give it a name of this run's own.
+
+        Another run that pulled it, too, may remove what it pulled when it needs it no more; not what has such a name.
+
+        Raises:
+            UnreachableError: the registry cannot be asked.
+            TakenAwayError: another run removed it between the two.
+            ToolError: the registry has no such image, or refuses.
+        """
+        found = self.image(pinned)
+        with self._lock:
+            # What is there for another run's sake alone goes with the last that holds it.
+            self._held.setdefault(pinned, found is not None and not _held_by_runs(found))
+        self.pull(pinned, auth)
+        try:
+            self.tag(pinned, *self._held_name(pinned).split(":"))
+        except ToolError as error:
+            if self.image(pinned) is None:
+                raise TakenAwayError(f"{pinned} was removed as soon as it was pulled", error.hint) from error
+            raise
+
+    def let_go(self, pinned: str) -> None:
+        """Give up an image that this run held; if it was not there before, and no other run holds it, it is removed."""
+        with self._lock:
+            known = self._held.pop(pinned, True)
+        self.remove_image(self._held_name(pinned), with_steps=False)
+        if not known:
+            found = self.image(pinned)
+            if found is not None and not _held_by_runs(found):
+                self.remove_image(pinned)
+
+    def _held_name(self, pinned: str) -> str:
+        return self.own_name("held-" + hashlib.sha256(pinned.encode()).hexdigest()[:16])
+
     def tag(self, image: str, repository: str, tag: str) -> None:
         """Give an image a local name."""
         with engine_errors("tag an image"):
@@ -396,3 +437,7 @@ class Engine:
 
 def _names_of(run_id: str) -> str:
     return f"{_RUN_NAMES}/{run_id}"
+
+
+def _held_by_runs(image: Mapping[str, Any]) -> bool:
+    return any(str(name).startswith(f"{_RUN_NAMES}/") for name in image.get("RepoTags") or ())

@@ -32,6 +32,7 @@ from kmatrix.effects.registry_writer import RegistryWriter
 from kmatrix.stages.bootgate import Subject, boot_image
 from kmatrix.stages.bundlekept import keep_kernels, put_restored
 from kmatrix.stages.moduleimages import Choice, choose_module_images, put_module_images
+from kmatrix.stages.patience import patiently
 from kmatrix.stages.publish import IMAGE, image_of
 from kmatrix.stages.threads import DaemonPool, map_threads
 from kmatrix.stages.workshop import BootOptions
@@ -227,14 +228,13 @@ def _boot_each(packing: Packing, wanted: Wanted, bundle: Composed, ref: ImageRef
     pinned = _put_untagged(packing, ref, bundle)
     cells = [image.cell for image in wanted.of(bundle.arch) if image.bootable]
     toolkits = _Toolkits(packing, cells)
-    known = packing.engine.image(pinned) is not None
-    packing.engine.pull(pinned, packing.credentials.for_engine(ref))
+    auth = packing.credentials.for_engine(ref)
+    patiently(lambda: packing.engine.hold(pinned, auth), packing.engine)
     try:
         reports = _side_by_side(packing, partial(_boot, packing, toolkits, pinned), cells)
     finally:
         toolkits.remove_rest()
-        if not known:
-            packing.engine.remove_image(pinned)
+        packing.engine.let_go(pinned)
     bad = [(cell, report) for cell, report in zip(cells, reports, strict=True) if report.verdict != "passed"]
     bad.sort(key=lambda each: each[1].verdict != "failed")
     findings = tuple(Finding("boot", report.code, f"{cell.kernel}: {report.message}") for cell, report in bad)
@@ -259,31 +259,27 @@ class _Toolkits:
         self._packing = packing
         self._lock = Lock()
         self._waiting = Counter(self._reference(cell).pinned for cell in cells)
-        self._known = {pinned for pinned in self._waiting if packing.engine.image(pinned) is not None}
 
     @contextmanager
     def of(self, cell: Cell) -> Iterator[str]:
         """Have a cell's toolkit in the engine; once for each cell."""
         toolkit = self._reference(cell)
         try:
-            self._packing.engine.pull(toolkit.pinned, self._packing.credentials.for_engine(toolkit))
+            auth = self._packing.credentials.for_engine(toolkit)
+            patiently(lambda: self._packing.engine.hold(toolkit.pinned, auth), self._packing.engine)
             yield toolkit.pinned
         finally:
             with self._lock:
                 self._waiting[toolkit.pinned] -= 1
                 last = not self._waiting[toolkit.pinned]
             if last:
-                self._remove(toolkit.pinned)
+                self._packing.engine.let_go(toolkit.pinned)
 
     def remove_rest(self) -> None:
         """Remove what a run that ended early did not come to."""
         for pinned, cells in self._waiting.items():
             if cells:
-                self._remove(pinned)
-
-    def _remove(self, pinned: str) -> None:
-        if pinned not in self._known:
-            self._packing.engine.remove_image(pinned)
+                self._packing.engine.let_go(pinned)
 
     def _reference(self, cell: Cell) -> ImageRef:
         return mirrored(cell.toolkit, self._packing.profile.mirrors)

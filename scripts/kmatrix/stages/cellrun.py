@@ -165,13 +165,11 @@ def _check_again(run: CellWork, tell: Callable[[str], None]) -> CellResult:
                 raise _nothing_to_check(shop, recipe, ref)
             return pass_gates(run, str(local["Id"]))
         published = ref.with_digest(digest)
-        known = shop.engine.image(published.pinned) is not None
         _pull(shop, published)
     try:
         return pass_gates(run, str(_known(shop, published)["Id"]))
     finally:
-        if not known:
-            shop.engine.remove_image(published.pinned, with_steps=False)
+        shop.engine.let_go(published.pinned)
 
 
 def _known(shop: Workshop, image: ImageRef) -> dict[str, Any]:
@@ -242,7 +240,6 @@ def _build_base(run: CellWork, context: bytes) -> str:
     build = partial(_install, run, context, no_cache=bool(shop.options.rebuild))
     if published is None:
         return build()
-    known = shop.engine.image(published.pinned) is not None
     try:
         _pull(shop, published)
     except KmatrixError as error:
@@ -253,8 +250,7 @@ def _build_base(run: CellWork, context: bytes) -> str:
     try:
         return build(cache_from=[published.pinned])
     finally:
-        if not known:
-            shop.engine.remove_image(published.pinned, with_steps=False)
+        shop.engine.let_go(published.pinned)
 
 
 def _install(run: CellWork, context: bytes, **options: Any) -> str:
@@ -276,7 +272,7 @@ def _pull(shop: Workshop, image: ImageRef) -> None:
 
     def pull() -> None:
         auth = shop.credentials.for_engine(image)
-        patiently(lambda: shop.engine.pull(image.pinned, auth), shop.engine)
+        patiently(lambda: shop.engine.hold(image.pinned, auth), shop.engine)
 
     shop.pulled.get(image.pinned, pull)
 
