@@ -15,7 +15,7 @@ from kmatrix.effects.inspect import read_cell_image
 from kmatrix.effects.qemu import Machines
 from kmatrix.effects.registry import Registry
 from kmatrix.stages.bootgate import Subject, boot_image, prepare_guest, remove_guest
-from kmatrix.stages.patience import patiently
+from kmatrix.stages.patience import held
 from kmatrix.stages.publish import image_of
 from kmatrix.stages.run import exit_code
 from kmatrix.stages.workshop import BootOptions
@@ -62,8 +62,7 @@ def _boot_one(
 
 
 def _hold_toolkit(call: Invocation, engine: Engine, subject: Subject) -> None:
-    auth = load_credentials(call.authfile).for_engine(ImageRef.parse(subject.toolkit))
-    patiently(lambda: engine.hold(subject.toolkit, auth), engine)
+    held(engine, load_credentials(call.authfile), ImageRef.parse(subject.toolkit))
 
 
 def _attach(call: Invocation, engine: Engine, machines: Machines, subjects: list[Subject]) -> Exit:

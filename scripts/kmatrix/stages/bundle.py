@@ -32,7 +32,7 @@ from kmatrix.effects.registry_writer import RegistryWriter
 from kmatrix.stages.bootgate import Subject, boot_image
 from kmatrix.stages.bundlekept import keep_kernels, put_restored
 from kmatrix.stages.moduleimages import Choice, choose_module_images, put_module_images
-from kmatrix.stages.patience import patiently
+from kmatrix.stages.patience import held
 from kmatrix.stages.publish import IMAGE, image_of
 from kmatrix.stages.threads import DaemonPool, map_threads
 from kmatrix.stages.workshop import BootOptions
@@ -228,8 +228,7 @@ def _boot_each(packing: Packing, wanted: Wanted, bundle: Composed, ref: ImageRef
     pinned = _put_untagged(packing, ref, bundle)
     cells = [image.cell for image in wanted.of(bundle.arch) if image.bootable]
     toolkits = _Toolkits(packing, cells)
-    auth = packing.credentials.for_engine(ref)
-    patiently(lambda: packing.engine.hold(pinned, auth), packing.engine)
+    held(packing.engine, packing.credentials, ImageRef.parse(pinned))
     try:
         reports = _side_by_side(packing, partial(_boot, packing, toolkits, pinned), cells)
     finally:
@@ -265,8 +264,7 @@ class _Toolkits:
         """Have a cell's toolkit in the engine; once for each cell."""
         toolkit = self._reference(cell)
         try:
-            auth = self._packing.credentials.for_engine(toolkit)
-            patiently(lambda: self._packing.engine.hold(toolkit.pinned, auth), self._packing.engine)
+            held(self._packing.engine, self._packing.credentials, toolkit)
             yield toolkit.pinned
         finally:
             with self._lock:

@@ -15,7 +15,7 @@ from kmatrix.effects.context import based_context
 from kmatrix.effects.engine import InterruptedRunError
 from kmatrix.effects.logs import open_log
 from kmatrix.stages.gates import pass_gates
-from kmatrix.stages.patience import patiently
+from kmatrix.stages.patience import held, patiently
 from kmatrix.stages.publish import image_of, published_digest, push_image
 from kmatrix.stages.work import CellWork, cell_result
 from kmatrix.stages.workshop import Workshop, build_context
@@ -269,12 +269,7 @@ def _install(run: CellWork, context: bytes, **options: Any) -> str:
 
 def _pull(shop: Workshop, image: ImageRef) -> None:
     """Have an image in the engine; it is asked once for all cells."""
-
-    def pull() -> None:
-        auth = shop.credentials.for_engine(image)
-        patiently(lambda: shop.engine.hold(image.pinned, auth), shop.engine)
-
-    shop.pulled.get(image.pinned, pull)
+    shop.pulled.get(image.pinned, lambda: held(shop.engine, shop.credentials, image))
 
 
 def _build(run: CellWork, context: bytes) -> str:

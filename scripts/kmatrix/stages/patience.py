@@ -6,9 +6,12 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from kmatrix.effects.authorization import refused
+from kmatrix.effects.credentials import Credentials
 from kmatrix.effects.engine import Engine
-from kmatrix.effects.engine_errors import TakenAwayError
+from kmatrix.effects.engine_errors import RegistryRefusalError, TakenAwayError
 from kmatrix.values.errors import UnreachableError
+from kmatrix.values.names import ImageRef
 
 T = TypeVar("T")
 _ATTEMPTS = 4
@@ -29,3 +32,18 @@ def patiently(do: Callable[[], T], engine: Engine) -> T:
                 raise
             time.sleep(_FIRST_PAUSE_SECONDS * 2**attempt)
     raise AssertionError("the loop returns or raises")
+
+
+def held(engine: Engine, credentials: Credentials, image: ImageRef) -> None:
+    """Have an image in the engine, by digest, for as long as the run needs it (see `Engine.hold`).
+
+    Raises:
+        UnreachableError: the registry cannot be asked.
+        CredentialError: it refuses the credential, or there is none.
+        ToolError: it has no such image.
+    """
+    auth = credentials.for_engine(image)
+    try:
+        patiently(lambda: engine.hold(image.pinned, auth), engine)
+    except RegistryRefusalError as error:
+        raise refused(image, credentials) from error
