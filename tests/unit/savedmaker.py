@@ -13,9 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import zstandard
 from fakeregistry import digest
 
-STORES = ("docker", "containerd")
+STORES = ("docker", "containerd", "containerd with zstd")
 
 
 def archive(name: str, content: bytes) -> bytes:
@@ -53,16 +54,19 @@ class Saved:
             return _tar(
                 {**files, "manifest.json": _json([{"Config": name, "RepoTags": None, "Layers": paths}])}, self.links
             )
-        blobs = [self.config, self._manifest, *map(_packed, self.layers)]
+        blobs = [self.config, self._manifest, *map(self._packed, self.layers)]
         files = {_path(blob): blob for blob in blobs}
-        listed = [_path(_packed(layer)) for layer in self.layers]
+        listed = [_path(self._packed(layer)) for layer in self.layers]
         files["manifest.json"] = _json([{"Config": _path(self.config), "RepoTags": None, "Layers": listed}])
         files["index.json"] = _json({"schemaVersion": 2, "manifests": [{"digest": digest(self._manifest)}]})
         return _tar(files)
 
+    def _packed(self, layer: bytes) -> bytes:
+        return zstandard.compress(layer) if "zstd" in self.store else gzip.compress(layer, mtime=0)
+
     @property
     def _manifest(self) -> bytes:
-        layers = [{"digest": digest(_packed(layer))} for layer in self.layers]
+        layers = [{"digest": digest(self._packed(layer))} for layer in self.layers]
         return _json({"schemaVersion": 2, "config": {"digest": digest(self.config)}, "layers": layers})
 
 
@@ -82,10 +86,6 @@ class SavingEngine:
 
     def raise_if_stopping(self) -> None:
         """Nothing stops it."""
-
-
-def _packed(layer: bytes) -> bytes:
-    return gzip.compress(layer, mtime=0)
 
 
 def _path(blob: bytes) -> str:

@@ -37,7 +37,7 @@ class NoEngine:
 
     builds = pulls = 0
 
-    def __init__(self, _: str) -> None:
+    def __init__(self, *_: object) -> None:
         pass
 
     def __enter__(self) -> NoEngine:

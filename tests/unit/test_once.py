@@ -81,6 +81,25 @@ def test_a_fault_that_passes_is_not_the_next_cells() -> None:
     assert make.asked == 2
 
 
+def test_who_waited_for_a_fault_that_passes_makes_it_anew() -> None:
+    once: Once[str] = Once()
+    under_way, go_on = threading.Event(), threading.Event()
+
+    def fail() -> str:
+        under_way.set()
+        assert go_on.wait(timeout=10)
+        raise ToolError("a container did not end", "Is the machine busy?")
+
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(once.get, "key", fail)
+        assert under_way.wait(timeout=10)
+        others = [pool.submit(once.get, "key", lambda: "made") for _ in range(2)]
+        go_on.set()
+        with pytest.raises(ToolError):
+            first.result(timeout=10)
+        assert [other.result(timeout=10) for other in others] == ["made", "made"]
+
+
 def test_a_fault_that_stays_is_met_three_times_and_not_once_for_every_cell() -> None:
     once: Once[str] = Once()
     make = Failing(*(ToolError("a container did not end", "Is the machine busy?") for _ in range(9)))

@@ -32,9 +32,11 @@ class NoEngine:
     held: set[str] = field(default_factory=set)
     broken: str = ""
     stopping: bool = False
+    key: str = ""
 
-    def image(self, name: str) -> dict[str, str] | None:
-        return {"Id": f"id of {name}"} if name in self.held else None
+    def image(self, name: str) -> dict[str, Any] | None:
+        found = {"Id": f"id of {name}", "Config": {"Labels": {labels.CELL_KEY: self.key}}}
+        return found if name in self.held else None
 
     def hold(self, pinned: str, _: object) -> None:
         if self.broken and self.broken in pinned:
@@ -158,5 +160,14 @@ def test_a_tag_of_other_inputs_is_not_said_to_be_absent(bench: Bench, gates: str
 
 def test_the_engines_image_is_checked_where_the_registry_has_none(bench: Bench) -> None:
     bench.engine.held.add(str(bench.ref))
+    bench.engine.key = bench.recipe.cell_key
     result = bench.verify()
     assert (result.verdict, result.digest, result.image_id) == ("passed", "", f"id of {bench.ref}")
+
+
+def test_an_image_of_that_name_made_from_other_inputs_is_not_judged(bench: Bench) -> None:
+    """Another checkout with the same target gives its images the same names."""
+    bench.engine.held.add(str(bench.ref))
+    bench.engine.key = "sha256:other"
+    result = bench.verify()
+    assert (result.verdict, result.image_id) == ("errored", "")

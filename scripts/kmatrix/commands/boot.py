@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 
-from kmatrix.commands.invocation import Chosen, Invocation, choose, marked_engine, pins_for
+from kmatrix.commands.invocation import Chosen, Invocation, choose, marked_engine, pins_for, tidy
 from kmatrix.decide.bootcheck import Booted
 from kmatrix.decide.bundles import kernels_of_label
 from kmatrix.decide.elf import MalformedElfError, read_module
@@ -40,7 +40,7 @@ def boot(call: Invocation) -> Exit:
             reports = [_boot_one(call, engine, machines, options, subject, len(subjects) == 1) for subject in subjects]
         finally:
             machines.stop()
-            engine.remove_leftovers()
+            tidy(call, engine)
     for subject, report in zip(subjects, reports, strict=True):
         kernel = f"{subject.module.kernel}: " if len(subjects) > 1 else ""
         print(f"{report.verdict}: {report.code}: {kernel}{report.message}")

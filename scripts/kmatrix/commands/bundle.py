@@ -15,6 +15,7 @@ from kmatrix.commands.invocation import (
     Invocation,
     opened_run,
     recipes_for,
+    tidy,
 )
 from kmatrix.decide.bundlebounds import Bounds, bounds_of
 from kmatrix.decide.bundles import wanted_bundles
@@ -149,7 +150,7 @@ def _job(call: Invocation) -> Iterator[_Job]:
             yield _Job(chosen, packing, recipes, clients, bounds)
         finally:
             machines.stop()
-            engine.remove_leftovers()
+            tidy(call, engine)
 
 
 def _mega(size: int) -> str:

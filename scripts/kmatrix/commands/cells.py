@@ -128,8 +128,8 @@ class _Book:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         result = keep_known(result, self.known.get(result.cell), now, asked=result.cell in self.asked)
         self.changed[result.cell] = result
-        self.progress.done(result)
         write_results(self.job.call.results_path, self.job.chosen.name, self.changed, self.order)
+        self.progress.done(result)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from rich.console import Console
 
+from kmatrix.effects.engine import InterruptedRunError
 from kmatrix.effects.outputs import Outputs, watched_outputs
 from kmatrix.effects.signals import interruptible
 from kmatrix.values.errors import Exit, KmatrixError
@@ -43,7 +44,7 @@ def guarded(console: Console, work: Callable[[], int], interrupted: str) -> int:
 def _told(console: Console, work: Callable[[], int], interrupted: str) -> int:
     try:
         return int(work())
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, InterruptedRunError):
         console.print(interrupted, markup=False, highlight=False, soft_wrap=True)
         return int(Exit.INTERRUPTED)
     except KmatrixError as error:

@@ -24,7 +24,7 @@ from kmatrix.lab import up as lab_up
 from kmatrix.lab.layout import layout_of
 from kmatrix.stages.discover import discover, expected_fingerprint
 from kmatrix.stages.workshop import BootOptions
-from kmatrix.values.errors import InputError, Problem
+from kmatrix.values.errors import InputError, KmatrixError, Problem
 from kmatrix.values.lock import Lock, ProfileLock, inputs_digest, pins_of, read_lock, write_lock
 from kmatrix.values.matrix import Profile, required_target
 from kmatrix.values.overrides import Overrides, override
@@ -146,6 +146,14 @@ def marked_engine(call: Invocation) -> Iterator[Engine]:
             yield engine
             # Whoever ends otherwise may have left something.
             notes.forget()
+
+
+def tidy(call: Invocation, engine: Engine) -> None:
+    """Remove a run's containers and names; what the run came to must not be hidden by an engine that went away."""
+    try:
+        engine.remove_leftovers()
+    except KmatrixError as error:
+        call.say(f"could not clean up, the next run does: {error}")
 
 
 @contextmanager

@@ -382,14 +382,18 @@ class Engine:
             raise
 
     def let_go(self, pinned: str) -> None:
-        """Give up an image that this run held; if it was not there before, and no other run holds it, it is removed."""
+        """Give up an image that this run held; if it was not there before, and no other run holds it, it is removed.
+
+        An engine that went away keeps it: what was done with it is done.
+        """
         with self._lock:
             known = self._held.pop(pinned, True)
         self.remove_image(self._held_name(pinned), with_steps=False)
         if not known:
-            found = self.image(pinned)
-            if found is not None and not _held_by_runs(found):
-                self.remove_image(pinned)
+            with suppress(UnreachableError):
+                found = self.image(pinned)
+                if found is not None and not _held_by_runs(found):
+                    self.remove_image(pinned)
 
     def _held_name(self, pinned: str) -> str:
         return self.own_name("held-" + hashlib.sha256(pinned.encode()).hexdigest()[:16])
@@ -430,8 +434,9 @@ class Engine:
         try:
             with engine_errors("remove an image", absent_passes=True):
                 self.api.remove_image(name, noprune=not with_steps)
-        except (docker.errors.NotFound, ToolError):
-            # Absent, or the base of another image: then it is not ours to remove.
+        except (docker.errors.NotFound, ToolError, UnreachableError):
+            # Absent, or the base of another image: then it is not ours to remove. And an engine that went away must not
+            # take with it what was reached by then; the next run clears up.
             return
 
 

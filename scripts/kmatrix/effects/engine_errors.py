@@ -22,6 +22,10 @@ _TRANSIENT_WORDS = (
     "unexpected eof",
     ": eof",
     "i/o timeout",
+    "timeout awaiting response headers",
+    "host is down",
+    "stream error",
+    "server closed idle connection",
     "context deadline exceeded",
     "client.timeout exceeded",
     "request canceled",
@@ -49,7 +53,9 @@ _TRANSIENT_WORDS = (
 _CREDENTIAL_WORDS = (
     "unauthorized",
     "no basic auth credentials",
-    "denied",
+    "access denied",
+    "access to the resource is denied",
+    "denied: ",
     "authentication required",
     "forbidden",
 )

@@ -10,15 +10,14 @@ import gzip
 import hashlib
 import json
 import os
-import shutil
 import tempfile
-import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
+from kmatrix.decide.compression import decompressed
 from kmatrix.effects.archives import ChunkReader, entries
 from kmatrix.effects.engine import Engine
 from kmatrix.effects.engine_errors import engine_errors
@@ -34,7 +33,11 @@ _AGAIN = (
 
 @dataclass(frozen=True)
 class SavedLayer:
-    """A layer: the digest of its tar archive (its diff id), and the file that holds it, compressed by gzip or not."""
+    """A layer: the digest of its tar archive (its diff id), and the file that holds it.
+
+    `compressed` is whether that file is one of gzip already; it may also be a plain archive, or one of zstd, as
+    containerd's store keeps what it pulled.
+    """
 
     diff_id: str
     file: IO[bytes]
@@ -91,7 +94,8 @@ def compressed(layer: SavedLayer, folder: Path) -> Iterator[IO[bytes]]:
         with _writing(folder):
             # Neither a name nor a time: they would differ from run to run.
             with gzip.GzipFile("", "wb", _LEVEL, file, mtime=0) as packed:
-                shutil.copyfileobj(layer.file, packed, _BLOCK)
+                for block in decompressed(_blocks(layer.file)):
+                    packed.write(block)
             file.seek(0)
         yield file
 
@@ -158,7 +162,7 @@ def _checked(image: str, files: dict[str, IO[bytes]], links: dict[str, str]) -> 
         diff_ids = json.loads(config)["rootfs"]["diff_ids"]
         named = [files[links.get(path, path)] for path in listed["Layers"]]
         layers = tuple(_layer(file, diff_id) for file, diff_id in zip(named, diff_ids, strict=True))
-    except (KeyError, TypeError, ValueError, AttributeError, OSError, EOFError, zlib.error) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OSError, EOFError) as error:
         raise ToolError(f"the engine saved {image} in a form that is no image's: {error!r}", _AGAIN) from error
     return SavedImage(config, layers)
 
@@ -175,18 +179,21 @@ def _names(files: dict[str, IO[bytes]], config: bytes) -> set[str]:
 
 
 def _layer(file: IO[bytes], diff_id: str) -> SavedLayer:
-    file.seek(0)
-    is_compressed = file.read(2) == _GZIP
-    file.seek(0)
-    plain: Any = gzip.GzipFile(fileobj=file) if is_compressed else file
     digest = hashlib.sha256()
-    while block := plain.read(_BLOCK):
+    for block in decompressed(_blocks(file)):
         digest.update(block)
     found = "sha256:" + digest.hexdigest()
     if found != diff_id:
         raise ToolError(f"the engine saved the layer {found}, the image's configuration says {diff_id}", _AGAIN)
     file.seek(0)
-    return SavedLayer(diff_id, file, is_compressed)
+    is_gzip = file.read(len(_GZIP)) == _GZIP
+    return SavedLayer(diff_id, file, is_gzip)
+
+
+def _blocks(file: IO[bytes]) -> Iterator[bytes]:
+    file.seek(0)
+    while block := file.read(_BLOCK):
+        yield block
 
 
 def _json(files: dict[str, IO[bytes]], path: str) -> Any:

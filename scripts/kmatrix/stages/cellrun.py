@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any, Literal
 
-from kmatrix.decide.buildlog import causes, code_of, is_the_products_fault
+from kmatrix.decide.buildlog import code_of
 from kmatrix.effects.context import based_context
 from kmatrix.effects.engine import InterruptedRunError
 from kmatrix.effects.logs import open_log
+from kmatrix.stages.building import build_base, build_cell, build_group, pull
 from kmatrix.stages.gates import pass_gates
-from kmatrix.stages.patience import held, patiently
 from kmatrix.stages.publish import image_of, published_digest, push_image
 from kmatrix.stages.work import CellWork, cell_result
 from kmatrix.stages.workshop import Workshop, build_context
@@ -24,11 +22,6 @@ from kmatrix.values.cells import CellResult, Finding
 from kmatrix.values.errors import BuildError, KmatrixError, ToolError
 from kmatrix.values.names import ImageRef
 from kmatrix.values.recipe import Recipe
-
-_REVISION = "org.opencontainers.image.revision"
-_SOURCE = "org.opencontainers.image.source"
-_TITLE = "org.opencontainers.image.title"
-_WORLD = "Mend what its words name (the cell's log has all of them), then run the command again."
 
 
 def already_published(shop: Workshop, recipe: Recipe) -> CellResult | None:
@@ -119,15 +112,15 @@ def _to_verdict(
 def _build_check_push(run: CellWork) -> CellResult:
     shop, recipe = run.shop, run.recipe
     with run.stage("prepare"):
-        _pull(shop, recipe.toolkit)
+        pull(shop, recipe.toolkit)
         context = build_context(shop, recipe)
-        _pull(shop, recipe.base)
+        pull(shop, recipe.base)
         if shop.options.profile.base_packages:
-            base = shop.bases.get(recipe.cell.arch, lambda: _build_base(run, context))
+            base = shop.bases.get(recipe.cell.arch, lambda: build_base(run, context))
             context = based_context(context, base)
-        shop.groups.get(recipe.group, lambda: _build_group(run, context))
+        shop.groups.get(recipe.group, lambda: build_group(run, context))
     with run.stage("build"):
-        built = _build(run, context)
+        built = build_cell(run, context)
     result = pass_gates(run, built)
     if result.verdict != "passed":
         return result
@@ -158,18 +151,23 @@ def _check_again(run: CellWork, tell: Callable[[str], None]) -> CellResult:
     with run.stage("prepare"):
         digest = published_digest(shop, ref, recipe)
         tell(digest or "")
-        _pull(shop, recipe.toolkit)
+        pull(shop, recipe.toolkit)
         if digest is None:
             local = shop.engine.image(str(ref))
-            if local is None:
+            # Another checkout with this target gives its images the same name.
+            if local is None or _key_of(local) not in recipe.satisfying_keys:
                 raise _nothing_to_check(shop, recipe, ref)
             return pass_gates(run, str(local["Id"]))
         published = ref.with_digest(digest)
-        _pull(shop, published)
+        pull(shop, published)
     try:
         return pass_gates(run, str(_known(shop, published)["Id"]))
     finally:
         shop.engine.let_go(published.pinned)
+
+
+def _key_of(image: Mapping[str, Any]) -> str:
+    return str(((image.get("Config") or {}).get("Labels") or {}).get(labels.CELL_KEY, ""))
 
 
 def _known(shop: Workshop, image: ImageRef) -> dict[str, Any]:
@@ -201,18 +199,20 @@ def _nothing_to_check(shop: Workshop, recipe: Recipe, ref: ImageRef) -> ToolErro
 
 
 def _push_tested(run: CellWork, tested: CellResult) -> CellResult:
-    local = run.shop.engine.image(tested.image)
-    if local is None or local["Id"] != tested.image_id:
-        found = local["Id"] if local else "nothing"
-        raise ToolError(f"{tested.image}: tested was {tested.image_id}, the engine has {found}", "Run `nox -s build`.")
+    engine = run.shop.engine
+    local = engine.image(tested.image_id)
+    if local is None:
+        raise ToolError(
+            f"{tested.image}: tested was {tested.image_id}, the engine has it no more", "Run `nox -s build`."
+        )
     # Before the key: that says which gates there were, so an image that was not booted never has the one asked for.
     if not tested.booted and not run.shop.options.push_unbooted:
         raise ToolError(f"{tested.image} was never booted", "Run `nox -s build`, or give --push-unbooted.")
-    labels_there = (local.get("Config") or {}).get("Labels") or {}
-    if labels_there.get(labels.CELL_KEY) not in run.recipe.satisfying_keys:
+    if _key_of(local) not in run.recipe.satisfying_keys:
         raise ToolError(f"{tested.image} was made from other inputs than the matrix has now", "Run `nox -s build`.")
     result = _push(run, replace(tested, reason=tested.reason.partition("; not pushed")[0]))
-    run.shop.engine.remove_image(tested.image)
+    if (engine.image(tested.image) or {}).get("Id") == tested.image_id:
+        engine.remove_image(tested.image)
     return result
 
 
@@ -222,111 +222,3 @@ def _push(run: CellWork, result: CellResult) -> CellResult:
         ref = image_of(shop.options.target, cell)
         digest = push_image(shop, result.image_id, ref, cell)
     return replace(result, digest=digest)
-
-
-def _build_group(run: CellWork, context: bytes) -> str:
-    """Build the stages below the compile: packages are verified and unpacked here, once for all kernels."""
-    return _logged_build(run, context, target="userland", name=f"group-{_word(run.recipe.group)}")
-
-
-def _build_base(run: CellWork, context: bytes) -> str:
-    """Install what the base lacks, once for all cells of an architecture, and return that image.
-
-    A package manager writes other bytes each time, and nodes would pull all of it again with every new kernel: so the
-    layer of a published cell is taken, if there is one.
-    """
-    shop, published = run.shop, run.shop.published.get(run.recipe.cell.arch)
-    # Of all stages this alone needs a network.
-    build = partial(_install, run, context, no_cache=bool(shop.options.rebuild))
-    if published is None:
-        return build()
-    try:
-        _pull(shop, published)
-    except KmatrixError as error:
-        if shop.engine.stopping:
-            raise
-        run.line(f"kmatrix: the base's packages are installed anew: {error.message}")
-        return build()
-    try:
-        return build(cache_from=[published.pinned])
-    finally:
-        shop.engine.let_go(published.pinned)
-
-
-def _install(run: CellWork, context: bytes, **options: Any) -> str:
-    name = f"base-{run.recipe.cell.arch}"
-    try:
-        return _logged_build(run, context, target="base", network="default", name=name, **options)
-    except BuildError as error:
-        # A package manager's refusal and a network that is out have the same exit code.
-        causes_told = "; ".join(error.excerpt) or error.message
-        raise ToolError(
-            f"the base's packages could not be installed: {causes_told}",
-            "If its package repositories could not be reached, run the command again; else see base_packages and base "
-            "in matrix.yaml.",
-        ) from error
-
-
-def _pull(shop: Workshop, image: ImageRef) -> None:
-    """Have an image in the engine; it is asked once for all cells."""
-    shop.pulled.get(image.pinned, lambda: held(shop.engine, shop.credentials, image))
-
-
-def _build(run: CellWork, context: bytes) -> str:
-    options, recipe = run.shop.options, run.recipe
-    arguments = {"MAKE_JOBS": str(options.make_jobs)}
-    if options.rebuild:
-        arguments["REBUILD"] = options.rebuild
-    image_labels = {
-        **labels.cell_labels(recipe.cell, recipe.cell_key),
-        labels.GATES: ",".join(recipe.gates),
-        _TITLE: f"BeeGFS client {recipe.cell.client} for kernel {recipe.cell.kernel}",
-        _REVISION: options.revision,
-        _SOURCE: options.source,
-    }
-    return _logged_build(run, context, buildargs=arguments, labels=image_labels, name=recipe.cell.tag)
-
-
-def _logged_build(run: CellWork, context: bytes, *, name: str, **options: Any) -> str:
-    """Build, with every line in the cell's log.
-
-    Args:
-        run: the cell.
-        context: the archive.
-        name: the image gets it as a name of this run's own, so that no other run's clean-up takes it away.
-        options: of `Engine.build`.
-
-    Raises:
-        BuildError: the product is bad.
-        UnreachableError, ToolError: anything else.
-    """
-    lines: list[str] = []
-
-    def on_line(line: str) -> None:
-        lines.append(line)
-        run.line(line)
-
-    def build() -> str:
-        lines.clear()
-        engine = run.shop.engine
-        return engine.build(
-            context,
-            on_line=on_line,
-            steps=run.shop.garbage,
-            tag=engine.own_name(name),
-            **{"network": "none", **options},
-        )
-
-    try:
-        return patiently(build, run.shop.engine)
-    except BuildError as error:
-        found = causes(lines)
-        if is_the_products_fault(error.message, lines):
-            raise BuildError(error.message, found) from error
-        raise ToolError(
-            f"a step of the build failed for no fault of the product: {'; '.join(found)}", _WORLD
-        ) from error
-
-
-def _word(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -10,6 +10,7 @@ from kmatrix.decide.kernelfacts import kernel_facts
 from kmatrix.effects.inspect import read_cell_image, read_toolkit
 from kmatrix.effects.logs import open_log
 from kmatrix.stages.bootgate import Subject, boot_image
+from kmatrix.stages.patience import patiently
 from kmatrix.stages.publish import image_of
 from kmatrix.stages.work import CellWork, cell_result
 from kmatrix.stages.workshop import BootOptions
@@ -45,9 +46,11 @@ def _check(work: CellWork, image_id: str) -> CheckReport:
     with work.stage("check"):
         facts = shop.kernels.get(
             f"{toolkit} {cell.kernel}",
-            lambda: kernel_facts(cell.kernel, read_toolkit(shop.engine, toolkit, cell.kernel)),
+            lambda: kernel_facts(
+                cell.kernel, patiently(lambda: read_toolkit(shop.engine, toolkit, cell.kernel), shop.engine)
+            ),
         )
-        image = read_cell_image(shop.engine, image_id, cell.kernel)
+        image = patiently(lambda: read_cell_image(shop.engine, image_id, cell.kernel), shop.engine)
         key = _key_expected(work, image)
         report = check_module(Expectation(cell, key, shop.options.profile.rdma), image, facts)
     for note in report.notes:

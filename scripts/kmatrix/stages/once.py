@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Generic, TypeVar
 
-from kmatrix.values.errors import BuildError, UnreachableError
+from kmatrix.values.errors import BuildError, KmatrixError, UnreachableError
 
 T = TypeVar("T")
 # So often a fault may be met before it is everybody's; each attempt can take as long as a time-out.
@@ -30,21 +30,36 @@ class Once(Generic[T]):
         self._failed: dict[str, int] = {}
 
     def get(self, key: str, make: Callable[[], T]) -> T:
-        """Return the value for `key`, made by the first caller's `make`; who waits meanwhile shares its exception."""
-        with self._lock:
-            future = self._futures.get(key)
-            first = future is None
-            if future is None:
-                future = self._futures[key] = Future()
-        if first:
+        """Return the value for `key`, made by the first caller's `make`; the others wait for it.
+
+        Who waited for a fault that may pass makes it anew; for one that is kept, or for somebody who could not be
+        reached after several attempts, shares it.
+        """
+        while True:
+            with self._lock:
+                future = self._futures.get(key)
+                first = future is None
+                if future is None:
+                    future = self._futures[key] = Future()
+            if first:
+                self._make(key, future, make)
+                return future.result()
             try:
-                future.set_result(make())
-            except BaseException as error:
+                return future.result()
+            except KmatrixError as error:
                 with self._lock:
-                    if not self._is_kept(key, error):
-                        del self._futures[key]
-                future.set_exception(error)
-        return future.result()
+                    kept = self._futures.get(key) is future
+                if kept or isinstance(error, UnreachableError):
+                    raise
+
+    def _make(self, key: str, future: Future[T], make: Callable[[], T]) -> None:
+        try:
+            future.set_result(make())
+        except BaseException as error:
+            with self._lock:
+                if not self._is_kept(key, error):
+                    del self._futures[key]
+            future.set_exception(error)
 
     def _is_kept(self, key: str, error: BaseException) -> bool:
         if isinstance(error, BuildError | UnreachableError):

@@ -104,7 +104,9 @@ class LiveProgress:
         with self._lock:
             self._running.pop(result.cell, None)
             self._counts[result.verdict] += 1
-            self._console.print(line_of(result, sum(self._counts.values()), self._total), soft_wrap=True)
+            finished = sum(self._counts.values())
+        # Not with the lock: whoever renders the table has the console's own, and waits for this one.
+        self._console.print(line_of(result, finished, self._total), soft_wrap=True)
 
     def _render(self) -> RenderableType:
         with self._lock:
