@@ -100,6 +100,22 @@ def test_a_run_can_be_stopped_though_the_engine_is_gone(monkeypatch: pytest.Monk
         assert engine.stopping
 
 
+def test_what_was_reached_is_not_lost_to_an_engine_that_goes_away_while_it_clears_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pinned = "127.0.0.1:1/x@sha256:" + "a" * 64
+    with web_server(in_turn(VERSION)) as web:
+        monkeypatch.setenv("DOCKER_HOST", f"tcp://{web.address}")
+        engine = Engine("test")
+    with engine:
+        engine._held[pinned] = False
+        engine.let_go(pinned)
+        engine.remove_image(pinned)
+        # Whoever asks what is left is told.
+        with pytest.raises(UnreachableError):
+            engine.remove_leftovers()
+
+
 def test_no_engine_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no-engine.sock")
     with pytest.raises(UnreachableError, match="container engine"):

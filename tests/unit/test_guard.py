@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 
 from kmatrix.commands.guard import guarded
-from kmatrix.values.errors import BuildError, InputError, KmatrixError, ToolError, UnreachableError
+from kmatrix.effects.engine import InterruptedRunError
+from kmatrix.values.errors import BuildError, Exit, InputError, KmatrixError, ToolError, UnreachableError
 
 
 def told(error: BaseException) -> tuple[int, str]:
@@ -60,3 +61,7 @@ def test_what_is_known_about_a_next_step_goes_before_that_of_the_kind() -> None:
 def test_a_password_in_an_address_is_not_shown(text: str) -> None:
     assert "s3cret" not in told(InputError(f"{text!r} is wrong", "Do it."))[1]
     assert "s3cret" not in told(ValueError(f"{text!r} is wrong"))[1]
+
+
+def test_a_run_that_is_told_to_stop_in_the_middle_of_a_step_was_interrupted() -> None:
+    assert told(InterruptedRunError())[0] == Exit.INTERRUPTED
