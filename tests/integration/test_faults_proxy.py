@@ -65,7 +65,7 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return pauses
 
 
-# Pushes: the engine's own requests go through the proxy
+# Pushes: what is sent goes through the proxy
 
 
 def test_a_push_that_is_turned_away_at_first_succeeds(project: Project) -> None:
@@ -77,7 +77,8 @@ def test_a_push_that_is_turned_away_at_first_succeeds(project: Project) -> None:
     assert run.verdicts == {project.cell: "passed"}
     assert project.published() == {project.cell}
     assert project.proxy.registry.digest(project.repository, project.cell) == run.cell(project.cell)["digest"]
-    assert [request["fault"] for request in project.proxy.asked("/manifests/", ["PUT"])] == [["status"], ["status"], []]
+    asked = [request["fault"] for request in project.proxy.asked("/manifests/", ["PUT"])]
+    assert asked == [["status"], ["status"], [], []], "by digest it is turned away twice, then taken, and then named"
 
 
 def test_a_push_that_is_always_turned_away_names_nothing_and_the_next_run_goes_on(project: Project) -> None:
@@ -85,7 +86,7 @@ def test_a_push_that_is_always_turned_away_names_nothing_and_the_next_run_goes_o
     run = project.build()
     assert run.code == 3, run.stderr
     assert run.verdicts == {project.cell: "errored"}
-    assert run.cell(project.cell)["reason"].startswith(f"the image registry at {project.proxy.address}/")
+    assert run.cell(project.cell)["reason"].startswith(f"the image registry at http://{project.proxy.address}/")
     assert run.cell(project.cell)["digest"] == ""
     assert project.published() == set()
     assert len(project.proxy.asked("/manifests/", ["PUT"])) == 4
@@ -95,7 +96,6 @@ def test_a_push_that_is_always_turned_away_names_nothing_and_the_next_run_goes_o
 
 
 def test_a_push_that_is_asked_to_wait_waits(project: Project) -> None:
-    # The engine does not pass on what it was told; the request that is made for it is answered the same way.
     project.proxy.faults(
         fault({"status": 429, "headers": {"Retry-After": "1"}}, "/manifests/", ["PUT"]),
         fault({"status": 429, "headers": {"Retry-After": "1"}}, "/tags/list"),

@@ -16,7 +16,8 @@ from integration.moments import at_stage, one_at_a_time
 from integration.servers import Closed, closed_registry, stoppable_registry
 from integration.session import Session
 from integration.sites import NEWER_CLIENT, Site, SiteMaker
-from kmatrix.effects.credentials import Credentials
+from kmatrix.effects.authorization import Authorizations
+from kmatrix.effects.credentials import Credentials, Login
 
 pytestmark = pytest.mark.engine
 PASSWORD = f"p-{secrets.token_hex(12)}"
@@ -88,9 +89,13 @@ def test_a_push_that_is_refused_tells_which_credential(
     path = f"revoked-{secrets.token_hex(4)}"
     file = authfile(tmp_path, closed.address, PASSWORD)
     cell = f"{NEWER_CLIENT}-{site.lab.kernels.newer}"
+
     # As if the password had been changed while the cell was built.
-    old = {"username": "robot", "password": "old"}
-    at_stage(monkeypatch, "push", cell, lambda: monkeypatch.setattr(Credentials, "for_engine", lambda *_: old))
+    def change() -> None:
+        monkeypatch.setattr(Credentials, "login", lambda *_: Login("robot", "old"))
+        monkeypatch.setattr(Authorizations, "known", lambda *_: {})
+
+    at_stage(monkeypatch, "push", cell, change)
     run = site.run("build", "--target", f"{closed.address}/{path}", "--authfile", file)
     assert run.code == 3, run.stderr
     assert run.verdicts == {cell: "errored"}

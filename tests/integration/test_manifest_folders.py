@@ -321,6 +321,8 @@ def test_a_folder_of_somebody_elses_is_not_replaced(project: Path, tmp_path: Pat
 def test_without_any_bundle_it_writes_nothing_and_says_how_to_get_one(
     project: Path, capsys: pytest.CaptureFixture[str], bundles: list[BundleResult], profile: str, says: str
 ) -> None:
+    # Bundles of the profile that are known already would stay.
+    (project / "build" / "bundles.json").unlink(missing_ok=True)
     write_file(project, bundles, profile)
     assert run(project, "--way", "prebuilt", "--way", "kmm") == Exit.USAGE
     said = capsys.readouterr().err

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from integration.labs import Lab
+from integration.moments import at_stage
 from integration.refusals import assert_refused
 from integration.sites import NEWER_CLIENT, Run, Site, SiteMaker
+from kmatrix.effects import savedimage
 from kmatrix.effects.engine import Engine
+from kmatrix.stages import publish
 from kmatrix.values import labels
 
 pytestmark = pytest.mark.engine
@@ -74,15 +79,37 @@ def test_labels_of_another_cell_are_refused(lab: Lab, new_site: SiteMaker, monke
 def test_another_image_than_the_tested_one_is_never_published_as_passed(
     lab: Lab, new_site: SiteMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Somebody gives the tag to another image between the check and the push."""
-    tag = Engine.tag
+    """The engine gives out another image than the one that was tested: its base, or the image of another cell."""
     site = new_site(kernels=[lab.kernels.older, lab.kernels.newer])
+    saved = savedimage.saved_image
 
-    def mixed_up(engine: Engine, image: str, repository: str, name: str) -> None:
-        tag(engine, image if lab.kernels.newer not in name else site.pins.base.pinned, repository, name)
+    def mixed_up(engine: Engine, image: str, folder: Path) -> Any:
+        # All of its parts fit each other.
+        other = engine.image(site.pins.base.pinned)
+        assert other
+        api = SimpleNamespace(get_image=lambda _: engine.api.get_image(other["Id"]))
+        return saved(cast("Engine", SimpleNamespace(api=api, raise_if_stopping=lambda: None)), image, folder)
 
-    monkeypatch.setattr(Engine, "tag", mixed_up)
-    run = site.run("build")
+    monkeypatch.setattr(publish, "saved_image", mixed_up)
+    run = site.run("build", "--only", f"{NEWER_CLIENT}-{lab.kernels.newer}")
     cell = run.cell(f"{NEWER_CLIENT}-{lab.kernels.newer}")
     assert (run.code, cell["verdict"]) == (3, "errored")
-    assert "tested was" in cell["reason"]
+    assert "the engine was asked for the image" in cell["reason"]
+    assert site.tags == set()
+
+
+def test_a_name_that_is_moved_to_another_image_before_the_push_is_of_no_use(
+    lab: Lab, new_site: SiteMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody gives the image's name in the engine to an untested one between the check and the push."""
+    site = new_site(kernels=[lab.kernels.newer])
+    cell = f"{NEWER_CLIENT}-{lab.kernels.newer}"
+
+    def move() -> None:
+        with Engine("tests") as engine:
+            engine.tag(site.pins.base.pinned, f"{site.target}/beegfs-client", site.tag_of(cell))
+
+    at_stage(monkeypatch, "push", cell, move)
+    run = site.run("build")
+    assert run.verdicts == {cell: "passed"}, run.stderr
+    assert run.cell(cell)["image_id"] == site.registry.manifest(site.repository, cell)["config"]["digest"]

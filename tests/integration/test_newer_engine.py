@@ -81,5 +81,6 @@ def test_the_pipeline_publishes_what_it_tested_and_leaves_nothing(
     pulled = {*lab.toolkits.values(), site.pins.base.pinned}
     images = newer.api.images(all=True)
     assert {name for image in images for name in image.get("RepoDigests") or [image["Id"]]} <= pulled
-    assert [name for image in images for name in image.get("RepoTags") or ()] == []
+    # This store gives a name by digest among the tags, too.
+    assert [name for image in images for name in image.get("RepoTags") or () if "@" not in name] == []
     assert newer.api.containers(all=True) == []

@@ -85,8 +85,8 @@ class CellNode:
         return done.stdout.strip()
 
     def ask(self, script: str) -> str:
-        """The same with a script that changes nothing: it is run again if the engine loses its output."""
-        for _ in range(2):
+        """The same with a script that may be run twice: it is, if the engine loses its output."""
+        for _ in range(4):
             with suppress(LostOutputError):
                 return self.say(script)
         return self.say(script)
@@ -97,12 +97,12 @@ class CellNode:
 
     def write(self, path: str, text: str) -> None:
         """Make a file, and its folder."""
-        self.say(f"mkdir -p {shlex.quote(path.rpartition('/')[0])}; printf %s {shlex.quote(text)} >{shlex.quote(path)}")
+        self.ask(f"mkdir -p {shlex.quote(path.rpartition('/')[0])}; printf %s {shlex.quote(text)} >{shlex.quote(path)}")
 
     def program(self, name: str, script: str) -> None:
         """Put a program of the test before the image's own of that name."""
         self.write(f"{_TEST}/{name}", f"#!/bin/bash\n{script}\n")
-        self.say(f"chmod +x {_TEST}/{name}")
+        self.ask(f"chmod +x {_TEST}/{name}")
 
     def loaded(self, version: str, srcversion: str = "0123", users: int = 0, build_id: str = "") -> None:
         """Let the kernel show a module, with a build ID (hexadecimal) if there is one."""
