@@ -40,7 +40,7 @@ class Unpacker(Protocol):
 _FORMS: tuple[tuple[str, tuple[bytes, ...], Callable[[], Unpacker]], ...] = (
     ("gzip", (b"\x1f\x8b",), lambda: zlib.decompressobj(wbits=31)),
     ("bzip2", (b"BZh",), bz2.BZ2Decompressor),
-    ("xz", (b"\xfd7zXZ\0",), lzma.LZMADecompressor),
+    ("xz", (b"\xfd7zXZ\0",), lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ)),
     ("zstd", (b"\x28\xb5\x2f\xfd", *_SKIPPABLE), lambda: zstandard.ZstdDecompressor().decompressobj()),
 )
 _LONGEST = max(len(start) for _, starts, _ in _FORMS for start in starts)

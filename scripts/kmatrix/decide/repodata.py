@@ -5,20 +5,16 @@ The forms are createrepo_c's (rpm-software-management/createrepo_c, src/xml_dump
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import hashlib
-import lzma
-import zlib
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from urllib.parse import urljoin
 from xml.etree.ElementTree import Element, ParseError
 
 import defusedxml.ElementTree
-import zstandard
 from defusedxml import DefusedXmlException
 
+from kmatrix.decide import compression
 from kmatrix.decide.versions import evr_order
 from kmatrix.values.errors import ProtocolError
 from kmatrix.values.fields import relative_path
@@ -74,8 +70,9 @@ class Package:
 def newest_of_each(packages: Iterable[Package]) -> dict[str, Package]:
     """Return the newest package of every name, by epoch, version and release as rpm compares them.
 
-    Of two that are equal in these, the one of the machine comes before noarch, and an earlier one before a later, as
-    dnf's `max` has it (rpm-software-management/libdnf, libdnf/hy-package.cpp, dnf_package_cmp).
+    Of two that are equal in these, the one whose architecture is later as text is taken (x86_64 before noarch, noarch
+    before aarch64), and of two of one architecture the earlier, as dnf's `max` has it
+    (rpm-software-management/libdnf, libdnf/hy-package.cpp, dnf_package_cmp).
     """
     chosen: dict[str, Package] = {}
     for package in packages:
@@ -127,37 +124,19 @@ def packages_of(
 
 
 def decompressed(data: bytes, location: str) -> bytes:
-    """Return a metadata file unpacked, by the end of its name; all members, streams and frames of it.
+    """Return a metadata file unpacked by its own first bytes; all members, streams and frames of it.
+
+    Args:
+        data: the file.
+        location: what errors call it.
 
     Raises:
         ProtocolError: it cannot be unpacked.
     """
-    for ending, unpack in _UNPACK.items():
-        if location.endswith(ending):
-            try:
-                return unpack(data)
-            except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, zstandard.ZstdError) as error:
-                raise ProtocolError(f"{location}: not readable: {error}", _OUT_OF_STEP) from error
-    return data
-
-
-def _from_zstd(data: bytes) -> bytes:
-    unpacked = []
-    while data:
-        frame = zstandard.ZstdDecompressor().decompressobj()
-        unpacked.append(frame.decompress(data))
-        if not frame.eof:
-            raise EOFError("it ends in the middle of a frame")
-        data = frame.unused_data
-    return b"".join(unpacked)
-
-
-_UNPACK: dict[str, Callable[[bytes], bytes]] = {
-    ".gz": gzip.decompress,
-    ".bz2": bz2.decompress,
-    ".xz": lzma.decompress,
-    ".zst": _from_zstd,
-}
+    try:
+        return b"".join(compression.decompressed((data,)))
+    except compression.DamagedError as error:
+        raise ProtocolError(f"{location}: not readable: {error}", _OUT_OF_STEP) from error
 
 
 def _parsed(data: bytes, name: str) -> Element:

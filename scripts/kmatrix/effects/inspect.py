@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import lzma
 import re
-import zlib
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
-import zstandard
-
+from kmatrix.decide import compression
 from kmatrix.effects.engine import Engine
 from kmatrix.values.errors import ProtocolError, ToolError
 from kmatrix.values.module import IMAGE_MODULES, RDMA_MODULES, ImageFacts, ToolkitFiles, ToolOutput
@@ -18,8 +13,9 @@ from kmatrix.values.module import IMAGE_MODULES, RDMA_MODULES, ImageFacts, Toolk
 _FACTS = "/kmatrix-facts"
 _MARK = "@kmatrix-status "
 _DAMAGED_HINT = "build or pull the image that holds the file anew; if that does not help, its maker must mend the image"
-# kmod goes by these, not by the suffix (libkmod/libkmod-file.c, comp_types).
-_ZSTD, _XZ, _GZIP = b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\0", b"\x1f\x8b"
+# kmod goes by these, not by the suffix, and knows no other form: no bzip2, no zstd that begins with a frame to skip
+# (kmod-project/kmod, libkmod/libkmod-file.c, comp_types).
+_PACKED = (b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\0", b"\x1f\x8b")
 # Collected by the toolkit's own tools in one container; missing files are left out and judged later.
 TOOLKIT_SCRIPT = f"""
 set -eu
@@ -202,47 +198,11 @@ def decompressed(content: bytes, name: str) -> bytes:
     Raises:
         ProtocolError: its suffix says that it is packed and its content does not, or it is not whole.
     """
-    makers = {_ZSTD: _zstd_frame, _XZ: _xz_stream, _GZIP: _gzip_member}
-    make = next((make for magic, make in makers.items() if content.startswith(magic)), None)
-    if make is None:
+    if not content.startswith(_PACKED):
         if name.endswith((".xz", ".zst", ".gz")) and not content.startswith(b"\x7fELF"):
             raise ProtocolError(f"{name} cannot be decompressed: it is neither packed nor ELF", _DAMAGED_HINT)
         return content
     try:
-        return b"".join(_parts(content, make))
-    except (EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError) as error:
+        return b"".join(compression.decompressed((content,)))
+    except compression.DamagedError as error:
         raise ProtocolError(f"{name} cannot be decompressed: {error}", _DAMAGED_HINT) from error
-
-
-class _Decoder(Protocol):
-    @property
-    def eof(self) -> bool: ...
-    @property
-    def unused_data(self) -> bytes: ...
-    def decompress(self, data: bytes, /) -> bytes: ...
-
-
-def _xz_stream() -> _Decoder:
-    return lzma.LZMADecompressor(lzma.FORMAT_XZ)
-
-
-def _gzip_member() -> _Decoder:
-    return zlib.decompressobj(zlib.MAX_WBITS | 16)
-
-
-def _zstd_frame() -> _Decoder:
-    decoder: _Decoder = zstandard.ZstdDecompressor().decompressobj()
-    return decoder
-
-
-def _parts(content: bytes, make: Callable[[], _Decoder]) -> Iterator[bytes]:
-    rest = content
-    while True:
-        decoder = make()
-        yield decoder.decompress(rest)
-        if not decoder.eof:
-            raise EOFError("the file ends too early")
-        # Zeros may follow a member of gzip and a stream of xz; they are no part of the content.
-        rest = decoder.unused_data.lstrip(b"\0")
-        if not rest:
-            return
