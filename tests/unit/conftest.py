@@ -8,8 +8,16 @@ from pathlib import Path
 
 import pytest
 from bundlebench import Bench, bundle_bench
+from programs import require
 
 from interrupts import interruptible as interruptible
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Look for the programs that a test needs before any fixture uses one."""
+    for mark in item.iter_markers("needs"):
+        require(*mark.args)
 
 
 @pytest.fixture

@@ -7,13 +7,10 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
 from openpgpkeys import Gpg
+from programs import needs
 
-needs_rpm = pytest.mark.skipif(
-    any(shutil.which(program) is None for program in ("rpmbuild", "rpmsign", "rpmkeys", "gpg")),
-    reason="rpmbuild, rpmsign, rpmkeys and gpg are not all installed",
-)
+needs_rpm = needs("rpmbuild", "rpmsign", "rpmkeys", "gpg")
 _SPEC = """\
 Name: {name}
 Version: {version}

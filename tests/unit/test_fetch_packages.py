@@ -8,9 +8,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from programs import lack
 
 from kmatrix.decide.repodata import newest_of_each
 from kmatrix.effects.packages import PackageRoot
+from kmatrix.values.names import Arch
 
 SCRIPT = Path(__file__).parents[2] / "images" / "beegfs-client" / "fetch-packages"
 DIRECTORY = "beegfs_8.98"
@@ -24,6 +26,11 @@ def python_with_dnf() -> str | None:
         if program and subprocess.run([program, "-c", "import dnf"], capture_output=True, check=False).returncode == 0:
             return program
     return None
+
+
+@pytest.fixture(scope="module")
+def python() -> str:
+    return python_with_dnf() or lack("Python with dnf")
 
 
 def make_repository(root: Path, packages: list[tuple[str, str, str, str]]) -> Path:
@@ -56,41 +63,42 @@ def make_repository(root: Path, packages: list[tuple[str, str, str, str]]) -> Pa
     return repository
 
 
-@pytest.mark.skipif(python_with_dnf() is None, reason="no Python has dnf")
 @pytest.mark.parametrize(
-    ("packages", "number"),
+    ("machine", "packages", "number"),
     [
-        ([('epoch="20"', "8.98.1", "9.el9", "noarch"), ('epoch="20"', "8.98.1", "10.el9", "noarch")], 1),
-        ([('epoch="21"', "8.98.1", "el9", "noarch"), ('epoch="3"', "8.98.1", "el9", "noarch")], 0),
-        ([('epoch="21"', "8.98.1", "1", "noarch"), ('epoch="3"', "8.98.1", "2", "noarch")], 0),
-        ([("", "8.98.1", "1.el9", "noarch"), ('epoch="0"', "8.98.1", "2.el9", "noarch")], 1),
-        ([('epoch="1"', "8.98.1", "1", "noarch"), ("", "8.98.1", "2", "noarch")], 0),
-        ([('epoch="20"', "8.98.1", "1~rc1", "noarch"), ('epoch="20"', "8.98.1", "1", "noarch")], 1),
-        ([('epoch="20"', "8.98.1", "1^git2", "noarch"), ('epoch="20"', "8.98.1", "1", "noarch")], 0),
-        ([('epoch="20"', "8.98.1", "1", "x86_64"), ('epoch="20"', "8.98.1", "1", "noarch")], 0),
-        ([('epoch="20"', "8.98.1", "1", "noarch"), ('epoch="20"', "8.98.1", "1", "x86_64")], 1),
-        ([('epoch="20"', "8.98.1", "01", "noarch"), ('epoch="20"', "8.98.1", "1", "noarch")], 0),
-        ([('epoch="20"', "8.98.2", "1", "noarch"), ('epoch="20"', "8.98.1", "1", "noarch")], 1),
+        ("x86_64", [('epoch="20"', "8.98.1", "9.el9", "noarch"), ('epoch="20"', "8.98.1", "10.el9", "noarch")], 1),
+        ("x86_64", [('epoch="21"', "8.98.1", "el9", "noarch"), ('epoch="3"', "8.98.1", "el9", "noarch")], 0),
+        ("x86_64", [('epoch="21"', "8.98.1", "1", "noarch"), ('epoch="3"', "8.98.1", "2", "noarch")], 0),
+        ("x86_64", [("", "8.98.1", "1.el9", "noarch"), ('epoch="0"', "8.98.1", "2.el9", "noarch")], 1),
+        ("x86_64", [('epoch="1"', "8.98.1", "1", "noarch"), ("", "8.98.1", "2", "noarch")], 0),
+        ("x86_64", [('epoch="20"', "8.98.1", "1~rc1", "noarch"), ('epoch="20"', "8.98.1", "1", "noarch")], 1),
+        ("x86_64", [('epoch="20"', "8.98.1", "1^git2", "noarch"), ('epoch="20"', "8.98.1", "1", "noarch")], 0),
+        ("x86_64", [('epoch="20"', "8.98.1", "1", "x86_64"), ('epoch="20"', "8.98.1", "1", "noarch")], 0),
+        ("x86_64", [('epoch="20"', "8.98.1", "1", "noarch"), ('epoch="20"', "8.98.1", "1", "x86_64")], 1),
+        ("x86_64", [('epoch="20"', "8.98.1", "01", "noarch"), ('epoch="20"', "8.98.1", "1", "noarch")], 0),
+        ("x86_64", [('epoch="20"', "8.98.2", "1", "noarch"), ('epoch="20"', "8.98.1", "1", "noarch")], 1),
+        # As text, aarch64 comes before noarch: the machine's own package is not the one that is taken.
+        ("aarch64", [('epoch="20"', "8.98.1", "1", "aarch64"), ('epoch="20"', "8.98.1", "1", "noarch")], 1),
+        ("aarch64", [('epoch="20"', "8.98.1", "1", "noarch"), ('epoch="20"', "8.98.1", "1", "aarch64")], 0),
+        ("aarch64", [('epoch="20"', "8.98.1", "1", "aarch64"), ('epoch="20"', "8.98.1", "1", "x86_64")], 0),
     ],
 )
 def test_the_lock_and_a_build_in_a_cluster_take_the_same_package(
-    tmp_path: Path, packages: list[tuple[str, str, str, str]], number: int
+    tmp_path: Path, python: str, machine: Arch, packages: list[tuple[str, str, str, str]], number: int
 ) -> None:
     """hawkey compares name, EVR and arch (rpm-software-management/libdnf, libdnf/hy-package.cpp, dnf_package_cmp)."""
     repository = make_repository(tmp_path, packages)
-    found = PackageRoot(str(tmp_path), tmp_path).packages(DIRECTORY, "el9", "x86_64", [NAME]) or ()
+    found = PackageRoot(str(tmp_path), tmp_path).packages(DIRECTORY, "el9", machine, [NAME]) or ()
     ours = newest_of_each(package for package in found if package.version == "8.98.1")[NAME]
     (tmp_path / "out").mkdir()
     program = (
         "import os, sys, types\n"
         "module = types.ModuleType('fetching')\n"
         "exec(compile(open(sys.argv[1]).read(), sys.argv[1], 'exec'), module.__dict__)\n"
-        "os.uname = lambda: types.SimpleNamespace(machine='x86_64')\n"
+        "os.uname = lambda: types.SimpleNamespace(machine=sys.argv[5])\n"
         "print(*module.fetch(sys.argv[2], '8.98.1', '9', [sys.argv[3]], sys.argv[4]))\n"
     )
-    python = python_with_dnf()
-    assert python
-    arguments = [str(SCRIPT), repository.as_uri() + "/", NAME, str(tmp_path / "out")]
+    arguments = [str(SCRIPT), repository.as_uri() + "/", NAME, str(tmp_path / "out"), machine]
     done = subprocess.run(
         [python, "-c", program, *arguments],
         env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "TMPDIR": str(tmp_path)},

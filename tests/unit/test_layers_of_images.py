@@ -14,7 +14,6 @@ import io
 import lzma
 import os
 import random
-import shutil
 import subprocess
 import tarfile
 from collections.abc import Callable, Iterable, Set
@@ -23,6 +22,7 @@ from pathlib import Path
 
 import pytest
 import zstandard
+from programs import require
 
 from kmatrix.decide.compression import decompressed
 from kmatrix.decide.imagepaths import LayerView, find_files
@@ -93,8 +93,7 @@ def through(*command: str) -> Pack:
     """Packed by a program, which may not be on this machine."""
 
     def pack(data: bytes) -> bytes:
-        if not shutil.which(command[0]):
-            pytest.skip(f"there is no {command[0]}")
+        require(command[0])
         return subprocess.run(command, input=data, check=True, capture_output=True).stdout
 
     return pack

@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from programs import needs
 
 from kmatrix.effects.orphans import ending_with_us
 
@@ -60,7 +61,7 @@ def ends_soon(process: int) -> bool:
         pytest.param(
             f"exec {QEMU} -S -display none -nodefaults -machine none -qmp stdio",
             id="qemu",
-            marks=pytest.mark.skipif(QEMU is None, reason="needs qemu-system-x86_64"),
+            marks=needs("qemu-system-x86_64"),
         ),
     ],
 )

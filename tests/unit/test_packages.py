@@ -6,7 +6,6 @@ import bz2
 import gzip
 import hashlib
 import lzma
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 import zstandard
 from httpserver import Reply, Request, WebServer, closed_port, in_turn, web_server
+from programs import needs
 from rpms import build_rpm, needs_rpm
 
 from kmatrix.decide.repodata import Checksum, Package
@@ -388,7 +388,7 @@ def test_a_broken_off_index_is_asked_again(web: WebServer, tmp_path: Path) -> No
 
 
 @needs_rpm
-@pytest.mark.skipif(shutil.which("createrepo_c") is None, reason="createrepo_c is not installed")
+@needs("createrepo_c")
 @pytest.mark.parametrize(
     "options",
     [

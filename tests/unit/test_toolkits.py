@@ -10,12 +10,12 @@ from __future__ import annotations
 import csv
 import json
 import os
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from programs import needs
 
 from kmatrix.decide.toolkits import read_toolkit_kernels, read_toolkits
 from kmatrix.values.errors import ProtocolError
@@ -52,10 +52,9 @@ def test_a_toolkit_without_a_real_time_kernel_has_the_other(arch: Arch, words: s
     assert kernels(arch, KERNEL_VERSION=kernel, RT_KERNEL_VERSION=words) == [(kernel, "standard")]
 
 
+@needs("rpm")
 def test_no_real_time_kernel_is_what_rpm_says(tmp_path: Path) -> None:
     """By the Dockerfile's own command; rpm has the message on standard output (rpm, lib/query.c: RPMLOG_NOTICE)."""
-    if not shutil.which("rpm"):
-        pytest.skip("there is no rpm")
     command = ["rpm", "--dbpath", str(tmp_path), "-q", "--qf", "%{VERSION}-%{RELEASE}.%{ARCH}+rt", "kernel-rt-core"]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"}, check=False)
     # What $(...) leaves of it.

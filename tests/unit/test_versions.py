@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 import random
-import shutil
 import subprocess
 
 import pytest
+from programs import needs
 
 from kmatrix.decide.candidates import natural
 from kmatrix.decide.versions import evr_order, rpm_order
@@ -55,7 +55,7 @@ def test_rpms_own_vectors(one: str, other: str, expected: int) -> None:
     assert compared(other, one) == -expected
 
 
-@pytest.mark.skipif(shutil.which("rpm") is None, reason="rpm is not installed")
+@needs("rpm")
 def test_the_order_is_that_of_the_rpm_program() -> None:
     """`rpm.vercmp` splits [EPOCH:]VERSION[-RELEASE] itself, so the texts hold neither `:` nor `-`."""
     draw = random.Random(1)
