@@ -13,7 +13,7 @@ from kmatrix.decide.releases import choose, read_graph, select_releases
 from kmatrix.decide.toolkits import read_toolkit_kernels, read_toolkits
 from kmatrix.values.errors import InputError, ProtocolError
 from kmatrix.values.matrix import Channel
-from kmatrix.values.names import Arch, Flavour
+from kmatrix.values.names import Arch, Flavour, ReleaseVersion
 
 DATA = Path(__file__).parents[1] / "data"
 SAMPLES = Path(os.environ.get("KMATRIX_SAMPLES", "no-samples")) / "openshift" / "samples"
@@ -183,8 +183,13 @@ def test_what_names_no_toolkit(text: str, message: str) -> None:
     assert "release 4.97.0" in caught.value.message
 
 
-def kernels(arch: Arch, *flavours: Flavour, **keys: str) -> tuple[str, list[tuple[str, str]]]:
-    found = read_toolkit_kernels(json.dumps(keys), arch, "a toolkit", flavours)
+RELEASE = ReleaseVersion.parse("4.16.3")
+
+
+def kernels(
+    arch: Arch, *flavours: Flavour, release: ReleaseVersion = RELEASE, **keys: str
+) -> tuple[str, list[tuple[str, str]]]:
+    found = read_toolkit_kernels(json.dumps(keys), arch, "a toolkit", release, flavours)
     return found.rhel, list(found.kernels)
 
 
@@ -220,20 +225,30 @@ def test_toolkit_without_real_time_kernel_or_rhel_version() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arch", "rhel", "flavours", "expected"),
+    ("release", "arch", "kernel", "flavours", "expected"),
     [
-        ("aarch64", "9.2", ("64k",), True),
-        ("aarch64", "10.2", ("standard", "64k"), True),
-        ("aarch64", "9", ("64k",), True),
-        ("aarch64", "9.1", ("64k",), False),
-        ("aarch64", "9.4", ("standard",), False),
-        ("x86_64", "9.4", ("64k",), False),
+        # 4.13 to 4.15 all have RHEL 9.2 below them.
+        ("4.13.0", "aarch64", "5.14.0-284.13.1.el9_2", ("standard", "64k"), False),
+        ("4.14.38", "aarch64", "5.14.0-284.86.1.el9_2", ("standard", "64k"), False),
+        ("4.15.0", "aarch64", "5.14.0-284.52.1.el9_2", ("standard", "64k"), True),
+        ("4.15.0-rc.8", "aarch64", "5.14.0-284.52.1.el9_2", ("64k",), True),
+        ("4.16.3", "aarch64", "5.14.0-427.26.1.el9_4", ("64k",), True),
+        ("4.16.3", "aarch64", "5.14.0-427.26.1.el9_4", ("standard", "rt"), False),
+        ("4.16.3", "x86_64", "5.14.0-427.26.1.el9_4", ("standard", "64k"), False),
+        # CentOS Stream, and RHEL 10.
+        ("4.17.0-okd-scos.0", "aarch64", "5.14.0-511.el9", ("64k",), True),
+        ("5.0.0", "aarch64", "6.12.0-211.el10_2", ("64k",), True),
+        # Other distributions have no such package.
+        ("4.15.0-0.okd-2024-03-10-010116", "aarch64", "6.7.4-200.fc39", ("64k",), False),
+        ("4.97.0", "aarch64", "6.1.0-40-arm64", ("64k",), False),
     ],
 )
-def test_64k_kernel(arch: Arch, rhel: str, flavours: tuple[Flavour, ...], expected: bool) -> None:
-    kernel = f"5.14.0-427.50.1.el9_4.{arch}"
-    found = kernels(arch, *flavours, KERNEL_VERSION=kernel, RHEL_VERSION=rhel)[1]
-    assert ((f"{kernel}+64k", "64k") in found) is expected
+def test_64k_kernel(release: str, arch: Arch, kernel: str, flavours: tuple[Flavour, ...], expected: bool) -> None:
+    """In the toolkits of 4.15 and later (openshift/driver-toolkit, pull request 140; Dockerfile, Dockerfile.rhel10)."""
+    if "-arm64" not in kernel:
+        kernel = f"{kernel}.{arch}"
+    found = kernels(arch, *flavours, release=ReleaseVersion.parse(release), KERNEL_VERSION=kernel, RHEL_VERSION="9.2")
+    assert ((f"{kernel}+64k", "64k") in found[1]) is expected
 
 
 @pytest.mark.parametrize(
@@ -248,7 +263,7 @@ def test_64k_kernel(arch: Arch, rhel: str, flavours: tuple[Flavour, ...], expect
 )
 def test_what_is_no_toolkit_release(text: str, message: str) -> None:
     with pytest.raises(ProtocolError, match=message):
-        read_toolkit_kernels(text, "x86_64", "a toolkit")
+        read_toolkit_kernels(text, "x86_64", "a toolkit", RELEASE)
 
 
 @pytest.mark.skipif(not SAMPLES.is_dir(), reason="KMATRIX_SAMPLES names no folder with openshift/samples")

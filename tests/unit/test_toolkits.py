@@ -19,9 +19,10 @@ from programs import needs
 
 from kmatrix.decide.toolkits import read_toolkit_kernels, read_toolkits
 from kmatrix.values.errors import ProtocolError
-from kmatrix.values.names import ARCHES, Arch, image_tag, line_of_rhel
+from kmatrix.values.names import ARCHES, Arch, ReleaseVersion, image_tag, line_of_rhel
 
 SAMPLES = Path(os.environ.get("KMATRIX_SAMPLES", "no-samples")) / "openshift"
+RELEASE = ReleaseVersion.parse("4.16.3")
 KERNEL = "5.14.0-427.50.1.el9_4.x86_64"
 NO_RT = "package kernel-rt-core is not installed"
 
@@ -31,12 +32,12 @@ def release(**keys: Any) -> str:
 
 
 def kernels(arch: Arch = "x86_64", **keys: Any) -> list[tuple[str, str]]:
-    return list(read_toolkit_kernels(release(**keys), arch, "a toolkit", ("standard", "rt")).kernels)
+    return list(read_toolkit_kernels(release(**keys), arch, "a toolkit", RELEASE, ("standard", "rt")).kernels)
 
 
 def refusal(arch: Arch = "x86_64", **keys: Any) -> str:
     with pytest.raises(ProtocolError) as caught:
-        read_toolkit_kernels(release(**keys), arch, "a toolkit")
+        read_toolkit_kernels(release(**keys), arch, "a toolkit", RELEASE)
     assert caught.value.message.startswith("driver-toolkit-release.json of a toolkit: ")
     assert "matrix.yaml" in caught.value.hint
     return caught.value.message.partition("of a toolkit: ")[2]
@@ -130,7 +131,7 @@ def test_a_toolkit_without_any_kernel_says_so() -> None:
 @pytest.mark.parametrize("real_time", ["", NO_RT, KERNEL, f"{KERNEL}+rt", "5.14.0-427.50.1.el9_4"])
 def test_a_build_in_the_cluster_takes_the_same_kernels(tmp_path: Path, real_time: str) -> None:
     text = release(RT_KERNEL_VERSION=real_time)
-    expected = [name for name, _ in read_toolkit_kernels(text, "x86_64", "a toolkit").kernels]
+    expected = [name for name, _ in read_toolkit_kernels(text, "x86_64", "a toolkit", RELEASE).kernels]
     (tmp_path / "release.json").write_text(text)
     for kernel in expected:
         (tmp_path / kernel).mkdir()
@@ -168,7 +169,7 @@ def test_a_build_in_the_cluster_takes_the_same_kernels(tmp_path: Path, real_time
     ],
 )
 def test_the_rhel_version_is_that_of_the_kernels(kernel: str, stated: str | None, rhel: str) -> None:
-    found = read_toolkit_kernels(release(KERNEL_VERSION=kernel, RHEL_VERSION=stated), "x86_64", "a toolkit")
+    found = read_toolkit_kernels(release(KERNEL_VERSION=kernel, RHEL_VERSION=stated), "x86_64", "a toolkit", RELEASE)
     assert found.rhel == rhel
     assert line_of_rhel(found.rhel) in {f"el{rhel.partition('.')[0]}"}
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kmatrix.values.errors import ProtocolError
-from kmatrix.values.names import Arch, Flavour, ImageRef, image_tag, kernel_release, line_of_rhel
+from kmatrix.values.names import Arch, Flavour, ImageRef, ReleaseVersion, image_tag, kernel_release, line_of_rhel
 
 # An OS image carries one of these names, by age and by kind; a second stream adds its number.
 _OS_NAMES = ("rhel-coreos", "stream-coreos", "rhel-coreos-8", "machine-os-content")
@@ -82,7 +82,9 @@ def read_toolkits(text: str, where: str) -> tuple[Toolkit, ...]:
     return tuple(found)
 
 
-def read_toolkit_kernels(text: str, arch: Arch, where: str, flavours: Iterable[Flavour] = ()) -> ToolkitKernels:
+def read_toolkit_kernels(
+    text: str, arch: Arch, where: str, release: ReleaseVersion, flavours: Iterable[Flavour] = ()
+) -> ToolkitKernels:
     """Parse a toolkit's /etc/driver-toolkit-release.json, which the Dockerfile of openshift/driver-toolkit writes.
 
     All branches write there what `rpm -q` prints of the kernel packages: its complaint where there is no real-time
@@ -93,6 +95,7 @@ def read_toolkit_kernels(text: str, arch: Arch, where: str, flavours: Iterable[F
         text: the file's content.
         arch: the toolkit's architecture; toolkits of 4.7 and 4.8 leave it out of the kernel release.
         where: the toolkit, for messages.
+        release: whose toolkit it is.
         flavours: the wanted ones; `64k` adds the 64k kernel of aarch64, which the file does not list.
 
     Raises:
@@ -111,11 +114,19 @@ def read_toolkit_kernels(text: str, arch: Arch, where: str, flavours: Iterable[F
     kernels: list[tuple[str, Flavour]] = [(kernel, "standard")]
     if real_time:
         kernels.append((real_time, "rt"))
-    # A bare major is CentOS Stream, always ahead of the minor that brought kernel-64k.
-    has_64k = tuple(int(part) for part in rhel.split(".")) >= (9, 2) or rhel == "9"
-    if arch == "aarch64" and "64k" in tuple(flavours) and has_64k:
+    if arch == "aarch64" and "64k" in tuple(flavours) and _has_64k(release, kernel):
         kernels.append((f"{kernel}+64k", "64k"))
     return ToolkitKernels(rhel, tuple(kernels))
+
+
+def _has_64k(release: ReleaseVersion, kernel: str) -> bool:
+    """Whether the toolkit of aarch64 has kernel-64k: from 4.15 on (openshift/driver-toolkit#140), of RHEL or CentOS.
+
+    RHEL does not tell it: 9.2 has the package, and is below 4.13 and 4.14 too.
+    """
+    minor = tuple(int(part) for part in release.minor.split("."))
+    el = _EL.search(kernel)
+    return minor >= (4, 15) and el is not None and int(el[1]) >= 9
 
 
 def _kernel(value: Any, name: str, arch: Arch) -> str:

@@ -236,7 +236,7 @@ def _release(node: Node, arch: Arch, profile: Profile, registry: Registry) -> tu
     for toolkit in read_toolkits(text, str(node.version)):
         manifest = _manifest(registry, mirrored(toolkit.image, profile.mirrors), arch, "driver toolkit")
         kernels = read_toolkit_kernels(
-            _file(registry, manifest, _TOOLKIT_RELEASE), arch, str(toolkit.image), profile.flavours
+            _file(registry, manifest, _TOOLKIT_RELEASE), arch, str(toolkit.image), node.version, profile.flavours
         )
         pins.append(
             ReleasePin(
