@@ -1,8 +1,9 @@
 """What a Dockerfile takes out of its context, by the builder's own rules.
 
 They are those of moby/buildkit (frontend/dockerfile/parser/parser.go: comments and blank lines are dropped within a
-continued instruction too, blanks before a continued line stay; line_parsers.go: what looks like JSON and is none is
-words) and of moby/moby (builder/dockerfile/copy.go: a pattern's `*` ends at a slash, a folder is taken whole).
+continued instruction too, blanks before a continued line stay, and, in newer releases alone, a backslash behind another
+continues nothing; directives.go: what is passed over before a directive; line_parsers.go: what looks like JSON and is
+none is words) and of moby/moby (builder/dockerfile/copy.go: a pattern's `*` ends at a slash, a folder is taken whole).
 """
 
 from __future__ import annotations
@@ -87,12 +88,32 @@ def test_a_copy_of_what_is_not_there_is_told_before_anything_is_built(line: str)
         "FROM x\nRUN --mount=type=bind,target=/y cat /y/a\n",
         "# syntax = docker/dockerfile:1\nFROM x\n",
         "# escape=`\nFROM x\n",
+        # Builders pass over a byte order mark, some of them over blanks, and BuildKit over a first line with #!.
+        "\ufeff# syntax=docker/dockerfile:1\nFROM x\n",
+        " \t# escape=`\nFROM x\n",
+        "#!/usr/bin/env x\n# syntax=docker/dockerfile:1\nFROM x\n",
+        "// syntax=docker/dockerfile:1\nFROM x\n",
+        # These go on in the next line for a builder, and for a newer one do not.
+        "FROM x\nRUN echo a\\\\\nCOPY a /\n",
+        "FROM x\nRUN echo a\\\\\\ \t\r\nCOPY a /\n",
+        # The builder takes the quotes off.
+        'FROM x\nCOPY "a" /\n',
+        "FROM x\nCOPY 'c d' /\n",
     ],
 )
 def test_what_cannot_be_told_from_the_text_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="Dockerfile") as caught:
         context_sources(text, "Dockerfile")
     assert caught.value.hint
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_instruction() -> None:
+    assert instructions("\ufeffFROM x\n") == ("FROM x",)
+    assert identity(f"\ufeffFROM a@sha256:{'1' * 64}\n") == identity(f"FROM b@sha256:{'1' * 64}\n")
+
+
+def test_backslashes_in_a_comment_or_within_a_line_are_no_continuation() -> None:
+    assert context_sources("# a \\\\\nFROM x\nRUN a \\\\ b\nCOPY a /\n", "Dockerfile") == ("a",)
 
 
 def test_what_only_looks_like_a_heredoc_or_a_directive_is_none() -> None:

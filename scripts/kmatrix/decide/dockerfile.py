@@ -1,7 +1,7 @@
 """What a Dockerfile asks for: its instructions without comments, and the files of its context that it copies.
 
 The rules are those of BuildKit's parser, which Docker's classic builder shares (moby/buildkit,
-frontend/dockerfile/parser/parser.go and line_parsers.go), and of the builder's COPY (moby/moby,
+frontend/dockerfile/parser/parser.go, directives.go and line_parsers.go), and of the builder's COPY (moby/moby,
 builder/dockerfile/copy.go).
 """
 
@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
 from kmatrix.values.errors import InputError
 
-_DIRECTIVE = re.compile(r"#\s*(syntax|escape|check)\s*=", re.IGNORECASE)
+# After what some builder passes over: blanks (parser.go), and a first line that begins with #! (directives.go).
+_DIRECTIVE = re.compile(r"(?:#!.*\n)?[^\S\n]*(?:#|//)\s*(?:syntax|escape|check)\s*=", re.IGNORECASE)
 _CONTINUED = re.compile(r"\\[ \t]*$")
+_DOUBTFUL = re.compile(r"\\\\[ \t]*$")
 _FLAGS = re.compile(r"^(?:--\S+\s+)+")
 _HEREDOC = re.compile(r"(?:^|\s)\d*<<-?['\"]?\w")
 _PINNED = re.compile(r"\S+@(sha256:[0-9a-f]{64})")
+_BYTE_ORDER_MARK = "\ufeff"
 _WILDCARDS = re.compile(r"[*?\[]")
 # What vim, emacs, nano, patch, git and desktops leave beside a file that people work on.
 _STRAY = re.compile(
@@ -38,16 +41,21 @@ def instructions(dockerfile: str) -> tuple[str, ...]:
     """Return the instructions, each as one line; comments and blank lines decide nothing and are gone."""
     found: list[str] = []
     open_line = ""
-    for line in dockerfile.replace("\r\n", "\n").split("\n"):
-        bare = line.lstrip()
-        if not bare or bare.startswith("#"):
-            continue
+    for line in _lines(dockerfile):
         text = _CONTINUED.sub("", line)
         open_line += text if open_line else text.lstrip()
         if text == line:
             found.append(open_line)
             open_line = ""
     return (*found, open_line) if open_line else tuple(found)
+
+
+def _lines(dockerfile: str) -> Iterator[str]:
+    """The lines without comments, blank lines and a byte order mark."""
+    for line in dockerfile.removeprefix(_BYTE_ORDER_MARK).replace("\r\n", "\n").split("\n"):
+        bare = line.lstrip()
+        if bare and not bare.startswith("#"):
+            yield line
 
 
 def identity(dockerfile: str) -> tuple[str, ...]:
@@ -71,8 +79,14 @@ def context_sources(dockerfile: str, where: str) -> tuple[str, ...]:
         InputError: it has a form whose files cannot be told from its text.
     """
     # One that is not on the first line is a comment.
-    if _DIRECTIVE.match(dockerfile):
+    if _DIRECTIVE.match(dockerfile.removeprefix(_BYTE_ORDER_MARK)):
         raise InputError(f"{where}: a parser directive is refused", "Remove `# syntax`, `# escape` or `# check`.")
+    for line in _lines(dockerfile):
+        if _DOUBTFUL.search(line):
+            raise InputError(
+                f"{where}: `{line[:60]}`: builders differ in whether a line that ends in two backslashes goes on",
+                "End the line in one backslash if it goes on, or put something else at its end if not.",
+            )
     found: dict[str, None] = {}
     for line in instructions(dockerfile):
         name, *after = line.split(maxsplit=1)
@@ -90,10 +104,10 @@ def context_sources(dockerfile: str, where: str) -> tuple[str, ...]:
         if kind not in ("COPY", "ADD") or any(flag.startswith("--from=") for flag in given):
             continue
         for source in _arguments(_FLAGS.sub("", rest))[:-1]:
-            if "$" in source or "\\" in source or "://" in source or source.startswith("git@"):
+            if any(sign in source for sign in "$\\\"'") or "://" in source or source.startswith("git@"):
                 raise InputError(
                     f"{where}: `{line[:60]}`: {source} is no path in the build context",
-                    "Name the file itself: no variable, no escape, no address.",
+                    "Name the file itself: no variable, no escape, no quotes, no address.",
                 )
             found[_clean(source)] = None
     return tuple(found)
