@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from httpserver import Reply, web_server
 from programs import lack
 
 from kmatrix.decide.repodata import newest_of_each
@@ -26,6 +27,28 @@ def python_with_dnf() -> str | None:
         if program and subprocess.run([program, "-c", "import dnf"], capture_output=True, check=False).returncode == 0:
             return program
     return None
+
+
+def run_fetch(python: str, folder: Path, address: str, machine: Arch) -> subprocess.CompletedProcess[str]:
+    """Run the script's fetch with real dnf, as on a machine; what it brings is in `out`."""
+    (folder / "out").mkdir()
+    program = (
+        "import sys, types\n"
+        "module = types.ModuleType('fetching')\n"
+        "exec(compile(open(sys.argv[1]).read(), sys.argv[1], 'exec'), module.__dict__)\n"
+        "module.os.uname = lambda: types.SimpleNamespace(machine=sys.argv[5])\n"
+        "try:\n"
+        "    print(*module.fetch(sys.argv[2], '8.98.1', '9', [sys.argv[3]], sys.argv[4]))\n"
+        "except module.Refused as error:\n"
+        "    sys.exit(str(error))\n"
+    )
+    return subprocess.run(
+        [python, "-c", program, str(SCRIPT), address, NAME, str(folder / "out"), machine],
+        env={"PATH": "/usr/bin:/bin", "HOME": str(folder), "TMPDIR": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -90,23 +113,23 @@ def test_the_lock_and_a_build_in_a_cluster_take_the_same_package(
     repository = make_repository(tmp_path, packages)
     found = PackageRoot(str(tmp_path), tmp_path).packages(DIRECTORY, "el9", machine, [NAME]) or ()
     ours = newest_of_each(package for package in found if package.version == "8.98.1")[NAME]
-    (tmp_path / "out").mkdir()
-    program = (
-        "import os, sys, types\n"
-        "module = types.ModuleType('fetching')\n"
-        "exec(compile(open(sys.argv[1]).read(), sys.argv[1], 'exec'), module.__dict__)\n"
-        "os.uname = lambda: types.SimpleNamespace(machine=sys.argv[5])\n"
-        "print(*module.fetch(sys.argv[2], '8.98.1', '9', [sys.argv[3]], sys.argv[4]))\n"
-    )
-    arguments = [str(SCRIPT), repository.as_uri() + "/", NAME, str(tmp_path / "out"), machine]
-    done = subprocess.run(
-        [python, "-c", program, *arguments],
-        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "TMPDIR": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_fetch(python, tmp_path, repository.as_uri() + "/", machine)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split()[-1] == f"{Path(ours.location).name}={ours.nevra}"
     assert ours.location == f"dists/rhel9/{number}.rpm"
     assert (tmp_path / "out" / f"{number}.rpm").read_bytes() == f"package {number}".encode()
+
+
+@pytest.mark.parametrize("status", [404, 401, 500])
+def test_dnfs_own_words_name_no_password(tmp_path: Path, python: str, status: int) -> None:
+    """librepo names the whole address of a failed download (rpm-software-management/librepo, librepo/downloader.c).
+
+    dnf writes that to a logger, which prints it where nobody else takes it.
+    """
+    with web_server(lambda _: Reply(status)) as web:
+        address = web.url.replace("://", "://user:SECRET@") + "/dists/rhel9/"
+        done = run_fetch(python, tmp_path, address, "x86_64")
+    assert done.returncode == 1
+    assert "SECRET" not in done.stdout + done.stderr
+    assert "repository-unreadable: client 8.98.1 cannot be had from http://127.0.0.1:" in done.stderr
+    assert f"Status code: {status} for http://127.0.0.1:" in done.stderr

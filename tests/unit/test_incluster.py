@@ -173,6 +173,69 @@ def test_a_package_root_that_is_no_address_is_refused(fetching: ModuleType) -> N
         fetching.repository("", "8.2.2", "9")
 
 
+SECRET_ROOTS = [
+    "https://user:SECRET@packages.example/release",
+    "https://SECRET@packages.example/release/",
+    "https://user:SE/CRET:SECRET@packages.example",
+    "https://packages.example/release?SECRET",
+    "https://packages.example/release?token=SECRET&sign=SECRET",
+    "https://packages.example/release#SECRET",
+]
+
+
+@pytest.mark.parametrize("root", SECRET_ROOTS)
+@pytest.mark.parametrize("problem", ["", "version-missing: {} has no x", "download-failed: {0}: 404 for {0}x (IP: 1)"])
+def test_no_user_and_no_query_of_the_package_root_is_printed(
+    fetching: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    root: str,
+    problem: str,
+) -> None:
+    given = []
+
+    def fetch(address: str, *_: object) -> list[str]:
+        given.append(address)
+        if problem:
+            raise fetching.Refused(problem.format(address))
+        return ["x"]
+
+    monkeypatch.setitem(fetching.__dict__, "rhel_major", lambda: "9")
+    monkeypatch.setitem(fetching.__dict__, "fetch", fetch)
+    said = ""
+    try:
+        fetching.main(root, "8.2.2", str(tmp_path), "8=beegfs-client")
+    except SystemExit as left:
+        said = str(left)
+    assert given == [fetching.repository(root, "8.2.2", "9")], "what dnf gets is whole"
+    said += capsys.readouterr().out
+    assert "CRET" not in said
+    assert "https://packages.example" in said
+
+
+@pytest.mark.parametrize(
+    "root",
+    [
+        "user:SECRET@packages.example",
+        "ftp://user:SECRET@h",
+        "https://user:SE CRET@h",
+        "h/x?SECRET",
+        "https://h/x ?SECRET",
+    ],
+)
+def test_no_user_and_no_query_of_what_is_no_address_is_printed(fetching: ModuleType, root: str) -> None:
+    with pytest.raises(fetching.Refused, match=r"^root-invalid: PACKAGES is ") as caught:
+        fetching.repository(root, "8.2.2", "9")
+    assert "CRET" not in str(caught.value)
+
+
+@pytest.mark.parametrize("root", ["file:///srv/packages", "/srv/packages", "packages.example"])
+def test_a_package_root_in_a_cluster_is_on_the_web(fetching: ModuleType, root: str) -> None:
+    with pytest.raises(fetching.Refused, match=f"^root-invalid: PACKAGES is '{root}', which is no web address"):
+        fetching.repository(root, "8.2.2", "9")
+
+
 @pytest.mark.parametrize("version", [ClientVersion(7, 4, 6), ClientVersion(8, 2, 2), ClientVersion(9, 0, 1)])
 def test_it_wants_the_packages_that_the_cells_have(fetching: ModuleType, version: ClientVersion) -> None:
     lists = [f"{major}={','.join(names)}" for major, names in userland_by_major()]
