@@ -107,7 +107,10 @@ def _check_names(sections: Sequence[Section], names: Section) -> None:
 
 
 def _check_rest(rest: bytes) -> None:
-    """Refuse bytes after the ELF part that are no signature (kernel/module/signing.c, module_sig_check)."""
+    """Refuse bytes after the ELF part that are no signature (kernel/module/signing.c, module_sig_check).
+
+    The kernel reads no further than the sections; no build adds anything, so what follows was cut off or put there.
+    """
     if not rest:
         return
     body = rest.removesuffix(_SIGNATURE)

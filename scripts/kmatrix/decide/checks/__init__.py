@@ -3,8 +3,11 @@
 The rules go by number: 1 ELF, 2 vermagic, 3 symbols, 4 CRCs, 5 providers,
 6 dependencies, 7 licence and namespaces, 9 mitigations, 10 srcversion, 12 layout.
 They are those of the kernel's module loader; tests/unit/test_checks_kernel_rules.py sets its refusals beside them.
-Stricter on purpose are the release in vermagic, which the kernel skips where there are CRCs, and entries of
-`__versions` for symbols that the module does not use: they show that it was built against another kernel.
+Four are stricter than it on purpose; no module that was built for its cell, and came whole, breaks them:
+- the release in vermagic, which the kernel skips where there are CRCs, and entries of `__versions` for symbols that the
+  module does not use, show that it was built against another kernel;
+- so does a struct module of another size, which kernels before 6.4 do not compare;
+- bytes that follow the ELF part and are no signature, which the kernel passes over, show that the file was damaged.
 """
 
 from __future__ import annotations

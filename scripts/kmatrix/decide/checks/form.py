@@ -88,7 +88,10 @@ def check_against_loader(elf: ModuleElf, kernel: KernelFacts) -> list[Finding]:
 
 
 def _check_this_module(elf: ModuleElf, kernel: KernelFacts) -> list[Finding]:
-    """Linux 6.4 and newer refuse another size; an older kernel would use memory beyond the end of a shorter one."""
+    """Linux 6.4 and newer refuse another size; an older kernel would use memory beyond the end of a shorter one.
+
+    It would load a longer one, which is refused too: the headers were another kernel's, and its fields lie elsewhere.
+    """
     (section,) = elf.named(THIS_MODULE)
     layout, wanted = elf.versions.get(LAYOUT_SYMBOL), kernel.exports.get(LAYOUT_SYMBOL)
     # The CRC of module_layout is one of struct module: where it differs, that is the finding, not its consequence here.
