@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import lzma
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,8 +160,11 @@ def test_a_published_layer_is_named_again_as_it_is(bench: Bench) -> None:
 
 @pytest.mark.parametrize(
     "what",
-    [gzip.compress(LAYERS[1]), b"no gzip", gzip.compress(LAYERS[0])[:-9], None],
-    ids=["another layer", "no gzip", "cut", "gone"],
+    [
+        *(gzip.compress(LAYERS[1]), b"no gzip", gzip.compress(LAYERS[0])[:-9], None),
+        *(LAYERS[0], lzma.compress(LAYERS[0])),
+    ],
+    ids=["another layer", "no gzip", "cut", "gone", "plain", "xz"],
 )
 def test_a_layer_that_is_only_said_to_be_the_same_is_not_believed(bench: Bench, what: bytes | None) -> None:
     """Anybody who may push there can write a configuration that names a tested layer beside a file of theirs."""

@@ -46,6 +46,11 @@ _FORMS: tuple[tuple[str, tuple[bytes, ...], Callable[[], Unpacker]], ...] = (
 _LONGEST = max(len(start) for _, starts, _ in _FORMS for start in starts)
 
 
+def form_of(start: bytes) -> str | None:
+    """Return the form of compression that data begins with: gzip, bzip2, xz or zstd; None if it is none of them."""
+    return next((name for name, starts, _ in _FORMS if start.startswith(starts)), None)
+
+
 def decompressed(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """Yield the content of a stream in pieces; data in no known form of compression comes as it is.
 
@@ -61,12 +66,12 @@ def decompressed(chunks: Iterable[bytes]) -> Iterator[bytes]:
         start += piece
         if len(start) >= _LONGEST:
             break
-    form = next(((name, make) for name, starts, make in _FORMS if start.startswith(starts)), None)
+    name = form_of(start)
     whole = chain((start,), source)
-    if form is None:
+    if name is None:
         yield from (piece for piece in whole if piece)
         return
-    name, make = form
+    make = next(make for each, _, make in _FORMS if each == name)
     member: Unpacker | None = None
     for data in whole:
         left = data

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import zlib
 from collections.abc import Callable
 
 import requests
 
+from kmatrix.decide.compression import DamagedError, decompressed, form_of
+
+
+def _from_gzip(raw: bytes) -> bytes:
+    if form_of(raw) != "gzip":
+        raise DamagedError("its encoding is gzip and its content is not")
+    return b"".join(decompressed((raw,)))
+
+
 _DECODERS: dict[str, Callable[[bytes], bytes]] = {
-    "gzip": gzip.decompress,
-    "x-gzip": gzip.decompress,
+    "gzip": _from_gzip,
+    "x-gzip": _from_gzip,
     "deflate": zlib.decompress,
 }
 
@@ -29,5 +37,5 @@ def content_of(response: requests.Response, sha256: str) -> bytes:
     decoder = _DECODERS.get(encoding)
     try:
         return decoder(raw) if decoder else raw
-    except (OSError, EOFError, zlib.error):
+    except (DamagedError, zlib.error):
         return raw

@@ -5,19 +5,19 @@ Whatever is written has a digest, so writing it twice does no harm: transient fa
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 import time
-import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import IO, TypeVar, cast
+from itertools import chain
+from typing import IO, TypeVar
 from urllib.parse import urlencode, urljoin, urlsplit
 
 import requests
 
+from kmatrix.decide.compression import DamagedError, decompressed, form_of
 from kmatrix.effects import http
 from kmatrix.effects.authorization import NotReadableError
 from kmatrix.effects.registry import Registry, base_of, challenges_of
@@ -62,12 +62,15 @@ class RegistryWriter(Registry):
         """
 
         def read(response: requests.Response) -> bool:
+            chunks = iter(lambda: response.raw.read(_BLOCK, decode_content=False), b"")
+            first = next(chunks, b"")
+            if form_of(first) != "gzip":
+                return False
             found = hashlib.sha256()
             try:
-                with gzip.GzipFile(fileobj=cast("IO[bytes]", response.raw)) as plain:
-                    while block := plain.read(_BLOCK):
-                        found.update(block)
-            except (gzip.BadGzipFile, EOFError, zlib.error):
+                for piece in decompressed(chain((first,), chunks)):
+                    found.update(piece)
+            except DamagedError:
                 return False
             return f"sha256:{found.hexdigest()}" == diff_id
 

@@ -218,7 +218,7 @@ class ImageRef:
     def registry(self) -> tuple[str, str]:
         """The host and the path by which a registry's HTTP interface knows this image: other ones for Docker Hub.
 
-        The engine makes the same of a name (moby/moby, daemon/pkg/registry/config.go and service_v2.go).
+        The engine makes the same of a name (moby/moby, daemon/pkg/registry/config.go; older: registry/service_v2.go).
         """
         if self.host not in _HUB:
             return self.host, self.path
