@@ -256,10 +256,44 @@ def test_a_server_that_knows_nothing_at_all_says_nothing_about_packages(web: Web
     assert "--packages" in caught.value.hint
 
 
-def test_a_server_without_folders_is_known_by_its_key(web: WebServer, tmp_path: Path) -> None:
-    """An object store answers 404 for every folder, whatever is in it."""
-    web.answer = lambda asked: Reply(200, b"key") if asked.path.endswith("/gpg/RPM-GPG-KEY-beegfs") else Reply(404)
-    assert PackageRoot(web.url, tmp_path).packages(DIRECTORY, "el10", "x86_64", NAMES) is None
+@pytest.mark.parametrize("index", ["", "/"])
+def test_a_server_without_folders_does_not_tell_what_is_not_there(web: WebServer, tmp_path: Path, index: str) -> None:
+    """An object store answers 404 for every folder, whatever is in it: also while its index is being written."""
+    there = (f"/{DIRECTORY}/gpg/RPM-GPG-KEY-beegfs", index)
+    web.answer = lambda asked: Reply(200, b"key") if asked.path in there else Reply(404)
+    with pytest.raises(ProtocolError, match=r"rhel10.*for the folder of its own key as well") as caught:
+        PackageRoot(web.url, tmp_path).packages(DIRECTORY, "el10", "x86_64", NAMES)
+    assert "answers for folders" in caught.value.hint
+
+
+def test_a_version_whose_key_is_not_there_yet_is_no_version_without_packages(root: Root) -> None:
+    root.put(f"{DIRECTORY}/dists/rhel8/repodata/repomd.xml", b"x")
+    with pytest.raises(ProtocolError, match=r"beegfs_8\.98 is there, but has none of gpg/GPG-KEY-beegfs") as caught:
+        root.packages()
+    assert "run the command again" in caught.value.hint
+
+
+@pytest.mark.parametrize("encoding", ["x-gzip", "gzip"])
+def test_a_servers_word_of_an_encoding_is_held_to_the_checksums(web: WebServer, tmp_path: Path, encoding: str) -> None:
+    """`AddEncoding x-gzip .gz` calls files so that are as they were published (apache/httpd, docs/conf/httpd.conf.in);
+    a proxy may as well pack what nobody asked it to."""
+    rpm = gzip.compress(b"its own compression", mtime=0)
+    listed = gzip.compress(
+        primary(package("beegfs-client", "noarch", "sha512", hashlib.sha512(rpm).hexdigest())), mtime=0
+    )
+    plain = {"repomd.xml": repomd(listed), "GPG-KEY-beegfs": b"key"}
+    stored = {"primary.xml.gz": listed, "beegfs-client.rpm": rpm}
+
+    def answer(asked: Request) -> Reply:
+        name = asked.path.rpartition("/")[2]
+        content = gzip.compress(plain[name]) if name in plain else stored[name]
+        return Reply(200, content, {"Content-Encoding": encoding})
+
+    web.answer = answer
+    opened = PackageRoot(web.url, tmp_path)
+    (found,) = opened.packages(DIRECTORY, "el9", "x86_64", NAMES) or ()
+    assert opened.sha256_of(DIRECTORY, found) == hashlib.sha256(rpm).hexdigest()
+    assert opened.read(f"{DIRECTORY}/gpg/GPG-KEY-beegfs") == b"key"
 
 
 @pytest.mark.parametrize(

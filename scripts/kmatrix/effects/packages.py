@@ -7,7 +7,7 @@ gpg/GPG-KEY-beegfs (older: gpg/RPM-GPG-KEY-beegfs) and dists/rhel9/repodata/.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import requests
 
 from kmatrix.decide.repodata import Package, decompressed, packages_of, primary_of
 from kmatrix.effects import http
+from kmatrix.effects.encodings import content_that
 from kmatrix.effects.files import write_atomically
 from kmatrix.values.errors import InputError, ProtocolError
 from kmatrix.values.names import Arch
@@ -28,6 +29,11 @@ _LOOK = (
 _IN_MID_UPDATE = (
     "A mirror may be in the middle of an update: run the command again in some minutes. If it stays so, the mirror must"
     " be made whole, or packages in matrix.yaml (--packages, KMATRIX_PACKAGES) must name another package root."
+)
+_WITHOUT_FOLDERS = (
+    "If the packages are to be there, run the command again in some minutes. If they are not, this must be asked of a"
+    " server that answers for folders, as nginx and Apache do, or of a local folder: name one with packages in"
+    " matrix.yaml, --packages or KMATRIX_PACKAGES, or take this client version out of matrix.yaml."
 )
 
 
@@ -55,8 +61,13 @@ class PackageRoot:
                 )
         self._session = http.new_session()
 
-    def read(self, path: str) -> bytes | None:
+    def read(self, path: str, fits: Callable[[bytes], bool] | None = None) -> bytes | None:
         """Return a file's content, or None where the root says there is none.
+
+        Args:
+            path: below the root.
+            fits: whether a content is the file's own, as a checksum says, where there is one. It is asked only to tell
+                a file's own compression from a server's: other content is returned too.
 
         Raises:
             UnreachableError: it could not be told.
@@ -79,7 +90,7 @@ class PackageRoot:
                 return None
             if response.status_code != requests.codes.ok:
                 raise ProtocolError(f"{_SERVICE}: {url} answers {response.status_code} {response.reason}", _LOOK)
-            return response.content
+            return content_that(response, fits)
 
         return http.whole(lambda: http.get(self._session, url, _SERVICE), read, _SERVICE)
 
@@ -129,7 +140,7 @@ class PackageRoot:
         name = f"{_SERVICE} {self.where}/{directory}/{base}"
         own_address = "" if self._folder else f"{self.where}/{directory}/{base}/"
         location, checksum = primary_of(repomd, name, own_address)
-        primary = self.read(f"{directory}/{base}/{location}")
+        primary = self.read(f"{directory}/{base}/{location}", checksum.fits)
         if primary is None:
             raise ProtocolError(f"{name}: its repomd.xml names {location}, which is not there", _IN_MID_UPDATE)
         if not checksum.fits(primary):
@@ -146,7 +157,7 @@ class PackageRoot:
         """
         if package.checksum.kind == "sha256":
             return package.checksum.value
-        data = self.read(f"{directory}/{package.location}")
+        data = self.read(f"{directory}/{package.location}", package.checksum.fits)
         name = f"{_SERVICE} {self.where}/{directory}"
         if data is None:
             raise ProtocolError(f"{name}: its metadata names {package.location}, which is not there", _IN_MID_UPDATE)
@@ -159,8 +170,9 @@ class PackageRoot:
         """Refuse a 404 for a repository's index that does not say that there is no such repository.
 
         A proxy's page, a wrong address and a mirror that is being written answer 404 as well, and pins would be lost.
-        What lies around the index tells: the folder of the line must be absent too, while the client's key, or
-        the root itself, is there (any answer but 404, as servers need not list folders).
+        What lies around the index tells: the folder of the line must be absent, on a server that is seen to answer for
+        folders (anything but 404, as it need not list them), which object stores do not; and the folder of the version
+        must be absent too, or hold the client's key.
 
         Raises:
             UnreachableError, ProtocolError, InputError: it could not be told.
@@ -169,7 +181,16 @@ class PackageRoot:
         if self._has_folder(f"{directory}/{base}/"):
             raise ProtocolError(f"{name}: {directory}/{base} is there, but has no repodata/repomd.xml", _IN_MID_UPDATE)
         if any(self.read(f"{directory}/{location}") is not None for location in KEY_LOCATIONS):
+            if not self._has_folder(f"{directory}/gpg/"):
+                raise ProtocolError(
+                    f"{name}: it answers 404 for {directory}/{base}, but for the folder of its own key as well, so this"
+                    " does not tell whether there are packages",
+                    _WITHOUT_FOLDERS,
+                )
             return
+        if self._has_folder(f"{directory}/"):
+            keys = " or ".join(KEY_LOCATIONS)
+            raise ProtocolError(f"{name}: {directory} is there, but has none of {keys}", _IN_MID_UPDATE)
         if not self._has_folder(""):
             raise ProtocolError(
                 f"{name}: it answers 404 for {directory}/{base}, and for its own address as well, so this does not tell"
