@@ -46,9 +46,9 @@ def layer(files: dict[str, bytes], compression: str = "gzip") -> tuple[str, byte
     return LAYER, data
 
 
-def problem(status: int, code: str, **headers: str) -> Reply:
+def problem(status: int, code: str, message: str = "no", **headers: str) -> Reply:
     """An error in the protocol's form."""
-    body = json.dumps({"errors": [{"code": code, "message": "no"}]}).encode()
+    body = json.dumps({"errors": [{"code": code, "message": message}]}).encode()
     return Reply(status, body, {"Content-Type": "application/json", **headers})
 
 
@@ -58,7 +58,6 @@ class FakeRegistry:
 
     blobs: dict[str, bytes] = field(default_factory=dict)
     manifests: dict[str, bytes] = field(default_factory=dict)
-    tags: dict[str, list[str]] = field(default_factory=dict)
     instead: dict[str, Reply] = field(default_factory=dict)
     authorization: str = ""
     challenge: str = ""
@@ -97,8 +96,6 @@ class FakeRegistry:
             return Reply(200, self.manifests[request.path], {"Content-Type": MANIFEST})
         if request.path in self.blobs:
             return Reply(200, self.blobs[request.path])
-        if request.path in self.tags:
-            return Reply(200, json.dumps({"name": "x", "tags": self.tags[request.path]}).encode())
         return problem(404, "MANIFEST_UNKNOWN" if "/manifests/" in request.path else "NAME_UNKNOWN")
 
 

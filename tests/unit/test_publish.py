@@ -20,9 +20,11 @@ from writableregistry import Writable, writable_registry
 
 from kmatrix.decide.bundles import Layer
 from kmatrix.decide.cellmanifest import CONFIG, LAYER, MANIFEST
+from kmatrix.effects.authorization import NotReadableError
 from kmatrix.stages.once import Once
 from kmatrix.stages.publish import push_image
 from kmatrix.values.errors import ToolError
+from kmatrix.values.names import Arch, ImageRef
 
 TAG = "8.98.1-6.1.0"
 LAYERS = (archive("a", b"1" * 5000), archive("b", b"2"))
@@ -120,6 +122,28 @@ def test_a_registry_that_takes_a_moment_is_asked_again(
     monkeypatch.setattr(bench.server.web, "answer", instead)
     assert bench.push()
     assert len(slept) == 1
+
+
+@pytest.mark.parametrize("times", [1, 9])
+def test_a_registry_that_says_for_a_moment_that_it_may_not_be_read_is_asked_again(
+    bench: Bench, slept: list[float], monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    read, left = bench.shop.registry.manifest, [NotReadableError("not to be read", "hint")] * times
+
+    def instead(image: ImageRef, arch: Arch) -> Any:
+        if left:
+            raise left.pop()
+        return read(image, arch)
+
+    monkeypatch.setattr(bench.shop.registry, "manifest", instead)
+    if times == 1:
+        assert bench.push()
+        assert len(slept) == 1
+        return
+    with pytest.raises(NotReadableError):
+        bench.push()
+    assert bench.tag is None
+    assert len(slept) == 3
 
 
 def test_a_name_that_somebody_moved_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -185,17 +185,6 @@ def test_resolve_pins_a_tag_and_leaves_a_digest(server: FakeRegistry, registry: 
         registry.resolve(ref.with_tag("other"))
 
 
-def test_tags_come_in_pages(server: FakeRegistry, registry: Registry) -> None:
-    pages = {
-        "": Reply(200, b'{"tags": ["1", "2"]}', {"Link": '</v2/image/tags/list?n=2&last=2>; rel="next"'}),
-        "2": Reply(200, b'{"tags": ["3"]}', {"Link": f'<{server.web.url}/v2/image/tags/list?n=2&last=3>; rel="next"'}),
-        "3": Reply(200, b'{"tags": null}', {"Link": '</v2/image/tags/list?n=2&last=3>; rel="next"'}),
-    }
-    server.web.answer = lambda request: pages[request.query.get("last", [""])[0]]
-    assert registry.tags(ImageRef.parse(f"{server.web.address}/image")) == ("1", "2", "3")
-    assert len(server.web.requests) == 3
-
-
 def test_a_list_whose_image_is_gone_is_no_absent_image(server: FakeRegistry, registry: Registry) -> None:
     entry = {"digest": digest(b"gone"), "mediaType": MANIFEST, "platform": {"architecture": "amd64", "os": "linux"}}
     ref = server.manifest("image", {"mediaType": INDEX, "manifests": [entry]})
@@ -239,13 +228,6 @@ def test_an_ipv6_registry_is_read(registry: Registry) -> None:
 
 def test_docker_hub_is_asked_where_its_registry_is() -> None:
     assert base_of(ImageRef.parse("docker.io/debian:13")) == "https://registry-1.docker.io/v2/library/debian"
-
-
-def test_tags_are_told_and_an_unknown_repository_has_none(server: FakeRegistry, registry: Registry) -> None:
-    server.tags = {"/v2/image/tags/list": ["1", "2"], "/v2/empty/tags/list": None}  # type: ignore[dict-item]
-    assert registry.tags(ImageRef.parse(f"{server.web.address}/image")) == ("1", "2")
-    assert registry.tags(ImageRef.parse(f"{server.web.address}/empty")) == ()
-    assert registry.tags(ImageRef.parse(f"{server.web.address}/other")) == ()
 
 
 @pytest.mark.parametrize("status", [400, 405, 418])

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import docker.auth
 import pytest
-from fakeregistry import digest
+from fakeregistry import digest, problem
 from httpserver import Reply, Request
 from tokenservice import Product, TokenRegistry, jwt, token_registry
 
@@ -47,11 +47,6 @@ def test_before_the_first_push_it_is_not_there(server: TokenRegistry) -> None:
     assert pushing(server).manifest(ref(server), "x86_64") is None
 
 
-@pytest.mark.parametrize("product", ALL)
-def test_tags_of_what_is_not_there_are_none(server: TokenRegistry) -> None:
-    assert pushing(server).tags(ref(server)) == ()
-
-
 @pytest.mark.parametrize("product", ["quay"])
 def test_the_right_to_push_is_asked_for_only_after_it_could_not_be_read(server: TokenRegistry) -> None:
     registry = pushing(server)
@@ -79,10 +74,18 @@ def test_who_may_neither_read_nor_push_is_told_before_anything_is_built(server: 
         pushing(server).manifest(ref(server), "x86_64")
 
 
-@pytest.mark.parametrize("product", ["harbor", "gitlab", "github"])
-def test_who_may_push_and_not_read_goes_on(server: TokenRegistry) -> None:
-    server.readable = False
-    assert pushing(server).manifest(ref(server), "x86_64") is None
+@pytest.mark.parametrize("there", [False, True])
+@pytest.mark.parametrize("product", ["quay", "harbor", "gitlab"])
+def test_who_may_push_and_not_read_by_its_token_is_told_before_anything_is_built(
+    server: TokenRegistry, there: bool
+) -> None:
+    """A token that names the right to push alone says nothing of what is there: distribution/distribution,
+    docs/content/spec/auth/jwt.md (`access` holds what was granted, which may be less than was asked for)."""
+    server.readable, server.there = False, there
+    with pytest.raises(NotReadableError, match=r"the-file has .* may push to .*team/image, but not read it") as caught:
+        pushing(server).manifest(ref(server), "x86_64")
+    assert "to pull as well" in caught.value.hint
+    assert not any("/uploads/" in each.path for each in server.web.requests)
 
 
 @pytest.mark.parametrize("product", ["github", "artifactory"])
@@ -90,6 +93,41 @@ def test_where_only_a_push_can_tell_an_upload_is_begun_and_given_up(server: Toke
     server.readable = False
     assert pushing(server).manifest(ref(server), "x86_64") is None
     assert [each.method for each in server.web.requests if "/uploads/" in each.path] == ["POST", "DELETE"]
+
+
+@pytest.mark.parametrize("product", ["github", "artifactory"])
+def test_what_was_just_pushed_and_is_not_to_be_read_is_not_absent(server: TokenRegistry) -> None:
+    server.readable = False
+    plain = server.answer
+
+    def taking(request: Request) -> Reply:
+        reply = plain(request)
+        return Reply(201) if request.method == "PUT" and reply.status == 204 else reply
+
+    server.web.answer = taking
+    registry = RegistryWriter(credentials(server), pushes_to=f"{server.web.address}/team")
+    assert registry.digest_of(ref(server)) is None
+    pushed = registry.put_manifest(ref(server).with_tag(""), b"{}", "a/b")
+    with pytest.raises(NotReadableError, match=r"may push to .*team/image, but not read it"):
+        registry.digest_of(ref(server).with_tag("").with_digest(pushed))
+    # Another name need not be there.
+    assert registry.digest_of(ref(server)) is None
+
+
+@pytest.mark.parametrize("product", ["amazon"])
+def test_a_registrys_own_words_about_a_refusal_are_passed_on(server: TokenRegistry) -> None:
+    """Amazon's words are those that its users report of a login that has run out (aws/aws-cli#6580)."""
+    plain, words = server.answer, "Your authorization token has expired. Reauthenticate and try again."
+
+    def refusing(request: Request) -> Reply:
+        reply = plain(request)
+        return problem(403, "DENIED", words) if reply.status == 404 else reply
+
+    server.web.answer = refusing
+    for registry in (pushing(server), Registry(credentials(server))):
+        with pytest.raises(NotReadableError, match=r"may not read it \(DENIED: Your authorization token has") as caught:
+            registry.manifest(ref(server), "x86_64")
+        assert "does not say which" not in str(caught.value)
 
 
 @pytest.mark.parametrize("product", ALL)

@@ -75,7 +75,8 @@ def test_a_missing_credential_is_named_with_its_file(server: FakeRegistry) -> No
 def test_a_wrong_password_is_tried_once(server: FakeRegistry, slept: list[float]) -> None:
     wants_basic(server)
     error = refusal(server, "wrong")
-    assert str(error) == f"{server.web.address} refuses the credential that {FILE} has for team/image"
+    told = f"{server.web.address} refuses the credential that {FILE} has for team/image (UNAUTHORIZED: no)"
+    assert str(error) == told
     assert (len(server.web.requests), slept) == (2, [])
 
 

@@ -72,6 +72,22 @@ def test_a_transient_fault_in_the_middle_is_met_by_writing_again(
     assert len(slept) >= 1
 
 
+@pytest.mark.parametrize("status", [200, 405])
+@pytest.mark.usefixtures("slept")
+def test_one_small_question_is_asked_before_a_write_is_tried_again(server: Writable, status: int) -> None:
+    """Not every registry lists tags, and Quay lists a hundred a page."""
+    plain, left = server.web.answer, [Reply(503)]
+
+    def failing(request: Request) -> Reply:
+        if "/tags/" in request.path:
+            return Reply(status, b'{"tags": ["1"]}', {"Link": '</v2/team/image/tags/list?n=1&last=1>; rel="next"'})
+        return left.pop() if request.method == "PUT" and left else plain(request)
+
+    server.web.answer = failing
+    assert writer(server).put_manifest(ref(server, "1"), MANIFEST, KIND) == digest(MANIFEST)
+    assert len([each for each in server.web.requests if "/tags/" in each.path]) == 1
+
+
 def test_a_fault_that_does_not_end_is_told_after_a_bound(server: Writable, slept: list[float]) -> None:
     plain = server.answer
 

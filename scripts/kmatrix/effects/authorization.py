@@ -15,6 +15,7 @@ from kmatrix.effects import http
 from kmatrix.effects.challenges import Challenge
 from kmatrix.effects.credentials import Credentials
 from kmatrix.effects.grants import Grant, grant_of
+from kmatrix.effects.ownwords import words_of
 from kmatrix.values.errors import CredentialError, KmatrixError, ProtocolError
 from kmatrix.values.names import ImageRef
 
@@ -67,30 +68,39 @@ class Authorizations:
             self._known[(ref.host, ref.path)] = grant
         return grant
 
-    def refusal(self, ref: ImageRef, status: int) -> KmatrixError:
-        """The error for a registry that refuses, with this status, what was shown to it."""
+    def refusal(self, ref: ImageRef, status: int, said: str) -> KmatrixError:
+        """The error for a registry that refuses, with this status, what was shown to it; `said` is in its own words."""
         grant, login = self._grant(ref), self._credentials.login(ref)
         # Basic has no token service that told a right password from a wrong one: the status does.
         known = grant is not None and (grant.token or status == requests.codes.forbidden)
         if login is None or grant is None or not known or grant.anonymous:
-            return refused(ref, self._credentials)
+            return refused(ref, self._credentials, said)
         if grant.may("pull") and grant.actions is not None:
             return ProtocolError(
-                f"{ref.host} refuses the token that its own token service gave to pull {ref.path}",
+                f"{ref.host} refuses the token that its own token service gave to pull {ref.path}{said}",
                 "Compare the clocks of the registry and of its token service, or ask whoever runs them.",
             )
         return NotReadableError(
             f"{ref.repository} is not there, or the credential that {self._credentials.source} has for it may not read "
-            "it: the registry does not say which",
+            f"it{said or ': the registry does not say which'}",
             "If it is to be there, check its name, and that the credential's account may read it. If it is to be made "
             "by the first push, the account must be allowed to create repositories there.",
+        )
+
+    def unreadable(self, ref: ImageRef) -> NotReadableError:
+        """The error for a repository that may be pushed to and not be read: nothing can tell what is there."""
+        return NotReadableError(
+            f"the credential that {self._credentials.source} has for {ref.host} may push to {ref.repository}, but not "
+            "read it, so this run cannot tell what is there",
+            "Its account must be allowed to pull as well: what is published already is left alone, and what was pushed "
+            "is read back before it gets its name.",
         )
 
     def push_refusal(self, ref: ImageRef, said: str) -> KmatrixError:
         """The error for a registry that refuses to take something; `said` is in its own words."""
         grant, login = self._grant(ref), self._credentials.login(ref)
         if login is None or grant is None or grant.anonymous or not grant.token:
-            return refused(ref, self._credentials)
+            return refused(ref, self._credentials, said)
         return CredentialError(
             f"{ref.host} lets the credential that {self._credentials.source} has for it not push to {ref.path}{said}",
             "Its account must be allowed to push there, and to create the repository if it is not there yet.",
@@ -172,7 +182,7 @@ class Authorizations:
 
         def read(response: requests.Response) -> str | None:
             if response.status_code in _REFUSED:
-                raise refused(ref, self._credentials)
+                raise refused(ref, self._credentials, words_of(response))
             if form is not None and response.status_code in (requests.codes.not_found, 405):
                 return None
             if response.status_code != requests.codes.ok:
@@ -211,8 +221,14 @@ def _scopes(ref: ImageRef, challenge: Challenge, push: bool) -> list[str]:
     return [*(scope for scope in wanted if not scope.startswith(own)), f"{own}pull,push"]
 
 
-def refused(ref: ImageRef, credentials: Credentials) -> CredentialError:
-    """The error for a registry that refuses: it says which credential is missing or wrong."""
+def refused(ref: ImageRef, credentials: Credentials, said: str = "") -> CredentialError:
+    """The error for a registry that refuses: it says which credential is missing or wrong.
+
+    Args:
+        ref: the image.
+        credentials: those that there are.
+        said: the registry's own words, from `words_of`.
+    """
     source, note = credentials.source, credentials.note(ref)
     note = f"; {note}" if note else ""
     if credentials.login(ref) is None:
@@ -222,6 +238,6 @@ def refused(ref: ImageRef, credentials: Credentials) -> CredentialError:
             "--authfile or KMATRIX_AUTHFILE.",
         )
     return CredentialError(
-        f"{ref.host} refuses the credential that {source} has for {ref.path}{note}",
+        f"{ref.host} refuses the credential that {source} has for {ref.path}{said}{note}",
         "Check that it is still valid and may use this repository.",
     )

@@ -25,6 +25,7 @@ from kmatrix.effects.layers import read_layer
 from kmatrix.effects.manifests import ACCEPT, RawManifest, digest_of, is_list, manifest_of, of_platform
 from kmatrix.effects.manifests import Manifest as Manifest
 from kmatrix.effects.manifests import Named as Named
+from kmatrix.effects.ownwords import words_of
 from kmatrix.values.errors import KmatrixError, ProtocolError, UnreachableError
 from kmatrix.values.names import ARCHES, GO_ARCH, Arch, ImageRef
 
@@ -48,6 +49,7 @@ class Registry:
         """
         self._session = http.new_session()
         self._authorizations = Authorizations(credentials)
+        self._given: set[tuple[str, str]] = set()
         self._pushes_to = f"{pushes_to.rstrip('/')}/" if pushes_to else ""
 
     def manifest(self, ref: ImageRef, arch: Arch) -> Manifest | None:
@@ -161,26 +163,6 @@ class Registry:
         layers = [digest for digest, _, _ in reversed(manifest.layers)]
         return find_files(layers[:layers_from_top], names, read, str(manifest.ref))
 
-    def tags(self, repository: ImageRef) -> tuple[str, ...]:
-        """Return the tags of a repository, of all pages; empty if the registry says it does not know it.
-
-        Pages: opencontainers/distribution-spec, spec.md, "Listing Tags" (Link headers); Quay's have 100 tags.
-        """
-
-        def read(response: requests.Response) -> tuple[list[str], str]:
-            following = urlsplit(response.links.get("next", {}).get("url", "")).query
-            return http.json_object(response, str(repository)).get("tags") or [], following
-
-        found: dict[str, None] = {}
-        page = "tags/list"
-        while page:
-            tags, following = self._fetch_or_none(repository, page, read) or ([], "")
-            before = len(found)
-            found |= dict.fromkeys(tags)
-            # A registry that tells nothing new would be asked for ever.
-            page = f"tags/list?{following}" if following and len(found) > before else ""
-        return tuple(found)
-
     def _raw_manifest(self, ref: ImageRef) -> RawManifest | None:
         def read(response: requests.Response) -> RawManifest:
             # A tag names no digest, but the registry says which manifest it meant to send.
@@ -228,8 +210,15 @@ class Registry:
             granted = self._authorizations.may_push(ref)
             if granted is False or (granted is None and not self._takes_uploads(ref)):
                 raise
-            # It may not be read before it is there, but it may be pushed.
+            if granted or (ref.repository, path) in self._given:
+                raise self._authorizations.unreadable(ref) from None
+            # It may be pushed. Nothing says whether it is there and may not be read, but registries say the same of
+            # what is not there yet, and a first push must go on: what it sends is read back before it gets its name.
             return None
+
+    def _note_given(self, ref: ImageRef, digest: str) -> None:
+        """Note a manifest that was pushed: that it may not be read does not mean any more that it is not there."""
+        self._given.update((ref.repository, f"manifests/{name}") for name in (digest, ref.tag) if name)
 
     def _takes_uploads(self, ref: ImageRef) -> bool:
         """Whether a repository takes an upload: one is begun and given up, which leaves nothing behind."""
@@ -255,11 +244,12 @@ class Registry:
             grant = self._authorizations.answer(ref, challenges, push)
             response = http.get(self._session, url, _SERVICE, headers | grant.headers)
         if response.status_code in (requests.codes.unauthorized, requests.codes.forbidden):
-            response.close()
-            raise self._authorizations.refusal(ref, response.status_code)
+            with response:
+                raise self._authorizations.refusal(ref, response.status_code, words_of(response))
         if response.status_code not in (requests.codes.ok, requests.codes.not_found):
-            response.close()
-            raise ProtocolError(f"{ref}: {url} answers {response.status_code} {response.reason}", _UNKNOWN)
+            with response:
+                said = words_of(response)
+            raise ProtocolError(f"{ref}: {url} answers {response.status_code} {response.reason}{said}", _UNKNOWN)
         return response
 
 

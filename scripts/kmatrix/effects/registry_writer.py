@@ -6,7 +6,6 @@ Whatever is written has a digest, so writing it twice does no harm: transient fa
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,6 +19,7 @@ import requests
 from kmatrix.decide.compression import DamagedError, decompressed, form_of
 from kmatrix.effects import http
 from kmatrix.effects.authorization import NotReadableError
+from kmatrix.effects.ownwords import words_of
 from kmatrix.effects.registry import Registry, base_of, challenges_of
 from kmatrix.values.errors import ProtocolError, UnreachableError
 from kmatrix.values.names import ImageRef
@@ -118,6 +118,7 @@ class RegistryWriter(Registry):
         found = kept.headers.get("docker-content-digest", digest)
         if found != digest:
             raise ProtocolError(f"{ref}: the registry was sent the manifest {digest} and keeps {found}", _NOT_ITS_OWN)
+        self._note_given(ref, digest)
         return digest
 
     def _put_blob(self, ref: ImageRef, content: bytes | IO[bytes], digest: str) -> None:
@@ -161,9 +162,9 @@ class RegistryWriter(Registry):
                         f"{ref}: the place that the registry names for uploads, {url}, answers {response.status_code}",
                         "Ask whoever runs the registry: its storage does not take what it sends there.",
                     )
-                raise self._authorizations.push_refusal(ref, "" if method == "HEAD" else _errors(response))
+                raise self._authorizations.push_refusal(ref, words_of(response))
             if response.status_code not in expected:
-                said = "" if method == "HEAD" else _errors(response)
+                said = words_of(response)
                 raise ProtocolError(
                     f"{ref}: {url} answers {response.status_code} {response.reason}{said}", _hint(response.status_code)
                 )
@@ -178,9 +179,9 @@ class RegistryWriter(Registry):
                     raise
                 time.sleep(_FIRST_PAUSE_SECONDS * 2**attempt)
                 # A question is asked again as long as a server's Retry-After tells to. Its answer does not matter: who
-                # may push may not be let to read.
-                with suppress(NotReadableError):
-                    self.tags(ref)
+                # may push may not be let to read, and not every registry lists its tags.
+                with suppress(NotReadableError, ProtocolError):
+                    self._get(ref, "tags/list?n=1").close()
         raise AssertionError("the loop returns or raises")
 
 
@@ -192,16 +193,6 @@ def _hint(status: int) -> str:
     if status == requests.codes.not_found:
         return "Some registries make no repository by a push, Amazon's for one: make it there, then run this again."
     return "See what the registry says; whoever runs it can read more in its log."
-
-
-def _errors(response: requests.Response) -> str:
-    """What a registry itself says of its refusal, on one line."""
-    try:
-        errors = json.loads(response.content)["errors"]
-        words = [f"{error.get('code', '')}: {error.get('message', '')}" for error in errors]
-    except (ValueError, KeyError, TypeError, AttributeError, requests.RequestException):
-        return ""
-    return " (" + "; ".join(words)[:300] + ")"
 
 
 def _digest(content: bytes) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from kmatrix.decide.bundles import Layer
 from kmatrix.decide.cellmanifest import LAYER, cell_manifest
+from kmatrix.effects.authorization import NotReadableError
 from kmatrix.effects.registry import Manifest, labels_of
 from kmatrix.effects.savedimage import SavedLayer, compressed, digest_of, saved_image
 from kmatrix.stages.workshop import Workshop
@@ -87,7 +88,13 @@ def _settled(shop: Workshop, ref: ImageRef, cell: Cell) -> Manifest | None:
     A registry of many servers may say for a moment that it is not there (helm/helm#31348, of Quay).
     """
     for attempt in range(1, _READS + 1):
-        there = shop.registry.manifest(ref, cell.arch)
+        try:
+            there = shop.registry.manifest(ref, cell.arch)
+        except NotReadableError:
+            # Some say so instead of what is not there.
+            if attempt == _READS or shop.engine.stopping:
+                raise
+            there = None
         if there is not None or attempt == _READS or shop.engine.stopping:
             return there
         time.sleep(_FIRST_PAUSE_SECONDS * 2**attempt)
