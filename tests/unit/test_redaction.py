@@ -30,6 +30,14 @@ SECRET = "s3cr3t"
             f"exceeded with url: /blobs/1?X-Amz-Signature={SECRET} (Caused by",
             "exceeded with url: /blobs/1?*** (Caused by",
         ),
+        (f"exceeded with url: /blobs/1?{SECRET} (Caused by", "exceeded with url: /blobs/1?*** (Caused by"),
+        (f"exceeded with url: /blobs/1?a%3D{SECRET}/x (Caused by", "exceeded with url: /blobs/1?*** (Caused by"),
+        (f"exceeded with url: //x?{SECRET} (Caused by", "exceeded with url: //x?*** (Caused by"),
+        (f"with url: x/y?sig={SECRET}", "with url: x/y?***"),
+        (f"('/blobs/1?{SECRET}', 7)", "('/blobs/1?***', 7)"),
+        (f'with url: /blobs/1?sig="{SECRET}" (Caused by', 'with url: /blobs/1?***" (Caused by'),
+        (f"'/blobs/1?sig=\"{SECRET}\"'", "'/blobs/1?***\"'"),
+        (f'"/blobs/1?{SECRET}": no', '"/blobs/1?***": no'),
     ],
 )
 def test_no_user_information_and_no_query_is_left(text: str, expected: str) -> None:
@@ -47,6 +55,11 @@ def test_no_user_information_and_no_query_is_left(text: str, expected: str) -> N
         "Vendor <packages@vendor.example>",
         "127.0.0.1:5080/beegfs-client:8.98.1-6.1.0-56-amd64",
         "nothing found: why? a=b",
+        "is it '/srv/x'? or '/srv/y'?",
+        "with url: /x",
+        "with url: /x? (Caused by",
+        "(with url: /x?)",
+        "is it '/srv/x?', or not?",
     ],
 )
 def test_the_rest_of_a_text_stays(text: str) -> None:

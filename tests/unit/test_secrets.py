@@ -161,6 +161,34 @@ def test_of_the_matrix(user: str) -> None:
         assert_silent(lambda changed=changed: read_matrix(changed))  # type: ignore[misc]
 
 
+@pytest.mark.parametrize("user", [*USERS, f"git+{SECRET}", f"https:/{SECRET}"])
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "graph: '{user}@host/x'",
+        "graph: host/x{query}",
+        "packages: '{user}@host/x y'",
+        "packages: host/x y{query}",
+        "mirrors: {{'{user}@host/x': quay.io/x}}",
+        "mirrors: {{quay.io/x: '{user}@host/x'}}",
+    ],
+)
+def test_of_an_address_whose_beginning_was_left_out(user: str, setting: str, tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "matrix.yaml").read_text(encoding="utf-8")
+    said = setting.format(user=user, query=QUERY)
+    key = said.partition(":")[0]
+    lines = [line for line in text.splitlines() if not line.strip().startswith(f"{key}:")]
+    place = next(number for number, line in enumerate(lines) if line.strip().startswith("target:"))
+    lines.insert(place, f"    {said}")
+    assert_silent(lambda: read_matrix("\n".join(lines)))
+    assert_silent(lambda: PackageRoot(f"{user.removeprefix('https:/')}@host/x{QUERY}", tmp_path))
+
+
+def test_a_folder_is_named_as_it_is(tmp_path: Path) -> None:
+    with pytest.raises(KmatrixError, match=f"{tmp_path}/a@b: there is no such folder"):
+        PackageRoot(f"{tmp_path}/a@b", tmp_path)
+
+
 @pytest.mark.parametrize("user", USERS)
 def test_of_where_a_checkout_is_from(user: str, tmp_path: Path) -> None:
     """It becomes a label of every image."""

@@ -19,6 +19,7 @@ from kmatrix.effects.encodings import content_that
 from kmatrix.effects.files import write_atomically
 from kmatrix.values.errors import InputError, ProtocolError
 from kmatrix.values.names import Arch
+from kmatrix.values.redaction import redacted_reference
 
 _SERVICE = "package root"
 KEY_LOCATIONS = ("gpg/GPG-KEY-beegfs", "gpg/RPM-GPG-KEY-beegfs")
@@ -55,8 +56,10 @@ class PackageRoot:
         if "://" not in where:
             self._folder = (root / where.removeprefix("file:")).resolve()
             if not self._folder.is_dir():
+                # A path from the top is one; anything else may be an address whose beginning was left out.
+                shown = where if where.startswith(("/", "file:")) else redacted_reference(where)
                 raise InputError(
-                    f"package root {where}: there is no such folder",
+                    f"package root {shown}: there is no such folder",
                     "Set packages in matrix.yaml, --packages or KMATRIX_PACKAGES to a folder or a web address.",
                 )
         self._session = http.new_session()

@@ -21,7 +21,7 @@ from kmatrix.values.names import (
     line_of_rhel,
     rhel_line,
 )
-from kmatrix.values.redaction import redacted, redacted_reference
+from kmatrix.values.redaction import redacted_reference
 
 T = TypeVar("T")
 _SAFE_PATH = re.compile(r"[A-Za-z0-9._+~^:@-]+(?:/[A-Za-z0-9._+~^:@-]+)*")
@@ -69,14 +69,15 @@ def _matching(pattern: re.Pattern[str], what: str) -> Callable[[str], str]:
     def check(value: str) -> str:
         if not pattern.fullmatch(value):
             # A password may be the reason: of what is to be an address, blanks do not end it.
-            shown = redacted("".join(value.split())) if "://" in value else value
+            may_hide = any(sign in value for sign in ("://", "@", "?"))
+            shown = redacted_reference("".join(value.split())) if may_hide else value
             raise ValueError(f"{shown!r} is not {what}")
         return value
 
     return check
 
 
-url = _matching(_URL, "an address such as https://host/path (no blanks, no query)")
+url = _matching(_URL, "an address such as https://host/path (no user, no blanks, no query)")
 package_name = _matching(_PACKAGE, "a package name")
 profile_name = _matching(_PROFILE, "a profile name (lower case letters, digits, -)")
 
@@ -165,8 +166,9 @@ Path = tuple[str | int, ...]
 
 
 def dotted(path: Path) -> str:
-    """Return a path as people write it: profiles.okd.channels[2].from."""
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
+    """Return a path as people write it: profiles.okd.channels[2].from. Keys may be names of registries."""
+    parts = (f"[{part}]" if isinstance(part, int) else f".{redacted_reference(part)}" for part in path)
+    return "".join(parts).lstrip(".")
 
 
 def suggestion(word: str, known: list[str]) -> str:

@@ -29,6 +29,7 @@ from kmatrix.values.fields import (
     url,
 )
 from kmatrix.values.names import ARCHES, FLAVOURS, Arch, Flavour, ImageRef, ReleaseVersion, fingerprint
+from kmatrix.values.redaction import redacted_reference
 
 SCHEMA = 1
 _CHANNEL = re.compile(r"[a-z]+(?:-[a-z]+)*-([0-9]+\.[0-9]+)")
@@ -48,7 +49,8 @@ def _packages(value: str) -> str:
     if "://" in value:
         return url(value).rstrip("/")
     if re.search(r"\s", text(value)):
-        raise ValueError(f"{value!r} is neither an address (https://…) nor the path of a folder")
+        shown = redacted_reference("".join(value.split())) if "@" in value or "?" in value else value
+        raise ValueError(f"{shown!r} is neither an address (https://…) nor the path of a folder")
     return value.rstrip("/") or "/"
 
 

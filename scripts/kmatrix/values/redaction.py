@@ -12,8 +12,12 @@ _MARK = "***"
 _ADDRESS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<rest>\S+)")
 # Of an address without a scheme, as a registry is written: user:password@host, up to the last @ that is no digest's.
 _PAIR = re.compile(r"(?<![\w*])[^\s'\"=@:/]+:[^\s'\"]*(?<!\*{3})@(?!sha256:)(?=[\w\[])")
-# The request target of an HTTP request, as urllib3 shows it without its server.
-_QUERY = re.compile(r"(?P<path>(?<!\w)/[^\s?'\"]*)\?(?P<query>[^\s=]*=\S*)")
+# The request target of an HTTP request, as urllib3 shows it without its server: after `url: ` or in quotes whatever its
+# query is, for a token may be all of it; elsewhere, where a question may stand, only a query that has fields.
+_QUERY = re.compile(
+    r"(?P<path>(?<=\burl: )[^\s?'\"]*|(?<=['\"])/[^\s?'\"]*)\?(?P<query>\S+)"
+    r"|(?P<target>(?<!\w)/[^\s?'\"]*)\?(?P<fields>[^\s=]*=\S*)"
+)
 _AT = re.compile(r"@(?!sha256:)")
 _CLOSING = re.compile(r"[])}>'\",.:;]*\Z")
 
@@ -51,5 +55,7 @@ def _without_secrets(match: re.Match[str]) -> str:
 
 
 def _without_query(match: re.Match[str]) -> str:
-    closing = _CLOSING.search(match["query"])
-    return f"{match['path']}?{_MARK}{closing[0] if closing else ''}"
+    query, path = match["query"] or match["fields"], match["path"] if match["query"] else match["target"]
+    closing = _CLOSING.search(query)
+    tail = closing[0] if closing else ""
+    return match[0] if tail == query else f"{path}?{_MARK}{tail}"
