@@ -14,7 +14,7 @@ from httpserver import RESET, Reply, Request, WebServer, closed_port, has_ipv6, 
 
 from kmatrix.effects import http
 from kmatrix.effects.encodings import content_of
-from kmatrix.values.errors import Exit, ProtocolError, UnreachableError
+from kmatrix.values.errors import Exit, InputError, ProtocolError, UnreachableError
 
 SERVICE = "test service"
 FINE = Reply(200, b"fine")
@@ -209,6 +209,49 @@ def test_servers_of_this_machine_are_not_asked_through_a_proxy(
     assert ask(session, f"{web.url}/x") == b"fine"
 
 
+@pytest.mark.parametrize("name", ["http_proxy", "all_proxy"])
+@pytest.mark.parametrize(
+    ("proxy", "said", "advice"),
+    [
+        ("socks5://127.0.0.1:1", "a SOCKS proxy for http://service.invalid/x, and only HTTP", "NO_PROXY"),
+        ("SOCKS5h://user:word@127.0.0.1:1", "a SOCKS proxy", "an HTTP proxy"),
+        ("user:word@127.0.0.1:1", "a proxy for http://service.invalid/x without http:// before", "Put http:// before"),
+        ("http://user:wo/rd@127.0.0.1:1", "or of the proxy in the environment, cannot be read as one", "%2F for /"),
+    ],
+)
+def test_what_is_wrong_with_a_proxy_is_told_for_what_it_is(
+    session: requests.Session, monkeypatch: pytest.MonkeyPatch, name: str, proxy: str, said: str, advice: str
+) -> None:
+    """psf/requests, src/requests/adapters.py (get_connection_with_tls_context, SOCKSProxyManager) tells them apart."""
+    monkeypatch.setenv(name, proxy)
+    with pytest.raises(InputError, match=said) as caught:
+        http.get(session, "http://service.invalid/x", SERVICE)
+    assert advice in caught.value.hint
+    assert "word@" not in f"{caught.value} {caught.value.hint}"
+
+
+def test_a_proxy_of_where_a_redirect_leads_is_told_for_what_it_is(
+    web: WebServer, session: requests.Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "socks5://127.0.0.1:1")
+    web.answer = in_turn(redirect("http://service.invalid/x"))
+    with pytest.raises(InputError, match=r"a SOCKS proxy for http://service\.invalid/x"):
+        http.get(session, f"{web.url}/x", SERVICE)
+
+
+@pytest.mark.parametrize(
+    "body", [b"[" * 200_000, b"\xff{}", b"{", b"", b"7"], ids=["deep", "no text", "open", "empty", "no object"]
+)
+def test_what_is_no_json_object_is_told_in_the_same_words(body: bytes) -> None:
+    with pytest.raises(ProtocolError, match=r"^the thing: what http://host/x sent is not (JSON: |a JSON object)"):
+        http.json_in(body, "http://host/x", "the thing")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_json_may_come_in_each_of_its_encodings(encoding: str) -> None:
+    assert http.json_in('{"a": "ä"}'.encode(encoding), "http://host/x", "the thing") == {"a": "ä"}
+
+
 @pytest.mark.parametrize(
     ("host", "expected"),
     [
@@ -219,6 +262,13 @@ def test_servers_of_this_machine_are_not_asked_through_a_proxy(
         ("localhost:5000", True),
         ("[::1]", True),
         ("[::1]:5000", True),
+        ("LOCALHOST:5000", True),
+        ("[::ffff:127.0.0.1]", True),
+        ("[::ffff:7f00:1]:5000", True),
+        ("user:word@127.0.0.1:5000", True),
+        ("[::ffff:10.0.0.1]:5000", False),
+        ("127.0.0.1@quay.io", False),
+        ("localhost:x@quay.io:443", False),
         ("10.0.0.1:5000", False),
         ("quay.io", False),
         ("localhost.example.com", False),

@@ -24,6 +24,7 @@ from urllib3.connectionpool import ConnectionPool
 from urllib3.response import BaseHTTPResponse
 from urllib3.util.retry import Retry
 
+from kmatrix.decide.toolkits import json_object as parsed_object
 from kmatrix.effects.encodings import content_of
 from kmatrix.effects.files import write_atomically
 from kmatrix.values.errors import InputError, ProtocolError, UnreachableError
@@ -65,14 +66,22 @@ class _Retry(Retry):
 
 
 def is_loopback(host: str) -> bool:
-    """Whether HOST[:PORT] is this machine; such servers speak plain HTTP, as the engine assumes too."""
+    """Whether [USER@]HOST[:PORT] is this machine; such servers speak plain HTTP, as the engine assumes too.
+
+    The engine takes 127.0.0.0/8 and ::1 so, by their values and not by their spelling (moby/moby,
+    daemon/pkg/registry/config.go).
+    """
+    host = host.rpartition("@")[2]
     name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
-    if name == "localhost":
+    if name.lower() == "localhost":
         return True
     try:
-        return ipaddress.ip_address(name.strip("[]")).is_loopback
+        address = ipaddress.ip_address(name.strip("[]"))
     except ValueError:
         return False
+    # An IPv4 address in the form of IPv6 is what it stands for.
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
 
 
 def new_session(pool: int = 16, methods: tuple[str, ...] = ("GET", "HEAD")) -> requests.Session:
@@ -148,8 +157,11 @@ def get(
             if _origin(before) != _origin(target):
                 # A credential is for the server it was given for; further on it stays away too.
                 sent = {name: value for name, value in sent.items() if name.lower() != "authorization"}
-    except _MALFORMED:
+    except _MALFORMED as error:
         # What these say may be a piece of a password.
+        proxy = _proxy_fault(target, error)
+        if proxy is not None:
+            raise proxy from None
         if target != url:
             raise ProtocolError(
                 f"the {service} at {url} sends on to something that is no address", "Ask whoever runs it, or its proxy."
@@ -167,6 +179,27 @@ def get(
         asked = f" and asks to wait (Retry-After: {pause})" if pause else ""
         raise UnreachableError(service, url, f"it answers {response.status_code} {response.reason}{asked}", hint(url))
     return response
+
+
+def _proxy_fault(url: str, error: Exception) -> InputError | None:
+    """What is wrong with the environment's proxy for an address, where that is what an error is about."""
+    of_a_proxy = isinstance(error, requests.exceptions.InvalidSchema | requests.exceptions.InvalidProxyURL)
+    if not of_a_proxy or is_loopback(urlsplit(url).netloc):
+        return None
+    proxy = requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url)) or ""
+    where = "HTTP_PROXY, HTTPS_PROXY or ALL_PROXY"
+    if isinstance(error, requests.exceptions.InvalidSchema) and proxy.lower().startswith("socks"):
+        return InputError(
+            f"the environment names a SOCKS proxy for {url}, and only HTTP proxies can be used here",
+            f"Set {where} to an HTTP proxy (http://HOST:PORT), or name the hosts that need none in NO_PROXY.",
+        )
+    if isinstance(error, requests.exceptions.InvalidProxyURL) and "://" not in proxy:
+        return InputError(
+            f"the environment names a proxy for {url} without http:// before its user and its host",
+            f"Put http:// before it in {where}, which not every program needs (curl does not), and write % codes for "
+            "what is special in the user or the password (%2F for /, %40 for @, %3A for :).",
+        )
+    return None
 
 
 def _origin(url: str) -> tuple[str, str]:
@@ -229,13 +262,12 @@ def json_in(content: bytes, url: str, name: str) -> dict[str, Any]:
     Raises:
         ProtocolError: it is none.
     """
+    what = f"{name}: what {url} sent"
     try:
-        found = json.loads(content)
-    except ValueError as error:
-        raise ProtocolError(f"{name}: {url} did not send JSON: {error}", _NO_SERVICE) from error
-    if not isinstance(found, dict):
-        raise ProtocolError(f"{name}: {url} did not send a JSON object", _NO_SERVICE)
-    return found
+        text = content.decode(json.detect_encoding(content))
+    except UnicodeDecodeError as error:
+        raise ProtocolError(f"{what} is not JSON: {error}", _NO_SERVICE) from None
+    return parsed_object(text, what, _NO_SERVICE)
 
 
 def download(session: requests.Session, url: str, target: Path, sha256: str, service: str) -> None:
