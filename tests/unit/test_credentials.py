@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -279,6 +280,24 @@ def test_a_helpers_identity_token_is_one(tmp_path: Path, monkeypatch: pytest.Mon
     assert found.login(QUAY) == Login(identity_token=SECRET)
     assert found.for_engine(QUAY) == {"identitytoken": SECRET}
     assert found.basic(QUAY) is None
+
+
+@pytest.mark.parametrize(
+    ("script", "found"),
+    [(answering("quay.io"), ("helped", SECRET)), (NOT_FOUND, None), ("echo 'the key ring is locked'; exit 1", None)],
+)
+def test_a_helper_is_asked_once_for_a_registry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, found: Any
+) -> None:
+    helper(tmp_path / "bin", f"echo run >>{tmp_path}/runs\n{script}", monkeypatch)
+    credentials = load_credentials(write(tmp_path / "config.json", {"credHelpers": {"quay.io": "test"}}))
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(credentials.pair, [QUAY, QUAY.with_tag("other")] * 8))
+    assert results == [found] * 16
+    assert credentials.note(QUAY) == (
+        "its credential helper docker-credential-test failed: the key ring is locked" if "locked" in script else ""
+    )
+    assert (tmp_path / "runs").read_text() == "run\n"
 
 
 @pytest.mark.parametrize("setting", [{"credsStore": "absent.exe"}, {"credHelpers": {"quay.io": "absent.exe"}}])

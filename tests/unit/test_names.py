@@ -97,6 +97,13 @@ def test_an_ipv6_host_is_as_the_engine_takes_it(text: str) -> None:
         ImageRef.parse(text)
 
 
+@pytest.mark.parametrize("text", ["[::ffff:127.0.0.1]:5000/x", "[fe80::1%eth0]/x"])
+def test_why_a_true_address_is_no_host_of_an_image_is_told(text: str) -> None:
+    with pytest.raises(ValueError, match=r"names no registry: .*hexadecimal digits and colons alone"):
+        ImageRef.parse(text)
+    assert str(ImageRef.parse("[::ffff:7f00:1]:5000/x")) == "[::ffff:7f00:1]:5000/x"
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -123,6 +130,8 @@ def test_what_is_refused_is_shown_without_a_secret(text: str) -> None:
         ("index.docker.io/team/image", ("registry-1.docker.io", "team/image")),
         ("quay.io/image", ("quay.io", "image")),
         ("registry-1.docker.io/library/debian", ("registry-1.docker.io", "library/debian")),
+        # The engine makes no name of this one: distribution/reference, normalize.go (splitDockerDomain).
+        ("registry-1.docker.io/debian", ("registry-1.docker.io", "debian")),
         ("[::1]:5000/image", ("[::1]:5000", "image")),
     ],
 )

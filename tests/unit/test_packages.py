@@ -16,7 +16,7 @@ from httpserver import Reply, Request, WebServer, closed_port, in_turn, web_serv
 from programs import needs
 from rpms import build_rpm, needs_rpm
 
-from kmatrix.decide.repodata import Checksum, Package
+from kmatrix.decide.repodata import Checksum, Package, primary_of
 from kmatrix.effects.packages import PackageRoot
 from kmatrix.values.errors import InputError, ProtocolError, UnreachableError
 
@@ -214,6 +214,36 @@ def test_a_package_list_outside_of_the_repository_is_not_read(root: Root) -> Non
     root.put(f"{DIRECTORY}/{DATA}/repomd.xml", repomd(b"not for you", "../../../../secret"))
     with pytest.raises(ProtocolError, match="its package list is not below the repository"):
         root.found()
+
+
+@pytest.mark.parametrize("port", ["", ":443"])
+@pytest.mark.parametrize(
+    "own", ["https://mirror.example/r/", "https://mirror.example:443/r/", "HTTPS://Mirror.Example/r/"]
+)
+def test_a_base_is_compared_as_an_address_and_not_as_text(own: str, port: str) -> None:
+    """RFC 3986, 6.2.2.1 and 6.2.3: letters of scheme and host have no case, and a scheme has its usual port."""
+    base = f'<location xml:base="https://MIRROR.example{port}/r/" href="repodata/p.xml"/>'
+    index = repomd(b"", name="p.xml").replace(b'<location href="repodata/p.xml"/>', base.encode())
+    assert primary_of(index, "r", own)[0] == "repodata/p.xml"
+
+
+@pytest.mark.parametrize(
+    "base",
+    [
+        "http://mirror.example/r/",
+        "https://mirror.example:8443/r/",
+        "https://mirror.example:x/r/",
+        "https://mirror.example/R/",
+        "https://mirror.example/rr/",
+        "https://mirror.example@other.example/r/",
+        "https://[/r/",
+        "https://mirror.example/r/?x",
+    ],
+)
+def test_another_base_is_elsewhere(base: str) -> None:
+    index = repomd(b"", name="p.xml").replace(b"<location href", f'<location xml:base="{base}" href'.encode())
+    with pytest.raises(ProtocolError, match="its package list lies elsewhere"):
+        primary_of(index, "r", "https://mirror.example/r/")
 
 
 def test_a_base_that_is_the_repositorys_own_address_is_honoured(tmp_path: Path) -> None:

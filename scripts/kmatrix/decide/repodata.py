@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 from xml.etree.ElementTree import Element, ParseError
 
 import defusedxml.ElementTree
@@ -22,6 +22,7 @@ from kmatrix.values.fields import relative_path
 _REPO = "{http://linux.duke.edu/metadata/repo}"
 _COMMON = "{http://linux.duke.edu/metadata/common}"
 _BASE = "{http://www.w3.org/XML/1998/namespace}base"
+_PORTS = {"http": 80, "https": 443}
 _CHECKSUMS = ("sha256", "sha384", "sha512")
 _MAKE_ANEW = (
     "Ask who keeps this repository to make its metadata anew with `createrepo_c --checksum sha256`, which is the"
@@ -192,18 +193,30 @@ def _checksum(element: Element, name: str, what: str) -> Checksum:
     return Checksum(kind, value)
 
 
+def _normal(own_address: str, base: str, href: str = "") -> str:
+    """An address as addresses are compared (RFC 3986, 6.2.2.1 and 6.2.3), its user aside; empty for what is none."""
+    try:
+        parts = urlsplit(urljoin(own_address, base))
+        port = parts.port or _PORTS.get(parts.scheme, 0)
+    except ValueError:
+        return ""
+    if parts.query or parts.fragment:
+        return ""
+    return f"{parts.scheme}://{parts.hostname}:{port}{parts.path}{href}"
+
+
 def _location(element: Element, name: str, own_address: str, what: str) -> str:
     """The location relative to the repository; `xml:base` is honoured where it leads to the repository itself."""
     href, base = element.get("href", ""), element.get(_BASE)
     if base is not None:
-        address = urljoin(own_address, base.rstrip("/") + "/") + href
-        if not own_address or not address.startswith(own_address):
+        own, address = _normal(own_address, ""), _normal(own_address, base.rstrip("/") + "/", href)
+        if not own_address or not own or not address.startswith(own):
             raise ProtocolError(
                 f"{name}: {what} lies elsewhere: its metadata gives {href!r} the base {base!r}",
                 "Only packages below the package root itself are taken. Set packages in matrix.yaml (--packages,"
                 " KMATRIX_PACKAGES) to where they are, or have the metadata made anew without `--baseurl`.",
             )
-        href = address.removeprefix(own_address)
+        href = address.removeprefix(own)
     try:
         return relative_path(href)
     except ValueError as error:

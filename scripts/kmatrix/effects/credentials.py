@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import subprocess
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +22,10 @@ import docker.auth
 
 from kmatrix.effects.files import read_text
 from kmatrix.values.errors import InputError
-from kmatrix.values.names import ImageRef
+from kmatrix.values.names import HUB_HOSTS, ImageRef
 
 # Docker Hub's key, which is an address, for whatever name a person gives it.
 _HUB_KEY = "https://index.docker.io/v1/"
-_HUB_HOSTS = ("docker.io", "index.docker.io", "registry-1.docker.io")
 _IDENTITY_USER = "<token>"
 _HELPER_HAS_NONE = "credentials not found in native keychain"
 _HELPER_SECONDS = 60
@@ -78,6 +78,8 @@ class Credentials:
         logins = {key: each if isinstance(each, Login) else Login(*each) for key, each in entries.items()}
         self._entries: dict[str, Login | str] = {**_by_name(logins), **_by_name(broken or {})}
         self._helpers = helpers
+        self._answers: dict[tuple[str, str], tuple[Login | None, str]] = {}
+        self._lock = threading.Lock()
         self.source = source
 
     def __repr__(self) -> str:
@@ -135,20 +137,33 @@ class Credentials:
 
     def _from_helper(self, ref: ImageRef) -> tuple[Login | None, str, bool]:
         """What a configured helper has for a registry, why it could not be asked, and whether that is the last word."""
-        hub = _host_of(ref.host) == _HUB_HOSTS[0]
-        keys = (_HUB_KEY, *_HUB_HOSTS) if hub else (ref.host,)
+        hub = _host_of(ref.host) == HUB_HOSTS[0]
+        keys = (_HUB_KEY, *HUB_HOSTS) if hub else (ref.host,)
         own = next((key for key in keys if key in self._helpers.cred_helpers), None)
         suffix = self._helpers.cred_helpers[own] if own else self._helpers.creds_store
         if not suffix:
             return None, "", False
         program = f"docker-credential-{suffix}"
-        if shutil.which(program) is None:
-            return None, f"its credential helper {program} is not installed", False
-        try:
-            login = _ask(program, own or keys[0])
-        except _HelperError as error:
-            return None, f"its credential helper {program} {error}", False
-        return login, "", login is not None or own is not None
+        login, note = self._asked(program, own or keys[0])
+        return login, note, not note and (login is not None or own is not None)
+
+    def _asked(self, program: str, server: str) -> tuple[Login | None, str]:
+        """What a helper has for a registry, and why it could not be asked; it is asked once in a run.
+
+        A helper may ask a person, or a service that counts.
+        """
+        with self._lock:
+            if (program, server) not in self._answers:
+                login, note = None, ""
+                if shutil.which(program) is None:
+                    note = f"its credential helper {program} is not installed"
+                else:
+                    try:
+                        login = _ask(program, server)
+                    except _HelperError as error:
+                        note = f"its credential helper {program} {error}"
+                self._answers[program, server] = login, note
+            return self._answers[program, server]
 
 
 class _HelperError(Exception):
@@ -266,4 +281,4 @@ def _name_of(key: str) -> str:
 
 def _host_of(host: str) -> str:
     host = host.lower()
-    return _HUB_HOSTS[0] if host in _HUB_HOSTS else host
+    return HUB_HOSTS[0] if host in HUB_HOSTS else host

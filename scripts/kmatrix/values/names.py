@@ -27,9 +27,11 @@ _VERSION = re.compile(r"(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)(?:\.(0|[1-9][0-9]*))?")
 _RELEASE = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+(?:-[A-Za-z0-9.-]+)?(?:\+[A-Za-z0-9.-]+)?")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\])(?::[0-9]{1,5})?")
-# Names of Docker Hub: as an image's (github.com/distribution/reference, normalize.go), and where its interface is.
+# Docker Hub as the host of an image's name, which the engine takes alike (distribution/reference, normalize.go), and
+# where its interface is. All are one registry to a credential; the last one names images as any other host does.
 _HUB = ("docker.io", "index.docker.io")
 _HUB_REGISTRY = "registry-1.docker.io"
+HUB_HOSTS = (*_HUB, _HUB_REGISTRY)
 _PATH = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _LINE = re.compile(r"el[0-9]{1,2}")
@@ -197,6 +199,11 @@ class ImageRef:
         rest, _, found_digest = text.partition("@")
         host, slash, path_and_tag = rest.partition("/")
         path, _, tag = path_and_tag.partition(":")
+        if slash and host.startswith("[") and ("." in host or "%" in host):
+            raise ValueError(
+                f"{shown!r} names no registry: the engine takes an IPv6 host of hexadecimal digits and colons alone, "
+                "without a zone and without an IPv4 address in it"
+            )
         named = _HOST.fullmatch(host) and ("." in host or ":" in host or host == "localhost")
         if not slash or not named or (host.startswith("[") and not _is_ipv6(host)):
             raise ValueError(f"{shown!r} names no registry: write HOST/PATH, e.g. quay.io/team/image")
