@@ -181,3 +181,65 @@ def test_a_package_that_is_not_signed_is_refused(context: Context) -> None:
     put_key(context, context.gpg.export(key))
     file = build_rpm(context.folder / "packages").name
     assert "package-signature-missing" in context.refused(key, f"{file}={NEVRA}")
+
+
+def stub(context: Context, name: str, body: str) -> str:
+    """Put a program before the real one, which `body` may go on with as "$REAL"; return the PATH that finds it."""
+    folder = context.folder / "bin"
+    folder.mkdir(exist_ok=True)
+    program = folder / name
+    program.write_text(f"#!/bin/bash\nREAL={shutil.which(name)}\n{body}\n")
+    program.chmod(0o755)
+    return f"{folder}:{os.environ['PATH']}"
+
+
+_KILL_ON = 'case "$*" in *{}*) kill -9 $$ ;; *) exec "$REAL" "$@" ;; esac'
+_SAY_ON = 'case "$*" in *{}*) {}; exit {} ;; *) exec "$REAL" "$@" ;; esac'
+_FULL = "echo 'error: sqlite failure: INSERT: database or disk is full' >&2"
+
+
+@pytest.mark.parametrize(
+    ("program", "body", "code"),
+    [
+        ("gpg", _KILL_ON.format("--import"), "step-killed"),
+        ("gpg", _KILL_ON.format("--list-keys"), "step-killed"),
+        ("gpg", _KILL_ON.format("--show-keys"), "step-killed"),
+        ("gpg", _SAY_ON.format("--import", "echo 'gpg: error writing keyring: No space left on device' >&2", 2), "unread"),
+        ("gpg", _SAY_ON.format("--show-keys", ":", 2), "step-failed"),
+        ("rpmkeys", _KILL_ON.format("--import"), "step-killed"),
+        ("rpmkeys", _SAY_ON.format("--import", _FULL, 1), "package-key-unusable"),
+        ("rpmkeys", _KILL_ON.format("--checksig"), "step-killed"),
+        ("rpmkeys", _SAY_ON.format("--checksig", ":", 1), "step-failed"),
+        ("rpmkeys", _SAY_ON.format("--checksig", f'{_FULL}; echo "a.rpm: digests SIGNATURES NOT OK"', 1), "unread"),
+        ("rpmkeys", _SAY_ON.format("--checksig", 'echo "a.rpm: NOT OK"', 1), "package-unread"),
+        ("rpm", _KILL_ON.format("-qp"), "package-unread"),
+        ("rpm", _SAY_ON.format("-qp", ":", 0), "package-unread"),
+    ],
+)
+def test_a_program_that_reaches_no_answer_says_nothing_against_key_or_packages(
+    context: Context, monkeypatch: pytest.MonkeyPatch, program: str, body: str, code: str
+) -> None:
+    """The words of rpm's lib/rpmchecksig.c; capitals there name what did not verify."""
+    key = context.gpg.key("good")
+    put_key(context, context.gpg.export(key))
+    file = context.add(key)
+    monkeypatch.setenv("PATH", stub(context, program, body))
+    done = context.run(key, f"{file}={NEVRA}")
+    assert (done.returncode, "error: package" in done.stderr) == (75, False), done.stdout + done.stderr
+    assert f"{code}: " in done.stderr.partition("unpack-packages: stopped: ")[2]
+
+
+def test_a_changed_payload_is_a_bad_signature(context: Context) -> None:
+    key = context.gpg.key("good")
+    put_key(context, context.gpg.export(key))
+    file = context.folder / "packages" / context.add(key)
+    content = file.read_bytes()
+    file.write_bytes(content[:-100] + bytes([content[-100] ^ 1]) + content[-99:])
+    assert "error: package-signature-bad: " in context.refused(key, f"{file.name}={NEVRA}")
+
+
+def test_a_package_that_is_not_in_the_context_is_no_fault_of_the_packages(context: Context) -> None:
+    key = context.gpg.key("good")
+    put_key(context, context.gpg.export(key))
+    done = context.run(key, f"none.rpm={NEVRA}")
+    assert (done.returncode, "unpack-packages: stopped: package-missing: " in done.stderr) == (75, True)
