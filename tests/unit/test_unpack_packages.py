@@ -204,7 +204,7 @@ _FULL = "echo 'error: sqlite failure: INSERT: database or disk is full' >&2"
         ("gpg", _KILL_ON.format("--import"), "step-killed"),
         ("gpg", _KILL_ON.format("--list-keys"), "step-killed"),
         ("gpg", _KILL_ON.format("--show-keys"), "step-killed"),
-        ("gpg", _SAY_ON.format("--import", "echo 'gpg: error writing keyring: No space left on device' >&2", 2), "unread"),
+        ("gpg", _SAY_ON.format("--import", "echo 'gpg: keyring: No space left on device' >&2", 2), "unread"),
         ("gpg", _SAY_ON.format("--show-keys", ":", 2), "step-failed"),
         ("rpmkeys", _KILL_ON.format("--import"), "step-killed"),
         ("rpmkeys", _SAY_ON.format("--import", _FULL, 1), "package-key-unusable"),
