@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from kmatrix.values.text import plain_line
 
-# What an operation met that is for the machine to answer for, not for its input, as glibc's strerror and others word it.
+# What an operation met that is for the machine to answer for, not for its input, as glibc's strerror and others say.
 _REASONS = (
     "No space left on device|Disk quota exceeded|Read-only file system|(Remote )?Input/output error|Remote I/O error"
     "|Stale file handle|Structure needs cleaning|Transport endpoint is not connected|Host is down|File too large"
@@ -16,8 +16,8 @@ _REASONS = (
 )
 _SIGNALS = "Killed|Terminated|Hangup|Bus error|Segmentation fault|Illegal instruction|Aborted"
 # Whole messages: a reason stands at the end, behind what it is the reason of; a name or a text of the sources may have
-# the same words. The words of gcc (gcc/gcc.cc, gcc/collect-utils.cc, libiberty/xmalloc.c), make (src/job.c, child_error)
-# and bash.
+# the same words. They are those of gcc (gcc/gcc.cc, gcc/collect-utils.cc, libiberty/xmalloc.c), make (src/job.c,
+# child_error) and bash.
 _WORLD = re.compile(
     rf"(:|\() *({_REASONS})\)?( \(\d+\))?\.?( +Stop\.)?(;|$)"
     rf"| - ({_REASONS})$"
