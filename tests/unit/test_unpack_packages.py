@@ -109,8 +109,26 @@ def test_a_file_without_the_wanted_key_is_refused(context: Context) -> None:
     put_key(context, context.gpg.export(other))
     said = context.refused(wanted, f"{context.add(wanted)}={NEVRA}")
     assert f"package-key-mismatch: the key file holds {other}, the matrix names {wanted}" in said
+    # Twice the same key, the second time with a revocation.
+    before = context.gpg.export(other)
+    context.gpg.revoke(other)
+    put_key(context, before + context.gpg.export(other))
+    assert f"package-key-mismatch: the key file holds {other}, the matrix names {wanted}" in context.refused(wanted)
     put_key(context, b"<html>404</html>")
     assert f"the key file holds no key, the matrix names {wanted} (gpg: " in context.refused(wanted)
+
+
+def test_a_folder_too_long_for_the_sockets_of_gpg_changes_no_answer(context: Context) -> None:
+    """gpg's exit code tells also of an agent that it could not ask, in which no public key is (g10/import.c)."""
+    wanted, other = context.gpg.key("wanted"), context.gpg.key("other")
+    long = Context(context.folder / ("x" * 90), context.gpg)
+    for name in ("packages", "tmp"):
+        (long.folder / name).mkdir(parents=True)
+    shutil.copy(SCRIPT, long.folder)
+    put_key(long, context.gpg.export(other))
+    assert f"package-key-mismatch: the key file holds {other}, the matrix names {wanted}" in long.refused(wanted)
+    put_key(long, b"<html>404</html>")
+    assert f"package-key-mismatch: the key file holds no key, the matrix names {wanted}" in long.refused(wanted)
 
 
 def test_a_revoked_key_is_refused_though_rpm_would_take_it(context: Context) -> None:
@@ -195,6 +213,8 @@ def stub(context: Context, name: str, body: str) -> str:
 
 _KILL_ON = 'case "$*" in *{}*) kill -9 $$ ;; *) exec "$REAL" "$@" ;; esac'
 _SAY_ON = 'case "$*" in *{}*) {}; exit {} ;; *) exec "$REAL" "$@" ;; esac'
+# A file of two keys of which one was kept (gpg's doc/DETAILS, IMPORT_OK and IMPORT_RES).
+_OF_TWO_KEYS_ONE = "printf '[GNUPG:] %s\\n' 'IMPORT_OK 1 AB' 'IMPORT_RES 2 0 1 0 0 0 0 0 0 0 0 0 0 0 0' >&2"
 _FULL = "echo 'error: sqlite failure: INSERT: database or disk is full' >&2"
 
 
@@ -206,6 +226,7 @@ _FULL = "echo 'error: sqlite failure: INSERT: database or disk is full' >&2"
         ("gpg", _KILL_ON.format("--show-keys"), "step-killed"),
         ("gpg", _SAY_ON.format("--import", "echo 'gpg: keyring: No space left on device' >&2", 2), "unread"),
         ("gpg", _SAY_ON.format("--show-keys", ":", 2), "step-failed"),
+        ("gpg", _SAY_ON.format("--import", _OF_TWO_KEYS_ONE, 2), "package-key-unread"),
         ("rpmkeys", _KILL_ON.format("--import"), "step-killed"),
         ("rpmkeys", _SAY_ON.format("--import", _FULL, 1), "package-key-unusable"),
         ("rpmkeys", _KILL_ON.format("--checksig"), "step-killed"),
