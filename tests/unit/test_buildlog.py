@@ -25,7 +25,15 @@ ENGINE = "The command '/kmatrix/build-module' returned a non-zero code: 2"
             ["build-module: error: source-missing: no folder", "x.c:1: error: y", ENGINE],
             ("build-module: error: source-missing: no folder",),
         ),
-        (["cc1: fatal: Killed", MAKE], ("cc1: fatal: Killed",)),
+        (
+            ["x.c:9: error: expected ';'", "gcc: fatal error: Killed signal terminated program cc1", MAKE],
+            ("gcc: fatal error: Killed signal terminated program cc1",),
+        ),
+        (
+            ["Step 1/2 : RUN a", "a: No space left on device", "Step 2/2 : RUN b", "x.c:9: error: y"],
+            ("x.c:9: error: y",),
+        ),
+        (["unpack-packages: stopped: step-killed: gpg", ENGINE], ("unpack-packages: stopped: step-killed: gpg",)),
         (["write: No space left on device", MAKE], ("write: No space left on device",)),
         (["  CC a.o", MAKE, ENGINE], (MAKE,)),
         ([f"line {number}" for number in range(9)], tuple(f"line {number}" for number in range(4, 9))),
@@ -70,7 +78,25 @@ STEP = 'Step 9/14 : RUN ["/kmatrix/build-module", "5.14.0", "8", "yes", "/module
         (COMPILE, "build-module: error: source-missing: the client package has no /opt/beegfs/src"),
         # What a source is called is nobody's end.
         (COMPILE, "CC [M]  Killed.o"),
-        (CHECK, "unpack-packages: error: package-signature-bad: a.rpm"),
+        (CHECK, "unpack-packages: error: package-signature-bad: a.rpm: digests SIGNATURES NOT OK"),
+        (CHECK, "unpack-packages: error: package-signature-missing: a.rpm is not signed with the key AB (digests OK)"),
+        (CHECK, "unpack-packages: error: package-version-wrong: a.rpm is a-0:1-1.noarch, wanted is a-0:2-1.noarch"),
+        (CHECK, "unpack-packages: error: package-key-revoked: its owner has revoked the key AB"),
+        (CHECK, "unpack-packages: error: package-key-mismatch: the key file holds CD, the matrix names AB"),
+        (CHECK, "unpack-packages: error: package-content-wrong: the packages hold no /opt/beegfs/src"),
+        # What the compiler quotes of the sources, or says about them, is not what it met.
+        (COMPILE, '    7 |   printk(KERN_ERR "out of memory\\n"); foo();'),
+        (COMPILE, "    9 |   // returns: Input/output error"),
+        (COMPILE, "      |           Error: No space left on device"),
+        (COMPILE, "   * fails with: Input/output error"),
+        (COMPILE, '   return "Input/output error";'),
+        (COMPILE, "Ops.c:9:3: warning: the comment says: out of memory"),
+        (COMPILE, "Ops.c:9:3: error: static assertion failed: out of memory"),
+        (COMPILE, "Ops.c:9:3: note: #pragma message: Killed"),
+        (COMPILE, "App.c:7:3: error: 'Killed' undeclared"),
+        (COMPILE, "x Killed"),
+        (COMPILE, "App.c:7:3: internal compiler error: in expand_expr, at expr.c:9"),
+        (COMPILE, "LD [M]  /opt/beegfs/src/No space left on device"),
     ],
 )
 def test_the_compile_and_the_check_of_packages_can_fail_a_cell(error: str, said: str) -> None:
@@ -90,10 +116,53 @@ def test_the_compile_and_the_check_of_packages_can_fail_a_cell(error: str, said:
         "cp: error writing '/module/beegfs.ko': Input/output error",
         "bash: fork: retry: Resource temporarily unavailable",
         "\x1b[31mtar: write error: Disk quota exceeded\x1b[0m",
+        "collect2: fatal error: ld terminated with signal 9 [Killed]",
+        "gcc: internal compiler error: Killed (program cc1)",
+        "a.c:7:3: internal compiler error: Segmentation fault",
+        "The bug is not reproducible, so it is likely a hardware or OS problem.",
+        "make[2]: *** [scripts/Makefile.build:250: App.o] Bus error",
+        "make[2]: *** [scripts/Makefile.build:250: App.o] Segmentation fault (core dumped)",
+        "make[2]: *** [scripts/Makefile.build:250: App.o] Error 139",
+        "as: can't open x: File table overflow",
+        "as: can't open x: Too many open files in system",
+        "gcc: fatal error: cannot execute 'cc1': vfork: No child processes",
+        "make: *** vfork: Resource temporarily unavailable.  Stop.",
+        "cp: reading x: Remote I/O error",
+        "cat: x: Structure needs cleaning",
+        "a.c:1:10: fatal error: linux/fs.h: Input/output error",
+        "a.c:9:1: fatal error: error writing to /tmp/ccX.s: No space left on device",
+        "Killed",
     ],
 )
 def test_what_the_machine_did_to_a_compile_fails_nothing(said: str) -> None:
     assert not is_the_products_fault(COMPILE, [STEP, said, "make: *** [all] Error 2"])
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (75, "unpack-packages: stopped: package-key-unusable: rpm cannot use the key AB: error"),
+        (75, "unpack-packages: error: package-signature-bad: a.rpm"),
+        (1, "unpack-packages: error: package-signature-bad: "),
+        (1, "unpack-packages: error: package-key-unusable: rpm cannot use the key AB: error: import failed"),
+        (1, "unpack-packages: error: package-missing: a.rpm is not in the build context"),
+        (
+            1,
+            "unpack-packages: error: package-signature-bad: error: sqlite failure: database or disk is full; a.rpm: no",
+        ),
+        (1, "unpack-packages: error: package-signature-bad: a.rpm: Fread failed: Input/output error (5)"),
+        (1, "note: unpack-packages: error: package-signature-bad: a.rpm"),
+    ],
+)
+def test_the_check_of_packages_fails_a_cell_by_its_explicit_words_alone(code: int, said: str) -> None:
+    error = f"The command '/kmatrix/unpack-packages AB /userland all a.rpm=a' returned a non-zero code: {code}"
+    assert not is_the_products_fault(error, [STEP, said])
+
+
+def test_a_compile_that_its_script_calls_stopped_fails_nothing() -> None:
+    error = "The command '/kmatrix/build-module 5.14.0 8 yes /module' returned a non-zero code: 75"
+    said = ["ar: x: file truncated", "build-module: stopped: disk-full: /tmp cannot be written to"]
+    assert not is_the_products_fault(error, [STEP, *said])
 
 
 def test_what_an_earlier_step_met_and_got_over_is_not_the_compiles() -> None:

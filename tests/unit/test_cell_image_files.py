@@ -15,6 +15,7 @@ from checkcase import IMAGE_DEP, KERNEL, KO, OPT, Case
 from kmatrix.effects.archives import ChunkReader
 from kmatrix.effects.engine import Engine, RunOutput
 from kmatrix.effects.inspect import read_cell_image
+from kmatrix.values.errors import ToolError
 
 _MODULE = f"{OPT}/extra/beegfs.ko".lstrip("/")
 _DEP = f"{OPT}/modules.dep".lstrip("/")
@@ -26,6 +27,7 @@ class ImageEngine:
     def __init__(self, files: dict[str, bytes], links: list[tuple[str, bytes, str]]) -> None:
         self.files, self.links = files, links
         self.asked: list[str] = []
+        self.ran = RunOutput(127, "", "")
 
     def image(self, name: str) -> dict[str, Any]:
         return {"Id": name, "Config": {"Labels": {}}}
@@ -35,7 +37,7 @@ class ImageEngine:
         yield image
 
     def run(self, _container: str) -> RunOutput:
-        return RunOutput(127, "", "")
+        return self.ran
 
     def root_files(self, _container: str) -> Iterator[tuple[tarfile.TarInfo, tarfile.TarFile]]:
         buffer = io.BytesIO()
@@ -89,3 +91,36 @@ def test_plain_files_are_read_in_the_one_pass() -> None:
     assert (facts.ko, facts.modules_dep, facts.has_cp) == (KO.build(), IMAGE_DEP, True)
     assert facts.host_link == f"/lib/modules/{KERNEL}"
     assert engine.asked == []
+
+
+_MARKS = "@kmatrix-status {}\n@kmatrix-status {}\n"
+
+
+@pytest.mark.parametrize(
+    ("status", "stdout", "said"),
+    [
+        (0, _MARKS.format(137, 0), "`modinfo` was killed by signal 9"),
+        (0, _MARKS.format(0, 139), "`modprobe --dump-modversions` was killed by signal 11"),
+        (137, "", "its shell was killed by signal 9"),
+        (137, "filename: x\n@kmatrix-status 0\n", "its shell was killed by signal 9"),
+        (0, "", "the engine lost what modinfo and modprobe wrote"),
+        (0, "filename: x\n@kmatrix-status 0\n", "the engine lost what modinfo and modprobe wrote"),
+    ],
+)
+def test_tools_that_were_killed_or_not_heard_say_nothing_about_the_module(status: int, stdout: str, said: str) -> None:
+    engine = ImageEngine({_MODULE: KO.build()}, [])
+    engine.ran = RunOutput(status, stdout, "")
+    with pytest.raises(ToolError, match=said) as raised:
+        read_cell_image(cast(Engine, engine), "sha256:1", KERNEL)
+    assert raised.value.hint
+
+
+@pytest.mark.parametrize(
+    ("status", "stdout", "codes"),
+    [(0, _MARKS.format(1, 2), (1, 2)), (127, "", (127, 127)), (126, _MARKS[: len(_MARKS) // 2].format(0), (0, 126))],
+)
+def test_tools_that_fail_by_themselves_do(status: int, stdout: str, codes: tuple[int, int]) -> None:
+    engine = ImageEngine({_MODULE: KO.build()}, [])
+    engine.ran = RunOutput(status, stdout, "")
+    facts = read_cell_image(cast(Engine, engine), "sha256:1", KERNEL)
+    assert (facts.modinfo.exit_code, facts.modversions.exit_code) == codes

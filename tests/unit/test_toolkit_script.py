@@ -85,3 +85,10 @@ def test_a_kernel_without_any_module_is_named(toolkit: Toolkit) -> None:
     with pytest.raises(ProtocolError, match=rf"the in-tree modules of {KERNEL}.*none was read") as caught:
         kernel_facts(KERNEL, files)
     assert caught.value.hint
+
+
+def test_a_modinfo_that_is_killed_is_not_taken_for_a_module_that_is_not_there(toolkit: Toolkit) -> None:
+    toolkit.add(*TREE)
+    (toolkit.programs / "modinfo").write_text("#!/bin/sh\nkill -9 $$\n")
+    with pytest.raises(subprocess.CalledProcessError):
+        toolkit.read()

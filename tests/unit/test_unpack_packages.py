@@ -109,8 +109,26 @@ def test_a_file_without_the_wanted_key_is_refused(context: Context) -> None:
     put_key(context, context.gpg.export(other))
     said = context.refused(wanted, f"{context.add(wanted)}={NEVRA}")
     assert f"package-key-mismatch: the key file holds {other}, the matrix names {wanted}" in said
+    # Twice the same key, the second time with a revocation.
+    before = context.gpg.export(other)
+    context.gpg.revoke(other)
+    put_key(context, before + context.gpg.export(other))
+    assert f"package-key-mismatch: the key file holds {other}, the matrix names {wanted}" in context.refused(wanted)
     put_key(context, b"<html>404</html>")
     assert f"the key file holds no key, the matrix names {wanted} (gpg: " in context.refused(wanted)
+
+
+def test_a_folder_too_long_for_the_sockets_of_gpg_changes_no_answer(context: Context) -> None:
+    """gpg's exit code tells also of an agent that it could not ask, in which no public key is (g10/import.c)."""
+    wanted, other = context.gpg.key("wanted"), context.gpg.key("other")
+    long = Context(context.folder / ("x" * 90), context.gpg)
+    for name in ("packages", "tmp"):
+        (long.folder / name).mkdir(parents=True)
+    shutil.copy(SCRIPT, long.folder)
+    put_key(long, context.gpg.export(other))
+    assert f"package-key-mismatch: the key file holds {other}, the matrix names {wanted}" in long.refused(wanted)
+    put_key(long, b"<html>404</html>")
+    assert f"package-key-mismatch: the key file holds no key, the matrix names {wanted}" in long.refused(wanted)
 
 
 def test_a_revoked_key_is_refused_though_rpm_would_take_it(context: Context) -> None:
@@ -181,3 +199,68 @@ def test_a_package_that_is_not_signed_is_refused(context: Context) -> None:
     put_key(context, context.gpg.export(key))
     file = build_rpm(context.folder / "packages").name
     assert "package-signature-missing" in context.refused(key, f"{file}={NEVRA}")
+
+
+def stub(context: Context, name: str, body: str) -> str:
+    """Put a program before the real one, which `body` may go on with as "$REAL"; return the PATH that finds it."""
+    folder = context.folder / "bin"
+    folder.mkdir(exist_ok=True)
+    program = folder / name
+    program.write_text(f"#!/bin/bash\nREAL={shutil.which(name)}\n{body}\n")
+    program.chmod(0o755)
+    return f"{folder}:{os.environ['PATH']}"
+
+
+_KILL_ON = 'case "$*" in *{}*) kill -9 $$ ;; *) exec "$REAL" "$@" ;; esac'
+_SAY_ON = 'case "$*" in *{}*) {}; exit {} ;; *) exec "$REAL" "$@" ;; esac'
+# A file of two keys of which one was kept (gpg's doc/DETAILS, IMPORT_OK and IMPORT_RES).
+_OF_TWO_KEYS_ONE = "printf '[GNUPG:] %s\\n' 'IMPORT_OK 1 AB' 'IMPORT_RES 2 0 1 0 0 0 0 0 0 0 0 0 0 0 0' >&2"
+_FULL = "echo 'error: sqlite failure: INSERT: database or disk is full' >&2"
+
+
+@pytest.mark.parametrize(
+    ("program", "body", "code"),
+    [
+        ("gpg", _KILL_ON.format("--import"), "step-killed"),
+        ("gpg", _KILL_ON.format("--list-keys"), "step-killed"),
+        ("gpg", _KILL_ON.format("--show-keys"), "step-killed"),
+        ("gpg", _SAY_ON.format("--import", "echo 'gpg: keyring: No space left on device' >&2", 2), "unread"),
+        ("gpg", _SAY_ON.format("--show-keys", ":", 2), "step-failed"),
+        ("gpg", _SAY_ON.format("--import", _OF_TWO_KEYS_ONE, 2), "package-key-unread"),
+        ("rpmkeys", _KILL_ON.format("--import"), "step-killed"),
+        ("rpmkeys", _SAY_ON.format("--import", _FULL, 1), "package-key-unusable"),
+        ("rpmkeys", _KILL_ON.format("--checksig"), "step-killed"),
+        ("rpmkeys", _SAY_ON.format("--checksig", ":", 1), "step-failed"),
+        ("rpmkeys", _SAY_ON.format("--checksig", f'{_FULL}; echo "a.rpm: digests SIGNATURES NOT OK"', 1), "unread"),
+        ("rpmkeys", _SAY_ON.format("--checksig", 'echo "a.rpm: NOT OK"', 1), "package-unread"),
+        ("rpm", _KILL_ON.format("-qp"), "package-unread"),
+        ("rpm", _SAY_ON.format("-qp", ":", 0), "package-unread"),
+    ],
+)
+def test_a_program_that_reaches_no_answer_says_nothing_against_key_or_packages(
+    context: Context, monkeypatch: pytest.MonkeyPatch, program: str, body: str, code: str
+) -> None:
+    """The words of rpm's lib/rpmchecksig.c; capitals there name what did not verify."""
+    key = context.gpg.key("good")
+    put_key(context, context.gpg.export(key))
+    file = context.add(key)
+    monkeypatch.setenv("PATH", stub(context, program, body))
+    done = context.run(key, f"{file}={NEVRA}")
+    assert (done.returncode, "error: package" in done.stderr) == (75, False), done.stdout + done.stderr
+    assert f"{code}: " in done.stderr.partition("unpack-packages: stopped: ")[2]
+
+
+def test_a_changed_payload_is_a_bad_signature(context: Context) -> None:
+    key = context.gpg.key("good")
+    put_key(context, context.gpg.export(key))
+    file = context.folder / "packages" / context.add(key)
+    content = file.read_bytes()
+    file.write_bytes(content[:-100] + bytes([content[-100] ^ 1]) + content[-99:])
+    assert "error: package-signature-bad: " in context.refused(key, f"{file.name}={NEVRA}")
+
+
+def test_a_package_that_is_not_in_the_context_is_no_fault_of_the_packages(context: Context) -> None:
+    key = context.gpg.key("good")
+    put_key(context, context.gpg.export(key))
+    done = context.run(key, f"none.rpm={NEVRA}")
+    assert (done.returncode, "unpack-packages: stopped: package-missing: " in done.stderr) == (75, True)

@@ -7,24 +7,45 @@ from collections.abc import Sequence
 
 from kmatrix.values.text import plain_line
 
-# What the machine did to a step, as glibc's strerror, bash, make, gcc and rpm word it.
+# What an operation met that is for the machine to answer for, not for its input, as glibc's strerror and others say.
+_REASONS = (
+    "No space left on device|Disk quota exceeded|Read-only file system|(Remote )?Input/output error|Remote I/O error"
+    "|Stale file handle|Structure needs cleaning|Transport endpoint is not connected|Host is down|File too large"
+    "|Cannot allocate memory|memory exhausted|out of memory|Too many open files( in system)?|File table overflow"
+    "|Resource temporarily unavailable|No child processes|Text file busy|database or disk is full|disk full\\?"
+)
+_SIGNALS = "Killed|Terminated|Hangup|Bus error|Segmentation fault|Illegal instruction|Aborted"
+# Whole messages: a reason stands at the end, behind what it is the reason of; a name or a text of the sources may have
+# the same words. They are those of gcc (gcc/gcc.cc, gcc/collect-utils.cc, libiberty/xmalloc.c), make (src/job.c,
+# child_error) and bash.
 _WORLD = re.compile(
-    r"No space left on device|Disk quota exceeded|Read-only file system|Input/output error|Stale file handle"
-    r"|Cannot allocate memory|virtual memory exhausted|out of memory|Too many open files"
-    r"|Resource temporarily unavailable|Transport endpoint is not connected"
-    r"|Killed signal terminated program|\bKilled$|^Killed\b|line \d+: +\d+ (Killed|Terminated)\b"
-    r"|\*\*\* \[.*\] (Killed|Terminated|Error 1(29|[3-5]\d))\b",
+    rf"(:|\() *({_REASONS})\)?( \(\d+\))?\.?( +Stop\.)?(;|$)"
+    rf"| - ({_REASONS})$"
+    r"|: out of memory allocating \d+ bytes"
+    rf"|: ({_SIGNALS}) signal terminated program |internal compiler error: ({_SIGNALS})\b"
+    r"| terminated with signal \d+ \[|The bug is not reproducible, so it is likely a hardware or OS problem"
+    rf"|^({_SIGNALS})( \(core dumped\))?$|line \d+: +\d+ ({_SIGNALS})( |$)"
+    rf"|\*\*\* \[.*\] (({_SIGNALS})( \(core dumped\))?|Error 1(29|[3-8]\d|9[0-2]))$",
     re.IGNORECASE,
 )
+# What a compiler says about the sources, and what it quotes of them: behind a bar, before gcc 9 behind a blank. Its own
+# troubles are fatal errors.
+_ABOUT_SOURCES = re.compile(r"\s|\d*\s*\||.*: (warning|note|remark): |\S+:\d+(:\d+)?: error: ")
 _STEP = re.compile(r"Step \d+/\d+ : ")
 # The two steps whose own words say something about the product: the check of its packages, and its compile.
 _COMPILE = re.compile(r"The command '[^']*/build-module ")
 _PACKAGES = re.compile(r"The command '[^']*/unpack-packages ")
-# The compiler's own errors come first: what make and the engine say afterwards only repeats that something failed.
+# With this, EX_TEMPFAIL, both scripts say that they reached no answer.
+_NO_ANSWER = re.compile(r"returned a non-zero code: 75\b")
+_AGAINST_PACKAGES = re.compile(
+    r"unpack-packages: error: (package-key-mismatch|package-key-revoked|package-signature-bad|package-signature-missing"
+    r"|package-version-wrong|package-content-wrong): ."
+)
+# The machine's doings explain what the compiler complains of, and its own errors come before what make and the engine
+# say afterwards, which only repeats that something failed.
 _CAUSES = (
-    re.compile(r"(unpack-packages|build-module): error: "),
+    re.compile(r"(unpack-packages|build-module): (error|stopped): "),
     re.compile(r": (fatal )?error: |^ERROR: modpost|error: .*undeclared|undefined reference|modpost: .*undefined!"),
-    _WORLD,
     re.compile(r"(^|\s)(error|fatal|failed)\b", re.IGNORECASE),
 )
 _ENGINE = re.compile(r"Step \d|---> |Removing intermediate container |The command '")
@@ -32,11 +53,12 @@ _KEPT = 5
 
 
 def causes(lines: Sequence[str]) -> tuple[str, ...]:
-    """Return the first few lines that name a cause; the last lines where none does."""
-    told = [plain_line(line).strip() for line in lines]
+    """Return the first few lines of the last step that name a cause; the last lines where none does."""
+    step = _last_step(lines)
+    told = [line.strip() for line in step]
     told = [line for line in told if line and not _ENGINE.match(line)]
-    for pattern in _CAUSES:
-        found = [line for line in told if pattern.search(line)]
+    world = [line.strip() for line in step if _is_the_worlds(line)]
+    for found in (world, *([line for line in told if pattern.search(line)] for pattern in _CAUSES)):
         if found:
             return tuple(dict.fromkeys(found))[:_KEPT]
     return tuple(told[-_KEPT:])
@@ -48,16 +70,24 @@ def is_the_products_fault(error: str, lines: Sequence[str]) -> bool:
     A full disk, a killed compiler or a step that needs the network say nothing about it, whatever the step's exit code.
 
     Args:
-        error: the engine's own words, which name the step's command.
+        error: the engine's own words, which name the step's command and its exit code.
         lines: the build's log.
     """
-    last = max((number for number, line in enumerate(lines) if _STEP.match(line)), default=0)
-    step = [plain_line(line).strip() for line in lines[last:]]
-    if any(_WORLD.search(line) for line in step):
+    step = _last_step(lines)
+    if _NO_ANSWER.search(error) or any(_is_the_worlds(line) for line in step):
         return False
     if _PACKAGES.search(error):
-        return any(_CAUSES[0].search(line) for line in step)
+        return any(_AGAINST_PACKAGES.match(line) for line in step)
     return bool(_COMPILE.search(error))
+
+
+def _last_step(lines: Sequence[str]) -> list[str]:
+    last = max((number for number, line in enumerate(lines) if _STEP.match(line)), default=0)
+    return [plain_line(line).rstrip() for line in lines[last:]]
+
+
+def _is_the_worlds(line: str) -> bool:
+    return bool(_WORLD.search(line)) and not _ABOUT_SOURCES.match(line)
 
 
 def code_of(cause: str) -> str:

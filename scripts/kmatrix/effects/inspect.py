@@ -12,6 +12,9 @@ from kmatrix.values.module import IMAGE_MODULES, RDMA_MODULES, ImageFacts, Toolk
 
 _FACTS = "/kmatrix-facts"
 _MARK = "@kmatrix-status "
+# A shell, and the engine for a container's own program, report 128 and the signal's number for what was killed.
+_LAST_OF_ITS_OWN = 128
+_KILLED_HINT = "the kernel's log names what it ended for want of memory; see to that, then run the command again"
 _DAMAGED_HINT = "build or pull the image that holds the file anew; if that does not help, its maker must mend the image"
 # kmod goes by these, not by the suffix, and knows no other form: no bzip2, no zstd that begins with a frame to skip
 # (kmod-project/kmod, libkmod/libkmod-file.c, comp_types).
@@ -34,7 +37,8 @@ done
 find . -name '*.ko' -o -name '*.ko.xz' -o -name '*.ko.zst' -o -name '*.ko.gz' >{_FACTS}/present
 mkdir {_FACTS}/in-tree
 for name in "$@"; do
-  path=$(modinfo -k "$kernel" -n "$name" 2>/dev/null || true)
+  # Not found is an answer; killed is none.
+  path=$(modinfo -k "$kernel" -n "$name" 2>/dev/null || [ $? -le 128 ])
   case $path in /*) cp "$path" {_FACTS}/in-tree/ ;; esac
 done
 # A kernel that has RDMA built in, or none, still has modules to compare with.
@@ -106,7 +110,7 @@ def read_cell_image(engine: Engine, image: str, kernel: str) -> ImageFacts:
         kernel: the cell's kernel release.
 
     Raises:
-        ToolError: the engine cannot run or read it.
+        ToolError: the engine cannot run or read it, or its kmod was killed.
     """
     inspected = engine.image(image)
     if inspected is None:
@@ -172,6 +176,7 @@ def _module_content(content: bytes, name: str) -> bytes:
 
 
 def _two_outputs(text: str, status: int) -> tuple[ToolOutput, ToolOutput]:
+    """Split what modinfo and modprobe wrote; raise ToolError where one was killed, or what they wrote was lost."""
     outputs: list[ToolOutput] = []
     lines: list[str] = []
     for line in text.splitlines():
@@ -180,8 +185,21 @@ def _two_outputs(text: str, status: int) -> tuple[ToolOutput, ToolOutput]:
             lines = []
         else:
             lines.append(line)
+    programs = ("`modinfo`", "`modprobe --dump-modversions`")
+    ended = [*zip(programs, (output.exit_code for output in outputs), strict=False), ("its shell", status)]
+    for program, code in ended:
+        if code > _LAST_OF_ITS_OWN:
+            raise ToolError(
+                f"{program} was killed by signal {code - _LAST_OF_ITS_OWN} while it read the module in the image",
+                _KILLED_HINT,
+            )
+    if len(outputs) < len(programs) and status == 0:
+        raise ToolError(
+            "the engine lost what modinfo and modprobe wrote about the module in the image",
+            "check that the engine's disk has room (`docker info` names its folder), then run the command again",
+        )
     # No shell, or no kmod: then the program's own failure is what there is to judge.
-    outputs += [ToolOutput(status or 127, "")] * (2 - len(outputs))
+    outputs += [ToolOutput(status, "")] * (len(programs) - len(outputs))
     return outputs[0], outputs[1]
 
 
