@@ -1,12 +1,17 @@
-"""Sessions, each a few lines over `kmatrix`. Everything after `--` goes to the command of the session's name."""
+"""Sessions, each a few lines over `kmatrix`. Everything after `--` goes to the command of the session's name.
+
+nox ends with the exit code of the command; of several sessions, the first that fails ends nox.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import nox
+from nox.command import CommandFailed
 
-nox.needs_version = ">=2024.4"
+# The first whose CommandFailed tells the exit code.
+nox.needs_version = ">=2026.7.11"
 # scripts/bootstrap made the environment; a second one would only cost time.
 nox.options.default_venv_backend = "none"
 nox.options.sessions = ["build"]
@@ -15,8 +20,23 @@ nox.options.error_on_missing_interpreters = True
 
 def kmatrix(session: nox.Session, *arguments: str) -> None:
     """Run a command of the tool; it gets the time to clean up after Ctrl-C."""
-    command = ("python", "-m", "kmatrix", *arguments, *session.posargs)
-    session.run(*command, external=True, interrupt_timeout=60, terminate_timeout=10)
+    hand_on(session, "python", "-m", "kmatrix", *arguments, *session.posargs, patience_seconds=60)
+
+
+def hand_on(session: nox.Session, *command: str, patience_seconds: int) -> None:
+    """Run a program, and end nox with its exit code if it fails: nox itself would make 1 of every code.
+
+    Args:
+        session: runs it.
+        command: the program and its arguments.
+        patience_seconds: how long it may take to end after Ctrl-C.
+    """
+    try:
+        session.run(*command, external=True, interrupt_timeout=patience_seconds, terminate_timeout=10)
+    except CommandFailed as error:
+        code = error.return_code if error.return_code is not None else 1
+        # A program that a signal ended has the code that a shell gives it.
+        raise SystemExit(code if code >= 0 else 128 - code) from error
 
 
 @nox.session
@@ -88,8 +108,7 @@ def report(session: nox.Session) -> None:
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Measure the tool against its aims; writes build/bench.json."""
-    command = ("python", "-m", "kmatrix.bench", *session.posargs)
-    session.run(*command, external=True, interrupt_timeout=150, terminate_timeout=10)
+    hand_on(session, "python", "-m", "kmatrix.bench", *session.posargs, patience_seconds=150)
 
 
 @nox.session(default=False)
@@ -100,7 +119,7 @@ def tests(session: nox.Session) -> None:
         arguments.remove("--fast")
         session.run("pytest", "-q", "-n", "auto", "tests/unit", *arguments, external=True)
         return
-    session.run("python", "-m", "kmatrix", "lab", "up", external=True)
+    hand_on(session, "python", "-m", "kmatrix", "lab", "up", patience_seconds=60)
     session.run("pytest", "-n", "auto", "--dist", "worksteal", *arguments, external=True)
 
 
