@@ -71,6 +71,12 @@ class Bench:
     engine: NoEngine
     reports: dict[str, BootReport | BaseException] = field(default_factory=dict)
     booted: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+
+    @property
+    def said(self) -> str:
+        """What people were told."""
+        return "\n".join(self.lines)
 
     def image(self, kernel: str, arch: Arch = "x86_64") -> CellImage:
         """A published cell whose toolkit the registry has."""
@@ -113,7 +119,7 @@ class Bench:
 @contextmanager
 def bundle_bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     """Run a registry, and have nothing booted for real."""
-    engine = NoEngine()
+    engine, lines = NoEngine(), list[str]()
     credentials = Credentials({}, "no-file", docker.auth.AuthConfig({}))
     with writable_registry("site/beegfs-client") as server:
         packing = Packing(
@@ -126,9 +132,9 @@ def bundle_bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Be
             target=f"{server.web.address}/site",
             boot=BootOptions(),
             jobs=2,
-            say=lambda _: None,
+            say=lines.append,
         )
-        made = Bench(server, packing, engine)
+        made = Bench(server, packing, engine, lines=lines)
 
         def boot(*arguments: Any) -> BootReport:
             kernel: str = arguments[2].module.kernel

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -13,6 +16,8 @@ from cellimages import CLIENT, DOCKER, KERNELS, digest, image
 from kmatrix.decide.bundlebounds import Bounds
 from kmatrix.decide.bundles import compose, manifest_list
 from kmatrix.effects.engine import InterruptedRunError
+from kmatrix.effects.files import cannot_write
+from kmatrix.stages import bundle as stage
 from kmatrix.stages.bundle import published_cells
 from kmatrix.values import labels
 from kmatrix.values.boot import BootReport
@@ -63,6 +68,8 @@ def test_the_same_cells_are_skipped_without_a_pull_a_boot_or_a_write(bench: Benc
         ([ERRORED, FAILED], "failed", "load-refused"),
         ([PASSED, ERRORED], "errored", "no-boot"),
         ([ToolError("QEMU failed", "Do it."), PASSED], "errored", "no-verdict"),
+        ([OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "build/boot/x"), PASSED], "errored", "no-verdict"),
+        ([ZeroDivisionError("oh"), PASSED], "errored", "no-verdict"),
     ],
 )
 def test_a_kernel_that_does_not_load_keeps_the_tag_as_it_was(
@@ -188,6 +195,28 @@ def test_cells_that_are_not_run_alike_are_an_error_of_that_bundle_alone(bench: B
     assert "has other Cmd than" in result.reason
     assert "nox -s build" in result.reason
     assert bench.written == []
+
+
+def test_a_fault_of_the_tool_is_an_error_of_that_bundle_alone_and_says_so(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("oh")
+
+    made = bench.image(KERNELS[0])
+    monkeypatch.setattr(stage, "keep_kernels", broken)
+    result = bench.make(made)
+    assert (result.verdict, result.digest) == ("errored", "")
+    assert result.reason == "a fault of kmatrix itself: ZeroDivisionError: oh"
+    assert "in broken" in bench.said, "a person needs the traceback to report it"
+
+
+def test_what_a_boot_makes_on_a_full_disk_says_which_place_is_full_and_what_to_do(bench: Bench) -> None:
+    made = bench.image(KERNELS[0])
+    bench.reports = {made.cell.kernel: cannot_write(Path("build/boot/x"), OSError(errno.ENOSPC, "No space left"))}
+    result = bench.make(made)
+    assert result.verdict == "errored"
+    assert "cannot write build/boot/x: No space left. Make room on that disk" in result.reason
 
 
 def test_a_run_that_is_told_to_stop_leaves_no_verdict_and_no_tag(bench: Bench) -> None:

@@ -7,8 +7,7 @@ import platform
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -92,6 +91,7 @@ def kernel_files(engine: Engine, toolkit: str, kernel: str, depends: Iterable[st
 
     Raises:
         ToolError: the toolkit has no vmlinuz of this kernel.
+        InputError: the folder cannot be written.
     """
     names = sorted(depends)
     target = folder / ("with-" + "-".join(names) if names else "alone")
@@ -106,20 +106,28 @@ def kernel_files(engine: Engine, toolkit: str, kernel: str, depends: Iterable[st
                 "Look with `nox -s plan` which release the toolkit is of; `--no-boot` checks without the boot gate.",
             )
         found = engine.read_tree(container, _OUT)
+    try:
+        _put_tree(found, target, folder, engine.run_id)
+    except OSError as error:
+        raise cannot_write(target, error) from error
+    return _with_unpacked(files, engine.run_id)
+
+
+def _put_tree(found: Mapping[str, bytes], target: Path, folder: Path, run_id: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(dir=folder, prefix=run_prefix(engine.run_id)))
+    staging = Path(tempfile.mkdtemp(dir=folder, prefix=run_prefix(run_id)))
     try:
         (staging / "modules").mkdir()
         for path, content in found.items():
             write_atomically(staging / path.partition("/")[2], content)
-        # Where another cell of the same kernel was quicker, its files are the same.
-        with suppress(OSError):
+        try:
             os.replace(staging, target)
+        except OSError:
+            # Where another cell of the same kernel was quicker, its files are the same.
+            if not target.is_dir():
+                raise
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    if not target.is_dir():
-        raise ToolError(f"the kernel's files could not be put at {target}", "Move away what has that name.")
-    return _with_unpacked(files, engine.run_id)
 
 
 def _with_unpacked(files: KernelFiles, run_id: str) -> KernelFiles:
@@ -127,14 +135,21 @@ def _with_unpacked(files: KernelFiles, run_id: str) -> KernelFiles:
     path = files.vmlinuz.with_name("vmlinux")
     # One at a time: unpacking takes much of the memory that this program may have.
     with _unpacking:
-        if not path.exists() or path.stat().st_mtime_ns < files.vmlinuz.stat().st_mtime_ns:
-            with tempfile.TemporaryDirectory(dir=path.parent, prefix=run_prefix(run_id)) as temporary:
-                new = Path(temporary) / path.name
-                with new.open("w+b") as file:
-                    if not unpack_kernel(files.vmlinuz.read_bytes(), file):
-                        file.truncate(0)
-                os.replace(new, path)
-    return replace(files, unpacked=path if path.stat().st_size else None)
+        try:
+            if not path.exists() or path.stat().st_mtime_ns < files.vmlinuz.stat().st_mtime_ns:
+                _unpack(files.vmlinuz, path, run_id)
+            return replace(files, unpacked=path if path.stat().st_size else None)
+        except OSError as error:
+            raise cannot_write(path, error) from error
+
+
+def _unpack(vmlinuz: Path, path: Path, run_id: str) -> None:
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=run_prefix(run_id)) as temporary:
+        new = Path(temporary) / path.name
+        with new.open("w+b") as file:
+            if not unpack_kernel(vmlinuz.read_bytes(), file):
+                file.truncate(0)
+        os.replace(new, path)
 
 
 def write_initramfs(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import wait
@@ -45,6 +46,8 @@ from kmatrix.values.matrix import Profile, mirrored
 from kmatrix.values.module import IMAGE_MODULES
 from kmatrix.values.names import ImageRef
 from kmatrix.values.recipe import Recipe
+from kmatrix.values.redaction import redacted
+from kmatrix.values.text import plain
 
 _ASKING_THREADS = 8
 _ENDING_SECONDS = 15
@@ -108,7 +111,23 @@ def make_bundle(packing: Packing, wanted: Wanted) -> BundleResult:
     except KmatrixError as error:
         if packing.engine.stopping:
             raise InterruptedRunError from error
-        return replace(blank, reason=f"{error.message} {error.hint}".rstrip())
+        return replace(blank, reason=_told(error))
+    except InterruptedRunError:
+        raise
+    except Exception as error:
+        return replace(blank, reason=_fault(packing, error))
+
+
+def _told(error: KmatrixError) -> str:
+    return f"{error.message}. {error.hint}".rstrip(". ")
+
+
+def _fault(packing: Packing, error: Exception) -> str:
+    """What is told of a fault of this tool, which must not take other bundles with it; people get where it was."""
+    if packing.engine.stopping:
+        raise InterruptedRunError from error
+    packing.say(redacted(plain(traceback.format_exc())))
+    return redacted(f"a fault of kmatrix itself: {type(error).__name__}: {error}")
 
 
 def _with_unread(result: BundleResult, wanted: Wanted) -> BundleResult:
@@ -293,7 +312,11 @@ def _boot(packing: Packing, toolkits: _Toolkits, image: str, cell: Cell) -> Boot
     except KmatrixError as error:
         if packing.engine.stopping:
             raise InterruptedRunError from error
-        return BootReport("errored", "no-verdict", error.message)
+        return BootReport("errored", "no-verdict", _told(error))
+    except InterruptedRunError:
+        raise
+    except Exception as error:
+        return BootReport("errored", "no-verdict", _fault(packing, error))
 
 
 def _boot_with(packing: Packing, toolkit: str, image: str, cell: Cell) -> BootReport:
