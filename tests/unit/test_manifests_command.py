@@ -15,9 +15,10 @@ from kmatrix.cli import main
 from kmatrix.decide.kept import keep_published
 from kmatrix.decide.read_matrix import read_matrix
 from kmatrix.effects.bundlefile import write_bundles
+from kmatrix.effects.packages import PackageRoot
 from kmatrix.values.bundles import BundleImage, BundleResult
 from kmatrix.values.cells import Finding
-from kmatrix.values.errors import Exit
+from kmatrix.values.errors import CredentialError, Exit, KmatrixError, ProtocolError, UnreachableError
 from kmatrix.values.lock import KernelPin, Lock, ProfileLock, ReleasePin, inputs_digest, write_lock
 from kmatrix.values.names import ClientVersion, ImageRef, ReleaseVersion
 
@@ -165,3 +166,48 @@ def test_a_client_whose_packages_cannot_be_asked_for_is_told_with_a_next_step(
     said = capsys.readouterr().err
     (reason,) = [line for line in said.splitlines() if line.strip().startswith(f"in-cluster-build/{CLIENT}: ")]
     assert reason.endswith("."), reason
+
+
+def without_root(project: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    (project / "images").symlink_to(ROOT / "images")
+
+    def fetch(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(PackageRoot, "fetch", fetch)
+
+
+OUTAGE = UnreachableError("package root", "https://packages.example/release", "503")
+REFUSED = CredentialError("the package root refuses the credential", "Renew it.")
+
+
+@pytest.mark.parametrize("error", [OUTAGE, REFUSED])
+def test_an_outage_of_the_package_root_is_told_as_an_outage(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: KmatrixError
+) -> None:
+    without_root(project, monkeypatch, error)
+    assert run(project, PUBLISHED, "in-cluster-build") == Exit.UNREACHABLE
+    assert error.message in capsys.readouterr().err
+    assert run(project, PUBLISHED, "in-cluster-build", "prebuilt") == Exit.UNREACHABLE
+    assert folders(project) == {f"prebuilt/{CLIENT}"}
+    said = capsys.readouterr().err
+    assert f"not written: in-cluster-build/{CLIENT}: {error.message}. {error.hint}" in said
+    assert "In this order: " not in said, "no earlier step of these is missing"
+
+
+def test_an_outage_hides_nothing_that_is_missing_for_another_reason(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    without_root(project, monkeypatch, OUTAGE)
+    failed = replace(PUBLISHED, verdict="failed", reason="kernel panic", digest="", modules={})
+    assert run(project, failed, "in-cluster-build", "prebuilt") == Exit.USAGE
+    assert run(project, WITHOUT_MODULES, "in-cluster-build", "prebuilt", "kmm") == Exit.FAILED
+    assert folders(project) == {f"prebuilt/{CLIENT}"}
+    said = capsys.readouterr().err
+    assert OUTAGE.message in said
+    assert "In this order: " in said
+
+
+def test_a_package_that_is_not_what_was_pinned_is_no_outage(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_root(project, monkeypatch, ProtocolError("the key is not what was pinned", "Look at it."))
+    assert run(project, PUBLISHED, "in-cluster-build", "prebuilt") == Exit.FAILED

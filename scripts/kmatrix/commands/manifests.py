@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from kmatrix.commands.invocation import Chosen, Invocation, choose, image_source, pins_for
 from kmatrix.decide import manifests as decide
@@ -16,19 +17,35 @@ from kmatrix.values.lock import ProfileLock
 from kmatrix.values.names import ClientVersion, ImageRef
 
 
+@dataclass(frozen=True)
+class _Missing:
+    """Why a folder is not complete; `outage` is the error of a service that could not be asked, which says nothing."""
+
+    reason: str
+    outage: KmatrixError | None = None
+
+
 def manifests(call: Invocation) -> Exit:
     """Write build/deploy/<profile>, or --out, anew: a folder for each way and client version.
 
     Clients are independent: what one lacks keeps only its own folders back, and those of an earlier run are kept.
+
+    Raises:
+        InputError: nothing can be written, as earlier steps are missing.
+        UnreachableError, CredentialError: nothing can be written, as the package root does not tell.
     """
     chosen = choose(call)
     pins = pins_for(call, chosen)
     sources = read_folder(call.root / "deploy", "manifest sources", (".yaml", ".yaml.j2"))
     made, missing = _folders(call, chosen, pins, sources)
+    outages = [each.outage for each in missing.values() if each.outage]
+    lacking = len(missing) - len(outages)
     steps = ", ".join(f"`nox -s {step} -- --profile {chosen.name}`" for step in ("discover", "build", "bundle"))
     hint = f"In this order: {steps}. A build in the cluster needs the first alone: `--way in-cluster-build`."
+    if not made and not lacking and outages:
+        raise outages[0]
     if not made:
-        problems = tuple(Problem(name, reason) for name, reason in missing.items())
+        problems = tuple(Problem(name, each.reason) for name, each in missing.items())
         raise InputError(f"no manifests of profile {chosen.name} can be complete", hint, problems)
     target = call.out or call.root / "build" / "deploy" / chosen.name
     before = _by_folder(read_written(target))
@@ -41,21 +58,22 @@ def manifests(call: Invocation) -> Exit:
         print(target / name)
     for name in sorted(before.keys() - folders.keys()):
         call.say(f"manifests: removed {name}, which was not asked for")
-    for name, reason in missing.items():
+    for name, each in missing.items():
         left = "; what an earlier run wrote is kept" if name in kept else ""
-        call.say(f"manifests: not written: {name}: {reason}{left}")
-    if missing:
+        call.say(f"manifests: not written: {name}: {each.reason}{left}")
+    if lacking:
         call.say(hint)
-    return Exit.FAILED if missing else Exit.OK
+        return Exit.FAILED
+    return Exit.UNREACHABLE if outages else Exit.OK
 
 
 def _folders(
     call: Invocation, chosen: Chosen, pins: ProfileLock, sources: decide.Folder
-) -> tuple[dict[str, decide.Folder], dict[str, str]]:
+) -> tuple[dict[str, decide.Folder], dict[str, _Missing]]:
     """The folders that are complete, and by name why others are not."""
     ways = call.ways or decide.WAYS
     made: dict[str, decide.Folder] = {}
-    missing: dict[str, str] = {}
+    missing: dict[str, _Missing] = {}
     clients = _clients(call, chosen)
     max_unavailable = chosen.profile.max_unavailable
     published = {"prebuilt", "kmm"} & set(ways)
@@ -71,19 +89,19 @@ def _folders(
     for client in clients if "prebuilt" in ways else ():
         bundle = _bundle(client, bundles.get(str(client)))
         if isinstance(bundle, str):
-            missing[f"prebuilt/{client}"] = bundle
+            missing[f"prebuilt/{client}"] = _Missing(bundle)
         else:
             made[f"prebuilt/{client}"] = decide.prebuilt(sources, bundle, max_unavailable)
     for client in clients if "kmm" in ways else ():
         bundle = _bundle_with_modules(client, bundles.get(str(client)))
         if isinstance(bundle, str):
-            missing[f"kmm/{client}"] = bundle
+            missing[f"kmm/{client}"] = _Missing(bundle)
         else:
             made[f"kmm/{client}"] = decide.kmm(sources, bundle, max_unavailable)
     for client in clients if "in-cluster-build" in ways else ():
         build = _in_cluster(call, chosen, pins, client)
         for way, rhel_workers in (("in-cluster-build", False), ("in-cluster-build-rhel-workers", True)):
-            if isinstance(build, str):
+            if isinstance(build, _Missing):
                 missing[f"{way}/{client}"] = build
             else:
                 made[f"{way}/{client}"] = decide.in_cluster_build(sources, build, rhel_workers, max_unavailable)
@@ -140,18 +158,19 @@ def _bundle_with_modules(client: ClientVersion, result: BundleResult | None) -> 
 
 def _in_cluster(
     call: Invocation, chosen: Chosen, pins: ProfileLock, client: ClientVersion
-) -> decide.InClusterBuild | str:
+) -> decide.InClusterBuild | _Missing:
     """What is built in the cluster for a client, or why nothing can be."""
     pin = next((pin for pin in pins.clients if pin.version == client), None)
     if pin is None:
-        return f"{chosen.profile.lock} has no packages of client {client}"
+        return _Missing(f"{chosen.profile.lock} has no packages of client {client}")
     source = image_source(call)
     key = call.root / "build" / "packages" / pin.key.sha256
     location = f"{client.repository_directory}/{pin.key.location}"
     try:
         PackageRoot(chosen.profile.packages, call.root).fetch(location, pin.key.sha256, key)
     except KmatrixError as error:
-        return f"{error.message}. {error.hint}"
+        outage = error if error.exit_code == Exit.UNREACHABLE else None
+        return _Missing(f"{error.message}. {error.hint}", outage)
     dockerfile = in_cluster_dockerfile(source, chosen.name, chosen.profile)
     return decide.InClusterBuild(
         client=client,
