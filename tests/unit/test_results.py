@@ -9,8 +9,10 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from test_cell_logs import RECIPE
 
 from kmatrix.effects.results import read_results, results_text, write_results
+from kmatrix.stages.work import cell_result
 from kmatrix.values.cells import CellResult, Finding
 from kmatrix.values.errors import InputError
 
@@ -29,7 +31,7 @@ PASSED = CellResult(
 )
 FINDING = Finding("symbols", "crc-mismatch", "CRC of <printk> & co", "0x1", "0x2")
 FAILED = replace(PASSED, cell="b", verdict="failed", reason="crc-mismatch", digest="", findings=(FINDING,))
-ERRORED = replace(PASSED, cell="c", verdict="errored", reason="the registry is gone", stages={})
+ERRORED = replace(PASSED, cell="c", verdict="errored", reason="the registry is gone", stages={}, hint="Start it.")
 SKIPPED = replace(PASSED, cell="d", verdict="skipped", reason="already published", stages={})
 ALL = {result.cell: result for result in (PASSED, FAILED, ERRORED, SKIPPED)}
 
@@ -102,9 +104,9 @@ def test_results_of_an_earlier_version_of_this_program_are_read(path: Path) -> N
     write_results(path, "lab", ALL, list(ALL))
     content = json.loads(path.read_text())
     for cell in content["cells"]:
-        del cell["seen"], cell["booted_at"]
+        del cell["seen"], cell["booted_at"], cell["hint"]
     path.write_text(json.dumps(content))
-    assert read_results(path, "lab") == ALL
+    assert read_results(path, "lab") == {**ALL, "c": replace(ERRORED, hint="")}
 
 
 def test_another_profiles_results_are_none_of_ours(path: Path) -> None:
@@ -177,3 +179,11 @@ def test_junit_has_one_case_for_each_cell(path: Path) -> None:
     assert (failure.tag, failure.attrib["message"]) == ("failure", "crc-mismatch")
     assert failure.text == "crc-mismatch: CRC of <printk> & co (expected 0x1, found 0x2)"
     assert [case[0].tag for case in (cases["c"], cases["d"])] == ["error", "skipped"]
+    assert cases["c"][0].text == "Start it."
+
+
+def test_a_next_step_is_one_plain_line_without_secrets() -> None:
+    result = cell_result(RECIPE, "errored", "gone", hint="Start\nhttps://me:s3cret@host/x \x1b[31magain.")
+    assert "s3cret" not in result.hint
+    assert result.hint.isprintable()
+    assert result.hint.endswith("again.")

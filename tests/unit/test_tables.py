@@ -76,6 +76,17 @@ def test_a_table_that_fits_is_not_wider_than_the_terminal() -> None:
         assert max(cell_len(line.rstrip()) for line in lines if not line.startswith("left out")) <= width, width
 
 
+def test_a_cell_without_a_verdict_has_its_reason_and_the_next_step_below_the_table() -> None:
+    errored = replace(RESULTS[0], verdict="errored", reason="the disk is full", hint="make room on it.")
+    failed = replace(RESULTS[1], verdict="failed", reason="crc-mismatch: x")
+    passed = replace(RESULTS[2], hint="do nothing.")
+    lines = on(80, lambda console: tables.print_results(console, [errored, failed, passed]))
+    at = lines.index(f"{errored.cell}: the disk is full")
+    assert lines[at + 1].rstrip() == "       Make room on it."
+    assert lines[at + 2] == f"{failed.cell}: crc-mismatch: x"
+    assert lines[at + 3] == "1 passed, 1 failed, 1 errored"
+
+
 def planned() -> Plan:
     rows = [SimpleNamespace(id=r.cell, cell=None, flavour="standard", line="el9", reason=REASON) for r in RESULTS]
     return cast("Plan", SimpleNamespace(rows=rows))

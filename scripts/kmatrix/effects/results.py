@@ -76,11 +76,12 @@ def junit(profile_name: str, cells: Iterable[CellResult]) -> str:
         case = ElementTree.SubElement(suite, "testcase", classname=cell.client, name=cell.cell, time=seconds)
         if cell.verdict in tags:
             entry = ElementTree.SubElement(case, tags[cell.verdict], message=cell.reason)
-            entry.text = "\n".join(
+            lines = [
                 f"{f.code}: {f.message}"
                 + (f" (expected {f.expected}, found {f.actual})" if f.expected or f.actual else "")
                 for f in cell.findings
-            )
+            ]
+            entry.text = "\n".join([*lines, cell.hint] if cell.hint else lines)
     ElementTree.indent(suite)
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
 

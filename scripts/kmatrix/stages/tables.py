@@ -39,7 +39,7 @@ def print_plan(plan: Plan) -> None:
 
 
 def print_results(console: Console, results: Iterable[CellResult]) -> None:
-    """Print one row for each cell, and the counts."""
+    """Print one row for each cell, the reason and the next step of each that is bad, and the counts."""
     results = sorted(results, key=lambda result: result.cell)
     rows = []
     for result in results:
@@ -54,5 +54,7 @@ def print_results(console: Console, results: Iterable[CellResult]) -> None:
     for result in results:
         if result.verdict in ("failed", "errored"):
             console.print(Text(f"{result.cell}: {result.reason}"), soft_wrap=True)
+            if result.hint:
+                console.print(Text(f"       {result.hint[:1].upper()}{result.hint[1:]}"), soft_wrap=True)
     counts = {verdict: sum(result.verdict == verdict for result in results) for verdict in STYLES}
     console.print(Text(", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count) or "no cells"))

@@ -54,6 +54,7 @@ def cell_result(
     image: str = "",
     digest: str = "",
     findings: tuple[Finding, ...] = (),
+    hint: str = "",
 ) -> CellResult:
     """The result of a recipe's cell."""
     cell = recipe.cell
@@ -64,6 +65,7 @@ def cell_result(
         releases=cell.releases,
         verdict=verdict,
         reason=redacted(reason),
+        hint=redacted(hint),
         image=image,
         digest=digest,
         findings=tuple(replace(finding, message=redacted(finding.message)) for finding in findings),
