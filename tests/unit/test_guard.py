@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
 
 import pytest
 from rich.console import Console
 
 from kmatrix.commands.guard import guarded
 from kmatrix.effects.engine import InterruptedRunError
+from kmatrix.effects.signals import held
 from kmatrix.values.errors import BuildError, Exit, InputError, KmatrixError, ToolError, UnreachableError
 
 
@@ -40,6 +43,35 @@ def test_a_fault_of_the_tool_never_looks_like_a_failed_cell() -> None:
     assert code == 3
     assert "ZeroDivisionError" in said
     assert "fault of kmatrix itself" in said
+
+
+@pytest.mark.parametrize("error", [InputError("cannot write x: full", "Make room."), ZeroDivisionError("oh")])
+def test_an_error_amid_an_interruption_is_told_too(error: Exception) -> None:
+    out = io.StringIO()
+
+    def work() -> int:
+        with held(), held():
+            os.kill(os.getpid(), signal.SIGINT)
+            raise error
+
+    assert guarded(Console(file=out, width=400), work, "interrupted") == 130
+    said = out.getvalue().splitlines()
+    assert said[-1] == "interrupted"
+    assert str(error) in out.getvalue()
+    if isinstance(error, InputError):
+        assert said == ["error: cannot write x: full", "       Make room.", "interrupted"]
+
+
+def test_what_only_the_interruption_broke_off_is_no_error() -> None:
+    out = io.StringIO()
+
+    def work() -> int:
+        with held():
+            os.kill(os.getpid(), signal.SIGINT)
+            raise InterruptedRunError
+
+    assert guarded(Console(file=out, width=400), work, "interrupted") == 130
+    assert out.getvalue() == "interrupted\n"
 
 
 def test_a_hint_is_told() -> None:

@@ -44,17 +44,16 @@ def guarded(console: Console, work: Callable[[], int], interrupted: str) -> int:
 def _told(console: Console, work: Callable[[], int], interrupted: str) -> int:
     try:
         return int(work())
-    except (KeyboardInterrupt, InterruptedRunError):
+    except (KeyboardInterrupt, InterruptedRunError) as stop:
+        # What went wrong while the signal was held back may be why something is not kept.
+        broken = stop.__cause__ if isinstance(stop, KeyboardInterrupt) else None
+        if isinstance(broken, Exception) and not isinstance(broken, InterruptedRunError):
+            _tell_any(console, broken)
         console.print(interrupted, markup=False, highlight=False, soft_wrap=True)
         return int(Exit.INTERRUPTED)
-    except KmatrixError as error:
-        _tell(console, str(error), error.hint)
-        return int(error.exit_code)
-    except Exception:
-        console.print(redacted(plain(traceback.format_exc())), markup=False, highlight=False, soft_wrap=True)
-        words = "error: this is a fault of kmatrix itself; what was finished is kept. Please report the lines above."
-        console.print(words, style="red", markup=False, highlight=False, soft_wrap=True)
-        return int(Exit.ERRORED)
+    except Exception as error:
+        _tell_any(console, error)
+        return int(error.exit_code if isinstance(error, KmatrixError) else Exit.ERRORED)
 
 
 def _written(console: Console, outputs: Outputs, code: int) -> int:
@@ -68,6 +67,16 @@ def _written(console: Console, outputs: Outputs, code: int) -> int:
     hint = "Send it to a place that can be written; build/ has the results of the last run."
     _tell(console, f"cannot write standard output: {error.strerror or error}", hint)
     return code or int(Exit.USAGE)
+
+
+def _tell_any(console: Console, error: Exception) -> None:
+    if isinstance(error, KmatrixError):
+        _tell(console, str(error), error.hint)
+        return
+    trace = "".join(traceback.format_exception(error))
+    console.print(redacted(plain(trace)), markup=False, highlight=False, soft_wrap=True)
+    words = "error: this is a fault of kmatrix itself; what was finished is kept. Please report the lines above."
+    console.print(words, style="red", markup=False, highlight=False, soft_wrap=True)
 
 
 def _tell(console: Console, message: str, hint: str) -> None:

@@ -68,6 +68,7 @@ def interruptible() -> Iterator[None]:
 def held() -> Iterator[Hold]:
     """Hold signals back; one that came raises KeyboardInterrupt at the end. The third in one hold ends the process.
 
+    An error that ends the hold then is the interruption's cause.
     Where `interruptible` is not in force, in other threads too, nothing is held.
     """
     hold, run = Hold(), _run()
@@ -75,14 +76,18 @@ def held() -> Iterator[Hold]:
         yield hold
         return
     run.holds.append(hold)
+    broken: BaseException | None = None
     try:
         yield hold
+    except BaseException as error:
+        broken = error
+        raise
     finally:
         run.holds.pop()
         if run.holds:
             run.holds[-1].signals += hold.signals
         elif hold.signals:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt from broken
 
 
 def interrupt() -> None:
