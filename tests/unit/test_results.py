@@ -112,8 +112,29 @@ def test_results_of_an_earlier_version_of_this_program_are_read(path: Path) -> N
 def test_another_profiles_results_are_none_of_ours(path: Path) -> None:
     write_results(path, "okd", ALL, list(ALL))
     assert read_results(path, "lab") == {}
-    path.write_text(json.dumps({"schema": 99, "profile": "lab", "cells": "of another form"}))
-    assert read_results(path, "lab") == {}
+
+
+@pytest.mark.parametrize(
+    ("schema", "words", "hint"),
+    [
+        (99, "has schema 99, and this version of kmatrix knows 1", "Use the newer version"),
+        (0, "has schema 0, and this version of kmatrix knows 1", "Move the file away"),
+        (None, "has schema None, and this version of kmatrix knows 1", "Move the file away"),
+        ("2", "has schema '2', and this version of kmatrix knows 1", "Move the file away"),
+        (True, "has schema True, and this version of kmatrix knows 1", "Move the file away"),
+    ],
+)
+def test_a_file_of_another_schema_is_refused_and_kept(path: Path, schema: object, words: str, hint: str) -> None:
+    path.parent.mkdir()
+    path.write_text(json.dumps({"schema": schema, "profile": "lab", "cells": "of another form"}))
+    before = path.read_bytes()
+    with pytest.raises(InputError) as caught:
+        read_results(path, "lab")
+    assert (words in caught.value.message, str(path) in caught.value.message) == (True, True), caught.value.message
+    assert hint in caught.value.hint
+    with pytest.raises(InputError, match="has schema"):
+        write_results(path, "okd", ALL, list(ALL))
+    assert path.read_bytes() == before
 
 
 def whole(**changes: Any) -> dict[str, Any]:

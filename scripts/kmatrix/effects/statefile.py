@@ -32,7 +32,7 @@ class StateFile:
 
 
 def read_entries(file: StateFile, profile_name: str, convert: Callable[[Mapping[str, Any]], T]) -> list[T]:
-    """Return a profile's entries as they are on disk now; none where the file is not there, or of another schema.
+    """Return a profile's entries as they are on disk now; none where the file is not there.
 
     Args:
         file: which.
@@ -40,7 +40,7 @@ def read_entries(file: StateFile, profile_name: str, convert: Callable[[Mapping[
         convert: makes a value of an entry; raises ValueError, TypeError, KeyError or AttributeError if it is none.
 
     Raises:
-        InputError: the file cannot be read, or is not as `write_entries` writes it.
+        InputError: the file cannot be read, is of another schema, or is not as `write_entries` writes it.
     """
     with _told(file):
         return [convert(entry) for entry in _lists(file).get(profile_name, [])]
@@ -52,7 +52,7 @@ def write_entries(file: StateFile, profile_name: str, entries: Sequence[Mapping[
     The caller holds the checkout's lock: between reading and writing nobody else may write.
 
     Raises:
-        InputError: the file cannot be read or written.
+        InputError: the file cannot be read or written, or is of another schema.
     """
     with _told(file):
         lists = _lists(file)
@@ -63,7 +63,7 @@ def profile_text(file: StateFile, profile_name: str) -> str:
     """Return the file's content as if the last run had been of this profile, for programs.
 
     Raises:
-        InputError: the file cannot be read.
+        InputError: the file cannot be read, or is of another schema.
     """
     with _told(file):
         lists = _lists(file)
@@ -90,14 +90,25 @@ def _told(file: StateFile) -> Iterator[None]:
         ) from error
 
 
+def _check_schema(file: StateFile, found: object) -> None:
+    """Refuse a file of another version of this program: to write it anew would lose every profile's entries."""
+    if found == file.schema and not isinstance(found, bool):
+        return
+    hint = "Move the file away: what is published is asked of the registry, and a new one is written."
+    if isinstance(found, int) and found > file.schema:
+        hint = f"Use the newer version of kmatrix that wrote it. {hint}"
+    raise InputError(
+        f"{file.what} {file.path}: has schema {found!r}, and this version of kmatrix knows {file.schema}", hint
+    )
+
+
 def _lists(file: StateFile) -> dict[str, list[Mapping[str, Any]]]:
     """Every profile's entries, by profile."""
     try:
         content = json.loads(file.path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    if content.get("schema") != file.schema:
-        return {}
+    _check_schema(file, content.get("schema"))
     lists = {**content.get(_OTHERS, {}), content["profile"]: content[file.key]}
     for name, entries in lists.items():
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
