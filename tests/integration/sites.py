@@ -213,7 +213,7 @@ class Site:
 
     def note_steps(self) -> None:
         """Note the images that this project's logs name, for the check that none is left."""
-        for log in (self.root / "build" / "logs").glob("*.log"):
+        for log in (self.root / "build" / "logs" / PROFILE).glob("*.log"):
             self.session.note_images(_STEP.findall(log.read_text(encoding="utf-8")))
 
     def forget(self) -> None:

@@ -17,7 +17,7 @@ import requests
 
 from integration.kept import has_image
 from integration.labs import Lab
-from integration.sites import NEWER_CLIENT, OLDER_CLIENT, Site, SiteMaker
+from integration.sites import NEWER_CLIENT, OLDER_CLIENT, PROFILE, Site, SiteMaker
 from kmatrix.decide import bundles as deciding
 from kmatrix.decide.bundles import CellImage, Composed, Layer
 from kmatrix.effects.credentials import load_credentials
@@ -61,7 +61,7 @@ def built(site: Site, *arguments: str) -> None:
 
 def booted(site: Site, client: str, kernel: str) -> bool:
     """Whether a boot of the bundle with this kernel came to its end."""
-    log = site.root / "build" / "logs" / f"bundle-{client}-{kernel}.serial.log"
+    log = site.root / "build" / "logs" / PROFILE / f"bundle-{client}-{kernel}.serial.log"
     return "@kmatrix done" in log.read_text(encoding="utf-8")
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from integration.interrupting import interrupt_while_compiling
 from integration.labs import Lab
-from integration.sites import Site, SiteMaker
+from integration.sites import PROFILE, Site, SiteMaker
 from kmatrix.effects.engine import RUN_LABEL
 
 pytestmark = pytest.mark.engine
@@ -46,7 +46,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_next_run_goes_on(
     site.note_steps()
     assert containers(client, site) == []
     # Its compile's container, too, was ended by the run and not only by the engine's noticing that nobody listens.
-    log = site.root / "build" / "logs" / f"{second}.log"
+    log = site.root / "build" / "logs" / PROFILE / f"{second}.log"
     compiling = _RUNNING.findall(log.read_text())[-1]
     assert [c["State"] for c in client.api.containers() if c["Id"].startswith(compiling)] == []
     assert site.tags == {first}
@@ -65,7 +65,7 @@ def test_who_is_killed_leaves_nothing_that_the_next_run_does_not_remove(
     assert ended.code == -signal.SIGKILL
     (notes,) = (site.root / "build" / "builds").iterdir()
     noted = [line.split() for line in notes.read_text().splitlines()]
-    compiling = _RUNNING.findall((site.root / "build" / "logs" / f"{cell}.log").read_text())[-1]
+    compiling = _RUNNING.findall((site.root / "build" / "logs" / PROFILE / f"{cell}.log").read_text())[-1]
     assert ["container", compiling] in noted
     steps = {name for kind, name in noted if kind == "image"}
     assert steps

@@ -128,6 +128,7 @@ def bundle_bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Be
             credentials=credentials,
             machines=cast("Any", SimpleNamespace(stop=lambda: None)),
             root=tmp_path,
+            profile_name="lab",
             profile=cast("Any", SimpleNamespace(mirrors={})),
             target=f"{server.web.address}/site",
             boot=BootOptions(),

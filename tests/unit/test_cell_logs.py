@@ -20,7 +20,7 @@ from kmatrix.effects.logs import open_log
 from kmatrix.stages import cellrun, gates
 from kmatrix.stages.once import Once
 from kmatrix.stages.work import CellWork, cell_result
-from kmatrix.stages.workshop import BootOptions, Workshop
+from kmatrix.stages.workshop import BootOptions, Options, Workshop
 from kmatrix.values.boot import BootReport
 from kmatrix.values.cells import CellResult
 from kmatrix.values.errors import ToolError
@@ -47,7 +47,7 @@ def shop(tmp_path: Path) -> Any:
 
 
 def test_two_logs_that_cannot_be_written_touch_no_third_cell(site: Site) -> None:
-    logs = site.root / "build" / "logs"
+    logs = site.root / "build" / "logs" / "site"
     logs.mkdir(parents=True)
     first, second, third = sorted(json.loads(planned(site))["cells"], key=lambda cell: str(cell["cell"]))
     (logs / f"{first['cell']}.log").mkdir()
@@ -86,6 +86,22 @@ def test_a_cell_whose_log_is_incomplete_reaches_no_other_stage(shop: Any) -> Non
     result = cellrun._to_verdict(shop, RECIPE, work)
     assert (result.verdict, reached) == ("errored", ["build"])
     assert result.reason == f"cannot write the log {shop.logs}/{CELL.id}.log: No space left on device"
+
+
+def test_profiles_with_a_cell_of_one_name_keep_a_log_each(tmp_path: Path) -> None:
+    anything = cast("Any", SimpleNamespace(stopping=False))
+    for name in ("okd", "ocp"):
+        options = Options(tmp_path, name, anything, "registry.invalid/team")
+        shop = Workshop(anything, anything, anything, options, anything, anything)
+
+        def work(run: CellWork, words: str = name) -> CellResult:
+            run.line(words)
+            return cell_result(RECIPE, "passed", "good")
+
+        result = cellrun._to_verdict(shop, RECIPE, work)
+        assert result.log == f"build/logs/{name}/{CELL.id}.log"
+    first, second = (tmp_path / "build" / "logs" / name / f"{CELL.id}.log" for name in ("okd", "ocp"))
+    assert (first.read_text().split()[0], second.read_text().split()[0]) == ("okd", "ocp")
 
 
 def test_a_shared_step_is_not_lost_to_others_by_the_log_of_the_first(shop: Any) -> None:
@@ -142,7 +158,7 @@ def test_a_boot_that_failed_has_failed_without_its_console_too(
 
 def test_a_bundle_whose_console_cannot_be_kept_is_errored(bench: Bench, tmp_path: Path) -> None:
     image = bench.image("6.1.0-1-amd64")
-    (tmp_path / "build" / "logs" / f"bundle-{image.cell.id}.serial.log").mkdir(parents=True)
+    (tmp_path / "build" / "logs" / "lab" / f"bundle-{image.cell.id}.serial.log").mkdir(parents=True)
     made = bench.make(image)
     assert (made.verdict, "Is a directory" in made.reason) == ("errored", True)
     assert bench.booted == []

@@ -266,7 +266,7 @@ def test_a_reader_of_messages_that_goes_away_changes_no_verdict(site: Site) -> N
         site.go()
         assert run.wait(FAR) == 130
     assert site.verdicts == ["passed", "passed"]
-    assert not [path for path in (site.root / "build" / "logs").iterdir() if "fault" in path.read_text()]
+    assert not [path for path in (site.root / "build" / "logs" / "site").iterdir() if "fault" in path.read_text()]
 
 
 def test_a_reader_that_is_gone_before_the_first_message(site: Site, unread: int) -> None:
@@ -315,7 +315,7 @@ def test_a_closed_standard_error_takes_no_message_into_a_file(site: Site) -> Non
     command = ["sh", "-c", 'exec "$@" 0<&- 2>&-', "sh", *site.command("ends ends ends", *BUILD)]
     assert site.ended(command).returncode == 0
     assert site.verdicts == ["passed"] * 3
-    logs = [path.read_text(encoding="utf-8") for path in (site.root / "build" / "logs").iterdir()]
+    logs = [path.read_text(encoding="utf-8") for path in (site.root / "build" / "logs" / "site").iterdir()]
     assert sorted(len(text.splitlines()) for text in logs) == [2, 2, 2]
 
 

@@ -93,7 +93,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     with fake_registry() as server:
         (tmp_path / "auth.json").write_text('{"auths": {}}', encoding="utf-8")
         credentials = load_credentials(tmp_path / "auth.json")
-        options = Options(root=tmp_path, profile=profile(), target=f"{server.web.address}/team")
+        options = Options(root=tmp_path, profile_name="site", profile=profile(), target=f"{server.web.address}/team")
         engine = NoEngine()
         registry, anything = RegistryWriter(credentials), cast("Any", None)
         shop = Workshop(cast("Any", engine), registry, credentials, options, Quiet(), anything)

@@ -11,7 +11,7 @@ from kmatrix.bench.aims import Measures, overhead
 from kmatrix.bench.bare import bare_make, module_of_image, warm_toolkits
 from kmatrix.bench.logs import steps_done
 from kmatrix.bench.machine import busy_seconds, load
-from kmatrix.bench.setting import Setting
+from kmatrix.bench.setting import PROFILE, Setting
 from kmatrix.bench.site import Site, cold_site
 from kmatrix.stages.run import default_jobs
 from kmatrix.values.errors import ToolError
@@ -92,7 +92,7 @@ def _results(site: Site) -> list[dict[str, Any]]:
 
 def _check_cold(site: Site) -> None:
     """Make sure that no cache of an earlier run did the work: every compile ran, every group was unpacked."""
-    logs = site.root / "build" / "logs"
+    logs = site.root / "build" / "logs" / PROFILE
     done = {
         recipe.cell.id: steps_done((logs / f"{recipe.cell.id}.log").read_text(encoding="utf-8"))
         for recipe in site.recipes
@@ -111,4 +111,4 @@ def _check_cold(site: Site) -> None:
 
 
 def _keep_logs(setting: Setting, site: Site) -> None:
-    shutil.copytree(site.root / "build" / "logs", setting.logs / "cells", dirs_exist_ok=True)
+    shutil.copytree(site.root / "build" / "logs" / PROFILE, setting.logs / "cells", dirs_exist_ok=True)

@@ -138,6 +138,7 @@ def _job(call: Invocation) -> Iterator[_Job]:
             credentials=credentials,
             machines=machines,
             root=call.root,
+            profile_name=chosen.name,
             profile=chosen.profile,
             target=target,
             boot=boot,

@@ -150,6 +150,7 @@ def _run(job: _Job, work: Callable[[_Book, Workshop], None], pushes: bool) -> Ex
     registry = RegistryWriter(credentials, pushes_to=job.target if pushes else "")
     options = Options(
         root=call.root,
+        profile_name=job.chosen.name,
         profile=job.chosen.profile,
         target=job.target,
         make_jobs=max(1, default_jobs() // _jobs(call)),

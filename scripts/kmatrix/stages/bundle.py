@@ -62,6 +62,7 @@ class Packing:
     credentials: Credentials
     machines: Machines
     root: Path
+    profile_name: str
     profile: Profile
     target: str
     boot: BootOptions
@@ -70,8 +71,8 @@ class Packing:
 
     @property
     def logs(self) -> Path:
-        """Where the guests' consoles are written."""
-        return self.root / "build" / "logs"
+        """Where the guests' consoles are written: another profile may have a cell of the same name."""
+        return self.root / "build" / "logs" / self.profile_name
 
 
 def published_cells(packing: Packing, recipes: Iterable[Recipe]) -> tuple[list[CellImage], dict[str, str]]:

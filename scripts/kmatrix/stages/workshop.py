@@ -40,6 +40,7 @@ class Options:
     """
 
     root: Path
+    profile_name: str
     profile: Profile
     target: str
     make_jobs: int = 1
@@ -77,8 +78,8 @@ class Workshop:
 
     @property
     def logs(self) -> Path:
-        """Where each cell's log goes."""
-        return self.options.root / "build" / "logs"
+        """Where each cell's log goes: another profile may have a cell of the same name."""
+        return self.options.root / "build" / "logs" / self.options.profile_name
 
     def stop(self) -> None:
         """End everything under way: builds, containers, virtual machines."""
