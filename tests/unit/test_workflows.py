@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.y*ml"))
 # A label with its version: `ubuntu-latest` is another image, and another engine, from one day to the next.
 PINNED = re.compile(r"ubuntu-\d\d\.\d\d(-arm)?")
-ENGINES = "Docker 20.10 and Docker 28 with the containerd image store"
+ENGINES = "Docker 20.10 and Docker 28 or newer with the containerd image store (the newest in Debian)"
 
 
 def jobs(path: Path) -> dict[str, dict[str, Any]]:
