@@ -31,7 +31,7 @@ PASSED = CellResult(
 )
 FINDING = Finding("symbols", "crc-mismatch", "CRC of <printk> & co", "0x1", "0x2")
 FAILED = replace(PASSED, cell="b", verdict="failed", reason="crc-mismatch", digest="", findings=(FINDING,))
-ERRORED = replace(PASSED, cell="c", verdict="errored", reason="the registry is gone", stages={}, hint="Start it.")
+ERRORED = replace(PASSED, cell="c", verdict="errored", reason="the registry is gone", stages={}, next_step="Start it.")
 SKIPPED = replace(PASSED, cell="d", verdict="skipped", reason="already published", stages={})
 ALL = {result.cell: result for result in (PASSED, FAILED, ERRORED, SKIPPED)}
 
@@ -104,9 +104,9 @@ def test_results_of_an_earlier_version_of_this_program_are_read(path: Path) -> N
     write_results(path, "lab", ALL, list(ALL))
     content = json.loads(path.read_text())
     for cell in content["cells"]:
-        del cell["seen"], cell["booted_at"], cell["hint"]
+        del cell["seen"], cell["booted_at"], cell["next_step"]
     path.write_text(json.dumps(content))
-    assert read_results(path, "lab") == {**ALL, "c": replace(ERRORED, hint="")}
+    assert read_results(path, "lab") == {**ALL, "c": replace(ERRORED, next_step="")}
 
 
 def test_another_profiles_results_are_none_of_ours(path: Path) -> None:
@@ -204,7 +204,7 @@ def test_junit_has_one_case_for_each_cell(path: Path) -> None:
 
 
 def test_a_next_step_is_one_plain_line_without_secrets() -> None:
-    result = cell_result(RECIPE, "errored", "gone", hint="Start\nhttps://me:s3cret@host/x \x1b[31magain.")
-    assert "s3cret" not in result.hint
-    assert result.hint.isprintable()
-    assert result.hint.endswith("again.")
+    result = cell_result(RECIPE, "errored", "gone", next_step="Start\nhttps://me:s3cret@host/x \x1b[31magain.")
+    assert "s3cret" not in result.next_step
+    assert result.next_step.isprintable()
+    assert result.next_step.endswith("again.")

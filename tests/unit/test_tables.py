@@ -77,9 +77,9 @@ def test_a_table_that_fits_is_not_wider_than_the_terminal() -> None:
 
 
 def test_a_cell_without_a_verdict_has_its_reason_and_the_next_step_below_the_table() -> None:
-    errored = replace(RESULTS[0], verdict="errored", reason="the disk is full", hint="make room on it.")
+    errored = replace(RESULTS[0], verdict="errored", reason="the disk is full", next_step="make room on it.")
     failed = replace(RESULTS[1], verdict="failed", reason="crc-mismatch: x")
-    passed = replace(RESULTS[2], hint="do nothing.")
+    passed = replace(RESULTS[2], next_step="do nothing.")
     lines = on(80, lambda console: tables.print_results(console, [errored, failed, passed]))
     at = lines.index(f"{errored.cell}: the disk is full")
     assert lines[at + 1].rstrip() == "       Make room on it."

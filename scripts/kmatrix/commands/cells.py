@@ -91,7 +91,9 @@ def _as_tested(result: CellResult) -> CellResult:
     """What is kept back, as it was before runs that reached no verdict on it."""
     if result.verdict == "passed":
         return result
-    return replace(result, verdict="passed", reason="an earlier run found every check passed", findings=(), hint="")
+    return replace(
+        result, verdict="passed", reason="an earlier run found every check passed", findings=(), next_step=""
+    )
 
 
 def _earlier(job: _Job) -> dict[str, CellResult]:

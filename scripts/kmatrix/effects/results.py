@@ -81,7 +81,7 @@ def junit(profile_name: str, cells: Iterable[CellResult]) -> str:
                 + (f" (expected {f.expected}, found {f.actual})" if f.expected or f.actual else "")
                 for f in cell.findings
             ]
-            entry.text = "\n".join([*lines, cell.hint] if cell.hint else lines)
+            entry.text = "\n".join([*lines, cell.next_step] if cell.next_step else lines)
     ElementTree.indent(suite)
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
 

@@ -54,7 +54,7 @@ def print_results(console: Console, results: Iterable[CellResult]) -> None:
     for result in results:
         if result.verdict in ("failed", "errored"):
             console.print(Text(f"{result.cell}: {result.reason}"), soft_wrap=True)
-            if result.hint:
-                console.print(Text(f"       {result.hint[:1].upper()}{result.hint[1:]}"), soft_wrap=True)
+            if result.next_step:
+                console.print(Text(f"       {result.next_step[:1].upper()}{result.next_step[1:]}"), soft_wrap=True)
     counts = {verdict: sum(result.verdict == verdict for result in results) for verdict in STYLES}
     console.print(Text(", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count) or "no cells"))

@@ -54,7 +54,7 @@ def cell_result(
     image: str = "",
     digest: str = "",
     findings: tuple[Finding, ...] = (),
-    hint: str = "",
+    next_step: str = "",
 ) -> CellResult:
     """The result of a recipe's cell."""
     cell = recipe.cell
@@ -65,7 +65,7 @@ def cell_result(
         releases=cell.releases,
         verdict=verdict,
         reason=redacted(reason),
-        hint=redacted(hint),
+        next_step=redacted(next_step),
         image=image,
         digest=digest,
         findings=tuple(replace(finding, message=redacted(finding.message)) for finding in findings),

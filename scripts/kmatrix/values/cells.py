@@ -62,7 +62,7 @@ class Finding:
 class CellResult:
     """How one cell ended; what `build/results.json` holds per cell.
 
-    `hint` is what to do about the reason, in a sentence; empty where no error told one.
+    `next_step` is what to do about the reason, in a sentence; empty where no error told one.
     `image` is the name in the registry, `digest` the manifest's digest there (empty if not pushed), `image_id`
     the engine's id of the image that was tested; `booted` is whether its module was loaded in its own kernel;
     `stages` are seconds; `log` and `serial` (the guest's console) are relative to the project.
@@ -87,9 +87,9 @@ class CellResult:
     srcversion: str = ""
     seen: str = ""
     booted_at: str = ""
-    hint: str = ""
+    next_step: str = ""
 
     def __post_init__(self) -> None:
         """Keep the reason, what to do, and what a module says of itself, as one plain line each."""
-        for name in ("reason", "hint", "srcversion"):
+        for name in ("reason", "next_step", "srcversion"):
             object.__setattr__(self, name, plain_line(getattr(self, name)))
