@@ -124,7 +124,7 @@ def test_a_bundle_has_every_kernels_own_layer_and_one_more_kernel_adds_one(lab: 
     assert (kept.code, again["verdict"], again["digest"]) == (0, "skipped", entry["digest"]), kept.stderr
     assert again["kernels"] == order
     assert again["kept"].keys() == {order[-1]}
-    assert f"kept {order[-1]} as the bundle before it had it: its cell is planned" in kept.stderr
+    assert f"kept {order[-1]} as the earlier bundle had it: its cell is planned" in kept.stderr
     assert site.registry.digest(site.repository, NEWER_CLIENT) == entry["digest"]
     unwanted = set(lab.kernels.as_dict().values()) - set(order[:-1])
     site.change_profile(excludes=[{"kernel": kernel, "reason": "not any more"} for kernel in sorted(unwanted)])
@@ -132,7 +132,7 @@ def test_a_bundle_has_every_kernels_own_layer_and_one_more_kernel_adds_one(lab: 
     less = site.run("bundle")
     assert bundles(site)[NEWER_CLIENT]["digest"] == digest_of_fewer, "the same cells give the same bytes"
     assert bundles(site)[NEWER_CLIENT]["dropped"] == [order[-1]]
-    assert f"the bundle before it had {order[-1]}" in less.stderr
+    assert f"the earlier bundle had {order[-1]}" in less.stderr
 
 
 def test_a_kernel_that_was_built_for_on_another_day_adds_its_module_alone(

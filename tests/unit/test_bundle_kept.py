@@ -163,7 +163,7 @@ def test_a_cell_that_cannot_be_read_is_kept_where_it_was_and_makes_the_bundle_er
     console = Console(file=StringIO(), width=200)
     print_bundles(console, [result])
     printed = cast("StringIO", console.file).getvalue()
-    assert f"kept {images[1].cell.kernel} as the bundle before it had it" in printed
+    assert f"kept {images[1].cell.kernel} as the earlier bundle had it" in printed
     assert f"{new.cell.id}: 418" in printed
     alone = bench.make(unread=unread)
     assert (alone.verdict, alone.digest) == ("errored", "")

@@ -1,4 +1,4 @@
-"""What is wrong with module images for KMM: it changes no digest, is told, and keeps nobody from the bundle."""
+"""What is wrong with module images for KMM: it changes no digest, is told, and holds back no bundle."""
 
 from __future__ import annotations
 

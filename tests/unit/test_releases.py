@@ -108,7 +108,7 @@ def test_one_release_with_two_payloads_is_refused() -> None:
         (DATA / "graphs/stable-4.97.json").read_text().replace("registry.example", "else.example"), ADDRESS
     )
     channels = (channel("stable-4.97"), channel("candidate-4.97"))
-    with pytest.raises(ProtocolError, match=r"4\.97\.0-rc\.1 two payloads"):
+    with pytest.raises(ProtocolError, match=r"4\.97\.0-rc\.1 different payloads"):
         select_releases("one", channels, {"stable-4.97": nodes, "candidate-4.97": other})
 
 

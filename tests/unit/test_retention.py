@@ -172,7 +172,7 @@ def test_a_release_that_the_graph_lost_stays_with_a_mark_and_is_told_until_it_is
     site.has("4.96.2", "4.97.1")
     half = site.run(whole)
     assert marks(half) == {"4.96.1": DAY, "4.96.2": None, "4.97.1": None}
-    assert site.said(f"4.96.1 for x86_64 is gone from the graph since {DAY}; kept")
+    assert site.said(f"4.96.1 for x86_64 has been gone from the graph since {DAY}; kept")
     assert not site.asked, "nothing is read again"
     assert replace_marks(half) == whole, "but for the mark it is the same lock"
     assert marks(site.run(half, LATER))["4.96.1"] == DAY, "since when, not since the last run"
@@ -357,7 +357,7 @@ def test_packages_that_the_root_lost_stay_pinned_with_a_mark(site: Site) -> None
     half = site.run(whole)
     assert {pin.line: pin.gone for pin in half.clients} == {"el9": DAY, "el10": None}
     assert half.unavailable == ()
-    assert site.said(f"for el9 x86_64 is gone from the package root since {DAY}")
+    assert site.said(f"for el9 x86_64 has been gone from the package root since {DAY}")
     assert make_plan("one", site.profile, half).cells == make_plan("one", site.profile, whole).cells
     assert site.run().clients != whole.clients, "without a lock before it there is nothing to keep"
     site.lost_lines = set()
@@ -434,6 +434,7 @@ def test_the_command_line_passes_a_persons_word_on_and_plan_says_how_to_give_it(
     assert main(["plan", *common]) == 0
     said = capsys.readouterr().err
     assert (
-        f"4.96.1 is gone from the graph since {DAY}; kept (`nox -s discover -- --profile one --forget 4.96.1`" in said
+        f"4.96.1 has been gone from the graph since {DAY}; kept (`nox -s discover -- --profile one --forget 4.96.1`"
+        in said
     )
-    assert f"is gone from the package root since {LATER}; its pins are kept" in said
+    assert f"has been gone from the package root since {LATER}; its pins are kept" in said

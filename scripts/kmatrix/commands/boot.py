@@ -132,7 +132,7 @@ def _subject(engine: Engine, image: str, cell: Cell, toolkit: ImageRef) -> Subje
     except MalformedElfError as fault:
         raise ToolError(
             f"{image}: its module for {cell.kernel} cannot be read: {fault.message}",
-            "It is no image of this program's, or a damaged one: `nox -s build -- --force` makes it anew.",
+            "The image was not made by this program, or is damaged: `nox -s build -- --force` makes it anew.",
         ) from fault
     booted = Booted(cell.kernel, module.first("version") or "", module.first("srcversion") or "")
     return Subject(f"by-hand-{secrets.token_hex(3)}", image, toolkit.pinned, cell.arch, booted, module.depends)

@@ -97,8 +97,8 @@ def print_bundles(console: Console, results: Iterable[BundleResult]) -> None:
         if result.missing:
             lines.append(f"without what is not published: {', '.join(result.missing)}")
         if result.dropped:
-            lines.append(f"warning: the bundle before it had {', '.join(result.dropped)}, this one has not")
-        lines += [f"kept {kernel} as the bundle before it had it: {why}" for kernel, why in result.kept.items()]
+            lines.append(f"warning: the earlier bundle had {', '.join(result.dropped)}, this one has not")
+        lines += [f"kept {kernel} as the earlier bundle had it: {why}" for kernel, why in result.kept.items()]
         for image in result.images:
             kernel, size = [*image.kernels.items()][-1]
             lines.append(

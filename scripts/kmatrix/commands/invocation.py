@@ -110,8 +110,8 @@ def ensure_lab(call: Invocation, chosen: Chosen, engine: Engine) -> bool:
 def alone(call: Invocation) -> Iterator[None]:
     """Be the only run that writes to this checkout: results, bundles, locks, Dockerfiles, the lab.
 
-    What only reads (`plan`, `report`, `render --check`, `lab status`), writes files of its own alone (`boot`), or
-    replaces a folder whole that no other command reads (`manifests`) needs it not.
+    A command does not need it if it only reads (`plan`, `report`, `render --check`, `lab status`), writes files of its
+    own alone (`boot`), or replaces as a whole a folder that no other command reads (`manifests`).
 
     Raises:
         InputError: another run is under way, or the place cannot be written.
@@ -125,7 +125,7 @@ def alone(call: Invocation) -> Iterator[None]:
 
 @contextmanager
 def marked_engine(call: Invocation) -> Iterator[Engine]:
-    """An engine for a run that is marked while it lives; what runs that are over left, there and on disk, is removed.
+    """An engine for a run that is marked while it lives; removes what ended runs left in the engine and on disk.
 
     Raises:
         InputError: the place of marks cannot be written.
@@ -144,7 +144,7 @@ def marked_engine(call: Invocation) -> Iterator[Engine]:
 
             clear_ended_runs(runs, clear)
             yield engine
-            # Whoever ends otherwise may have left something.
+            # A run that ends otherwise may have left something.
             notes.forget()
 
 
@@ -264,7 +264,7 @@ def _lock(call: Invocation, chosen: Chosen) -> Lock:
     except FileNotFoundError:
         return Lock()
     except OSError:
-        # Whatever is in the way of looking is in the way of reading, which tells it.
+        # What prevents looking also prevents reading, and that reports it.
         pass
     return read_lock(read_text(path, "lock file"), chosen.profile.lock)
 

@@ -15,7 +15,7 @@ def lab(call: Invocation) -> Exit:
     """Do what the action says; `status` exits with 4 unless everything is up."""
     chosen = choose(call, LAB)
     with Engine(secrets.token_hex(6)) as engine:
-        # A lab that is up needs nothing: then a run that is under way is in nobody's way.
+        # A lab that is up needs nothing: then a run that is under way does not matter.
         if call.action == "status" or (call.action == "up" and _is_up(call, chosen, engine)):
             return _act(call, chosen, engine)
     with alone(call), marked_engine(call) as engine:

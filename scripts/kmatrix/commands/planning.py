@@ -48,10 +48,10 @@ def plan(call: Invocation) -> Exit:
     gone = {str(pin.version): pin.gone for pin in pins.releases if pin.gone}
     for release, since in gone.items():
         lets = f"`nox -s discover -- --profile {chosen.name} --forget {release}` lets it go"
-        call.say(f"{release} is gone from the graph since {since}; kept ({lets})")
+        call.say(f"{release} has been gone from the graph since {since}; kept ({lets})")
     for client in (pin for pin in pins.clients if pin.gone):
         where = f"{client.version} for {client.line} {client.arch}"
-        call.say(f"client {where} is gone from the package root since {client.gone}; its pins are kept")
+        call.say(f"client {where} has been gone from the package root since {client.gone}; its pins are kept")
     return Exit.OK
 
 

@@ -162,7 +162,7 @@ def _arguments(rest: str) -> list[str]:
         try:
             listed = json.loads(rest)
         except ValueError:
-            # As the parser has it: what is no JSON is words.
+            # As the parser does: what is not JSON is split into words.
             listed = None
         if isinstance(listed, list) and all(isinstance(word, str) for word in listed):
             return listed

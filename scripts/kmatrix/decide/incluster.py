@@ -67,5 +67,5 @@ def _text(name: str, content: bytes) -> str:
     try:
         return content.decode()
     except UnicodeDecodeError:
-        hint = "Armor the key: `gpg --enarmor`." if name == KEY_FILE else f"Only text belongs into {_FOLDER}."
+        hint = "Armor the key: `gpg --enarmor`." if name == KEY_FILE else f"Only text belongs in {_FOLDER}."
         raise InputError(f"{name}: a ConfigMap cannot hold it, it is no text", hint) from None

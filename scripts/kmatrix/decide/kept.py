@@ -29,7 +29,7 @@ def keep_known(new: CellResult, old: CellResult | None, now: str, asked: bool = 
     if new.image_id:
         same = new.image_id == old.image_id or bool(new.digest and new.digest == old.digest)
     else:
-        # It did not come as far as an image: that of before is there, unless the registry says another.
+        # It did not get as far as an image: the earlier one is still there, unless the registry names another.
         same = new.verdict == "errored" and merged.digest == old.digest
     return _keep_of_tested(merged, old) if same else merged
 

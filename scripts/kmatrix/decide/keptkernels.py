@@ -1,4 +1,4 @@
-"""A published bundle to its kernels, and a kernel of it back to the image of its cell, should that be gone.
+"""Reads a published bundle's kernels, and makes the image of a kernel's cell again if that is gone.
 
 A bundle has, above the layers that all its kernels share, one layer for each kernel, and its history says of which
 cell's image each is (`compose` writes it so). That is all a cell's image has of its own.
@@ -71,7 +71,7 @@ def read_published(arch: Arch, layers: tuple[Layer, ...], config: Mapping[str, A
     if not sound:
         raise ProtocolError(
             f"{name}: its label of kernels, its history and its layers do not fit together",
-            "It cannot be told which kernels would be lost, so it stays. Should it be no bundle of this project, or be "
+            "It cannot be told which kernels would be lost, so it stays. If it is no bundle of this project, or is "
             f"given up, remove the tag {name.rpartition(':')[2]} from the registry, then run `nox -s bundle`.",
         )
     return PublishedBundle(arch, found, layers[: -len(named)], config)
@@ -80,7 +80,7 @@ def read_published(arch: Arch, layers: tuple[Layer, ...], config: Mapping[str, A
 def restored(bundle: PublishedBundle, kernel: PublishedKernel, cell: Cell, bootable: bool) -> CellImage:
     """Return a cell's image made of what a published bundle has of it.
 
-    It has the layers of the bundle below its module and says so of itself nowhere; `origin` keeps the digest of the
+    It has the layers of the bundle below its module and nothing in it says so; `origin` keeps the digest of the
     image that the module came from, so that a bundle with it has the very bytes that it had before.
     """
     count = len(bundle.kernels)

@@ -79,12 +79,12 @@ def check_key(key_file: bytes, wanted: str, name: str) -> None:
         held = f"holds the key {', '.join(keys)}" if keys else "holds no key"
         raise ProtocolError(
             f"{name} {held}, the matrix names {wanted}",
-            "If the vendor has a new key, check its fingerprint by another way and put it into matrix.yaml.",
+            "If the vendor has a new key, check its fingerprint in another way and put it into matrix.yaml.",
         )
     if keys[wanted].revoked:
         raise ProtocolError(
             f"{name}: its owner has revoked the key {wanted}, so it vouches for no package any more",
-            "Ask the vendor for the new key, check its fingerprint by another way, and put it into matrix.yaml as"
+            "Ask the vendor for the new key, check its fingerprint in another way, and put it into matrix.yaml as"
             " key_fingerprint; do not install packages that only the revoked key has signed.",
         )
 

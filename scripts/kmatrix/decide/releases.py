@@ -171,7 +171,7 @@ def select_releases(
             known = found.get(node.version, replace(node, channels=(), gone=node.version not in there))
             if known.payload != node.payload:
                 raise ProtocolError(
-                    f"the update graph gives {node.version} two payloads, by channel",
+                    f"the update graph gives {node.version} different payloads in different channels",
                     "Ask the service again later; until then the lock is as it was.",
                 )
             found[node.version] = replace(known, channels=(*known.channels, channel.name))
@@ -181,7 +181,7 @@ def select_releases(
     if not there:
         raise ProtocolError(
             f"the update graph has no release of any channel of profile {profile_name}; the lock has {len(found)}",
-            "No answer to believe, and the lock is as it was: check profiles.….graph in matrix.yaml, and ask again.",
+            "This answer cannot be right. The lock is as it was: check profiles.….graph in matrix.yaml, and ask again.",
         )
     return tuple(sorted(found.values(), key=lambda node: node.version))
 

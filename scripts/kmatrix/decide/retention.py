@@ -1,4 +1,4 @@
-"""What of an earlier lock stays when an answer is shorter than the last: all that no rule and no person takes away."""
+"""Keeps what an earlier lock has and a shorter answer lacks, unless a rule or a person takes it away."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-# Where the parts of a text stand to each other; the end of a text is a part, too.
+# How the parts of a text are ordered; the end of a text is a part, too.
 _TILDE, _END, _CARET, _LETTERS, _DIGITS = range(5)
 VersionKey = tuple[tuple[int, int, str], ...]
 

@@ -19,9 +19,9 @@ _WRITE_HINTS = {
     errno.EACCES: "Give your user the right to write there, and run the same command again.",
     errno.EPERM: "Give your user the right to write there, and run the same command again.",
     errno.EROFS: "Use a checkout on a disk that can be written.",
-    errno.EEXIST: "Move away what has the name of that path or of a folder above it; it is none of this program's.",
-    errno.ENOTDIR: "Move away what has the name of a folder above that path; it is none of this program's.",
-    errno.EISDIR: "Move away the folder that has this name; it is none of this program's.",
+    errno.EEXIST: "Move away what has that name, or that of a folder above it; it does not belong to this program.",
+    errno.ENOTDIR: "Move away what has the name of a folder above that path; it does not belong to this program.",
+    errno.EISDIR: "Move away the folder that has this name; it does not belong to this program.",
     errno.ENOTEMPTY: "Something else writes to that folder: end it, and run the same command again.",
 }
 _READ_HINTS = {

@@ -111,7 +111,7 @@ def clear_ended_runs(folder: Path, clear: Callable[[str], None]) -> None:
 def _opened(path: Path) -> IO[str]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Neither emptied nor replaced: what stands there is the holder's, who may live.
+        # Neither emptied nor replaced: its words are those of the holder, which may still run.
         return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+", encoding="utf-8")
     except OSError as error:
         raise cannot_write(path, error) from error
@@ -140,7 +140,7 @@ def _held(path: Path, file: IO[str]) -> InputError:
     holder = _read_holder(file)
     if holder is None:
         return InputError(
-            f"another run in this checkout has just begun; it has not written into {path} yet who it is",
+            f"another run in this checkout has just begun; it has not yet said who it is (in {path})",
             "Run the same command again in a moment: it then tells who runs, or goes on where that run ended.",
         )
     who = f"`kmatrix {holder.command}`, process {holder.pid} on {holder.host}, since {holder.since}"
@@ -160,7 +160,7 @@ def _read_holder(file: IO[str]) -> Holder | None:
     except (ValueError, TypeError, ProcessLookupError):
         return None
     except PermissionError:
-        # It lives, and is another user's.
+        # That run lives, and belongs to another user.
         pass
     return holder
 

@@ -15,7 +15,7 @@ _AUTH = ("auths", "credsStore", "credHelpers")
 
 
 class _Api(docker.APIClient):
-    """Keeps of the file what says where the engine is and which proxies builds are told of."""
+    """Keeps the parts of the file that say where the engine is and which proxies builds use."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "_general_configs":

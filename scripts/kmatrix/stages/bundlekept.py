@@ -1,4 +1,4 @@
-"""Takes over what the published bundle has, the next one would lack, and nothing says may go."""
+"""Takes over the kernels that the published bundle has and the next one would lack, unless a rule lets them go."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from kmatrix.values.names import Arch, ImageRef
 
 @dataclass(frozen=True)
 class Bounded:
-    """A bundle that lacks no kernel of the published one but those that may go.
+    """A bundle that lacks no kernel of the published one except those that may go.
 
     `wanted` has the kernels taken over among its images; `kept` says of each why; `dropped` are those that go.
     """

@@ -174,8 +174,8 @@ def _kept_client(pin: UnavailablePin, before: _Before, wanted_key: str, say: Say
         return None
     since = known.gone or before.today
     say(
-        f"client {pin.client} for {pin.line} {pin.arch} is gone from the package root since {since} ({pin.reason}); "
-        "its pins are kept (an exclude in matrix.yaml takes its cells out)"
+        f"client {pin.client} for {pin.line} {pin.arch} has been gone from the package root since {since} "
+        f"({pin.reason}); its pins are kept (an exclude in matrix.yaml takes its cells out)"
     )
     return known.model_copy(update={"gone": since})
 
@@ -220,10 +220,10 @@ def _gone_since(node: Node, arch: Arch, known: tuple[ReleasePin, ...], before: _
     if node.gone:
         since = mark or before.today
         word = f"`nox -s discover -- --profile {before.profile_name} --forget {node.version}`"
-        say(f"{node.version} for {arch} is gone from the graph since {since}; kept ({word} lets it go)")
+        say(f"{node.version} for {arch} has been gone from the graph since {since}; kept ({word} lets it go)")
         return since
     if mark:
-        say(f"{node.version} for {arch} is in the graph again, from which it was gone since {mark}")
+        say(f"{node.version} for {arch} is in the graph again, from which it had been gone since {mark}")
     return None
 
 

@@ -72,7 +72,7 @@ def foreign_note(root: Path, profile_name: str, recipes: Iterable[Recipe]) -> st
     more = f" and {len(found) - 5} more" if len(found) > 5 else ""
     return (
         f"dockerfiles/{profile_name} has files that `render` did not write; they stay: {', '.join(found[:5])}{more}. "
-        "Move them elsewhere: this folder is the machine's."
+        "Move them elsewhere: this folder is for rendered files alone."
     )
 
 

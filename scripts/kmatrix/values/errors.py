@@ -37,7 +37,7 @@ class KmatrixError(Exception):
     exit_code: Exit = Exit.ERRORED
 
     def __init__(self, message: str, hint: str) -> None:
-        # Services, programs and files have their words in a message.
+        # A message may quote services, programs and files.
         self.message = redacted(plain(message))
         self.hint = redacted(plain(hint))
         super().__init__(self.message)
