@@ -81,7 +81,7 @@ def _to_verdict(
         opened = open_log(path, mode)
     except ToolError as error:
         # The others' logs may be all right.
-        return cell_result(recipe, "errored", error.message)
+        return cell_result(recipe, "errored", error.message, next_step=error.hint)
     with opened as log:
         run = CellWork(shop, recipe, log)
         try:
@@ -89,17 +89,18 @@ def _to_verdict(
         except BuildError as error:
             reason = error.excerpt[0] if error.excerpt else error.message
             findings = tuple(Finding("build", code_of(line), line) for line in error.excerpt or (reason,))
-            result = cell_result(recipe, "failed", f"build: {reason}", findings=findings)
+            result = cell_result(recipe, "failed", f"build: {reason}", findings=findings, next_step=error.hint)
         except KmatrixError as error:
             if shop.engine.stopping:
                 raise InterruptedRunError from error
-            result = cell_result(recipe, "errored", error.message)
+            result = cell_result(recipe, "errored", error.message, next_step=error.hint)
             run.line(f"kmatrix: {error.message} {error.hint}".rstrip())
         except InterruptedRunError:
             raise
         except Exception as error:
             # A fault of this tool must not take the other cells with it.
-            result = cell_result(recipe, "errored", f"a fault of kmatrix itself: {type(error).__name__}: {error}")
+            words = f"a fault of kmatrix itself: {type(error).__name__}: {error}"
+            result = cell_result(recipe, "errored", words, next_step="Report the traceback in the cell's log.")
             run.line(traceback.format_exc())
         for finding in result.findings:
             run.line(f"kmatrix: {finding.code}: {finding.message}")
