@@ -38,7 +38,7 @@ def shop(tmp_path: Path) -> Any:
     (tmp_path / "logs").mkdir()
     return SimpleNamespace(
         logs=tmp_path / "logs",
-        options=SimpleNamespace(root=tmp_path),
+        options=SimpleNamespace(profile_name="site", root=tmp_path),
         engine=SimpleNamespace(stopping=False),
         machines=None,
         progress=SimpleNamespace(stage=lambda *_: None),
@@ -154,6 +154,15 @@ def test_a_boot_that_failed_has_failed_without_its_console_too(
 ) -> None:
     (shop.logs / f"{CELL.id}.serial.log").symlink_to(FULL)
     assert booted(shop, tmp_path, monkeypatch, BootReport("failed", "oops", "bad")).verdict == "failed"
+
+
+@pytest.mark.parametrize("verdict", ["failed", "errored"])
+def test_a_cell_that_the_boot_gate_ended_has_a_next_step(
+    shop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verdict: Literal[failed, errored]
+) -> None:
+    told = booted(shop, tmp_path, monkeypatch, BootReport(verdict, "oops", "bad"))
+    assert told.serial
+    assert told.serial in told.next_step
 
 
 def test_a_bundle_whose_console_cannot_be_kept_is_errored(bench: Bench, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ from kmatrix.values.errors import BuildError, InputError, ToolError, Unreachable
 )
 def test_an_engine_that_goes_away_is_named(error: Exception) -> None:
     with (
-        pytest.raises(UnreachableError, match=r"the container engine at .* while it was to build") as caught,
+        pytest.raises(UnreachableError, match=r"the container engine at .* as it was asked to build") as caught,
         engine_errors("build"),
     ):
         raise error

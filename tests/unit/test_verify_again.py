@@ -138,7 +138,7 @@ def test_a_cell_that_is_nowhere_is_told_with_what_makes_it(bench: Bench) -> None
     assert result.verdict == "errored"
     assert result.reason == f"{bench.recipe.cell.id} is neither in the registry nor in the engine"
     assert (result.digest, bool(result.seen)) == ("", True), "the registry said that it has none"
-    assert f"nox -s build -- --only {bench.recipe.cell.id}" in log_of(bench, result)
+    assert f"nox -s build -- --profile site --only {bench.recipe.cell.id}" in log_of(bench, result)
 
 
 @pytest.mark.parametrize(

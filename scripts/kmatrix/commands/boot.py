@@ -111,7 +111,7 @@ def find_subjects(call: Invocation, chosen: Chosen, engine: Engine, name: str) -
     if image is None:
         place = "the registry"
         pinned = Registry(credentials).resolve(ref).pinned
-        engine.pull(pinned, credentials.for_engine(ref))
+        held(engine, credentials, ImageRef.parse(pinned))
         image = engine.image(pinned)
     if image is None:
         raise ToolError(

@@ -53,7 +53,7 @@ def build(call: Invocation) -> Exit:
 
 
 def verify(call: Invocation) -> Exit:
-    """Check the images of the cells again: the engine's, else the published ones. Builds and pushes nothing."""
+    """Check the images of the cells again: the published ones, else the engine's. Builds and pushes nothing."""
     with _job(call) as job:
 
         def work(book: _Book, shop: Workshop) -> None:

@@ -92,7 +92,7 @@ def build_error(error: str) -> BuildError | ToolError | UnreachableError:
     if _TAKEN_AWAY.search(error):
         return TakenAwayError(f"the engine could not build: {error}", "Something else removes images; run again.")
     if is_transient(error):
-        return UnreachableError("container engine", _ADDRESS, f"while it was to build: {error}", _PASSING)
+        return UnreachableError("container engine", _ADDRESS, f"as it was asked to build: {error}", _PASSING)
     return ToolError(f"the engine could not build: {error}", "Mend what it names; the next run goes on from here.")
 
 
@@ -140,13 +140,13 @@ def engine_errors(doing: str, absent_passes: bool = False) -> Iterator[None]:
         words = str(error.explanation or error)
         if is_transient(words):
             raise UnreachableError(
-                "container engine", _ADDRESS, f"while it was to {doing}: {words}", _PASSING
+                "container engine", _ADDRESS, f"as it was asked to {doing}: {words}", _PASSING
             ) from error
         raise ToolError(f"the engine could not {doing}: {words}", _REFUSED) from error
     except _GONE as error:
         raise UnreachableError(
             "container engine",
             _ADDRESS,
-            f"while it was to {doing}: {error}",
+            f"as it was asked to {doing}: {error}",
             "`./scripts/bootstrap` starts the local one; `docker info` shows whether it answers.",
         ) from error

@@ -37,7 +37,8 @@ def build_base(run: CellWork, context: bytes) -> str:
     if published is None:
         return build()
     try:
-        pull(shop, published)
+        # Not as `pull` does, once for the run: it is given up below, and whoever tries again needs it again.
+        held(shop.engine, shop.credentials, published)
     except KmatrixError as error:
         if shop.engine.stopping:
             raise

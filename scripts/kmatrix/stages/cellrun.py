@@ -186,7 +186,7 @@ def _nothing_to_check(shop: Workshop, recipe: Recipe, ref: ImageRef) -> ToolErro
     if manifest is None:
         return ToolError(
             f"{recipe.cell.id} is neither in the registry nor in the engine",
-            f"Run `nox -s build -- --only {recipe.cell.id}`.",
+            f"Run {_build_command(shop, recipe)}.",
         )
     found = shop.registry.labels(manifest)
     passed = set(found.get(labels.GATES, "").split(","))
@@ -194,23 +194,25 @@ def _nothing_to_check(shop: Workshop, recipe: Recipe, ref: ImageRef) -> ToolErro
     what = f"which has not passed {', '.join(lacking)}" if lacking else "made from other inputs than the matrix has now"
     return ToolError(
         f"{ref}: the registry has {manifest.digest}, {what}; the engine has no image of it",
-        f"Run `nox -s build -- --only {recipe.cell.id}`, which makes it anew; "
+        f"Run {_build_command(shop, recipe)}, which makes it anew; "
         "`nox -s plan` and the log of version control tell what changed.",
     )
 
 
+def _build_command(shop: Workshop, recipe: Recipe) -> str:
+    return f"`nox -s build -- --profile {shop.options.profile_name} --only {recipe.cell.id}`"
+
+
 def _push_tested(run: CellWork, tested: CellResult) -> CellResult:
-    engine = run.shop.engine
+    engine, again = run.shop.engine, f"Run {_build_command(run.shop, run.recipe)}."
     local = engine.image(tested.image_id)
     if local is None:
-        raise ToolError(
-            f"{tested.image}: tested was {tested.image_id}, the engine has it no more", "Run `nox -s build`."
-        )
+        raise ToolError(f"{tested.image}: the engine no longer has {tested.image_id}, which was tested", again)
     # Before the key: that says which gates there were, so an image that was not booted never has the one asked for.
     if not tested.booted and not run.shop.options.push_unbooted:
-        raise ToolError(f"{tested.image} was never booted", "Run `nox -s build`, or give --push-unbooted.")
+        raise ToolError(f"{tested.image} was never booted", f"{again[:-1]}, or give --push-unbooted.")
     if _key_of(local) not in run.recipe.satisfying_keys:
-        raise ToolError(f"{tested.image} was made from other inputs than the matrix has now", "Run `nox -s build`.")
+        raise ToolError(f"{tested.image} was made from other inputs than the matrix has now", again)
     result = _push(run, replace(tested, reason=tested.reason.partition("; not pushed")[0]))
     if (engine.image(tested.image) or {}).get("Id") == tested.image_id:
         engine.remove_image(tested.image)

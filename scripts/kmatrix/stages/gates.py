@@ -15,10 +15,27 @@ from kmatrix.stages.publish import image_of
 from kmatrix.stages.work import CellWork, cell_result
 from kmatrix.stages.workshop import BootOptions
 from kmatrix.values import labels
+from kmatrix.values.boot import BootReport
 from kmatrix.values.cells import CellResult
 from kmatrix.values.module import CheckReport, Expectation, ImageFacts
 
 NOT_BOOTED = "static checks passed, NOT BOOTED (--no-boot)"
+_AFTER_CHECKS = (
+    "Compare what each finding expected with what it found, correct the client's sources or its Dockerfile, and build "
+    "again; or leave the kernel out by an exclude in matrix.yaml."
+)
+
+
+def _after_boot(report: BootReport, serial: str, cell: str, profile_name: str) -> str:
+    if report.verdict == "failed":
+        return (
+            f"Read what the kernel said in {serial}; "
+            f"`nox -s boot -- --profile {profile_name} {cell} --shell` boots the same image for a look."
+        )
+    return (
+        f"Read how far the machine came in {serial}; run the command again, with fewer --jobs, or with --accel tcg if "
+        "this machine's virtualisation is unsound."
+    )
 
 
 def pass_gates(work: CellWork, image_id: str) -> CellResult:
@@ -32,7 +49,7 @@ def pass_gates(work: CellWork, image_id: str) -> CellResult:
     if not report.passed:
         first, others = report.findings[0], len(report.findings) - 1
         reason = f"{first.code}: {first.message}" + (f" (and {others} more)" if others else "")
-        result = cell_result(recipe, "failed", reason, findings=report.findings)
+        result = cell_result(recipe, "failed", reason, findings=report.findings, next_step=_AFTER_CHECKS)
         return replace(result, image_id=image_id, srcversion=report.srcversion)
     name = str(image_of(shop.options.target, recipe.cell))
     passed = cell_result(recipe, "passed", NOT_BOOTED, image=name)
@@ -84,4 +101,7 @@ def _boot(work: CellWork, options: BootOptions, passed: CellResult, checked: Che
     if report.verdict == "passed":
         return replace(result, reason=f"every check passed; {report.message}")
     reason = f"boot: {report.code}: {report.message}"
-    return replace(result, verdict=report.verdict, reason=reason, image="", findings=report.findings)
+    next_step = _after_boot(report, result.serial, cell.id, shop.options.profile_name)
+    return replace(
+        result, verdict=report.verdict, reason=reason, image="", findings=report.findings, next_step=next_step
+    )
