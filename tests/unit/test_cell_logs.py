@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import pytest
 from bundlebench import Bench
@@ -158,7 +158,7 @@ def test_a_boot_that_failed_has_failed_without_its_console_too(
 
 @pytest.mark.parametrize("verdict", ["failed", "errored"])
 def test_a_cell_that_the_boot_gate_ended_has_a_next_step(
-    shop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verdict: Literal[failed, errored]
+    shop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verdict: Literal["failed", "errored"]
 ) -> None:
     told = booted(shop, tmp_path, monkeypatch, BootReport(verdict, "oops", "bad"))
     assert told.serial
