@@ -12,6 +12,7 @@ from test_render import profile, recipes
 
 from kmatrix.effects.context import pack_context
 from kmatrix.stages import building
+from kmatrix.stages.once import Once
 from kmatrix.values.errors import BuildError, ToolError
 from kmatrix.values.names import ImageRef
 
@@ -59,6 +60,7 @@ def work(engine: Engine, published: bool = False) -> Any:
         options=SimpleNamespace(rebuild="", profile_name="site"),
         credentials=SimpleNamespace(for_engine=lambda _: None),
         garbage=[],
+        pulled=Once(),
     )
     return SimpleNamespace(shop=shop, recipe=recipe, line=lambda _: None)
 
