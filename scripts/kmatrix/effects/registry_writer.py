@@ -18,7 +18,6 @@ import requests
 
 from kmatrix.decide.compression import DamagedError, decompressed, form_of
 from kmatrix.effects import http
-from kmatrix.effects.authorization import NotReadableError
 from kmatrix.effects.grants import headers_of
 from kmatrix.effects.ownwords import words_of
 from kmatrix.effects.registry import Registry, base_of, challenges_of
@@ -180,9 +179,10 @@ class RegistryWriter(Registry):
                     raise
                 time.sleep(_FIRST_PAUSE_SECONDS * 2**attempt)
                 # A question is asked again as long as a server's Retry-After tells to. Its answer does not matter: who
-                # may push may not be let to read, and not every registry lists its tags.
-                with suppress(NotReadableError, ProtocolError):
-                    self._get(ref, "tags/list?n=1").close()
+                # may push may not be let to read, and not every registry lists its tags. So no password is tried.
+                known = headers_of(self._authorizations.known(ref))
+                with suppress(ProtocolError):
+                    http.get(self._session, f"{_base(ref)}/tags/list?n=1", _SERVICE, known).close()
         raise AssertionError("the loop returns or raises")
 
 
