@@ -165,7 +165,9 @@ def test_the_first_push_asks_for_the_right_to_push_at_once(server: TokenRegistry
 @pytest.mark.parametrize("product", ["quay", "github"])
 def test_who_may_not_push_is_told_what_is_missing(server: TokenRegistry) -> None:
     server.creates, server.there = False, True
-    with pytest.raises(CredentialError, match="not push to team/image") as caught:
+    with pytest.raises(
+        CredentialError, match="does not let the credential that the-file has for it push to team/image"
+    ) as caught:
         RegistryWriter(credentials(server)).put_manifest(ref(server), b"{}", "a/b")
     assert "create the repository" in caught.value.hint
 

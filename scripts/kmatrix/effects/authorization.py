@@ -120,7 +120,8 @@ class Authorizations:
         if login is None or grant is None or grant.anonymous or not grant.token:
             return refused(ref, self._credentials, said)
         return CredentialError(
-            f"{ref.host} lets the credential that {self._credentials.source} has for it not push to {ref.path}{said}",
+            f"{ref.host} does not let the credential that {self._credentials.source} has for it push to "
+            f"{ref.path}{said}",
             "Its account must be allowed to push there, and to create the repository if it is not there yet.",
         )
 
