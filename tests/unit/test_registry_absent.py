@@ -165,7 +165,9 @@ def test_the_first_push_asks_for_the_right_to_push_at_once(server: TokenRegistry
 @pytest.mark.parametrize("product", ["quay", "github"])
 def test_who_may_not_push_is_told_what_is_missing(server: TokenRegistry) -> None:
     server.creates, server.there = False, True
-    with pytest.raises(CredentialError, match="not push to team/image") as caught:
+    with pytest.raises(
+        CredentialError, match="does not let the credential that the-file has for it push to team/image"
+    ) as caught:
         RegistryWriter(credentials(server)).put_manifest(ref(server), b"{}", "a/b")
     assert "create the repository" in caught.value.hint
 
@@ -182,6 +184,42 @@ def test_who_may_push_and_not_read_gets_over_a_transient_fault(server: TokenRegi
     server.web.answer = failing
     assert RegistryWriter(credentials(server)).put_manifest(ref(server), b"{}", "a/b") == digest(b"{}")
     assert slept
+
+
+@pytest.mark.parametrize("product", ["artifactory"])
+def test_who_may_push_by_basic_and_not_read_gets_over_a_transient_fault(
+    server: TokenRegistry, slept: list[float]
+) -> None:
+    """A registry may answer 401 also to a right password that lacks a right: distribution/distribution,
+    registry/auth/auth.go (a controller may answer with a challenge, thus 401, where it denies access)."""
+    plain, left = server.answer, [Reply(503)]
+
+    def failing(request: Request) -> Reply:
+        if request.method == "GET":
+            return problem(401, "UNAUTHORIZED", **{"WWW-Authenticate": 'Basic realm="r"'})
+        reply = plain(request)
+        if request.method != "PUT" or reply.status == 401:
+            return reply
+        return left.pop() if left else Reply(201)
+
+    server.web.answer = failing
+    assert RegistryWriter(credentials(server)).put_manifest(ref(server), b"{}", "a/b") == digest(b"{}")
+    assert slept
+
+
+@pytest.mark.parametrize("product", ALL)
+@pytest.mark.usefixtures("slept")
+def test_a_wrong_password_is_tried_once_also_after_a_transient_fault(server: TokenRegistry) -> None:
+    plain, left = server.answer, [Reply(503)]
+
+    def failing(request: Request) -> Reply:
+        return left.pop() if left and request.method == "PUT" else plain(request)
+
+    server.web.answer = failing
+    with pytest.raises(CredentialError):
+        RegistryWriter(credentials(server, "wrong")).put_manifest(ref(server), b"{}", "a/b")
+    tried = [each for each in server.web.requests if (each.header("authorization") or "").startswith("Basic ")]
+    assert len(tried) == 1
 
 
 @pytest.mark.parametrize("product", ["amazon"])

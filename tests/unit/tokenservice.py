@@ -65,7 +65,7 @@ class TokenRegistry:
                 return problem(401, "UNAUTHORIZED", **{"WWW-Authenticate": 'Basic realm="r"'})
             actions = {"pull"} | ({"push"} if self.creates else set())
         else:
-            actions = self._actions(shown)
+            actions = self.granted(shown)
         wanted = "pull" if request.method in ("GET", "HEAD") else "push"
         if wanted not in actions or (self.product == "artifactory" and wanted == "pull" and not self.there):
             return self.refusal(shown, wanted)
@@ -122,7 +122,8 @@ class TokenRegistry:
             self.there = True
         return ({"pull"} if self.readable else set()) | ({"push"} if self.creates else set())
 
-    def _actions(self, shown: str) -> set[str]:
+    def granted(self, shown: str) -> set[str]:
+        """What a token that is shown grants."""
         token = shown.removeprefix("Bearer ")
         if token.startswith("gho-"):
             return set(token.split("-")[1:])

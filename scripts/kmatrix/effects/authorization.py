@@ -25,11 +25,21 @@ _REFUSED = (requests.codes.unauthorized, requests.codes.forbidden)
 
 
 class NotReadableError(CredentialError):
-    """A repository is not there, or is not to be read: its registry does not say which, and the login is not wrong."""
+    """A repository is not there, or is not to be read: its registry does not say which, and the login is not wrong.
+
+    `grant` is what the refused request showed, where it showed something.
+    """
+
+    def __init__(self, message: str, hint: str, grant: Grant | None = None) -> None:
+        super().__init__(message, hint)
+        self.grant = grant
 
 
 class Authorizations:
-    """What opened each repository, kept for the next request; safe to share between threads."""
+    """What opened each repository, kept for the next request; safe to share between threads.
+
+    Another thread may replace what is kept at any time: a refusal is judged by what its own request showed.
+    """
 
     def __init__(self, credentials: Credentials) -> None:
         # Asking for a token twice does no harm, also where it is asked for by POST.
@@ -38,15 +48,10 @@ class Authorizations:
         self._known: dict[tuple[str, str], Grant] = {}
         self._lock = threading.Lock()
 
-    def known(self, ref: ImageRef) -> dict[str, str]:
-        """Return the headers that opened a repository before."""
-        found = self._grant(ref)
-        return found.headers if found else {}
-
-    def may_push(self, ref: ImageRef) -> bool | None:
-        """Whether what was answered last for a repository may push there; None if only a push can tell."""
-        found = self._grant(ref)
-        return None if found is None or found.actions is None else found.may("push")
+    def known(self, ref: ImageRef) -> Grant | None:
+        """Return what opened a repository before."""
+        with self._lock:
+            return self._known.get((ref.host, ref.path))
 
     def answer(self, ref: ImageRef, challenges: Sequence[Challenge], push: bool = False) -> Grant:
         """Return what answers a registry's challenges, and keep it for the repository.
@@ -56,21 +61,33 @@ class Authorizations:
         Args:
             ref: the image.
             challenges: of the answer's WWW-Authenticate headers.
-            push: ask for the right to push too, whatever the challenge asks for.
+            push: ask for the right to push too, whatever the challenge asks for. It is also asked for where it was
+                before: whoever pushes in another thread must not find it replaced by a token that may only pull.
 
         Raises:
             CredentialError: there is no credential, or the token service refuses it.
             ProtocolError: no challenge can be answered, or the service does not keep to the protocol.
             UnreachableError: the token service could not be asked.
         """
-        grant = self._first(ref, challenges, push)
+        before = self.known(ref)
+        grant = self._first(ref, challenges, push or (before is not None and before.push))
         with self._lock:
-            self._known[(ref.host, ref.path)] = grant
+            kept = self._known.get((ref.host, ref.path))
+            # A token that may push can only have come in the meantime: it is as new as this one.
+            if kept is None or not kept.push or grant.push or not grant.token:
+                self._known[(ref.host, ref.path)] = grant
         return grant
 
-    def refusal(self, ref: ImageRef, status: int, said: str) -> KmatrixError:
-        """The error for a registry that refuses, with this status, what was shown to it; `said` is in its own words."""
-        grant, login = self._grant(ref), self._credentials.login(ref)
+    def refusal(self, ref: ImageRef, grant: Grant | None, status: int, said: str) -> KmatrixError:
+        """The error for a registry that refuses to let something be read.
+
+        Args:
+            ref: the image.
+            grant: what was shown to the registry.
+            status: of its answer.
+            said: its own words, from `words_of`.
+        """
+        login = self._credentials.login(ref)
         # Basic has no token service that told a right password from a wrong one: the status does.
         known = grant is not None and (grant.token or status == requests.codes.forbidden)
         if login is None or grant is None or not known or grant.anonymous:
@@ -85,6 +102,7 @@ class Authorizations:
             f"it{said or ': the registry does not say which'}",
             "If it is to be there, check its name, and that the credential's account may read it. If it is to be made "
             "by the first push, the account must be allowed to create repositories there.",
+            grant,
         )
 
     def unreadable(self, ref: ImageRef) -> NotReadableError:
@@ -96,19 +114,16 @@ class Authorizations:
             "is read back before it gets its name.",
         )
 
-    def push_refusal(self, ref: ImageRef, said: str) -> KmatrixError:
-        """The error for a registry that refuses to take something; `said` is in its own words."""
-        grant, login = self._grant(ref), self._credentials.login(ref)
+    def push_refusal(self, ref: ImageRef, grant: Grant | None, said: str) -> KmatrixError:
+        """The error for a registry that refuses to take something, with `grant` shown; `said` is in its own words."""
+        login = self._credentials.login(ref)
         if login is None or grant is None or grant.anonymous or not grant.token:
             return refused(ref, self._credentials, said)
         return CredentialError(
-            f"{ref.host} lets the credential that {self._credentials.source} has for it not push to {ref.path}{said}",
+            f"{ref.host} does not let the credential that {self._credentials.source} has for it push to "
+            f"{ref.path}{said}",
             "Its account must be allowed to push there, and to create the repository if it is not there yet.",
         )
-
-    def _grant(self, ref: ImageRef) -> Grant | None:
-        with self._lock:
-            return self._known.get((ref.host, ref.path))
 
     def _first(self, ref: ImageRef, challenges: Sequence[Challenge], push: bool) -> Grant:
         problem: KmatrixError | None = None
@@ -149,19 +164,19 @@ class Authorizations:
             found = self._ask(ref, realm, form)
             # By its specification a service may know only the older form; that needs a password.
             if found is not None or login.pair is None:
-                return self._granted(ref, realm, found)
+                return self._granted(ref, realm, found, push)
         basic = self._credentials.basic(ref)
         query = [*([("service", service)] if service else []), *(("scope", scope) for scope in scopes)]
         url = f"{realm}{'&' if urlsplit(realm).query else '?'}{urlencode(query)}"
-        return self._granted(ref, realm, self._ask(ref, url, None, basic))
+        return self._granted(ref, realm, self._ask(ref, url, None, basic), push)
 
-    def _granted(self, ref: ImageRef, realm: str, token: str | None) -> Grant:
+    def _granted(self, ref: ImageRef, realm: str, token: str | None, push: bool) -> Grant:
         if token is None:
             raise ProtocolError(
                 f"the token service of {ref.host} at {realm} does not take an identity token",
                 f"Log in with a user and a password, so that {self._credentials.source} has them for {ref.host}.",
             )
-        return grant_of(token, ref.registry[1])
+        return grant_of(token, ref.registry[1], push)
 
     def _ask(self, ref: ImageRef, url: str, form: dict[str, str] | None, basic: str | None = None) -> str | None:
         """Get a token; None if the service knows no such form.

@@ -17,26 +17,32 @@ class Grant:
     """An Authorization header's value, and what is known of what it grants for one repository.
 
     `actions` is None for a token that does not say, and for Basic; `anonymous`: the token is nobody's, though it may
-    have been asked for with a password.
+    have been asked for with a password; `push`: it is a token, and the right to push was asked for with it.
     """
 
     authorization: str
     token: bool = False
     actions: frozenset[str] | None = None
     anonymous: bool = False
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """What is sent with a request."""
-        return {"Authorization": self.authorization}
+    push: bool = False
 
     def may(self, action: str) -> bool:
         """Whether an action is granted, as far as is known."""
         return self.actions is None or action in self.actions or "*" in self.actions
 
 
-def grant_of(token: str, path: str) -> Grant:
+def headers_of(grant: Grant | None) -> dict[str, str]:
+    """What is sent with a request that shows a grant, or none."""
+    return {"Authorization": grant.authorization} if grant else {}
+
+
+def grant_of(token: str, path: str, push: bool = False) -> Grant:
     """Read what a token grants for a repository, if it is a JWT with the claims of registries; never fails.
+
+    Args:
+        token: as the token service sent it.
+        path: the repository's name in its registry.
+        push: whether the right to push was asked for.
 
     The claims are those of distribution/distribution, docs/content/spec/auth/jwt.md. Nobody is the subject "" of Harbor
     (goharbor/harbor, src/core/service/token/creator.go: a wrong password gets such a token) and "(anonymous)" of Quay
@@ -45,7 +51,7 @@ def grant_of(token: str, path: str) -> Grant:
     claims = _claims(token)
     access = claims.get("access")
     if not isinstance(access, list):
-        return Grant(f"Bearer {token}", token=True)
+        return Grant(f"Bearer {token}", token=True, push=push)
     actions = frozenset(
         action
         for entry in access
@@ -53,7 +59,7 @@ def grant_of(token: str, path: str) -> Grant:
         for action in entry["actions"]
         if isinstance(action, str)
     )
-    return Grant(f"Bearer {token}", True, actions, claims.get("sub") in ("", "(anonymous)"))
+    return Grant(f"Bearer {token}", True, actions, claims.get("sub") in ("", "(anonymous)"), push)
 
 
 def _claims(token: str) -> dict[str, Any]:

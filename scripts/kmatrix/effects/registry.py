@@ -21,6 +21,7 @@ from kmatrix.effects.authorization import Authorizations, NotReadableError
 from kmatrix.effects.challenges import Challenge, parse_challenges
 from kmatrix.effects.credentials import Credentials
 from kmatrix.effects.encodings import content_of
+from kmatrix.effects.grants import Grant, headers_of
 from kmatrix.effects.layers import read_layer
 from kmatrix.effects.manifests import ACCEPT, RawManifest, digest_of, is_list, manifest_of, of_platform
 from kmatrix.effects.manifests import Manifest as Manifest
@@ -206,11 +207,14 @@ class Registry:
                 raise
         try:
             return http.whole(lambda: self._get(ref, path, push=True), judge, _SERVICE)
-        except NotReadableError:
-            granted = self._authorizations.may_push(ref)
-            if granted is False or (granted is None and not self._takes_uploads(ref)):
+        except NotReadableError as error:
+            shown = error.grant
+            # Of what lists no actions, only a push can tell whether it may push.
+            tells = shown is not None and shown.actions is not None
+            may_push = shown is not None and shown.may("push")
+            if not may_push or (not tells and not self._takes_uploads(ref, shown)):
                 raise
-            if granted or (ref.repository, path) in self._given:
+            if tells or (ref.repository, path) in self._given:
                 raise self._authorizations.unreadable(ref) from None
             # It may be pushed. Nothing says whether it is there and may not be read, but registries say the same of
             # what is not there yet, and a first push must go on: what it sends is read back before it gets its name.
@@ -220,32 +224,32 @@ class Registry:
         """Note a manifest that was pushed: that it may not be read does not mean any more that it is not there."""
         self._given.update((ref.repository, f"manifests/{name}") for name in (digest, ref.tag) if name)
 
-    def _takes_uploads(self, ref: ImageRef) -> bool:
+    def _takes_uploads(self, ref: ImageRef, shown: Grant | None) -> bool:
         """Whether a repository takes an upload: one is begun and given up, which leaves nothing behind."""
         start = f"{base_of(ref)}/blobs/uploads/"
-        known = self._authorizations.known(ref)
-        with http.get(self._session, start, _SERVICE, known, "POST", b"") as response:
+        headers = headers_of(shown)
+        with http.get(self._session, start, _SERVICE, headers, "POST", b"") as response:
             place = urljoin(start, response.headers.get("location", ""))
             taken = response.status_code == requests.codes.accepted
         if taken and urlsplit(place)[:2] == urlsplit(start)[:2]:
             # A registry gives up by itself what is not given up.
             with suppress(KmatrixError):
-                http.get(self._session, place, _SERVICE, known, "DELETE").close()
+                http.get(self._session, place, _SERVICE, headers, "DELETE").close()
         return bool(taken)
 
     def _get(self, ref: ImageRef, path: str, push: bool = False) -> requests.Response:
         url = f"{base_of(ref)}/{path}"
         headers = {"Accept": ACCEPT} if path.startswith("manifests/") else {}
-        shown = {} if push else self._authorizations.known(ref)
-        response = http.get(self._session, url, _SERVICE, headers | shown)
+        shown = None if push else self._authorizations.known(ref)
+        response = http.get(self._session, url, _SERVICE, headers | headers_of(shown))
         if response.status_code == requests.codes.unauthorized:
             challenges = challenges_of(response)
             response.close()
-            grant = self._authorizations.answer(ref, challenges, push)
-            response = http.get(self._session, url, _SERVICE, headers | grant.headers)
+            shown = self._authorizations.answer(ref, challenges, push)
+            response = http.get(self._session, url, _SERVICE, headers | headers_of(shown))
         if response.status_code in (requests.codes.unauthorized, requests.codes.forbidden):
             with response:
-                raise self._authorizations.refusal(ref, response.status_code, words_of(response))
+                raise self._authorizations.refusal(ref, shown, response.status_code, words_of(response))
         if response.status_code not in (requests.codes.ok, requests.codes.not_found):
             with response:
                 said = words_of(response)

@@ -18,7 +18,7 @@ import requests
 
 from kmatrix.decide.compression import DamagedError, decompressed, form_of
 from kmatrix.effects import http
-from kmatrix.effects.authorization import NotReadableError
+from kmatrix.effects.grants import headers_of
 from kmatrix.effects.ownwords import words_of
 from kmatrix.effects.registry import Registry, base_of, challenges_of
 from kmatrix.values.errors import ProtocolError, UnreachableError
@@ -147,14 +147,14 @@ class RegistryWriter(Registry):
         """Send a request whose answer must have one of the statuses expected."""
         same = urlsplit(url)[:2] == urlsplit(_base(ref))[:2]
         # A place to upload to may be another server's: the credential is not for that.
-        known = self._authorizations.known(ref) if same else {}
-        response = http.get(self._session, url, _SERVICE, {**(headers or {}), **known}, method, data)
+        shown = self._authorizations.known(ref) if same else None
+        response = http.get(self._session, url, _SERVICE, {**(headers or {}), **headers_of(shown)}, method, data)
         if response.status_code == requests.codes.unauthorized and same:
             challenges = challenges_of(response)
             response.close()
             # Whoever asks whether a blob is there is about to push it.
-            grant = self._authorizations.answer(ref, challenges, push=True)
-            response = http.get(self._session, url, _SERVICE, {**(headers or {}), **grant.headers}, method, data)
+            shown = self._authorizations.answer(ref, challenges, push=True)
+            response = http.get(self._session, url, _SERVICE, {**(headers or {}), **headers_of(shown)}, method, data)
         with response:
             if response.status_code in (requests.codes.unauthorized, requests.codes.forbidden):
                 if not same:
@@ -162,7 +162,7 @@ class RegistryWriter(Registry):
                         f"{ref}: the place that the registry names for uploads, {url}, answers {response.status_code}",
                         "Ask whoever runs the registry: its storage does not take what it sends there.",
                     )
-                raise self._authorizations.push_refusal(ref, words_of(response))
+                raise self._authorizations.push_refusal(ref, shown, words_of(response))
             if response.status_code not in expected:
                 said = words_of(response)
                 raise ProtocolError(
@@ -179,9 +179,10 @@ class RegistryWriter(Registry):
                     raise
                 time.sleep(_FIRST_PAUSE_SECONDS * 2**attempt)
                 # A question is asked again as long as a server's Retry-After tells to. Its answer does not matter: who
-                # may push may not be let to read, and not every registry lists its tags.
-                with suppress(NotReadableError, ProtocolError):
-                    self._get(ref, "tags/list?n=1").close()
+                # may push may not be let to read, and not every registry lists its tags. So no password is tried.
+                known = headers_of(self._authorizations.known(ref))
+                with suppress(ProtocolError):
+                    http.get(self._session, f"{_base(ref)}/tags/list?n=1", _SERVICE, known).close()
         raise AssertionError("the loop returns or raises")
 
 
