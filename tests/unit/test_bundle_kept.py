@@ -159,7 +159,7 @@ def test_a_cell_that_cannot_be_read_is_kept_where_it_was_and_makes_the_bundle_er
     assert result.kernels == tuple(each.cell.kernel for each in (*images, other))
     assert "could not be read: the configuration is gone" in result.kept[images[1].cell.kernel]
     assert [finding.code for finding in result.findings] == ["cell-image-unreadable"] * 2
-    assert f"nox -s build -- --force --only '{images[1].cell.id}'" in result.reason
+    assert f"`nox -s build -- --profile lab --force --only {images[1].cell.id}`" in result.reason
     console = Console(file=StringIO(), width=200)
     print_bundles(console, [result])
     printed = cast("StringIO", console.file).getvalue()

@@ -257,6 +257,16 @@ def test_a_run_replaces_the_bundles_it_made_and_keeps_all_others(tmp_path: Path)
     assert read_bundles(path, "okd") == {"8.98.1": RESULT}
 
 
+def test_fields_of_a_later_version_are_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "bundles.json"
+    entry = json.loads(json.dumps({**asdict(RESULT), "later": 1}))
+    assert entry["images"], "an entry without images shows less"
+    for inner in (*entry["images"], *entry["findings"]):
+        inner["later"] = {}
+    path.write_text(json.dumps({"schema": 1, "profile": "lab", "bundles": [entry], "later": 2}), encoding="utf-8")
+    assert read_bundles(path, "lab") == {RESULT.client: RESULT}
+
+
 def with_modules(modules: object) -> str:
     bundles = [{**asdict(RESULT), "modules": modules}]
     return json.dumps({"schema": 1, "profile": "lab", "bundles": bundles})

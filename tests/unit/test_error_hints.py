@@ -71,6 +71,22 @@ def is_text(node: ast.expr | None) -> bool:
     return False
 
 
+def begins_small(node: ast.expr | None) -> bool:
+    """Whether a hint is a sentence that begins with a small letter; a command in backquotes is none."""
+    match node:
+        case ast.Constant():
+            return isinstance(node.value, str) and node.value[:1].islower()
+        case ast.JoinedStr():
+            return begins_small(node.values[0])
+        case ast.IfExp():
+            return begins_small(node.body) or begins_small(node.orelse)
+        case ast.BinOp(op=ast.Add()):
+            return begins_small(node.left)
+        case ast.BoolOp():
+            return any(begins_small(value) for value in node.values)
+    return False
+
+
 def called(known: Known, call: ast.Call, module: str) -> list[Takes]:
     """What a call may be of: a function of the same module before those of others with its name."""
     fitting = [takes for takes in known.get(name_of(call.func), []) if takes.is_called(call.func)]
@@ -176,10 +192,14 @@ def without_a_next_step(trees: dict[Path, ast.Module]) -> Iterator[str]:
                 there = called(known, node, path.stem)
                 if there and not any(takes.is_served(node) for takes in there):
                     yield f"{where}: {name_of(node.func)} without a next step"
+                if any(begins_small(takes.given(node)) for takes in there):
+                    yield f"{where}: {name_of(node.func)} with a next step that begins with a small letter"
             elif isinstance(node, ast.Raise) and isinstance(node.exc, ast.Name) and node.exc.id in errors:
                 yield f"{where}: {node.exc.id} without a message"
             elif isinstance(node, ast.Assign) and name_of(node.targets[0]) == HINT and not is_text(node.value):
                 yield f"{where}: an empty hint"
+            elif isinstance(node, ast.Assign) and name_of(node.targets[0]) == HINT and begins_small(node.value):
+                yield f"{where}: a hint that begins with a small letter"
 
 
 def parsed(**sources: str) -> dict[Path, ast.Module]:
@@ -231,6 +251,9 @@ REFUSALS = "def refusal(m, hint=None):\n    return ToolError(m, hint)\n"
         'from refusals import refusal\nraise refusal("m")',
         'import refusals\nraise refusals.refusal("m")',
         'class Rule:\n    name: str\n    hint: str = ""\nRule("a")',
+        'raise ToolError("m", "do it.")',
+        'raise ToolError("m", f"do {x}." if x else "Do it.")',
+        'hint = "do it."\nraise ToolError("m", hint)',
     ],
 )
 def test_an_error_without_a_next_step_is_found(line: str) -> None:

@@ -197,6 +197,6 @@ def test_pins_are_given_only_while_they_are_fresh() -> None:
     assert pins_of(lock, "one", profile) == pins
     with pytest.raises(InputError, match=r"matrix\.yaml changed since matrix\.lock was made") as caught:
         pins_of(lock, "one", profile_of("stable-4.96", "stable-4.95"))
-    assert caught.value.hint == "run `nox -s discover -- --profile one`"
+    assert caught.value.hint == "Run `nox -s discover -- --profile one`."
     with pytest.raises(InputError, match="no pins for profile two"):
         pins_of(lock, "two", profile)

@@ -101,7 +101,7 @@ def test_aliases_are_read() -> None:
 def test_unknown_profile_names_the_others() -> None:
     with pytest.raises(InputError, match="no profile 'okd'") as caught:
         read_matrix(MINIMAL).profile("okd")
-    assert caught.value.hint == "use one of one"
+    assert caught.value.hint == "Use one of one"
 
 
 def test_invalid_set() -> None:

@@ -158,7 +158,7 @@ def whole(**changes: Any) -> dict[str, Any]:
         json.dumps({"schema": 1, "profile": "lab", "cells": [], "other_profiles": []}),
         json.dumps({"schema": 1, "profile": "lab", "cells": [], "other_profiles": {"okd": 7}}),
         json.dumps(whole(verdict="splendid")),
-        json.dumps(whole(unknown=1)),
+        json.dumps(whole(findings=[7])),
         json.dumps(whole(findings=[{"code": "x"}])),
         json.dumps(whole(releases=None)),
         b"\xff",
@@ -174,6 +174,17 @@ def test_a_damaged_file_is_told_with_what_to_do(path: Path, content: str | bytes
     with pytest.raises(InputError, match="not as this program writes it"):
         write_results(path, "lab", ALL, list(ALL))
     assert path.read_bytes() == before
+
+
+def test_fields_of_a_later_version_are_passed_over(path: Path) -> None:
+    path.parent.mkdir()
+    finding = {"check": "symbols", "code": "crc-mismatch", "message": "m", "later": 1}
+    path.write_text(json.dumps({**whole(later={"a": 1}, findings=[finding]), "later": []}), encoding="utf-8")
+    assert read_results(path, "lab") == {
+        PASSED.cell: replace(PASSED, findings=(Finding("symbols", "crc-mismatch", "m"),))
+    }
+    write_results(path, "lab", {}, [PASSED.cell])
+    assert [*read_results(path, "lab")] == [PASSED.cell]
 
 
 def test_a_place_that_cannot_be_read_is_told_without_advice_to_remove_results(path: Path) -> None:

@@ -367,8 +367,17 @@ def test_packages_that_the_root_lost_stay_pinned_with_a_mark(site: Site) -> None
     site.profile, mine = other, site.profile
     assert {pin.line for pin in site.run(whole).clients} == {"el10"}, "what another key signed is not kept"
     site.profile, site.lost_lines = mine, {"el9", "el10"}
-    with pytest.raises(InputError, match="has nothing of"):
+    with pytest.raises(InputError, match="has nothing for 1 client\n"):
         site.run(whole)
+
+
+def test_a_graph_that_nothing_is_compared_with_is_taken_with_a_word(site: Site) -> None:
+    site.has("4.96.1", "4.97.1")
+    word = "no lock before this: whatever the graph answers is taken as it is"
+    whole = site.run()
+    assert site.lines.count(word) == 1
+    site.run(whole)
+    assert word not in site.lines
 
 
 def test_the_plan_shows_what_is_gone(site: Site) -> None:

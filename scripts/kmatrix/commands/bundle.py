@@ -31,6 +31,7 @@ from kmatrix.stages.progress import STYLES
 from kmatrix.stages.run import default_jobs, exit_code
 from kmatrix.stages.workshop import BootOptions
 from kmatrix.values.bundles import BundleResult
+from kmatrix.values.commandlines import command
 from kmatrix.values.errors import Exit
 from kmatrix.values.names import ClientVersion
 from kmatrix.values.recipe import Recipe
@@ -58,7 +59,7 @@ def bundle(call: Invocation) -> Exit:
         planned = {recipe.cell.client for recipe in job.recipes}
         order = [str(client) for client in sorted(set(job.chosen.profile.clients) & planned)]
         for client in sorted(set(job.chosen.profile.clients) - planned):
-            call.say(f"{client}: no bundle: the plan has no cell of it; `nox -s plan` shows why each is out")
+            call.say(f"{client}: no bundle: the plan has no cell of it; {command('plan', name)} shows why each is out")
         own = [recipe for recipe in job.recipes if recipe.cell.client in job.selected]
         images, unread = published_cells(packing, own)
         for wanted in wanted_bundles((recipe.cell for recipe in own), images, unread, job.bounds):

@@ -24,6 +24,7 @@ from kmatrix.lab import up as lab_up
 from kmatrix.lab.layout import layout_of
 from kmatrix.stages.discover import discover, expected_fingerprint
 from kmatrix.stages.workshop import BootOptions
+from kmatrix.values.commandlines import command
 from kmatrix.values.errors import InputError, KmatrixError, Problem
 from kmatrix.values.lock import Lock, ProfileLock, inputs_digest, pins_of, read_lock, write_lock
 from kmatrix.values.matrix import Profile, required_target
@@ -232,7 +233,8 @@ def recipes_for(call: Invocation, chosen: Chosen, pins: ProfileLock, found: Plan
     gates = ALL_GATES if call.boot else STATIC_GATES
     if not found.cells:
         raise InputError(
-            f"the plan of profile {chosen.name} has no cells", "`nox -s plan` shows why each candidate is out."
+            f"the plan of profile {chosen.name} has no cells",
+            f"{command('plan', chosen.name)} shows why each candidate is out.",
         )
     return [make_recipe(cell, chosen.name, chosen.profile, pins, source, gates) for cell in found.cells]
 
@@ -252,7 +254,7 @@ def _refuse_other_sources(call: Invocation, chosen: Chosen, pins: ProfileLock) -
     if problems:
         raise InputError(
             f"{chosen.profile.lock} was made with another key or base",
-            f"Run `nox -s discover -- --profile {chosen.name}` with the same options; use mirrors for a mirror.",
+            f"Run {command('discover', chosen.name)} with the same options; use mirrors for a mirror.",
             tuple(problems),
         )
 
@@ -277,5 +279,6 @@ def _mendable_lock(call: Invocation, chosen: Chosen) -> Lock:
     try:
         return _lock(call, chosen)
     except InputError as error:
-        hint = f"Take {chosen.profile.lock} from version control, or remove it: then `nox -s discover` makes it anew."
+        hint = f"Take {chosen.profile.lock} from version control, or remove it: "
+        hint += f"then {command('discover', chosen.name)} makes it anew."
         raise InputError(error.message, hint, error.problems) from error

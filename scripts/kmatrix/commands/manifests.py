@@ -12,6 +12,7 @@ from kmatrix.effects.bundlefile import read_bundles
 from kmatrix.effects.folders import read_folder, read_written, replace_folder
 from kmatrix.effects.packages import PackageRoot
 from kmatrix.values.bundles import BundleResult
+from kmatrix.values.commandlines import command
 from kmatrix.values.errors import Exit, InputError, KmatrixError, Problem
 from kmatrix.values.lock import ProfileLock
 from kmatrix.values.names import ClientVersion, ImageRef
@@ -40,7 +41,7 @@ def manifests(call: Invocation) -> Exit:
     made, missing = _folders(call, chosen, pins, sources)
     outages = [each.outage for each in missing.values() if each.outage]
     lacking = len(missing) - len(outages)
-    steps = ", ".join(f"`nox -s {step} -- --profile {chosen.name}`" for step in ("discover", "build", "bundle"))
+    steps = ", ".join(command(step, chosen.name) for step in ("discover", "build", "bundle"))
     hint = f"In this order: {steps}. A build in the cluster needs the first alone: `--way in-cluster-build`."
     if not made and not lacking and outages:
         raise outages[0]

@@ -20,6 +20,7 @@ from kmatrix.effects.results import read_results, results_text
 from kmatrix.stages import tables
 from kmatrix.stages.run import exit_code
 from kmatrix.stages.tree import check_rendered, foreign_note, write_rendered
+from kmatrix.values.commandlines import command
 from kmatrix.values.errors import Exit, InputError
 from kmatrix.values.recipe import Recipe
 
@@ -47,7 +48,7 @@ def plan(call: Invocation) -> Exit:
         call.say(f"{len(found.cells)} cells in, {len(found.rows) - len(found.cells)} out")
     gone = {str(pin.version): pin.gone for pin in pins.releases if pin.gone}
     for release, since in gone.items():
-        lets = f"`nox -s discover -- --profile {chosen.name} --forget {release}` lets it go"
+        lets = f"{command('discover', chosen.name, '--forget', release)} lets it go"
         call.say(f"{release} has been gone from the graph since {since}; kept ({lets})")
     for client in (pin for pin in pins.clients if pin.gone):
         where = f"{client.version} for {client.line} {client.arch}"
@@ -71,7 +72,7 @@ def render(call: Invocation) -> Exit:
         raise InputError(
             f"{len(stale)} paths under dockerfiles/{chosen.name} are not what matrix, lock and template give:\n  "
             + "\n  ".join(stale),
-            f"Run `nox -s render -- --profile {chosen.name}` and commit the result.",
+            f"Run {command('render', chosen.name)} and commit the result.",
         )
     call.say(f"dockerfiles/{chosen.name}: up to date")
     _say_foreign(call, chosen.name, recipes)
@@ -88,7 +89,7 @@ def report(call: Invocation) -> Exit:
     chosen = choose(call)
     results = list(read_results(call.results_path, chosen.name).values())
     if not results:
-        raise InputError(f"there are no results of profile {chosen.name}", "Run `nox -s build`.")
+        raise InputError(f"there are no results of profile {chosen.name}", f"Run {command('build', chosen.name)}.")
     if call.json:
         print(results_text(call.results_path, chosen.name), end="")
     else:

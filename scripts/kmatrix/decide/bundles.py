@@ -16,6 +16,7 @@ from kmatrix.decide.bundlebounds import Bounds
 from kmatrix.decide.candidates import natural
 from kmatrix.values import labels
 from kmatrix.values.cells import Cell
+from kmatrix.values.commandlines import command
 from kmatrix.values.errors import ProtocolError, ToolError
 from kmatrix.values.names import ARCHES, GO_ARCH, Arch, ClientVersion
 
@@ -86,7 +87,7 @@ class Wanted:
     """A client's bundle: the cells that go in, oldest kernel first, and those that are not published at all.
 
     `unread` are the cells of which the registry could not tell, each with the reason; `bounds` say which kernels of
-    the published bundle may be left out.
+    the published bundle may be left out. `profile_name` is for messages.
     """
 
     client: ClientVersion
@@ -94,6 +95,7 @@ class Wanted:
     missing: tuple[str, ...]
     unread: Mapping[str, str] = field(default_factory=dict)
     bounds: Bounds = field(default_factory=Bounds)
+    profile_name: str = ""
 
     @property
     def arches(self) -> tuple[Arch, ...]:
@@ -148,29 +150,31 @@ def wanted_bundles(
     return tuple(bundles)
 
 
-def compose(client: ClientVersion, images: tuple[CellImage, ...]) -> Composed:
+def compose(client: ClientVersion, images: tuple[CellImage, ...], profile_name: str = "") -> Composed:
     """Return the bundle of cells of one architecture.
 
     Args:
         client: its version.
         images: at least one, oldest kernel first.
+        profile_name: whose they are, for messages.
 
     Raises:
         ToolError: they are not run alike, or are more than an image has room for.
         ProtocolError: a configuration is not of the form.
     """
     for image in images:
-        _well_formed(image)
+        _well_formed(image, profile_name)
     first = _first_made(images)
     for image in images:
         if image.current:
-            _run_alike(client, first, image)
+            _run_alike(client, first, image, profile_name)
     room = _MOST_LAYERS - (len(first.layers) - 1)
     if len(images) > room:
         raise ToolError(
             f"a bundle of {client} for {first.cell.arch} would have {len(images)} kernels; engines take {room}",
-            "Narrow the plan: `newest` of its channels, arches, or an exclude. `nox -s plan` lists the cells, and "
-            "`nox -s discover -- --forget KERNEL` lets a kernel go that no release has any more.",
+            "Narrow the plan: `newest` of its channels, arches, or an exclude. "
+            f"{command('plan', profile_name)} lists the cells, and "
+            f"{command('discover', profile_name, '--forget', 'KERNEL')} lets a kernel go that no release has any more.",
         )
     modules = {image.cell.kernel: image.module for image in images}
     below = (*first.layers[:-1], *modules.values())
@@ -277,7 +281,7 @@ def _below_the_module(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return history[:last]
 
 
-def _well_formed(image: CellImage) -> None:
+def _well_formed(image: CellImage, profile_name: str) -> None:
     config = image.config
     try:
         made = sum(not entry.get("empty_layer") for entry in config["history"])
@@ -294,7 +298,7 @@ def _well_formed(image: CellImage) -> None:
     if not sound:
         raise ProtocolError(
             f"the published image of {image.cell.id} has layers, history or platform that do not fit together",
-            f"Build it again: `nox -s build -- --force --only '{image.cell.id}'`.",
+            f"Build it again: {command('build', profile_name, '--force', '--only', image.cell.id)}.",
         )
 
 
@@ -308,7 +312,7 @@ def _first_made(images: tuple[CellImage, ...]) -> CellImage:
     return min(current or images, key=lambda image: str(image.config["created"]))
 
 
-def _run_alike(client: ClientVersion, first: CellImage, image: CellImage) -> None:
+def _run_alike(client: ClientVersion, first: CellImage, image: CellImage, profile_name: str) -> None:
     other = [
         name
         for name in _RUN
@@ -317,7 +321,7 @@ def _run_alike(client: ClientVersion, first: CellImage, image: CellImage) -> Non
     if other:
         raise ToolError(
             f"{image.cell.id} has other {', '.join(other)} than {first.cell.id}",
-            f"Build them again: `nox -s build -- --force --only '{client}-*'`.",
+            f"Build them again: {command('build', profile_name, '--force', '--only', f'{client}-*')}.",
         )
 
 

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kmatrix.decide.bundles import CellImage, Document, Wanted, list_of
+from kmatrix.values.commandlines import command
 from kmatrix.values.errors import ProtocolError, ToolError
 from kmatrix.values.names import Arch, image_tag, without_arch
 
@@ -105,6 +106,6 @@ def _module_image(wanted: Wanted, tag: str, images: tuple[CellImage, ...]) -> Mo
         if not image.manifest.media_type:
             raise ProtocolError(
                 f"the registry does not say of which type the manifest of {image.cell.id} is",
-                f"Build it again: `nox -s build -- --force --only '{image.cell.id}'`.",
+                f"Build it again: {command('build', wanted.profile_name, '--force', '--only', image.cell.id)}.",
             )
     return ModuleImage(tag, images, wanted.arches, list_of({arch: each.manifest for arch, each in listed.items()}))

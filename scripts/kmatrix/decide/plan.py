@@ -8,6 +8,7 @@ from typing import Any
 
 from kmatrix.decide.candidates import Kernel, excluded, fits, kernels_of, nearest, useless_excludes
 from kmatrix.values.cells import Cell
+from kmatrix.values.commandlines import command
 from kmatrix.values.errors import InputError, Problem
 from kmatrix.values.lock import ProfileLock, ReleasePin
 from kmatrix.values.matrix import Profile
@@ -99,7 +100,7 @@ def make_plan(profile_name: str, profile: Profile, pins: ProfileLock, only: tupl
     if problems:
         raise InputError(
             f"there is no plan for profile {profile_name}",
-            f"correct what is named; if pins are missing, run `nox -s discover -- --profile {profile_name}`",
+            f"Correct what is named; if pins are missing, run {command('discover', profile_name)}.",
             tuple(problems),
         )
     return Plan(profile_name, tuple(rows))

@@ -51,7 +51,7 @@ def read_graph(text: str, address: str) -> tuple[Node, ...]:
     if "kind" in data and "value" in data and "nodes" not in data:
         raise ProtocolError(
             f"the update graph at {address} reports {data['kind']}: {data['value']}",
-            "check the channel and the address (profiles.….channels, profiles.….graph in matrix.yaml)",
+            "Check the channel and the address (profiles.….channels, profiles.….graph in matrix.yaml)",
         )
     nodes = data.get("nodes")
     if not isinstance(nodes, list):
@@ -176,7 +176,7 @@ def select_releases(
                 )
             found[node.version] = replace(known, channels=(*known.channels, channel.name))
     if problems:
-        hint = "correct the channel, or take it out of matrix.yaml, then run `nox -s discover`"
+        hint = "Correct the channel, or take it out of matrix.yaml, then run `nox -s discover`"
         raise InputError("the update graph has nothing for a channel", hint, tuple(problems))
     if not there:
         raise ProtocolError(

@@ -13,6 +13,7 @@ import jinja2
 
 from kmatrix.decide.dockerfile import identity, select_copied
 from kmatrix.values.cells import Cell
+from kmatrix.values.commandlines import command
 from kmatrix.values.errors import InputError
 from kmatrix.values.lock import ClientPin, ProfileLock
 from kmatrix.values.matrix import Profile, mirrored
@@ -55,10 +56,10 @@ def make_recipe(
         InputError: the lock lacks a package, a value could change the meaning of the Dockerfile, the
             template lacks its banner or uses a name that does not exist, or a file that it copies does not exist.
     """
-    userland_pin = _client_pin(cell, profile.base_line, pins)
-    source_pin = _client_pin(cell, cell.line, pins)
-    userland = tuple(_package(userland_pin, name) for name in userland_packages(cell.client))
-    package = _package(source_pin, SOURCE)
+    userland_pin = _client_pin(cell, profile.base_line, pins, profile_name)
+    source_pin = _client_pin(cell, cell.line, pins, profile_name)
+    userland = tuple(_package(userland_pin, name, profile_name) for name in userland_packages(cell.client))
+    package = _package(source_pin, SOURCE, profile_name)
     base = mirrored(profile.base.with_digest(pins.base.digest), profile.mirrors)
     toolkit = mirrored(cell.toolkit, profile.mirrors)
     dockerfile = render_dockerfile(
@@ -119,21 +120,24 @@ def copied_files(source: ImageSource, dockerfile: str, supplied: tuple[str, ...]
     return select_copied(dockerfile, source.files, source.unreadable, TEMPLATE, supplied)
 
 
-def _client_pin(cell: Cell, line: str, pins: ProfileLock) -> ClientPin:
+def _client_pin(cell: Cell, line: str, pins: ProfileLock, profile_name: str) -> ClientPin:
     for pin in pins.clients:
         if (pin.version, pin.line, pin.arch) == (cell.client, line, cell.arch):
             return pin
     raise InputError(
         f"the lock has no packages of client {cell.client} for {line} on {cell.arch}",
-        "Run `nox -s discover`.",
+        f"Run {command('discover', profile_name)}.",
     )
 
 
-def _package(pin: ClientPin, name: str) -> PackageFile:
+def _package(pin: ClientPin, name: str, profile_name: str) -> PackageFile:
     for package in pin.packages:
         if package.name == name:
             return PackageFile(PurePosixPath(package.location).name, package.nevra, package)
-    raise InputError(f"the lock has no package {name} of client {pin.version} for {pin.line}", "Run `nox -s discover`.")
+    raise InputError(
+        f"the lock has no package {name} of client {pin.version} for {pin.line}",
+        f"Run {command('discover', profile_name)}.",
+    )
 
 
 def render_dockerfile(template: str, **values: Any) -> str:

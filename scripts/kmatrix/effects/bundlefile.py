@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
-from kmatrix.effects.statefile import StateFile, read_entries, write_entries
+from kmatrix.effects.statefile import StateFile, known_fields, read_entries, write_entries
 from kmatrix.values.bundles import BundleImage, BundleResult
 from kmatrix.values.cells import Finding, Verdict
 from kmatrix.values.names import ImageRef
@@ -47,13 +47,13 @@ def _file(path: Path) -> StateFile:
 
 
 def _result(entry: Mapping[str, Any]) -> BundleResult:
-    values = dict(entry)
+    values = known_fields(BundleResult, entry)
     if values["verdict"] not in get_args(Verdict):
         raise ValueError(f"{values['verdict']!r} is no verdict")
     for name in ("kernels", "arches", "earlier", "missing", "dropped"):
         values[name] = tuple(values[name])
-    values["images"] = tuple(BundleImage(**image) for image in values["images"])
-    values["findings"] = tuple(Finding(**finding) for finding in values["findings"])
+    values["images"] = tuple(BundleImage(**known_fields(BundleImage, image)) for image in values["images"])
+    values["findings"] = tuple(Finding(**known_fields(Finding, finding)) for finding in values["findings"])
     # Files of earlier versions of this program have neither of these.
     values["kept"] = {str(kernel): str(reason) for kernel, reason in entry.get("kept", {}).items()}
     modules = {str(kernel): ImageRef.parse(image).pinned for kernel, image in entry.get("modules", {}).items()}

@@ -284,7 +284,8 @@ def download(session: requests.Session, url: str, target: Path, sha256: str, ser
             response.close()
             raise ProtocolError(
                 f"{service}: {url} answers {response.status_code} {response.reason}",
-                "Look whether the file is there under another name; `nox -s discover` finds it and pins it anew.",
+                "Look whether the file is there under another name; "
+                "`nox -s discover` for the same profile pins it anew.",
             )
         return response
 
@@ -293,7 +294,7 @@ def download(session: requests.Session, url: str, target: Path, sha256: str, ser
     if found != sha256:
         raise ProtocolError(
             f"{service}: {url} has the SHA-256 {found}, the pin says {sha256}",
-            "If the file was replaced on purpose, run `nox -s discover` and look at what changed.",
+            "If the file was replaced on purpose, run `nox -s discover` for the same profile and look at what changed.",
         )
     write_atomically(target, data)
 

@@ -76,7 +76,7 @@ def read_toolkit(engine: Engine, toolkit: str, kernel: str) -> ToolkitFiles:
         if done.status != 0:
             raise ToolError(
                 f"the toolkit {toolkit} cannot be read for kernel {kernel}: {done.stderr.strip()[-300:]}",
-                "check that it has /lib/modules and /usr/src/kernels of that kernel, and that the engine can run it",
+                "Check that it has /lib/modules and /usr/src/kernels of that kernel, and that the engine can run it",
             )
         files = engine.read_tree(container, _FACTS)
     texts = {path.partition("/")[2]: content for path, content in files.items()}
@@ -116,7 +116,7 @@ def read_cell_image(engine: Engine, image: str, kernel: str) -> ImageFacts:
     if inspected is None:
         raise ToolError(
             f"the engine has no image {image}",
-            "something removed it since it was built or pulled: run the command again",
+            "Something removed it since it was built or pulled; run the command again.",
         )
     labels = (inspected.get("Config") or {}).get("Labels") or {}
     with engine.container(image, ["sh", "-c", _MODINFO_SCRIPT, "modinfo", kernel]) as container:
@@ -196,7 +196,7 @@ def _two_outputs(text: str, status: int) -> tuple[ToolOutput, ToolOutput]:
     if len(outputs) < len(programs) and status == 0:
         raise ToolError(
             "the engine lost what modinfo and modprobe wrote about the module in the image",
-            "check that the engine's disk has room (`docker info` names its folder), then run the command again",
+            "Check that the engine's disk has room (`docker info` names its folder), then run the command again",
         )
     # No shell, or no kmod: then the program's own failure is what there is to judge.
     outputs += [ToolOutput(status, "")] * (len(programs) - len(outputs))

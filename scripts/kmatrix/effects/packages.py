@@ -111,12 +111,16 @@ class PackageRoot:
             return
         data = self.read(path)
         if data is None:
-            raise ProtocolError(f"package root {self.where}: {path} is pinned but not there", "Run `nox -s discover`.")
+            raise ProtocolError(
+                f"package root {self.where}: {path} is pinned but not there",
+                "Run `nox -s discover` for the same profile.",
+            )
         found = hashlib.sha256(data).hexdigest()
         if found != sha256:
             raise ProtocolError(
                 f"{_SERVICE}: {self.where}/{path} has the SHA-256 {found}, the pin says {sha256}",
-                "If the file was replaced on purpose, run `nox -s discover` and look at what changed.",
+                "If the file was replaced on purpose, run `nox -s discover` for the same profile "
+                "and look at what changed.",
             )
         write_atomically(target, data)
 

@@ -9,7 +9,7 @@ from typing import Any, get_args
 from xml.etree import ElementTree
 
 from kmatrix.effects.files import write_atomically
-from kmatrix.effects.statefile import StateFile, profile_text, read_entries, write_entries
+from kmatrix.effects.statefile import StateFile, known_fields, profile_text, read_entries, write_entries
 from kmatrix.values.cells import CellResult, Finding, Verdict
 
 SCHEMA = 1
@@ -87,9 +87,9 @@ def junit(profile_name: str, cells: Iterable[CellResult]) -> str:
 
 
 def _result(entry: Mapping[str, Any]) -> CellResult:
-    values = dict(entry)
+    values = known_fields(CellResult, entry)
     if values["verdict"] not in get_args(Verdict):
         raise ValueError(f"{values['verdict']!r} is no verdict")
     values["releases"] = tuple(values["releases"])
-    values["findings"] = tuple(Finding(**finding) for finding in values["findings"])
+    values["findings"] = tuple(Finding(**known_fields(Finding, finding)) for finding in values["findings"])
     return CellResult(**values)

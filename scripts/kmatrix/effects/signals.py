@@ -20,6 +20,7 @@ _ENDING = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
 # Whoever asks this often while one thing is held has no patience with it any more.
 _LAST_HELD = 3
 _SHOW_CURSOR = b"\x1b[?25h"
+_LAST_WORDS = b"interrupted a third time; the process ends at once, and what it was keeping may be lost\n"
 
 
 @dataclass
@@ -126,4 +127,5 @@ def _leave() -> None:
     with contextlib.suppress(OSError):
         if os.isatty(2):
             os.write(2, _SHOW_CURSOR)
+        os.write(2, _LAST_WORDS)
     os._exit(Exit.INTERRUPTED)

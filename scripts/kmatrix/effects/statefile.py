@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -44,6 +44,18 @@ def read_entries(file: StateFile, profile_name: str, convert: Callable[[Mapping[
     """
     with _told(file):
         return [convert(entry) for entry in _lists(file).get(profile_name, [])]
+
+
+def known_fields(kind: type, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an entry has of a dataclass's fields: a later version of this program may write more of them.
+
+    Raises:
+        TypeError: the entry is no object.
+    """
+    if not isinstance(entry, Mapping):
+        raise TypeError(f"{entry!r:.40} is no object")
+    names = {field.name for field in fields(kind)}
+    return {name: value for name, value in entry.items() if name in names}
 
 
 def write_entries(file: StateFile, profile_name: str, entries: Sequence[Mapping[str, Any]]) -> None:
@@ -98,7 +110,7 @@ def _check_schema(file: StateFile, found: object) -> None:
     if isinstance(found, int) and found > file.schema:
         hint = f"Use the newer version of kmatrix that wrote it. {hint}"
     raise InputError(
-        f"{file.what} {file.path}: has schema {found!r}, and this version of kmatrix knows {file.schema}", hint
+        f"{file.what} {file.path} has schema {found!r}, and this version of kmatrix knows {file.schema}", hint
     )
 
 

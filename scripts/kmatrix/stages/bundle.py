@@ -41,6 +41,7 @@ from kmatrix.values import labels
 from kmatrix.values.boot import BootReport
 from kmatrix.values.bundles import BundleImage, BundleResult
 from kmatrix.values.cells import Cell, Finding, Verdict
+from kmatrix.values.commandlines import command
 from kmatrix.values.errors import KmatrixError, ProtocolError
 from kmatrix.values.matrix import Profile, mirrored
 from kmatrix.values.module import IMAGE_MODULES
@@ -100,12 +101,14 @@ def make_bundle(packing: Packing, wanted: Wanted) -> BundleResult:
     Raises:
         InterruptedRunError, KeyboardInterrupt: the run was told to stop; the bundle has no verdict then.
     """
+    wanted = replace(wanted, profile_name=packing.profile_name)
     ref = ImageRef.parse(f"{packing.target}/{IMAGE}:{wanted.client}")
     earlier = tuple(image.cell.id for image in wanted.images if not image.current)
     blank = BundleResult(str(wanted.client), str(ref), "errored", "", earlier=earlier, missing=wanted.missing)
     if len(earlier) == len(wanted.images):
         count = len(wanted.missing) + len(earlier) + len(wanted.unread)
-        reason = f"none of its {count} cells is published as it would be built now; run `nox -s build`"
+        reason = f"none of its {count} cells is published as it would be built now"
+        reason += f"; run {command('build', packing.profile_name)}"
         return _with_unread(replace(blank, reason=reason), wanted)
     try:
         return _with_unread(_make(packing, wanted, ref, blank), wanted)
@@ -140,7 +143,8 @@ def _with_unread(result: BundleResult, wanted: Wanted) -> BundleResult:
         for cell, message in wanted.unread.items()
     )
     others = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
-    hint = f"`nox -s build -- --force --only '{next(iter(wanted.unread))}'` makes it again, if it is broken for good"
+    again = command("build", wanted.profile_name, "--force", "--only", next(iter(wanted.unread)))
+    hint = f"{again} makes it again, if it is broken for good"
     reason = f"{result.reason}; but {findings[0].message}{others}; {hint}"
     verdict: Verdict = "failed" if result.verdict == "failed" else "errored"
     return replace(result, verdict=verdict, reason=reason, findings=(*result.findings, *findings))
@@ -151,7 +155,7 @@ def _make(packing: Packing, wanted: Wanted, ref: ImageRef, blank: BundleResult) 
     bounded = keep_kernels(packing.registry, ref, wanted, there, packing.say)
     wanted = bounded.wanted
     blank = replace(blank, missing=wanted.missing, dropped=bounded.dropped, kept=bounded.kept)
-    composed = [compose(wanted.client, wanted.of(arch)) for arch in wanted.arches]
+    composed = [compose(wanted.client, wanted.of(arch), wanted.profile_name) for arch in wanted.arches]
     whole = manifest_list(composed)
     before = there.digest if there else None
     chosen = _choose_modules(packing, wanted, ref)

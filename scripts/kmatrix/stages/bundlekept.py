@@ -12,6 +12,7 @@ from kmatrix.effects.registry import Named
 from kmatrix.effects.registry_writer import RegistryWriter
 from kmatrix.values import labels
 from kmatrix.values.cells import Cell
+from kmatrix.values.commandlines import command
 from kmatrix.values.errors import ProtocolError
 from kmatrix.values.names import Arch, ImageRef
 
@@ -111,10 +112,11 @@ def _taken_over(
 
 def _why(wanted: Wanted, arch: Arch, image: CellImage) -> str:
     if (arch, image.cell.kernel) not in wanted.bounds.cells:
-        lets = f"`nox -s discover -- --forget {image.cell.kernel}` lets it go"
+        lets = f"{command('discover', wanted.profile_name, '--forget', image.cell.kernel)} lets it go"
         return f"no release of the lock has it, so it is not booted again either ({lets})"
     if image.cell.id in wanted.unread:
         return f"its cell's image could not be read: {wanted.unread[image.cell.id]}"
     if image.cell.id in wanted.missing:
-        return "its cell is planned, but is not published any more (`nox -s build` makes it again)"
+        again = command("build", wanted.profile_name, "--only", image.cell.id)
+        return f"its cell is planned, but is not published any more ({again} makes it again)"
     return f"the plan has no packages of client {wanted.client} for it any more"

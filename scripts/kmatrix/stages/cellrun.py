@@ -19,6 +19,7 @@ from kmatrix.stages.work import CellWork, cell_result
 from kmatrix.stages.workshop import Workshop, build_context
 from kmatrix.values import labels
 from kmatrix.values.cells import CellResult, Finding
+from kmatrix.values.commandlines import command
 from kmatrix.values.errors import BuildError, KmatrixError, ToolError
 from kmatrix.values.names import ImageRef
 from kmatrix.values.recipe import Recipe
@@ -200,7 +201,7 @@ def _nothing_to_check(shop: Workshop, recipe: Recipe, ref: ImageRef) -> ToolErro
 
 
 def _build_command(shop: Workshop, recipe: Recipe) -> str:
-    return f"`nox -s build -- --profile {shop.options.profile_name} --only {recipe.cell.id}`"
+    return command("build", shop.options.profile_name, "--only", recipe.cell.id)
 
 
 def _push_tested(run: CellWork, tested: CellResult) -> CellResult:

@@ -21,6 +21,7 @@ from kmatrix.effects.graph import fetch_graph
 from kmatrix.effects.packages import KEY_LOCATIONS, PackageRoot
 from kmatrix.effects.registry import Manifest, Registry
 from kmatrix.stages.threads import map_threads
+from kmatrix.values.commandlines import command
 from kmatrix.values.errors import InputError, Problem, ProtocolError
 from kmatrix.values.lock import (
     ClientPin,
@@ -100,6 +101,8 @@ def discover(
     wanted_key = expected_fingerprint(profile, root)
     # Pins made from other inputs may lack what is wanted now.
     before = _Before(profile_name, known, bool(known and known.inputs == inputs_digest(stated)), forget, today)
+    if known is None:
+        say("no lock before this: whatever the graph answers is taken as it is")
     releases = _releases(profile_name, profile, registry, before, say)
     kernels = refuse_useless_forgets(forget, known, releases)
     say(f"{len(releases)} releases with {len({k.release for r in releases for k in r.kernels})} kernels")
@@ -157,8 +160,9 @@ def _refuse_clients_without_packages(
             reasons = sorted({f"{pin.line} {pin.arch}: {pin.reason}" for pin in unavailable if pin.client == client})
             problems.append(Problem(f"profiles.{profile_name}.clients", f"{client} is nowhere ({'; '.join(reasons)})"))
     if problems:
+        many = "s" if len(problems) != 1 else ""
         raise InputError(
-            f"the package root {profile.packages} has nothing of {len(problems)} clients",
+            f"the package root {profile.packages} has nothing for {len(problems)} client{many}",
             "Check packages (--packages, KMATRIX_PACKAGES) and the versions in matrix.yaml; the lock is as it was.",
             tuple(problems),
         )
@@ -219,7 +223,7 @@ def _gone_since(node: Node, arch: Arch, known: tuple[ReleasePin, ...], before: _
     mark = min((pin.gone for pin in known if pin.gone), default=None)
     if node.gone:
         since = mark or before.today
-        word = f"`nox -s discover -- --profile {before.profile_name} --forget {node.version}`"
+        word = command("discover", before.profile_name, "--forget", str(node.version))
         say(f"{node.version} for {arch} has been gone from the graph since {since}; kept ({word} lets it go)")
         return since
     if mark:

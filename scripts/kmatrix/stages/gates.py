@@ -17,6 +17,7 @@ from kmatrix.stages.workshop import BootOptions
 from kmatrix.values import labels
 from kmatrix.values.boot import BootReport
 from kmatrix.values.cells import CellResult
+from kmatrix.values.commandlines import command
 from kmatrix.values.module import CheckReport, Expectation, ImageFacts
 
 NOT_BOOTED = "static checks passed, NOT BOOTED (--no-boot)"
@@ -30,7 +31,7 @@ def _after_boot(report: BootReport, serial: str, cell: str, profile_name: str) -
     if report.verdict == "failed":
         return (
             f"Read what the kernel said in {serial}; "
-            f"`nox -s boot -- --profile {profile_name} {cell} --shell` boots the same image for a look."
+            f"{command('boot', profile_name, cell, '--shell')} boots the same image for a look."
         )
     return (
         f"Read how far the machine came in {serial}; run the command again, with fewer --jobs, or with --accel tcg if "

@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import Field, ValidationError, field_validator
 
+from kmatrix.values.commandlines import command
 from kmatrix.values.errors import InputError, Problem
 from kmatrix.values.fields import (
     ClientField,
@@ -251,7 +252,7 @@ def pins_of(lock: Lock, profile_name: str, profile: Profile) -> ProfileLock:
 
 
 def _discover(profile_name: str = "") -> str:
-    return "run `nox -s discover" + (f" -- --profile {profile_name}`" if profile_name else "`")
+    return f"Run {command('discover', profile_name)}."
 
 
 def _unique(items: tuple[T, ...], keys: Iterable[str]) -> tuple[T, ...]:

@@ -184,7 +184,7 @@ class Matrix(Model):
         """
         wanted = name or self.default_profile
         if wanted not in self.profiles:
-            raise InputError(f"matrix.yaml has no profile {wanted!r}", f"use one of {', '.join(self.profiles)}")
+            raise InputError(f"matrix.yaml has no profile {wanted!r}", f"Use one of {', '.join(self.profiles)}")
         return self.profiles[wanted]
 
 
@@ -210,6 +210,6 @@ def required_target(profile_name: str, profile: Profile) -> str:
     if profile.target is None:
         raise InputError(
             f"profile {profile_name} says no registry to push to",
-            f"set profiles.{profile_name}.target in matrix.yaml, give --target, or set KMATRIX_TARGET",
+            f"Set profiles.{profile_name}.target in matrix.yaml, give --target, or set KMATRIX_TARGET",
         )
     return profile.target

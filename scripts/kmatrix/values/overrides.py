@@ -77,7 +77,7 @@ def override(profile: Profile, overrides: Overrides) -> Profile:
         faults = [fault(detail, lambda _: []) for detail in unsaid]
         problems += [Problem(_where(str(path[0])), message) for path, message in faults]
     if problems:
-        raise InputError("an option or an environment variable is wrong", "correct it or unset it", tuple(problems))
+        raise InputError("an option or an environment variable is wrong", "Correct it or unset it.", tuple(problems))
     return changed
 
 

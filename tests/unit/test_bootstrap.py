@@ -1,0 +1,74 @@
+"""scripts/bootstrap without root: what only some tests need is left out with a word, what the product needs is not."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+# What the script itself runs.
+TOOLS = ("bash", "cat", "dirname", "env", "sed", "sha256sum", "tr", "true")
+
+
+class Machine:
+    """A copy of the script with a PATH on which its needs are there, but neither root, nor sudo, nor any wish."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root, self.bin = folder / "project", folder / "bin"
+        (self.root / "scripts").mkdir(parents=True)
+        self.bin.mkdir()
+        text = (ROOT / "scripts" / "bootstrap").read_text(encoding="utf-8")
+        # Files have no PATH to hide them, nor have root's own folders.
+        text = re.sub(r"(?m)^  /\S+:\S+\n", "", text).replace("$PATH:/usr/sbin:/sbin", "$PATH")
+        needs = text.partition("needs=(")[2].partition(")")[0]
+        (self.root / "scripts" / "bootstrap").write_text(text, encoding="utf-8")
+        for name in TOOLS:
+            found = shutil.which(name)
+            assert found, name
+            (self.bin / name).symlink_to(found)
+        for name in (*re.findall(r"(?m)^  (\S+):", needs), "apt-get", "apt-cache", "python3"):
+            self.program(name, "exit 0")
+        self.program("id", "echo 1000")
+        made = b""
+        for name in ("pyproject.toml", "scripts/constraints.txt"):
+            (self.root / name).write_bytes(name.encode())
+            made += name.encode()
+        (self.root / ".venv" / "bin").mkdir(parents=True)
+        (self.root / ".venv" / "bin" / "python").symlink_to(self.bin / "true")
+        stamp = f"{self.root} {hashlib.sha256(made).hexdigest()}  -"
+        (self.root / ".venv" / ".kmatrix-installed").write_text(stamp, encoding="utf-8")
+
+    def program(self, name: str, does: str) -> None:
+        path = self.bin / name
+        path.write_text(f"#!{self.bin}/bash\n{does}\n", encoding="utf-8")
+        path.chmod(0o755)
+
+    def run(self) -> subprocess.CompletedProcess[str]:
+        environment = {"PATH": str(self.bin), "DOCKER_HOST": "tcp://engine.invalid", "HOME": os.devnull}
+        command = [str(self.bin / "bash"), str(self.root / "scripts" / "bootstrap"), "true"]
+        return subprocess.run(command, env=environment, check=False, capture_output=True, text=True, timeout=60)
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+def test_what_only_tests_need_is_left_out_without_root(machine: Machine) -> None:
+    done = machine.run()
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert "without root" in line
+    assert "rpm" in line.split()
+
+
+def test_what_the_product_needs_asks_for_root(machine: Machine) -> None:
+    (machine.bin / "git").unlink()
+    done = machine.run()
+    assert (done.returncode, "needs root, and sudo is not installed" in done.stderr) == (2, True), done.stderr
