@@ -105,5 +105,12 @@ def test_what_a_run_could_not_remove_the_next_one_removes(
     assert "could not clean up: the container engine" in run.stderr
     left = containers_of(client, site)
     assert left
+    (notes,) = (site.root / "build" / "builds").iterdir()
+    steps = {line.split()[1] for line in notes.read_text().splitlines() if line.startswith("image ")}
+    assert steps
+    # Of all commands that clear up the one that builds nothing, and so stands on none of these steps.
+    site.run("verify")
+    unnamed = {image["Id"].removeprefix("sha256:")[:12] for image in client.api.images(filters={"dangling": True})}
+    assert not unnamed & steps
     assert_next_run_finishes(site)
     assert not set(left) & {str(container["Id"]) for container in client.api.containers(all=True)}

@@ -36,6 +36,7 @@ class NoEngine:
     """An engine that has nothing and runs nothing."""
 
     builds = pulls = 0
+    tidied = False
 
     def __init__(self, *_: object) -> None:
         pass

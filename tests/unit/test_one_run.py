@@ -211,6 +211,8 @@ def test_a_lock_that_cannot_be_looked_at_is_not_taken_for_none(site: Path, capsy
 class NoEngine(SimpleNamespace):
     """An engine that nothing is asked of."""
 
+    tidied = False
+
     def __enter__(self) -> NoEngine:
         return self
 

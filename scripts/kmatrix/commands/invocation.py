@@ -145,8 +145,9 @@ def marked_engine(call: Invocation) -> Iterator[Engine]:
 
             clear_ended_runs(runs, clear)
             yield engine
-            # A run that ends otherwise may have left something.
-            notes.forget()
+            # A run that ends otherwise, or that lost the engine, may have left something.
+            if engine.tidied:
+                notes.forget()
 
 
 def tidy(call: Invocation, engine: Engine) -> None:

@@ -69,6 +69,8 @@ class Engine:
         self._running: set[str] = set()
         self._note = note
         self._held: dict[str, bool] = {}
+        # Whether what this run's builds left was removed by the run itself.
+        self.tidied = False
         self.builds = 0
         self.pulls = 0
         with engine_errors("connect"):

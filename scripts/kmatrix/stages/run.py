@@ -124,6 +124,7 @@ def clean_up(shop: Workshop) -> None:
         shop.engine.remove_leftovers()
         for image in reversed(shop.garbage):
             shop.engine.remove_step(image)
+        shop.engine.tidied = True
     except KmatrixError as error:
         # What the cells came to must not be hidden by this; the next run removes what is left.
         shop.progress.say(f"could not clean up: {error}")
