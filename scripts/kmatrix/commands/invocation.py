@@ -139,8 +139,9 @@ def marked_engine(call: Invocation) -> Iterator[Engine]:
         with Engine(run_id, notes.note) as engine:
 
             def clear(ended: str) -> None:
-                remove_noted(engine, builds / ended)
                 engine.remove_leftovers(ended)
+                # Afterwards: what has a name, or was made into something with one, is no step.
+                remove_noted(engine, builds / ended)
                 remove_boot_files(call.boot_folder, ended)
 
             clear_ended_runs(runs, clear)
