@@ -226,11 +226,11 @@ def test_a_bundle_that_a_kernel_cannot_load_from_gets_no_tag(
     built(site)
     sound = deciding.compose
 
-    def omitting(client: ClientVersion, images: tuple[CellImage, ...]) -> Composed:
+    def omitting(client: ClientVersion, images: tuple[CellImage, ...], *_: str) -> Composed:
         """A bundle that lists a kernel whose layer it has not."""
         return replace(sound(client, images[:-1]), kernels=sound(client, images).kernels)
 
-    def swapping(client: ClientVersion, images: tuple[CellImage, ...]) -> Composed:
+    def swapping(client: ClientVersion, images: tuple[CellImage, ...], *_: str) -> Composed:
         """A bundle whose newest kernel has the module of another one."""
         first, last = images
         unpacked, layer = moved(site, first, newer)
