@@ -10,7 +10,7 @@ import pytest
 from fakeregistry import digest
 from savedmaker import STORES, Saved, SavingEngine, archive
 
-from kmatrix.effects.savedimage import compressed, digest_of, saved_image
+from kmatrix.effects.savedimage import compressed, digest_and_size, saved_image
 from kmatrix.values.errors import InputError, ToolError, UnreachableError
 
 LAYERS = (archive("a", b"1" * 5000), archive("b", b"2"))
@@ -25,7 +25,7 @@ def test_every_part_is_there_whatever_the_store(tmp_path: Path, store: str) -> N
         assert [layer.diff_id for layer in saved.layers] == [digest(layer) for layer in LAYERS]
         for layer, content in zip(saved.layers, LAYERS, strict=True):
             with compressed(layer, tmp_path) as file:
-                told = digest_of(file)
+                told = digest_and_size(file)
                 packed = file.read()
             assert told == (digest(packed), len(packed))
             assert gzip.decompress(packed) == content

@@ -19,6 +19,7 @@ import requests
 from kmatrix.decide.compression import DamagedError, decompressed, form_of
 from kmatrix.effects import http
 from kmatrix.effects.grants import headers_of
+from kmatrix.effects.manifests import digest_of
 from kmatrix.effects.ownwords import words_of
 from kmatrix.effects.registry import Registry, base_of, challenges_of
 from kmatrix.values.errors import ProtocolError, UnreachableError
@@ -99,7 +100,7 @@ class RegistryWriter(Registry):
             CredentialError: the registry refuses.
             ProtocolError: it does not keep to the protocol.
         """
-        digest = _digest(content)
+        digest = digest_of(content)
         self._retried(ref, lambda: self._put_blob(ref, content, digest))
         return digest
 
@@ -111,7 +112,7 @@ class RegistryWriter(Registry):
             CredentialError: the registry refuses.
             ProtocolError: it lacks what the manifest lists, or keeps something else.
         """
-        digest = _digest(content)
+        digest = digest_of(content)
         url = f"{_base(ref)}/manifests/{ref.tag or digest}"
         headers = {"Content-Type": media_type}
         kept = self._retried(ref, lambda: self._ask("PUT", ref, url, (requests.codes.created,), content, headers))
@@ -194,7 +195,3 @@ def _hint(status: int) -> str:
     if status == requests.codes.not_found:
         return "Some registries make no repository by a push, Amazon's for one: make it there, then run this again."
     return "See what the registry says; whoever runs it can read more in its log."
-
-
-def _digest(content: bytes) -> str:
-    return "sha256:" + hashlib.sha256(content).hexdigest()

@@ -21,6 +21,7 @@ from kmatrix.decide.compression import decompressed
 from kmatrix.effects.archives import ChunkReader, entries
 from kmatrix.effects.engine import Engine
 from kmatrix.effects.engine_errors import engine_errors
+from kmatrix.effects.manifests import digest_of
 from kmatrix.values.errors import InputError, ToolError
 
 _BLOCK = 1 << 20
@@ -119,7 +120,7 @@ def _writing(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def digest_of(file: IO[bytes]) -> tuple[str, int]:
+def digest_and_size(file: IO[bytes]) -> tuple[str, int]:
     """Return the digest and the size in bytes of a whole file; it is at its beginning afterwards."""
     file.seek(0)
     digest, size = hashlib.sha256(), 0
@@ -158,7 +159,7 @@ def _checked(image: str, files: dict[str, IO[bytes]], links: dict[str, str]) -> 
         (listed,) = _json(files, "manifest.json")
         config = _read(files, listed["Config"])
         if image not in _names(files, config):
-            raise ToolError(f"the engine was asked for the image {image} and saved {_sha256(config)}", _AGAIN)
+            raise ToolError(f"the engine was asked for the image {image} and saved {digest_of(config)}", _AGAIN)
         diff_ids = json.loads(config)["rootfs"]["diff_ids"]
         named = [files[links.get(path, path)] for path in listed["Layers"]]
         layers = tuple(_layer(file, diff_id) for file, diff_id in zip(named, diff_ids, strict=True))
@@ -169,12 +170,12 @@ def _checked(image: str, files: dict[str, IO[bytes]], links: dict[str, str]) -> 
 
 def _names(files: dict[str, IO[bytes]], config: bytes) -> set[str]:
     """The ids that engines give an image of this configuration: its digest, and that of the manifest which names it."""
-    names = {_sha256(config)}
+    names = {digest_of(config)}
     if "index.json" in files:
         for entry in _json(files, "index.json")["manifests"]:
             manifest = _read(files, "blobs/" + entry["digest"].replace(":", "/"))
-            if json.loads(manifest)["config"]["digest"] == _sha256(config):
-                names.add(_sha256(manifest))
+            if json.loads(manifest)["config"]["digest"] == digest_of(config):
+                names.add(digest_of(manifest))
     return names
 
 
@@ -203,7 +204,3 @@ def _json(files: dict[str, IO[bytes]], path: str) -> Any:
 def _read(files: dict[str, IO[bytes]], path: str) -> bytes:
     files[path].seek(0)
     return files[path].read()
-
-
-def _sha256(content: bytes) -> str:
-    return "sha256:" + hashlib.sha256(content).hexdigest()

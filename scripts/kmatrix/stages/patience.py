@@ -1,4 +1,7 @@
-"""Tries again what may pass by itself: an engine or a registry that cannot be reached, an image somebody removed."""
+"""Tries again what may pass by itself: an engine or a registry that cannot be reached, an image somebody removed.
+
+So does every stage that needs an image in the engine: it has it held, and a refusal told as a registry's.
+"""
 
 from __future__ import annotations
 

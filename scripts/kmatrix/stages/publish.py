@@ -11,7 +11,7 @@ from kmatrix.decide.bundles import Layer
 from kmatrix.decide.cellmanifest import LAYER, cell_manifest
 from kmatrix.effects.authorization import NotReadableError
 from kmatrix.effects.registry import Manifest, labels_of
-from kmatrix.effects.savedimage import SavedLayer, compressed, digest_of, saved_image
+from kmatrix.effects.savedimage import SavedLayer, compressed, digest_and_size, saved_image
 from kmatrix.stages.workshop import Workshop
 from kmatrix.values import labels
 from kmatrix.values.cells import Cell
@@ -120,7 +120,7 @@ def _sent(shop: Workshop, ref: ImageRef, layer: SavedLayer, folder: Path) -> Lay
         if known is not None and shop.registry.holds_layer(ref, known.digest, layer.diff_id):
             return known
         with compressed(layer, folder) as file:
-            digest, size = digest_of(file)
+            digest, size = digest_and_size(file)
             shop.registry.put_file(ref, file, digest)
         return Layer(digest, LAYER, size)
 
