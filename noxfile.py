@@ -108,7 +108,7 @@ def report(session: nox.Session) -> None:
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Measure the tool against its aims; writes build/bench.json."""
-    hand_on(session, "python", "-m", "kmatrix.bench", *session.posargs, patience_seconds=150)
+    hand_on(session, "python", "-m", "bench", *session.posargs, patience_seconds=150)
 
 
 @nox.session(default=False)

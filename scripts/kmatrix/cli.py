@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from kmatrix.commands import cells, planning
+from kmatrix.commands import build, plan, report
 from kmatrix.commands.boot import boot
 from kmatrix.commands.bundle import bundle
 from kmatrix.commands.guard import guarded
@@ -17,9 +17,9 @@ from kmatrix.commands.invocation import Invocation
 from kmatrix.commands.lab import lab
 from kmatrix.commands.manifests import manifests
 from kmatrix.decide.manifests import WAYS
-from kmatrix.effects.qemu import ACCELS
+from kmatrix.effects.vm.qemu import ACCELS
+from kmatrix.stages.run_context import BootOptions
 from kmatrix.stages.tables import wide_console
-from kmatrix.stages.workshop import BootOptions
 from kmatrix.values.errors import Exit, InputError
 from kmatrix.values.overrides import NAMES, Overrides, option, overrides_from_environment, variable
 
@@ -33,17 +33,17 @@ _HELP = {
     "lock": "path of the lock file",
 }
 _COMMANDS: dict[str, tuple[Callable[[Invocation], Exit], str]] = {
-    "build": (cells.build, "the main job: plan, render, build, check, push what is not published yet"),
+    "build": (build.build, "the main job: plan, render, build, check, push what is not published yet"),
     "lab": (lab, "the OpenShift-shaped release service on this machine"),
-    "discover": (planning.discover, "resolve releases, kernels and packages into the lock"),
-    "plan": (planning.plan, "show the cells, and why each is in or out"),
-    "render": (planning.render, "write dockerfiles/<profile>/<cell>/Dockerfile"),
-    "verify": (cells.verify, "check the images of the cells again, without building or pushing"),
-    "push": (cells.push, "publish what passed and was kept back by --no-push"),
+    "discover": (plan.discover, "resolve releases, kernels and packages into the lock"),
+    "plan": (plan.plan, "show the cells, and why each is in or out"),
+    "render": (plan.render, "write dockerfiles/<profile>/<cell>/Dockerfile"),
+    "verify": (build.verify, "check the images of the cells again, without building or pushing"),
+    "push": (build.push, "publish what passed and was kept back by --no-push"),
     "bundle": (bundle, "one image for each client of all its published kernels, booted with each before it is tagged"),
     "manifests": (manifests, "write the folders to apply to a cluster, from bundles and results"),
     "boot": (boot, "run the boot gate by hand on a cell or on any image of a registry"),
-    "report": (planning.report, "show the results of the last run"),
+    "report": (report.report, "show the results of the last run"),
 }
 
 

@@ -14,15 +14,14 @@ from typing import Any
 
 import pytest
 
-from integration.clientnodes import ClientNode
-from integration.labs import Lab, find_lab
-from integration.registries import ThrowAwayRegistry, throw_away_registry
-from integration.session import Session
-from integration.sites import NEWER_CLIENT, OLDER_CLIENT, Site, SiteMaker, warm_up
-from interrupts import interruptible as interruptible
-from kmatrix.effects.engine import Engine
+from kmatrix.effects.engine.docker import Engine
 from kmatrix.lab.up import older_base as make_older_base
 from kmatrix.values.errors import ToolError
+from tests.integration.support.lab import Lab, find_lab
+from tests.integration.support.node.client_node import ClientNode
+from tests.integration.support.project.site import NEWER_CLIENT, OLDER_CLIENT, Site, SiteMaker, warm_up
+from tests.integration.support.registries import ThrowAwayRegistry, throw_away_registry
+from tests.integration.support.session import Session
 
 
 @pytest.fixture(scope="session")
@@ -84,7 +83,7 @@ def older_base(lab: Lab, session: Session) -> str:
 def module_sites(
     tmp_path_factory: pytest.TempPathFactory, lab: Lab, session: Session, registry: ThrowAwayRegistry
 ) -> Iterator[SiteMaker]:
-    """Makes projects (see `integration.sites.Site`) that several tests of a module look at."""
+    """Makes projects (see `tests.integration.support.project.site.Site`) that several tests of a module look at."""
     with ExitStack() as stack:
         yield lambda **wishes: stack.enter_context(
             Site.made(tmp_path_factory.mktemp("site"), lab, session, registry, **wishes)
@@ -93,7 +92,7 @@ def module_sites(
 
 @pytest.fixture
 def new_site(tmp_path: Path, lab: Lab, session: Session, registry: ThrowAwayRegistry) -> Iterator[SiteMaker]:
-    """Makes projects (see `integration.sites.Site`) for one test."""
+    """Makes projects (see `tests.integration.support.project.site.Site`) for one test."""
     with ExitStack() as stack:
 
         def make(**wishes: Any) -> Site:

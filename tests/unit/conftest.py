@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from bundlebench import Bench, bundle_bench
-from programs import require
 
-from interrupts import interruptible as interruptible
+from tests.unit.support.bundle_bench import Bench, bundle_bench
+from tests.unit.support.programs import require
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from kmatrix.effects.archives import ChunkReader, entries, regular_files
-from kmatrix.effects.engine import Engine
+from kmatrix.effects.engine.archives import ChunkReader, entries, regular_files
+from kmatrix.effects.engine.docker import Engine
 from kmatrix.values.errors import UnreachableError
 
 FILES = {"folder/a": b"a" * 700, "folder/b": b"", "folder/c": b"c" * 512}

@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from kmatrix.bench.aims import AIMS, FULL_WEIGHT, Measures, Pulled, image_ratio, judge, kernel_change_bytes, overhead
-from kmatrix.bench.bare import COMPILE
-from kmatrix.bench.logs import counters, steps_done
-from kmatrix.bench.machine import busy_seconds
-from kmatrix.bench.planning import CELLS, made_up_pins, made_up_profile
-from kmatrix.bench.report import print_report, remarks, shown
+from bench.aims import AIMS, FULL_WEIGHT, Measures, Pulled, image_ratio, judge, kernel_change_bytes, overhead
+from bench.bare import COMPILE
+from bench.logs import counters, steps_done
+from bench.machine import busy_seconds
+from bench.planning import CELLS, made_up_pins, made_up_profile
+from bench.report import print_report, remarks, shown
 from kmatrix.decide.plan import make_plan
-from kmatrix.effects.children import run_program
+from kmatrix.effects.process.measured import run_program
 from kmatrix.values.errors import InputError, ToolError
 from kmatrix.values.lock import Lock, read_lock, write_lock
 

@@ -13,9 +13,9 @@ from typing import Any, cast
 
 import pytest
 
-from kmatrix.effects import bootfiles
-from kmatrix.effects.bootfiles import KernelFiles, kernel_files
-from kmatrix.effects.engine import Engine
+from kmatrix.effects.engine.docker import Engine
+from kmatrix.effects.vm import boot_files
+from kmatrix.effects.vm.boot_files import KernelFiles, kernel_files
 from kmatrix.values.errors import InputError
 
 
@@ -50,7 +50,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("what", ["Path.mkdir", "mkdtemp", "TemporaryDirectory", "unpack_kernel"])
 def test_a_full_disk_is_told_and_leaves_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
-    place: Any = {"Path.mkdir": Path, "unpack_kernel": bootfiles}.get(what, tempfile)
+    place: Any = {"Path.mkdir": Path, "unpack_kernel": boot_files}.get(what, tempfile)
     with monkeypatch.context() as patch:
         patch.setattr(place, what.rpartition(".")[2], full)
         with pytest.raises(InputError, match="No space left on device") as caught:

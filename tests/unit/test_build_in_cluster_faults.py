@@ -8,8 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from buildcluster import CAPABILITIES, IMAGE, NEW, RHCOS, capabilities, cluster_of, configs, run, tag, toolkits
-from fakecluster import DEPLOY, node, program
+
+from tests.unit.support.build_cluster import (
+    CAPABILITIES,
+    IMAGE,
+    NEW,
+    RHCOS,
+    capabilities,
+    cluster_of,
+    configs,
+    run,
+    tag,
+    toolkits,
+)
+from tests.unit.support.fake_cluster import DEPLOY, node, program
 
 
 @pytest.mark.parametrize(

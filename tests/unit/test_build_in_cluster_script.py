@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 import yaml
-from buildcluster import (
+
+from kmatrix.decide import manifests
+from kmatrix.decide.in_cluster import TOOLKIT
+from tests.unit.support.build_cluster import (
     ALL,
     BUILD,
     COMPILING,
@@ -30,12 +33,9 @@ from buildcluster import (
     tag,
     toolkits,
 )
-from fakecluster import kustomized, node
-from manifestmaker import ROOT, sources
-from schemas import OPENSHIFT, other_faults
-
-from kmatrix.decide import manifests
-from kmatrix.decide.incluster import TOOLKIT
+from tests.unit.support.fake_cluster import kustomized, node
+from tests.unit.support.manifest_maker import ROOT, sources
+from tests.unit.support.schemas import OPENSHIFT, other_faults
 
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="there is no kubectl on this machine")

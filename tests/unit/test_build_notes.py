@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kmatrix.effects.buildnotes import BuildNotes, remove_noted
+from kmatrix.effects.engine.build_notes import BuildNotes, remove_noted
 from kmatrix.values.errors import InputError, UnreachableError
 
 ONE, TWO, THREE = "0123456789ab", "123456789abc", "23456789abcd"

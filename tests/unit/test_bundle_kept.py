@@ -10,25 +10,25 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from bundlebench import Bench
-from cellimages import CLIENT, KERNELS, OCI, image, with_manifest
-from httpserver import Reply, Request
 from rich.console import Console
-from test_plan import pins as plan_pins
-from test_plan import profile_of
 
 from kmatrix.commands.bundle import print_bundles
-from kmatrix.decide.bundlebounds import Bounds, bounds_of
-from kmatrix.decide.bundles import CellImage, compose, kernels_of_label
-from kmatrix.decide.keptkernels import read_published, restored, restored_config
+from kmatrix.decide.bundle import CellImage, compose, kernels_of_label
+from kmatrix.decide.bundle_bounds import Bounds, bounds_of
+from kmatrix.decide.kept_kernels import read_published, restored, restored_config
 from kmatrix.decide.plan import make_plan
-from kmatrix.effects.bundlefile import read_bundles, write_bundles
+from kmatrix.effects.disk.bundles import read_bundles, write_bundles
 from kmatrix.stages.bundle import published_cells
 from kmatrix.values import labels
 from kmatrix.values.errors import ProtocolError
 from kmatrix.values.lock import RetiredPin
 from kmatrix.values.names import ClientVersion
 from kmatrix.values.recipe import ALL_GATES, Recipe
+from tests.unit.support.bundle_bench import Bench
+from tests.unit.support.cell_images import CLIENT, KERNELS, OCI, image, with_manifest
+from tests.unit.support.http_server import Reply, Request
+from tests.unit.test_plan import pins as plan_pins
+from tests.unit.test_plan import profile_of
 
 NEW = "6.13.0-1.el10"
 

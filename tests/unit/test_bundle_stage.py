@@ -10,20 +10,19 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from bundlebench import PASSED, Bench
-from cellimages import CLIENT, DOCKER, KERNELS, digest, image
 
-from kmatrix.decide.bundlebounds import Bounds
-from kmatrix.decide.bundles import compose, manifest_list
-from kmatrix.effects.engine import InterruptedRunError
-from kmatrix.effects.files import cannot_write
+from kmatrix.decide.bundle import compose, manifest_list
+from kmatrix.decide.bundle_bounds import Bounds
+from kmatrix.effects.disk.files import cannot_write
 from kmatrix.stages import bundle as stage
 from kmatrix.stages.bundle import published_cells
 from kmatrix.values import labels
 from kmatrix.values.boot import BootReport
-from kmatrix.values.errors import ProtocolError, ToolError
+from kmatrix.values.errors import InterruptedRunError, ProtocolError, ToolError
 from kmatrix.values.names import ImageRef
 from kmatrix.values.recipe import ALL_GATES, Recipe
+from tests.unit.support.bundle_bench import PASSED, Bench
+from tests.unit.support.cell_images import CLIENT, DOCKER, KERNELS, digest, image
 
 FAILED = BootReport("failed", "load-refused", "disagrees about version of symbol")
 ERRORED = BootReport("errored", "no-boot", "the machine did not come up")

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import pytest
 import zstandard
 
-from kmatrix.decide.bzimage import unpack_kernel
+from kmatrix.decide.formats.bzimage import unpack_kernel
 
 _PVH, _OTHER = 18, 6
 

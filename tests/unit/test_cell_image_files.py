@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 import pytest
-from checkcase import IMAGE_DEP, KERNEL, KO, OPT, Case
 
-from kmatrix.effects.archives import ChunkReader
-from kmatrix.effects.engine import Engine, RunOutput
-from kmatrix.effects.inspect import read_cell_image
+from kmatrix.effects.engine.archives import ChunkReader
+from kmatrix.effects.engine.docker import Engine, RunOutput
+from kmatrix.effects.engine.inspect import read_cell_image
 from kmatrix.values.errors import ToolError
+from tests.unit.support.check_case import IMAGE_DEP, KERNEL, KO, OPT, Case
 
 _MODULE = f"{OPT}/extra/beegfs.ko".lstrip("/")
 _DEP = f"{OPT}/modules.dep".lstrip("/")

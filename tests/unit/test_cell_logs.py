@@ -12,20 +12,20 @@ from types import SimpleNamespace
 from typing import Any, Literal, cast
 
 import pytest
-from bundlebench import Bench
-from test_interrupts import BUILD, Site
-from test_interrupts import site as site
 
-from kmatrix.effects.logs import open_log
-from kmatrix.stages import cellrun, gates
-from kmatrix.stages.once import Once
-from kmatrix.stages.work import CellWork, cell_result
-from kmatrix.stages.workshop import BootOptions, Options, Workshop
+from kmatrix.effects.disk.logs import open_log
+from kmatrix.stages import cell as cell_stage
+from kmatrix.stages import gates
+from kmatrix.stages.concurrency import Once
+from kmatrix.stages.run_context import BootOptions, CellWork, Options, Workshop, cell_result
 from kmatrix.values.boot import BootReport
 from kmatrix.values.cells import CellResult
 from kmatrix.values.errors import ToolError
 from kmatrix.values.module import CheckReport
 from kmatrix.values.recipe import Recipe
+from tests.unit.support.bundle_bench import Bench
+from tests.unit.test_interrupts import BUILD, Site
+from tests.unit.test_interrupts import site as site
 
 FULL = Path("/dev/full")
 CELL = SimpleNamespace(id="1.1.1-k", client="1.1.1", kernel="k", releases=(), arch="x86_64")
@@ -83,7 +83,7 @@ def test_a_cell_whose_log_is_incomplete_reaches_no_other_stage(shop: Any) -> Non
             reached.append("push")
         return cell_result(RECIPE, "passed", "good")
 
-    result = cellrun._to_verdict(shop, RECIPE, work)
+    result = cell_stage._to_verdict(shop, RECIPE, work)
     assert (result.verdict, reached) == ("errored", ["build"])
     assert result.reason == f"cannot write the log {shop.logs}/{CELL.id}.log: No space left on device"
 
@@ -98,7 +98,7 @@ def test_profiles_with_a_cell_of_one_name_keep_a_log_each(tmp_path: Path) -> Non
             run.line(words)
             return cell_result(RECIPE, "passed", "good")
 
-        result = cellrun._to_verdict(shop, RECIPE, work)
+        result = cell_stage._to_verdict(shop, RECIPE, work)
         assert result.log == f"build/logs/{name}/{CELL.id}.log"
     first, second = (tmp_path / "build" / "logs" / name / f"{CELL.id}.log" for name in ("okd", "ocp"))
     assert (first.read_text().split()[0], second.read_text().split()[0]) == ("okd", "ocp")
@@ -120,8 +120,8 @@ def test_a_shared_step_is_not_lost_to_others_by_the_log_of_the_first(shop: Any) 
             return cell_result(run.recipe, "passed", "good")
 
     other = cast("Recipe", SimpleNamespace(cell=SimpleNamespace(**{**CELL.__dict__, "id": "other"})))
-    assert cellrun._to_verdict(shop, RECIPE, work).verdict == "errored"
-    assert cellrun._to_verdict(shop, other, work).verdict == "passed"
+    assert cell_stage._to_verdict(shop, RECIPE, work).verdict == "errored"
+    assert cell_stage._to_verdict(shop, other, work).verdict == "passed"
     assert made == [CELL.id]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pytest
 
-from kmatrix.effects.challenges import Challenge, parse_challenges
+from kmatrix.effects.registry.challenges import Challenge, parse_challenges
 
 TOKEN = {"realm": "https://h/token", "service": "s"}
 

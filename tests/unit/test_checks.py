@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from checkcase import (
+
+from kmatrix.values.labels import ARCH, CELL_KEY, CLIENT, VERSION, cell_labels
+from kmatrix.values.labels import KERNEL as KERNEL_LABEL
+from kmatrix.values.module import ToolOutput
+from tests.unit.support.check_case import (
     CELL,
     EXPORTS,
     IMAGE_DEP,
@@ -21,11 +25,7 @@ from checkcase import (
     said,
     versions,
 )
-from elfmaker import AARCH64, SHARED
-
-from kmatrix.values.labels import ARCH, CELL_KEY, CLIENT, VERSION, cell_labels
-from kmatrix.values.labels import KERNEL as KERNEL_LABEL
-from kmatrix.values.module import ToolOutput
+from tests.unit.support.elf_maker import AARCH64, SHARED
 
 _NO_RDMA = tuple(name for name in USED if "infiniband" not in EXPORTS[name][1])
 _LABELS = cell_labels(CELL, "sha256:key")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from checkcase import CELL, KERNEL, KO, TOOLKIT, Case
-from elfmaker import Ko
 
 from kmatrix.decide.checks import check_module
-from kmatrix.decide.elf import MalformedElfError, read_module
-from kmatrix.decide.kernelfacts import kernel_facts
+from kmatrix.decide.formats.elf import MalformedElfError, read_module
+from kmatrix.decide.formats.kernel_tree import kernel_facts
 from kmatrix.values.module import Expectation
+from tests.unit.support.check_case import CELL, KERNEL, KO, TOOLKIT, Case
+from tests.unit.support.elf_maker import Ko
 
 _SIGNATURE = b"~Module signature appended~\n"
 _PKCS7 = bytes([0, 0, 2, 0, 0, 0, 0, 0])

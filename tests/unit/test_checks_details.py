@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from checkcase import (
+
+from kmatrix.decide.checks import check_module
+from kmatrix.decide.checks.layout import parse_modinfo
+from kmatrix.decide.formats.kernel_tree import kernel_facts
+from kmatrix.values.cells import Finding
+from kmatrix.values.labels import CELL_KEY, cell_labels
+from kmatrix.values.module import Expectation, ToolOutput, module_name
+from kmatrix.values.names import ClientVersion
+from tests.unit.support.check_case import (
     CELL,
     COMPILER,
     EXPORTS,
@@ -20,15 +28,7 @@ from checkcase import (
     said,
     versions,
 )
-from elfmaker import AARCH64, S390, Ko
-
-from kmatrix.decide.checks import check_module
-from kmatrix.decide.checks.layout import parse_modinfo
-from kmatrix.decide.kernelfacts import kernel_facts
-from kmatrix.values.cells import Finding
-from kmatrix.values.labels import CELL_KEY, cell_labels
-from kmatrix.values.module import Expectation, ToolOutput, module_name
-from kmatrix.values.names import ClientVersion
+from tests.unit.support.elf_maker import AARCH64, S390, Ko
 
 
 def only(case: Case) -> Finding:

@@ -11,10 +11,22 @@ import struct
 from dataclasses import dataclass, replace
 
 import pytest
-from checkcase import CELL, EXPORTS, IN_TREE, KERNEL, KO, TOOLKIT, USED, Case, exporting, said, versions
-from elfmaker import AARCH64, ALLOC, EXECUTE, NOBITS, SHARED, WRITE, Ko
 
-from kmatrix.decide.elf import MalformedElfError, read_module
+from kmatrix.decide.formats.elf import MalformedElfError, read_module
+from tests.unit.support.check_case import (
+    CELL,
+    EXPORTS,
+    IN_TREE,
+    KERNEL,
+    KO,
+    TOOLKIT,
+    USED,
+    Case,
+    exporting,
+    said,
+    versions,
+)
+from tests.unit.support.elf_maker import AARCH64, ALLOC, EXECUTE, NOBITS, SHARED, WRITE, Ko
 
 _THIS_MODULE = ".gnu.linkonce.this_module"
 _SIGNATURE = b"~Module signature appended~\n"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from checkcase import CELL, COMPILER, KO, TOOLKIT, VERMAGIC, Case, said
-from elfmaker import AARCH64, Ko
 
 from kmatrix.decide.checks.mitigations import compiler_family, compiler_text
+from tests.unit.support.check_case import CELL, COMPILER, KO, TOOLKIT, VERMAGIC, Case, said
+from tests.unit.support.elf_maker import AARCH64, Ko
 
 
 def test_retpoline_is_asked_for_only_where_the_kernel_has_it() -> None:

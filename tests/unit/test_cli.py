@@ -7,11 +7,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from test_render import KERNELS, lock, profile
 
 from kmatrix.cli import main
-from kmatrix.decide.read_matrix import read_matrix
+from kmatrix.decide.formats.matrix_yaml import read_matrix
 from kmatrix.values.lock import Lock, inputs_digest, write_lock
+from tests.unit.test_render import KERNELS, lock, profile
 
 ROOT = Path(__file__).resolve().parents[2]
 MATRIX = """schema: 1

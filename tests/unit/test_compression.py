@@ -10,8 +10,8 @@ from collections.abc import Callable
 import pytest
 import zstandard
 
-from kmatrix.decide import compression, repodata
-from kmatrix.effects import inspect
+from kmatrix.decide.formats import compression, repodata
+from kmatrix.effects.engine import inspect
 from kmatrix.values.errors import ProtocolError
 
 FIRST, SECOND = b"\x7fELF" + bytes(range(256)) * 40, b"second" * 500

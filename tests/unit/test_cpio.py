@@ -9,7 +9,7 @@ import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kmatrix.effects.cpio import InitramfsWriter
+from kmatrix.effects.vm.cpio import InitramfsWriter
 
 _HEADER = 110
 _FIELDS = 13

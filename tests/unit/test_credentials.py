@@ -11,7 +11,7 @@ from typing import Any
 import docker.auth
 import pytest
 
-from kmatrix.effects.credentials import Login, load_credentials
+from kmatrix.effects.registry.credentials import Login, load_credentials
 from kmatrix.values.errors import InputError
 from kmatrix.values.names import ImageRef
 

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import test_drain_script as drain
-from buildcluster import MIXED, NEW, OLD, RHEL, TEN, cluster_of, run, tag, toolkits
-from fakecluster import DEPLOY, node
-from httpserver import Reply, Request, WebServer, web_server
+
+import tests.unit.test_drain_script as drain
+from tests.unit.support.build_cluster import MIXED, NEW, OLD, RHEL, TEN, cluster_of, run, tag, toolkits
+from tests.unit.support.fake_cluster import DEPLOY, node
+from tests.unit.support.http_server import Reply, Request, WebServer, web_server
 
 pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="there is no kubectl on this machine")
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from manifestmaker import folders, objects
-from test_manifests import at, changes
 
-from kmatrix.decide.read_matrix import read_matrix
+from kmatrix.decide.formats.matrix_yaml import read_matrix
 from kmatrix.values.names import image_tag, without_arch
+from tests.unit.support.manifest_maker import folders, objects
+from tests.unit.test_manifests import at, changes
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "deploy" / "README.md").read_text(encoding="utf-8")

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from openpgpkeys import Gpg, gpg_home, needs_gpg
 
-from kmatrix.effects.packages import PackageRoot
+from kmatrix.effects.net.package_root import PackageRoot
 from kmatrix.stages.discover import _client
 from kmatrix.values.errors import ProtocolError
 from kmatrix.values.lock import ClientPin, UnavailablePin
 from kmatrix.values.names import ClientVersion
+from tests.unit.support.openpgp_keys import Gpg, gpg_home, needs_gpg
 
 CLIENT = ClientVersion(8, 98, 1)
 REPOSITORY = "beegfs_8.98/dists/rhel9"

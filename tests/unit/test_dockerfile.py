@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import pytest
 
-from kmatrix.decide.dockerfile import context_sources, identity, instructions, is_stray, select_copied
+from kmatrix.decide.formats.dockerfile import context_sources, identity, instructions, is_stray, select_copied
 from kmatrix.values.errors import InputError
 
 FILES = dict.fromkeys(("a", "b", "c d", "sub/x", "sub/deep/y", "sub/x~", "sub/.x.swp", "other/z", "a.txt"), b"")

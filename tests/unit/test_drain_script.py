@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakecluster import Cluster, node
+
+from tests.unit.support.fake_cluster import Cluster, node
 
 KEPT = (
     "beegfs-node: kept the loaded module (version 8.2.2), it is in use: mounts on the host: /mnt. "

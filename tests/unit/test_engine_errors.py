@@ -5,7 +5,7 @@ from __future__ import annotations
 import docker.errors
 import pytest
 
-from kmatrix.effects.engine_errors import (
+from kmatrix.effects.engine.errors import (
     RegistryRefusalError,
     TakenAwayError,
     build_error,

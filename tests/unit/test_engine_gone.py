@@ -10,11 +10,11 @@ import docker.errors
 import pytest
 import requests
 import urllib3.exceptions
-from httpserver import RESET, Reply, Request, in_turn, web_server
 
-from kmatrix.effects.engine import Engine
-from kmatrix.effects.engine_errors import engine_errors
+from kmatrix.effects.engine.docker import Engine
+from kmatrix.effects.engine.errors import engine_errors
 from kmatrix.values.errors import BuildError, InputError, ToolError, UnreachableError
+from tests.unit.support.http_server import RESET, Reply, Request, in_turn, web_server
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from httpserver import Reply, web_server
-from programs import lack
 
-from kmatrix.decide.repodata import newest_of_each
-from kmatrix.effects.packages import PackageRoot
+from kmatrix.decide.formats.repodata import newest_of_each
+from kmatrix.effects.net.package_root import PackageRoot
 from kmatrix.values.names import Arch
+from tests.unit.support.http_server import Reply, web_server
+from tests.unit.support.programs import lack
 
 SCRIPT = Path(__file__).parents[2] / "images" / "beegfs-client" / "fetch-packages"
 DIRECTORY = "beegfs_8.98"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kmatrix.effects.files import cannot_write, read_text, remove_unfinished, write_atomically
+from kmatrix.effects.disk.files import cannot_write, read_text, remove_unfinished, write_atomically
 from kmatrix.values.errors import Exit, InputError
 
 

@@ -10,9 +10,16 @@ import pytest
 from rich.console import Console
 
 from kmatrix.commands.guard import guarded
-from kmatrix.effects.engine import InterruptedRunError
-from kmatrix.effects.signals import held
-from kmatrix.values.errors import BuildError, Exit, InputError, KmatrixError, ToolError, UnreachableError
+from kmatrix.effects.process.signals import held
+from kmatrix.values.errors import (
+    BuildError,
+    Exit,
+    InputError,
+    InterruptedRunError,
+    KmatrixError,
+    ToolError,
+    UnreachableError,
+)
 
 
 def told(error: BaseException) -> tuple[int, str]:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 import requests
-from httpserver import RESET, Reply, Request, WebServer, closed_port, has_ipv6, in_turn, web_server
 
-from kmatrix.effects import http
-from kmatrix.effects.encodings import content_of
+from kmatrix.effects.net import http
+from kmatrix.effects.registry.encodings import content_of
 from kmatrix.values.errors import Exit, InputError, ProtocolError, UnreachableError
+from tests.unit.support.http_server import RESET, Reply, Request, WebServer, closed_port, has_ipv6, in_turn, web_server
 
 SERVICE = "test service"
 FINE = Reply(200, b"fine")

@@ -12,13 +12,13 @@ from urllib.parse import parse_qs
 
 import docker.auth
 import pytest
-from fakeregistry import FakeRegistry, basic, fake_registry
-from httpserver import Reply, Request, in_turn, web_server
 
-from kmatrix.effects.credentials import Credentials, Login
-from kmatrix.effects.registry import Registry
+from kmatrix.effects.registry.client import Registry
+from kmatrix.effects.registry.credentials import Credentials, Login
 from kmatrix.values.errors import CredentialError, ProtocolError, UnreachableError
 from kmatrix.values.names import ImageRef
+from tests.unit.support.fake_registry import FakeRegistry, basic, fake_registry
+from tests.unit.support.http_server import Reply, Request, in_turn, web_server
 
 TOKEN = "the identity token"
 SCOPE = "repository:team/image:pull"

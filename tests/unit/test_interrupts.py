@@ -22,21 +22,20 @@ from types import SimpleNamespace
 from typing import IO, Any, cast
 
 import pytest
-from test_cli import MATRIX, ROOT
-from test_render import lock, profile
 
-from kmatrix.decide.read_matrix import read_matrix
-from kmatrix.effects.signals import held, interruptible
+from kmatrix.decide.formats.matrix_yaml import read_matrix
+from kmatrix.effects.process.signals import held, interruptible
 from kmatrix.stages.run import run_cells
-from kmatrix.stages.workshop import Workshop
+from kmatrix.stages.run_context import Workshop
 from kmatrix.values.cells import CellResult
 from kmatrix.values.lock import Lock, inputs_digest, write_lock
 from kmatrix.values.recipe import Recipe
+from tests.unit.test_cli import MATRIX, ROOT
+from tests.unit.test_render import lock, profile
 
 # Longer than a run needs to end; shorter than it waits for cells that do not.
 SOON = 12.0
 FAR = 60.0
-TESTS = Path(__file__).parent
 BUILD = ("build", "--no-boot", "--only", "7.4.6-*", "--jobs", "3", "--target", "registry.invalid/team")
 
 
@@ -48,7 +47,7 @@ class Site:
 
     def command(self, steps: str, *arguments: str) -> list[str]:
         (self.root / "steps").write_text(steps, encoding="utf-8")
-        program = [sys.executable, str(TESTS / "signalledrun.py"), str(self.root)]
+        program = [sys.executable, "-m", "tests.unit.support.signalled_run", str(self.root)]
         return [*program, *arguments, "--root", str(self.root)]
 
     @contextmanager
@@ -76,7 +75,7 @@ class Site:
 # Buffered as by default: then a stream breaks at its last flush.
 ENVIRONMENT = {
     **{name: value for name, value in os.environ.items() if not name.startswith(("KMATRIX_", "PYTHON"))},
-    "PYTHONPATH": os.pathsep.join([*sys.path, str(TESTS)]),
+    "PYTHONPATH": os.pathsep.join([*sys.path, str(ROOT)]),
     "COLUMNS": "200",
 }
 
@@ -214,7 +213,7 @@ def test_a_cell_that_cannot_be_kept_loses_no_other() -> None:
 
 def test_the_third_signal_that_is_held_back_ends_the_process() -> None:
     code = (
-        "import os, signal\nfrom kmatrix.effects.signals import held, interruptible\n"
+        "import os, signal\nfrom kmatrix.effects.process.signals import held, interruptible\n"
         "with interruptible(), held() as hold:\n"
         "    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT):\n"
         "        os.kill(os.getpid(), number)\n        print(hold.signals, flush=True)\n"

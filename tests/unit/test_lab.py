@@ -6,10 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from test_render import ROOT, digest, profile
 
+from kmatrix.decide.formats.payload import read_toolkits
 from kmatrix.decide.releases import read_graph, select_releases
-from kmatrix.decide.toolkits import read_toolkits
 from kmatrix.lab import releases
 from kmatrix.lab.images import image_context
 from kmatrix.lab.layout import layout_of
@@ -17,6 +16,7 @@ from kmatrix.lab.up import lab_inputs
 from kmatrix.values.errors import InputError
 from kmatrix.values.matrix import Channel, Profile
 from kmatrix.values.names import ImageRef
+from tests.unit.test_render import ROOT, digest, profile
 
 PAYLOADS = {
     release.version: f"127.0.0.1:5080/lab/release@{digest(str(index))}"

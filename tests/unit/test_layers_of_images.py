@@ -22,12 +22,12 @@ from pathlib import Path
 
 import pytest
 import zstandard
-from programs import require
 
-from kmatrix.decide.compression import decompressed
-from kmatrix.decide.imagepaths import LayerView, find_files
-from kmatrix.effects.layers import read_layer
+from kmatrix.decide.formats.compression import decompressed
+from kmatrix.decide.formats.image_paths import LayerView, find_files
+from kmatrix.effects.registry.layers import read_layer
 from kmatrix.values.errors import ProtocolError
+from tests.unit.support.programs import require
 
 WANTED = "etc/wanted"
 Fill = Callable[[Path], object]

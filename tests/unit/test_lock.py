@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from kmatrix.decide.read_matrix import read_matrix
+from kmatrix.decide.formats.matrix_yaml import read_matrix
 from kmatrix.values.errors import InputError
 from kmatrix.values.lock import Lock, inputs_digest, pins_of, read_lock, write_lock
 from kmatrix.values.matrix import Profile

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 import yaml
-from manifestmaker import REPOSITORY, SEEDS, build, bundle, container, folders, objects, sources
-from schemas import CORE, KMM, OPENSHIFT, VERSIONS, core_faults, other_faults
 
 from kmatrix.decide import manifests
-from kmatrix.effects.files import write_atomically
+from kmatrix.effects.disk.files import write_atomically
 from kmatrix.values.errors import InputError
 from kmatrix.values.names import Arch
+from tests.unit.support.manifest_maker import REPOSITORY, SEEDS, build, bundle, container, folders, objects, sources
+from tests.unit.support.schemas import CORE, KMM, OPENSHIFT, VERSIONS, core_faults, other_faults
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "manifests"
 FOLDERS = folders()

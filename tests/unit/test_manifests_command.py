@@ -8,19 +8,19 @@ from typing import Any
 
 import pytest
 import yaml
-from manifestmaker import REPOSITORY, ROOT
-from test_render import FINGERPRINT, client_pin, digest
 
 from kmatrix.cli import main
-from kmatrix.decide.kept import keep_published
-from kmatrix.decide.read_matrix import read_matrix
-from kmatrix.effects.bundlefile import write_bundles
-from kmatrix.effects.packages import PackageRoot
-from kmatrix.values.bundles import BundleImage, BundleResult
+from kmatrix.decide.formats.matrix_yaml import read_matrix
+from kmatrix.decide.kept_results import keep_published
+from kmatrix.effects.disk.bundles import write_bundles
+from kmatrix.effects.net.package_root import PackageRoot
+from kmatrix.values.bundle import BundleImage, BundleResult
 from kmatrix.values.cells import Finding
 from kmatrix.values.errors import CredentialError, Exit, KmatrixError, ProtocolError, UnreachableError
 from kmatrix.values.lock import KernelPin, Lock, ProfileLock, ReleasePin, inputs_digest, write_lock
 from kmatrix.values.names import ClientVersion, ImageRef, ReleaseVersion
+from tests.unit.support.manifest_maker import REPOSITORY, ROOT
+from tests.unit.test_render import FINGERPRINT, client_pin, digest
 
 CLIENT, KERNEL = "8.2.2", "5.14.0-427.50.1.el9_4.x86_64"
 MATRIX = f"""

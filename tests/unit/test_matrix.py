@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kmatrix.decide.read_matrix import read_matrix
+from kmatrix.decide.formats.matrix_yaml import read_matrix
 from kmatrix.values.errors import InputError
 from kmatrix.values.lock import inputs_digest
 from kmatrix.values.matrix import Profile, mirrored, required_target

@@ -8,18 +8,17 @@ from io import StringIO
 from typing import Any, cast
 
 import pytest
-from bundlebench import Bench
-from cellimages import KERNELS, rebuilt
-from httpserver import Reply, Request
 from rich.console import Console
-from test_module_images import made_of, tag
 
 from kmatrix.commands.bundle import print_bundles
-from kmatrix.effects.engine import InterruptedRunError
 from kmatrix.stages import bundle as stage
 from kmatrix.values.boot import BootReport
-from kmatrix.values.bundles import BundleResult
-from kmatrix.values.errors import ProtocolError
+from kmatrix.values.bundle import BundleResult
+from kmatrix.values.errors import InterruptedRunError, ProtocolError
+from tests.unit.support.bundle_bench import Bench
+from tests.unit.support.cell_images import KERNELS, rebuilt
+from tests.unit.support.http_server import Reply, Request
+from tests.unit.test_module_images import made_of, tag
 
 NOT_TOLD: dict[str, Reply] = {
     "the registry is down": Reply(503),

@@ -11,16 +11,16 @@ import json
 from dataclasses import replace
 
 import pytest
-from bundlebench import Bench
-from cellimages import CLIENT, KERNELS, OCI, cell, digest, image, rebuilt, with_manifest
 
-from kmatrix.decide.bundles import CellImage, Document, Wanted, wanted_bundles
-from kmatrix.decide.moduleimages import Holding, ModuleImage, may_stay, module_images
+from kmatrix.decide.bundle import CellImage, Document, Wanted, wanted_bundles
+from kmatrix.decide.module_images import Holding, ModuleImage, may_stay, module_images
 from kmatrix.values import labels
 from kmatrix.values.boot import BootReport
-from kmatrix.values.bundles import BundleResult
+from kmatrix.values.bundle import BundleResult
 from kmatrix.values.errors import ProtocolError, ToolError
 from kmatrix.values.names import Arch, without_arch
+from tests.unit.support.bundle_bench import Bench
+from tests.unit.support.cell_images import CLIENT, KERNELS, OCI, cell, digest, image, rebuilt, with_manifest
 
 
 def wanted(*images: CellImage, missing: tuple[str, ...] = ()) -> Wanted:

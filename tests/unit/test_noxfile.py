@@ -60,8 +60,8 @@ def ended(project: Path, package: Path, *arguments: str) -> tuple[int, str, str]
 def stand_in(tmp_path: Path) -> Path:
     package = tmp_path / "package" / "kmatrix"
     package.mkdir(parents=True)
-    for name, text in {"__init__.py": "", "__main__.py": STAND_IN, "bench.py": STAND_IN}.items():
-        (package / name).write_text(text, encoding="utf-8")
+    for name, text in {"kmatrix/__init__.py": "", "kmatrix/__main__.py": STAND_IN, "bench.py": STAND_IN}.items():
+        (package.parent / name).write_text(text, encoding="utf-8")
     return package.parent
 
 

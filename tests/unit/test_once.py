@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from kmatrix.stages.once import Once
+from kmatrix.stages.concurrency import Once
 from kmatrix.values.errors import BuildError, ToolError, UnreachableError
 
 

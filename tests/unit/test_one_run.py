@@ -17,27 +17,29 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from test_cli import MATRIX, ROOT
-from test_render import lock, profile
 
 from kmatrix.cli import main
+from kmatrix.commands import build as build_command
 from kmatrix.commands import bundle as bundle_command
-from kmatrix.commands import cells, invocation
 from kmatrix.commands import lab as lab_command
-from kmatrix.commands.cells import _as_tested, _Book, _is_kept_back
-from kmatrix.commands.invocation import Invocation, choose, marked_engine, resolve_pins
+from kmatrix.commands import profile as profile_command
+from kmatrix.commands.build import _as_tested, _Book, _is_kept_back
+from kmatrix.commands.invocation import Invocation
+from kmatrix.commands.profile import choose, marked_engine, resolve_pins
+from kmatrix.decide.formats.matrix_yaml import read_matrix
 from kmatrix.decide.plan import make_plan
-from kmatrix.decide.read_matrix import read_matrix
-from kmatrix.effects.bundlefile import read_bundles, write_bundles
-from kmatrix.effects.results import read_results, write_results
+from kmatrix.effects.disk.bundles import read_bundles, write_bundles
+from kmatrix.effects.disk.results import read_results, write_results
 from kmatrix.effects.runs import only_run
 from kmatrix.lab import up as lab_up
 from kmatrix.stages.progress import PlainProgress
-from kmatrix.values.bundles import BundleResult
+from kmatrix.values.bundle import BundleResult
 from kmatrix.values.cells import CellResult
 from kmatrix.values.errors import Exit
 from kmatrix.values.lock import Lock, inputs_digest, read_lock, write_lock
 from kmatrix.values.names import ClientVersion
+from tests.unit.test_cli import MATRIX, ROOT
+from tests.unit.test_render import lock, profile
 
 TARGETED = MATRIX.replace("    base_line:", "    target: registry.invalid/team\n    base_line:")
 
@@ -85,12 +87,12 @@ def test_a_command_names_itself_and_the_next_one_is_not_in_its_way(site: Path) -
 import os, sys
 from pathlib import Path
 from kmatrix import cli
-from kmatrix.commands import planning
-write = planning.write_rendered
+from kmatrix.commands import plan as plan_command
+write = plan_command.write_rendered
 def shown(*words, **options):
     print(Path({str(site)!r}, "build", "run.lock").read_text())
     return write(*words, **options)
-planning.write_rendered = shown
+plan_command.write_rendered = shown
 sys.exit(cli.main(["render", "--root", {str(site)!r}]))
 """
     for _ in range(2):
@@ -121,7 +123,7 @@ def test_pins_that_another_profile_got_meanwhile_stay(site: Path, monkeypatch: p
         (site / "matrix.lock").write_text(write_lock(now.with_profile("other", pins)))
         return pins
 
-    monkeypatch.setattr(invocation, "discover", slow)
+    monkeypatch.setattr(profile_command, "discover", slow)
     (site / ".matrix.lock.kmatrix-x").touch()
     resolve_pins(call, chosen)
     assert set(read_lock((site / "matrix.lock").read_text()).profiles) == {"site", "other"}
@@ -134,7 +136,7 @@ def test_the_next_run_clears_engine_and_disk_of_a_run_that_is_over(site: Path, m
     def engine(run_id: str, *_: object) -> NoEngine:
         return NoEngine(run_id=run_id, remove_leftovers=removed.append)
 
-    monkeypatch.setattr(invocation, "Engine", engine)
+    monkeypatch.setattr(profile_command, "Engine", engine)
     call = call_for(site)
     with marked_engine(call) as dead:
         pass
@@ -255,10 +257,10 @@ def published(site: Path, monkeypatch: pytest.MonkeyPatch) -> CellResult:
             blank = {"verdict": "errored", "image": "", "image_id": "", "booted": False}
             keep(CellResult(**{**RESULT.__dict__, **blank, "cell": recipe.cell.id}))
 
-    monkeypatch.setattr(cells, "_job", job)
-    monkeypatch.setattr(cells, "write_rendered", lambda *_, **__: 0)
-    monkeypatch.setattr(cells, "split_published", lambda _, recipes, __: list(recipes))
-    monkeypatch.setattr(cells, "run_cells", run)
+    monkeypatch.setattr(build_command, "_job", job)
+    monkeypatch.setattr(build_command, "write_rendered", lambda *_, **__: 0)
+    monkeypatch.setattr(build_command, "split_published", lambda _, recipes, __: list(recipes))
+    monkeypatch.setattr(build_command, "run_cells", run)
     return result
 
 

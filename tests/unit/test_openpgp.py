@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from openpgpkeys import Gpg, gpg_home, needs_gpg
 
-from kmatrix.decide.openpgp import check_key, public_keys
+from kmatrix.decide.formats.openpgp import check_key, public_keys
 from kmatrix.values.errors import ProtocolError
+from tests.unit.support.openpgp_keys import Gpg, gpg_home, needs_gpg
 
 DATA = Path(__file__).parents[1] / "data" / "openpgp"
 # By `gpg --show-keys --with-colons`; the first key is RSA with a subkey, the second Ed25519.

@@ -15,16 +15,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from programs import needs
 
-from kmatrix.effects.orphans import ending_with_us
+from kmatrix.effects.process.orphans import ending_with_us
+from tests.unit.support.programs import needs
 
 SOON_MILLISECONDS = 20_000
 QEMU = shutil.which("qemu-system-x86_64")
 BOOT = """
 import sys, threading
 from pathlib import Path
-from kmatrix.effects.qemu import Guest, Machines
+from kmatrix.effects.vm.qemu import Guest, Machines
 guest = Guest("x86_64", Path("vmlinuz"), None, 64)
 def boot():
     Machines("tcg").boot(guest, 1000, 1000, lambda line: print(line, flush=True))
@@ -35,7 +35,7 @@ thread.join()
 MEASURE = """
 import os, sys
 from pathlib import Path
-from kmatrix.effects.children import run_program
+from kmatrix.effects.process.measured import run_program
 run_program(["sh", "-c", sys.argv[1]], Path.cwd(), dict(os.environ), Path("log"))
 """
 

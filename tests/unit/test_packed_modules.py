@@ -14,7 +14,7 @@ from itertools import pairwise
 import pytest
 import zstandard
 
-from kmatrix.effects.inspect import decompressed
+from kmatrix.effects.engine.inspect import decompressed
 from kmatrix.values.errors import ProtocolError
 
 _ELF = b"\x7fELF" + bytes(range(256)) * 400

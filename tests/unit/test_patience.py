@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kmatrix.effects.engine_errors import TakenAwayError
+from kmatrix.effects.engine.errors import TakenAwayError
 from kmatrix.stages.patience import patiently
 from kmatrix.values.errors import BuildError, ToolError, UnreachableError
 

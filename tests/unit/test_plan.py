@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from kmatrix.decide.candidates import natural
+from kmatrix.decide.formats.matrix_yaml import read_matrix
+from kmatrix.decide.formats.rpm_versions import natural
 from kmatrix.decide.plan import Plan, make_plan, plan_json
-from kmatrix.decide.read_matrix import read_matrix
 from kmatrix.values.errors import InputError
 from kmatrix.values.lock import ProfileLock, read_lock
 from kmatrix.values.matrix import Profile

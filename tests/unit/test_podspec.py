@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from integration.podspec import Pod, Root, translate
-from integration.podvolumes import Folder, HostPath, Tmpfs, UntranslatableError
+from tests.integration.support.node.pod_spec import Pod, Root, translate
+from tests.integration.support.node.pod_volumes import Folder, HostPath, Tmpfs, UntranslatableError
 
 IMAGE = {"Entrypoint": ["/bin/serve"], "Cmd": ["all"], "Env": ["PATH=/bin", "A=image"], "User": "", "WorkingDir": ""}
 CONTAINER: dict[str, Any] = {

@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
-from programs import require
+
+from tests.unit.support.programs import require
 
 ROOT = Path(__file__).parents[2]
 ABSENT = "kmatrix-no-such-program"
@@ -34,7 +35,7 @@ def test_bootstrap_installs_what_tests_need() -> None:
     installed = {Path(entry).name for entry in re.findall(r"^  (\S+):[a-z0-9.-]+$", table, re.MULTILINE)}
     needed = {
         program
-        for file in Path(__file__).parent.glob("*.py")
+        for file in Path(__file__).parent.rglob("*.py")
         if file.name != Path(__file__).name
         for call in re.findall(r"\b(?:needs|require|through)\(([^()]*)\)", file.read_text(encoding="utf-8"))
         for program in re.findall(r'"([a-z][\w-]+)"', call)

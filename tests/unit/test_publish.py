@@ -12,19 +12,19 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from fakeregistry import digest
-from httpserver import Reply, Request
-from savedmaker import STORES, Saved, SavingEngine, archive
-from test_registry_writer import ref, writer
-from writableregistry import Writable, writable_registry
 
-from kmatrix.decide.bundles import Layer
-from kmatrix.decide.cellmanifest import CONFIG, LAYER, MANIFEST
-from kmatrix.effects.authorization import NotReadableError
-from kmatrix.stages.once import Once
+from kmatrix.decide.bundle import Layer
+from kmatrix.decide.cell_manifest import CONFIG, LAYER, MANIFEST
+from kmatrix.effects.registry.auth import NotReadableError
+from kmatrix.stages.concurrency import Once
 from kmatrix.stages.publish import push_image
 from kmatrix.values.errors import ToolError
 from kmatrix.values.names import Arch, ImageRef
+from tests.unit.support.fake_registry import digest
+from tests.unit.support.http_server import Reply, Request
+from tests.unit.support.saved_images import STORES, Saved, SavingEngine, archive
+from tests.unit.support.writable_registry import Writable, writable_registry
+from tests.unit.test_registry_writer import ref, writer
 
 TAG = "8.98.1-6.1.0"
 LAYERS = (archive("a", b"1" * 5000), archive("b", b"2"))

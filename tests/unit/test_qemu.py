@@ -12,10 +12,9 @@ from typing import Any, cast
 
 import pytest
 
-from kmatrix.effects import qemu
-from kmatrix.effects.engine import InterruptedRunError
-from kmatrix.effects.qemu import Accel, Guest, GuestEnd, Machines
-from kmatrix.values.errors import ToolError
+from kmatrix.effects.vm import qemu
+from kmatrix.effects.vm.qemu import Accel, Guest, GuestEnd, Machines
+from kmatrix.values.errors import InterruptedRunError, ToolError
 
 # Longer than any test takes: where a limit ends what a stand-in does, it is this one that would not.
 LONG = 100.0

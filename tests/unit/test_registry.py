@@ -12,13 +12,13 @@ from typing import Any
 
 import docker.auth
 import pytest
-from fakeregistry import INDEX, MANIFEST, FakeRegistry, digest, fake_registry, layer, problem
-from httpserver import Reply, Request, closed_port, has_ipv6, in_turn, web_server
 
-from kmatrix.effects.credentials import Credentials
-from kmatrix.effects.registry import Registry, base_of
+from kmatrix.effects.registry.client import Registry, base_of
+from kmatrix.effects.registry.credentials import Credentials
 from kmatrix.values.errors import ProtocolError, UnreachableError
 from kmatrix.values.names import ImageRef
+from tests.unit.support.fake_registry import INDEX, MANIFEST, FakeRegistry, digest, fake_registry, layer, problem
+from tests.unit.support.http_server import Reply, Request, closed_port, has_ipv6, in_turn, web_server
 
 CONFIG = {"architecture": "amd64", "config": {"Labels": {"a": "b"}}}
 WANTED = "etc/wanted"

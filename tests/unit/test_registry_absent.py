@@ -6,17 +6,17 @@ from collections.abc import Iterator
 
 import docker.auth
 import pytest
-from fakeregistry import digest, problem
-from httpserver import Reply, Request
-from tokenservice import Product, TokenRegistry, jwt, token_registry
 
-from kmatrix.effects.authorization import NotReadableError
-from kmatrix.effects.credentials import Credentials
-from kmatrix.effects.grants import grant_of
-from kmatrix.effects.registry import Registry
-from kmatrix.effects.registry_writer import RegistryWriter
+from kmatrix.effects.registry.auth import NotReadableError
+from kmatrix.effects.registry.client import Registry
+from kmatrix.effects.registry.credentials import Credentials
+from kmatrix.effects.registry.grants import grant_of
+from kmatrix.effects.registry.writer import RegistryWriter
 from kmatrix.values.errors import CredentialError, Exit, ProtocolError
 from kmatrix.values.names import ImageRef
+from tests.unit.support.fake_registry import digest, problem
+from tests.unit.support.http_server import Reply, Request
+from tests.unit.support.token_service import Product, TokenRegistry, jwt, token_registry
 
 ALL: tuple[Product, ...] = ("quay", "harbor", "gitlab", "github", "amazon", "artifactory")
 TOKENS: tuple[Product, ...] = ("quay", "harbor", "gitlab", "github")

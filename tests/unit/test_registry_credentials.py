@@ -8,13 +8,13 @@ from urllib.parse import quote
 
 import docker.auth
 import pytest
-from fakeregistry import FakeRegistry, basic, fake_registry, layer, problem
-from httpserver import Reply, in_turn, web_server
 
-from kmatrix.effects.credentials import Credentials
-from kmatrix.effects.registry import Registry
+from kmatrix.effects.registry.client import Registry
+from kmatrix.effects.registry.credentials import Credentials
 from kmatrix.values.errors import CredentialError, Exit, KmatrixError, ProtocolError, UnreachableError
 from kmatrix.values.names import ImageRef
+from tests.unit.support.fake_registry import FakeRegistry, basic, fake_registry, layer, problem
+from tests.unit.support.http_server import Reply, in_turn, web_server
 
 USER, PASSWORD = "robot", "correct horse: battery"
 FILE = "the-file/config.json"

@@ -11,15 +11,15 @@ from collections.abc import Iterator
 
 import docker.auth
 import pytest
-from httpserver import Reply, Request
-from tokenservice import Product, TokenRegistry, token_registry
 
-from kmatrix.effects.authorization import NotReadableError
-from kmatrix.effects.credentials import Credentials
-from kmatrix.effects.registry_writer import RegistryWriter
-from kmatrix.stages.threads import map_threads
+from kmatrix.effects.registry.auth import NotReadableError
+from kmatrix.effects.registry.credentials import Credentials
+from kmatrix.effects.registry.writer import RegistryWriter
+from kmatrix.stages.concurrency import map_threads
 from kmatrix.values.errors import KmatrixError
 from kmatrix.values.names import ImageRef
+from tests.unit.support.http_server import Reply, Request
+from tests.unit.support.token_service import Product, TokenRegistry, token_registry
 
 ALL: tuple[Product, ...] = ("quay", "harbor", "gitlab", "github", "amazon", "artifactory")
 PULL, PUSH = ["repository:team/image:pull"], ["repository:team/image:pull,push"]

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 
 import docker.auth
 import pytest
-from fakeregistry import basic, digest, problem
-from httpserver import RESET, Reply, Request, web_server
-from writableregistry import Writable, writable_registry
 
-from kmatrix.effects.credentials import Credentials
-from kmatrix.effects.registry_writer import RegistryWriter
+from kmatrix.effects.registry.credentials import Credentials
+from kmatrix.effects.registry.writer import RegistryWriter
 from kmatrix.values.errors import CredentialError, ProtocolError, UnreachableError
 from kmatrix.values.names import ImageRef
+from tests.unit.support.fake_registry import basic, digest, problem
+from tests.unit.support.http_server import RESET, Reply, Request, web_server
+from tests.unit.support.writable_registry import Writable, writable_registry
 
 BLOB = b'{"architecture":"amd64"}'
 MANIFEST = b'{"schemaVersion":2}'

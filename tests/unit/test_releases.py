@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from kmatrix.decide.formats.payload import read_toolkit_kernels, read_toolkits
 from kmatrix.decide.releases import choose, read_graph, select_releases
-from kmatrix.decide.toolkits import read_toolkit_kernels, read_toolkits
 from kmatrix.values.errors import InputError, ProtocolError
 from kmatrix.values.matrix import Channel
 from kmatrix.values.names import Arch, Flavour, ReleaseVersion

@@ -13,7 +13,7 @@ import pytest
 
 from kmatrix.decide.plan import make_plan
 from kmatrix.decide.render import make_recipe
-from kmatrix.effects.context import pack_context, read_image_source
+from kmatrix.effects.engine.build_context import pack_context, read_image_source
 from kmatrix.values.errors import InputError
 from kmatrix.values.lock import ClientPin, KernelPin, KeyPin, PackagePin, ProfileLock, ReleasePin
 from kmatrix.values.matrix import Channel, Profile

@@ -6,11 +6,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-import test_manifests_command as made
-from manifestmaker import ROOT
 
+import tests.unit.test_manifests_command as made
 from kmatrix.cli import main
 from kmatrix.values.errors import Exit
+from tests.unit.support.manifest_maker import ROOT
 
 project = made.project
 

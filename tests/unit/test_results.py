@@ -9,12 +9,12 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from test_cell_logs import RECIPE
 
-from kmatrix.effects.results import read_results, results_text, write_results
-from kmatrix.stages.work import cell_result
+from kmatrix.effects.disk.results import read_results, results_text, write_results
+from kmatrix.stages.run_context import cell_result
 from kmatrix.values.cells import CellResult, Finding
 from kmatrix.values.errors import InputError
+from tests.unit.test_cell_logs import RECIPE
 
 PASSED = CellResult(
     cell="8.98.1-6.1.0-1-amd64",

@@ -11,13 +11,11 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from httpserver import Reply, Request, web_server
-from test_render import profile
 
 from kmatrix.cli import main
-from kmatrix.commands import invocation
+from kmatrix.commands import profile as profile_command
+from kmatrix.decide.formats.matrix_yaml import read_matrix
 from kmatrix.decide.plan import make_plan
-from kmatrix.decide.read_matrix import read_matrix
 from kmatrix.decide.releases import Node, read_graph, select_releases
 from kmatrix.stages import discover as stage
 from kmatrix.stages.discover import discover
@@ -38,6 +36,8 @@ from kmatrix.values.lock import (
 )
 from kmatrix.values.matrix import Channel, Profile
 from kmatrix.values.names import Arch, ClientVersion, ImageRef, ReleaseVersion
+from tests.unit.support.http_server import Reply, Request, web_server
+from tests.unit.test_render import profile
 
 DATA = Path(__file__).parents[1] / "data" / "plan"
 DAY, LATER = "2026-03-31", "2026-04-02"
@@ -434,7 +434,7 @@ def test_the_command_line_passes_a_persons_word_on_and_plan_says_how_to_give_it(
         words.append(arguments[7])
         return cast("ProfileLock", arguments[5])
 
-    monkeypatch.setattr(invocation, "discover", told)
+    monkeypatch.setattr(profile_command, "discover", told)
     common = ["--root", str(tmp_path), "--profile", "one"]
     assert main(["discover", *common, "--forget", "4.96.1", "--forget", kernel("4.96.9")]) == 0
     assert main(["discover", *common]) == 0

@@ -12,7 +12,19 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from daemonsetcontroller import Kind, Node, Pod, Release, at_a_time, dead, fleet, manage, replaced_now, roll_out
+
+from tests.unit.support.daemonset_controller import (
+    Kind,
+    Node,
+    Pod,
+    Release,
+    at_a_time,
+    dead,
+    fleet,
+    manage,
+    replaced_now,
+    roll_out,
+)
 
 README = (Path(__file__).resolve().parents[2] / "deploy" / "README.md").read_text(encoding="utf-8")
 SECTION = README.partition("## How fast a roll-out goes\n")[2].partition("\n## ")[0]

@@ -11,7 +11,8 @@ import random
 from typing import get_args
 
 import pytest
-from daemonsetcontroller import Node, Pod, Release, at_a_time, manage, replaced_now
+
+from tests.unit.support.daemonset_controller import Node, Pod, Release, at_a_time, manage, replaced_now
 
 Step = tuple[int, int]
 each_release = pytest.mark.parametrize("release", get_args(Release))

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakeregistry import digest
-from savedmaker import STORES, Saved, SavingEngine, archive
 
-from kmatrix.effects.savedimage import compressed, digest_and_size, saved_image
+from kmatrix.effects.engine.saved_image import compressed, digest_and_size, saved_image
 from kmatrix.values.errors import InputError, ToolError, UnreachableError
+from tests.unit.support.fake_registry import digest
+from tests.unit.support.saved_images import STORES, Saved, SavingEngine, archive
 
 LAYERS = (archive("a", b"1" * 5000), archive("b", b"2"))
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 import yaml
-from manifestmaker import folders, objects, sources
-from sccadmission import EARLIER, NOW, Weights, admit, filled_in, in_order, refusals, score
-from stocksccs import STOCK
 
 from kmatrix.decide import manifests
+from tests.unit.support.manifest_maker import folders, objects, sources
+from tests.unit.support.scc_admission import EARLIER, NOW, Weights, admit, filled_in, in_order, refusals, score
+from tests.unit.support.stock_sccs import STOCK
 
 Object = dict[str, Any]
 FOLDERS = {name: objects(folder) for name, folder in folders().items()}

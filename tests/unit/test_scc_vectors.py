@@ -14,7 +14,18 @@ from itertools import product
 from typing import Any
 
 import pytest
-from sccadmission import EARLIER, NOW, Namespace, Weights, admit, capability_points, in_order, score, volume_points
+
+from tests.unit.support.scc_admission import (
+    EARLIER,
+    NOW,
+    Namespace,
+    Weights,
+    admit,
+    capability_points,
+    in_order,
+    score,
+    volume_points,
+)
 
 Object = dict[str, Any]
 each_weights = pytest.mark.parametrize("weights", [NOW, EARLIER], ids=["now", "earlier"])

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from httpserver import Reply, Request, WebServer, web_server
 
-from kmatrix.effects.engine import Engine
-from kmatrix.effects.sdk import connect
+from kmatrix.effects.engine.docker import Engine
+from kmatrix.effects.engine.sdk import connect
+from tests.unit.support.http_server import Reply, Request, WebServer, web_server
 
 VERSION = Reply(200, b'{"ApiVersion": "1.41", "MinAPIVersion": "1.12"}', {"Content-Type": "application/json"})
 BUILT = b'{"stream": "built\\n"}\r\n{"aux": {"ID": "sha256:0123"}}\r\n'

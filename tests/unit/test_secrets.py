@@ -10,22 +10,22 @@ from pathlib import Path
 
 import docker.auth
 import pytest
-from fakeregistry import FakeRegistry, fake_registry, layer
-from httpserver import Reply, closed_port, in_turn, web_server
 from rich.console import Console
 
 from kmatrix.commands.guard import guarded
-from kmatrix.decide.read_matrix import read_matrix
-from kmatrix.effects import http
-from kmatrix.effects.credentials import Credentials
-from kmatrix.effects.engine_errors import build_error, registry_error
-from kmatrix.effects.git import source
-from kmatrix.effects.graph import fetch_graph
-from kmatrix.effects.packages import PackageRoot
-from kmatrix.effects.registry import Registry
-from kmatrix.effects.registry_writer import RegistryWriter
+from kmatrix.decide.formats.matrix_yaml import read_matrix
+from kmatrix.effects.disk.git import source
+from kmatrix.effects.engine.errors import build_error, registry_error
+from kmatrix.effects.net import http
+from kmatrix.effects.net.package_root import PackageRoot
+from kmatrix.effects.net.update_graph import fetch_graph
+from kmatrix.effects.registry.client import Registry
+from kmatrix.effects.registry.credentials import Credentials
+from kmatrix.effects.registry.writer import RegistryWriter
 from kmatrix.values.errors import KmatrixError
 from kmatrix.values.names import ImageRef
+from tests.unit.support.fake_registry import FakeRegistry, fake_registry, layer
+from tests.unit.support.http_server import Reply, closed_port, in_turn, web_server
 
 SECRET = "s3cr3t"
 USERS = (

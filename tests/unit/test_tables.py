@@ -16,7 +16,7 @@ from kmatrix.commands.bundle import print_bundles
 from kmatrix.decide.plan import Plan
 from kmatrix.stages import tables
 from kmatrix.stages.progress import LiveProgress
-from kmatrix.values.bundles import BundleResult
+from kmatrix.values.bundle import BundleResult
 from kmatrix.values.cells import CellResult
 
 KERNELS = ["5.14.0-427.50.1.el9_4.x86_64", "5.14.0-427.50.1.el9_4.x86_64+rt", "6.1.0-56-amd64"]

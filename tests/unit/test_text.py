@@ -13,16 +13,16 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from httpserver import Reply, Request, web_server
 from rich.console import Console
 
 from kmatrix.commands.guard import guarded
-from kmatrix.decide.buildlog import causes
-from kmatrix.effects.engine import Engine
-from kmatrix.effects.results import junit, read_results, write_results
+from kmatrix.decide.build_log import causes
+from kmatrix.effects.disk.results import junit, read_results, write_results
+from kmatrix.effects.engine.docker import Engine
 from kmatrix.values.cells import CellResult, Finding
 from kmatrix.values.errors import BuildError, InputError, Problem
 from kmatrix.values.text import plain, plain_line
+from tests.unit.support.http_server import Reply, Request, web_server
 
 COLOURED = "main.c:1:1: \x1b[01;31m\x1b[Kerror: \x1b[m\x1b[Kno \x1b]8;;https://gcc.invalid/x\x1b\\name\x1b]8;;\x07"
 WORDS = "main.c:1:1: error: no name"

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from kmatrix.stages.threads import map_threads
+from kmatrix.stages.concurrency import map_threads
 
 
 def test_outcomes_come_in_the_order_of_the_items() -> None:
@@ -42,7 +42,7 @@ def test_an_exception_does_not_wait_for_the_others() -> None:
 
 def test_the_program_ends_although_a_thread_still_waits() -> None:
     code = (
-        "import threading\nfrom kmatrix.stages.threads import map_threads\n"
+        "import threading\nfrom kmatrix.stages.concurrency import map_threads\n"
         "def call(item):\n    if item: threading.Event().wait()\n    raise SystemExit(7)\n"
         "map_threads(call, [0, 1], 2)\n"
     )

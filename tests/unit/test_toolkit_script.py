@@ -7,12 +7,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from checkcase import IN_TREE, KERNEL, TOOLKIT, TREE
 
-from kmatrix.decide.kernelfacts import kernel_facts
-from kmatrix.effects.inspect import TOOLKIT_SCRIPT
+from kmatrix.decide.formats.kernel_tree import kernel_facts
+from kmatrix.effects.engine.inspect import TOOLKIT_SCRIPT
 from kmatrix.values.errors import ProtocolError
 from kmatrix.values.module import RDMA_MODULES, ToolkitFiles
+from tests.unit.support.check_case import IN_TREE, KERNEL, TOOLKIT, TREE
 
 _IB_CORE = "kernel/drivers/infiniband/core/ib_core.ko.xz"
 

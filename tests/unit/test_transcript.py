@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kmatrix.decide.transcript import read_transcript, without_stamp
+from kmatrix.decide.formats.transcript import read_transcript, without_stamp
 from kmatrix.values.boot import Section
 
 

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from openpgpkeys import Gpg, gpg_home
-from rpms import build_rpm, needs_rpm
+
+from tests.unit.support.openpgp_keys import Gpg, gpg_home
+from tests.unit.support.rpms import build_rpm, needs_rpm
 
 SCRIPT = Path(__file__).parents[2] / "images" / "beegfs-client" / "unpack-packages"
 pytestmark = needs_rpm

@@ -8,21 +8,20 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from fakeregistry import FakeRegistry, fake_registry, problem
-from test_render import profile, recipes
 
-from kmatrix.effects.credentials import load_credentials
-from kmatrix.effects.registry_writer import RegistryWriter
-from kmatrix.stages import cellrun
-from kmatrix.stages.cellrun import verify_cell
+from kmatrix.effects.registry.credentials import load_credentials
+from kmatrix.effects.registry.writer import RegistryWriter
+from kmatrix.stages import cell as cell_stage
+from kmatrix.stages.cell import verify_cell
 from kmatrix.stages.publish import image_of
-from kmatrix.stages.work import CellWork, cell_result
-from kmatrix.stages.workshop import Options, Workshop
+from kmatrix.stages.run_context import CellWork, Options, Workshop, cell_result
 from kmatrix.values import labels
 from kmatrix.values.cells import CellResult
 from kmatrix.values.errors import ToolError
 from kmatrix.values.names import ImageRef
 from kmatrix.values.recipe import Recipe
+from tests.unit.support.fake_registry import FakeRegistry, fake_registry, problem
+from tests.unit.test_render import profile, recipes
 
 
 @dataclass
@@ -88,7 +87,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     def passed(run: CellWork, image: str) -> CellResult:
         return replace(cell_result(run.recipe, "passed", "every check passed"), image_id=image)
 
-    monkeypatch.setattr(cellrun, "pass_gates", passed)
+    monkeypatch.setattr(cell_stage, "pass_gates", passed)
     recipe = next(iter(recipes(profile()).values()))
     with fake_registry() as server:
         (tmp_path / "auth.json").write_text('{"auths": {}}', encoding="utf-8")

@@ -7,10 +7,9 @@ import random
 import subprocess
 
 import pytest
-from programs import needs
 
-from kmatrix.decide.candidates import natural
-from kmatrix.decide.versions import evr_order, rpm_order
+from kmatrix.decide.formats.rpm_versions import evr_order, natural, rpm_order
+from tests.unit.support.programs import needs
 
 # Rows of rpm-software-management/rpm, tests/rpmvercmp.at (those with a caret from rpm 4.15 on): one text, another, and
 # what rpm.vercmp says of them.

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import secrets
 
-from kmatrix.commands.invocation import Chosen, Invocation, choose, marked_engine, pins_for, tidy
-from kmatrix.decide.bootcheck import Booted
-from kmatrix.decide.bundles import kernels_of_label
-from kmatrix.decide.elf import MalformedElfError, read_module
+from kmatrix.commands.invocation import Invocation
+from kmatrix.commands.profile import Chosen, choose, marked_engine, pins_for, tidy
+from kmatrix.decide.boot import Booted
+from kmatrix.decide.bundle import kernels_of_label
+from kmatrix.decide.formats.elf import MalformedElfError, read_module
 from kmatrix.decide.plan import make_plan
-from kmatrix.effects.credentials import load_credentials
-from kmatrix.effects.engine import Engine
-from kmatrix.effects.inspect import read_cell_image
-from kmatrix.effects.qemu import Machines
-from kmatrix.effects.registry import Registry
-from kmatrix.stages.bootgate import Subject, boot_image, prepare_guest, remove_guest
+from kmatrix.effects.engine.docker import Engine
+from kmatrix.effects.engine.inspect import read_cell_image
+from kmatrix.effects.registry.client import Registry
+from kmatrix.effects.registry.credentials import load_credentials
+from kmatrix.effects.vm.qemu import Machines
+from kmatrix.stages.boot import Subject, boot_image, prepare_guest, remove_guest
 from kmatrix.stages.patience import held
 from kmatrix.stages.publish import image_of
 from kmatrix.stages.run import exit_code
-from kmatrix.stages.workshop import BootOptions
+from kmatrix.stages.run_context import BootOptions
 from kmatrix.values import labels
 from kmatrix.values.boot import BootReport
 from kmatrix.values.cells import Cell

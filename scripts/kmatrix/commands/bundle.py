@@ -10,28 +10,23 @@ from datetime import UTC, datetime
 from rich.console import Console
 from rich.text import Text
 
-from kmatrix.commands.invocation import (
-    Chosen,
-    Invocation,
-    opened_run,
-    recipes_for,
-    tidy,
-)
-from kmatrix.decide.bundlebounds import Bounds, bounds_of
-from kmatrix.decide.bundles import wanted_bundles
-from kmatrix.decide.kept import keep_published
+from kmatrix.commands.invocation import Invocation
+from kmatrix.commands.profile import Chosen, opened_run, recipes_for, tidy
+from kmatrix.decide.bundle import wanted_bundles
+from kmatrix.decide.bundle_bounds import Bounds, bounds_of
+from kmatrix.decide.kept_results import keep_published
 from kmatrix.decide.plan import make_plan
-from kmatrix.effects.bundlefile import read_bundles, update_bundles
-from kmatrix.effects.credentials import load_credentials
-from kmatrix.effects.qemu import Machines
-from kmatrix.effects.registry_writer import RegistryWriter
+from kmatrix.effects.disk.bundles import read_bundles, update_bundles
+from kmatrix.effects.registry.credentials import load_credentials
+from kmatrix.effects.registry.writer import RegistryWriter
+from kmatrix.effects.vm.qemu import Machines
 from kmatrix.stages.bundle import Packing, make_bundle, published_cells
 from kmatrix.stages.columns import Column, Row, print_table
 from kmatrix.stages.progress import STYLES
 from kmatrix.stages.run import default_jobs, exit_code
-from kmatrix.stages.workshop import BootOptions
-from kmatrix.values.bundles import BundleResult
-from kmatrix.values.commandlines import command
+from kmatrix.stages.run_context import BootOptions
+from kmatrix.values.bundle import BundleResult
+from kmatrix.values.command_lines import command
 from kmatrix.values.errors import Exit
 from kmatrix.values.names import ClientVersion
 from kmatrix.values.recipe import Recipe

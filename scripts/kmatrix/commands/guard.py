@@ -7,10 +7,9 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from kmatrix.effects.engine import InterruptedRunError
-from kmatrix.effects.outputs import Outputs, watched_outputs
-from kmatrix.effects.signals import interruptible
-from kmatrix.values.errors import Exit, KmatrixError
+from kmatrix.effects.process.outputs import Outputs, watched_outputs
+from kmatrix.effects.process.signals import interruptible
+from kmatrix.values.errors import Exit, InterruptedRunError, KmatrixError
 from kmatrix.values.redaction import redacted
 from kmatrix.values.text import plain
 

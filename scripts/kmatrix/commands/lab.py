@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import secrets
 
-from kmatrix.commands.invocation import LAB, Chosen, Invocation, alone, choose, ensure_lab, marked_engine
-from kmatrix.effects.engine import Engine
+from kmatrix.commands.invocation import Invocation
+from kmatrix.commands.profile import LAB, Chosen, alone, choose, ensure_lab, marked_engine
+from kmatrix.effects.engine.docker import Engine
 from kmatrix.lab import up as lab_up
 from kmatrix.lab.layout import layout_of
 from kmatrix.values.errors import Exit

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from kmatrix.commands.invocation import Chosen, Invocation, choose, image_source, pins_for
+from kmatrix.commands.invocation import Invocation
+from kmatrix.commands.profile import Chosen, choose, image_source, pins_for
 from kmatrix.decide import manifests as decide
-from kmatrix.decide.incluster import in_cluster_build_args, in_cluster_dockerfile, in_cluster_files
-from kmatrix.effects.bundlefile import read_bundles
-from kmatrix.effects.folders import read_folder, read_written, replace_folder
-from kmatrix.effects.packages import PackageRoot
-from kmatrix.values.bundles import BundleResult
-from kmatrix.values.commandlines import command
+from kmatrix.decide.in_cluster import in_cluster_build_args, in_cluster_dockerfile, in_cluster_files
+from kmatrix.effects.disk.bundles import read_bundles
+from kmatrix.effects.disk.folders import read_folder, read_written, replace_folder
+from kmatrix.effects.net.package_root import PackageRoot
+from kmatrix.values.bundle import BundleResult
+from kmatrix.values.command_lines import command
 from kmatrix.values.errors import Exit, InputError, KmatrixError, Problem
 from kmatrix.values.lock import ProfileLock
 from kmatrix.values.names import ClientVersion, ImageRef

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-from kmatrix.decide.candidates import Kernel, excluded, fits, kernels_of, nearest, useless_excludes
+from kmatrix.decide.excludes import Kernel, excluded, fits, kernels_of, nearest, useless_excludes
 from kmatrix.values.cells import Cell
-from kmatrix.values.commandlines import command
+from kmatrix.values.command_lines import command
 from kmatrix.values.errors import InputError, Problem
 from kmatrix.values.lock import ProfileLock, ReleasePin
 from kmatrix.values.matrix import Profile

@@ -11,9 +11,9 @@ from typing import Any
 
 import jinja2
 
-from kmatrix.decide.dockerfile import identity, select_copied
+from kmatrix.decide.formats.dockerfile import identity, select_copied
 from kmatrix.values.cells import Cell
-from kmatrix.values.commandlines import command
+from kmatrix.values.command_lines import command
 from kmatrix.values.errors import InputError
 from kmatrix.values.lock import ClientPin, ProfileLock
 from kmatrix.values.matrix import Profile, mirrored

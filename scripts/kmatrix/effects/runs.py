@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
-from kmatrix.effects.files import cannot_write
+from kmatrix.effects.disk.files import cannot_write
 from kmatrix.values.errors import InputError
 
 

@@ -7,11 +7,11 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from kmatrix.decide.dockerfile import is_stray, select_copied
-from kmatrix.effects.context import pack_context, read_files
-from kmatrix.effects.debian import bootstrap_base
-from kmatrix.effects.engine import Engine
-from kmatrix.effects.files import read_text
+from kmatrix.decide.formats.dockerfile import is_stray, select_copied
+from kmatrix.effects.disk.files import read_text
+from kmatrix.effects.engine.build_context import pack_context, read_files
+from kmatrix.effects.engine.docker import Engine
+from kmatrix.effects.lab.debian import bootstrap_base
 from kmatrix.lab.layout import IMAGES, LAB_LABEL, Layout
 from kmatrix.values.errors import BuildError, InputError, KmatrixError, ToolError
 

@@ -7,8 +7,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from kmatrix.effects.engine import Engine
-from kmatrix.effects.files import write_atomically
+from kmatrix.effects.disk.files import write_atomically
+from kmatrix.effects.engine.docker import Engine
 from kmatrix.lab.layout import Layout
 from kmatrix.values.errors import ToolError
 from kmatrix.values.names import ClientVersion

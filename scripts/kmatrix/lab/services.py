@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from kmatrix.effects.engine import Engine
-from kmatrix.effects.servers import Server, start_server
+from kmatrix.effects.engine.docker import Engine
+from kmatrix.effects.lab.servers import Server, start_server
 from kmatrix.lab.layout import LAB_LABEL, Layout
 
 # What each serves once the lab is made: a server that runs and has it not lost its content.

@@ -13,12 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from kmatrix.effects.context import pack_context
-from kmatrix.effects.credentials import load_credentials
-from kmatrix.effects.engine import Engine
-from kmatrix.effects.files import write_atomically
-from kmatrix.effects.registry import Registry
-from kmatrix.effects.servers import remove_volume, running, serves, stop_server
+from kmatrix.effects.disk.files import write_atomically
+from kmatrix.effects.engine.build_context import pack_context
+from kmatrix.effects.engine.docker import Engine
+from kmatrix.effects.lab.servers import remove_volume, running, serves, stop_server
+from kmatrix.effects.registry.client import Registry
+from kmatrix.effects.registry.credentials import load_credentials
 from kmatrix.lab import releases, services
 from kmatrix.lab.images import OLDER_PACKAGES, OLDER_SUITE, definition, ensure_base, ensure_image
 from kmatrix.lab.kernels import LabKernels, choose_kernels

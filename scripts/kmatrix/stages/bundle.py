@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 from threading import Lock
 
-from kmatrix.decide.bootcheck import Booted
-from kmatrix.decide.bundles import (
+from kmatrix.decide.boot import Booted
+from kmatrix.decide.bundle import (
     CellImage,
     Composed,
     Document,
@@ -22,27 +22,27 @@ from kmatrix.decide.bundles import (
     compose,
     manifest_list,
 )
-from kmatrix.decide.elf import MalformedElfError, read_module
-from kmatrix.decide.moduleimages import module_images
-from kmatrix.effects.credentials import Credentials
-from kmatrix.effects.engine import Engine, InterruptedRunError
-from kmatrix.effects.logs import open_log
-from kmatrix.effects.qemu import Machines
-from kmatrix.effects.registry import Manifest
-from kmatrix.effects.registry_writer import RegistryWriter
-from kmatrix.stages.bootgate import Subject, boot_image
-from kmatrix.stages.bundlekept import keep_kernels, put_restored
-from kmatrix.stages.moduleimages import Choice, choose_module_images, put_module_images
+from kmatrix.decide.formats.elf import MalformedElfError, read_module
+from kmatrix.decide.module_images import module_images
+from kmatrix.effects.disk.logs import open_log
+from kmatrix.effects.engine.docker import Engine
+from kmatrix.effects.registry.client import Manifest
+from kmatrix.effects.registry.credentials import Credentials
+from kmatrix.effects.registry.writer import RegistryWriter
+from kmatrix.effects.vm.qemu import Machines
+from kmatrix.stages.boot import Subject, boot_image
+from kmatrix.stages.bundle_kept import keep_kernels, put_restored
+from kmatrix.stages.concurrency import DaemonPool, map_threads
+from kmatrix.stages.module_images import Choice, choose_module_images, put_module_images
 from kmatrix.stages.patience import held
 from kmatrix.stages.publish import IMAGE, image_of
-from kmatrix.stages.threads import DaemonPool, map_threads
-from kmatrix.stages.workshop import BootOptions
+from kmatrix.stages.run_context import BootOptions
 from kmatrix.values import labels
 from kmatrix.values.boot import BootReport
-from kmatrix.values.bundles import BundleImage, BundleResult
+from kmatrix.values.bundle import BundleImage, BundleResult
 from kmatrix.values.cells import Cell, Finding, Verdict
-from kmatrix.values.commandlines import command
-from kmatrix.values.errors import KmatrixError, ProtocolError
+from kmatrix.values.command_lines import command
+from kmatrix.values.errors import InterruptedRunError, KmatrixError, ProtocolError
 from kmatrix.values.matrix import Profile, mirrored
 from kmatrix.values.module import IMAGE_MODULES
 from kmatrix.values.names import ImageRef

@@ -10,18 +10,18 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from kmatrix.decide.openpgp import check_key
+from kmatrix.decide.formats.openpgp import check_key
+from kmatrix.decide.formats.payload import read_toolkit_kernels, read_toolkits
+from kmatrix.decide.formats.repodata import newest_of_each
+from kmatrix.decide.formats.rpm_versions import rpm_order
 from kmatrix.decide.releases import Node, read_graph, select_releases
-from kmatrix.decide.repodata import newest_of_each
 from kmatrix.decide.retention import refuse_useless_forgets, remembered, retired
-from kmatrix.decide.toolkits import read_toolkit_kernels, read_toolkits
-from kmatrix.decide.versions import rpm_order
-from kmatrix.effects.files import read_text
-from kmatrix.effects.graph import fetch_graph
-from kmatrix.effects.packages import KEY_LOCATIONS, PackageRoot
-from kmatrix.effects.registry import Manifest, Registry
-from kmatrix.stages.threads import map_threads
-from kmatrix.values.commandlines import command
+from kmatrix.effects.disk.files import read_text
+from kmatrix.effects.net.package_root import KEY_LOCATIONS, PackageRoot
+from kmatrix.effects.net.update_graph import fetch_graph
+from kmatrix.effects.registry.client import Manifest, Registry
+from kmatrix.stages.concurrency import map_threads
+from kmatrix.values.command_lines import command
 from kmatrix.values.errors import InputError, Problem, ProtocolError
 from kmatrix.values.lock import (
     ClientPin,

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from kmatrix.decide.bootcheck import Booted
+from kmatrix.decide.boot import Booted
 from kmatrix.decide.checks import check_module
-from kmatrix.decide.kernelfacts import kernel_facts
-from kmatrix.effects.inspect import read_cell_image, read_toolkit
-from kmatrix.effects.logs import open_log
-from kmatrix.stages.bootgate import Subject, boot_image
+from kmatrix.decide.formats.kernel_tree import kernel_facts
+from kmatrix.effects.disk.logs import open_log
+from kmatrix.effects.engine.inspect import read_cell_image, read_toolkit
+from kmatrix.stages.boot import Subject, boot_image
 from kmatrix.stages.patience import patiently
 from kmatrix.stages.publish import image_of
-from kmatrix.stages.work import CellWork, cell_result
-from kmatrix.stages.workshop import BootOptions
+from kmatrix.stages.run_context import BootOptions, CellWork, cell_result
 from kmatrix.values import labels
 from kmatrix.values.boot import BootReport
 from kmatrix.values.cells import CellResult
-from kmatrix.values.commandlines import command
+from kmatrix.values.command_lines import command
 from kmatrix.values.module import CheckReport, Expectation, ImageFacts
 
 NOT_BOOTED = "static checks passed, NOT BOOTED (--no-boot)"

@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from kmatrix.effects.authorization import refused
-from kmatrix.effects.credentials import Credentials
-from kmatrix.effects.engine import Engine
-from kmatrix.effects.engine_errors import RegistryRefusalError, TakenAwayError
+from kmatrix.effects.engine.docker import Engine
+from kmatrix.effects.engine.errors import RegistryRefusalError, TakenAwayError
+from kmatrix.effects.registry.auth import refused
+from kmatrix.effects.registry.credentials import Credentials
 from kmatrix.values.errors import UnreachableError
 from kmatrix.values.names import ImageRef
 

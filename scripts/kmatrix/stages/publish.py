@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kmatrix.decide.bundles import Layer
-from kmatrix.decide.cellmanifest import LAYER, cell_manifest
-from kmatrix.effects.authorization import NotReadableError
-from kmatrix.effects.registry import Manifest, labels_of
-from kmatrix.effects.savedimage import SavedLayer, compressed, digest_and_size, saved_image
-from kmatrix.stages.workshop import Workshop
+from kmatrix.decide.bundle import Layer
+from kmatrix.decide.cell_manifest import LAYER, cell_manifest
+from kmatrix.effects.engine.saved_image import SavedLayer, compressed, digest_and_size, saved_image
+from kmatrix.effects.registry.auth import NotReadableError
+from kmatrix.effects.registry.client import Manifest, labels_of
+from kmatrix.stages.run_context import Workshop
 from kmatrix.values import labels
 from kmatrix.values.cells import Cell
 from kmatrix.values.errors import ToolError

@@ -9,10 +9,10 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from functools import partial
 from typing import Any
 
-from kmatrix.effects.signals import Hold, held, interruptible
-from kmatrix.stages.cellrun import already_published
-from kmatrix.stages.threads import DaemonPool, map_threads
-from kmatrix.stages.workshop import Workshop
+from kmatrix.effects.process.signals import Hold, held, interruptible
+from kmatrix.stages.cell import already_published
+from kmatrix.stages.concurrency import DaemonPool, map_threads
+from kmatrix.stages.run_context import Workshop
 from kmatrix.values.cells import CellResult, Verdict
 from kmatrix.values.errors import Exit, KmatrixError
 from kmatrix.values.names import ImageRef

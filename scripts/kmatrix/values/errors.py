@@ -117,3 +117,7 @@ class BuildError(KmatrixError):
             message, hint or "Read the build's log, and correct the Dockerfile, the package or the sources it names."
         )
         self.excerpt = tuple(redacted(plain_line(line)) for line in excerpt)
+
+
+class InterruptedRunError(Exception):
+    """The run was told to stop while this step was under way."""

@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import Field, ValidationError, field_validator
 
-from kmatrix.values.commandlines import command
+from kmatrix.values.command_lines import command
 from kmatrix.values.errors import InputError, Problem
 from kmatrix.values.fields import (
     ClientField,

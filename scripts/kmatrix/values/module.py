@@ -183,7 +183,7 @@ class ToolkitFiles:
 
 @dataclass(frozen=True)
 class KernelFacts:
-    """What the toolkit says about its kernel; made by `kmatrix.decide.kernelfacts.kernel_facts`.
+    """What the toolkit says about its kernel; made by `kmatrix.decide.formats.kernel_tree.kernel_facts`.
 
     Attributes:
         kernel: kernel release.

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from integration.entrypoint.cellnode import (
+from kmatrix.values.names import image_tag
+from tests.integration.support.lab import Lab
+from tests.integration.support.node.cell_node import (
     FILES,
     CellNode,
     cell_node,
 )
-from integration.labs import Lab
-from integration.session import Session
-from integration.sites import NEWER_CLIENT, OLDER_CLIENT, SiteMaker
-from kmatrix.values.names import image_tag
+from tests.integration.support.project.site import NEWER_CLIENT, OLDER_CLIENT, SiteMaker
+from tests.integration.support.session import Session
 
 
 @pytest.fixture(scope="module", params=["current", "older"])

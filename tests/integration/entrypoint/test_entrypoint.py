@@ -13,7 +13,8 @@ from typing import Any
 import docker
 import pytest
 
-from integration.entrypoint.cellnode import (
+from tests.integration.support.lab import Lab
+from tests.integration.support.node.cell_node import (
     BOTH,
     FILES,
     FULL,
@@ -27,10 +28,9 @@ from integration.entrypoint.cellnode import (
     files_of,
     having_ours,
 )
-from integration.images import output_in
-from integration.labs import Lab
-from integration.session import Session
-from integration.sites import NEWER_CLIENT, OLDER_CLIENT
+from tests.integration.support.project.images import output_in
+from tests.integration.support.project.site import NEWER_CLIENT, OLDER_CLIENT
+from tests.integration.support.session import Session
 
 # The image
 

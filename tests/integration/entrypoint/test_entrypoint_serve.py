@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from integration.entrypoint.cellnode import (
+from tests.integration.support.node.cell_node import (
     BOTH,
     FULL,
     INSTALLED,
@@ -19,8 +19,8 @@ from integration.entrypoint.cellnode import (
     files_of,
     having_ours,
 )
-from integration.session import Session
-from integration.sites import NEWER_CLIENT, OLDER_CLIENT
+from tests.integration.support.project.site import NEWER_CLIENT, OLDER_CLIENT
+from tests.integration.support.session import Session
 
 SERVE = f"rm -f /test/said; mkfifo /test/said; {PROGRAM} serve 2>/test/said & pid=$!; exec 3</test/said\n"
 UNTIL = 'until_said() { while read -r line <&3; do echo "$line"; [[ $line != *"$1"* ]] || return 0; done; return 1; }\n'

@@ -13,7 +13,7 @@ Four are stricter than it on purpose; no module that was built for its cell, and
 from __future__ import annotations
 
 from kmatrix.decide.checks import form, layout, modinfo, symbols
-from kmatrix.decide.elf import MalformedElfError, read_module
+from kmatrix.decide.formats.elf import MalformedElfError, read_module
 from kmatrix.values.cells import Finding
 from kmatrix.values.module import CheckReport, Expectation, ImageFacts, KernelFacts, ModuleElf
 

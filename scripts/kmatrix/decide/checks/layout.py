@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 from kmatrix.decide.checks.symbols import some
-from kmatrix.decide.kernelfacts import parse_modules_dep
+from kmatrix.decide.formats.kernel_tree import parse_modules_dep
 from kmatrix.values.cells import Cell, Finding
 from kmatrix.values.errors import ProtocolError
 from kmatrix.values.labels import cell_labels

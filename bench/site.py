@@ -1,0 +1,99 @@
+"""The cold matrix: a project of its own with weighted clients, a registry of its own; nothing of it stays."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+import yaml
+from rich.console import Console
+
+from bench.setting import PROFILE, Setting
+from kmatrix.commands.invocation import Invocation
+from kmatrix.commands.profile import choose, pins_for, recipes_for
+from kmatrix.decide.plan import make_plan
+from kmatrix.effects.disk.files import write_atomically
+from kmatrix.effects.lab.servers import Server, free_address, start_server, stop_server
+from kmatrix.lab.layout import LAB_LABEL
+from kmatrix.lab.packages import LINES, package_client
+from kmatrix.lab.up import lab_state
+from kmatrix.values.recipe import Recipe
+
+# One of each line, as in the lab: a kernel is read once for both, and packages are unpacked once for several kernels.
+CLIENTS = ("7.98.60", "8.98.60")
+_PORT = 5000
+
+
+@dataclass(frozen=True)
+class Site:
+    """The project in `root`, its cells' recipes, and the package root."""
+
+    root: Path
+    packages: Path
+    recipes: tuple[Recipe, ...]
+
+
+@contextmanager
+def cold_site(setting: Setting) -> Iterator[Site]:
+    """Make the project with toolkits and base in the engine, and nothing compiled; all of it is gone at the end.
+
+    Raises:
+        ToolError: the client cannot be packaged, or `discover` fails.
+        UnreachableError: the engine or the lab went away.
+    """
+    engine, state = setting.engine, lab_state(setting.layout)
+    root = setting.folder / "site"
+    server = Server("bench's image registry", f"{setting.name}-registry", free_address(), "/v2/")
+    _clear(setting, server)
+    try:
+        command = ["docker-registry", "serve", "/etc/kmatrix-lab/registry.yml"]
+        start_server(engine, server, state["services"], command, _PORT, {}, {LAB_LABEL: "bench"})
+        fingerprint = ""
+        setting.say(f"packaging clients {' and '.join(CLIENTS)} of weight {setting.weight}")
+        for client, line in product(CLIENTS, LINES):
+            arguments = ["--version", client, "--dist", line, "--weight", str(setting.weight)]
+            fingerprint = package_client(engine, setting.layout, state["workshop"], root / "packages", arguments)
+        _write_project(setting, root, f"{server.address}/{setting.name}", fingerprint)
+        setting.tool("cold-discover", "discover", root=root)
+        recipes = _recipes(root)
+        for image in sorted({image.pinned for recipe in recipes for image in (recipe.toolkit, recipe.base)}):
+            engine.pull(image, None)
+        yield Site(root, root / "packages", recipes)
+    finally:
+        _clear(setting, server)
+
+
+def _write_project(setting: Setting, root: Path, target: str, fingerprint: str) -> None:
+    stated = {
+        **setting.chosen.profile.model_dump(mode="json", by_alias=True),
+        "about": "the bench's cold matrix",
+        "packages": "packages",
+        "key_fingerprint": fingerprint,
+        "target": target,
+        "lock": "matrix.lock",
+        "clients": list(CLIENTS),
+        "excludes": [],
+    }
+    matrix = {"schema": 1, "default_profile": PROFILE, "profiles": {PROFILE: stated}}
+    write_atomically(root / "matrix.yaml", yaml.safe_dump(matrix))
+    shutil.copytree(setting.call.root / "images" / "beegfs-client", root / "images" / "beegfs-client")
+
+
+def _recipes(root: Path) -> tuple[Recipe, ...]:
+    call = Invocation(root, Console(stderr=True), PROFILE)
+    chosen = choose(call)
+    pins = pins_for(call, chosen)
+    return tuple(recipes_for(call, chosen, pins, make_plan(chosen.name, chosen.profile, pins)))
+
+
+def _clear(setting: Setting, server: Server) -> None:
+    """Remove what this bench, or one that was killed, has made."""
+    stop_server(setting.engine, server)
+    for name in setting.engine.image_names():
+        if f"/{setting.name}/" in name:
+            setting.engine.remove_image(name)
+    shutil.rmtree(setting.folder, ignore_errors=True)

@@ -1,0 +1,73 @@
+"""discover, plan, render and report: what is to be done, and what came of it."""
+
+from __future__ import annotations
+
+import json
+
+from kmatrix.commands.invocation import Invocation
+from kmatrix.commands.profile import LAB, alone, choose, ensure_lab, marked_engine, pins_for, recipes_for, resolve_pins
+from kmatrix.decide.plan import make_plan, plan_json
+from kmatrix.stages import tables
+from kmatrix.stages.dockerfiles import check_rendered, foreign_note, write_rendered
+from kmatrix.values.command_lines import command
+from kmatrix.values.errors import Exit, InputError
+from kmatrix.values.recipe import Recipe
+
+
+def discover(call: Invocation) -> Exit:
+    """Resolve a profile into its lock."""
+    chosen = choose(call)
+    with alone(call):
+        if chosen.name == LAB:
+            with marked_engine(call) as engine:
+                ensure_lab(call, chosen, engine)
+        resolve_pins(call, chosen)
+    return Exit.OK
+
+
+def plan(call: Invocation) -> Exit:
+    """Show every candidate cell with why it is in or out."""
+    chosen = choose(call)
+    pins = pins_for(call, chosen)
+    found = make_plan(chosen.name, chosen.profile, pins, call.only)
+    if call.json:
+        print(json.dumps(plan_json(found), indent=1))
+    else:
+        tables.print_plan(found)
+        call.say(f"{len(found.cells)} cells in, {len(found.rows) - len(found.cells)} out")
+    gone = {str(pin.version): pin.gone for pin in pins.releases if pin.gone}
+    for release, since in gone.items():
+        lets = f"{command('discover', chosen.name, '--forget', release)} lets it go"
+        call.say(f"{release} has been gone from the graph since {since}; kept ({lets})")
+    for client in (pin for pin in pins.clients if pin.gone):
+        where = f"{client.version} for {client.line} {client.arch}"
+        call.say(f"client {where} has been gone from the package root since {client.gone}; its pins are kept")
+    return Exit.OK
+
+
+def render(call: Invocation) -> Exit:
+    """Write the Dockerfiles of the plan, offline; with --check only compare."""
+    chosen = choose(call)
+    pins = pins_for(call, chosen)
+    recipes = recipes_for(call, chosen, pins, make_plan(chosen.name, chosen.profile, pins, call.only))
+    if not call.check:
+        with alone(call):
+            changed = write_rendered(call.root, chosen.name, recipes, complete=not call.only)
+        call.say(f"dockerfiles/{chosen.name}: {len(recipes)} Dockerfiles, {changed} changed")
+        _say_foreign(call, chosen.name, recipes)
+        return Exit.OK
+    stale = check_rendered(call.root, chosen.name, recipes, complete=not call.only)
+    if stale:
+        raise InputError(
+            f"{len(stale)} paths under dockerfiles/{chosen.name} are not what matrix, lock and template give:\n  "
+            + "\n  ".join(stale),
+            f"Run {command('render', chosen.name)} and commit the result.",
+        )
+    call.say(f"dockerfiles/{chosen.name}: up to date")
+    _say_foreign(call, chosen.name, recipes)
+    return Exit.OK
+
+
+def _say_foreign(call: Invocation, profile_name: str, recipes: list[Recipe]) -> None:
+    if note := foreign_note(call.root, profile_name, recipes):
+        call.say(note)

@@ -1,0 +1,24 @@
+"""report: what came of the last run."""
+
+from __future__ import annotations
+
+from kmatrix.commands.invocation import Invocation
+from kmatrix.commands.profile import choose
+from kmatrix.effects.disk.results import read_results, results_text
+from kmatrix.stages import tables
+from kmatrix.stages.run import exit_code
+from kmatrix.values.command_lines import command
+from kmatrix.values.errors import Exit, InputError
+
+
+def report(call: Invocation) -> Exit:
+    """Show the results of the last run."""
+    chosen = choose(call)
+    results = list(read_results(call.results_path, chosen.name).values())
+    if not results:
+        raise InputError(f"there are no results of profile {chosen.name}", f"Run {command('build', chosen.name)}.")
+    if call.json:
+        print(results_text(call.results_path, chosen.name), end="")
+    else:
+        tables.print_results(tables.wide_console(), results)
+    return exit_code(result.verdict for result in results)

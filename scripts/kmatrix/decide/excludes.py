@@ -1,0 +1,105 @@
+"""The kernels that a lock holds, and which of their releases the matrix excludes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+
+from kmatrix.decide.formats.rpm_versions import natural
+from kmatrix.values.errors import Problem
+from kmatrix.values.lock import ReleasePin
+from kmatrix.values.matrix import Exclude, Profile
+from kmatrix.values.names import FLAVOURS, Arch, Flavour
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel on an architecture, with every release that carries it, oldest first."""
+
+    release: str
+    arch: Arch
+    flavour: Flavour
+    pins: tuple[ReleasePin, ...]
+
+
+def kernels_of(releases: Iterable[ReleasePin]) -> list[Kernel]:
+    """Return the kernels of a lock in natural order, each once per architecture."""
+    found: dict[tuple[str, Arch], tuple[Flavour, list[ReleasePin]]] = {}
+    # The oldest release comes first and gives the toolkit: a new z-stream with the same kernel
+    # changes no cell.
+    for pin in sorted(releases, key=lambda pin: (pin.version, pin.toolkit.pinned)):
+        for kernel in pin.kernels:
+            found.setdefault((kernel.release, pin.arch), (kernel.flavour, []))[1].append(pin)
+    kernels = [Kernel(release, arch, flavour, tuple(pins)) for (release, arch), (flavour, pins) in found.items()]
+    return sorted(kernels, key=lambda kernel: (natural(kernel.release), FLAVOURS.index(kernel.flavour), kernel.arch))
+
+
+def fits(pattern: str | None, value: str) -> bool:
+    """Whether a value matches a glob; no glob matches all."""
+    return pattern is None or fnmatchcase(value, pattern)
+
+
+def excluded(
+    kernel: Kernel, excludes: list[tuple[int, Exclude]]
+) -> tuple[tuple[ReleasePin, ...], int | None, set[int]]:
+    """Return the releases that are left, the exclude that took the last one, and all that took any.
+
+    An exclude by release takes that release away from the kernel; the cell is out when none is left.
+    """
+    left = kernel.pins
+    taken: int | None = None
+    hits: set[int] = set()
+    for index, exclude in excludes:
+        if not (
+            fits(exclude.kernel, kernel.release)
+            and fits(exclude.arch, kernel.arch)
+            and fits(exclude.flavour, kernel.flavour)
+        ):
+            continue
+        goes = {
+            id(pin) for pin in kernel.pins if fits(exclude.release, str(pin.version)) and fits(exclude.line, pin.line)
+        }
+        if goes:
+            hits.add(index)
+        left = tuple(pin for pin in left if id(pin) not in goes)
+        if not left and taken is None:
+            taken = index
+    return left, taken, hits
+
+
+def useless_excludes(profile_name: str, profile: Profile, kernels: list[Kernel], used: set[int]) -> list[Problem]:
+    """Return a problem for every exclude that took nothing, with what is nearest to it."""
+    values: dict[str, list[str]] = {
+        "client": [str(client) for client in profile.clients],
+        "kernel": [kernel.release for kernel in kernels],
+        "release": list(dict.fromkeys(str(pin.version) for kernel in kernels for pin in kernel.pins)),
+        "arch": list(dict.fromkeys(kernel.arch for kernel in kernels)),
+        "flavour": list(dict.fromkeys(kernel.flavour for kernel in kernels)),
+        "line": list(dict.fromkeys(pin.line for kernel in kernels for pin in kernel.pins)),
+    }
+    problems = []
+    for index, exclude in enumerate(profile.excludes):
+        if index in used:
+            continue
+        given = [(key, pattern) for key in values if (pattern := getattr(exclude, key))]
+        said = ", ".join(f"{key} {pattern}" for key, pattern in given)
+        near = [
+            f"{key}: {nearest(pattern, values[key])}"
+            for key, pattern in given
+            if not any(fnmatchcase(value, pattern) for value in values[key])
+        ]
+        why = "; ".join(near) or "each of these occurs, but not together"
+        key = f"profiles.{profile_name}.excludes[{index}]"
+        problems.append(Problem(exclude.where, f"{key}: matches no cell ({said}); {why}"))
+    return problems
+
+
+def nearest(pattern: str, values: list[str]) -> str:
+    """Return `nearest: …`, the values most like a glob."""
+    if not values:
+        return "there are none at all"
+    near = get_close_matches(re.sub(r"[*?\[\]!]", "", pattern), values, n=3, cutoff=0.3)
+    return f"nearest: {', '.join(near or values[:3])}"

@@ -1,0 +1,61 @@
+"""build/bundles.json: read, and brought up to date after every bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, get_args
+
+from kmatrix.effects.disk.state_file import StateFile, known_fields, read_entries, write_entries
+from kmatrix.values.bundle import BundleImage, BundleResult
+from kmatrix.values.cells import Finding, Verdict
+from kmatrix.values.names import ImageRef
+
+SCHEMA = 1
+
+
+def read_bundles(path: Path, profile_name: str) -> dict[str, BundleResult]:
+    """Return a profile's bundles of earlier runs by client version; empty where there are none.
+
+    Raises:
+        InputError: the file is there and is not as `write_bundles` writes it.
+    """
+    return {result.client: result for result in read_entries(_file(path), profile_name, _result)}
+
+
+def write_bundles(path: Path, profile_name: str, bundles: Iterable[BundleResult]) -> None:
+    """Write all bundles of a profile; those of other profiles stay. The caller holds the checkout's lock."""
+    write_entries(_file(path), profile_name, [asdict(bundle) for bundle in bundles])
+
+
+def update_bundles(path: Path, profile_name: str, changed: Mapping[str, BundleResult], order: Iterable[str]) -> None:
+    """Put the bundles that this run changed, by client, into bundles.json; clients that `order` lacks are left out.
+
+    Other bundles stay as they are on disk now; the caller holds the checkout's lock.
+
+    Raises:
+        InputError: the file cannot be written, or what is there is not bundles.
+    """
+    merged = {**read_bundles(path, profile_name), **changed}
+    write_bundles(path, profile_name, (merged[client] for client in order if client in merged))
+
+
+def _file(path: Path) -> StateFile:
+    hint = "Remove the file and run `nox -s bundle`: what is published is asked of the registry."
+    return StateFile(path, "bundles file", SCHEMA, "bundles", hint)
+
+
+def _result(entry: Mapping[str, Any]) -> BundleResult:
+    values = known_fields(BundleResult, entry)
+    if values["verdict"] not in get_args(Verdict):
+        raise ValueError(f"{values['verdict']!r} is no verdict")
+    for name in ("kernels", "arches", "earlier", "missing", "dropped"):
+        values[name] = tuple(values[name])
+    values["images"] = tuple(BundleImage(**known_fields(BundleImage, image)) for image in values["images"])
+    values["findings"] = tuple(Finding(**known_fields(Finding, finding)) for finding in values["findings"])
+    # Files of earlier versions of this program have neither of these.
+    values["kept"] = {str(kernel): str(reason) for kernel, reason in entry.get("kept", {}).items()}
+    modules = {str(kernel): ImageRef.parse(image).pinned for kernel, image in entry.get("modules", {}).items()}
+    values["modules"] = modules
+    return BundleResult(**values)

@@ -1,0 +1,128 @@
+"""What runs came to, as a JSON file that several profiles share: each run replaces what it changed, and nothing else.
+
+`results.json` and `bundles.json` have this form: `schema`, `profile` (that of the last run), a list of that profile's
+entries, and `other_profiles` with the lists of all others by profile.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from kmatrix.effects.disk.files import cannot_read, write_atomically
+from kmatrix.values.errors import InputError
+
+_OTHERS = "other_profiles"
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class StateFile:
+    """One such file: its path, what people call it, its schema, its list's key, and what to do where it is damaged."""
+
+    path: Path
+    what: str
+    schema: int
+    key: str
+    hint: str
+
+
+def read_entries(file: StateFile, profile_name: str, convert: Callable[[Mapping[str, Any]], T]) -> list[T]:
+    """Return a profile's entries as they are on disk now; none where the file is not there.
+
+    Args:
+        file: which.
+        profile_name: whose.
+        convert: makes a value of an entry; raises ValueError, TypeError, KeyError or AttributeError if it is none.
+
+    Raises:
+        InputError: the file cannot be read, is of another schema, or is not as `write_entries` writes it.
+    """
+    with _told(file):
+        return [convert(entry) for entry in _lists(file).get(profile_name, [])]
+
+
+def known_fields(kind: type, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an entry has of a dataclass's fields: a later version of this program may write more of them.
+
+    Raises:
+        TypeError: the entry is no object.
+    """
+    if not isinstance(entry, Mapping):
+        raise TypeError(f"{entry!r:.40} is no object")
+    names = {field.name for field in fields(kind)}
+    return {name: value for name, value in entry.items() if name in names}
+
+
+def write_entries(file: StateFile, profile_name: str, entries: Sequence[Mapping[str, Any]]) -> None:
+    """Write a profile's entries, and keep those of other profiles as they are on disk now.
+
+    The caller holds the checkout's lock: between reading and writing nobody else may write.
+
+    Raises:
+        InputError: the file cannot be read or written, or is of another schema.
+    """
+    with _told(file):
+        lists = _lists(file)
+    write_atomically(file.path, _text(file, profile_name, {**lists, profile_name: list(entries)}))
+
+
+def profile_text(file: StateFile, profile_name: str) -> str:
+    """Return the file's content as if the last run had been of this profile, for programs.
+
+    Raises:
+        InputError: the file cannot be read, or is of another schema.
+    """
+    with _told(file):
+        lists = _lists(file)
+    return _text(file, profile_name, lists)
+
+
+def _text(file: StateFile, profile_name: str, lists: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    content: dict[str, Any] = {"schema": file.schema, "profile": profile_name, file.key: lists.get(profile_name, [])}
+    others = {name: lists[name] for name in sorted(lists) if name != profile_name}
+    if others:
+        content[_OTHERS] = others
+    return json.dumps(content, indent=1) + "\n"
+
+
+@contextmanager
+def _told(file: StateFile) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise cannot_read(file.path, file.what, error) from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(
+            f"{file.what} {file.path}: not as this program writes it ({type(error).__name__}: {error})", file.hint
+        ) from error
+
+
+def _check_schema(file: StateFile, found: object) -> None:
+    """Refuse a file of another version of this program: to write it anew would lose every profile's entries."""
+    if found == file.schema and not isinstance(found, bool):
+        return
+    hint = "Move the file away: what is published is asked of the registry, and a new one is written."
+    if isinstance(found, int) and found > file.schema:
+        hint = f"Use the newer version of kmatrix that wrote it. {hint}"
+    raise InputError(
+        f"{file.what} {file.path} has schema {found!r}, and this version of kmatrix knows {file.schema}", hint
+    )
+
+
+def _lists(file: StateFile) -> dict[str, list[Mapping[str, Any]]]:
+    """Every profile's entries, by profile."""
+    try:
+        content = json.loads(file.path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    _check_schema(file, content.get("schema"))
+    lists = {**content.get(_OTHERS, {}), content["profile"]: content[file.key]}
+    for name, entries in lists.items():
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            raise TypeError(f"the entries of {name} are no list of objects")
+    return lists

@@ -1,0 +1,1 @@
+"""The container engine: builds, containers, images, and what they read and leave."""

@@ -1,0 +1,102 @@
+"""Build contexts: what people wrote under images/, and the archive an engine is given."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from kmatrix.effects.disk.files import read_text
+from kmatrix.effects.engine.archives import regular_files
+from kmatrix.values.errors import ToolError
+from kmatrix.values.recipe import ImageSource
+
+# Up to the next stage.
+_BASE_STAGE = re.compile(r"^FROM \S+ AS base\n(?:(?!FROM ).*\n)*", re.MULTILINE)
+
+
+def read_image_source(folder: Path) -> ImageSource:
+    """Read images/<name>: its template and every file beside it, of which an instruction may copy some.
+
+    Raises:
+        InputError: there is no such template, or it cannot be read.
+    """
+    template = read_text(folder / "Dockerfile.j2", "Dockerfile template", "Take it from version control.")
+    return ImageSource(template, *read_files(folder))
+
+
+def read_files(folder: Path) -> tuple[dict[str, bytes], dict[str, str]]:
+    """Return every file below a folder by its path there, and why some could not be read.
+
+    A leftover of an editor may be nobody's to read, and no instruction may copy it: so that is no error yet.
+    """
+    files: dict[str, bytes] = {}
+    unreadable: dict[str, str] = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        try:
+            if path.is_file():
+                files[name] = path.read_bytes()
+        except OSError as error:
+            unreadable[name] = error.strerror or str(error)
+    return files, unreadable
+
+
+def pack_context(dockerfile: str, files: Mapping[str, bytes]) -> bytes:
+    """Return a build context as a tar archive; the same input gives the same bytes.
+
+    Args:
+        dockerfile: its text.
+        files: content by path; a file that begins with `#!` is executable.
+    """
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as archive:
+        for path, content in sorted({**files, "Dockerfile": dockerfile.encode()}.items()):
+            member = tarfile.TarInfo(path)
+            member.size = len(content)
+            member.mode = 0o755 if content.startswith(b"#!") else 0o644
+            archive.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def labelled_context(context: bytes, labels: Mapping[str, str]) -> bytes:
+    """Return a context whose Dockerfile ends with all labels in one instruction.
+
+    The engine's own option for labels makes an instruction, and with it a container and a commit, of each.
+
+    Raises:
+        ToolError: a label holds a character that could end the instruction.
+    """
+    if not labels:
+        return context
+    words = []
+    for name, value in sorted(labels.items()):
+        if not (name.isprintable() and value.isprintable()):
+            raise ToolError(
+                f"the label {name!r} has the value {value!r}, which no label can have",
+                "Look at where it comes from: the remote's address in git, matrix.yaml or matrix.lock.",
+            )
+        words.append("=".join(json.dumps(text, ensure_ascii=False).replace("$", "\\$") for text in (name, value)))
+    files = regular_files(context)
+    dockerfile = files.pop("Dockerfile").decode()
+    return pack_context(f"{dockerfile.rstrip()}\nLABEL {' '.join(words)}\n", files)
+
+
+def based_context(context: bytes, image: str) -> bytes:
+    """Return a context whose stage `base` is an image that was made of it before.
+
+    Args:
+        context: as the engine is given it.
+        image: the id of an image.
+
+    Raises:
+        ToolError: the Dockerfile has no stage `base`.
+    """
+    files = regular_files(context)
+    dockerfile, count = _BASE_STAGE.subn(f"FROM {image} AS base\n\n", files.pop("Dockerfile").decode(), count=1)
+    if not count:
+        raise ToolError("the Dockerfile has no stage `base`", "Look at images/beegfs-client/Dockerfile.j2.")
+    return pack_context(dockerfile, files)

@@ -1,0 +1,206 @@
+"""An image as the engine saves it: every part compared with the image that was asked for, layers ready to be sent.
+
+An engine's own push goes by a name, which anybody may move meanwhile, and what it then says about digests differs from
+engine to engine. What it saves can be checked here before a registry has any of it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, cast
+
+from kmatrix.decide.formats.compression import decompressed
+from kmatrix.effects.engine.archives import ChunkReader, entries
+from kmatrix.effects.engine.docker import Engine
+from kmatrix.effects.engine.errors import engine_errors
+from kmatrix.effects.registry.manifests import digest_of
+from kmatrix.values.errors import InputError, ToolError
+
+_BLOCK = 1 << 20
+_GZIP = b"\x1f\x8b"
+_LEVEL = 6
+_AGAIN = (
+    "Run the command again; if it stays so, the engine's storage is damaged: `docker system prune`, then build anew."
+)
+
+
+@dataclass(frozen=True)
+class SavedLayer:
+    """A layer: the digest of its tar archive (its diff id), and the file that holds it.
+
+    `compressed` is whether that file is one of gzip already; it may also be a plain archive, or one of zstd, as
+    containerd's store keeps what it pulled.
+    """
+
+    diff_id: str
+    file: IO[bytes]
+    compressed: bool
+
+
+@dataclass(frozen=True)
+class SavedImage:
+    """An image: its configuration, byte for byte, and its layers from the lowest to the topmost."""
+
+    config: bytes
+    layers: tuple[SavedLayer, ...]
+
+
+@contextmanager
+def saved_image(engine: Engine, image: str, folder: Path) -> Iterator[SavedImage]:
+    """Have an image saved, for as long as the context lasts; its files have no name, so that none is left behind.
+
+    Docker's image store hands out its own layout with plain layers, containerd's an OCI layout with compressed ones
+    (moby: image/tarexport/save.go, daemon/containerd/image_exporter.go). An image's id is its configuration's digest
+    with the former, its manifest's with the latter.
+
+    Args:
+        engine: has the image.
+        image: its id.
+        folder: on the disk that may be filled.
+
+    Raises:
+        UnreachableError: the engine went away.
+        ToolError: it has no such image, or saves something else.
+        InputError: the disk is full, or cannot be written.
+    """
+    with ExitStack() as stack:
+        with _writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        with engine_errors("save an image"):
+            chunks = cast("Iterator[bytes]", engine.api.get_image(image))
+        files, links = _unpacked(engine, chunks, folder, stack)
+        yield _checked(image, files, links)
+
+
+@contextmanager
+def compressed(layer: SavedLayer, folder: Path) -> Iterator[IO[bytes]]:
+    """Have a layer as a file compressed by gzip, at its beginning; the same bytes for the same layer.
+
+    Raises:
+        InputError: the disk is full, or cannot be written.
+    """
+    layer.file.seek(0)
+    if layer.compressed:
+        yield layer.file
+        return
+    with _new_file(folder) as file:
+        with _writing(folder):
+            # Neither a name nor a time: they would differ from run to run.
+            with gzip.GzipFile("", "wb", _LEVEL, file, mtime=0) as packed:
+                for block in decompressed(_blocks(layer.file)):
+                    packed.write(block)
+            file.seek(0)
+        yield file
+
+
+@contextmanager
+def _new_file(folder: Path) -> Iterator[IO[bytes]]:
+    """A file without a name."""
+    with ExitStack() as stack:
+        with _writing(folder):
+            file = stack.enter_context(tempfile.TemporaryFile(dir=folder))
+        yield file
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"cannot write to {folder}: {error.strerror or error}", "Make room there, or mend its permissions."
+        ) from error
+
+
+def digest_and_size(file: IO[bytes]) -> tuple[str, int]:
+    """Return the digest and the size in bytes of a whole file; it is at its beginning afterwards."""
+    file.seek(0)
+    digest, size = hashlib.sha256(), 0
+    while block := file.read(_BLOCK):
+        digest.update(block)
+        size += len(block)
+    file.seek(0)
+    return f"sha256:{digest.hexdigest()}", size
+
+
+def _unpacked(
+    engine: Engine, chunks: Iterator[bytes], folder: Path, stack: ExitStack
+) -> tuple[dict[str, IO[bytes]], dict[str, str]]:
+    """Unpack the archive; returns its files by path, and the paths that are links to others."""
+    files: dict[str, IO[bytes]] = {}
+    links: dict[str, str] = {}
+    with engine_errors("save an image"):
+        for member, archive in entries(ChunkReader(chunks), ends_with_zeros=True):
+            engine.raise_if_stopping()
+            if member.issym():
+                # Docker's store saves a layer once; further ones with the same content lead to it.
+                links[member.name] = os.path.normpath(os.path.join(os.path.dirname(member.name), member.linkname))
+            source = archive.extractfile(member) if member.isreg() else None
+            if source is not None:
+                files[member.name] = file = stack.enter_context(_new_file(folder))
+                while block := source.read(_BLOCK):
+                    with _writing(folder):
+                        file.write(block)
+                with _writing(folder):
+                    file.flush()
+    return files, links
+
+
+def _checked(image: str, files: dict[str, IO[bytes]], links: dict[str, str]) -> SavedImage:
+    try:
+        (listed,) = _json(files, "manifest.json")
+        config = _read(files, listed["Config"])
+        if image not in _names(files, config):
+            raise ToolError(f"the engine was asked for the image {image} and saved {digest_of(config)}", _AGAIN)
+        diff_ids = json.loads(config)["rootfs"]["diff_ids"]
+        named = [files[links.get(path, path)] for path in listed["Layers"]]
+        layers = tuple(_layer(file, diff_id) for file, diff_id in zip(named, diff_ids, strict=True))
+    except (KeyError, TypeError, ValueError, AttributeError, OSError, EOFError) as error:
+        raise ToolError(f"the engine saved {image} in a form that is no image's: {error!r}", _AGAIN) from error
+    return SavedImage(config, layers)
+
+
+def _names(files: dict[str, IO[bytes]], config: bytes) -> set[str]:
+    """The ids that engines give an image of this configuration: its digest, and that of the manifest which names it."""
+    names = {digest_of(config)}
+    if "index.json" in files:
+        for entry in _json(files, "index.json")["manifests"]:
+            manifest = _read(files, "blobs/" + entry["digest"].replace(":", "/"))
+            if json.loads(manifest)["config"]["digest"] == digest_of(config):
+                names.add(digest_of(manifest))
+    return names
+
+
+def _layer(file: IO[bytes], diff_id: str) -> SavedLayer:
+    digest = hashlib.sha256()
+    for block in decompressed(_blocks(file)):
+        digest.update(block)
+    found = "sha256:" + digest.hexdigest()
+    if found != diff_id:
+        raise ToolError(f"the engine saved the layer {found}, the image's configuration says {diff_id}", _AGAIN)
+    file.seek(0)
+    is_gzip = file.read(len(_GZIP)) == _GZIP
+    return SavedLayer(diff_id, file, is_gzip)
+
+
+def _blocks(file: IO[bytes]) -> Iterator[bytes]:
+    file.seek(0)
+    while block := file.read(_BLOCK):
+        yield block
+
+
+def _json(files: dict[str, IO[bytes]], path: str) -> Any:
+    return json.loads(_read(files, path))
+
+
+def _read(files: dict[str, IO[bytes]], path: str) -> bytes:
+    files[path].seek(0)
+    return files[path].read()

@@ -1,0 +1,1 @@
+"""HTTP, and the services that are read over it: the update graph and package roots."""

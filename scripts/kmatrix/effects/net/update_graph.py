@@ -1,0 +1,47 @@
+"""Asks an update graph (Cincinnati) for the releases of a channel."""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode, urlsplit, urlunsplit
+
+import requests
+
+from kmatrix.effects.net import http
+from kmatrix.values.errors import ProtocolError
+from kmatrix.values.names import GO_ARCH, Arch
+
+_SERVICE = "update graph"
+
+
+def fetch_graph(address: str, channel: str, arch: Arch) -> str:
+    """Return the graph of a channel as JSON text.
+
+    Args:
+        address: the service, e.g. https://api.openshift.com/api/upgrades_info/v1/graph.
+        channel: e.g. stable-4.16.
+        arch: the machine; the service takes Go's name of it.
+
+    Raises:
+        UnreachableError: it could not be asked.
+        ProtocolError: it answers with an error, or not in UTF-8.
+    """
+    parts = urlsplit(address)
+    url = urlunsplit(parts._replace(query=urlencode({"channel": channel, "arch": GO_ARCH[arch]})))
+    session = http.new_session()
+
+    def read(response: requests.Response) -> str:
+        if response.status_code != requests.codes.ok:
+            text = response.content.decode("utf-8", "replace")
+            raise ProtocolError(
+                f"the update graph answers {response.status_code} {response.reason} to {url}: {text[:200].strip()}",
+                "Check the channel's name and the graph address in matrix.yaml.",
+            )
+        try:
+            return response.content.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise ProtocolError(
+                f"the update graph's reply to {url} is not UTF-8 at byte {error.start}",
+                "The lock is as it was. Check the graph address in matrix.yaml, and ask again.",
+            ) from error
+
+    return http.whole(lambda: http.get(session, url, _SERVICE, {"Accept": "application/json"}), read, _SERVICE)

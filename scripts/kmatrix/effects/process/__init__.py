@@ -1,0 +1,1 @@
+"""Programs, signals and outputs of this process and its children."""

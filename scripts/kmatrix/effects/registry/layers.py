@@ -1,0 +1,105 @@
+"""Reads files out of an image layer while it comes in, and holds it to its digest."""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+import tarfile
+from collections.abc import Iterator, Set
+from itertools import chain
+from typing import Any
+
+from kmatrix.decide.formats.compression import DamagedError, decompressed
+from kmatrix.decide.formats.image_paths import Entry, LayerView, clean_path, with_parents
+from kmatrix.effects.engine.archives import ChunkReader, entries
+from kmatrix.values.errors import ProtocolError
+
+_CHUNK = 1 << 20
+_WHITEOUT, _OPAQUE = ".wh.", ".wh..wh..opq"
+_ALGORITHMS = ("sha256", "sha512")
+
+
+def read_layer(raw: Any, wanted: Set[str], name: str, digest: str) -> LayerView:
+    """Return what a layer says of some paths and of the folders above them, with the files among them.
+
+    The layer is unpacked by what it is: registries hold plain archives that are called gzip, and the other way round.
+
+    Args:
+        raw: the stream of the blob.
+        wanted: paths without a leading slash.
+        name: of the layer, for messages.
+        digest: what the whole stream must have.
+
+    Raises:
+        ProtocolError: it has another digest, or is no archive, or one that cannot be read to its end.
+    """
+    algorithm = digest.partition(":")[0]
+    if algorithm not in _ALGORITHMS:
+        raise ProtocolError(
+            f"{name}: its digest is none of {' or '.join(_ALGORITHMS)}",
+            "Publish or mirror the image again with an engine that writes such digests.",
+        )
+    found = hashlib.new(algorithm)
+    chunks = _hashed(raw, found)
+    problem: Exception | None = None
+    view = LayerView()
+    try:
+        view = _view(decompressed(chunks), wanted)
+    except (tarfile.TarError, DamagedError) as error:
+        problem = error
+    for _ in chunks:
+        continue
+    if f"{algorithm}:{found.hexdigest()}" != digest:
+        raise ProtocolError(
+            f"{name}: the registry sent other content, of digest {algorithm}:{found.hexdigest()}",
+            "Run the command again; if it stays so, the registry, a mirror or a proxy before it has a damaged copy: "
+            "mirror the image again, or ask without the proxy.",
+        )
+    if problem is not None:
+        raise ProtocolError(
+            f"{name}: the layer is not a readable archive: {problem}",
+            "The image was published like that, and no engine can pull it either: publish or mirror it again.",
+        ) from problem
+    return view
+
+
+def _view(content: Iterator[bytes], wanted: Set[str]) -> LayerView:
+    watched = frozenset(part for path in wanted for part in with_parents(path))
+    found: dict[str, Entry] = {}
+    removed, emptied = set[str](), set[str]()
+    first = next(content, None)
+    if first is None:
+        # Engines take nothing at all for a layer without files (moby/go-archive, compression/compression.go).
+        return LayerView()
+    for member, archive in entries(ChunkReader(chain((first,), content))):
+        path = clean_path(member.name)
+        folder, base = posixpath.split(path)
+        if base == _OPAQUE:
+            emptied.add(folder)
+        elif base.startswith(_WHITEOUT):
+            removed.add(posixpath.join(folder, base.removeprefix(_WHITEOUT)))
+        elif path in watched:
+            found[path] = _entry(member, archive, path in wanted)
+    # An engine does not stop at the archive's end either, and only behind it is the stream known to be sound.
+    for _ in content:
+        continue
+    return LayerView(found, removed & watched, emptied & watched)
+
+
+def _entry(member: tarfile.TarInfo, archive: tarfile.TarFile, wanted: bool) -> Entry:
+    if member.isdir():
+        return Entry("folder")
+    if member.issym():
+        return Entry("symlink", target=member.linkname)
+    if member.islnk():
+        return Entry("hard link", target=member.linkname)
+    if not member.isfile():
+        return Entry("other")
+    file = archive.extractfile(member) if wanted else None
+    return Entry("file", file.read() if file else b"")
+
+
+def _hashed(raw: Any, hash_: Any) -> Iterator[bytes]:
+    while data := raw.read(_CHUNK):
+        hash_.update(data)
+        yield data

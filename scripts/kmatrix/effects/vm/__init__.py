@@ -1,0 +1,1 @@
+"""Virtual machines: the machine itself, and the files it boots from."""

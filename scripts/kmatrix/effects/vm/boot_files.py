@@ -1,0 +1,220 @@
+"""What a boot needs, as files: a toolkit's kernel with the in-tree modules, and the initramfs out of a cell image."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+
+from kmatrix.decide.formats.bzimage import unpack_kernel
+from kmatrix.effects.disk.files import cannot_write, write_atomically
+from kmatrix.effects.engine.docker import Engine
+from kmatrix.effects.vm.cpio import InitramfsWriter
+from kmatrix.values.errors import ToolError
+from kmatrix.values.names import Arch
+
+_OUT = "/kmatrix-boot"
+_GUEST = ".kmatrix"
+_SCRIPT = f"""
+set -eu
+kernel=$1; shift
+mkdir {_OUT}
+cp "/lib/modules/$kernel/vmlinuz" {_OUT}/vmlinuz
+for name in "$@"; do
+  # A dependency the toolkit lacks is left out: the guest shows what a node would.
+  modprobe -S "$kernel" --show-depends "$name" 2>/dev/null || true
+done | sort -u | while read -r word path _; do
+  [ "$word" = insmod ] || continue
+  relative=${{path#/lib/modules/"$kernel"/}}
+  mkdir -p "{_OUT}/modules/${{relative%/*}}"
+  cp "$path" "{_OUT}/modules/$relative"
+done
+"""
+# What our init runs, whatever programs the image has, and what a person at its prompt cannot do without.
+_APPLETS = (
+    *("cat", "cp", "cttyhack", "dmesg", "grep", "ls", "lsmod", "mkdir"),
+    *("mount", "poweroff", "ps", "sed", "setsid", "sh", "umount"),
+)
+_HELD = tuple(f"{folder}/modprobe" for folder in ("usr/sbin", "sbin", "usr/bin", "bin"))
+_unpacking = threading.Lock()
+_BUSYBOX = ("/bin/busybox", "/usr/bin/busybox", "/usr/lib/busybox/busybox")
+
+
+@dataclass(frozen=True)
+class KernelFiles:
+    """A toolkit's kernel on disk: vmlinuz, and in-tree modules below a folder by their path in the module tree.
+
+    `unpacked` is the same kernel without its packing, where a machine can start that.
+    """
+
+    vmlinuz: Path
+    modules: Path
+    unpacked: Path | None = None
+
+
+def run_prefix(run_id: str) -> str:
+    """How the names of what a run makes for its boots begin, so that no run takes or removes another's."""
+    return f"run-{run_id}-"
+
+
+def remove_boot_files(folder: Path, run_id: str) -> None:
+    """Remove what a run that is over left below the folder of boots; kernels that are whole stay.
+
+    Raises:
+        InputError: it cannot be removed.
+    """
+    for left in sorted(folder.rglob(f"{run_prefix(run_id)}*")):
+        try:
+            if left.is_dir():
+                shutil.rmtree(left)
+            else:
+                left.unlink(missing_ok=True)
+        except OSError as error:
+            raise cannot_write(left, error) from error
+
+
+def kernel_files(engine: Engine, toolkit: str, kernel: str, depends: Iterable[str], folder: Path) -> KernelFiles:
+    """Return a kernel's files, read out of its toolkit unless `folder` has them.
+
+    Args:
+        engine: has the toolkit.
+        toolkit: its reference by digest.
+        kernel: kernel release.
+        depends: names of the modules the cell's module needs.
+        folder: where they are kept; its name must tell toolkit and kernel.
+
+    Raises:
+        ToolError: the toolkit has no vmlinuz of this kernel.
+        InputError: the folder cannot be written.
+    """
+    names = sorted(depends)
+    target = folder / ("with-" + "-".join(names) if names else "alone")
+    files = KernelFiles(target / "vmlinuz", target / "modules")
+    if target.is_dir():
+        return _with_unpacked(files, engine.run_id)
+    with engine.container(toolkit, ["sh", "-c", _SCRIPT, "boot-files", kernel, *names]) as container:
+        done = engine.run(container)
+        if done.status != 0:
+            raise ToolError(
+                f"the toolkit {toolkit} has no kernel to boot for {kernel}: {done.stderr.strip()[-300:]}",
+                "Look with `nox -s plan` which release the toolkit is of; `--no-boot` checks without the boot gate.",
+            )
+        found = engine.read_tree(container, _OUT)
+    try:
+        _put_tree(found, target, folder, engine.run_id)
+    except OSError as error:
+        raise cannot_write(target, error) from error
+    return _with_unpacked(files, engine.run_id)
+
+
+def _put_tree(found: Mapping[str, bytes], target: Path, folder: Path, run_id: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(dir=folder, prefix=run_prefix(run_id)))
+    try:
+        (staging / "modules").mkdir()
+        for path, content in found.items():
+            write_atomically(staging / path.partition("/")[2], content)
+        try:
+            os.replace(staging, target)
+        except OSError:
+            # Where another cell of the same kernel was quicker, its files are the same.
+            if not target.is_dir():
+                raise
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _with_unpacked(files: KernelFiles, run_id: str) -> KernelFiles:
+    """The kernel is unpacked once; an empty file says that it cannot be."""
+    path = files.vmlinuz.with_name("vmlinux")
+    # One at a time: unpacking takes much of the memory that this program may have.
+    with _unpacking:
+        try:
+            if not path.exists() or path.stat().st_mtime_ns < files.vmlinuz.stat().st_mtime_ns:
+                _unpack(files.vmlinuz, path, run_id)
+            return replace(files, unpacked=path if path.stat().st_size else None)
+        except OSError as error:
+            raise cannot_write(path, error) from error
+
+
+def _unpack(vmlinuz: Path, path: Path, run_id: str) -> None:
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=run_prefix(run_id)) as temporary:
+        new = Path(temporary) / path.name
+        with new.open("w+b") as file:
+            if not unpack_kernel(vmlinuz.read_bytes(), file):
+                file.truncate(0)
+        os.replace(new, path)
+
+
+def write_initramfs(
+    engine: Engine, image: str, kernel: str, files: KernelFiles, target: Path, arch: Arch, interactive: bool = False
+) -> int:
+    """Write the initramfs of a boot: the image's own root, our init, and the in-tree modules that init puts in place.
+
+    Returns:
+        its size in bytes.
+
+    Raises:
+        ToolError: there is no static busybox for our init.
+    """
+    busybox = _static_busybox(arch)
+    init = resources.files("kmatrix").joinpath("guest/init").read_bytes()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("wb") as file, engine.container(image) as container:
+        writer = InitramfsWriter(file)
+        writer.add_file(f"{_GUEST}/busybox", busybox, 0o755)
+        for name in _APPLETS:
+            writer.add_link(f"{_GUEST}/bin/{name}", "../busybox")
+        writer.add_folder(f"{_GUEST}/modules")
+        # The kernel starts /init; the image may not have one of its own.
+        writer.add_file("init", init, 0o755)
+        if interactive:
+            writer.add_file(f"{_GUEST}/shell", b"")
+        for path in sorted(files.modules.rglob("*")):
+            if path.is_file():
+                relative = path.relative_to(files.modules).as_posix()
+                writer.add_file(f"{_GUEST}/modules/{kernel}/{relative}", path.read_bytes())
+        for member, archive in engine.root_files(container):
+            name = member.name.strip("/")
+            if name in _HELD:
+                # While it starts, the kernel asks this for modules that are not there, which takes a second; with it
+                # out of reach the kernel comes up as it does by itself. The guest's init puts it where it belongs.
+                writer.add_member(member, archive, f"{_GUEST}/held/{name}")
+            elif not name.startswith(("dev/", "proc/", "sys/")):
+                writer.add_member(member, archive, name)
+        writer.add_file(f"{_GUEST}/whole", b"")
+        writer.finish()
+        return file.tell()
+
+
+def write_bare_initramfs(target: Path) -> None:
+    """Write the least there can be: busybox, and an init that powers off at once; what a gate is measured against."""
+    with target.open("wb") as file:
+        writer = InitramfsWriter(file)
+        writer.add_file("busybox", _static_busybox(), 0o755)
+        # It says what the gate's init says first, so that both are waited for alike.
+        writer.add_file("init", b"#!/busybox sh\n/busybox echo '@kmatrix init'\n/busybox poweroff -f\n", 0o755)
+        writer.finish()
+
+
+def _static_busybox(arch: Arch | None = None) -> bytes:
+    """A static busybox that runs on `arch`; by default on this machine."""
+    if arch is not None and arch != platform.machine():
+        path = f"/usr/lib/busybox-static/busybox-{arch}"
+        if Path(path).is_file():
+            return Path(path).read_bytes()
+        hint = f"Put one at {path}: Debian's busybox-static of that architecture has it as bin/busybox."
+        raise ToolError(f"there is no static busybox of {arch} for the guest", hint)
+    for path in _BUSYBOX:
+        if Path(path).is_file():
+            content = Path(path).read_bytes()
+            # A dynamic one would look for its libraries in the cell's image.
+            if b"/ld-linux" not in content:
+                return content
+    raise ToolError("there is no static busybox for the guest", "Run ./scripts/bootstrap, or install busybox-static.")

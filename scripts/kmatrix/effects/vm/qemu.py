@@ -1,0 +1,246 @@
+"""Virtual machines: boots a kernel with an initramfs, reads its serial line, and ends it by a deadline."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Literal
+
+from kmatrix.effects.process.orphans import ending_with_us
+from kmatrix.values.boot import End
+from kmatrix.values.errors import InterruptedRunError, ToolError
+from kmatrix.values.names import Arch
+from kmatrix.values.text import plain
+
+Accel = Literal["auto", "kvm", "tcg"]
+ACCELS: tuple[Accel, ...] = ("auto", "kvm", "tcg")
+_PROBE_SECONDS = 8.0
+_INIT_MARK = "@kmatrix init"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How a machine of an architecture is made: emulator, machine type, serial console."""
+
+    emulator: str
+    machine: str
+    console: str
+
+
+KINDS: dict[Arch, Kind] = {
+    "x86_64": Kind("qemu-system-x86_64", "q35", "ttyS0"),
+    "aarch64": Kind("qemu-system-aarch64", "virt", "ttyAMA0"),
+}
+
+
+@dataclass(frozen=True)
+class Guest:
+    """One boot: architecture, kernel, initramfs, memory in MB, and whether a person sits at the console.
+
+    `unpacked`, if there is one, is the kernel inside `vmlinuz`, and starts sooner.
+    """
+
+    arch: Arch
+    vmlinuz: Path
+    initramfs: Path | None
+    memory_mb: int
+    interactive: bool = False
+    unpacked: Path | None = None
+
+
+@dataclass(frozen=True)
+class GuestEnd:
+    """How a machine ended, and what QEMU itself said."""
+
+    end: End
+    stderr: str
+
+
+class Machines:
+    """The machines of a run; safe to share between threads. `stop` ends all of them."""
+
+    def __init__(self, accel: Accel) -> None:
+        self._accel = accel
+        self._found: dict[Arch, str] = {}
+        self._probing = threading.Lock()
+        self._lock = threading.Lock()
+        self._running: set[int] = set()
+        self._stopping = False
+
+    def accelerator(self, guest: Guest) -> str:
+        """Return `kvm` or `tcg`; `auto` boots the kernel under KVM once per run, with a short limit."""
+        if self._accel != "auto":
+            return self._accel
+        with self._probing:
+            if guest.arch not in self._found:
+                self._found[guest.arch] = "kvm" if self._kvm_works(guest) else "tcg"
+            return self._found[guest.arch]
+
+    def boot(self, guest: Guest, boot_seconds: float, seconds: float, on_line: Callable[[str], None]) -> GuestEnd:
+        """Boot a guest and read its serial line to its end.
+
+        Args:
+            guest: what to boot.
+            boot_seconds: by when its init must run.
+            seconds: how long init may take from then on.
+            on_line: is given every line, without its end.
+
+        Raises:
+            ToolError: QEMU is not installed, or does not start.
+            InterruptedRunError: the run was told to stop.
+        """
+        return self._run(guest, self.accelerator(guest), boot_seconds, seconds, on_line)
+
+    def attach(self, guest: Guest) -> int:
+        """Boot a guest on the caller's own terminal; returns QEMU's exit status."""
+        command = self._command(guest, self.accelerator(guest))
+        return subprocess.run(ending_with_us(command), check=False).returncode
+
+    def stop(self) -> None:
+        """End every machine under way."""
+        with self._lock:
+            self._stopping = True
+            running = tuple(self._running)
+        for group in running:
+            _kill(group)
+
+    def _command(self, guest: Guest, accel: str) -> list[str]:
+        kind = KINDS.get(guest.arch)
+        if kind is None:
+            raise ToolError(
+                f"no virtual machine is known for {guest.arch}",
+                "Boot gates exist for x86_64 and aarch64; --no-boot goes without.",
+            )
+        if shutil.which(kind.emulator) is None:
+            raise ToolError(
+                f"{kind.emulator} is not installed", "Run ./scripts/bootstrap; --no-boot goes without the boot gate."
+            )
+        # A panic ends the machine (-no-reboot), and so does an oops: what follows one says nothing more.
+        # The kernel's self-tests of its ciphers are no business of this gate, and take a second.
+        # Merged, a cache that the module leaks would hide behind the kernel's own.
+        quick = "panic=-1 oops=panic quiet log_buf_len=1M cryptomgr.notests"
+        append = f"console={kind.console} {quick} slab_nomerge"
+        serial = "mon:stdio" if guest.interactive else "stdio"
+        initrd = ["-initrd", str(guest.initramfs)] if guest.initramfs else []
+        kernel = str(guest.unpacked or guest.vmlinuz)
+        return [
+            kind.emulator,
+            *("-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-nic", "none"),
+            *("-machine", f"{kind.machine},accel={accel}", "-cpu", "max", "-smp", "1", "-m", str(guest.memory_mb)),
+            *("-serial", serial, "-kernel", kernel, *initrd, "-append", append),
+        ]
+
+    def _kvm_works(self, guest: Guest) -> bool:
+        """Whether this very kernel gets somewhere under KVM: a /dev/kvm may be there and hang every guest."""
+        if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+            return False
+        lines: list[str] = []
+        bare = Guest(guest.arch, guest.vmlinuz, None, guest.memory_mb)
+        with contextlib.suppress(ToolError):
+            # Without an initramfs the kernel ends in a panic; that it says so is what counts.
+            self._run(bare, "kvm", _PROBE_SECONDS, _PROBE_SECONDS, lines.append)
+        return any("Kernel panic" in line for line in lines)
+
+    def _run(
+        self, guest: Guest, accel: str, boot_seconds: float, seconds: float, on_line: Callable[[str], None]
+    ) -> GuestEnd:
+        # Standard error goes to a file: a pipe that is read at the end alone can fill up and hold the machine there.
+        with tempfile.TemporaryFile() as said:
+            init_ran, in_time, status = self._serial(
+                self._command(guest, accel), said, (boot_seconds, seconds), on_line
+            )
+            said.seek(0)
+            stderr = said.read().decode("utf-8", "replace").strip()
+        if not in_time:
+            return GuestEnd("deadline" if init_ran else "no-boot", stderr)
+        if status == 0:
+            return GuestEnd("powered-off", stderr)
+        if status == -signal.SIGABRT or status > 0:
+            raise ToolError(
+                f"QEMU failed ({status}): {stderr or 'it said nothing'}", "If memory is short, use fewer --jobs."
+            )
+        return GuestEnd("killed", stderr)
+
+    def _serial(
+        self, command: Sequence[str], stderr: IO[bytes], seconds: tuple[float, float], on_line: Callable[[str], None]
+    ) -> tuple[bool, bool, int]:
+        """Run an emulator; returns whether init ran, whether all was in time, and the exit status."""
+        process = subprocess.Popen(
+            ending_with_us(command),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            start_new_session=True,
+        )
+        with self._lock:
+            self._running.add(process.pid)
+            stopping = self._stopping
+        init_ran, in_time = False, True
+        try:
+            if stopping:
+                raise InterruptedRunError
+            assert process.stdout is not None
+            limit = [time.monotonic() + seconds[0]]
+            for line in _lines(process.stdout, limit):
+                if line is None:
+                    in_time = False
+                    break
+                if not init_ran and _INIT_MARK in line:
+                    init_ran, limit[0] = True, time.monotonic() + seconds[1]
+                on_line(line)
+            if not in_time:
+                _kill(process.pid)
+            status = process.wait()
+        finally:
+            _kill(process.pid)
+            process.wait()
+            if process.stdout:
+                process.stdout.close()
+            with self._lock:
+                self._running.discard(process.pid)
+                stopping = self._stopping
+        if stopping:
+            raise InterruptedRunError
+        return init_ran, in_time, status
+
+
+def _lines(stream: IO[bytes], limit: Sequence[float]) -> Iterator[str | None]:
+    """Yield a stream's lines until its end; None when the limit (a monotonic time, may be moved) passes first."""
+    rest = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(stream, selectors.EVENT_READ)
+        while True:
+            left = limit[0] - time.monotonic()
+            if left <= 0:
+                yield None
+                return
+            if not selector.select(timeout=left):
+                continue
+            data = os.read(stream.fileno(), 65536)
+            if not data:
+                break
+            *whole, rest = (rest + data).split(b"\n")
+            for line in whole:
+                yield from _plain_lines(line)
+    if rest:
+        yield from _plain_lines(rest)
+
+
+def _plain_lines(data: bytes) -> list[str]:
+    """A guest may write whatever it likes: from here on none of it steers a terminal or breaks a report."""
+    return plain(data.decode("utf-8", "replace")).split("\n")
+
+
+def _kill(group: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signal.SIGKILL)

@@ -1,0 +1,164 @@
+"""What a cell's image is built of: the base's packages, the stages that its kernels share, the cell itself."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import partial
+from typing import Any
+
+from kmatrix.decide.build_log import causes, is_the_products_fault
+from kmatrix.effects.disk.files import cannot_read
+from kmatrix.effects.engine.build_context import pack_context
+from kmatrix.effects.net.package_root import PackageRoot
+from kmatrix.stages.patience import held, patiently
+from kmatrix.stages.run_context import CellWork, Workshop
+from kmatrix.values import labels
+from kmatrix.values.errors import BuildError, KmatrixError, ToolError
+from kmatrix.values.names import ImageRef
+from kmatrix.values.recipe import KEY_FILE, PACKAGES_FOLDER, Recipe
+
+_REVISION = "org.opencontainers.image.revision"
+_SOURCE = "org.opencontainers.image.source"
+_TITLE = "org.opencontainers.image.title"
+_WORLD = "Correct what the message names (the cell's log has all of it), then run the command again."
+
+
+def build_context(shop: Workshop, recipe: Recipe) -> bytes:
+    """Return the archive the engine gets: Dockerfile, our scripts, key and packages, each checked against its pin.
+
+    Raises:
+        UnreachableError: the package root could not be asked.
+        ProtocolError, InputError: a file is not there, or not what was pinned."""
+    cache = shop.options.root / "build" / "packages"
+    root = PackageRoot(shop.options.profile.packages, shop.options.root)
+    files = dict(recipe.files)
+
+    def brought(location: str, sha256: str) -> bytes:
+        target = cache / sha256
+        root.fetch(f"{recipe.repository}/{location}", sha256, target)
+        try:
+            return target.read_bytes()
+        except OSError as error:
+            raise cannot_read(target, "package", error) from error
+
+    wanted = {KEY_FILE: (recipe.key.location, recipe.key.sha256)}
+    for package in recipe.packages:
+        wanted[f"{PACKAGES_FOLDER}/{package.file}"] = (package.pin.location, package.pin.sha256)
+    for name, (location, sha256) in wanted.items():
+        files[name] = shop.files.get(sha256, partial(brought, location, sha256))
+    return pack_context(recipe.dockerfile, files)
+
+
+def build_group(run: CellWork, context: bytes) -> str:
+    """Build the stages below the compile: packages are verified and unpacked here, once for all kernels."""
+    return _judged(run, context, target="userland", name=f"group-{_word(run.recipe.group)}")
+
+
+def build_base(run: CellWork, context: bytes) -> str:
+    """Install what the base lacks, once for all cells of an architecture, and return that image.
+
+    A package manager writes other bytes each time, and nodes would pull all of it again with every new kernel: so the
+    layer of a published cell is taken, if there is one.
+    """
+    shop, published = run.shop, run.shop.published.get(run.recipe.cell.arch)
+    # Of all stages this alone needs a network.
+    build = partial(_install, run, context, no_cache=bool(shop.options.rebuild))
+    if published is None:
+        return build()
+    try:
+        # Not as `pull` does, once for the run: it is given up below, and whoever tries again needs it again.
+        held(shop.engine, shop.credentials, published)
+    except KmatrixError as error:
+        if shop.engine.stopping:
+            raise
+        run.line(f"kmatrix: the base's packages are installed anew: {error.message}")
+        return build()
+    try:
+        return build(cache_from=[published.pinned])
+    finally:
+        shop.engine.let_go(published.pinned)
+
+
+def _install(run: CellWork, context: bytes, **options: Any) -> str:
+    name = f"base-{run.recipe.cell.arch}"
+    lines: list[str] = []
+    try:
+        return _logged(run, context, lines, target="base", network="default", name=name, **options)
+    except BuildError as error:
+        # A package manager's refusal and a network that is out have the same exit code.
+        raise ToolError(
+            f"the base's packages could not be installed: {'; '.join(causes(lines)) or error.message}",
+            "If its package repositories could not be reached, run the command again; else see base_packages and base "
+            "in matrix.yaml.",
+        ) from error
+
+
+def pull(shop: Workshop, image: ImageRef) -> None:
+    """Have an image in the engine; it is asked once for all cells."""
+    shop.pulled.get(image.pinned, lambda: held(shop.engine, shop.credentials, image))
+
+
+def build_cell(run: CellWork, context: bytes) -> str:
+    options, recipe = run.shop.options, run.recipe
+    arguments = {"MAKE_JOBS": str(options.make_jobs)}
+    if options.rebuild:
+        arguments["REBUILD"] = options.rebuild
+    image_labels = {
+        **labels.cell_labels(recipe.cell, recipe.cell_key),
+        labels.GATES: ",".join(recipe.gates),
+        _TITLE: f"BeeGFS client {recipe.cell.client} for kernel {recipe.cell.kernel}",
+        _REVISION: options.revision,
+        _SOURCE: options.source,
+    }
+    return _judged(run, context, buildargs=arguments, labels=image_labels, name=recipe.cell.tag)
+
+
+def _judged(run: CellWork, context: bytes, **options: Any) -> str:
+    """Build; what ends it is the product's fault, or the world's.
+
+    Raises:
+        BuildError: the product is bad.
+        UnreachableError, ToolError: anything else.
+    """
+    lines: list[str] = []
+    try:
+        return _logged(run, context, lines, **options)
+    except BuildError as error:
+        found = causes(lines)
+        if is_the_products_fault(error.message, lines):
+            raise BuildError(error.message, found) from error
+        raise ToolError(
+            f"a step of the build failed for no fault of the product: {'; '.join(found)}", _WORLD
+        ) from error
+
+
+def _logged(run: CellWork, context: bytes, lines: list[str], *, name: str, **options: Any) -> str:
+    """Build, with every line in the cell's log and in `lines`.
+
+    Args:
+        run: the cell.
+        context: the archive.
+        lines: is given the lines of the last attempt.
+        name: the image gets it as a name of this run's own, so that no other run's clean-up takes it away.
+        options: of `Engine.build`.
+
+    Raises:
+        BuildError: a step said no.
+        UnreachableError, ToolError: anything else.
+    """
+    engine = run.shop.engine
+    options = {"network": "none", "tag": engine.own_name(name), "steps": run.shop.garbage, **options}
+
+    def on_line(line: str) -> None:
+        lines.append(line)
+        run.line(line)
+
+    def build() -> str:
+        lines.clear()
+        return engine.build(context, on_line=on_line, **options)
+
+    return patiently(build, engine)
+
+
+def _word(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,0 +1,115 @@
+"""Images whose module is sound and lies wrong: stale, doubled, out of reach of its dependencies, or mislabelled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from kmatrix.effects.engine import saved_image as saving
+from kmatrix.effects.engine.docker import Engine
+from kmatrix.stages import publish
+from kmatrix.values import labels
+from tests.integration.support.faulty.trigger import at_stage
+from tests.integration.support.lab import Lab
+from tests.integration.support.project.refusals import assert_refused
+from tests.integration.support.project.site import NEWER_CLIENT, Run, Site, SiteMaker
+
+pytestmark = pytest.mark.engine
+
+Sabotaged = Callable[[str], tuple[Site, Run, str]]
+
+
+@pytest.fixture
+def sabotaged(lab: Lab, new_site: SiteMaker) -> Sabotaged:
+    """Runs commands over what was compiled for `newer`, and builds it and a sound cell."""
+
+    def build(commands: str) -> tuple[Site, Run, str]:
+        site = new_site(kernels=[lab.kernels.older, lab.kernels.newer])
+        site.sabotage(lab.kernels.newer, commands)
+        return site, site.run("build"), f"{NEWER_CLIENT}-{lab.kernels.newer}"
+
+    return build
+
+
+def test_a_second_module_in_the_image_is_refused(sabotaged: Sabotaged) -> None:
+    site, run, cell = sabotaged("mkdir /module/srv; cp $ko /module/srv/beegfs.ko")
+    assert_refused(site, run, cell, "layout-duplicate")
+    assert "/srv/beegfs.ko" in run.cell(cell)["findings"][0]["actual"]
+
+
+def test_an_image_without_a_module_is_refused(sabotaged: Sabotaged) -> None:
+    site, run, cell = sabotaged("rm $ko")
+    assert_refused(site, run, cell, "layout-no-module")
+
+
+def test_a_module_outside_of_its_kernel_s_folder_is_refused(sabotaged: Sabotaged) -> None:
+    site, run, cell = sabotaged("mkdir -p $tree.old/extra; mv $ko $tree.old/extra/")
+    assert_refused(site, run, cell, "layout-directory", "modinfo-failed", "modversions-failed")
+
+
+def test_a_host_link_to_another_kernel_is_refused(lab: Lab, sabotaged: Sabotaged) -> None:
+    site, run, cell = sabotaged(f"ln -sfn /lib/modules/{lab.kernels.older} $tree/host")
+    assert_refused(site, run, cell, "host-link")
+
+
+def test_a_modules_dep_that_lost_the_in_tree_dependencies_is_refused(sabotaged: Sabotaged) -> None:
+    site, run, cell = sabotaged("rm $tree/host; depmod -b /module/opt $1; ln -s /lib/modules/$1 $tree/host")
+    assert_refused(site, run, cell, "layout-modules-dep")
+
+
+def test_labels_of_another_cell_are_refused(lab: Lab, new_site: SiteMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    build = Engine.build
+    bad, good = lab.kernels.newer, lab.kernels.older
+    site = new_site(kernels=[good, bad])
+
+    def mixing_up(engine: Engine, context: bytes, **options: Any) -> str:
+        found = dict(options.get("labels") or {})
+        if found.get(labels.KERNEL) == bad:
+            found[labels.KERNEL] = good
+        return build(engine, context, **{**options, "labels": found})
+
+    monkeypatch.setattr(Engine, "build", mixing_up)
+    assert_refused(site, site.run("build"), f"{NEWER_CLIENT}-{bad}", "label-mismatch")
+
+
+def test_another_image_than_the_tested_one_is_never_published_as_passed(
+    lab: Lab, new_site: SiteMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine gives out another image than the one that was tested: its base, or the image of another cell."""
+    site = new_site(kernels=[lab.kernels.older, lab.kernels.newer])
+    saved = saving.saved_image
+
+    def mixed_up(engine: Engine, image: str, folder: Path) -> Any:
+        # All of its parts fit each other.
+        other = engine.image(site.pins.base.pinned)
+        assert other
+        api = SimpleNamespace(get_image=lambda _: engine.api.get_image(other["Id"]))
+        return saved(cast("Engine", SimpleNamespace(api=api, raise_if_stopping=lambda: None)), image, folder)
+
+    monkeypatch.setattr(publish, "saved_image", mixed_up)
+    run = site.run("build", "--only", f"{NEWER_CLIENT}-{lab.kernels.newer}")
+    cell = run.cell(f"{NEWER_CLIENT}-{lab.kernels.newer}")
+    assert (run.code, cell["verdict"]) == (3, "errored")
+    assert "the engine was asked for the image" in cell["reason"]
+    assert site.tags == set()
+
+
+def test_a_name_that_is_moved_to_another_image_before_the_push_is_of_no_use(
+    lab: Lab, new_site: SiteMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody gives the image's name in the engine to an untested one between the check and the push."""
+    site = new_site(kernels=[lab.kernels.newer])
+    cell = f"{NEWER_CLIENT}-{lab.kernels.newer}"
+
+    def move() -> None:
+        with Engine("tests") as engine:
+            engine.tag(site.pins.base.pinned, f"{site.target}/beegfs-client", site.tag_of(cell))
+
+    at_stage(monkeypatch, "push", cell, move)
+    run = site.run("build")
+    assert run.verdicts == {cell: "passed"}, run.stderr
+    assert run.cell(cell)["image_id"] == site.registry.manifest(site.repository, cell)["config"]["digest"]

@@ -1,0 +1,55 @@
+"""A build in a process of its own that is sent a signal while a cell's compiler is at work."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.integration.support.project.site import UNBOOTED, Site
+
+# Says when the compiler of the cell that its first argument names is at work.
+_RUN = """
+import sys
+import pytest
+from tests.integration.support.faulty.trigger import at_line, at_stage
+from kmatrix import cli
+with pytest.MonkeyPatch.context() as patch:
+    compiling = lambda: print("COMPILING", file=sys.stderr, flush=True)
+    at_stage(patch, "build", sys.argv[1], lambda: at_line(patch, r"CC \\[M\\] ", compiling))
+    sys.exit(cli.main(sys.argv[2:]))
+"""
+# A bound for a machine that is busy with other things; what is under way is ended, not waited for.
+_SOON_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class Interrupted:
+    """How it ended: exit code, and the lines it said to people."""
+
+    code: int
+    said: list[str]
+
+
+def interrupt_while_compiling(site: Site, cell: str, number: signal.Signals = signal.SIGINT) -> Interrupted:
+    """Build a project, one cell at a time, and send a signal as soon as a cell compiles; returns when it has ended."""
+    # With one cell at a time make has more jobs, so none of this is in the engine's cache.
+    arguments = ["build", "--jobs", "1", *UNBOOTED, "--root", str(site.root)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(Path(__file__).parents[4])])}
+    command = [sys.executable, "-c", _RUN, cell, *arguments]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as run:
+        try:
+            assert run.stderr
+            said = []
+            for line in run.stderr:
+                said.append(line)
+                if line == "COMPILING\n":
+                    break
+            run.send_signal(number)
+            said += run.communicate(timeout=_SOON_SECONDS)[1].splitlines(keepends=True)
+        finally:
+            run.kill()
+    return Interrupted(run.returncode, said)

@@ -1,0 +1,78 @@
+"""Does something to a run at a moment of the run's own, never at a time."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from kmatrix.commands import build as build_command
+from kmatrix.effects.engine.docker import Engine, RunOutput
+from kmatrix.stages.progress import PlainProgress
+from kmatrix.stages.run import default_jobs
+from tests.integration.support.project.site import JOBS
+
+Action = Callable[[], None]
+
+
+class _Once:
+    """Does its action the first time it is asked, whoever asks."""
+
+    def __init__(self, action: Action) -> None:
+        self._action = action
+        self._lock = threading.Lock()
+        self._done = False
+
+    def __call__(self) -> None:
+        with self._lock:
+            if not self._done:
+                self._done = True
+                self._action()
+
+
+def one_at_a_time(patch: pytest.MonkeyPatch) -> tuple[str, str]:
+    """The option for one cell at a time, with make's own number of jobs kept: it decides what the engine remembers."""
+    jobs = max(1, default_jobs() // int(JOBS))
+    patch.setattr(build_command, "default_jobs", lambda: jobs)
+    return ("--jobs", "1")
+
+
+def at_stage(patch: pytest.MonkeyPatch, stage: str, cell: str, action: Action) -> None:
+    """Act once, when a cell enters a stage and before anything of the stage is done."""
+    enter, act = PlainProgress.stage, _Once(action)
+
+    def entering(self: PlainProgress, which: str, name: str) -> None:
+        if (which, name) == (cell, stage):
+            act()
+        enter(self, which, name)
+
+    patch.setattr(PlainProgress, "stage", entering)
+
+
+def at_line(patch: pytest.MonkeyPatch, pattern: str, action: Action) -> None:
+    """Act once, when a build says a line that has `pattern` in it."""
+    build, act = Engine.build, _Once(action)
+
+    def building(self: Engine, context: bytes, *, on_line: Callable[[str], None], **options: Any) -> str:
+        def saying(line: str) -> None:
+            on_line(line)
+            if re.search(pattern, line):
+                act()
+
+        return build(self, context, on_line=saying, **options)
+
+    patch.setattr(Engine, "build", building)
+
+
+def at_container(patch: pytest.MonkeyPatch, action: Action) -> None:
+    """Act once, when a container of this run is there and has not been started yet."""
+    run, act = Engine.run, _Once(action)
+
+    def running(self: Engine, container: str, timeout_seconds: int = 120) -> RunOutput:
+        act()
+        return run(self, container, timeout_seconds)
+
+    patch.setattr(Engine, "run", running)

@@ -1,0 +1,74 @@
+"""Throw-away image registries on 127.0.0.1, made from the lab's own services image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+from testcontainers.core.container import DockerContainer
+
+from tests.integration.support.lab import Lab
+from tests.integration.support.session import Session
+
+_PORT = 5000
+_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+
+
+@dataclass(frozen=True)
+class ThrowAwayRegistry:
+    """A running registry; `address` is HOST:PORT."""
+
+    address: str
+    container: DockerContainer
+
+    def tags(self, repository: str) -> set[str]:
+        """The tags of a repository; none if the registry does not know it."""
+        response = self._ask("GET", f"{repository}/tags/list")
+        if response.status_code == requests.codes.not_found:
+            return set()
+        response.raise_for_status()
+        return set(response.json()["tags"] or ())
+
+    def repositories(self) -> set[str]:
+        """The names of everything that was ever pushed here."""
+        response = requests.get(f"http://{self.address}/v2/_catalog?n=1000", timeout=30)
+        response.raise_for_status()
+        return set(response.json()["repositories"])
+
+    def manifest(self, repository: str, reference: str) -> dict[str, Any]:
+        """The manifest of a tag or digest."""
+        response = self._ask("GET", f"{repository}/manifests/{reference}", Accept=_MANIFEST)
+        response.raise_for_status()
+        found: dict[str, Any] = response.json()
+        return found
+
+    def digest(self, repository: str, tag: str) -> str:
+        """The digest a tag has now."""
+        response = self._ask("HEAD", f"{repository}/manifests/{tag}", Accept=_MANIFEST)
+        response.raise_for_status()
+        return response.headers["Docker-Content-Digest"]
+
+    def delete(self, repository: str, tag: str) -> None:
+        """Remove a tag, with the manifest it names."""
+        response = self._ask("DELETE", f"{repository}/manifests/{self.digest(repository, tag)}")
+        response.raise_for_status()
+
+    def _ask(self, method: str, path: str, **headers: str) -> requests.Response:
+        return requests.request(method, f"http://{self.address}/v2/{path}", headers=headers, timeout=30)
+
+
+@contextmanager
+def throw_away_registry(lab: Lab, session: Session, **options: Any) -> Iterator[ThrowAwayRegistry]:
+    """Run a registry on a free port of 127.0.0.1; it is gone at the end, with everything in it.
+
+    Args:
+        lab: whose services image is used.
+        session: whose label the container gets.
+        options: more of what the engine's API takes for a container.
+    """
+    command = ["docker-registry", "serve", "/etc/kmatrix-lab/registry.yml"]
+    with session.server(lab.services, command, _PORT, "/v2/", **options) as (address, container):
+        yield ThrowAwayRegistry(address, container)

@@ -1,0 +1,66 @@
+"""Made-up bundles and builds, and every folder of manifests they give."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kmatrix.decide import manifests
+from kmatrix.decide.manifests import Bundle, InClusterBuild
+from kmatrix.effects.disk.folders import read_folder
+from kmatrix.values.names import Arch, ClientVersion, ImageRef
+
+ROOT = Path(__file__).resolve().parents[3]
+# Each with the seed of its module image's digest: one kernel is there for two architectures, and has one image.
+SEEDS = {
+    "5.14.0-427.50.1.el9_4.x86_64": "1",
+    "5.14.0-427.50.1.el9_4.x86_64+rt": "2",
+    "5.14.0-427.50.1.el9_4.aarch64": "1",
+}
+REPOSITORY = "registry.example/team/beegfs-client"
+
+
+def sources() -> dict[str, str]:
+    return read_folder(ROOT / "deploy", "manifest sources", (".yaml", ".yaml.j2"))
+
+
+def bundle(client: str = "7.4.6", arches: tuple[Arch, ...] = ("x86_64", "aarch64")) -> Bundle:
+    image = ImageRef.parse(f"{REPOSITORY}:{client}@sha256:{'b' * 64}")
+    kernels = tuple(kernel for kernel in SEEDS if any(arch in kernel for arch in arches))
+    modules = {kernel: ImageRef.parse(f"{REPOSITORY}@sha256:{SEEDS[kernel] * 64}") for kernel in kernels}
+    return Bundle(ClientVersion.parse(client), image, kernels, arches, modules)
+
+
+def build(client: str = "8.2.2", **files: str) -> InClusterBuild:
+    dockerfile = 'FROM toolkit\nARG CLIENT_VERSION\n\nCOPY script /\nRUN ["bash", "/script", "a: b"]\n'
+    known = {"script": "#!/bin/bash\n\necho 'done: {yes}' # a colon, a brace\n", **files}
+    arguments = {"CLIENT_VERSION": client, "PACKAGES": "https://packages.example/release"}
+    return InClusterBuild(ClientVersion.parse(client), dockerfile, known, arguments)
+
+
+def folders(speed: int | str = 1) -> dict[str, dict[str, str]]:
+    """Every folder that can be applied, by its name; `speed` is the profile's max_unavailable."""
+    known = sources()
+    return {
+        "prebuilt": manifests.prebuilt(known, bundle(), speed),
+        "kmm": manifests.kmm(known, bundle(), speed),
+        "in-cluster-build": manifests.in_cluster_build(known, build(), False, speed),
+        "in-cluster-build-rhel-workers": manifests.in_cluster_build(known, build(), True, speed),
+    }
+
+
+def objects(folder: dict[str, str]) -> dict[tuple[str, str], dict[str, Any]]:
+    """What applying a folder makes, by kind and name; the kustomization decides what that is."""
+    made = {}
+    for path in yaml.safe_load(folder["kustomization.yaml"])["resources"]:
+        for document in yaml.safe_load_all(folder[path]):
+            made[document["kind"], document["metadata"]["name"]] = document
+    return made
+
+
+def container(daemonset: dict[str, Any]) -> dict[str, Any]:
+    (only,) = daemonset["spec"]["template"]["spec"]["containers"]
+    assert isinstance(only, dict)
+    return only

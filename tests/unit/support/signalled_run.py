@@ -1,0 +1,95 @@
+"""The real command line with cells that do as a test says: for tests that send signals, or break our outputs.
+
+Run as `python -m tests.unit.support.signalled_run FOLDER ARGUMENT...`. The engine is made of nothing. The file
+FOLDER/steps has a word for each cell, in the plan's order:
+
+- `ends`: passes at once;
+- `held`: passes when the test opens the pipe FOLDER/go for writing;
+- `listens`: ends without a verdict when the run is told to stop;
+- `stuck`: never ends, whatever it is told.
+
+`STOPPING` on standard error says that the run is told to stop.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kmatrix import cli
+from kmatrix.commands import build as build_command
+from kmatrix.commands import profile
+from kmatrix.stages import cell as cell_stage
+from kmatrix.stages.run_context import CellWork, Workshop, cell_result
+from kmatrix.values.cells import CellResult
+from kmatrix.values.errors import InterruptedRunError
+from kmatrix.values.recipe import Recipe
+
+TOLD = threading.Event()
+
+
+class NoEngine:
+    """An engine that has nothing and runs nothing."""
+
+    builds = pulls = 0
+    tidied = False
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def __enter__(self) -> NoEngine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    @property
+    def stopping(self) -> bool:
+        return TOLD.is_set()
+
+    def remove_leftovers(self, _: str = "") -> None:
+        pass
+
+    def stop(self) -> None:
+        sys.stderr.write("STOPPING\n")
+        sys.stderr.flush()
+        TOLD.set()
+
+
+def main(folder: Path, arguments: list[str]) -> int:
+    """Run the command line."""
+    words = iter((folder / "steps").read_text(encoding="utf-8").split())
+    steps: dict[str, str] = {}
+
+    def all_of_them(_: Workshop, recipes: list[Recipe], __: object) -> list[Recipe]:
+        steps.update({recipe.cell.id: next(words) for recipe in recipes})
+        return recipes
+
+    def work(run: CellWork) -> CellResult:
+        cell = run.recipe.cell.id
+        with run.stage("build"):
+            run.line(f"{cell} is built")
+        match steps[cell]:
+            case "held":
+                (folder / "go").read_text(encoding="utf-8")
+            case "listens":
+                TOLD.wait()
+                raise InterruptedRunError
+            case "stuck":
+                threading.Event().wait()
+        return cell_result(run.recipe, "passed", "every check passed")
+
+    with pytest.MonkeyPatch.context() as patch:
+        made: Any = NoEngine
+        patch.setattr(profile, "Engine", made)
+        patch.setattr(build_command, "split_published", all_of_them)
+        patch.setattr(cell_stage, "_build_check_push", work)
+        return cli.main(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), sys.argv[2:]))

@@ -1,0 +1,83 @@
+"""What the boot gate writes for a machine is the run's own; what a dead run left goes, a live one's files stay."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from kmatrix.decide.boot import Booted
+from kmatrix.effects.engine.docker import Engine
+from kmatrix.effects.vm.boot_files import KernelFiles, remove_boot_files, run_prefix
+from kmatrix.stages import boot as boot_stage
+from kmatrix.stages.boot import Subject, prepare_guest, remove_guest
+from kmatrix.values.errors import InputError
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of boots; an initramfs holds the name of its image."""
+
+    def write(_engine: object, image: str, _kernel: str, _files: object, target: Path, *_: object) -> int:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(image, encoding="utf-8")
+        return 1
+
+    boots = tmp_path / "build" / "boot"
+    monkeypatch.setattr(boot_stage, "kernel_files", lambda *_: KernelFiles(boots / "vmlinuz", boots / "modules"))
+    monkeypatch.setattr(boot_stage, "write_initramfs", write)
+    return boots
+
+
+def engine(run_id: str) -> Engine:
+    return cast("Engine", SimpleNamespace(run_id=run_id))
+
+
+def subject(image: str) -> Subject:
+    return Subject("8.3.1-k", image, f"t@sha256:{'a' * 64}", "x86_64", Booted("k", "8.3.1", "S"), ())
+
+
+def test_two_runs_boot_each_its_own_image_of_a_cell(folder: Path) -> None:
+    first = prepare_guest(engine("a1"), subject("sha256:first"), folder)
+    second = prepare_guest(engine("b2"), subject("sha256:second"), folder)
+    assert first.initramfs
+    assert second.initramfs
+    assert first.initramfs.read_text() == "sha256:first"
+    remove_guest(first)
+    assert second.initramfs.read_text() == "sha256:second"
+    remove_guest(second)
+    assert list(folder.iterdir()) == []
+
+
+def test_a_dead_runs_files_go_and_a_live_runs_and_whole_kernels_stay(folder: Path) -> None:
+    dead = prepare_guest(engine("a1"), subject("sha256:dead"), folder).initramfs
+    live = prepare_guest(engine("b2"), subject("sha256:live"), folder).initramfs
+    kernel = folder / "0123" / "k" / "alone" / "vmlinuz"
+    staging = folder / "0123" / "k" / f"{run_prefix('a1')}x" / "modules" / "ib_core.ko"
+    for path in (kernel, staging):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    remove_boot_files(folder, "a1")
+    assert sorted(path for path in folder.rglob("*") if path.is_file()) == sorted([kernel, cast("Path", live)])
+    assert dead != live
+    assert not staging.parents[1].exists()
+
+
+def test_where_nothing_was_booted_there_is_nothing_to_remove(tmp_path: Path) -> None:
+    remove_boot_files(tmp_path / "boot", "a1")
+
+
+def test_a_full_disk_is_told_by_name_and_leaves_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(*arguments: Any) -> int:
+        arguments[4].parent.mkdir(parents=True, exist_ok=True)
+        arguments[4].write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(boot_stage, "write_initramfs", write)
+    with pytest.raises(InputError, match=r"cannot write .*8\.3\.1-k\.cpio: No space left") as caught:
+        prepare_guest(engine("a1"), subject("sha256:x"), folder)
+    assert "room" in caught.value.hint
+    assert list(folder.iterdir()) == []

@@ -1,0 +1,112 @@
+"""The stages below a cell's compile: what needs a network, and what the cells of an architecture share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from kmatrix.effects.engine.build_context import pack_context
+from kmatrix.stages import build as build_stage
+from kmatrix.stages.concurrency import Once
+from kmatrix.values.errors import BuildError, ToolError
+from kmatrix.values.names import ImageRef
+from tests.unit.test_render import profile, recipes
+
+PUBLISHED = ImageRef.parse("registry.example/team/beegfs-client@sha256:" + "a" * 64)
+INSTALL = "The command '/bin/sh -c microdnf install -y kmod' returned a non-zero code: 1"
+OUT = "error: Failed to download metadata for repo 'ubi-9-baseos': Cannot prepare internal mirrorlist"
+CONTEXT = pack_context("FROM scratch\n", {})
+
+
+@dataclass
+class Engine:
+    """Says of every build what a test wants it to, and notes which images were there for it."""
+
+    errors: list[Exception] = field(default_factory=list)
+    held: set[str] = field(default_factory=set)
+    options: list[dict[str, Any]] = field(default_factory=list)
+    there: list[bool] = field(default_factory=list)
+    stopping: bool = False
+
+    def own_name(self, word: str) -> str:
+        return f"kmatrix-run/1:{word}"
+
+    def build(self, _: bytes, *, on_line: Callable[[str], None], **options: Any) -> str:
+        self.options.append(options)
+        self.there.append(PUBLISHED.pinned in self.held)
+        on_line(OUT)
+        if self.errors:
+            raise self.errors.pop(0)
+        return "sha256:built"
+
+    def hold(self, pinned: str, _: object) -> None:
+        self.held.add(pinned)
+
+    def let_go(self, pinned: str) -> None:
+        self.held.discard(pinned)
+
+
+def work(engine: Engine, published: bool = False) -> Any:
+    """A cell under way in a run with this engine."""
+    recipe = next(iter(recipes(profile(base_packages=["kmod"])).values()))
+    known = {recipe.cell.arch: PUBLISHED} if published else {}
+    shop = SimpleNamespace(
+        engine=engine,
+        published=known,
+        options=SimpleNamespace(rebuild="", profile_name="site"),
+        credentials=SimpleNamespace(for_engine=lambda _: None),
+        garbage=[],
+        pulled=Once(),
+    )
+    return SimpleNamespace(shop=shop, recipe=recipe, line=lambda _: None)
+
+
+def test_packages_that_cannot_be_installed_say_nothing_about_the_product() -> None:
+    """A package manager without a network ends with the exit code of one that finds no such package."""
+    engine = Engine([BuildError(INSTALL)])
+    with pytest.raises(ToolError, match="base's packages could not be installed") as caught:
+        build_stage.build_base(work(engine), CONTEXT)
+    assert not isinstance(caught.value, BuildError)
+    assert OUT in caught.value.message
+    assert "base_packages" in caught.value.hint
+
+
+def test_the_base_alone_is_built_with_a_network() -> None:
+    engine = Engine()
+    build_stage.build_base(work(engine), CONTEXT)
+    build_stage.build_group(work(engine), CONTEXT)
+    base, group = engine.options
+    assert (base["target"], base["network"]) == ("base", "default")
+    assert (group["target"], group["network"]) == ("userland", "none")
+    assert base["tag"] != group["tag"]
+
+
+def test_who_tries_again_to_build_the_base_has_the_published_one_again() -> None:
+    """Else it would install its packages anew, and nodes would pull them again."""
+    engine = Engine([ToolError("a container did not end", "Is the machine busy?")])
+    cell = work(engine, published=True)
+    with pytest.raises(ToolError):
+        build_stage.build_base(cell, CONTEXT)
+    build_stage.build_base(cell, CONTEXT)
+    assert engine.there == [True, True]
+    assert engine.held == set()
+    assert [options["cache_from"] for options in engine.options] == [[PUBLISHED.pinned]] * 2
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [("a.c:1: error: no such member", BuildError), ("cc1: out of memory allocating 9 bytes", ToolError)],
+)
+def test_a_compile_s_own_words_fail_a_cell_and_the_machine_s_do_not(
+    said: str, kind: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = "The command '/kmatrix/build-module 5.14.0 8 yes /module' returned a non-zero code: 2"
+    engine = Engine([BuildError(error)])
+    monkeypatch.setattr(f"{__name__}.OUT", said)
+    with pytest.raises(kind, match=r"non-zero code|no fault of the product") as caught:
+        build_stage._judged(work(engine), CONTEXT, name="cell")
+    assert type(caught.value) is kind

@@ -1,0 +1,40 @@
+"""Build contexts: labels come in one instruction, and say what they were to say; the base is one made before."""
+
+from __future__ import annotations
+
+import pytest
+
+from kmatrix.effects.engine.archives import regular_files
+from kmatrix.effects.engine.build_context import based_context, labelled_context, pack_context
+from kmatrix.values.errors import ToolError
+
+
+def test_all_labels_are_one_instruction_at_the_end() -> None:
+    context = labelled_context(pack_context("FROM scratch\nCOPY a /\n", {"a": b"x"}), {"two": "b c", "one": 'q" $x \\'})
+    files = regular_files(context)
+    assert files["a"] == b"x"
+    assert files["Dockerfile"].decode() == 'FROM scratch\nCOPY a /\nLABEL "one"="q\\" \\$x \\\\" "two"="b c"\n'
+
+
+def test_without_labels_a_context_stays_as_it_is() -> None:
+    context = pack_context("FROM scratch\n", {"a": b"#!/bin/sh\n"})
+    assert labelled_context(context, {}) is context
+
+
+@pytest.mark.parametrize(("name", "value"), [("a", "x\nRUN id"), ("a\rb", "x"), ("a", "x\x00")])
+def test_a_label_cannot_add_an_instruction(name: str, value: str) -> None:
+    with pytest.raises(ToolError, match="no label can have"):
+        labelled_context(pack_context("FROM scratch\n", {}), {name: value})
+
+
+def test_the_base_stage_becomes_an_image_and_nothing_else_changes() -> None:
+    stages = "\nFROM base AS packages\nRUN a\n\nFROM base AS userland\n# FROM here on\nRUN b\n"
+    before = f"# a comment\nFROM x/y@sha256:1 AS base\nRUN microdnf \\\n  install\n{stages}"
+    files = regular_files(based_context(pack_context(before, {"a": b"x"}), "sha256:2"))
+    assert files.pop("Dockerfile").decode() == f"# a comment\nFROM sha256:2 AS base\n{stages}"
+    assert files == {"a": b"x"}
+
+
+def test_a_dockerfile_without_a_base_stage_is_refused() -> None:
+    with pytest.raises(ToolError, match="no stage `base`"):
+        based_context(pack_context("FROM x AS other\n", {}), "sha256:2")
