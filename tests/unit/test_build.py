@@ -54,7 +54,7 @@ def work(engine: Engine, published: bool = False) -> Any:
     """A cell under way in a run with this engine."""
     recipe = next(iter(recipes(profile(base_packages=["kmod"])).values()))
     known = {recipe.cell.arch: PUBLISHED} if published else {}
-    shop = SimpleNamespace(
+    run_context = SimpleNamespace(
         engine=engine,
         published=known,
         options=SimpleNamespace(rebuild="", profile_name="site"),
@@ -62,7 +62,7 @@ def work(engine: Engine, published: bool = False) -> Any:
         garbage=[],
         pulled=Once(),
     )
-    return SimpleNamespace(shop=shop, recipe=recipe, line=lambda _: None)
+    return SimpleNamespace(run=run_context, recipe=recipe, line=lambda _: None)
 
 
 def test_packages_that_cannot_be_installed_say_nothing_about_the_product() -> None:

@@ -17,7 +17,7 @@ from kmatrix.effects.disk.logs import open_log
 from kmatrix.stages import cell as cell_stage
 from kmatrix.stages import gates
 from kmatrix.stages.concurrency import Once
-from kmatrix.stages.run_context import BootOptions, CellWork, Options, Workshop, cell_result
+from kmatrix.stages.run_context import BootOptions, CellContext, Options, RunContext, cell_result
 from kmatrix.values.boot import BootReport
 from kmatrix.values.cells import CellResult
 from kmatrix.values.errors import ToolError
@@ -34,7 +34,7 @@ RECIPE = cast("Recipe", SimpleNamespace(cell=CELL, toolkit=TOOLKIT))
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Any:
+def run_context(tmp_path: Path) -> Any:
     (tmp_path / "logs").mkdir()
     return SimpleNamespace(
         logs=tmp_path / "logs",
@@ -71,11 +71,11 @@ def planned(site: Site) -> str:
     return site.ended(site.command("", "plan", "--json", "--only", "7.4.6-*"), stdout=-1).stdout
 
 
-def test_a_cell_whose_log_is_incomplete_reaches_no_other_stage(shop: Any) -> None:
-    (shop.logs / f"{CELL.id}.log").symlink_to(FULL)
+def test_a_cell_whose_log_is_incomplete_reaches_no_other_stage(run_context: Any) -> None:
+    (run_context.logs / f"{CELL.id}.log").symlink_to(FULL)
     reached = []
 
-    def work(run: CellWork) -> CellResult:
+    def work(run: CellContext) -> CellResult:
         with run.stage("build"):
             run.line("a line")
             reached.append("build")
@@ -83,84 +83,84 @@ def test_a_cell_whose_log_is_incomplete_reaches_no_other_stage(shop: Any) -> Non
             reached.append("push")
         return cell_result(RECIPE, "passed", "good")
 
-    result = cell_stage._to_verdict(shop, RECIPE, work)
+    result = cell_stage._to_verdict(run_context, RECIPE, work)
     assert (result.verdict, reached) == ("errored", ["build"])
-    assert result.reason == f"cannot write the log {shop.logs}/{CELL.id}.log: No space left on device"
+    assert result.reason == f"cannot write the log {run_context.logs}/{CELL.id}.log: No space left on device"
 
 
 def test_profiles_with_a_cell_of_one_name_keep_a_log_each(tmp_path: Path) -> None:
     anything = cast("Any", SimpleNamespace(stopping=False))
     for name in ("okd", "ocp"):
         options = Options(tmp_path, name, anything, "registry.invalid/team")
-        shop = Workshop(anything, anything, anything, options, anything, anything)
+        run_context = RunContext(anything, anything, anything, options, anything, anything)
 
-        def work(run: CellWork, words: str = name) -> CellResult:
+        def work(run: CellContext, words: str = name) -> CellResult:
             run.line(words)
             return cell_result(RECIPE, "passed", "good")
 
-        result = cell_stage._to_verdict(shop, RECIPE, work)
+        result = cell_stage._to_verdict(run_context, RECIPE, work)
         assert result.log == f"build/logs/{name}/{CELL.id}.log"
     first, second = (tmp_path / "build" / "logs" / name / f"{CELL.id}.log" for name in ("okd", "ocp"))
     assert (first.read_text().split()[0], second.read_text().split()[0]) == ("okd", "ocp")
 
 
-def test_a_shared_step_is_not_lost_to_others_by_the_log_of_the_first(shop: Any) -> None:
-    (shop.logs / f"{CELL.id}.log").symlink_to(FULL)
+def test_a_shared_step_is_not_lost_to_others_by_the_log_of_the_first(run_context: Any) -> None:
+    (run_context.logs / f"{CELL.id}.log").symlink_to(FULL)
     made = []
 
-    def work(run: CellWork) -> CellResult:
+    def work(run: CellContext) -> CellResult:
         def make() -> str:
             run.line("the shared step's output")
             made.append(run.recipe.cell.id)
             return "image"
 
         with run.stage("prepare"):
-            shop.shared.get("group", make)
+            run_context.shared.get("group", make)
         with run.stage("build"):
             return cell_result(run.recipe, "passed", "good")
 
     other = cast("Recipe", SimpleNamespace(cell=SimpleNamespace(**{**CELL.__dict__, "id": "other"})))
-    assert cell_stage._to_verdict(shop, RECIPE, work).verdict == "errored"
-    assert cell_stage._to_verdict(shop, other, work).verdict == "passed"
+    assert cell_stage._to_verdict(run_context, RECIPE, work).verdict == "errored"
+    assert cell_stage._to_verdict(run_context, other, work).verdict == "passed"
     assert made == [CELL.id]
 
 
-def booted(shop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, report: BootReport) -> CellResult:
+def booted(run_context: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, report: BootReport) -> CellResult:
     def boot_image(*arguments: Any) -> BootReport:
         arguments[-1]("a line of the console")
         return report
 
     monkeypatch.setattr(gates, "boot_image", boot_image)
     with open_log(tmp_path / "cell.log") as log:
-        run = CellWork(cast("Workshop", shop), RECIPE, log)
+        run = CellContext(cast("RunContext", run_context), RECIPE, log)
         passed = cell_result(RECIPE, "passed", "static")
         return gates._boot(run, BootOptions(), passed, CheckReport((), "A"))
 
 
 @pytest.mark.parametrize("place", ["folder", "full"])
 def test_a_boot_that_passed_without_its_console_is_no_verdict(
-    shop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+    run_context: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
-    serial = shop.logs / f"{CELL.id}.serial.log"
+    serial = run_context.logs / f"{CELL.id}.serial.log"
     serial.mkdir() if place == "folder" else serial.symlink_to(FULL)
     words = "Is a directory" if place == "folder" else "No space left on device"
     with pytest.raises(ToolError, match=rf"cannot write the log .*\.serial\.log: {words}") as caught:
-        booted(shop, tmp_path, monkeypatch, BootReport("passed", "booted", "good"))
+        booted(run_context, tmp_path, monkeypatch, BootReport("passed", "booted", "good"))
     assert "Free the place" in caught.value.hint
 
 
 def test_a_boot_that_failed_has_failed_without_its_console_too(
-    shop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run_context: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (shop.logs / f"{CELL.id}.serial.log").symlink_to(FULL)
-    assert booted(shop, tmp_path, monkeypatch, BootReport("failed", "oops", "bad")).verdict == "failed"
+    (run_context.logs / f"{CELL.id}.serial.log").symlink_to(FULL)
+    assert booted(run_context, tmp_path, monkeypatch, BootReport("failed", "oops", "bad")).verdict == "failed"
 
 
 @pytest.mark.parametrize("verdict", ["failed", "errored"])
 def test_a_cell_that_the_boot_gate_ended_has_a_next_step(
-    shop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verdict: Literal["failed", "errored"]
+    run_context: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verdict: Literal["failed", "errored"]
 ) -> None:
-    told = booted(shop, tmp_path, monkeypatch, BootReport(verdict, "oops", "bad"))
+    told = booted(run_context, tmp_path, monkeypatch, BootReport(verdict, "oops", "bad"))
     assert told.serial
     assert told.serial in told.next_step
 

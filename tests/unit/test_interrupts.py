@@ -26,7 +26,7 @@ import pytest
 from kmatrix.decide.formats.matrix_yaml import read_matrix
 from kmatrix.effects.process.signals import held, interruptible
 from kmatrix.stages.run import run_cells
-from kmatrix.stages.run_context import Workshop
+from kmatrix.stages.run_context import RunContext
 from kmatrix.values.cells import CellResult
 from kmatrix.values.lock import Lock, inputs_digest, write_lock
 from kmatrix.values.recipe import Recipe
@@ -167,16 +167,16 @@ def cells(count: int) -> list[Recipe]:
     return cast("list[Recipe]", [SimpleNamespace(number=number) for number in range(count)])
 
 
-def shop(stop: Callable[[], None], said: list[str]) -> Workshop:
+def run_context(stop: Callable[[], None], said: list[str]) -> RunContext:
     engine = SimpleNamespace(remove_leftovers=lambda: None)
     progress = SimpleNamespace(say=said.append)
-    return cast("Workshop", SimpleNamespace(stop=stop, engine=engine, garbage=[], progress=progress))
+    return cast("RunContext", SimpleNamespace(stop=stop, engine=engine, garbage=[], progress=progress))
 
 
 def test_signals_that_come_while_a_cell_is_kept_lose_none() -> None:
     told, kept, begun = threading.Event(), list[int](), threading.Barrier(2)
 
-    def work(_: Workshop, cell: Any) -> CellResult:
+    def work(_: RunContext, cell: Any) -> CellResult:
         begun.wait(FAR)
         if cell.number:
             assert told.wait(FAR)
@@ -188,14 +188,14 @@ def test_signals_that_come_while_a_cell_is_kept_lose_none() -> None:
         kept.append(result.number)
 
     with pytest.raises(KeyboardInterrupt):
-        run_cells(shop(told.set, []), work, cells(2), 2, keep)
+        run_cells(run_context(told.set, []), work, cells(2), 2, keep)
     assert kept == [0, 1]
 
 
 def test_a_cell_that_cannot_be_kept_loses_no_other() -> None:
     told, kept, said, begun = threading.Event(), list[int](), list[str](), threading.Barrier(3)
 
-    def work(_: Workshop, cell: Any) -> CellResult:
+    def work(_: RunContext, cell: Any) -> CellResult:
         begun.wait(FAR)
         if cell.number:
             assert told.wait(FAR)
@@ -207,7 +207,7 @@ def test_a_cell_that_cannot_be_kept_loses_no_other() -> None:
         kept.append(result.number)
 
     with pytest.raises(OSError, match="no space left"):
-        run_cells(shop(told.set, said), work, cells(3), 3, keep)
+        run_cells(run_context(told.set, said), work, cells(3), 3, keep)
     assert (kept, said) == ([2], ["could not keep 1: no space left"])
 
 

@@ -37,10 +37,10 @@ class Bench:
 
     server: Writable
     image: Saved
-    shop: Any
+    run: Any
 
     def push(self) -> str:
-        return push_image(self.shop, self.image.id, ref(self.server, TAG), CELL)
+        return push_image(self.run, self.image.id, ref(self.server, TAG), CELL)
 
     @property
     def tag(self) -> dict[str, Any] | None:
@@ -54,10 +54,10 @@ def bench(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Bench]:
     image = Saved(request.param, LAYERS)
     with writable_registry("team/image") as server:
         options = SimpleNamespace(root=tmp_path)
-        shop = SimpleNamespace(
+        run_context = SimpleNamespace(
             engine=SavingEngine(image), registry=writer(server), options=options, sent=Once(), blobs={}
         )
-        yield Bench(server, image, shop)
+        yield Bench(server, image, run_context)
 
 
 def test_the_name_comes_last_and_stands_for_what_was_tested(bench: Bench) -> None:
@@ -128,14 +128,14 @@ def test_a_registry_that_takes_a_moment_is_asked_again(
 def test_a_registry_that_says_for_a_moment_that_it_may_not_be_read_is_asked_again(
     bench: Bench, slept: list[float], monkeypatch: pytest.MonkeyPatch, times: int
 ) -> None:
-    read, left = bench.shop.registry.manifest, [NotReadableError("not to be read", "hint")] * times
+    read, left = bench.run.registry.manifest, [NotReadableError("not to be read", "hint")] * times
 
     def instead(image: ImageRef, arch: Arch) -> Any:
         if left:
             raise left.pop()
         return read(image, arch)
 
-    monkeypatch.setattr(bench.shop.registry, "manifest", instead)
+    monkeypatch.setattr(bench.run.registry, "manifest", instead)
     if times == 1:
         assert bench.push()
         assert len(slept) == 1
@@ -163,9 +163,9 @@ def test_a_name_that_somebody_moved_is_told(bench: Bench, monkeypatch: pytest.Mo
 def test_layers_that_images_share_are_sent_once(bench: Bench) -> None:
     bench.push()
     other = Saved(bench.image.store, (*LAYERS, archive("c", b"3")))
-    bench.shop.engine = SavingEngine(other)
+    bench.run.engine = SavingEngine(other)
     before = len(bench.server.web.requests)
-    push_image(bench.shop, other.id, ref(bench.server, "other"), CELL)
+    push_image(bench.run, other.id, ref(bench.server, "other"), CELL)
     sent = [each for each in bench.server.web.requests[before:] if each.method == "PUT" and "/uploads/" in each.path]
     assert len(sent) == 2, "the layer that is new, and the configuration"
     asked = [each for each in bench.server.web.requests[before:] if each.method == "HEAD"]
@@ -176,7 +176,7 @@ def test_a_published_layer_is_named_again_as_it_is(bench: Bench) -> None:
     """Another machine compresses to other bytes; nodes are not to pull them again."""
     published = gzip.compress(LAYERS[0], 1, mtime=9)
     bench.server.blobs[f"/v2/team/image/blobs/{digest(published)}"] = published
-    bench.shop.blobs[digest(LAYERS[0])] = Layer(digest(published), LAYER, len(published))
+    bench.run.blobs[digest(LAYERS[0])] = Layer(digest(published), LAYER, len(published))
     bench.push()
     assert bench.tag
     assert bench.tag["layers"][0] == {"mediaType": LAYER, "size": len(published), "digest": digest(published)}
@@ -195,7 +195,7 @@ def test_a_layer_that_is_only_said_to_be_the_same_is_not_believed(bench: Bench, 
     named = digest(what or b"gone")
     if what:
         bench.server.blobs[f"/v2/team/image/blobs/{named}"] = what
-    bench.shop.blobs[digest(LAYERS[0])] = Layer(named, LAYER, len(what or b""))
+    bench.run.blobs[digest(LAYERS[0])] = Layer(named, LAYER, len(what or b""))
     bench.push()
     assert bench.tag
     first = bench.server.blobs[f"/v2/team/image/blobs/{bench.tag['layers'][0]['digest']}"]

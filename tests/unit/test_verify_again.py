@@ -14,7 +14,7 @@ from kmatrix.effects.registry.writer import RegistryWriter
 from kmatrix.stages import cell as cell_stage
 from kmatrix.stages.cell import verify_cell
 from kmatrix.stages.publish import image_of
-from kmatrix.stages.run_context import CellWork, Options, Workshop, cell_result
+from kmatrix.stages.run_context import CellContext, Options, RunContext, cell_result
 from kmatrix.values import labels
 from kmatrix.values.cells import CellResult
 from kmatrix.values.errors import ToolError
@@ -62,13 +62,13 @@ class Bench:
     """A cell, the registry it may be in, and a run that verifies it."""
 
     server: FakeRegistry
-    shop: Workshop
+    run: RunContext
     engine: NoEngine
     recipe: Recipe
 
     @property
     def ref(self) -> ImageRef:
-        return image_of(self.shop.options.target, self.recipe.cell)
+        return image_of(self.run.options.target, self.recipe.cell)
 
     def publish(self, **given: str) -> str:
         """Publish the cell's image with these labels; returns its digest."""
@@ -76,15 +76,15 @@ class Bench:
         made = self.server.image(path, [], {"config": {"Labels": given}})
         raw = self.server.manifests[f"/v2/{made.path}/manifests/1"]
         self.server.manifests[f"/v2/{path}/manifests/{self.ref.tag}"] = raw
-        return RegistryWriter(self.shop.credentials).resolve(self.ref).digest
+        return RegistryWriter(self.run.credentials).resolve(self.ref).digest
 
     def verify(self) -> CellResult:
-        return verify_cell(self.shop, self.recipe)
+        return verify_cell(self.run, self.recipe)
 
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
-    def passed(run: CellWork, image: str) -> CellResult:
+    def passed(run: CellContext, image: str) -> CellResult:
         return replace(cell_result(run.recipe, "passed", "every check passed"), image_id=image)
 
     monkeypatch.setattr(cell_stage, "pass_gates", passed)
@@ -95,8 +95,8 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
         options = Options(root=tmp_path, profile_name="site", profile=profile(), target=f"{server.web.address}/team")
         engine = NoEngine()
         registry, anything = RegistryWriter(credentials), cast("Any", None)
-        shop = Workshop(cast("Any", engine), registry, credentials, options, Quiet(), anything)
-        yield Bench(server, shop, engine, recipe)
+        run_context = RunContext(cast("Any", engine), registry, credentials, options, Quiet(), anything)
+        yield Bench(server, run_context, engine, recipe)
 
 
 def test_what_is_published_is_checked_and_dated(bench: Bench) -> None:
@@ -129,7 +129,7 @@ def test_a_registry_that_does_not_answer_has_told_nothing(bench: Bench, slept: l
 
 
 def log_of(bench: Bench, result: CellResult) -> str:
-    return (bench.shop.options.root / result.log).read_text(encoding="utf-8")
+    return (bench.run.options.root / result.log).read_text(encoding="utf-8")
 
 
 def test_a_cell_that_is_nowhere_is_told_with_what_makes_it(bench: Bench) -> None:

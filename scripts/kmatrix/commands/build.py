@@ -23,7 +23,7 @@ from kmatrix.stages.cell import push_cell, run_cell, verify_cell
 from kmatrix.stages.dockerfiles import foreign_note, write_rendered
 from kmatrix.stages.progress import LiveProgress, PlainProgress, Progress
 from kmatrix.stages.run import default_jobs, exit_code, find_published, run_cells, split_published
-from kmatrix.stages.run_context import Options, Workshop
+from kmatrix.stages.run_context import Options, RunContext
 from kmatrix.values.cells import CellResult
 from kmatrix.values.errors import Exit
 from kmatrix.values.lock import ProfileLock
@@ -37,13 +37,13 @@ def build(call: Invocation) -> Exit:
         if note := foreign_note(call.root, job.chosen.name, job.recipes):
             call.say(note)
 
-        def work(book: _Book, shop: Workshop) -> None:
-            left = job.recipes if call.force else split_published(shop, job.recipes, book.keep)
+        def work(book: _Book, run: RunContext) -> None:
+            left = job.recipes if call.force else split_published(run, job.recipes, book.keep)
             book.asked = frozenset(() if call.force else (recipe.cell.id for recipe in left))
             if left and call.only and not call.force and job.chosen.profile.base_packages:
                 whole = make_plan(job.chosen.name, job.chosen.profile, job.pins)
-                find_published(shop, recipes_for(call, job.chosen, job.pins, whole))
-            run_cells(shop, run_cell, left, _jobs(call), book.keep)
+                find_published(run, recipes_for(call, job.chosen, job.pins, whole))
+            run_cells(run, run_cell, left, _jobs(call), book.keep)
 
         return _run(job, work, call.push)
 
@@ -52,8 +52,8 @@ def verify(call: Invocation) -> Exit:
     """Check the images of the cells again: the published ones, else the engine's. Builds and pushes nothing."""
     with _job(call) as job:
 
-        def work(book: _Book, shop: Workshop) -> None:
-            run_cells(shop, verify_cell, job.recipes, _jobs(call), book.keep)
+        def work(book: _Book, run: RunContext) -> None:
+            run_cells(run, verify_cell, job.recipes, _jobs(call), book.keep)
 
         return _run(job, work, pushes=False)
 
@@ -69,11 +69,11 @@ def push(call: Invocation) -> Exit:
             call.say("nothing is kept back: what passed is published already, or `nox -s build` was not run")
             return Exit.OK
 
-        def one(shop: Workshop, recipe: Recipe) -> CellResult:
-            return push_cell(shop, recipe, _as_tested(kept_back[recipe.cell.id]))
+        def one(run: RunContext, recipe: Recipe) -> CellResult:
+            return push_cell(run, recipe, _as_tested(kept_back[recipe.cell.id]))
 
-        def work(book: _Book, shop: Workshop) -> None:
-            run_cells(shop, one, job.recipes, _jobs(call), book.keep)
+        def work(book: _Book, run: RunContext) -> None:
+            run_cells(run, one, job.recipes, _jobs(call), book.keep)
 
         return _run(job, work, pushes=True)
 
@@ -137,7 +137,7 @@ def _job(call: Invocation) -> Iterator[_Job]:
         yield _Job(call, chosen, engine, pins, recipes_for(call, chosen, pins, found), target)
 
 
-def _run(job: _Job, work: Callable[[_Book, Workshop], None], pushes: bool) -> Exit:
+def _run(job: _Job, work: Callable[[_Book, RunContext], None], pushes: bool) -> Exit:
     call, engine = job.call, job.engine
     total = len(job.recipes)
     shown = LiveProgress(call.console, total) if call.console.is_terminal else None
@@ -160,9 +160,9 @@ def _run(job: _Job, work: Callable[[_Book, Workshop], None], pushes: bool) -> Ex
         source=source(call.root),
     )
     machines = Machines(call.boot.accel if call.boot else "auto")
-    shop = Workshop(engine, registry, credentials, options, progress, machines)
+    run = RunContext(engine, registry, credentials, options, progress, machines)
     with shown or nullcontext():
-        work(book, shop)
+        work(book, run)
     results = list(book.changed.values())
     tables.print_results(call.console, results)
     call.say(

@@ -11,7 +11,7 @@ from kmatrix.effects.disk.files import cannot_read
 from kmatrix.effects.engine.build_context import pack_context
 from kmatrix.effects.net.package_root import PackageRoot
 from kmatrix.stages.patience import held, patiently
-from kmatrix.stages.run_context import CellWork, Workshop
+from kmatrix.stages.run_context import CellContext, RunContext
 from kmatrix.values import labels
 from kmatrix.values.errors import BuildError, KmatrixError, ToolError
 from kmatrix.values.names import ImageRef
@@ -23,14 +23,14 @@ _TITLE = "org.opencontainers.image.title"
 _WORLD = "Correct what the message names (the cell's log has all of it), then run the command again."
 
 
-def build_context(shop: Workshop, recipe: Recipe) -> bytes:
+def build_context(run: RunContext, recipe: Recipe) -> bytes:
     """Return the archive the engine gets: Dockerfile, our scripts, key and packages, each checked against its pin.
 
     Raises:
         UnreachableError: the package root could not be asked.
         ProtocolError, InputError: a file is not there, or not what was pinned."""
-    cache = shop.options.root / "build" / "packages"
-    root = PackageRoot(shop.options.profile.packages, shop.options.root)
+    cache = run.options.root / "build" / "packages"
+    root = PackageRoot(run.options.profile.packages, run.options.root)
     files = dict(recipe.files)
 
     def brought(location: str, sha256: str) -> bytes:
@@ -45,45 +45,45 @@ def build_context(shop: Workshop, recipe: Recipe) -> bytes:
     for package in recipe.packages:
         wanted[f"{PACKAGES_FOLDER}/{package.file}"] = (package.pin.location, package.pin.sha256)
     for name, (location, sha256) in wanted.items():
-        files[name] = shop.files.get(sha256, partial(brought, location, sha256))
+        files[name] = run.files.get(sha256, partial(brought, location, sha256))
     return pack_context(recipe.dockerfile, files)
 
 
-def build_group(run: CellWork, context: bytes) -> str:
+def build_group(cell: CellContext, context: bytes) -> str:
     """Build the stages below the compile: packages are verified and unpacked here, once for all kernels."""
-    return _judged(run, context, target="userland", name=f"group-{_word(run.recipe.group)}")
+    return _judged(cell, context, target="userland", name=f"group-{_word(cell.recipe.group)}")
 
 
-def build_base(run: CellWork, context: bytes) -> str:
+def build_base(cell: CellContext, context: bytes) -> str:
     """Install what the base lacks, once for all cells of an architecture, and return that image.
 
     A package manager writes other bytes each time, and nodes would pull all of it again with every new kernel: so the
     layer of a published cell is taken, if there is one.
     """
-    shop, published = run.shop, run.shop.published.get(run.recipe.cell.arch)
+    run, published = cell.run, cell.run.published.get(cell.recipe.cell.arch)
     # Of all stages this alone needs a network.
-    build = partial(_install, run, context, no_cache=bool(shop.options.rebuild))
+    build = partial(_install, cell, context, no_cache=bool(run.options.rebuild))
     if published is None:
         return build()
     try:
         # Not as `pull` does, once for the run: it is given up below, and whoever tries again needs it again.
-        held(shop.engine, shop.credentials, published)
+        held(run.engine, run.credentials, published)
     except KmatrixError as error:
-        if shop.engine.stopping:
+        if run.engine.stopping:
             raise
-        run.line(f"kmatrix: the base's packages are installed anew: {error.message}")
+        cell.line(f"kmatrix: the base's packages are installed anew: {error.message}")
         return build()
     try:
         return build(cache_from=[published.pinned])
     finally:
-        shop.engine.let_go(published.pinned)
+        run.engine.let_go(published.pinned)
 
 
-def _install(run: CellWork, context: bytes, **options: Any) -> str:
-    name = f"base-{run.recipe.cell.arch}"
+def _install(cell: CellContext, context: bytes, **options: Any) -> str:
+    name = f"base-{cell.recipe.cell.arch}"
     lines: list[str] = []
     try:
-        return _logged(run, context, lines, target="base", network="default", name=name, **options)
+        return _logged(cell, context, lines, target="base", network="default", name=name, **options)
     except BuildError as error:
         # A package manager's refusal and a network that is out have the same exit code.
         raise ToolError(
@@ -93,13 +93,13 @@ def _install(run: CellWork, context: bytes, **options: Any) -> str:
         ) from error
 
 
-def pull(shop: Workshop, image: ImageRef) -> None:
+def pull(run: RunContext, image: ImageRef) -> None:
     """Have an image in the engine; it is asked once for all cells."""
-    shop.pulled.get(image.pinned, lambda: held(shop.engine, shop.credentials, image))
+    run.pulled.get(image.pinned, lambda: held(run.engine, run.credentials, image))
 
 
-def build_cell(run: CellWork, context: bytes) -> str:
-    options, recipe = run.shop.options, run.recipe
+def build_cell(cell: CellContext, context: bytes) -> str:
+    options, recipe = cell.run.options, cell.recipe
     arguments = {"MAKE_JOBS": str(options.make_jobs)}
     if options.rebuild:
         arguments["REBUILD"] = options.rebuild
@@ -110,10 +110,10 @@ def build_cell(run: CellWork, context: bytes) -> str:
         _REVISION: options.revision,
         _SOURCE: options.source,
     }
-    return _judged(run, context, buildargs=arguments, labels=image_labels, name=recipe.cell.tag)
+    return _judged(cell, context, buildargs=arguments, labels=image_labels, name=recipe.cell.tag)
 
 
-def _judged(run: CellWork, context: bytes, **options: Any) -> str:
+def _judged(cell: CellContext, context: bytes, **options: Any) -> str:
     """Build; what ends it is the product's fault, or the world's.
 
     Raises:
@@ -122,7 +122,7 @@ def _judged(run: CellWork, context: bytes, **options: Any) -> str:
     """
     lines: list[str] = []
     try:
-        return _logged(run, context, lines, **options)
+        return _logged(cell, context, lines, **options)
     except BuildError as error:
         found = causes(lines)
         if is_the_products_fault(error.message, lines):
@@ -132,7 +132,7 @@ def _judged(run: CellWork, context: bytes, **options: Any) -> str:
         ) from error
 
 
-def _logged(run: CellWork, context: bytes, lines: list[str], *, name: str, **options: Any) -> str:
+def _logged(cell: CellContext, context: bytes, lines: list[str], *, name: str, **options: Any) -> str:
     """Build, with every line in the cell's log and in `lines`.
 
     Args:
@@ -146,12 +146,12 @@ def _logged(run: CellWork, context: bytes, lines: list[str], *, name: str, **opt
         BuildError: a step said no.
         UnreachableError, ToolError: anything else.
     """
-    engine = run.shop.engine
-    options = {"network": "none", "tag": engine.own_name(name), "steps": run.shop.garbage, **options}
+    engine = cell.run.engine
+    options = {"network": "none", "tag": engine.own_name(name), "steps": cell.run.garbage, **options}
 
     def on_line(line: str) -> None:
         lines.append(line)
-        run.line(line)
+        cell.line(line)
 
     def build() -> str:
         lines.clear()

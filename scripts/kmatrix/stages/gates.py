@@ -12,7 +12,7 @@ from kmatrix.effects.engine.inspect import read_cell_image, read_toolkit
 from kmatrix.stages.boot import Subject, boot_image
 from kmatrix.stages.patience import patiently
 from kmatrix.stages.publish import image_of
-from kmatrix.stages.run_context import BootOptions, CellWork, cell_result
+from kmatrix.stages.run_context import BootOptions, CellContext, cell_result
 from kmatrix.values import labels
 from kmatrix.values.boot import BootReport
 from kmatrix.values.cells import CellResult
@@ -38,70 +38,69 @@ def _after_boot(report: BootReport, serial: str, cell: str, profile_name: str) -
     )
 
 
-def pass_gates(work: CellWork, image_id: str) -> CellResult:
+def pass_gates(cell: CellContext, image_id: str) -> CellResult:
     """Put an image through every gate of the run; the first that does not hold ends it.
 
     Raises:
         KmatrixError: no verdict could be reached.
     """
-    report = _check(work, image_id)
-    shop, recipe = work.shop, work.recipe
+    report = _check(cell, image_id)
+    run, recipe = cell.run, cell.recipe
     if not report.passed:
         first, others = report.findings[0], len(report.findings) - 1
         reason = f"{first.code}: {first.message}" + (f" (and {others} more)" if others else "")
         result = cell_result(recipe, "failed", reason, findings=report.findings, next_step=_AFTER_CHECKS)
         return replace(result, image_id=image_id, srcversion=report.srcversion)
-    name = str(image_of(shop.options.target, recipe.cell))
+    name = str(image_of(run.options.target, recipe.cell))
     passed = cell_result(recipe, "passed", NOT_BOOTED, image=name)
     passed = replace(passed, image_id=image_id, srcversion=report.srcversion)
-    return passed if shop.options.boot is None else _boot(work, shop.options.boot, passed, report)
+    return passed if run.options.boot is None else _boot(cell, run.options.boot, passed, report)
 
 
-def _check(work: CellWork, image_id: str) -> CheckReport:
-    shop, recipe, cell = work.shop, work.recipe, work.recipe.cell
+def _check(cell: CellContext, image_id: str) -> CheckReport:
+    run, recipe = cell.run, cell.recipe
+    kernel = recipe.cell.kernel
     toolkit = recipe.toolkit.pinned
-    with work.stage("check"):
-        facts = shop.kernels.get(
-            f"{toolkit} {cell.kernel}",
-            lambda: kernel_facts(
-                cell.kernel, patiently(lambda: read_toolkit(shop.engine, toolkit, cell.kernel), shop.engine)
-            ),
+    with cell.stage("check"):
+        facts = run.kernels.get(
+            f"{toolkit} {kernel}",
+            lambda: kernel_facts(kernel, patiently(lambda: read_toolkit(run.engine, toolkit, kernel), run.engine)),
         )
-        image = patiently(lambda: read_cell_image(shop.engine, image_id, cell.kernel), shop.engine)
-        key = _key_expected(work, image)
-        report = check_module(Expectation(cell, key, shop.options.profile.rdma), image, facts)
+        image = patiently(lambda: read_cell_image(run.engine, image_id, kernel), run.engine)
+        key = _key_expected(cell, image)
+        report = check_module(Expectation(recipe.cell, key, run.options.profile.rdma), image, facts)
     for note in report.notes:
-        work.line(f"kmatrix: note: {note}")
+        cell.line(f"kmatrix: note: {note}")
     return report
 
 
-def _key_expected(work: CellWork, image: ImageFacts) -> str:
+def _key_expected(cell: CellContext, image: ImageFacts) -> str:
     """An image that passed more gates than this run asks for is right too."""
     found = image.labels.get(labels.CELL_KEY, "")
-    return found if found in work.recipe.satisfying_keys else work.recipe.cell_key
+    return found if found in cell.recipe.satisfying_keys else cell.recipe.cell_key
 
 
-def _boot(work: CellWork, options: BootOptions, passed: CellResult, checked: CheckReport) -> CellResult:
-    shop, cell = work.shop, work.recipe.cell
-    serial = shop.logs / f"{cell.id}.serial.log"
+def _boot(cell: CellContext, options: BootOptions, passed: CellResult, checked: CheckReport) -> CellResult:
+    run, recipe = cell.run, cell.recipe
+    serial = run.logs / f"{recipe.cell.id}.serial.log"
     subject = Subject(
-        name=cell.id,
+        name=recipe.cell.id,
         image=passed.image_id,
-        toolkit=work.recipe.toolkit.pinned,
-        arch=cell.arch,
-        module=Booted(cell.kernel, str(cell.client), checked.srcversion),
+        toolkit=recipe.toolkit.pinned,
+        arch=recipe.cell.arch,
+        module=Booted(recipe.cell.kernel, str(recipe.cell.client), checked.srcversion),
         depends=checked.depends,
     )
-    with work.stage("boot"), open_log(serial) as log:
-        folder = shop.options.root / "build" / "boot"
-        report = boot_image(shop.engine, shop.machines, subject, folder, options.deadline_seconds, log.line)
+    with cell.stage("boot"), open_log(serial) as log:
+        folder = run.options.root / "build" / "boot"
+        report = boot_image(run.engine, run.machines, subject, folder, options.deadline_seconds, log.line)
         if report.verdict == "passed":
             log.check()
-    result = replace(passed, serial=str(serial.relative_to(shop.options.root)), booted=report.verdict == "passed")
+    result = replace(passed, serial=str(serial.relative_to(run.options.root)), booted=report.verdict == "passed")
     if report.verdict == "passed":
         return replace(result, reason=f"every check passed; {report.message}")
     reason = f"boot: {report.code}: {report.message}"
-    next_step = _after_boot(report, result.serial, cell.id, shop.options.profile_name)
+    next_step = _after_boot(report, result.serial, recipe.cell.id, run.options.profile_name)
     return replace(
         result, verdict=report.verdict, reason=reason, image="", findings=report.findings, next_step=next_step
     )

@@ -12,7 +12,7 @@ from typing import Any
 from kmatrix.effects.process.signals import Hold, held, interruptible
 from kmatrix.stages.cell import already_published
 from kmatrix.stages.concurrency import DaemonPool, map_threads
-from kmatrix.stages.run_context import Workshop
+from kmatrix.stages.run_context import RunContext
 from kmatrix.values.cells import CellResult, Verdict
 from kmatrix.values.errors import Exit, KmatrixError
 from kmatrix.values.names import ImageRef
@@ -22,7 +22,7 @@ _ASKING_THREADS = 8
 _ENDING_SECONDS = 15
 # How soon a signal is noticed that is held back.
 _NOTICING_SECONDS = 0.2
-Work = Callable[[Workshop, Recipe], CellResult]
+Work = Callable[[RunContext, Recipe], CellResult]
 Keep = Callable[[CellResult], None]
 
 
@@ -31,39 +31,39 @@ def default_jobs() -> int:
     return max(1, len(os.sched_getaffinity(0)))
 
 
-def split_published(shop: Workshop, recipes: Iterable[Recipe], keep: Keep) -> list[Recipe]:
+def split_published(run: RunContext, recipes: Iterable[Recipe], keep: Keep) -> list[Recipe]:
     """Ask the registry which cells are published; those are given to `keep`, the others returned.
 
     Raises:
         UnreachableError, CredentialError, ProtocolError: the registry could not tell; nothing was built.
     """
     recipes = list(recipes)
-    known = map_threads(lambda recipe: already_published(shop, recipe), recipes, _ASKING_THREADS)
+    known = map_threads(lambda recipe: already_published(run, recipe), recipes, _ASKING_THREADS)
     for recipe, result in zip(recipes, known, strict=True):
         if result is not None:
-            _note_published(shop, recipe, result)
+            _note_published(run, recipe, result)
             keep(result)
     return [recipe for recipe, result in zip(recipes, known, strict=True) if result is None]
 
 
-def find_published(shop: Workshop, recipes: Iterable[Recipe]) -> None:
+def find_published(run: RunContext, recipes: Iterable[Recipe]) -> None:
     """Look for one published cell of each architecture, also among cells that this run is not about.
 
     Raises:
         UnreachableError, CredentialError, ProtocolError: the registry could not tell.
     """
     for recipe in recipes:
-        if recipe.cell.arch not in shop.published:
-            result = already_published(shop, recipe)
+        if recipe.cell.arch not in run.published:
+            result = already_published(run, recipe)
             if result is not None:
-                _note_published(shop, recipe, result)
+                _note_published(run, recipe, result)
 
 
-def _note_published(shop: Workshop, recipe: Recipe, result: CellResult) -> None:
-    shop.published.setdefault(recipe.cell.arch, ImageRef.parse(result.image).with_digest(result.digest))
+def _note_published(run: RunContext, recipe: Recipe, result: CellResult) -> None:
+    run.published.setdefault(recipe.cell.arch, ImageRef.parse(result.image).with_digest(result.digest))
 
 
-def run_cells(shop: Workshop, work: Work, recipes: Iterable[Recipe], jobs: int, keep: Keep) -> None:
+def run_cells(run: RunContext, work: Work, recipes: Iterable[Recipe], jobs: int, keep: Keep) -> None:
     """Do `work` for every cell, `jobs` at a time; each result goes to `keep` in this thread as soon as it is there.
 
     Raises:
@@ -75,7 +75,7 @@ def run_cells(shop: Workshop, work: Work, recipes: Iterable[Recipe], jobs: int, 
         try:
             # A signal that raised here or there would lose cells that are just being kept.
             with held() as hold:
-                left = {pool.submit(partial(work, shop, recipe)) for recipe in recipes}
+                left = {pool.submit(partial(work, run, recipe)) for recipe in recipes}
                 try:
                     while left and not hold.signals:
                         for future in wait(left, timeout=_NOTICING_SECONDS, return_when=FIRST_COMPLETED).done:
@@ -83,18 +83,18 @@ def run_cells(shop: Workshop, work: Work, recipes: Iterable[Recipe], jobs: int, 
                             keep(future.result())
                 finally:
                     if left:
-                        _end(shop, left, keep, hold)
+                        _end(run, left, keep, hold)
         finally:
             pool.close()
-            clean_up(shop)
+            clean_up(run)
 
 
-def _end(shop: Workshop, left: set[Future[CellResult]], keep: Keep, hold: Hold) -> None:
+def _end(run: RunContext, left: set[Future[CellResult]], keep: Keep, hold: Hold) -> None:
     """End what is under way, and keep every cell that comes to its end by then; another signal ends the wait."""
     left = {future for future in left if not future.cancel()}
     # An engine that does not answer must not hold up the cells that are about to end.
     ending: DaemonPool[None] = DaemonPool(1)
-    waiting: set[Future[Any]] = {ending.submit(shop.stop), *left}
+    waiting: set[Future[Any]] = {ending.submit(run.stop), *left}
     ending.close()
     until, signals = time.monotonic() + _ENDING_SECONDS, hold.signals
     while waiting:
@@ -103,31 +103,31 @@ def _end(shop: Workshop, left: set[Future[CellResult]], keep: Keep, hold: Hold) 
         seconds = 0 if over else _NOTICING_SECONDS
         done, waiting = wait(waiting, timeout=seconds, return_when=FIRST_COMPLETED)
         for future in left & done:
-            _keep_ended(shop, future, keep)
+            _keep_ended(run, future, keep)
         if over:
             return
 
 
-def _keep_ended(shop: Workshop, future: Future[CellResult], keep: Keep) -> None:
+def _keep_ended(run: RunContext, future: Future[CellResult], keep: Keep) -> None:
     if future.cancelled() or future.exception() is not None:
         return
     try:
         keep(future.result())
     except Exception as error:
         # The run ends for another reason, and the next cell may be kept all the same.
-        shop.progress.say(f"could not keep {future.result().cell}: {error}")
+        run.progress.say(f"could not keep {future.result().cell}: {error}")
 
 
-def clean_up(shop: Workshop) -> None:
+def clean_up(run: RunContext) -> None:
     """Remove this run's containers, and the images that were only steps on the way."""
     try:
-        shop.engine.remove_leftovers()
-        for image in reversed(shop.garbage):
-            shop.engine.remove_step(image)
-        shop.engine.tidied = True
+        run.engine.remove_leftovers()
+        for image in reversed(run.garbage):
+            run.engine.remove_step(image)
+        run.engine.tidied = True
     except KmatrixError as error:
         # What the cells came to must not be hidden by this; the next run removes what is left.
-        shop.progress.say(f"could not clean up: {error}")
+        run.progress.say(f"could not clean up: {error}")
 
 
 def exit_code(verdicts: Iterable[Verdict]) -> Exit:

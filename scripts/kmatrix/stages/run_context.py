@@ -56,7 +56,7 @@ class Options:
 
 
 @dataclass
-class Workshop:
+class RunContext:
     """What the cells of a run share.
 
     `garbage` are the images that builds made on their way; `published` has one published cell image of the same inputs
@@ -90,11 +90,11 @@ class Workshop:
         self.machines.stop()
 
 
-class CellWork:
+class CellContext:
     """One cell under way: its stages' times and its log."""
 
-    def __init__(self, shop: Workshop, recipe: Recipe, log: Log) -> None:
-        self.shop = shop
+    def __init__(self, run: RunContext, recipe: Recipe, log: Log) -> None:
+        self.run = run
         self.recipe = recipe
         self.log = log
         self.stages: dict[str, float] = {}
@@ -107,10 +107,10 @@ class CellWork:
             InterruptedRunError: the run was told to stop.
             ToolError: the log lacks lines: a cell that nobody can follow goes no further, and is not published.
         """
-        if self.shop.engine.stopping:
+        if self.run.engine.stopping:
             raise InterruptedRunError
         self.log.check()
-        self.shop.progress.stage(self.recipe.cell.id, name)
+        self.run.progress.stage(self.recipe.cell.id, name)
         start = time.monotonic()
         try:
             yield

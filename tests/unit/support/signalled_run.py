@@ -24,7 +24,7 @@ from kmatrix import cli
 from kmatrix.commands import build as build_command
 from kmatrix.commands import profile
 from kmatrix.stages import cell as cell_stage
-from kmatrix.stages.run_context import CellWork, Workshop, cell_result
+from kmatrix.stages.run_context import CellContext, RunContext, cell_result
 from kmatrix.values.cells import CellResult
 from kmatrix.values.errors import InterruptedRunError
 from kmatrix.values.recipe import Recipe
@@ -65,11 +65,11 @@ def main(folder: Path, arguments: list[str]) -> int:
     words = iter((folder / "steps").read_text(encoding="utf-8").split())
     steps: dict[str, str] = {}
 
-    def all_of_them(_: Workshop, recipes: list[Recipe], __: object) -> list[Recipe]:
+    def all_of_them(_: RunContext, recipes: list[Recipe], __: object) -> list[Recipe]:
         steps.update({recipe.cell.id: next(words) for recipe in recipes})
         return recipes
 
-    def work(run: CellWork) -> CellResult:
+    def work(run: CellContext) -> CellResult:
         cell = run.recipe.cell.id
         with run.stage("build"):
             run.line(f"{cell} is built")
