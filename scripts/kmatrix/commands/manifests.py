@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kmatrix.commands.invocation import Invocation
-from kmatrix.commands.profile import Chosen, choose, image_source, pins_for
+from kmatrix.commands.profile import SelectedProfile, image_source, pins_for, select_profile
 from kmatrix.decide import manifests as decide
 from kmatrix.decide.in_cluster import in_cluster_build_args, in_cluster_dockerfile, in_cluster_files
 from kmatrix.effects.disk.bundles import read_bundles
@@ -36,7 +36,7 @@ def manifests(call: Invocation) -> Exit:
         InputError: nothing can be written, as earlier steps are missing.
         UnreachableError, CredentialError: nothing can be written, as the package root does not tell.
     """
-    chosen = choose(call)
+    chosen = select_profile(call)
     pins = pins_for(call, chosen)
     sources = read_folder(call.root / "deploy", "manifest sources", (".yaml", ".yaml.j2"))
     made, missing = _folders(call, chosen, pins, sources)
@@ -70,14 +70,14 @@ def manifests(call: Invocation) -> Exit:
 
 
 def _folders(
-    call: Invocation, chosen: Chosen, pins: ProfileLock, sources: decide.Folder
+    call: Invocation, chosen: SelectedProfile, pins: ProfileLock, sources: decide.Folder
 ) -> tuple[dict[str, decide.Folder], dict[str, _Missing]]:
     """The folders that are complete, and by name why others are not."""
     ways = call.ways or decide.WAYS
     made: dict[str, decide.Folder] = {}
     missing: dict[str, _Missing] = {}
     clients = _clients(call, chosen)
-    max_unavailable = chosen.profile.max_unavailable
+    max_unavailable = chosen.effective.max_unavailable
     published = {"prebuilt", "kmm"} & set(ways)
     bundles = read_bundles(call.bundles_path, chosen.name) if published else {}
     for client in clients:
@@ -121,8 +121,8 @@ def _by_folder(files: Mapping[str, str]) -> dict[str, dict[str, str]]:
     return found
 
 
-def _clients(call: Invocation, chosen: Chosen) -> tuple[ClientVersion, ...]:
-    known = chosen.profile.clients
+def _clients(call: Invocation, chosen: SelectedProfile) -> tuple[ClientVersion, ...]:
+    known = chosen.effective.clients
     unknown = [client for client in call.clients if client not in map(str, known)]
     if unknown:
         raise InputError(
@@ -159,24 +159,24 @@ def _bundle_with_modules(client: ClientVersion, result: BundleResult | None) -> 
 
 
 def _in_cluster(
-    call: Invocation, chosen: Chosen, pins: ProfileLock, client: ClientVersion
+    call: Invocation, chosen: SelectedProfile, pins: ProfileLock, client: ClientVersion
 ) -> decide.InClusterBuild | _Missing:
     """What is built in the cluster for a client, or why nothing can be."""
     pin = next((pin for pin in pins.clients if pin.version == client), None)
     if pin is None:
-        return _Missing(f"{chosen.profile.lock} has no packages of client {client}")
+        return _Missing(f"{chosen.effective.lock} has no packages of client {client}")
     source = image_source(call)
     key = call.root / "build" / "packages" / pin.key.sha256
     location = f"{client.repository_directory}/{pin.key.location}"
     try:
-        PackageRoot(chosen.profile.packages, call.root).fetch(location, pin.key.sha256, key)
+        PackageRoot(chosen.effective.packages, call.root).fetch(location, pin.key.sha256, key)
     except KmatrixError as error:
         outage = error if error.exit_code == Exit.UNREACHABLE else None
         return _Missing(f"{error.message}. {error.hint}", outage)
-    dockerfile = in_cluster_dockerfile(source, chosen.name, chosen.profile)
+    dockerfile = in_cluster_dockerfile(source, chosen.name, chosen.effective)
     return decide.InClusterBuild(
         client=client,
         dockerfile=dockerfile,
         files=in_cluster_files(source, dockerfile, key.read_bytes()),
-        arguments=in_cluster_build_args(chosen.profile, client, pin.key.fingerprint),
+        arguments=in_cluster_build_args(chosen.effective, client, pin.key.fingerprint),
     )

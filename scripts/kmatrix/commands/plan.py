@@ -5,7 +5,16 @@ from __future__ import annotations
 import json
 
 from kmatrix.commands.invocation import Invocation
-from kmatrix.commands.profile import LAB, alone, choose, ensure_lab, marked_engine, pins_for, recipes_for, resolve_pins
+from kmatrix.commands.profile import (
+    LAB,
+    alone,
+    ensure_lab,
+    marked_engine,
+    pins_for,
+    recipes_for,
+    resolve_pins,
+    select_profile,
+)
 from kmatrix.decide.plan import make_plan, plan_json
 from kmatrix.stages import tables
 from kmatrix.stages.dockerfiles import check_rendered, foreign_note, write_rendered
@@ -16,7 +25,7 @@ from kmatrix.values.recipe import Recipe
 
 def discover(call: Invocation) -> Exit:
     """Resolve a profile into its lock."""
-    chosen = choose(call)
+    chosen = select_profile(call)
     with alone(call):
         if chosen.name == LAB:
             with marked_engine(call) as engine:
@@ -27,9 +36,9 @@ def discover(call: Invocation) -> Exit:
 
 def plan(call: Invocation) -> Exit:
     """Show every candidate cell with why it is in or out."""
-    chosen = choose(call)
+    chosen = select_profile(call)
     pins = pins_for(call, chosen)
-    found = make_plan(chosen.name, chosen.profile, pins, call.only)
+    found = make_plan(chosen.name, chosen.effective, pins, call.only)
     if call.json:
         print(json.dumps(plan_json(found), indent=1))
     else:
@@ -47,9 +56,9 @@ def plan(call: Invocation) -> Exit:
 
 def render(call: Invocation) -> Exit:
     """Write the Dockerfiles of the plan, offline; with --check only compare."""
-    chosen = choose(call)
+    chosen = select_profile(call)
     pins = pins_for(call, chosen)
-    recipes = recipes_for(call, chosen, pins, make_plan(chosen.name, chosen.profile, pins, call.only))
+    recipes = recipes_for(call, chosen, pins, make_plan(chosen.name, chosen.effective, pins, call.only))
     if not call.check:
         with alone(call):
             changed = write_rendered(call.root, chosen.name, recipes, complete=not call.only)

@@ -32,15 +32,15 @@ LAB = "lab"
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """A profile: its name, as matrix.yaml states it, and with overrides."""
+class SelectedProfile:
+    """A profile: its name, as matrix.yaml has it, and as it is in effect with overrides."""
 
     name: str
-    stated: Profile
-    profile: Profile
+    as_written: Profile
+    effective: Profile
 
 
-def choose(call: Invocation, name: str | None = None) -> Chosen:
+def select_profile(call: Invocation, name: str | None = None) -> SelectedProfile:
     """Return the profile a command is for.
 
     Raises:
@@ -48,14 +48,14 @@ def choose(call: Invocation, name: str | None = None) -> Chosen:
     """
     matrix = read_matrix(read_text(call.root / "matrix.yaml", "matrix file"))
     wanted = name or call.profile or matrix.default_profile
-    stated = matrix.profile(wanted)
-    return Chosen(wanted, stated, override(stated, call.overrides))
+    as_written = matrix.profile(wanted)
+    return SelectedProfile(wanted, as_written, override(as_written, call.overrides))
 
 
-def ensure_lab(call: Invocation, chosen: Chosen, engine: Engine) -> bool:
+def ensure_lab(call: Invocation, chosen: SelectedProfile, engine: Engine) -> bool:
     """Bring the lab up if the profile is the lab's; returns whether something had to be made or started."""
-    layout = layout_of(chosen.profile, call.root)
-    return lab_up.up(engine, layout, chosen.profile, lambda text: call.say(f"lab: {text}"))
+    layout = layout_of(chosen.effective, call.root)
+    return lab_up.up(engine, layout, chosen.effective, lambda text: call.say(f"lab: {text}"))
 
 
 @contextmanager
@@ -111,14 +111,14 @@ def tidy(call: Invocation, engine: Engine) -> None:
 
 
 @contextmanager
-def opened_run(call: Invocation) -> Iterator[tuple[Chosen, str, Engine, ProfileLock]]:
+def opened_run(call: Invocation) -> Iterator[tuple[SelectedProfile, str, Engine, ProfileLock]]:
     """Begin a run on the target: profile, target, an engine of its own, and pins; the lab is up if it is the profile.
 
     Raises:
         InputError: there is no target or no profile, there are no pins, or another run is under way in this checkout.
     """
-    chosen = choose(call)
-    target = required_target(chosen.name, chosen.profile)
+    chosen = select_profile(call)
+    target = required_target(chosen.name, chosen.effective)
     with alone(call), marked_engine(call) as engine:
         if chosen.name == LAB:
             ensure_lab(call, chosen, engine)
@@ -128,26 +128,26 @@ def opened_run(call: Invocation) -> Iterator[tuple[Chosen, str, Engine, ProfileL
         yield chosen, target, engine, pins
 
 
-def pins_for(call: Invocation, chosen: Chosen) -> ProfileLock:
+def pins_for(call: Invocation, chosen: SelectedProfile) -> ProfileLock:
     """Return the profile's pins out of its lock.
 
     Raises:
         InputError: there are none, or they are out of date.
     """
-    return pins_of(_lock(call, chosen), chosen.name, chosen.stated)
+    return pins_of(_lock(call, chosen), chosen.name, chosen.as_written)
 
 
-def fresh_lab_pins(call: Invocation, chosen: Chosen) -> ProfileLock:
+def fresh_lab_pins(call: Invocation, chosen: SelectedProfile) -> ProfileLock:
     """Return the lab's pins, resolved again if the lab or its profile is newer than the lock."""
-    path = call.root / chosen.profile.lock
+    path = call.root / chosen.effective.lock
     pins = _lock(call, chosen).profiles.get(chosen.name)
-    made = layout_of(chosen.profile, call.root).state
-    if pins is None or pins.inputs != inputs_digest(chosen.stated) or made.stat().st_mtime > path.stat().st_mtime:
+    made = layout_of(chosen.effective, call.root).state
+    if pins is None or pins.inputs != inputs_digest(chosen.as_written) or made.stat().st_mtime > path.stat().st_mtime:
         return resolve_pins(call, chosen)
     return pins
 
 
-def resolve_pins(call: Invocation, chosen: Chosen) -> ProfileLock:
+def resolve_pins(call: Invocation, chosen: SelectedProfile) -> ProfileLock:
     """Ask the world for a profile's pins and write them to its lock; the caller is `alone`.
 
     Raises:
@@ -159,8 +159,8 @@ def resolve_pins(call: Invocation, chosen: Chosen) -> ProfileLock:
     known = lock.profiles.get(chosen.name)
     pins = discover(
         chosen.name,
-        chosen.stated,
-        chosen.profile,
+        chosen.as_written,
+        chosen.effective,
         registry,
         call.root,
         known,
@@ -169,8 +169,8 @@ def resolve_pins(call: Invocation, chosen: Chosen) -> ProfileLock:
     )
     # Asking takes minutes: the pins of other profiles are those that stand there now.
     lock = _mendable_lock(call, chosen)
-    write_atomically(call.root / chosen.profile.lock, write_lock(lock.with_profile(chosen.name, pins)))
-    call.say(f"discover: wrote {chosen.profile.lock}")
+    write_atomically(call.root / chosen.effective.lock, write_lock(lock.with_profile(chosen.name, pins)))
+    call.say(f"discover: wrote {chosen.effective.lock}")
     return pins
 
 
@@ -179,7 +179,7 @@ def image_source(call: Invocation) -> ImageSource:
     return read_image_source(call.root / "images" / "beegfs-client")
 
 
-def recipes_for(call: Invocation, chosen: Chosen, pins: ProfileLock, found: Plan) -> list[Recipe]:
+def recipes_for(call: Invocation, chosen: SelectedProfile, pins: ProfileLock, found: Plan) -> list[Recipe]:
     """The recipe of every cell of a plan."""
     _refuse_other_sources(call, chosen, pins)
     source = image_source(call)
@@ -189,31 +189,31 @@ def recipes_for(call: Invocation, chosen: Chosen, pins: ProfileLock, found: Plan
             f"the plan of profile {chosen.name} has no cells",
             f"{command('plan', chosen.name)} shows why each candidate is out.",
         )
-    return [make_recipe(cell, chosen.name, chosen.profile, pins, source, gates) for cell in found.cells]
+    return [make_recipe(cell, chosen.name, chosen.effective, pins, source, gates) for cell in found.cells]
 
 
-def _refuse_other_sources(call: Invocation, chosen: Chosen, pins: ProfileLock) -> None:
+def _refuse_other_sources(call: Invocation, chosen: SelectedProfile, pins: ProfileLock) -> None:
     """Pins hold for the key and the base they were made with; overriding either asks for pins of its own."""
-    wanted = expected_fingerprint(chosen.profile, call.root)
+    wanted = expected_fingerprint(chosen.effective, call.root)
     problems = [
-        Problem(chosen.profile.lock, f"client {pin.version} for {pin.line} has the key {pin.key.fingerprint}")
+        Problem(chosen.effective.lock, f"client {pin.version} for {pin.line} has the key {pin.key.fingerprint}")
         for pin in pins.clients
         if pin.key.fingerprint != wanted
     ]
     if problems:
         problems.append(Problem("key_fingerprint", f"the key that is wanted is {wanted}"))
-    if chosen.profile.base.repository != pins.base.repository:
-        problems.append(Problem("base", f"wanted is {chosen.profile.base.repository}, pinned {pins.base.repository}"))
+    if chosen.effective.base.repository != pins.base.repository:
+        problems.append(Problem("base", f"wanted is {chosen.effective.base.repository}, pinned {pins.base.repository}"))
     if problems:
         raise InputError(
-            f"{chosen.profile.lock} was made with another key or base",
+            f"{chosen.effective.lock} was made with another key or base",
             f"Run {command('discover', chosen.name)} with the same options; use mirrors for a mirror.",
             tuple(problems),
         )
 
 
-def _lock(call: Invocation, chosen: Chosen) -> Lock:
-    path = call.root / chosen.profile.lock
+def _lock(call: Invocation, chosen: SelectedProfile) -> Lock:
+    path = call.root / chosen.effective.lock
     try:
         path.lstat()
     except FileNotFoundError:
@@ -221,17 +221,17 @@ def _lock(call: Invocation, chosen: Chosen) -> Lock:
     except OSError:
         # What prevents looking also prevents reading, and that reports it.
         pass
-    return read_lock(read_text(path, "lock file"), chosen.profile.lock)
+    return read_lock(read_text(path, "lock file"), chosen.effective.lock)
 
 
-def _mendable_lock(call: Invocation, chosen: Chosen) -> Lock:
+def _mendable_lock(call: Invocation, chosen: SelectedProfile) -> Lock:
     """The lock, for who is about to write it."""
-    path = call.root / chosen.profile.lock
+    path = call.root / chosen.effective.lock
     if path.is_relative_to(call.root):
         remove_unfinished(path)
     try:
         return _lock(call, chosen)
     except InputError as error:
-        hint = f"Take {chosen.profile.lock} from version control, or remove it: "
+        hint = f"Take {chosen.effective.lock} from version control, or remove it: "
         hint += f"then {command('discover', chosen.name)} makes it anew."
         raise InputError(error.message, hint, error.problems) from error
