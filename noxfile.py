@@ -89,7 +89,7 @@ def bundle(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def manifests(session: nox.Session) -> None:
-    """Write build/deploy/<profile>: what to apply to a cluster (-- --client V --way W --out DIR)."""
+    """Write build/deploy/<profile>: what to apply to a cluster (-- --client V --method M --out DIR)."""
     kmatrix(session, "manifests")
 
 

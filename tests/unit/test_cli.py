@@ -106,15 +106,6 @@ def test_there_is_no_report_before_a_run(site: Path, capsys: pytest.CaptureFixtu
     assert "nox -s build" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    "arguments", [["bogus"], ["plan", "--jobs", "0"], ["lab"], ["build", "--bogus"], ["plan", "--prof", "x"]]
-)
-def test_usage_errors_exit_with_2(arguments: list[str]) -> None:
-    with pytest.raises(SystemExit) as left:
-        main(arguments)
-    assert left.value.code == 2
-
-
 def test_an_engine_out_of_reach_is_told_as_such(
     site: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,4 +1,4 @@
-"""discover, plan, render and report: what is to be done, and what came of it."""
+"""discover, plan and render: from matrix.yaml to the cells and their Dockerfiles."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def discover(call: Invocation) -> Exit:
 
 
 def plan(call: Invocation) -> Exit:
-    """Show every candidate cell with why it is in or out."""
+    """Show every candidate cell, in or out, and why."""
     chosen = select_profile(call)
     pins = pins_for(call, chosen)
     found = make_plan(chosen.name, chosen.effective, pins, call.only)
@@ -46,8 +46,8 @@ def plan(call: Invocation) -> Exit:
         call.say(f"{len(found.cells)} cells in, {len(found.rows) - len(found.cells)} out")
     gone = {str(pin.version): pin.gone for pin in pins.releases if pin.gone}
     for release, since in gone.items():
-        lets = f"{command('discover', chosen.name, '--forget', release)} lets it go"
-        call.say(f"{release} has been gone from the graph since {since}; kept ({lets})")
+        removes = f"{command('discover', chosen.name, '--forget', release)} removes it"
+        call.say(f"{release} has been gone from the graph since {since}; kept ({removes})")
     for client in (pin for pin in pins.clients if pin.gone):
         where = f"{client.version} for {client.line} {client.arch}"
         call.say(f"client {where} has been gone from the package root since {client.gone}; its pins are kept")
@@ -68,7 +68,7 @@ def render(call: Invocation) -> Exit:
     stale = check_rendered(call.root, chosen.name, recipes, complete=not call.only)
     if stale:
         raise InputError(
-            f"{len(stale)} paths under dockerfiles/{chosen.name} are not what matrix, lock and template give:\n  "
+            f"{len(stale)} paths under dockerfiles/{chosen.name} differ from matrix, lock and template:\n  "
             + "\n  ".join(stale),
             f"Run {command('render', chosen.name)} and commit the result.",
         )

@@ -1,4 +1,4 @@
-"""report: what came of the last run."""
+"""report: show the results of the last run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ def report(call: Invocation) -> Exit:
     chosen = select_profile(call)
     results = list(read_results(call.results_path, chosen.name).values())
     if not results:
-        raise InputError(f"there are no results of profile {chosen.name}", f"Run {command('build', chosen.name)}.")
+        raise InputError(
+            f"there are no results of profile {chosen.name}", f"Run {command('build', chosen.name)} first."
+        )
     if call.json:
         print(results_text(call.results_path, chosen.name), end="")
     else:
