@@ -82,10 +82,10 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def run(project: Path, result: BundleResult, *ways: str) -> int:
-    """Render what `bundle` came to, for the ways that need a bundle."""
+def run(project: Path, result: BundleResult, *methods: str) -> int:
+    """Render the result of `bundle`, with the deployment methods that need a bundle."""
     write_bundles(project / "build" / "bundles.json", "here", [result])
-    chosen = [argument for way in ways or ("prebuilt", "kmm") for argument in ("--method", way)]
+    chosen = [argument for method in methods or ("prebuilt", "kmm") for argument in ("--method", method)]
     return main(["manifests", "--root", str(project), *chosen])
 
 
