@@ -74,7 +74,7 @@ def plan(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def render(session: nox.Session) -> None:
-    """Write dockerfiles/<profile>/<cell>/Dockerfile for every cell."""
+    """Write the Dockerfile of every cell to dockerfiles/PROFILE/CELL."""
     kmatrix(session, "render")
 
 

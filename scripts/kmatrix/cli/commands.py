@@ -16,8 +16,8 @@ from kmatrix.values.errors import Exit
 MEANINGS: Mapping[Exit, str] = {
     Exit.OK: "success; of cells and bundles: all passed or were skipped",
     Exit.FAILED: "at least one cell or bundle failed: the product is bad",
-    Exit.USAGE: "usage or configuration: an option, a setting or a file is wrong, or cannot be written",
-    Exit.ERRORED: "an error: a cell without a verdict, a malformed answer of a service, a bug in kmatrix",
+    Exit.USAGE: "usage or configuration: an option, a setting or a file is wrong or cannot be written, or another run is under way",
+    Exit.ERRORED: "an error: a cell without a verdict, a service's malformed answer, a program that failed, a bug in kmatrix",
     Exit.UNREACHABLE: "a needed service is unreachable, or refuses the credential",
     Exit.INTERRUPTED: "interrupted by Ctrl-C, SIGTERM or SIGHUP, or the reader of the output is gone",
 }
@@ -56,7 +56,7 @@ def _exits(*codes: Exit, **others: str) -> dict[Exit, str]:
 
 
 _DONE = "success"
-_NO_CELLS = "a malformed answer of a service, a program that failed, or a bug in kmatrix"
+_NO_CELLS = "a service's malformed answer, a program that failed, or a bug in kmatrix"
 _RUNS = (
     Command(
         name="build",
@@ -78,7 +78,7 @@ _RUNS = (
         name="verify",
         run=build.verify,
         summary="Check and boot the images of the cells again, without building or pushing.",
-        details="Takes the published image of a cell, or else the local one that `build --no-push` left.",
+        details="Takes the published image of a cell, or else the local one that `build -- --no-push` left.",
         examples=(("--only '8.3.*'", "the cells of one client line"),),
         exits=_exits(Exit.FAILED, Exit.UNREACHABLE),
     ),
@@ -142,7 +142,7 @@ _OTHERS = (
     Command(
         name="render",
         run=plan.render,
-        summary="Write dockerfiles/<profile>/<cell>/Dockerfile for every cell.",
+        summary="Write the Dockerfile of every cell to dockerfiles/PROFILE/CELL.",
         details="Works offline. Files there that it did not write are kept, and named.",
         examples=(("", "write them"), ("--check", "compare only")),
         exits=_exits(
