@@ -16,8 +16,8 @@ from kmatrix.values.errors import Exit
 MEANINGS: Mapping[Exit, str] = {
     Exit.OK: "success; of cells and bundles: all passed or were skipped",
     Exit.FAILED: "at least one cell or bundle failed: the product is bad",
-    Exit.USAGE: "usage or configuration: an option, a setting or a file is wrong or cannot be written, or another run is under way",
-    Exit.ERRORED: "an error: a cell without a verdict, a service's malformed answer, a program that failed, a bug in kmatrix",
+    Exit.USAGE: "usage or configuration: a wrong option, setting or file, an unwritable file, or another run under way",
+    Exit.ERRORED: "an error: a cell without a verdict, a service's malformed answer, a failed program, a bug in kmatrix",
     Exit.UNREACHABLE: "a needed service is unreachable, or refuses the credential",
     Exit.INTERRUPTED: "interrupted by Ctrl-C, SIGTERM or SIGHUP, or the reader of the output is gone",
 }
@@ -56,7 +56,7 @@ def _exits(*codes: Exit, **others: str) -> dict[Exit, str]:
 
 
 _DONE = "success"
-_NO_CELLS = "a service's malformed answer, a program that failed, or a bug in kmatrix"
+_NO_CELLS = "a service's malformed answer, a failed program, or a bug in kmatrix"
 _RUNS = (
     Command(
         name="build",
