@@ -1,4 +1,4 @@
-"""The command line without engine: what is refused and how, and that a plan and a rendering need the lock alone."""
+"""The command line without an engine: refusals with their hints; `plan` and `render` need the lock alone."""
 
 from __future__ import annotations
 

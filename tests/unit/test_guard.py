@@ -1,4 +1,4 @@
-"""The one place where errors are caught: exit codes, and what is never shown."""
+"""The one place where errors are caught: exit codes, messages, and secrets that are never shown."""
 
 from __future__ import annotations
 

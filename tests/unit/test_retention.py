@@ -1,4 +1,4 @@
-"""An answer that is shorter than the last takes nothing away: what stays in the lock, its mark, and what may go."""
+"""An answer that is shorter than the last removes nothing: pins that stay in the lock, their mark, and those that may leave it."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def graph(*versions: str, edges: list[list[int]] | None = None) -> str:
 
 @dataclass
 class Site:
-    """An update graph over HTTP, payloads and packages that can be read or not, and what was said."""
+    """An update graph over HTTP, payloads and packages that can be read or not, and the lines of progress."""
 
     profile: Profile
     replies: dict[str, Reply] = field(default_factory=dict)
@@ -94,7 +94,7 @@ class Site:
         self.asked.clear()
         registry = cast("Any", SimpleNamespace(resolve=lambda ref: ref.with_digest(digest("base"))))
         found = discover("one", self.profile, self.profile, registry, Path(), known, self.lines.append, forget, day)
-        # What is not in the file is not remembered.
+        # A field that is not in the file is not remembered.
         return read_lock(write_lock(Lock().with_profile("one", found))).profiles["one"]
 
     def said(self, text: str) -> bool:

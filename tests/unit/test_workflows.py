@@ -1,4 +1,4 @@
-"""Workflows run on what was tested: a runner image of one version, actions by digest, engines that are named."""
+"""Workflows run on tested parts: a runner image of one version, actions by digest, engines that are named."""
 
 from __future__ import annotations
 

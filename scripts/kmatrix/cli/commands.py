@@ -17,7 +17,7 @@ MEANINGS: Mapping[Exit, str] = {
     Exit.OK: "success; of cells and bundles: all passed or were skipped",
     Exit.FAILED: "at least one cell or bundle failed: the product is bad",
     Exit.USAGE: "usage or configuration: a wrong option, setting or file, an unwritable file, or another run under way",
-    Exit.ERRORED: "an error: a cell without a verdict, a service's malformed answer, a failed program, a bug in kmatrix",
+    Exit.ERRORED: "an error: a cell without a verdict, a malformed answer, a failed program, a bug in kmatrix",
     Exit.UNREACHABLE: "a needed service is unreachable, or refuses the credential",
     Exit.INTERRUPTED: "interrupted by Ctrl-C, SIGTERM or SIGHUP, or the reader of the output is gone",
 }

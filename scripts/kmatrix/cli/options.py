@@ -1,4 +1,4 @@
-"""Every option of the command line, with the commands that accept it: parser, help texts and docs are made of it."""
+"""Every option of the command line, with the commands that accept it: the source of parser, help texts and docs."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class Option:
         commands: the commands that accept it.
         text: its meaning, without its default and its environment variable.
         group: the heading under which help texts list it.
-        metavar: a word for its value; empty for a switch, and where the choices stand for it.
+        metavar: a name for its value; empty for a switch, and where the choices are shown instead.
         many: whether it may be repeated.
         choices: the values it accepts; empty where it accepts any.
         parse: turns the text into a value; raises argparse.ArgumentTypeError.
         default: its value where it is not given.
-        otherwise: that value, or where it comes from, in words.
+        otherwise: that value, or its source, for help texts.
         variable: the environment variable that is read where the option is not given.
     """
 
@@ -57,12 +57,12 @@ class Option:
 
     @property
     def value(self) -> str:
-        """The word for its value, or its choices."""
+        """The name for its value, or its choices."""
         return "|".join(self.choices) or self.metavar
 
     @property
     def help(self) -> str:
-        """Its meaning, and in brackets the environment variable and the default."""
+        """Its meaning, followed by the environment variable and the default in brackets."""
         more = [
             *(["may be repeated"] if self.many else []),
             *([f"environment: {self.variable}"] if self.variable else []),

@@ -29,7 +29,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Parse a command line; `--help` and `--version` print, and leave by SystemExit.
 
     Raises:
-        InputError: a command, an option or a value is wrong; says which commands take an option, or what was meant.
+        InputError: a command, an option or a value is wrong; the hint names the option's commands or the closest match.
     """
     parser = make_parser()
     if not arguments:
@@ -77,7 +77,7 @@ def example_of(command: Command, arguments: str) -> str:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Raises usage errors, where argparse prints the whole usage and leaves."""
+    """Raises usage errors, where argparse would print the complete usage and exit."""
 
     def error(self, message: str) -> NoReturn:
         _, _, name = self.prog.partition(" ")

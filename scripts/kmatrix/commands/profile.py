@@ -141,8 +141,8 @@ def fresh_lab_pins(call: Invocation, chosen: SelectedProfile) -> ProfileLock:
     """Return the lab's pins, resolved again if the lab or its profile is newer than the lock."""
     path = call.root / chosen.effective.lock
     pins = _lock(call, chosen).profiles.get(chosen.name)
-    made = layout_of(chosen.effective, call.root).state
-    if pins is None or pins.inputs != inputs_digest(chosen.as_written) or made.stat().st_mtime > path.stat().st_mtime:
+    state = layout_of(chosen.effective, call.root).state
+    if pins is None or pins.inputs != inputs_digest(chosen.as_written) or state.stat().st_mtime > path.stat().st_mtime:
         return resolve_pins(call, chosen)
     return pins
 
@@ -231,7 +231,7 @@ def _lock(call: Invocation, chosen: SelectedProfile) -> Lock:
 
 
 def _replaceable_lock(call: Invocation, chosen: SelectedProfile) -> Lock:
-    """Return the lock to a caller that is about to write it; the hint of an unreadable one says how to replace it."""
+    """Return the lock to a caller that is about to write it; the hint for an unreadable one is to replace it."""
     path = call.root / chosen.effective.lock
     if path.is_relative_to(call.root):
         remove_unfinished(path)

@@ -77,8 +77,8 @@ def _gone_since(node: Node, arch: Arch, known: tuple[ReleasePin, ...], before: E
     mark = min((pin.gone for pin in known if pin.gone), default=None)
     if node.gone:
         since = mark or before.today
-        word = command("discover", before.profile_name, "--forget", str(node.version))
-        say(f"{node.version} for {arch} has been gone from the graph since {since}; kept ({word} removes it)")
+        removal = command("discover", before.profile_name, "--forget", str(node.version))
+        say(f"{node.version} for {arch} has been gone from the graph since {since}; kept ({removal} removes it)")
         return since
     if mark:
         say(f"{node.version} for {arch} is back in the graph, having been gone since {mark}")

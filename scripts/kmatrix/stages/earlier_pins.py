@@ -15,9 +15,9 @@ class EarlierPins:
 
     Attributes:
         profile_name: for messages.
-        pins: what the lock has of the profile; None without a lock.
+        pins: the profile's pins in the lock; None without a lock.
         reusable: whether they were resolved from the same inputs; others may lack something.
-        forget: releases and kernels that a person lets leave the lock.
+        forget: releases and kernels to be removed from the lock.
         today: the day, as 2026-03-31.
     """
 
