@@ -63,10 +63,11 @@ def test_render_writes_every_cell_and_check_finds_a_change(site: Path, capsys: p
     one = sorted((site / "dockerfiles" / "site").glob("*/Dockerfile"))[0]
     one.write_text("FROM scratch\n", encoding="utf-8")
     capsys.readouterr()
-    assert main(["render", "--check", "--root", str(site)]) == 2
+    # An option that the next step must name too.
+    assert main(["render", "--check", "--lock", "matrix.lock", "--root", str(site)]) == 2
     shown = capsys.readouterr().err
     assert str(one.relative_to(site)) in shown
-    assert "nox -s render -- --profile site" in shown
+    assert f"`nox -s render -- --profile site --root {site} --lock matrix.lock`" in shown
 
 
 def test_a_matrix_that_changed_since_discover_is_refused(site: Path, capsys: pytest.CaptureFixture[str]) -> None:

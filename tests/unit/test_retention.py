@@ -1,4 +1,4 @@
-"""An answer that is shorter than the last removes nothing: pins that stay in the lock, their mark, and those that may leave it."""
+"""An answer that is shorter than the last removes nothing: pins that stay, their mark, and those that may leave."""
 
 from __future__ import annotations
 
