@@ -1,21 +1,30 @@
-"""Sessions, each a few lines over `kmatrix`. Everything after `--` goes to the command of the session's name.
+"""Sessions, each a few lines over `kmatrix`. Arguments after `--` are passed to the command of the session's name.
 
 nox ends with the exit code of the command; of several sessions, the first that fails ends nox.
 """
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import nox
 from nox.command import CommandFailed
 
-# The first whose CommandFailed tells the exit code.
+# The first whose CommandFailed has the exit code.
 nox.needs_version = ">=2026.7.11"
-# scripts/bootstrap made the environment; a second one would only cost time.
+# scripts/bootstrap created the environment; a second one would only cost time.
 nox.options.default_venv_backend = "none"
 nox.options.sessions = ["build"]
 nox.options.error_on_missing_interpreters = True
+# nox looks for uv whichever backend is chosen (nox/virtualenv.py, get_virtualenv) and reports that it is absent.
+logging.getLogger("nox").addFilter(lambda record: record.getMessage() != "uv binary not found.")
+
+TESTS = Path(__file__).resolve().parent / "tests"
+# Options of pytest whose next argument is a value that may look like the path of a test.
+WITH_VALUE = {"-k", "-m", "-p", "-c", "-o", "-W", "-r", "--ignore", "--ignore-glob", "--deselect", "--rootdir"}
+WITH_VALUE |= {"--confcutdir", "--basetemp", "--junitxml", "--junit-xml", "--log-file", "--config-file"}
 
 
 def kmatrix(session: nox.Session, *arguments: str) -> None:
@@ -24,7 +33,7 @@ def kmatrix(session: nox.Session, *arguments: str) -> None:
 
 
 def hand_on(session: nox.Session, *command: str, patience_seconds: int) -> None:
-    """Run a program, and end nox with its exit code if it fails: nox itself would make 1 of every code.
+    """Run a program, and end nox with its exit code if it fails: nox itself ends with 1 for every code.
 
     Args:
         session: runs it.
@@ -35,67 +44,67 @@ def hand_on(session: nox.Session, *command: str, patience_seconds: int) -> None:
         session.run(*command, external=True, interrupt_timeout=patience_seconds, terminate_timeout=10)
     except CommandFailed as error:
         code = error.return_code if error.return_code is not None else 1
-        # A program that a signal ended has the code that a shell gives it.
+        # A program that was ended by a signal has the code that a shell gives it.
         raise SystemExit(code if code >= 0 else 128 - code) from error
 
 
 @nox.session
 def build(session: nox.Session) -> None:
-    """The main job: plan, render, build, check and push what is not published yet."""
+    """Plan, render, build, check, boot and push the cells that are not published yet."""
     kmatrix(session, "build")
 
 
 @nox.session(default=False)
 def lab(session: nox.Session) -> None:
-    """The offline release service: -- up | status | down | reset."""
+    """Start, inspect, stop or remove the lab, an OpenShift-shaped release service on this machine."""
     kmatrix(session, "lab")
 
 
 @nox.session(default=False)
 def discover(session: nox.Session) -> None:
-    """Resolve releases, kernels and packages into the lock."""
+    """Resolve releases, kernels and packages, and pin them in the lock."""
     kmatrix(session, "discover")
 
 
 @nox.session(default=False)
 def plan(session: nox.Session) -> None:
-    """Show the cells, and why each is in or out (-- --json for programs)."""
+    """Show every cell, in or out, and why."""
     kmatrix(session, "plan")
 
 
 @nox.session(default=False)
 def render(session: nox.Session) -> None:
-    """Write dockerfiles/<profile>/<cell>/Dockerfile (-- --check to compare only)."""
+    """Write the Dockerfile of every cell to dockerfiles/PROFILE/CELL."""
     kmatrix(session, "render")
 
 
 @nox.session(default=False)
 def verify(session: nox.Session) -> None:
-    """Check the cells' images again, without building or pushing."""
+    """Check and boot the images of the cells again, without building or pushing."""
     kmatrix(session, "verify")
 
 
 @nox.session(default=False)
 def boot(session: nox.Session) -> None:
-    """Run the boot gate by hand: -- CELL | IMAGE [--shell]."""
+    """Boot a cell, or any image of a registry, in a virtual machine, with its console shown live."""
     kmatrix(session, "boot")
 
 
 @nox.session(default=False)
 def bundle(session: nox.Session) -> None:
-    """One image for each client version, of all its published kernels, booted with each before it is tagged."""
+    """Compose one image per client version from its published cells; boot every kernel before tagging."""
     kmatrix(session, "bundle")
 
 
 @nox.session(default=False)
 def manifests(session: nox.Session) -> None:
-    """Write build/deploy/<profile>: what to apply to a cluster (-- --client V --way W --out DIR)."""
+    """Write the folders to apply to a cluster, from the lock and the bundles."""
     kmatrix(session, "manifests")
 
 
 @nox.session(default=False)
 def push(session: nox.Session) -> None:
-    """Publish what passed and was kept back by `build -- --no-push`."""
+    """Push the cells that passed and were withheld by `build -- --no-push`."""
     kmatrix(session, "push")
 
 
@@ -107,17 +116,20 @@ def report(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
-    """Measure the tool against its aims; writes build/bench.json."""
+    """Measure the tool against its aims, and write build/bench.json."""
     hand_on(session, "python", "-m", "bench", *session.posargs, patience_seconds=150)
 
 
 @nox.session(default=False)
 def tests(session: nox.Session) -> None:
-    """All tests in parallel; -- --fast runs those that need no engine, in seconds."""
-    arguments = list(session.posargs)
-    if "--fast" in arguments:
-        arguments.remove("--fast")
-        session.run("pytest", "-q", "-n", "auto", "tests/unit", *arguments, external=True)
+    """Run the tests: all, or `-- PATH` one file, or `-- --fast` those that need no container engine."""
+    arguments = [argument for argument in session.posargs if argument != "--fast"]
+    named = list(named_tests(arguments))
+    fast = len(arguments) < len(session.posargs)
+    if fast or (named and all(is_below(TESTS / "unit", path) for path in named)):
+        # A few files are done before workers have started.
+        workers = () if named and all(path.suffix == ".py" for path in named) else ("-n", "auto")
+        session.run("pytest", "-q", *workers, *(() if named else ("tests/unit",)), *arguments, external=True)
         return
     hand_on(session, "python", "-m", "kmatrix", "lab", "up", patience_seconds=60)
     session.run("pytest", "-n", "auto", "--dist", "worksteal", *arguments, external=True)
@@ -125,25 +137,38 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def lint(session: nox.Session) -> None:
-    """ruff, mypy, shellcheck, hadolint and zizmor over everything that is written here."""
+    """Run ruff, mypy, shellcheck, hadolint and zizmor over the files of the repository."""
     session.run("ruff", "check", ".", external=True)
     session.run("ruff", "format", "--check", ".", external=True)
     session.run("mypy", external=True)
     tracked = session.run("git", "ls-files", external=True, silent=True, log=False) or ""
     files = [Path(name) for name in tracked.splitlines() if Path(name).is_file()]
-    # Parts that a script reads in are checked with it.
+    # Parts that a script sources are checked with it.
     session.run(
         *("shellcheck", "--external-sources", "--check-sourced"),
         *(str(path) for path in files if is_shell(path)),
         external=True,
     )
-    # The template is checked as what it renders to: tests/golden has that for every kind of cell.
+    # The template is checked in its rendered form: tests/golden has one for every kind of cell.
     session.run("hadolint", *(str(path) for path in files if path.name == "Dockerfile"), external=True)
     session.run("zizmor", "--offline", "--quiet", ".github/workflows", external=True)
 
 
+def named_tests(arguments: Sequence[str]) -> Iterator[Path]:
+    """Yield the files and folders of tests that pytest's arguments name, by path or by node id (`FILE::test`)."""
+    for before, argument in zip(("", *arguments), arguments, strict=False):
+        path = Path(argument.partition("::")[0]).resolve()
+        if before not in WITH_VALUE and not argument.startswith("-") and is_below(TESTS, path):
+            yield path
+
+
+def is_below(folder: Path, path: Path) -> bool:
+    """Return whether a path is a folder, or is in it."""
+    return path == folder or folder in path.parents
+
+
 def is_shell(path: Path) -> bool:
-    """Whether a file is a shell script, by its first line."""
+    """Return whether a file is a shell script, by its first line."""
     with path.open("rb") as file:
         first = file.readline(64)
     return first.startswith(b"#!") and first.rstrip().endswith((b"/sh", b"/bash", b"env bash", b"busybox sh"))

@@ -108,7 +108,7 @@ def _digest(setting: Setting, container: str, path: str) -> str:
 @contextmanager
 def _ready(setting: Setting, site: Site, recipe: Recipe, make_jobs: int) -> Iterator[str]:
     cell = recipe.cell
-    rdma = "yes" if setting.chosen.profile.rdma else "no"
+    rdma = "yes" if setting.chosen.effective.rdma else "no"
     command = ["bash", "-c", _SCRIPT, "bare-make", cell.kernel, str(cell.client.major), rdma, str(make_jobs)]
     with setting.engine.container(recipe.toolkit.pinned, command) as container:
         # The folder comes as `beegfs`, and its parent is in every toolkit.

@@ -36,7 +36,7 @@ def measure_boots(setting: Setting) -> tuple[Measures, dict[str, Any]]:
     raw: dict[str, Any] = {"load_before": load(), "kernels": {}}
     gate_seconds, bare_seconds, memory = 0.0, 0.0, 0
     machines = Machines("auto")
-    newest = max(setting.chosen.profile.clients)
+    newest = max(setting.chosen.effective.clients)
     for role in _ROLES:
         cell = f"{newest}-{lab_state(setting.layout)['kernels'][role]}"
         (subject,) = find_subjects(setting.call, setting.chosen, setting.engine, cell)

@@ -24,7 +24,7 @@ from bench.report import print_report
 from bench.setting import Setting
 from kmatrix.commands.guard import guarded
 from kmatrix.commands.invocation import Invocation
-from kmatrix.commands.profile import LAB, alone, choose, ensure_lab
+from kmatrix.commands.profile import LAB, alone, ensure_lab, select_profile
 from kmatrix.effects.disk.files import write_atomically
 from kmatrix.effects.engine.docker import Engine
 from kmatrix.stages.run import default_jobs
@@ -54,7 +54,7 @@ def _bench(arguments: Sequence[str] | None, console: Console) -> int:
     if not (root / "matrix.yaml").is_file():
         raise InputError(f"{root} has no matrix.yaml", "Run this in the project's folder.")
     call = Invocation(root, console, LAB, overrides_from_environment(os.environ), command="bench")
-    chosen = choose(call)
+    chosen = select_profile(call)
     parts = [name for name in _PARTS if not options.only or name in options.only]
     with Engine(secrets.token_hex(6)) as engine:
         setting = Setting(call, chosen, engine, options.jobs or default_jobs(), options.weight)

@@ -53,10 +53,10 @@ def measure_sizes(setting: Setting) -> tuple[Measures, dict[str, Any]]:
     """
     chosen = setting.chosen
     registry = Registry(load_credentials(setting.call.authfile))
-    target = required_target(chosen.name, chosen.profile)
+    target = required_target(chosen.name, chosen.effective)
     with alone(setting.call):
         pins = fresh_lab_pins(setting.call, chosen)
-    cells = make_plan(chosen.name, chosen.profile, pins).cells
+    cells = make_plan(chosen.name, chosen.effective, pins).cells
     sizes: dict[str, tuple[int, int]] = {}
     pulled: dict[str, Pulled] = {}
     for cell in cells:
@@ -65,7 +65,7 @@ def measure_sizes(setting: Setting) -> tuple[Measures, dict[str, Any]]:
         if manifest is None:
             raise ToolError(f"{ref} is not published", "Run `nox -s build`.")
         pulled[cell.id] = _pulled(cell, manifest)
-        toolkit = mirrored(cell.toolkit, chosen.profile.mirrors)
+        toolkit = mirrored(cell.toolkit, chosen.effective.mirrors)
         sizes[cell.id] = (_size(setting, ref.with_digest(manifest.digest)), _size(setting, toolkit, keep=True))
     measures = Measures(
         image_ratio=round(image_ratio(sizes.values()), 4), kernel_change_bytes=kernel_change_bytes([*pulled.values()])

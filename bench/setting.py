@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kmatrix.commands.invocation import Invocation
-from kmatrix.commands.profile import Chosen
+from kmatrix.commands.profile import SelectedProfile
 from kmatrix.effects.engine.docker import Engine
 from kmatrix.effects.process.measured import Ended, run_program
 from kmatrix.lab.layout import Layout, layout_of
@@ -23,7 +23,7 @@ class Setting:
     """`call` is for this project and profile lab, `jobs` the cells at a time, `weight` the stand-in's extra units."""
 
     call: Invocation
-    chosen: Chosen
+    chosen: SelectedProfile
     engine: Engine
     jobs: int
     weight: int
@@ -31,7 +31,7 @@ class Setting:
     @property
     def layout(self) -> Layout:
         """The lab's."""
-        return layout_of(self.chosen.profile, self.call.root)
+        return layout_of(self.chosen.effective, self.call.root)
 
     @property
     def name(self) -> str:

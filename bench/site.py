@@ -14,7 +14,7 @@ from rich.console import Console
 
 from bench.setting import PROFILE, Setting
 from kmatrix.commands.invocation import Invocation
-from kmatrix.commands.profile import choose, pins_for, recipes_for
+from kmatrix.commands.profile import pins_for, recipes_for, select_profile
 from kmatrix.decide.plan import make_plan
 from kmatrix.effects.disk.files import write_atomically
 from kmatrix.effects.lab.servers import Server, free_address, start_server, stop_server
@@ -69,7 +69,7 @@ def cold_site(setting: Setting) -> Iterator[Site]:
 
 def _write_project(setting: Setting, root: Path, target: str, fingerprint: str) -> None:
     stated = {
-        **setting.chosen.profile.model_dump(mode="json", by_alias=True),
+        **setting.chosen.effective.model_dump(mode="json", by_alias=True),
         "about": "the bench's cold matrix",
         "packages": "packages",
         "key_fingerprint": fingerprint,
@@ -85,9 +85,9 @@ def _write_project(setting: Setting, root: Path, target: str, fingerprint: str) 
 
 def _recipes(root: Path) -> tuple[Recipe, ...]:
     call = Invocation(root, Console(stderr=True), PROFILE)
-    chosen = choose(call)
+    chosen = select_profile(call)
     pins = pins_for(call, chosen)
-    return tuple(recipes_for(call, chosen, pins, make_plan(chosen.name, chosen.profile, pins)))
+    return tuple(recipes_for(call, chosen, pins, make_plan(chosen.name, chosen.effective, pins)))
 
 
 def _clear(setting: Setting, server: Server) -> None:

@@ -1,4 +1,4 @@
-"""scripts/bootstrap without root: what only some tests need is left out with a word, what the product needs is not."""
+"""scripts/bootstrap without root: it goes on without packages that only tests need, and refuses to without others."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-# What the script itself runs.
+# The programs that the script itself runs.
 TOOLS = ("bash", "cat", "dirname", "env", "sed", "sha256sum", "tr", "true")
 
 
@@ -49,9 +49,9 @@ class Machine:
         path.write_text(f"#!{self.bin}/bash\n{does}\n", encoding="utf-8")
         path.chmod(0o755)
 
-    def run(self) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         environment = {"PATH": str(self.bin), "DOCKER_HOST": "tcp://engine.invalid", "HOME": os.devnull}
-        command = [str(self.bin / "bash"), str(self.root / "scripts" / "bootstrap"), "true"]
+        command = [str(self.bin / "bash"), str(self.root / "scripts" / "bootstrap"), *arguments]
         return subprocess.run(command, env=environment, check=False, capture_output=True, text=True, timeout=60)
 
 
@@ -61,7 +61,7 @@ def machine(tmp_path: Path) -> Machine:
 
 
 def test_what_only_tests_need_is_left_out_without_root(machine: Machine) -> None:
-    done = machine.run()
+    done = machine.run("true")
     assert done.returncode == 0, done.stderr
     (line,) = done.stderr.splitlines()
     assert "without root" in line
@@ -70,5 +70,22 @@ def test_what_only_tests_need_is_left_out_without_root(machine: Machine) -> None
 
 def test_what_the_product_needs_asks_for_root(machine: Machine) -> None:
     (machine.bin / "git").unlink()
-    done = machine.run()
+    done = machine.run("true")
     assert (done.returncode, "needs root, and sudo is not installed" in done.stderr) == (2, True), done.stderr
+
+
+def test_an_option_is_refused_before_anything_is_installed(machine: Machine) -> None:
+    (machine.bin / "git").unlink()
+    done = machine.run("--force")
+    error, step = done.stderr.splitlines()
+    assert (done.returncode, error) == (2, "bootstrap: error: there is no option --force.")
+    assert "scripts/bootstrap nox -s build" in step
+
+
+def test_a_machine_that_is_ready_needs_one_line(machine: Machine) -> None:
+    for name in re.findall(r"(?m)^  (\S+):", (ROOT / "scripts" / "bootstrap").read_text(encoding="utf-8")):
+        if not name.startswith("/"):
+            machine.program(name, "exit 0")
+    done = machine.run()
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == "bootstrap: ready. Give it a command to run: ./scripts/bootstrap nox -s build\n"

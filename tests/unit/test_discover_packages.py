@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kmatrix.effects.net.package_root import PackageRoot
-from kmatrix.stages.discover import _client
+from kmatrix.stages.discover_packages import pin_client
 from kmatrix.values.errors import ProtocolError
 from kmatrix.values.lock import ClientPin, UnavailablePin
 from kmatrix.values.names import ClientVersion
@@ -49,7 +49,7 @@ def put_packages(root: Path, *packages: tuple[str, str, str, str], kind: str = "
 
 
 def pin(root: Path, line: str = "el9", key: str = FIRST) -> ClientPin | UnavailablePin:
-    return _client(PackageRoot(str(root), root), CLIENT, line, "x86_64", key)
+    return pin_client(PackageRoot(str(root), root), CLIENT, line, "x86_64", key)
 
 
 @pytest.fixture

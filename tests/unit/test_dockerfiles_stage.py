@@ -1,4 +1,4 @@
-"""dockerfiles/<profile>: one Dockerfile for each cell; one that left the matrix goes, a file of somebody else stays."""
+"""dockerfiles/<profile>: one Dockerfile for each cell; one that left the matrix is removed, other files stay."""
 
 from __future__ import annotations
 

@@ -119,7 +119,7 @@ def test_a_signal_is_an_interruption_and_keeps_what_ends_by_then(site: Site, num
         site.go()
         said = run.communicate(timeout=FAR)[1]
     assert run.returncode == 130, said
-    assert "interrupted; what was finished is kept" in said
+    assert "Interrupted. Finished cells are saved" in said
     assert "Traceback" not in said
     assert site.verdicts == ["passed", "passed"]
 
@@ -299,7 +299,7 @@ def test_results_that_no_disk_takes_are_an_error(site: Site) -> None:
     with open("/dev/full", "w", encoding="utf-8") as full:
         done = site.ended(site.command("", "plan", "--json"), stdout=full, stderr=subprocess.PIPE)
     assert done.returncode == 2, done.stderr
-    assert "error: cannot write standard output: No space left on device\n       Send it" in done.stderr
+    assert "error: cannot write standard output: No space left on device\n       Redirect it" in done.stderr
     assert "Exception ignored" not in done.stderr
 
 

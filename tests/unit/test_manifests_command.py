@@ -82,10 +82,10 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def run(project: Path, result: BundleResult, *ways: str) -> int:
-    """Render what `bundle` came to, for the ways that need a bundle."""
+def run(project: Path, result: BundleResult, *methods: str) -> int:
+    """Render the result of `bundle`, with the deployment methods that need a bundle."""
     write_bundles(project / "build" / "bundles.json", "here", [result])
-    chosen = [argument for way in ways or ("prebuilt", "kmm") for argument in ("--way", way)]
+    chosen = [argument for method in methods or ("prebuilt", "kmm") for argument in ("--method", method)]
     return main(["manifests", "--root", str(project), *chosen])
 
 
@@ -107,7 +107,7 @@ def test_a_bundle_without_module_images_is_rendered_for_all_but_kmm_whose_earlie
     assert folders(project) == {f"prebuilt/{CLIENT}"}
     assert image(project) == f"{REPOSITORY}@{digest('b')}"
     said = capsys.readouterr().err
-    assert f"not written: kmm/{CLIENT}: build/bundles.json says of client {CLIENT}: errored: " in said
+    assert f"not written: kmm/{CLIENT}: build/bundles.json has client {CLIENT} as errored: " in said
     assert FAULT.message in said
     assert "not written: prebuilt" not in said
     assert run(project, PUBLISHED) == Exit.OK
@@ -116,7 +116,7 @@ def test_a_bundle_without_module_images_is_rendered_for_all_but_kmm_whose_earlie
     assert run(project, replace(WITHOUT_MODULES, digest=digest("d"))) == Exit.FAILED
     assert image(project) == f"{REPOSITORY}@{digest('d')}"
     assert module.read_bytes() == before
-    assert "what an earlier run wrote is kept" in capsys.readouterr().err
+    assert "the files of an earlier run are kept" in capsys.readouterr().err
 
 
 def test_who_does_not_want_kmm_gets_all_that_was_asked_for(project: Path) -> None:
@@ -138,7 +138,7 @@ def test_a_bundle_that_is_not_published_is_rendered_for_nobody(
     assert run(project, result) == Exit.USAGE
     assert folders(project) == set()
     said = capsys.readouterr().err
-    assert f"{CLIENT}: {result.verdict}: {result.reason}" in said
+    assert f"client {CLIENT} as {result.verdict}: {result.reason}" in said
     assert run(project, PUBLISHED) == Exit.OK
 
 
@@ -151,7 +151,7 @@ def test_a_bundle_whose_last_run_reached_no_verdict_is_rendered_as_it_was_publis
     assert folders(project) == {f"prebuilt/{CLIENT}", f"kmm/{CLIENT}"}
     assert image(project) == f"{REPOSITORY}@{digest('b')}"
     said = capsys.readouterr().err
-    assert f"warning: build/bundles.json says of client {CLIENT}: errored: {new.reason}; " in said
+    assert f"warning: build/bundles.json has client {CLIENT} as errored: {new.reason}; " in said
     assert "last seen there at 2026-01-01T00:00:00Z" in said
 
 
@@ -160,7 +160,7 @@ def test_a_client_whose_packages_cannot_be_asked_for_is_told_with_a_next_step(
 ) -> None:
     (project / "images").symlink_to(ROOT / "images")
     ended = main(
-        ["manifests", "--root", str(project), "--way", "in-cluster-build", "--packages", str(project / "nowhere")]
+        ["manifests", "--root", str(project), "--method", "in-cluster-build", "--packages", str(project / "nowhere")]
     )
     assert ended != Exit.OK
     said = capsys.readouterr().err

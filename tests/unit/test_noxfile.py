@@ -1,10 +1,12 @@
-"""`nox -s NAME` ends with the exit code of the command, as the README's table has it.
+"""Sessions of nox: they end with the exit code of their command, describe it in its words, and print no noise.
 
-nox makes 1 of every command that fails (nox/tasks.py, `final_reduce`), and 130 of an interruption (nox/workflow.py).
+nox itself ends with 1 for every command that fails (nox/tasks.py, `final_reduce`), and with 130 after an interruption
+(nox/workflow.py).
 """
 
 from __future__ import annotations
 
+import ast
 import os
 import shutil
 import signal
@@ -13,6 +15,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from kmatrix.cli.commands import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
@@ -41,7 +45,9 @@ def project(tmp_path: Path) -> Path:
 
 def nox(project: Path, package: Path, *arguments: str) -> subprocess.Popen[str]:
     own = {name: value for name, value in os.environ.items() if not name.startswith(("KMATRIX_", "NOX"))}
-    environment = {**own, "PATH": BIN, "PYTHONPATH": str(package)}
+    # Programs beside the package take precedence over those of this environment; there is no uv on any machine.
+    path = f"{package / 'bin'}{os.pathsep}{BIN}"
+    environment = {**own, "PATH": path, "PYTHONPATH": str(package), "UV": str(package / "no-uv")}
     command = [sys.executable, "-m", "nox", *arguments]
     pipe = subprocess.PIPE
     # A group of its own, as a shell gives it: Ctrl-C goes to all of it.
@@ -97,3 +103,63 @@ def test_an_interruption_ends_with_its_own_code(project: Path, stand_in: Path) -
         os.killpg(run.pid, signal.SIGINT)
         run.communicate(timeout=60)
     assert run.returncode == 130
+
+
+@pytest.fixture
+def pytest_stand_in(stand_in: Path) -> Path:
+    program = stand_in / "bin" / "pytest"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\necho "pytest: $*"\n', encoding="utf-8")
+    program.chmod(0o755)
+    return stand_in
+
+
+LAB_UP = "argument: ['lab', 'up']"
+ONE = "tests/unit/test_names.py"
+NEEDS_LAB = "tests/integration/boot/test_boot_shell.py"
+
+
+@pytest.mark.parametrize(
+    ("given", "ran"),
+    [
+        (ONE, [f"pytest: -q {ONE}"]),
+        (f"--fast {ONE}", [f"pytest: -q {ONE}"]),
+        (f"./{ONE}::test_one[a::b]", [f"pytest: -q ./{ONE}::test_one[a::b]"]),
+        (f"-x -k names -n 2 {ONE}", [f"pytest: -q -x -k names -n 2 {ONE}"]),
+        ("tests/unit", ["pytest: -q -n auto tests/unit"]),
+        ("--fast", ["pytest: -q -n auto tests/unit"]),
+        ("--fast -k names", ["pytest: -q -n auto tests/unit -k names"]),
+        (f"--fast {NEEDS_LAB}", [f"pytest: -q {NEEDS_LAB}"]),
+        ("", [LAB_UP, "pytest: -n auto --dist worksteal"]),
+        ("-k names", [LAB_UP, "pytest: -n auto --dist worksteal -k names"]),
+        (NEEDS_LAB, [LAB_UP, f"pytest: -n auto --dist worksteal {NEEDS_LAB}"]),
+        (f"{ONE} {NEEDS_LAB}", [LAB_UP, f"pytest: -n auto --dist worksteal {ONE} {NEEDS_LAB}"]),
+        ("tests", [LAB_UP, "pytest: -n auto --dist worksteal tests"]),
+        # A value, which names no test to run.
+        (f"--deselect {ONE}", [LAB_UP, f"pytest: -n auto --dist worksteal --deselect {ONE}"]),
+    ],
+)
+def test_named_tests_run_alone_and_need_the_lab_only_if_they_use_it(
+    project: Path, pytest_stand_in: Path, given: str, ran: list[str]
+) -> None:
+    code, out, err = ended(project, pytest_stand_in, "-s", "tests", "--", *given.split())
+    assert code == 0, out + err
+    assert [line for line in out.splitlines() if line.startswith(("pytest:", "argument:"))] == ran
+
+
+def test_a_session_prints_no_line_that_says_nothing_of_the_command(project: Path, stand_in: Path) -> None:
+    code, out, err = ended(project, stand_in, "-s", "build", "--", "code=0")
+    assert code == 0
+    assert out.splitlines() == ["argument: ['build', 'code=0']"]
+    assert [line.partition(" in ")[0].rstrip(".") for line in err.splitlines()] == [
+        "nox > Running session build",
+        "nox > python -m kmatrix build code=0",
+        "nox > Session build was successful",
+    ]
+
+
+def test_sessions_are_described_in_the_words_of_their_commands() -> None:
+    functions = ast.parse((ROOT / "noxfile.py").read_text(encoding="utf-8")).body
+    described = {f.name: ast.get_docstring(f) for f in functions if isinstance(f, ast.FunctionDef) and f.decorator_list}
+    assert {name: described.pop(name) for name in COMMANDS} == {name: c.summary for name, c in COMMANDS.items()}
+    assert set(described) == {"bench", "tests", "lint"}, "sessions without a command"

@@ -25,7 +25,7 @@ from kmatrix.commands import lab as lab_command
 from kmatrix.commands import profile as profile_command
 from kmatrix.commands.build import _as_tested, _Book, _is_kept_back
 from kmatrix.commands.invocation import Invocation
-from kmatrix.commands.profile import choose, marked_engine, resolve_pins
+from kmatrix.commands.profile import marked_engine, resolve_pins, select_profile
 from kmatrix.decide.formats.matrix_yaml import read_matrix
 from kmatrix.decide.plan import make_plan
 from kmatrix.effects.disk.bundles import read_bundles, write_bundles
@@ -115,7 +115,7 @@ def call_for(site: Path) -> Invocation:
 
 def test_pins_that_another_profile_got_meanwhile_stay(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     call = call_for(site)
-    chosen = choose(call)
+    chosen = select_profile(call)
     pins = lock(profile())
 
     def slow(*_: object) -> object:
@@ -249,7 +249,12 @@ def published(site: Path, monkeypatch: pytest.MonkeyPatch) -> CellResult:
     def job(call: Invocation) -> Iterator[Any]:
         recipe = SimpleNamespace(cell=first, dockerfile="")
         yield SimpleNamespace(
-            call=call, chosen=choose(call), engine=NoEngine(builds=0, pulls=0), pins=pins, recipes=[recipe], target="r"
+            call=call,
+            chosen=select_profile(call),
+            engine=NoEngine(builds=0, pulls=0),
+            pins=pins,
+            recipes=[recipe],
+            target="r",
         )
 
     def run(_shop: object, _work: object, recipes: list[Any], _jobs: int, keep: Any) -> None:
@@ -288,7 +293,7 @@ def test_a_bundle_that_reaches_no_verdict_leaves_known_which_is_published(
     def job(call: Invocation) -> Iterator[Any]:
         recipes = [SimpleNamespace(cell=SimpleNamespace(client=client))]
         yield SimpleNamespace(
-            chosen=choose(call), packing=None, recipes=recipes, selected={client}, bounds={client: None}
+            chosen=select_profile(call), packing=None, recipes=recipes, selected={client}, bounds={client: None}
         )
 
     results = iter(

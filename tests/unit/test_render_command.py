@@ -1,4 +1,4 @@
-"""`render` on a project: what it says of files that it did not write, and that an editor's file changes nothing."""
+"""`render` on a project: it names files that it did not write, and an editor's file changes nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An answer that is shorter than the last takes nothing away: what stays in the lock, its mark, and what may go."""
+"""An answer that is shorter than the last removes nothing: pins that stay, their mark, and those that may leave."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kmatrix.commands import profile as profile_command
 from kmatrix.decide.formats.matrix_yaml import read_matrix
 from kmatrix.decide.plan import make_plan
 from kmatrix.decide.releases import Node, read_graph, select_releases
-from kmatrix.stages import discover as stage
+from kmatrix.stages import discover_packages, discover_releases
 from kmatrix.stages.discover import discover
 from kmatrix.values.errors import InputError, KmatrixError, ProtocolError
 from kmatrix.values.lock import (
@@ -71,7 +71,7 @@ def graph(*versions: str, edges: list[list[int]] | None = None) -> str:
 
 @dataclass
 class Site:
-    """An update graph over HTTP, payloads and packages that can be read or not, and what was said."""
+    """An update graph over HTTP, payloads and packages that can be read or not, and the lines of progress."""
 
     profile: Profile
     replies: dict[str, Reply] = field(default_factory=dict)
@@ -94,7 +94,7 @@ class Site:
         self.asked.clear()
         registry = cast("Any", SimpleNamespace(resolve=lambda ref: ref.with_digest(digest("base"))))
         found = discover("one", self.profile, self.profile, registry, Path(), known, self.lines.append, forget, day)
-        # What is not in the file is not remembered.
+        # A field that is not in the file is not remembered.
         return read_lock(write_lock(Lock().with_profile("one", found))).profiles["one"]
 
     def said(self, text: str) -> bool:
@@ -158,8 +158,8 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
         key = KeyPin(location="gpg/GPG-KEY-beegfs", sha256="a" * 64, fingerprint=wanted)
         return ClientPin(version=client, line=line, arch=arch, key=key, packages=found)
 
-    monkeypatch.setattr(stage, "_release", release)
-    monkeypatch.setattr(stage, "_client_pin", packages)
+    monkeypatch.setattr(discover_releases, "_release", release)
+    monkeypatch.setattr(discover_packages, "_client_pin", packages)
     with web_server(made.answer) as server:
         made.profile = made.profile.model_copy(update={"graph": f"http://{server.address}/graph"})
         yield made
@@ -178,7 +178,7 @@ def test_a_release_that_the_graph_lost_stays_with_a_mark_and_is_told_until_it_is
     assert marks(site.run(half, LATER))["4.96.1"] == DAY, "since when, not since the last run"
     site.has("4.96.1", "4.96.2", "4.97.1")
     assert site.run(half, LATER) == whole
-    assert site.said("4.96.1 for x86_64 is in the graph again")
+    assert site.said("4.96.1 for x86_64 is back in the graph")
 
 
 def replace_marks(pins: ProfileLock) -> ProfileLock:
@@ -263,7 +263,7 @@ def test_a_changed_matrix_takes_away_what_it_no_longer_names_and_nothing_else(si
     site.profile = site.profile.model_copy(update={"channels": site.profile.channels[:1]})
     found = site.run(whole)
     assert marks(found) == {"4.96.1": DAY, "4.96.2": None}, "it is kept though it cannot be read again"
-    assert site.said("4.96.1 for x86_64 cannot be read again, so its pins stay as they are")
+    assert site.said("4.96.1 for x86_64 cannot be read again, so its pins are kept")
     assert away(found) == {kernel("4.97.1"): f"release 4.97.1 was of stable-4.97, which left matrix.yaml, {DAY}"}
 
 
@@ -367,13 +367,13 @@ def test_packages_that_the_root_lost_stay_pinned_with_a_mark(site: Site) -> None
     site.profile, mine = other, site.profile
     assert {pin.line for pin in site.run(whole).clients} == {"el10"}, "what another key signed is not kept"
     site.profile, site.lost_lines = mine, {"el9", "el10"}
-    with pytest.raises(InputError, match="has nothing for 1 client\n"):
+    with pytest.raises(InputError, match="has no packages for 1 client\n"):
         site.run(whole)
 
 
 def test_a_graph_that_nothing_is_compared_with_is_taken_with_a_word(site: Site) -> None:
     site.has("4.96.1", "4.97.1")
-    word = "no lock before this: whatever the graph answers is taken as it is"
+    word = "there is no earlier lock: the graph's answer is taken as it is"
     whole = site.run()
     assert site.lines.count(word) == 1
     site.run(whole)

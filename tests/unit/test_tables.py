@@ -1,4 +1,4 @@
-"""Tables on a terminal of any width: whole cell ids and verdicts, and fewer columns where there is no room for all."""
+"""Tables on a terminal of any width: complete cell ids and verdicts, and fewer columns where not all have room."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Workflows run on what was tested: a runner image of one version, actions by digest, engines that are named."""
+"""Workflows run on tested parts: a runner image of one version, actions by digest, engines that are named."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_a_lock_that_cannot_be_fetched_is_not_taken_for_none(checkouts: Checkout
     night = checkouts.night()
     checkouts.origin.rename(checkouts.folder / "away")
     done = checkouts.run(night, "fetch")
-    assert (done.returncode, "could not be asked for" in done.stderr) == (1, True), done.stderr
+    assert (done.returncode, "could not be queried" in done.stderr) == (1, True), done.stderr
     assert not (night / "matrix.lock").exists()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 
 from kmatrix.commands.invocation import Invocation
-from kmatrix.commands.profile import Chosen, choose, marked_engine, pins_for, tidy
+from kmatrix.commands.profile import SelectedProfile, marked_engine, pins_for, select_profile, tidy
 from kmatrix.decide.boot import Booted
 from kmatrix.decide.bundle import kernels_of_label
 from kmatrix.decide.formats.elf import MalformedElfError, read_module
@@ -30,7 +30,7 @@ from kmatrix.values.names import ImageRef
 
 def boot(call: Invocation) -> Exit:
     """Boot one cell, or any image that has modules for kernels of the profile; judges nothing else of it."""
-    chosen = choose(call)
+    chosen = select_profile(call)
     options = call.boot or BootOptions()
     machines = Machines(options.accel)
     with marked_engine(call) as engine:
@@ -84,7 +84,7 @@ def _attach(call: Invocation, engine: Engine, machines: Machines, subjects: list
     return Exit.OK
 
 
-def find_subjects(call: Invocation, chosen: Chosen, engine: Engine, name: str) -> list[Subject]:
+def find_subjects(call: Invocation, chosen: SelectedProfile, engine: Engine, name: str) -> list[Subject]:
     """Bring a cell's or a named image into the engine, and read what its modules say of themselves.
 
     Returns:
@@ -95,11 +95,11 @@ def find_subjects(call: Invocation, chosen: Chosen, engine: Engine, name: str) -
         ToolError: the image is not there, or holds no module.
     """
     pins = pins_for(call, chosen)
-    cells = make_plan(chosen.name, chosen.profile, pins).cells
+    cells = make_plan(chosen.name, chosen.effective, pins).cells
     credentials = load_credentials(call.authfile)
     cell = next((each for each in cells if each.id == name), None)
     if cell is not None:
-        ref = image_of(required_target(chosen.name, chosen.profile), cell)
+        ref = image_of(required_target(chosen.name, chosen.effective), cell)
     else:
         try:
             ref = ImageRef.parse(name)
@@ -123,7 +123,7 @@ def find_subjects(call: Invocation, chosen: Chosen, engine: Engine, name: str) -
     found = (image.get("Config") or {}).get("Labels") or {}
     kernels = kernels_of_label(found.get(labels.KERNELS, "")) or (found.get(labels.KERNEL, ""),)
     own = [cell] if cell else [_cell_of_kernel(cells, kernel, str(ref)) for kernel in kernels]
-    return [_subject(engine, str(image["Id"]), each, mirrored(each.toolkit, chosen.profile.mirrors)) for each in own]
+    return [_subject(engine, str(image["Id"]), each, mirrored(each.toolkit, chosen.effective.mirrors)) for each in own]
 
 
 def _subject(engine: Engine, image: str, cell: Cell, toolkit: ImageRef) -> Subject:

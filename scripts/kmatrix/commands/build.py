@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from kmatrix.commands.invocation import Invocation
-from kmatrix.commands.profile import Chosen, opened_run, recipes_for
+from kmatrix.commands.profile import SelectedProfile, opened_run, recipes_for
 from kmatrix.decide.kept_results import keep_known
 from kmatrix.decide.plan import make_plan
 from kmatrix.effects.disk.git import revision, source
@@ -40,8 +40,8 @@ def build(call: Invocation) -> Exit:
         def work(book: _Book, run: RunContext) -> None:
             left = job.recipes if call.force else split_published(run, job.recipes, book.keep)
             book.asked = frozenset(() if call.force else (recipe.cell.id for recipe in left))
-            if left and call.only and not call.force and job.chosen.profile.base_packages:
-                whole = make_plan(job.chosen.name, job.chosen.profile, job.pins)
+            if left and call.only and not call.force and job.chosen.effective.base_packages:
+                whole = make_plan(job.chosen.name, job.chosen.effective, job.pins)
                 find_published(run, recipes_for(call, job.chosen, job.pins, whole))
             run_cells(run, run_cell, left, _jobs(call), book.keep)
 
@@ -99,7 +99,7 @@ def _earlier(job: _Job) -> dict[str, CellResult]:
 @dataclass(frozen=True)
 class _Job:
     call: Invocation
-    chosen: Chosen
+    chosen: SelectedProfile
     engine: Engine
     pins: ProfileLock
     recipes: list[Recipe]
@@ -133,7 +133,7 @@ class _Book:
 @contextmanager
 def _job(call: Invocation) -> Iterator[_Job]:
     with opened_run(call) as (chosen, target, engine, pins):
-        found = make_plan(chosen.name, chosen.profile, pins, call.only)
+        found = make_plan(chosen.name, chosen.effective, pins, call.only)
         yield _Job(call, chosen, engine, pins, recipes_for(call, chosen, pins, found), target)
 
 
@@ -142,14 +142,14 @@ def _run(job: _Job, work: Callable[[_Book, RunContext], None], pushes: bool) -> 
     total = len(job.recipes)
     shown = LiveProgress(call.console, total) if call.console.is_terminal else None
     progress: Progress = shown or PlainProgress(call.console, total)
-    order = tuple(cell.id for cell in make_plan(job.chosen.name, job.chosen.profile, job.pins).cells)
+    order = tuple(cell.id for cell in make_plan(job.chosen.name, job.chosen.effective, job.pins).cells)
     book = _Book(job, progress, _earlier(job), order)
     credentials = load_credentials(call.authfile)
     registry = RegistryWriter(credentials, pushes_to=job.target if pushes else "")
     options = Options(
         root=call.root,
         profile_name=job.chosen.name,
-        profile=job.chosen.profile,
+        profile=job.chosen.effective,
         target=job.target,
         make_jobs=max(1, default_jobs() // _jobs(call)),
         rebuild=secrets.token_hex(6) if call.force else "",

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from kmatrix.commands.invocation import Invocation
-from kmatrix.commands.profile import Chosen, opened_run, recipes_for, tidy
+from kmatrix.commands.profile import SelectedProfile, opened_run, recipes_for, tidy
 from kmatrix.decide.bundle import wanted_bundles
 from kmatrix.decide.bundle_bounds import Bounds, bounds_of
 from kmatrix.decide.kept_results import keep_published
@@ -52,8 +52,8 @@ def bundle(call: Invocation) -> Exit:
         known = read_bundles(path, name)
         changed: dict[str, BundleResult] = {}
         planned = {recipe.cell.client for recipe in job.recipes}
-        order = [str(client) for client in sorted(set(job.chosen.profile.clients) & planned)]
-        for client in sorted(set(job.chosen.profile.clients) - planned):
+        order = [str(client) for client in sorted(set(job.chosen.effective.clients) & planned)]
+        for client in sorted(set(job.chosen.effective.clients) - planned):
             call.say(f"{client}: no bundle: the plan has no cell of it; {command('plan', name)} shows why each is out")
         own = [recipe for recipe in job.recipes if recipe.cell.client in job.selected]
         images, unread = published_cells(packing, own)
@@ -112,7 +112,7 @@ class _Job:
     `bounds` say for each client what its published bundle may lose.
     """
 
-    chosen: Chosen
+    chosen: SelectedProfile
     packing: Packing
     recipes: list[Recipe]
     selected: frozenset[ClientVersion]
@@ -122,8 +122,8 @@ class _Job:
 @contextmanager
 def _job(call: Invocation) -> Iterator[_Job]:
     with opened_run(call) as (chosen, target, engine, pins):
-        selected = make_plan(chosen.name, chosen.profile, pins, call.only).cells
-        plan = make_plan(chosen.name, chosen.profile, pins)
+        selected = make_plan(chosen.name, chosen.effective, pins, call.only).cells
+        plan = make_plan(chosen.name, chosen.effective, pins)
         recipes = recipes_for(call, chosen, pins, plan)
         credentials = load_credentials(call.authfile)
         boot = call.boot or BootOptions()
@@ -135,7 +135,7 @@ def _job(call: Invocation) -> Iterator[_Job]:
             machines=machines,
             root=call.root,
             profile_name=chosen.name,
-            profile=chosen.profile,
+            profile=chosen.effective,
             target=target,
             boot=boot,
             jobs=call.jobs or default_jobs(),
@@ -143,7 +143,7 @@ def _job(call: Invocation) -> Iterator[_Job]:
         )
         try:
             clients = frozenset(cell.client for cell in selected)
-            bounds = {client: bounds_of(client, chosen.profile, pins, plan) for client in clients}
+            bounds = {client: bounds_of(client, chosen.effective, pins, plan) for client in clients}
             yield _Job(chosen, packing, recipes, clients, bounds)
         finally:
             machines.stop()

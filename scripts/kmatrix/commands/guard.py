@@ -1,4 +1,4 @@
-"""The one place where errors are caught: what a person is told, and the exit code."""
+"""The one place where errors are caught: the message that is printed, and the exit code."""
 
 from __future__ import annotations
 
@@ -20,65 +20,65 @@ def guarded(console: Console, work: Callable[[], int], interrupted: str) -> int:
     A signal that ends a run, and a reader of our output that goes away, are an interruption.
 
     Args:
-        console: for people.
+        console: for human-readable output.
         work: the command; returns its exit code.
-        interrupted: what to say after an interruption.
+        interrupted: the message after an interruption.
     """
     try:
         with interruptible(), watched_outputs() as outputs:
             try:
-                code = _told(console, work, interrupted)
+                code = _run(console, work, interrupted)
             except SystemExit:
-                # The option parser's: help and usage errors.
+                # The option parser leaves this way after `--help` and `--version`.
                 outputs.flush()
                 if outputs.reader_gone:
                     return int(Exit.INTERRUPTED)
                 raise
             return _written(console, outputs, code)
     except KeyboardInterrupt:
-        # Amid the last words.
+        # It came while the last message was printed.
         return int(Exit.INTERRUPTED)
 
 
-def _told(console: Console, work: Callable[[], int], interrupted: str) -> int:
+def _run(console: Console, work: Callable[[], int], interrupted: str) -> int:
     try:
         return int(work())
     except (KeyboardInterrupt, InterruptedRunError) as stop:
-        # What went wrong while the signal was held back may be why something is not kept.
+        # An error while the signal was held back may be the reason that something was not saved.
         broken = stop.__cause__ if isinstance(stop, KeyboardInterrupt) else None
         if isinstance(broken, Exception) and not isinstance(broken, InterruptedRunError):
-            _tell_any(console, broken)
+            _print_any(console, broken)
         console.print(interrupted, markup=False, highlight=False, soft_wrap=True)
         return int(Exit.INTERRUPTED)
     except Exception as error:
-        _tell_any(console, error)
+        _print_any(console, error)
         return int(error.exit_code if isinstance(error, KmatrixError) else Exit.ERRORED)
 
 
 def _written(console: Console, outputs: Outputs, code: int) -> int:
-    """Return the exit code of a command that ended with `code`, when all it said is written or lost."""
+    """Return the exit code of a command that ended with `code`, once its output is written or lost."""
     outputs.flush()
     if outputs.reader_gone:
         return int(Exit.INTERRUPTED)
     error = outputs.results_lost
     if error is None:
         return code
-    hint = "Send it to a place that can be written; build/ has the results of the last run."
-    _tell(console, f"cannot write standard output: {error.strerror or error}", hint)
+    hint = "Redirect it to a writable place; build/ has the results of the last run."
+    _print(console, f"cannot write standard output: {error.strerror or error}", hint)
     return code or int(Exit.USAGE)
 
 
-def _tell_any(console: Console, error: Exception) -> None:
+def _print_any(console: Console, error: Exception) -> None:
     if isinstance(error, KmatrixError):
-        _tell(console, str(error), error.hint)
+        _print(console, str(error), error.hint)
         return
     trace = "".join(traceback.format_exception(error))
     console.print(redacted(plain(trace)), markup=False, highlight=False, soft_wrap=True)
-    words = "error: this is a fault of kmatrix itself; what was finished is kept. Please report the lines above."
-    console.print(words, style="red", markup=False, highlight=False, soft_wrap=True)
+    message = "Internal error: this is a bug in kmatrix. Finished cells are saved. Please report the traceback above."
+    console.print(message, style="red", markup=False, highlight=False, soft_wrap=True)
 
 
-def _tell(console: Console, message: str, hint: str) -> None:
+def _print(console: Console, message: str, hint: str) -> None:
     console.print(redacted(plain(f"error: {message}")), style="red", markup=False, highlight=False, soft_wrap=True)
     if hint:
         hint = f"{hint[:1].upper()}{hint[1:]}"

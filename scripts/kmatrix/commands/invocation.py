@@ -1,4 +1,4 @@
-"""What the command line asked for."""
+"""The options and arguments of one command line."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from pathlib import Path
 from rich.console import Console
 
 from kmatrix.stages.run_context import BootOptions
+from kmatrix.values.command_lines import command as command_line
 from kmatrix.values.overrides import Overrides
-
-LAB = "lab"
 
 
 @dataclass(frozen=True)
 class Invocation:
-    """What the command line asked for; paths are absolute."""
+    """The options and arguments of one command line; paths are absolute.
+
+    `typed` are the options that say where everything is (`--target X --root Y`), as they were typed: a command that
+    repeats a part of this one needs them.
+    """
 
     root: Path
     console: Console
@@ -35,25 +38,30 @@ class Invocation:
     check: bool = False
     forget: tuple[str, ...] = ()
     clients: tuple[str, ...] = ()
-    ways: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
     out: Path | None = None
     command: str = ""
+    typed: tuple[str, ...] = ()
 
     def say(self, text: str) -> None:
-        """A line for people."""
+        """Print a human-readable line on standard error."""
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def again(self, profile_name: str, *arguments: str) -> str:
+        """Return this command in backquotes, to be run again with other arguments: `nox -s build -- --only CELL`."""
+        return command_line(self.command, profile_name, *self.typed, *arguments)
 
     @property
     def results_path(self) -> Path:
-        """Where results are kept."""
+        """The file of the results."""
         return self.root / "build" / "results.json"
 
     @property
     def bundles_path(self) -> Path:
-        """Where bundles are kept."""
+        """The file of the bundles."""
         return self.root / "build" / "bundles.json"
 
     @property
     def boot_folder(self) -> Path:
-        """Where the boot gate keeps kernels, and makes what a machine boots."""
+        """The boot gate's folder: unpacked kernels, and files that a virtual machine boots."""
         return self.root / "build" / "boot"

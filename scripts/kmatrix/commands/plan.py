@@ -1,11 +1,20 @@
-"""discover, plan, render and report: what is to be done, and what came of it."""
+"""discover, plan and render: from matrix.yaml to the cells and their Dockerfiles."""
 
 from __future__ import annotations
 
 import json
 
 from kmatrix.commands.invocation import Invocation
-from kmatrix.commands.profile import LAB, alone, choose, ensure_lab, marked_engine, pins_for, recipes_for, resolve_pins
+from kmatrix.commands.profile import (
+    LAB,
+    alone,
+    ensure_lab,
+    marked_engine,
+    pins_for,
+    recipes_for,
+    resolve_pins,
+    select_profile,
+)
 from kmatrix.decide.plan import make_plan, plan_json
 from kmatrix.stages import tables
 from kmatrix.stages.dockerfiles import check_rendered, foreign_note, write_rendered
@@ -16,7 +25,7 @@ from kmatrix.values.recipe import Recipe
 
 def discover(call: Invocation) -> Exit:
     """Resolve a profile into its lock."""
-    chosen = choose(call)
+    chosen = select_profile(call)
     with alone(call):
         if chosen.name == LAB:
             with marked_engine(call) as engine:
@@ -26,10 +35,10 @@ def discover(call: Invocation) -> Exit:
 
 
 def plan(call: Invocation) -> Exit:
-    """Show every candidate cell with why it is in or out."""
-    chosen = choose(call)
+    """Show every candidate cell, in or out, and why."""
+    chosen = select_profile(call)
     pins = pins_for(call, chosen)
-    found = make_plan(chosen.name, chosen.profile, pins, call.only)
+    found = make_plan(chosen.name, chosen.effective, pins, call.only)
     if call.json:
         print(json.dumps(plan_json(found), indent=1))
     else:
@@ -37,8 +46,8 @@ def plan(call: Invocation) -> Exit:
         call.say(f"{len(found.cells)} cells in, {len(found.rows) - len(found.cells)} out")
     gone = {str(pin.version): pin.gone for pin in pins.releases if pin.gone}
     for release, since in gone.items():
-        lets = f"{command('discover', chosen.name, '--forget', release)} lets it go"
-        call.say(f"{release} has been gone from the graph since {since}; kept ({lets})")
+        removes = f"{command('discover', chosen.name, '--forget', release)} removes it"
+        call.say(f"{release} has been gone from the graph since {since}; kept ({removes})")
     for client in (pin for pin in pins.clients if pin.gone):
         where = f"{client.version} for {client.line} {client.arch}"
         call.say(f"client {where} has been gone from the package root since {client.gone}; its pins are kept")
@@ -47,9 +56,9 @@ def plan(call: Invocation) -> Exit:
 
 def render(call: Invocation) -> Exit:
     """Write the Dockerfiles of the plan, offline; with --check only compare."""
-    chosen = choose(call)
+    chosen = select_profile(call)
     pins = pins_for(call, chosen)
-    recipes = recipes_for(call, chosen, pins, make_plan(chosen.name, chosen.profile, pins, call.only))
+    recipes = recipes_for(call, chosen, pins, make_plan(chosen.name, chosen.effective, pins, call.only))
     if not call.check:
         with alone(call):
             changed = write_rendered(call.root, chosen.name, recipes, complete=not call.only)
@@ -59,9 +68,9 @@ def render(call: Invocation) -> Exit:
     stale = check_rendered(call.root, chosen.name, recipes, complete=not call.only)
     if stale:
         raise InputError(
-            f"{len(stale)} paths under dockerfiles/{chosen.name} are not what matrix, lock and template give:\n  "
+            f"{len(stale)} paths under dockerfiles/{chosen.name} differ from matrix, lock and template:\n  "
             + "\n  ".join(stale),
-            f"Run {command('render', chosen.name)} and commit the result.",
+            f"Run {call.again(chosen.name)} and commit the result.",
         )
     call.say(f"dockerfiles/{chosen.name}: up to date")
     _say_foreign(call, chosen.name, recipes)

@@ -1,4 +1,4 @@
-"""What every command starts from: the profile, its pins and recipes, and a run of its own in this checkout."""
+"""The start of every command: its profile, the pins and recipes of that, and a run of its own in this checkout."""
 
 from __future__ import annotations
 
@@ -32,38 +32,38 @@ LAB = "lab"
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """A profile: its name, as matrix.yaml states it, and with overrides."""
+class SelectedProfile:
+    """A profile: its name, as matrix.yaml has it, and as it is in effect with overrides."""
 
     name: str
-    stated: Profile
-    profile: Profile
+    as_written: Profile
+    effective: Profile
 
 
-def choose(call: Invocation, name: str | None = None) -> Chosen:
-    """Return the profile a command is for.
+def select_profile(call: Invocation, name: str | None = None) -> SelectedProfile:
+    """Return the profile that a command acts on.
 
     Raises:
         InputError: matrix.yaml or an override is wrong, or there is no such profile.
     """
     matrix = read_matrix(read_text(call.root / "matrix.yaml", "matrix file"))
     wanted = name or call.profile or matrix.default_profile
-    stated = matrix.profile(wanted)
-    return Chosen(wanted, stated, override(stated, call.overrides))
+    as_written = matrix.profile(wanted)
+    return SelectedProfile(wanted, as_written, override(as_written, call.overrides))
 
 
-def ensure_lab(call: Invocation, chosen: Chosen, engine: Engine) -> bool:
-    """Bring the lab up if the profile is the lab's; returns whether something had to be made or started."""
-    layout = layout_of(chosen.profile, call.root)
-    return lab_up.up(engine, layout, chosen.profile, lambda text: call.say(f"lab: {text}"))
+def ensure_lab(call: Invocation, chosen: SelectedProfile, engine: Engine) -> bool:
+    """Bring the lab up; returns whether something had to be created or started."""
+    layout = layout_of(chosen.effective, call.root)
+    return lab_up.up(engine, layout, chosen.effective, lambda text: call.say(f"lab: {text}"))
 
 
 @contextmanager
 def alone(call: Invocation) -> Iterator[None]:
-    """Be the only run that writes to this checkout: results, bundles, locks, Dockerfiles, the lab.
+    """Hold the checkout alone while writing to it: results, bundles, locks, Dockerfiles, the lab.
 
     A command does not need it if it only reads (`plan`, `report`, `render --check`, `lab status`), writes files of its
-    own alone (`boot`), or replaces as a whole a folder that no other command reads (`manifests`).
+    own alone (`boot`), or atomically replaces a folder that no other command reads (`manifests`).
 
     Raises:
         InputError: another run is under way, or the place cannot be written.
@@ -77,11 +77,11 @@ def alone(call: Invocation) -> Iterator[None]:
 
 @contextmanager
 def marked_engine(call: Invocation) -> Iterator[Engine]:
-    """An engine for a run that is marked while it lives; removes what ended runs left in the engine and on disk.
+    """Give a run its engine, and mark the run while it lives; removes leftovers of ended runs, in engine and on disk.
 
     Raises:
         InputError: the place of marks cannot be written.
-        UnreachableError: no engine answers.
+        UnreachableError: no container engine answers.
     """
     runs = call.root / "build" / "runs"
     builds = call.root / "build" / "builds"
@@ -91,7 +91,7 @@ def marked_engine(call: Invocation) -> Iterator[Engine]:
 
             def clear(ended: str) -> None:
                 engine.remove_leftovers(ended)
-                # Afterwards: what has a name, or was made into something with one, is no step.
+                # Afterwards: an image that has a name, or is part of one that has, is no step.
                 remove_noted(engine, builds / ended)
                 remove_boot_files(call.boot_folder, ended)
 
@@ -103,22 +103,22 @@ def marked_engine(call: Invocation) -> Iterator[Engine]:
 
 
 def tidy(call: Invocation, engine: Engine) -> None:
-    """Remove a run's containers and names; what the run came to must not be hidden by an engine that went away."""
+    """Remove a run's containers and names; an engine that went away must not hide the outcome of the run."""
     try:
         engine.remove_leftovers()
     except KmatrixError as error:
-        call.say(f"could not clean up, the next run does: {error}")
+        call.say(f"could not clean up; the next run will: {error}")
 
 
 @contextmanager
-def opened_run(call: Invocation) -> Iterator[tuple[Chosen, str, Engine, ProfileLock]]:
-    """Begin a run on the target: profile, target, an engine of its own, and pins; the lab is up if it is the profile.
+def opened_run(call: Invocation) -> Iterator[tuple[SelectedProfile, str, Engine, ProfileLock]]:
+    """Begin a run on the target: profile, target, an engine of its own, and pins; brings the lab up for its profile.
 
     Raises:
         InputError: there is no target or no profile, there are no pins, or another run is under way in this checkout.
     """
-    chosen = choose(call)
-    target = required_target(chosen.name, chosen.profile)
+    chosen = select_profile(call)
+    target = required_target(chosen.name, chosen.effective)
     with alone(call), marked_engine(call) as engine:
         if chosen.name == LAB:
             ensure_lab(call, chosen, engine)
@@ -128,59 +128,63 @@ def opened_run(call: Invocation) -> Iterator[tuple[Chosen, str, Engine, ProfileL
         yield chosen, target, engine, pins
 
 
-def pins_for(call: Invocation, chosen: Chosen) -> ProfileLock:
-    """Return the profile's pins out of its lock.
+def pins_for(call: Invocation, chosen: SelectedProfile) -> ProfileLock:
+    """Return the profile's pins from its lock.
 
     Raises:
         InputError: there are none, or they are out of date.
     """
-    return pins_of(_lock(call, chosen), chosen.name, chosen.stated)
+    return pins_of(_lock(call, chosen), chosen.name, chosen.as_written)
 
 
-def fresh_lab_pins(call: Invocation, chosen: Chosen) -> ProfileLock:
+def fresh_lab_pins(call: Invocation, chosen: SelectedProfile) -> ProfileLock:
     """Return the lab's pins, resolved again if the lab or its profile is newer than the lock."""
-    path = call.root / chosen.profile.lock
+    path = call.root / chosen.effective.lock
     pins = _lock(call, chosen).profiles.get(chosen.name)
-    made = layout_of(chosen.profile, call.root).state
-    if pins is None or pins.inputs != inputs_digest(chosen.stated) or made.stat().st_mtime > path.stat().st_mtime:
+    state = layout_of(chosen.effective, call.root).state
+    if pins is None or pins.inputs != inputs_digest(chosen.as_written) or state.stat().st_mtime > path.stat().st_mtime:
         return resolve_pins(call, chosen)
     return pins
 
 
-def resolve_pins(call: Invocation, chosen: Chosen) -> ProfileLock:
-    """Ask the world for a profile's pins and write them to its lock; the caller is `alone`.
+def resolve_pins(call: Invocation, chosen: SelectedProfile) -> ProfileLock:
+    """Resolve the profile against the live services and update the lock file; the caller holds the checkout (`alone`).
 
     Raises:
         InputError: the lock cannot be read or written.
-        UnreachableError, CredentialError, ProtocolError: the world could not tell.
+        UnreachableError, CredentialError, ProtocolError: a service is unreachable, refuses, or answers wrongly.
     """
-    lock = _mendable_lock(call, chosen)
+    lock = _replaceable_lock(call, chosen)
     registry = Registry(load_credentials(call.authfile))
     known = lock.profiles.get(chosen.name)
     pins = discover(
         chosen.name,
-        chosen.stated,
-        chosen.profile,
+        chosen.as_written,
+        chosen.effective,
         registry,
         call.root,
         known,
         lambda text: call.say(f"discover: {text}"),
         call.forget,
     )
-    # Asking takes minutes: the pins of other profiles are those that stand there now.
-    lock = _mendable_lock(call, chosen)
-    write_atomically(call.root / chosen.profile.lock, write_lock(lock.with_profile(chosen.name, pins)))
-    call.say(f"discover: wrote {chosen.profile.lock}")
+    # The services took minutes to answer: other profiles keep the pins that they have by now.
+    lock = _replaceable_lock(call, chosen)
+    write_atomically(call.root / chosen.effective.lock, write_lock(lock.with_profile(chosen.name, pins)))
+    call.say(f"discover: wrote {chosen.effective.lock}")
     return pins
 
 
 def image_source(call: Invocation) -> ImageSource:
-    """What people wrote for the client image."""
+    """Return the hand-written files of the client image."""
     return read_image_source(call.root / "images" / "beegfs-client")
 
 
-def recipes_for(call: Invocation, chosen: Chosen, pins: ProfileLock, found: Plan) -> list[Recipe]:
-    """The recipe of every cell of a plan."""
+def recipes_for(call: Invocation, chosen: SelectedProfile, pins: ProfileLock, found: Plan) -> list[Recipe]:
+    """Return the recipe of every cell of a plan.
+
+    Raises:
+        InputError: the plan has no cells, or the pins were resolved with another key or base.
+    """
     _refuse_other_sources(call, chosen, pins)
     source = image_source(call)
     gates = ALL_GATES if call.boot else STATIC_GATES
@@ -189,49 +193,51 @@ def recipes_for(call: Invocation, chosen: Chosen, pins: ProfileLock, found: Plan
             f"the plan of profile {chosen.name} has no cells",
             f"{command('plan', chosen.name)} shows why each candidate is out.",
         )
-    return [make_recipe(cell, chosen.name, chosen.profile, pins, source, gates) for cell in found.cells]
+    return [make_recipe(cell, chosen.name, chosen.effective, pins, source, gates) for cell in found.cells]
 
 
-def _refuse_other_sources(call: Invocation, chosen: Chosen, pins: ProfileLock) -> None:
-    """Pins hold for the key and the base they were made with; overriding either asks for pins of its own."""
-    wanted = expected_fingerprint(chosen.profile, call.root)
+def _refuse_other_sources(call: Invocation, chosen: SelectedProfile, pins: ProfileLock) -> None:
+    """Refuse an overridden key or base: pins hold only for the ones that they were resolved with."""
+    wanted = expected_fingerprint(chosen.effective, call.root)
     problems = [
-        Problem(chosen.profile.lock, f"client {pin.version} for {pin.line} has the key {pin.key.fingerprint}")
+        Problem(chosen.effective.lock, f"client {pin.version} for {pin.line} has the key {pin.key.fingerprint}")
         for pin in pins.clients
         if pin.key.fingerprint != wanted
     ]
     if problems:
-        problems.append(Problem("key_fingerprint", f"the key that is wanted is {wanted}"))
-    if chosen.profile.base.repository != pins.base.repository:
-        problems.append(Problem("base", f"wanted is {chosen.profile.base.repository}, pinned {pins.base.repository}"))
+        problems.append(Problem("key_fingerprint", f"expected is the key {wanted}"))
+    if chosen.effective.base.repository != pins.base.repository:
+        problems.append(
+            Problem("base", f"expected is {chosen.effective.base.repository}, pinned is {pins.base.repository}")
+        )
     if problems:
         raise InputError(
-            f"{chosen.profile.lock} was made with another key or base",
+            f"{chosen.effective.lock} was resolved with another key or base",
             f"Run {command('discover', chosen.name)} with the same options; use mirrors for a mirror.",
             tuple(problems),
         )
 
 
-def _lock(call: Invocation, chosen: Chosen) -> Lock:
-    path = call.root / chosen.profile.lock
+def _lock(call: Invocation, chosen: SelectedProfile) -> Lock:
+    path = call.root / chosen.effective.lock
     try:
         path.lstat()
     except FileNotFoundError:
         return Lock()
     except OSError:
-        # What prevents looking also prevents reading, and that reports it.
+        # A fault that prevents looking also prevents reading, which reports it.
         pass
-    return read_lock(read_text(path, "lock file"), chosen.profile.lock)
+    return read_lock(read_text(path, "lock file"), chosen.effective.lock)
 
 
-def _mendable_lock(call: Invocation, chosen: Chosen) -> Lock:
-    """The lock, for who is about to write it."""
-    path = call.root / chosen.profile.lock
+def _replaceable_lock(call: Invocation, chosen: SelectedProfile) -> Lock:
+    """Return the lock to a caller that is about to write it; the hint for an unreadable one is to replace it."""
+    path = call.root / chosen.effective.lock
     if path.is_relative_to(call.root):
         remove_unfinished(path)
     try:
         return _lock(call, chosen)
     except InputError as error:
-        hint = f"Take {chosen.profile.lock} from version control, or remove it: "
-        hint += f"then {command('discover', chosen.name)} makes it anew."
+        hint = f"Restore {chosen.effective.lock} from version control, or remove it: "
+        hint += f"{command('discover', chosen.name)} then writes a new one."
         raise InputError(error.message, hint, error.problems) from error

@@ -1,9 +1,9 @@
-"""report: what came of the last run."""
+"""report: show the results of the last run."""
 
 from __future__ import annotations
 
 from kmatrix.commands.invocation import Invocation
-from kmatrix.commands.profile import choose
+from kmatrix.commands.profile import select_profile
 from kmatrix.effects.disk.results import read_results, results_text
 from kmatrix.stages import tables
 from kmatrix.stages.run import exit_code
@@ -13,10 +13,12 @@ from kmatrix.values.errors import Exit, InputError
 
 def report(call: Invocation) -> Exit:
     """Show the results of the last run."""
-    chosen = choose(call)
+    chosen = select_profile(call)
     results = list(read_results(call.results_path, chosen.name).values())
     if not results:
-        raise InputError(f"there are no results of profile {chosen.name}", f"Run {command('build', chosen.name)}.")
+        raise InputError(
+            f"there are no results of profile {chosen.name}", f"Run {command('build', chosen.name)} first."
+        )
     if call.json:
         print(results_text(call.results_path, chosen.name), end="")
     else:

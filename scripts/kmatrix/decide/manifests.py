@@ -18,7 +18,7 @@ from kmatrix.values.recipe import userland_packages
 
 NAME = "beegfs-client"
 RHEL_NAME = "beegfs-client-rhel"
-WAYS = ("prebuilt", "kmm", "in-cluster-build")
+METHODS = ("prebuilt", "kmm", "in-cluster-build")
 _ACCESS = ("serviceaccount.yaml", "role.yaml", "rolebinding.yaml", "scc.yaml")
 # What a node that may compile lends to the container, besides its os-release.
 _NODE_FOLDERS = (

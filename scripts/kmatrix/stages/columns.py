@@ -1,4 +1,4 @@
-"""Tables whose columns are as wide as they need: a narrow terminal gets fewer of them, never narrower ones."""
+"""Tables whose columns are as wide as they need: a narrow terminal shows fewer columns, never narrower ones."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Column:
 
 
 def fitting(columns: Sequence[Column], rows: Sequence[Row], width: int) -> tuple[list[int], bool]:
-    """Choose the columns that a terminal shows.
+    """Select the columns that a terminal shows.
 
     Args:
         columns: all of them.
@@ -54,7 +54,7 @@ def fitting(columns: Sequence[Column], rows: Sequence[Row], width: int) -> tuple
 
 
 def print_table(console: Console, columns: Sequence[Column], rows: Iterable[Row]) -> None:
-    """Print a table, and the names of the columns that it leaves out."""
+    """Print a table, and the names of the columns that are left out."""
     rows = list(rows)
     shown, fits = fitting(columns, rows, console.width)
     picked = [columns[at] for at in shown]

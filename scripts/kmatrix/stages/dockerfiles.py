@@ -1,4 +1,4 @@
-"""The folder dockerfiles/<profile>: one Dockerfile for each cell of the plan; what others put there stays."""
+"""The folder dockerfiles/<profile>: one Dockerfile for each cell of the plan; files of others stay."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from kmatrix.values.errors import InputError
 from kmatrix.values.recipe import RENDERED_MARK, Recipe
 
 _NAME = "Dockerfile"
-# What a run that was killed while it wrote one leaves beside it; an editor's file has another form of name.
+# A killed run leaves such a file beside the one it wrote; an editor's has another form of name.
 _UNFINISHED = re.compile(r"\.Dockerfile\.(?:kmatrix-)?[a-z0-9_]{8}")
 
 
 def write_rendered(root: Path, profile_name: str, recipes: Iterable[Recipe], complete: bool) -> int:
-    """Write each cell's Dockerfile where it is not that already; returns how many changed.
+    """Write each cell's Dockerfile unless it is up to date; returns how many changed.
 
-    What somebody else put in a Dockerfile's place is kept beside it as `Dockerfile.kept`.
+    A file that somebody else put in a Dockerfile's place is kept beside it as `Dockerfile.kept`.
 
     Args:
         root: the project's folder.
         profile_name: the folder below dockerfiles/.
         recipes: the cells.
-        complete: these are all cells of the profile, so what was written for others goes.
+        complete: these are all cells of the profile, so Dockerfiles of others are removed.
 
     Raises:
         InputError: a file cannot be written or removed.
@@ -44,7 +44,7 @@ def write_rendered(root: Path, profile_name: str, recipes: Iterable[Recipe], com
 
 
 def check_rendered(root: Path, profile_name: str, recipes: Iterable[Recipe], complete: bool) -> list[str]:
-    """Return the paths below `root` that are not as `write_rendered` would leave them."""
+    """Return the paths below `root` that `write_rendered` would change."""
     wanted = _wanted(root, profile_name, recipes)
     stale = [path for path, text in wanted.items() if not _is(path, text)]
     if complete:
@@ -72,7 +72,7 @@ def foreign_note(root: Path, profile_name: str, recipes: Iterable[Recipe]) -> st
     more = f" and {len(found) - 5} more" if len(found) > 5 else ""
     return (
         f"dockerfiles/{profile_name} has files that `render` did not write; they stay: {', '.join(found[:5])}{more}. "
-        "Move them elsewhere: this folder is for rendered files alone."
+        "Move them elsewhere: this folder is for rendered files only."
     )
 
 
@@ -82,7 +82,7 @@ def _wanted(root: Path, profile_name: str, recipes: Iterable[Recipe]) -> dict[Pa
 
 
 def _left(root: Path, profile_name: str, wanted: Iterable[Path]) -> list[Path]:
-    """The folders of other cells that hold a file of ours."""
+    """Return the folders of other cells that hold a file of ours."""
     folder = root / "dockerfiles" / profile_name
     known = {path.parent for path in wanted}
     others = (path for path in sorted(folder.iterdir()) if path not in known) if folder.is_dir() else ()
@@ -90,7 +90,7 @@ def _left(root: Path, profile_name: str, wanted: Iterable[Path]) -> list[Path]:
 
 
 def _ours(folder: Path) -> list[Path]:
-    """The files right below a cell's folder that `write_rendered` wrote; none through a link."""
+    """Return the files directly below a cell's folder that `write_rendered` wrote; follows no link."""
     if folder.is_symlink() or not folder.is_dir():
         return []
     return [path for path in sorted(folder.iterdir()) if _is_ours(path)]
@@ -102,7 +102,7 @@ def _is_ours(path: Path) -> bool:
     try:
         content = path.read_bytes()
     except OSError:
-        # What cannot be looked at is left alone.
+        # A file that cannot be read may be somebody else's: it is left alone.
         return False
     return any(line.startswith(RENDERED_MARK.encode()) for line in content.splitlines())
 
@@ -141,5 +141,5 @@ def _remove(folder: Path) -> None:
 def _cannot(verb: str, path: Path, error: OSError) -> InputError:
     return InputError(
         f"cannot {verb} {path}: {error.strerror or error}",
-        "Give yourself the right to write there, or remove it by hand.",
+        "Make it writable, or remove it manually.",
     )

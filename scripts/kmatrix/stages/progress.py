@@ -1,4 +1,4 @@
-"""Shows a run while it goes: a live table on a terminal, plain lines elsewhere. Always on stderr."""
+"""The progress of a run: a live table on a terminal, plain lines elsewhere. Always on stderr."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ _COLUMNS = (Column(""), Column("", 1), Column("", 2))
 
 
 class Progress(Protocol):
-    """What a run tells while it goes; every method may be called from any thread."""
+    """Reports the progress of a run; every method may be called from any thread."""
 
     def say(self, text: str) -> None:
-        """A line about the run as a whole."""
+        """Print a line about the complete run."""
 
     def stage(self, cell: str, stage: str) -> None:
-        """A cell enters a stage."""
+        """Report that a cell enters a stage."""
 
     def done(self, result: CellResult) -> None:
-        """A cell has its verdict."""
+        """Report the verdict of a cell."""
 
 
 def line_of(result: CellResult, number: int, total: int) -> Text:
-    """One line on a finished cell."""
+    """Return one line about a finished cell, and one for each of its first findings and its log."""
     text = Text(f"[{number}/{total}] {result.cell} ")
     text.append(result.verdict, style=STYLES[result.verdict])
     if result.stages:
@@ -50,7 +50,7 @@ def line_of(result: CellResult, number: int, total: int) -> Text:
 
 @dataclass
 class PlainProgress:
-    """One line for each thing that happens."""
+    """Prints one line per event."""
 
     console: Console
     total: int
@@ -58,22 +58,22 @@ class PlainProgress:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def say(self, text: str) -> None:
-        """A line about the run as a whole."""
+        """Print a line about the complete run."""
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def stage(self, cell: str, stage: str) -> None:
-        """A cell enters a stage."""
+        """Report that a cell enters a stage."""
         self.say(f"{cell}: {stage}")
 
     def done(self, result: CellResult) -> None:
-        """A cell has its verdict."""
+        """Report the verdict of a cell."""
         with self._lock:
             self._finished += 1
             self.console.print(line_of(result, self._finished, self.total), soft_wrap=True)
 
 
 class LiveProgress:
-    """A table of what runs, above it the lines of what is finished; use as a context manager."""
+    """Shows a table of the running cells below the lines of finished ones; use as a context manager."""
 
     def __init__(self, console: Console, total: int) -> None:
         self._console = console
@@ -91,21 +91,21 @@ class LiveProgress:
         self._live.stop()
 
     def say(self, text: str) -> None:
-        """A line about the run as a whole."""
+        """Print a line about the complete run."""
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def stage(self, cell: str, stage: str) -> None:
-        """A cell enters a stage."""
+        """Report that a cell enters a stage."""
         with self._lock:
             self._running[cell] = (stage, time.monotonic())
 
     def done(self, result: CellResult) -> None:
-        """A cell has its verdict."""
+        """Report the verdict of a cell."""
         with self._lock:
             self._running.pop(result.cell, None)
             self._counts[result.verdict] += 1
             finished = sum(self._counts.values())
-        # Not with the lock: whoever renders the table has the console's own, and waits for this one.
+        # Without the lock: the thread that renders the table holds the console's own, and waits for this one.
         self._console.print(line_of(result, finished, self._total), soft_wrap=True)
 
     def _render(self) -> RenderableType:
@@ -121,7 +121,7 @@ class LiveProgress:
         shown, _ = fitting(_COLUMNS, rows, self._console.width)
         table = Table.grid(padding=(0, 2))
         for _ in shown:
-            # A line that is folded would leave parts of itself behind when the table is drawn again.
+            # A folded line would leave parts of itself behind when the table is drawn again.
             table.add_column(no_wrap=True, overflow="ellipsis")
         for row in rows:
             table.add_row(*(row[at] for at in shown))

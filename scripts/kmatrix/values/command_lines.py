@@ -1,4 +1,4 @@
-"""The commands that a next step names, as a person can copy them."""
+"""The commands that next steps name, ready to be copied into a shell."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ def command(name: str, profile_name: str = "", *arguments: str) -> str:
 
     Args:
         name: the nox session.
-        profile_name: whose cells it is to act on; without it, it acts on whichever profile is the default then.
-        arguments: what else it is given; each is quoted where a shell needs that.
+        profile_name: the profile it acts on; without it, that is whichever profile is the default then.
+        arguments: its other options and arguments; each is quoted where a shell needs that.
     """
     given = [*(("--profile", profile_name) if profile_name else ()), *arguments]
     return "`" + shlex.join(["nox", "-s", name, *(["--", *given] if given else [])]) + "`"

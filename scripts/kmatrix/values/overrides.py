@@ -1,8 +1,8 @@
-"""What options and environment may change of a profile for one run, under the rules of matrix.yaml."""
+"""Settings of a profile that options and environment override for one run, under the rules of matrix.yaml."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 
 from pydantic import ValidationError
@@ -14,7 +14,7 @@ from kmatrix.values.matrix import Profile
 
 @dataclass(frozen=True)
 class Overrides:
-    """Texts as given by options or environment; None leaves what the profile says.
+    """Texts as given by options or environment; None leaves the profile's own value.
 
     `mirrors` is FROM=TO[,FROM=TO…] and replaces the profile's mirrors.
     """
@@ -28,11 +28,11 @@ class Overrides:
     lock: str | None = None
 
     def given(self) -> dict[str, str]:
-        """The overrides that are set, by the profile's key."""
+        """Return the overrides that are set, by the profile's key."""
         return {name: value for name in NAMES if (value := getattr(self, name)) is not None}
 
     def or_else(self, weaker: Overrides) -> Overrides:
-        """These, and where one is not set that of `weaker` (options over environment)."""
+        """Return these, completed by those of `weaker` (options take precedence over the environment)."""
         return Overrides(**{**weaker.given(), **self.given()})
 
 
@@ -40,25 +40,30 @@ NAMES = tuple(field.name for field in fields(Overrides))
 
 
 def option(name: str) -> str:
-    """The option that sets a key: key_fingerprint → --key-fingerprint."""
+    """Return the option that sets a key: key_fingerprint → --key-fingerprint."""
     return f"--{name.replace('_', '-')}"
 
 
 def variable(name: str) -> str:
-    """The environment variable that sets a key: key_fingerprint → KMATRIX_KEY_FINGERPRINT."""
+    """Return the environment variable that sets a key: key_fingerprint → KMATRIX_KEY_FINGERPRINT."""
     return f"KMATRIX_{name.upper()}"
 
 
-def overrides_from_environment(environment: Mapping[str, str]) -> Overrides:
-    """Return the overrides that KMATRIX_* variables give; an empty variable counts as not set."""
-    return Overrides(**{name: value for name in NAMES if (value := environment.get(variable(name), ""))})
+def overrides_from_environment(environment: Mapping[str, str], names: Iterable[str] = NAMES) -> Overrides:
+    """Return the overrides that KMATRIX_* variables give; an empty variable counts as not set.
+
+    Args:
+        environment: all variables.
+        names: the keys to look for.
+    """
+    return Overrides(**{name: value for name in names if (value := environment.get(variable(name), ""))})
 
 
 def override(profile: Profile, overrides: Overrides) -> Profile:
-    """Return the profile with the overrides in it.
+    """Return the profile with the overrides applied.
 
     Raises:
-        InputError: a value breaks the rules of matrix.yaml; names its option and variable, all at once.
+        InputError: values break the rules of matrix.yaml; names the option and the variable of each.
     """
     given = overrides.given()
     changes: dict[str, object] = dict(given)

@@ -242,7 +242,7 @@ def test_images_are_what_the_bundles_say(project: Path) -> None:
 
 
 def test_a_build_in_the_cluster_fetches_with_nothing_that_the_toolkit_lacks(project: Path) -> None:
-    assert run(project, "--way", "in-cluster-build") == Exit.OK
+    assert run(project, "--method", "in-cluster-build") == Exit.OK
     for folder in rendered(project / "build" / "deploy" / "here"):
         config = yaml.safe_load((folder / "buildconfig.yaml").read_text())
         files = yaml.safe_load((folder / "files.yaml").read_text())["data"]
@@ -283,9 +283,9 @@ def test_again_is_the_same_and_what_is_not_asked_for_goes_and_is_told(
     before = content(deploy)
     assert run(project) == Exit.OK
     assert content(deploy) == before
-    assert run(project, "--client", "8.2.2", "--way", "prebuilt") == Exit.OK
+    assert run(project, "--client", "8.2.2", "--method", "prebuilt") == Exit.OK
     assert [path.relative_to(deploy).as_posix() for path in rendered(deploy)] == ["prebuilt/8.2.2"]
-    assert "removed prebuilt/7.4.6, which was not asked for" in capsys.readouterr().err
+    assert "removed prebuilt/7.4.6, which was not requested" in capsys.readouterr().err
     assert [path.name for path in deploy.parent.iterdir()] == ["here"], "something temporary is left"
 
 
@@ -314,7 +314,11 @@ def test_a_folder_of_somebody_elses_is_not_replaced(project: Path, tmp_path: Pat
     [
         ([], "here", "has no bundle of client 8.2.2"),
         ([bundle(client) for client in CLIENTS], "elsewhere", "has no bundle of client 7.4.6"),
-        ([bundle("8.2.2", verdict="failed", reason="kernel panic", digest="")], "here", "8.2.2: failed: kernel panic"),
+        (
+            [bundle("8.2.2", verdict="failed", reason="kernel panic", digest="")],
+            "here",
+            "8.2.2 as failed: kernel panic",
+        ),
         ([bundle("8.2.2", digest="")], "here", "client 8.2.2"),
     ],
 )
@@ -324,11 +328,11 @@ def test_without_any_bundle_it_writes_nothing_and_says_how_to_get_one(
     # Bundles of the profile that are known already would stay.
     (project / "build" / "bundles.json").unlink(missing_ok=True)
     write_file(project, bundles, profile)
-    assert run(project, "--way", "prebuilt", "--way", "kmm") == Exit.USAGE
+    assert run(project, "--method", "prebuilt", "--method", "kmm") == Exit.USAGE
     said = capsys.readouterr().err
     assert says in said
     assert "nox -s bundle -- --profile here" in said
-    assert "--way in-cluster-build" in said
+    assert "--method in-cluster-build" in said
     assert not (project / "build" / "deploy").exists()
 
 
@@ -343,7 +347,7 @@ def test_a_client_without_a_bundle_keeps_no_other_back_and_is_told(
     assert complete == {"prebuilt/7.4.6", "kmm/7.4.6", *(f"{way}/{client}" for way in ways for client in CLIENTS)}
     told = capsys.readouterr()
     for way in ("prebuilt", "kmm"):
-        assert f"not written: {way}/8.2.2: build/bundles.json says of client 8.2.2: errored: no boot\n" in told.err
+        assert f"not written: {way}/8.2.2: build/bundles.json has client 8.2.2 as errored: no boot\n" in told.err
     assert "nox -s bundle -- --profile here" in told.err
     assert "8.2.2" not in "".join(line for line in told.out.splitlines() if "in-cluster" not in line)
 
@@ -353,7 +357,7 @@ def test_a_client_without_packages_keeps_no_other_back(project: Path, capsys: py
     pins = lock.profiles["here"]
     fewer = pins.model_copy(update={"clients": pins.clients[:1]})
     (project / "matrix.lock").write_text(write_lock(lock.with_profile("here", fewer)))
-    assert run(project, "--way", "in-cluster-build") == Exit.FAILED
+    assert run(project, "--method", "in-cluster-build") == Exit.FAILED
     written = rendered(project / "build" / "deploy" / "here")
     assert {path.name for path in written} == {CLIENTS[0]}
     said = capsys.readouterr().err
@@ -383,12 +387,12 @@ def test_a_folder_that_cannot_be_made_again_stays_as_it_was(project: Path, capsy
     assert digest("e") in (deploy / "prebuilt" / "7.4.6" / "daemonset.yaml").read_text()
     said = capsys.readouterr().err
     assert "not written: prebuilt/8.2.2" in said
-    assert "what an earlier run wrote is kept" in said
+    assert "the files of an earlier run are kept" in said
 
 
 def test_an_in_cluster_build_needs_no_bundle(project: Path) -> None:
     (project / "build" / "bundles.json").unlink()
-    assert run(project, "--way", "in-cluster-build") == Exit.OK
+    assert run(project, "--method", "in-cluster-build") == Exit.OK
 
 
 @pytest.mark.parametrize("modules", [{}, {"5.14.0-another.el9.x86_64": f"{REPOSITORY}@{digest('8')}"}])

@@ -39,7 +39,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_next_run_goes_on(
     first, second, third = site.planned()
     ended = interrupt_while_compiling(site, second)
     assert ended.code == 130, "".join(ended.said)
-    assert "interrupted; what was finished is kept" in ended.said[-1]
+    assert "Interrupted. Finished cells are saved" in ended.said[-1]
     assert "Traceback" not in "".join(ended.said)
     results = json.loads((site.root / "build" / "results.json").read_text())
     assert [(cell["cell"], cell["verdict"]) for cell in results["cells"]] == [(first, "passed")]

@@ -82,7 +82,7 @@ def rendered_text(site: Site, client: str) -> str:
     out = site.root / "build" / "deploy"
     if not (site.root / "deploy").exists():
         shutil.copytree(site.lab.root / "deploy", site.root / "deploy")
-    made = site.run("manifests", "--way", "in-cluster-build", "--client", client, "--out", str(out))
+    made = site.run("manifests", "--method", "in-cluster-build", "--client", client, "--out", str(out))
     assert made.code == 0, made.stderr
     folder = out / "in-cluster-build-rhel-workers" / client
     return subprocess.run(["kubectl", "kustomize", str(folder)], check=True, capture_output=True, text=True).stdout

@@ -121,7 +121,7 @@ def published(site: Site, *cells: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         for stage in (gates, bundle):
             patch.setattr(stage, "boot_image", lambda *_: BootReport("passed", "booted", "taken for granted"))
-        for arguments in (("build", *only), ("bundle",), ("manifests", "--way", "prebuilt", "--way", "kmm")):
+        for arguments in (("build", *only), ("bundle",), ("manifests", "--method", "prebuilt", "--method", "kmm")):
             run = site.run(*arguments, boot=True)
             assert run.code == 0, run.stderr
 

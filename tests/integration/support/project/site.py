@@ -32,6 +32,7 @@ NEWER_CLIENT = "8.98.1"
 OLDER_CLIENT = "7.98.1"
 # Two at a time everywhere: the number decides make's own, which is part of what the engine's cache goes by.
 JOBS = "2"
+SIDE_BY_SIDE = ("build", "verify", "push", "bundle")
 GATED = ("build", "verify", "push")
 UNBOOTED = ("--no-boot", "--push-unbooted")
 _STEP = re.compile(r"---> ([0-9a-f]{12})$", re.MULTILINE)
@@ -151,7 +152,7 @@ class Site:
     def run(self, *arguments: str, boot: bool = False) -> Run:
         """Run a command of the tool in this process; without the boot gate, which takes its time, unless asked."""
         stderr, stdout = io.StringIO(), io.StringIO()
-        jobs = ("--jobs", JOBS) if "--jobs" not in arguments else ()
+        jobs = ("--jobs", JOBS) if arguments[0] in SIDE_BY_SIDE and "--jobs" not in arguments else ()
         with redirect_stderr(stderr), redirect_stdout(stdout):
             gate = () if boot or arguments[0] not in GATED else UNBOOTED
             code = cli.main([*arguments, *jobs, *gate, "--root", str(self.root)])

@@ -1,0 +1,94 @@
+"""The command line: reads options and runs one command."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from kmatrix.cli.commands import COMMANDS
+from kmatrix.cli.options import OVERRIDES, options_of
+from kmatrix.cli.parser import parse
+from kmatrix.commands.guard import guarded
+from kmatrix.commands.invocation import Invocation
+from kmatrix.stages.run_context import BootOptions
+from kmatrix.stages.tables import wide_console
+from kmatrix.values.errors import Exit, InputError
+from kmatrix.values.overrides import Overrides, overrides_from_environment
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code (see `kmatrix.values.errors.Exit`)."""
+    console = wide_console(stderr=True)
+
+    def work() -> int:
+        invocation, command = _invocation(sys.argv[1:] if arguments is None else arguments, console)
+        return command(invocation)
+
+    return guarded(console, work, "Interrupted. Finished cells are saved; run the same command to resume.")
+
+
+def _invocation(arguments: Sequence[str], console: Console) -> tuple[Invocation, Callable[[Invocation], Exit]]:
+    options = parse(arguments)
+    authfile = _given(options, "authfile") or os.environ.get("KMATRIX_AUTHFILE")
+    root = Path(options.root or os.environ.get("KMATRIX_ROOT") or Path.cwd()).resolve()
+    if not (root / "matrix.yaml").is_file():
+        raise InputError(f"{root} has no matrix.yaml", "Run this in the project's folder, or name it with --root.")
+    out = _given(options, "out")
+    invocation = Invocation(
+        root=root,
+        console=console,
+        command=options.command,
+        profile=_given(options, "profile") or os.environ.get("KMATRIX_PROFILE"),
+        overrides=_overrides(options),
+        authfile=Path(authfile) if authfile else None,
+        only=tuple(_given(options, "only") or ()),
+        jobs=_given(options, "jobs"),
+        action=_given(options, "action") or "",
+        json=bool(_given(options, "json")),
+        force=bool(_given(options, "force")),
+        push=not _given(options, "no_push"),
+        boot=_boot_options(options),
+        subject=_given(options, "subject") or "",
+        shell=bool(_given(options, "shell")),
+        check=bool(_given(options, "check")),
+        forget=tuple(_given(options, "forget") or ()),
+        clients=tuple(_given(options, "client") or ()),
+        methods=tuple(_given(options, "method") or ()),
+        out=Path(out).absolute() if out else None,
+        typed=_typed(options),
+    )
+    return invocation, COMMANDS[options.command].run
+
+
+def _given(options: argparse.Namespace, name: str) -> Any:
+    """Return an option's value; None for one that the command does not accept."""
+    return getattr(options, name, None)
+
+
+def _overrides(options: argparse.Namespace) -> Overrides:
+    """Return the overrides that the command accepts; environment variables of others mean nothing to it."""
+    names = [each.name for each in options_of(options.command) if each.group == OVERRIDES]
+    given = Overrides(**{name: getattr(options, name) for name in names})
+    return given.or_else(overrides_from_environment(os.environ, names))
+
+
+def _typed(options: argparse.Namespace) -> tuple[str, ...]:
+    """Return the options that say where everything is, as they were typed; the environment holds for a repeat too."""
+    typed: list[str] = []
+    for each in options_of(options.command):
+        value = _given(options, each.name)
+        if value and (each.group == OVERRIDES or each.name in ("root", "authfile")):
+            typed += [each.flag, value]
+    return tuple(typed)
+
+
+def _boot_options(options: argparse.Namespace) -> BootOptions | None:
+    if _given(options, "no_boot"):
+        return None
+    return BootOptions(options.accel, float(options.boot_deadline)) if hasattr(options, "accel") else BootOptions()

@@ -1,0 +1,191 @@
+"""Every command of the command line: the function that runs it, its help text, its examples and its exit codes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from kmatrix.commands import build, plan, report
+from kmatrix.commands.boot import boot
+from kmatrix.commands.bundle import bundle
+from kmatrix.commands.invocation import Invocation
+from kmatrix.commands.lab import lab
+from kmatrix.commands.manifests import manifests
+from kmatrix.values.errors import Exit
+
+MEANINGS: Mapping[Exit, str] = {
+    Exit.OK: "success; of cells and bundles: all passed or were skipped",
+    Exit.FAILED: "at least one cell or bundle failed: the product is bad",
+    Exit.USAGE: "usage or configuration: a wrong option, setting or file, an unwritable file, or another run under way",
+    Exit.ERRORED: "an error: a cell without a verdict, a malformed answer, a failed program, a bug in kmatrix",
+    Exit.UNREACHABLE: "a needed service is unreachable, or refuses the credential",
+    Exit.INTERRUPTED: "interrupted by Ctrl-C, SIGTERM or SIGHUP, or the reader of the output is gone",
+}
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of the command line.
+
+    Attributes:
+        name: as it is typed.
+        run: does it.
+        summary: one sentence in the imperative; the session of that name in noxfile.py has the same.
+        details: sentences for its own help text.
+        examples: arguments after its name, and their effect.
+        exits: the exit codes it may end with; a text replaces the general meaning, which holds where it is empty.
+    """
+
+    name: str
+    run: Callable[[Invocation], Exit]
+    summary: str
+    details: str
+    examples: tuple[tuple[str, str], ...]
+    exits: Mapping[Exit, str]
+
+    def meaning(self, code: Exit) -> str:
+        """Return the meaning of one of its exit codes."""
+        return self.exits[code] or MEANINGS[code]
+
+
+def _exits(*codes: Exit, **others: str) -> dict[Exit, str]:
+    """Return the codes that any command may end with, and those given; a keyword gives a code a meaning of its own."""
+    named = {Exit[name]: text for name, text in others.items()}
+    wanted = {Exit.OK, Exit.USAGE, Exit.ERRORED, Exit.INTERRUPTED, *codes, *named}
+    return {code: named.get(code, "") for code in sorted(wanted)}
+
+
+_DONE = "success"
+_NO_CELLS = "a service's malformed answer, a failed program, or a bug in kmatrix"
+_RUNS = (
+    Command(
+        name="build",
+        run=build.build,
+        summary="Plan, render, build, check, boot and push the cells that are not published yet.",
+        details=(
+            "The main job. Published cells are skipped. An image is pushed only after it has passed every gate. "
+            "Results are written to build/results.json after every cell; an interrupted run is resumed by the same "
+            "command."
+        ),
+        examples=(
+            ("", "the default profile"),
+            ("--profile okd --only '8.3.*-5.14.*'", "some cells of another profile"),
+            ("--force --only CELL", "rebuild a published cell"),
+        ),
+        exits=_exits(Exit.FAILED, Exit.UNREACHABLE),
+    ),
+    Command(
+        name="verify",
+        run=build.verify,
+        summary="Check and boot the images of the cells again, without building or pushing.",
+        details="Takes the published image of a cell, or else the local one that `build -- --no-push` left.",
+        examples=(("--only '8.3.*'", "the cells of one client line"),),
+        exits=_exits(Exit.FAILED, Exit.UNREACHABLE),
+    ),
+    Command(
+        name="push",
+        run=build.push,
+        summary="Push the cells that passed and were withheld by `build -- --no-push`.",
+        details="Refuses an image other than the tested one, and one whose inputs have changed since it was built.",
+        examples=(("--profile okd", "everything withheld of a profile"),),
+        exits=_exits(Exit.UNREACHABLE),
+    ),
+    Command(
+        name="bundle",
+        run=bundle,
+        summary="Compose one image per client version from its published cells; boot every kernel before tagging.",
+        details=(
+            "Also pushes one image per kernel for Kernel Module Management. `--only` selects the clients of the cells "
+            "that match; no kernel is ever left out of a bundle. Bundles are recorded in build/bundles.json. "
+            "They are not OLM bundles."
+        ),
+        examples=(("--only '8.3.1-*'", "the bundle of one client version"),),
+        exits=_exits(Exit.FAILED, Exit.UNREACHABLE),
+    ),
+)
+_OTHERS = (
+    Command(
+        name="lab",
+        run=lab,
+        summary="Start, inspect, stop or remove the lab, an OpenShift-shaped release service on this machine.",
+        details=(
+            "`up` starts it, and first creates what is missing; `status` lists its parts; `down` stops it and keeps "
+            "its content; `reset` removes everything it created. Always acts on profile lab."
+        ),
+        examples=(("up", "create and start it; the first time takes about four minutes"), ("status", "list its parts")),
+        exits=_exits(
+            OK=_DONE, ERRORED=_NO_CELLS, UNREACHABLE="the container engine is unreachable; `status`: the lab is not up"
+        ),
+    ),
+    Command(
+        name="discover",
+        run=plan.discover,
+        summary="Resolve releases, kernels and packages, and pin them in the lock.",
+        details=(
+            "A release that is gone from the graph is kept, marked as gone: an answer that is shorter than the last "
+            "removes nothing. `--forget` removes it."
+        ),
+        examples=(
+            ("--profile ocp", "a profile other than the default one"),
+            ("--profile ocp --forget 4.16.3", "remove a release that is gone from the graph"),
+        ),
+        exits=_exits(Exit.UNREACHABLE, OK=_DONE, ERRORED=_NO_CELLS),
+    ),
+    Command(
+        name="plan",
+        run=plan.plan,
+        summary="Show every cell, in or out, and why.",
+        details="Works offline, from matrix.yaml and the lock.",
+        examples=(("", "a table"), ("--json", "the same, machine-readable")),
+        exits=_exits(OK=_DONE, ERRORED="a bug in kmatrix"),
+    ),
+    Command(
+        name="render",
+        run=plan.render,
+        summary="Write the Dockerfile of every cell to dockerfiles/PROFILE/CELL.",
+        details="Works offline. Files there that it did not write are kept, and named.",
+        examples=(("", "write them"), ("--check", "compare only")),
+        exits=_exits(
+            OK=_DONE,
+            USAGE="usage or configuration; with `--check`: a Dockerfile is not up to date",
+            ERRORED="a bug in kmatrix",
+        ),
+    ),
+    Command(
+        name="manifests",
+        run=manifests,
+        summary="Write the folders to apply to a cluster, from the lock and the bundles.",
+        details=(
+            "Writes one folder per deployment method and client version to build/deploy/PROFILE, with images by "
+            "digest. Clients without a bundle are skipped; the others are still written."
+        ),
+        examples=(
+            ("--profile ocp", "every method and client version"),
+            ("--method kmm --client 8.3.1", "one folder; folders of other methods and versions are removed"),
+        ),
+        exits=_exits(
+            Exit.UNREACHABLE, OK=_DONE, FAILED="a folder is incomplete and was not written", ERRORED=_NO_CELLS
+        ),
+    ),
+    Command(
+        name="boot",
+        run=boot,
+        summary="Boot a cell, or any image of a registry, in a virtual machine, with its console shown live.",
+        details="Runs the boot gate alone. Of a bundle it boots every kernel.",
+        examples=(
+            ("8.3.1-5.14.0-427.50.1.el9_4.x86_64", "a cell"),
+            ("quay.io/team/beegfs-client:8.3.1 --accel tcg", "every kernel of a bundle, without KVM"),
+            ("CELL --shell", "an interactive prompt in the guest"),
+        ),
+        exits=_exits(Exit.UNREACHABLE, FAILED="the boot failed: the product is bad"),
+    ),
+    Command(
+        name="report",
+        run=report.report,
+        summary="Show the results of the last run.",
+        details="Reads build/results.json. Ends with the exit code of the verdicts it shows.",
+        examples=(("", "a table"), ("--json", "the same, machine-readable")),
+        exits=_exits(Exit.FAILED),
+    ),
+)
+COMMANDS: Mapping[str, Command] = {each.name: each for each in (*_RUNS, *_OTHERS)}

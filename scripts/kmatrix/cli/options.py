@@ -1,0 +1,192 @@
+"""Every option of the command line, with the commands that accept it: the source of parser, help texts and docs."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kmatrix.decide.manifests import METHODS
+from kmatrix.effects.vm.qemu import ACCELS
+from kmatrix.stages.run_context import BootOptions
+from kmatrix.values.overrides import option, variable
+
+ARGUMENT = "argument"
+SELECTION = "which profile, cells and clients"
+BEHAVIOUR = "how to run"
+OVERRIDES = "override matrix.yaml for this run"
+
+_CELLS = ("build", "verify", "push", "bundle")
+_BOOTED = ("build", "verify", "bundle", "boot")
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option of the command line, or an argument that is given by its position.
+
+    Attributes:
+        flag: the option as it is typed, `--only`; the name of an argument.
+        commands: the commands that accept it.
+        text: its meaning, without its default and its environment variable.
+        group: the heading under which help texts list it.
+        metavar: a name for its value; empty for a switch, and where the choices are shown instead.
+        many: whether it may be repeated.
+        choices: the values it accepts; empty where it accepts any.
+        parse: turns the text into a value; raises argparse.ArgumentTypeError.
+        default: its value where it is not given.
+        otherwise: that value, or its source, for help texts.
+        variable: the environment variable that is read where the option is not given.
+    """
+
+    flag: str
+    commands: tuple[str, ...]
+    text: str
+    group: str = BEHAVIOUR
+    metavar: str = ""
+    many: bool = False
+    choices: tuple[str, ...] = ()
+    parse: Callable[[str], object] = str
+    default: object = None
+    otherwise: str = ""
+    variable: str = ""
+
+    @property
+    def name(self) -> str:
+        """The attribute that a parser gives its value."""
+        return self.flag.removeprefix("--").replace("-", "_")
+
+    @property
+    def value(self) -> str:
+        """The name for its value, or its choices."""
+        return "|".join(self.choices) or self.metavar
+
+    @property
+    def help(self) -> str:
+        """Its meaning, followed by the environment variable and the default in brackets."""
+        more = [
+            *(["may be repeated"] if self.many else []),
+            *([f"environment: {self.variable}"] if self.variable else []),
+            *([f"default: {self.otherwise}"] if self.otherwise else []),
+        ]
+        return self.text + (f" ({'; '.join(more)})" if more else "")
+
+
+def positive(text: str) -> int:
+    """Read a positive integer.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+    """
+    value = int(text) if text.isdecimal() else 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive integer")
+    return value
+
+
+def _override(key: str, metavar: str, text: str, *commands: str) -> Option:
+    return Option(
+        flag=option(key),
+        commands=commands,
+        text=text,
+        group=OVERRIDES,
+        metavar=metavar,
+        variable=variable(key),
+    )
+
+
+OPTIONS = (
+    Option(
+        "action", ("lab",), "up, status, down or reset", ARGUMENT, "ACTION", choices=("up", "status", "down", "reset")
+    ),
+    Option("subject", ("boot",), "a cell id, or an image reference", ARGUMENT, "CELL|IMAGE"),
+    Option(
+        "--profile",
+        (*_CELLS, "discover", "plan", "render", "manifests", "boot", "report"),
+        "profile of matrix.yaml",
+        SELECTION,
+        "P",
+        otherwise="its default_profile",
+        variable="KMATRIX_PROFILE",
+    ),
+    Option("--only", (*_CELLS, "plan", "render"), "only cells whose id matches", SELECTION, "GLOB", many=True),
+    Option("--client", ("manifests",), "only this client version", SELECTION, "VERSION", many=True),
+    Option("--method", ("manifests",), "only this deployment method", SELECTION, many=True, choices=METHODS),
+    Option(
+        "--root",
+        (*_CELLS, "lab", "discover", "plan", "render", "manifests", "boot", "report"),
+        "the project's folder",
+        SELECTION,
+        "DIR",
+        otherwise="the current folder",
+        variable="KMATRIX_ROOT",
+    ),
+    Option("--force", ("build",), "also rebuild and push published cells"),
+    Option("--no-push", ("build",), "build and check, but push nothing"),
+    Option("--no-boot", ("build", "verify"), "leave out the boot gate; `build` then pushes nothing"),
+    Option(
+        "--accel",
+        _BOOTED,
+        "how virtual machines run; auto tries KVM, then emulation",
+        choices=ACCELS,
+        default=BootOptions().accel,
+        otherwise=BootOptions().accel,
+    ),
+    Option(
+        "--boot-deadline",
+        _BOOTED,
+        "seconds a guest may take once its init runs",
+        metavar="S",
+        parse=positive,
+        default=int(BootOptions().deadline_seconds),
+        otherwise=f"{BootOptions().deadline_seconds:.0f}",
+    ),
+    Option("--shell", ("boot",), "an interactive prompt in the guest"),
+    Option(
+        "--jobs",
+        _CELLS,
+        "cells (bundle: boots) at a time",
+        metavar="N",
+        parse=positive,
+        otherwise="one per processor core",
+    ),
+    Option(
+        "--authfile",
+        (*_CELLS, "discover", "boot"),
+        "registry credentials, as `docker login` writes them",
+        metavar="FILE",
+        otherwise="REGISTRY_AUTH_FILE, else ~/.docker/config.json",
+        variable="KMATRIX_AUTHFILE",
+    ),
+    Option(
+        "--forget",
+        ("discover",),
+        "remove from the lock a release that is gone from the graph, or a kernel that no release has",
+        metavar="RELEASE|KERNEL",
+        many=True,
+    ),
+    Option("--check", ("render",), "write nothing; fail if a Dockerfile is not up to date"),
+    Option("--json", ("plan", "report"), "machine-readable, on standard output"),
+    Option("--out", ("manifests",), "the folder to write", metavar="DIR", otherwise="build/deploy/PROFILE"),
+    _override("graph", "URL", "address of the update graph", *_CELLS, "lab", "discover"),
+    _override(
+        "packages",
+        "URL|DIR",
+        "package root: an address, or a folder with the vendor's RPMs and their repodata",
+        *(*_CELLS, "lab", "discover", "manifests"),
+    ),
+    _override(
+        "key_fingerprint",
+        "HEX|file:PATH",
+        "fingerprint of the key that signs the packages, or the file that holds it",
+        *(*_CELLS, "lab", "discover", "render"),
+    ),
+    _override("base", "IMAGE", "image reference of the run-time base", *_CELLS, "lab", "discover", "render"),
+    _override("target", "REGISTRY", "registry (and path) that images are pushed to", *_CELLS, "boot"),
+    _override("mirrors", "FROM=TO,...", "where images are mirrored", *_CELLS, "discover", "render", "boot"),
+    _override("lock", "FILE", "the lock file", *(*_CELLS, "discover", "plan", "render", "manifests", "boot")),
+)
+
+
+def options_of(command: str) -> tuple[Option, ...]:
+    """Return the options and arguments that a command accepts."""
+    return tuple(each for each in OPTIONS if command in each.commands)

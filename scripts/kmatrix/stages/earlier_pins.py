@@ -1,0 +1,38 @@
+"""The pins of an earlier run, as `discover` falls back on them where an answer lacks something."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from kmatrix.values.lock import ClientPin, ProfileLock, ReleasePin
+from kmatrix.values.names import Arch, ClientVersion, ReleaseVersion
+
+
+@dataclass(frozen=True)
+class EarlierPins:
+    """The pins of an earlier run, and how far they may be used.
+
+    Attributes:
+        profile_name: for messages.
+        pins: the profile's pins in the lock; None without a lock.
+        reusable: whether they were resolved from the same inputs; others may lack something.
+        forget: releases and kernels to be removed from the lock.
+        today: the day, as 2026-03-31.
+    """
+
+    profile_name: str
+    pins: ProfileLock | None
+    reusable: bool
+    forget: Collection[str]
+    today: str
+
+    def release(self, version: ReleaseVersion, arch: Arch) -> tuple[ReleasePin, ...]:
+        """Return the pins of a release: one for each of its toolkits."""
+        pins = self.pins.releases if self.pins else ()
+        return tuple(pin for pin in pins if (pin.version, pin.arch) == (version, arch))
+
+    def client(self, client: ClientVersion, line: str, arch: Arch) -> ClientPin | None:
+        """Return the pin of a client's packages, or None."""
+        pins = self.pins.clients if self.pins else ()
+        return next((pin for pin in pins if (pin.version, pin.line, pin.arch) == (client, line, arch)), None)
