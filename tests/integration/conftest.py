@@ -21,7 +21,27 @@ from tests.integration.support.lab import Lab, find_lab
 from tests.integration.support.node.client_node import ClientNode
 from tests.integration.support.project.site import NEWER_CLIENT, OLDER_CLIENT, Site, SiteMaker, warm_up
 from tests.integration.support.registries import ThrowAwayRegistry, throw_away_registry
+from tests.integration.support.running_order import group_of, in_running_order
 from tests.integration.support.session import Session
+
+FOLDER = Path(__file__).parent
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark every test below this folder: it needs the container engine."""
+    item.add_marker(pytest.mark.engine)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests that are left after all selections into the order in which several workers finish first."""
+
+    def group(item: pytest.Item) -> str:
+        return group_of(item.path.relative_to(FOLDER).as_posix()) if item.path.is_relative_to(FOLDER) else ""
+
+    # pytest-xdist sets it in its workers, each of which collects all tests.
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    items[:] = in_running_order(items, workers, group)
 
 
 @pytest.fixture(scope="session")

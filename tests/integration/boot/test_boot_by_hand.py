@@ -18,8 +18,6 @@ from tests.integration.support.project.build_cache import module_of
 from tests.integration.support.project.site import NEWER_CLIENT, SiteMaker
 from tests.integration.support.session import Session
 
-pytestmark = pytest.mark.engine
-
 
 @pytest.fixture(scope="module")
 def hand(lab: Lab, module_sites: SiteMaker) -> HandBoot:

@@ -27,8 +27,6 @@ from tests.integration.support.project.package_roots import PackageFolder
 from tests.integration.support.project.site import NEWER_CLIENT, OLDER_CLIENT, Run, Site, SiteMaker
 from tests.integration.support.session import Session
 
-pytestmark = pytest.mark.engine
-
 
 @dataclass(frozen=True)
 class Fault:

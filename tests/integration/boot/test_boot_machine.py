@@ -19,8 +19,6 @@ from tests.integration.support.boot_by_hand import HandBoot, Shown, at_serial_li
 from tests.integration.support.lab import Lab
 from tests.integration.support.project.site import NEWER_CLIENT, Site, SiteMaker
 
-pytestmark = pytest.mark.engine
-
 
 @pytest.fixture(scope="module")
 def hand(lab: Lab, module_sites: SiteMaker) -> HandBoot:

@@ -17,8 +17,6 @@ from tests.integration.support.boot_by_hand import HandBoot
 from tests.integration.support.lab import Lab
 from tests.integration.support.project.site import SiteMaker
 
-pytestmark = pytest.mark.engine
-
 _LIMIT_SECONDS = 240.0
 
 

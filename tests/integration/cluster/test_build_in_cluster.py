@@ -20,8 +20,6 @@ from tests.integration.support.lab import Lab
 from tests.integration.support.project.site import NEWER_CLIENT, OLDER_CLIENT, Site, SiteMaker
 from tests.integration.support.session import Session
 
-pytestmark = pytest.mark.engine
-
 
 @pytest.fixture(scope="module")
 def site(lab: Lab, module_sites: SiteMaker) -> Site:

@@ -25,8 +25,6 @@ from tests.integration.support.session import Session
 from tests.unit.support.build_cluster import NEW, OLD, RHCOS, toolkits
 from tests.unit.support.fake_cluster import node
 
-pytestmark = pytest.mark.engine
-
 _COMPILING = re.compile(r"rebuild-module: compiling client \S+ for ([\w.+-]+)")
 # The toolkits of the lab by their tags in the cluster: a pool that is behind, and nodes that run the newest release.
 LAB = {OLD: "newer", NEW: "next-line", "latest": "next-line"}

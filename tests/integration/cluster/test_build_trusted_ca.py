@@ -20,8 +20,6 @@ from tests.integration.support.lab import Lab
 from tests.integration.support.project.site import NEWER_CLIENT, SiteMaker
 from tests.integration.support.session import LABEL, Session
 
-pytestmark = pytest.mark.engine
-
 # Two CAs, and a server's certificate of the first.
 _CERTIFICATES = """
 set -e

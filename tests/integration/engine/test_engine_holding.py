@@ -13,8 +13,6 @@ from kmatrix.effects.engine.docker import Engine
 from tests.integration.support.registries import ThrowAwayRegistry
 from tests.integration.support.session import LABEL, Session
 
-pytestmark = pytest.mark.engine
-
 
 @pytest.fixture
 def runs() -> Iterator[tuple[Engine, Engine]]:

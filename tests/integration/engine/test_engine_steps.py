@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import secrets
 
-import pytest
-
 from kmatrix.effects.engine.build_context import pack_context
 from kmatrix.effects.engine.docker import Engine
 from tests.integration.support.session import Session
-
-pytestmark = pytest.mark.engine
 
 
 def test_a_finished_cell_leaves_the_steps_that_another_may_stand_on(session: Session) -> None:

@@ -18,7 +18,6 @@ from tests.integration.support.newer_engine import newer_engine
 from tests.integration.support.project.site import NEWER_CLIENT, Site, SiteMaker
 from tests.integration.support.session import Session
 
-pytestmark = pytest.mark.engine
 _DOCKER = "application/vnd.docker."
 
 

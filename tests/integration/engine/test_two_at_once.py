@@ -5,12 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
-import pytest
-
 from tests.integration.support.lab import Lab
 from tests.integration.support.project.site import NEWER_CLIENT, UNBOOTED, Site, SiteMaker
-
-pytestmark = pytest.mark.engine
 
 
 def at_once(sites: list[Site], *arguments: str) -> None:

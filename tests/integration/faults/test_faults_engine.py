@@ -17,7 +17,6 @@ from tests.integration.support.faulty.trigger import at_container, at_line
 from tests.integration.support.lab import Lab
 from tests.integration.support.project.site import Run, Site, SiteMaker
 
-pytestmark = pytest.mark.engine
 _RUNNING = re.compile(r"---> Running in ([0-9a-f]{12})")
 
 

@@ -14,8 +14,6 @@ from kmatrix import cli
 from tests.integration.support.lab import Lab
 from tests.integration.support.project.site import NEWER_CLIENT, UNBOOTED, Site, SiteMaker
 
-pytestmark = pytest.mark.engine
-
 
 @pytest.fixture
 def site(lab: Lab, new_site: SiteMaker) -> Site:

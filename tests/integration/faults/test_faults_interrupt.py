@@ -15,7 +15,6 @@ from tests.integration.support.faulty.interrupted_build import interrupt_while_c
 from tests.integration.support.lab import Lab
 from tests.integration.support.project.site import PROFILE, Site, SiteMaker
 
-pytestmark = pytest.mark.engine
 _RUNNING = re.compile(r"---> Running in ([0-9a-f]{12})")
 
 

@@ -14,7 +14,6 @@ from tests.integration.support.project.site import NEWER_CLIENT, Run, Site, Site
 from tests.integration.support.session import Session
 from tests.unit.support.http_server import Reply, in_turn, web_server
 
-pytestmark = pytest.mark.engine
 UNAVAILABLE = {"status": 503}
 
 

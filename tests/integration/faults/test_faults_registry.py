@@ -19,7 +19,6 @@ from tests.integration.support.project.site import NEWER_CLIENT, Site, SiteMaker
 from tests.integration.support.session import Session
 from tests.unit.support.http_server import closed_port
 
-pytestmark = pytest.mark.engine
 PASSWORD = f"p-{secrets.token_hex(12)}"
 
 

@@ -12,7 +12,6 @@ from tests.integration.support.project.site import NEWER_CLIENT, Site, SiteMaker
 from tests.integration.support.session import Session
 from tests.unit.support.http_server import Reply, WebServer, closed_port, in_turn, web_server
 
-pytestmark = pytest.mark.engine
 RELEASE = "/release"
 
 

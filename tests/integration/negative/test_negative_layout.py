@@ -18,8 +18,6 @@ from tests.integration.support.lab import Lab
 from tests.integration.support.project.refusals import assert_refused
 from tests.integration.support.project.site import NEWER_CLIENT, Run, Site, SiteMaker
 
-pytestmark = pytest.mark.engine
-
 Sabotaged = Callable[[str], tuple[Site, Run, str]]
 
 

@@ -14,8 +14,6 @@ from tests.integration.support.project.refusals import assert_refused
 from tests.integration.support.project.site import NEWER_CLIENT, Run, Site, SiteMaker
 from tests.integration.support.session import Session
 
-pytestmark = pytest.mark.engine
-
 Published = Callable[[bytes], tuple[Site, Run, str]]
 
 

@@ -14,8 +14,6 @@ from tests.integration.support.project.package_roots import PackageFolder
 from tests.integration.support.project.refusals import assert_refused
 from tests.integration.support.project.site import NEWER_CLIENT, OLDER_CLIENT, Run, Site, SiteMaker
 
-pytestmark = pytest.mark.engine
-
 
 @pytest.fixture
 def folder(tmp_path: Path, lab: Lab) -> PackageFolder:

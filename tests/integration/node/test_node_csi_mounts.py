@@ -15,8 +15,6 @@ from tests.integration.support.node.client_node import NEW, OLD, ClientNode
 from tests.integration.support.node.virtual_node import CLIENT, PLUGIN, Shown
 from tests.integration.support.project.site import NEWER_CLIENT, OLDER_CLIENT
 
-pytestmark = pytest.mark.engine
-
 _VOLUME = f"{PLUGIN}/0123456789abcdef/mount"
 _MOUNTS = f"""
 mkdir -p {_VOLUME}

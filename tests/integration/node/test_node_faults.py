@@ -19,8 +19,6 @@ from tests.integration.support.node.virtual_node import CLIENT, NODE, Shown
 from tests.integration.support.project.site import NEWER_CLIENT, OLDER_CLIENT
 from tests.integration.support.session import Session
 
-pytestmark = pytest.mark.engine
-
 _FAULTS = f"""
 # ended POD: its end, in sections.
 ended() {{

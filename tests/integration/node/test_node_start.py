@@ -18,8 +18,6 @@ from tests.integration.support.node.client_node import (
 from tests.integration.support.node.virtual_node import PLUGIN, Shown
 from tests.integration.support.project.site import NEWER_CLIENT, OLDER_CLIENT, SiteMaker
 
-pytestmark = pytest.mark.engine
-
 _NEW = f"""
 section untouched listed /etc /opt
 pod_start steps

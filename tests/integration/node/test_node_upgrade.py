@@ -8,8 +8,6 @@ from tests.integration.support.node.client_node import FOREIGN, NEW, OLD, PLAIN,
 from tests.integration.support.node.virtual_node import PLUGIN, Shown
 from tests.integration.support.project.site import NEWER_CLIENT, OLDER_CLIENT
 
-pytestmark = pytest.mark.engine
-
 _UPGRADE = f"""
 pod_start old
 section old-ready await_ready old

@@ -25,8 +25,6 @@ from tests.integration.support.node.rhel_worker import ENTITLEMENT, add_reposito
 from tests.integration.support.project.site import NEWER_CLIENT, SiteMaker
 from tests.integration.support.session import Session
 
-pytestmark = pytest.mark.engine
-
 
 @pytest.fixture(scope="module")
 def manifests(lab: Lab, module_sites: SiteMaker) -> InCluster:

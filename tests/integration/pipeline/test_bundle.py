@@ -28,8 +28,6 @@ from tests.integration.support.lab import Lab
 from tests.integration.support.project.build_cache import has_image
 from tests.integration.support.project.site import NEWER_CLIENT, OLDER_CLIENT, PROFILE, Site, SiteMaker
 
-pytestmark = pytest.mark.engine
-
 
 def bundles(site: Site) -> dict[str, dict[str, Any]]:
     """build/bundles.json by client."""

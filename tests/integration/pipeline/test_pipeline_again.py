@@ -18,8 +18,6 @@ from tests.integration.support.project.images import diff_ids, output_in
 from tests.integration.support.project.site import JOBS, NEWER_CLIENT, UNBOOTED, Site, SiteMaker
 from tests.integration.support.session import LABEL
 
-pytestmark = pytest.mark.engine
-
 # Dies as if killed, as soon as the first result is on the disk.
 KILLED = """
 import os, signal, sys

@@ -12,8 +12,6 @@ from tests.integration.support.lab import Lab
 from tests.integration.support.project.images import contents, output_in
 from tests.integration.support.project.site import NEWER_CLIENT, OLDER_CLIENT, Run, Site, SiteMaker
 
-pytestmark = pytest.mark.engine
-
 
 @pytest.fixture(scope="module")
 def site(lab: Lab, module_sites: SiteMaker) -> Site:

@@ -13,8 +13,6 @@ from tests.integration.support.lab import Lab
 from tests.integration.support.project.site import NEWER_CLIENT, SiteMaker
 from tests.integration.support.session import LABEL, Session
 
-pytestmark = pytest.mark.engine
-
 
 @pytest.fixture
 def client() -> Iterator[docker.DockerClient]:

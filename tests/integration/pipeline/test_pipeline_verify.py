@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from kmatrix.effects.engine.build_context import pack_context
 from kmatrix.effects.engine.docker import Engine
 from tests.integration.support.lab import Lab
@@ -11,8 +9,6 @@ from tests.integration.support.project import damaged_modules
 from tests.integration.support.project.build_cache import module_of
 from tests.integration.support.project.site import NEWER_CLIENT, SiteMaker
 from tests.integration.support.session import LABEL, Session
-
-pytestmark = pytest.mark.engine
 
 
 def test_verify_finds_what_somebody_put_into_a_published_image(lab: Lab, session: Session, new_site: SiteMaker) -> None:
