@@ -17,6 +17,7 @@ from kmatrix.decide import manifests
 from kmatrix.effects.disk.files import write_atomically
 from kmatrix.values.errors import InputError
 from kmatrix.values.names import Arch
+from tests.unit.support.json_patches import at, changes
 from tests.unit.support.manifest_maker import REPOSITORY, SEEDS, build, bundle, container, folders, objects, sources
 from tests.unit.support.schemas import CORE, KMM, OPENSHIFT, VERSIONS, core_faults, other_faults
 
@@ -311,25 +312,6 @@ def reaches(patch: Any, document: dict[str, Any]) -> bool:
     adds = wanted.keys() - only.keys()
     settings = {entry["name"] for entry in wanted.get("env", ())}
     return wanted["name"] == only["name"] and settings <= names and bool(adds or settings)
-
-
-def changes(operation: dict[str, Any], document: dict[str, Any]) -> bool:
-    """Whether an operation of a JSON patch finds its place: something that is there, or for `add` the end of a list."""
-    path, _, last = operation["path"].rpartition("/")
-    if operation["op"] == "add":
-        return last == "-" and isinstance(at(document, path), list)
-    return operation["op"] in {"replace", "remove"} and at(document, operation["path"]) is not None
-
-
-def at(document: Any, pointer: str) -> Any:
-    """What a JSON pointer points at, if anything."""
-    for part in pointer.removeprefix("/").split("/"):
-        key = part.replace("~1", "/").replace("~0", "~")
-        try:
-            document = document[int(key) if isinstance(document, list) else key]
-        except (KeyError, IndexError):
-            return None
-    return document
 
 
 @each_daemonset

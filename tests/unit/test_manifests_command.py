@@ -19,8 +19,8 @@ from kmatrix.values.cells import Finding
 from kmatrix.values.errors import CredentialError, Exit, KmatrixError, ProtocolError, UnreachableError
 from kmatrix.values.lock import KernelPin, Lock, ProfileLock, ReleasePin, inputs_digest, write_lock
 from kmatrix.values.names import ClientVersion, ImageRef, ReleaseVersion
+from tests.unit.support.made_up_profile import FINGERPRINT, client_pin, digest
 from tests.unit.support.manifest_maker import REPOSITORY, ROOT
-from tests.unit.test_render import FINGERPRINT, client_pin, digest
 
 CLIENT, KERNEL = "8.2.2", "5.14.0-427.50.1.el9_4.x86_64"
 MATRIX = f"""

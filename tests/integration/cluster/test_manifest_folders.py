@@ -23,8 +23,8 @@ from kmatrix.values.bundle import BundleImage, BundleResult
 from kmatrix.values.errors import Exit
 from kmatrix.values.lock import KernelPin, Lock, ProfileLock, ReleasePin, inputs_digest, read_lock, write_lock
 from kmatrix.values.names import ClientVersion, ImageRef, ReleaseVersion
+from tests.unit.support.made_up_profile import FINGERPRINT, KERNELS, client_pin, digest
 from tests.unit.support.schemas import CORE, OPENSHIFT, VERSIONS, core_faults, other_faults
-from tests.unit.test_render import FINGERPRINT, KERNELS, client_pin, digest
 
 ROOT = Path(__file__).resolve().parents[3]
 CLIENTS = ("7.4.6", "8.2.2")

@@ -20,7 +20,8 @@ from kmatrix.stages import bundle as stage
 from kmatrix.stages.bundle import Packing, make_bundle
 from kmatrix.stages.run_context import BootOptions
 from kmatrix.values.boot import BootReport
-from kmatrix.values.names import Arch, ImageRef
+from kmatrix.values.bundle import BundleResult
+from kmatrix.values.names import Arch, ImageRef, without_arch
 from tests.unit.support.cell_images import CLIENT, config_of, digest, image
 from tests.unit.support.writable_registry import Writable, writable_registry
 
@@ -153,3 +154,13 @@ def bundle_bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Be
         module = SimpleNamespace(first=lambda _: "srcversion", depends=("ib_core",))
         monkeypatch.setattr(stage, "read_module", lambda _: module)
         yield made
+
+
+def tag(made: CellImage) -> str:
+    return f"8.98.1-{without_arch(made.cell.kernel, made.cell.arch)}"
+
+
+def made_of(bench: Bench, *images: CellImage) -> BundleResult:
+    result: BundleResult = bench.make(*images)
+    assert result.verdict in ("passed", "skipped"), result.reason
+    return result

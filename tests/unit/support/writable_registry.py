@@ -7,6 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import docker.auth
+
+from kmatrix.effects.registry.credentials import Credentials
+from kmatrix.effects.registry.writer import RegistryWriter
+from kmatrix.values.names import ImageRef
 from tests.unit.support.fake_registry import digest, problem
 from tests.unit.support.http_server import Reply, Request, WebServer, web_server
 
@@ -61,3 +66,12 @@ def writable_registry(repository: str) -> Iterator[Writable]:
     registry = Writable(repository, f"/v2/{repository}/blobs/uploads/1?state=a%26b")
     with web_server(registry.answer) as registry.web:
         yield registry
+
+
+def ref(server: Writable, tag: str = "") -> ImageRef:
+    return ImageRef.parse(f"{server.web.address}/team/image{':' if tag else ''}{tag}")
+
+
+def writer(server: Writable, password: str | None = None) -> RegistryWriter:
+    entries = {server.web.address: ("robot", password)} if password else {}
+    return RegistryWriter(Credentials(entries, "the-file", docker.auth.AuthConfig({})))
