@@ -84,6 +84,11 @@ def configs(cluster: Cluster) -> dict[str, dict[str, Any]]:
     return {**{name: by_end[name] for name in names[:-1]}, "image": by_end[names[-1]]}
 
 
+def taken(image: dict[str, Any]) -> list[str]:
+    """Return the images whose modules a BuildConfig copies."""
+    return [each["from"]["name"] for each in image["spec"]["source"]["images"]]
+
+
 def tag(end: str) -> str:
     return f"{BUILD.tag}-{end}"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from kmatrix.decide import manifests
@@ -64,3 +65,25 @@ def container(daemonset: dict[str, Any]) -> dict[str, Any]:
     (only,) = daemonset["spec"]["template"]["spec"]["containers"]
     assert isinstance(only, dict)
     return only
+
+
+def rules(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a node must be for a DaemonSet's pods to run there: the expressions of its one term."""
+    required = spec["template"]["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    (term,) = required["nodeSelectorTerms"]
+    assert list(term) == ["matchExpressions"]
+    assert "nodeSelector" not in spec["template"]["spec"]
+    found: list[dict[str, Any]] = term["matchExpressions"]
+    return found
+
+
+def daemonset(folder: str, name: str = manifests.NAME) -> dict[str, Any]:
+    return objects(FOLDERS[folder])["DaemonSet", name]
+
+
+FOLDERS = folders()
+DAEMONSETS = [
+    (name, key[1]) for name, folder in FOLDERS.items() for key in objects(folder) if key[0] == "DaemonSet"
+]  # fmt: skip
+each_folder = pytest.mark.parametrize("name", FOLDERS)
+each_daemonset = pytest.mark.parametrize(("folder", "name"), DAEMONSETS)
