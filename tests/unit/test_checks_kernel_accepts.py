@@ -1,4 +1,4 @@
-"""Modules that the kernel loads: no static check refuses them, and rules that only some kernels have are asked only of those."""
+"""Modules that the kernel loads pass the static checks, and rules that only some kernels have apply to those alone."""
 
 from __future__ import annotations
 
