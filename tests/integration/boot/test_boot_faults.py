@@ -19,8 +19,8 @@ from kmatrix.stages import gates
 from kmatrix.stages.boot import Subject, boot_image
 from kmatrix.values.boot import BootReport
 from kmatrix.values.names import image_tag
-from tests.integration.support.boot_by_hand import changed_image, vmlinuz_of
 from tests.integration.support.lab import Lab
+from tests.integration.support.manual_boot import changed_image, vmlinuz_of
 from tests.integration.support.project import damaged_modules
 from tests.integration.support.project.build_cache import module_of
 from tests.integration.support.project.package_roots import PackageFolder

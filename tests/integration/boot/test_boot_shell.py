@@ -13,8 +13,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.integration.support.boot_by_hand import HandBoot
 from tests.integration.support.lab import Lab
+from tests.integration.support.manual_boot import ManualBoot
 from tests.integration.support.project.site import SiteMaker
 
 _LIMIT_SECONDS = 240.0
@@ -55,9 +55,9 @@ class Terminal:
 
 @pytest.fixture
 def terminal(lab: Lab, module_sites: SiteMaker) -> Iterator[Terminal]:
-    hand = HandBoot(module_sites(kernels=[lab.kernels.next_line]), lab.kernels.next_line)
-    command = [sys.executable, "-m", "kmatrix", "boot", hand.image, "--shell", "--accel", "tcg"]
-    made = Terminal([*command, "--root", str(hand.site.root)])
+    manual = ManualBoot(module_sites(kernels=[lab.kernels.next_line]), lab.kernels.next_line)
+    command = [sys.executable, "-m", "kmatrix", "boot", manual.image, "--shell", "--accel", "tcg"]
+    made = Terminal([*command, "--root", str(manual.site.root)])
     try:
         yield made
     finally:

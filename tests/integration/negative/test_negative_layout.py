@@ -15,7 +15,7 @@ from kmatrix.stages import publish
 from kmatrix.values import labels
 from tests.integration.support.faulty.trigger import at_stage
 from tests.integration.support.lab import Lab
-from tests.integration.support.project.refusals import assert_refused
+from tests.integration.support.project.assertions import assert_refused
 from tests.integration.support.project.site import NEWER_CLIENT, Run, Site, SiteMaker
 
 Sabotaged = Callable[[str], tuple[Site, Run, str]]

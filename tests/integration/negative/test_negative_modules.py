@@ -9,8 +9,8 @@ import pytest
 from kmatrix.decide.formats.elf import read_module
 from tests.integration.support.lab import Lab
 from tests.integration.support.project import damaged_modules
+from tests.integration.support.project.assertions import assert_refused
 from tests.integration.support.project.build_cache import module_of
-from tests.integration.support.project.refusals import assert_refused
 from tests.integration.support.project.site import NEWER_CLIENT, Run, Site, SiteMaker
 from tests.integration.support.session import Session
 

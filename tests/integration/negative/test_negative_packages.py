@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.integration.support.lab import Lab
+from tests.integration.support.project.assertions import assert_refused
 from tests.integration.support.project.package_roots import PackageFolder
-from tests.integration.support.project.refusals import assert_refused
 from tests.integration.support.project.site import NEWER_CLIENT, OLDER_CLIENT, Run, Site, SiteMaker
 
 

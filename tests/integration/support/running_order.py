@@ -16,7 +16,7 @@ Test = TypeVar("Test")
 # Rough seconds of a module, or of a folder whose modules share expensive fixtures: such a folder stays on one worker.
 # Only their ratio counts.
 SECONDS = {
-    "boot/test_boot_by_hand.py": 100,
+    "boot/test_boot_command.py": 100,
     "boot/test_boot_machine.py": 100,
     "cluster/test_build_in_cluster.py": 120,
     "cluster/test_build_in_cluster_versions.py": 120,

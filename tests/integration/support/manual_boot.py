@@ -26,7 +26,7 @@ _VERDICT = re.compile(r"^(passed|failed|errored): ([\w-]+): (.*)$", re.MULTILINE
 
 
 @dataclass(frozen=True)
-class Shown:
+class BootOutput:
     """A boot by hand: the command, and its last line taken apart."""
 
     run: Run
@@ -35,7 +35,7 @@ class Shown:
     message: str
 
 
-class HandBoot:
+class ManualBoot:
     """One cell's image, built and kept in the engine; each boot sees the kernels on disk as the test left them."""
 
     def __init__(self, site: Site, kernel: str) -> None:
@@ -65,11 +65,11 @@ class HandBoot:
         """Return the name of a copy of the image with these files (path: content), after these commands ran in it."""
         return changed_image(self.site, self.image, commands, files)
 
-    def boot(self, image: str = "", *arguments: str, accel: str = "tcg") -> Shown:
+    def boot(self, image: str = "", *arguments: str, accel: str = "tcg") -> BootOutput:
         """Boot an image, by default the sound one."""
         run = self.site.run("boot", image or self.image, "--accel", accel, *arguments)
         found = _VERDICT.search(run.stdout)
-        return Shown(run, *(found.groups() if found else ("", "", "")))
+        return BootOutput(run, *(found.groups() if found else ("", "", "")))
 
 
 def changed_image(site: Site, image: str, commands: str = "true", files: dict[str, bytes] | None = None) -> str:
@@ -98,9 +98,9 @@ def changed_image(site: Site, image: str, commands: str = "true", files: dict[st
 
 
 @contextmanager
-def other_kernel_files(hand: HandBoot) -> Iterator[Path]:
+def other_kernel_files(manual: ManualBoot) -> Iterator[Path]:
     """The kernel's files on disk, which a test may change; they are as before at the end."""
-    files = hand.kernel_files
+    files = manual.kernel_files
     kept = files.with_name(f"kept-{files.name}")
     shutil.copytree(files, kept)
     try:
