@@ -1,4 +1,4 @@
-"""Images that the static checks would refuse, booted by hand: what the kernel itself says of each."""
+"""The command `boot` on images that the static checks would refuse: the kernel itself judges each of them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.integration.support.session import Session
 
 @pytest.fixture(scope="module")
 def manual(lab: Lab, module_sites: SiteMaker) -> ManualBoot:
-    """The sound image of the kernel `newer`, booted once; the compiles of its sibling are there, too."""
+    """The sound image of the kernel `newer`, booted once; its sibling is compiled, too."""
     made = ManualBoot(module_sites(kernels=[lab.kernels.older, lab.kernels.newer]), lab.kernels.newer)
     shown = made.boot()
     assert (shown.run.code, shown.verdict, shown.code) == (0, "passed", "booted"), shown.run.stderr
@@ -94,7 +94,7 @@ def test_a_toolkit_with_the_vmlinuz_of_another_kernel_is_found_out(manual: Manua
 
 
 def recompressed(manual: ManualBoot, files: Path, suffix: str, pack: Callable[[bytes], bytes]) -> str:
-    """Compress the node's in-tree modules, and return an image that was made for them so."""
+    """Compress the node's in-tree modules, and return an image that was built for them."""
     packed: dict[str, bytes] = {}
     for path in sorted(files.rglob("*.ko")):
         content = pack(path.read_bytes())

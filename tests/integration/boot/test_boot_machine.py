@@ -1,4 +1,4 @@
-"""What goes wrong with the virtual machine, not with the module: no verdict is reached, and nothing is published."""
+"""Faults of the virtual machine, not of the module: no verdict is reached, and nothing is published."""
 
 from __future__ import annotations
 
@@ -22,18 +22,19 @@ from tests.integration.support.project.site import NEWER_CLIENT, Site, SiteMaker
 
 @pytest.fixture(scope="module")
 def manual(lab: Lab, module_sites: SiteMaker) -> ManualBoot:
-    """A sound image; what a test changes is the machine."""
+    """A sound image: tests change the machine."""
     return ManualBoot(module_sites(kernels=[lab.kernels.newer]), lab.kernels.newer)
 
 
 @pytest.fixture
 def site(lab: Lab, new_site: SiteMaker) -> Site:
+    """A project with a cell of each of two kernels."""
     return new_site(kernels=[lab.kernels.older, lab.kernels.newer])
 
 
 @pytest.fixture
 def boots(monkeypatch: pytest.MonkeyPatch) -> list[GuestEnd]:
-    """How each machine ended that was booted."""
+    """How each machine that was booted ended."""
     ends: list[GuestEnd] = []
     boot = Machines.boot
 
@@ -48,7 +49,7 @@ def boots(monkeypatch: pytest.MonkeyPatch) -> list[GuestEnd]:
 
 
 def other_guest(patch: pytest.MonkeyPatch, **files: Path | None) -> None:
-    """Boot other files than were prepared."""
+    """Boot other files than the prepared ones."""
     prepare = boot_stage.prepare_guest
 
     def prepared(*arguments: Any, **options: Any) -> Guest:
@@ -65,7 +66,7 @@ def assert_errored(shown: BootOutput, code: str) -> None:
 
 
 def left_behind(site: Site) -> list[str]:
-    """Machines that still run, and initramfs files."""
+    """Return machines that still run, and initramfs files."""
     return [str(each) for each in (*emulators(str(site.root)), *(site.root / "build" / "boot").glob("*.cpio"))]
 
 
@@ -173,7 +174,7 @@ def test_a_host_without_the_memory_gives_the_emulator_s_own_words(
 def test_a_kvm_that_hangs_costs_its_limit_and_the_boot_goes_on_without(
     manual: ManualBoot, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The stand-in hangs as such a KVM does; without it, it is the emulator itself."""
+    """The stand-in hangs as such a KVM does; without KVM it is the emulator itself."""
     real, path = os.environ["PATH"], tmp_path / "qemu-system-x86_64"
     path.write_text(
         f'#!/bin/sh\ncase "$*" in *accel=kvm*) echo . >>{tmp_path}/probed; exec sleep 1000 ;; esac\n'

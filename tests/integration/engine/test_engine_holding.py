@@ -1,4 +1,4 @@
-"""Two runs on one engine: what both pulled goes when the last of them needs it no more, and never before."""
+"""Two runs on one engine: an image that both pulled is removed when the last of them is done with it, not before."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from tests.integration.support.session import LABEL, Session
 
 @pytest.fixture
 def runs() -> Iterator[tuple[Engine, Engine]]:
+    """Two engines with run ids of their own, as two runs have them."""
     with ExitStack() as stack:
         made = [stack.enter_context(Engine(f"tests-{secrets.token_hex(4)}")) for _ in range(2)]
         yield made[0], made[1]

@@ -1,4 +1,4 @@
-"""The steps of a build: cells that are built side by side share them, so they outlive a cell that is done."""
+"""Intermediate images: cells that are built side by side share them, so they outlive a cell that is done."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The client image's program where no kernel takes part: installing files, reporting, choosing what to load.
+"""The client image's program where no kernel takes part: installing files, reporting, choosing a module.
 
 Tests write the files in which a kernel shows its modules, and modprobe is a script where a test names one; a real
 kernel is in tests/integration/node. Every container is as bare as in the cluster: read-only root, no capability.
@@ -105,7 +105,7 @@ def test_other_settings_are_a_usage_error(node: CellNode, name: str) -> None:
 
 
 def test_the_user_space_is_as_old_as_productions(images: dict[str, str], request: pytest.FixtureRequest) -> None:
-    """UBI 9 has bash 5.1 and kmod 28; what runs with them alone must be seen to."""
+    """UBI 9 has bash 5.1 and kmod 28; the program must work with these, too."""
     told = output_in(images[NEWER_CLIENT], "bash", "-c", "echo $BASH_VERSION; modprobe --version")
     older = request.node.callspec.params["images"] == "older"
     assert told.startswith("5.1.") == older
@@ -189,7 +189,7 @@ def test_a_killed_install_says_no_version_and_the_next_one_cleans_up(
     assert ("version" in left) == (program == "cp"), "the old files are whole, or the host says no version"
     assert node.client("ready").stderr.count("files: ") == 1
     node.say(f"rm /test/{program}")
-    # As another version's install would leave it.
+    # As an install of another version would leave it.
     node.write(f"{INSTALLED}/sbin/.beegfs-fsck.beegfs-node", "half")
     again = node.client("install")
     assert again.status == 0, again
@@ -223,7 +223,7 @@ def test_a_full_disk_leaves_what_was_there(stack: ExitStack, images: dict[str, s
     assert node.installed == files_of(NEWER_CLIENT)
 
 
-# No module for this kernel: this machine's is in no image
+# No module for this kernel: no image has one for this machine's
 
 
 @BOTH

@@ -1,4 +1,4 @@
-"""The client image's program and the module: when it loads, replaces, keeps and unloads one, and how it reports refusals.
+"""The client image's program and modules: when it loads, replaces, keeps and unloads one, how it reports a refusal.
 
 As in test_entrypoint.py, the tests write the files in which a kernel shows its modules.
 """
@@ -62,7 +62,7 @@ def test_what_sysfs_shows_a_moment_later_is_waited_for(rebuilt_node: tuple[CellN
 
 def test_an_idle_other_module_is_replaced(rebuilt_node: tuple[CellNode, str]) -> None:
     node = having_ours(rebuilt_node)
-    # The same version made from other sources is another module.
+    # The same version built from other sources is another module.
     node.loaded(NEWER_CLIENT, srcversion="F00")
     assert node.client("load").status == 0
     assert [call.split()[0] for call in node.calls] == ["rmmod", "modprobe"]

@@ -1,4 +1,4 @@
-"""`beegfs-node serve` where no kernel takes part: the helper daemon of 7.x, signals, and what happens to the module."""
+"""`beegfs-node serve` where no kernel takes part: the helper daemon of 7.x, signals, and changes of the module."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ READY = f"until_ready() {{ until {PROGRAM} ready 2>/dev/null; do :; done; }}\n"
 
 
 def serving(node: CellNode, script: str, **environment: str) -> Said:
-    """Start `serve` ($pid) and run a script; in it `until_said WORDS` reads on in what it says, `until_ready` waits."""
+    """Start `serve` ($pid) and run a script; `until_said WORDS` reads on in its output, `until_ready` waits."""
     return node.run(UNTIL + READY + SERVE + script, **{**OLDER_WITHOUT_SECRET, **environment})
 
 
@@ -254,7 +254,7 @@ def test_a_failed_install_ends_a_container_that_has_no_mounts(
     assert "No space left" in node.termination_message
 
 
-# Serve, and what else happens to the module
+# Serve, while others load and unload the module
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Ctrl-C in the middle of a build: it stops soon, keeps what is done, leaves nothing running; the next run goes on."""
+"""Ctrl-C during a build: it stops soon, keeps finished cells, leaves nothing running; the next run resumes."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ _RUNNING = re.compile(r"---> Running in ([0-9a-f]{12})")
 
 @pytest.fixture
 def client() -> Iterator[docker.DockerClient]:
+    """A Docker client of the test's own."""
     made = docker.from_env()
     yield made
     made.close()
@@ -68,7 +69,7 @@ def test_who_is_killed_leaves_nothing_that_the_next_run_does_not_remove(
     assert ["container", compiling] in noted
     steps = {name for kind, name in noted if kind == "image"}
     assert steps
-    # Of all commands that clear up the one that builds nothing.
+    # Of the commands that clear up, the one that builds nothing.
     site.run("verify")
     assert not notes.exists()
     there = client.api.containers(all=True, quiet=True)

@@ -1,4 +1,4 @@
-"""A port that the lab wants is taken: what is told names who has it, and nothing is left of the attempt."""
+"""A port that the lab needs is taken: the error names the process or container, and nothing is left of the attempt."""
 
 from __future__ import annotations
 

@@ -17,17 +17,20 @@ RELEASE = "/release"
 
 @pytest.fixture
 def site(lab: Lab, new_site: SiteMaker) -> Site:
+    """A project with one cell."""
     return new_site(kernels=[lab.kernels.newer])
 
 
 @pytest.fixture
 def packages(lab: Lab, session: Session) -> Iterator[Server]:
+    """A server of the lab's graph and packages that the test can stop."""
     with stoppable_packages(lab, session) as started:
         yield started
 
 
 @pytest.fixture
 def web() -> Iterator[WebServer]:
+    """A web server that answers 500, until a test says otherwise."""
     with web_server(in_turn(Reply(500))) as started:
         yield started
 

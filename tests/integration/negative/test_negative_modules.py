@@ -30,7 +30,7 @@ def module(lab: Lab, session: Session, new_site: SiteMaker) -> bytes:
 
 @pytest.fixture
 def published(lab: Lab, new_site: SiteMaker) -> Published:
-    """Puts a module in the place of the one that was compiled for `newer`, and builds it and a sound cell."""
+    """A function that replaces the compiled module of `newer`, and builds that cell and a sound one."""
 
     def build(content: bytes) -> tuple[Site, Run, str]:
         site = new_site(kernels=[lab.kernels.older, lab.kernels.newer])

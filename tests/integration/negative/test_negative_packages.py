@@ -17,12 +17,13 @@ from tests.integration.support.project.site import NEWER_CLIENT, OLDER_CLIENT, R
 
 @pytest.fixture
 def folder(tmp_path: Path, lab: Lab) -> PackageFolder:
+    """A package root with the lab's newer client and room for a faulty older one."""
     return PackageFolder(tmp_path / "release", lab)
 
 
 def built(lab: Lab, new_site: SiteMaker, folder: PackageFolder, *kernels: str) -> tuple[Site, Run, str]:
-    """Build the folder's two clients; returns the cell of the one that a test made."""
-    # What is compiled here is not the lab's package, so there is nothing to have ready but the sound one.
+    """Build the folder's two clients, and return the run and the cell of the faulty one."""
+    # The faulty package is not the lab's, so only the sound client can be compiled beforehand.
     kernels = kernels or (lab.kernels.newer,)
     new_site(kernels=kernels)
     clients = [OLDER_CLIENT, NEWER_CLIENT]

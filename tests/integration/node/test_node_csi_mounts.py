@@ -82,6 +82,7 @@ def with_the_plugin_directory(pod: dict[str, Any]) -> None:
 
 @pytest.fixture(scope="module")
 def mounts(client_node: ClientNode) -> Shown:
+    """The output of mounts below the plugin directory, beside pods of both majors."""
     pods = {name: client_node.wish(name, *changes) for name, changes in ((NEW, ()), (OLD, ()))} | {
         f"pin-{name}": client_node.wish(name, with_the_plugin_directory) for name in (NEW, OLD)
     }

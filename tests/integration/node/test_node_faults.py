@@ -1,4 +1,4 @@
-"""What goes wrong on a node ends in a clear message, leaves no half-made files, and is mended by the next start."""
+"""Faults on a node end in a clear message, leave no half-written files, and are repaired by the next start."""
 
 from __future__ import annotations
 
@@ -111,12 +111,13 @@ section again-same cmp {CLIENT}/sbin/zz-large /images/new/opt/beegfs/sbin/zz-lar
 
 @pytest.fixture(scope="module")
 def faults(client_node: ClientNode, session: Session) -> Shown:
+    """The output of one fault after another."""
     with client_node.signed(session):
         return faulty(client_node)
 
 
 def faulty(node: ClientNode) -> Shown:
-    """One thing wrong after the other."""
+    """Run one fault after another."""
     pods = {
         "foreign": node.wish(FOREIGN),
         "powerless": node.wish(NEW, without_capabilities),
@@ -195,11 +196,12 @@ def test_a_disk_too_full_for_the_next_version_keeps_the_one_before(faults: Shown
 
 @pytest.fixture(scope="module")
 def killed(client_node: ClientNode) -> Shown:
+    """The output of an install that was killed."""
     return half_way(client_node)
 
 
 def half_way(node: ClientNode) -> Shown:
-    """An upgrade that is killed while it installs."""
+    """Run an upgrade that is killed while it installs."""
     return node.run({"old": node.wish(OLD), "new": node.wish(NEW)}, _KILLED)
 
 
@@ -220,5 +222,5 @@ def test_the_next_start_finishes_the_install_and_leaves_no_temporary_file(killed
 
 
 def listed(shown: Shown, section: str) -> set[str]:
-    """The names of a listing's files and folders."""
+    """Return the names of a listing's files and folders."""
     return {line.split()[3].rpartition("/")[2] for line in shown.lines(section)}

@@ -38,6 +38,7 @@ section client-left module_values
 
 @pytest.fixture(scope="module")
 def workers(client_node: ClientNode) -> Shown:
+    """The output of the workers of both editions of KMM."""
     pods = {
         f"{action}-{name}": worker(NEW, client_node.kernel, action, tree)
         for name, tree in _EDITIONS.items()

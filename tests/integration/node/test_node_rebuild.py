@@ -63,6 +63,7 @@ pod_said_last() { pod_ended "$1" || pod_logged "$1" 'serving client'; }
 def shown(
     engine: Engine, lab: Lab, session: Session, module_sites: SiteMaker, tmp_path_factory: pytest.TempPathFactory
 ) -> Shown:
+    """The output of a RHEL worker that builds the module for its own kernel."""
     kernel, of_image = lab.kernels.older, lab.kernels.next_line
     folder = tmp_path_factory.mktemp("node")
     make_worker(engine, lab, "older", kernel, folder / "host")

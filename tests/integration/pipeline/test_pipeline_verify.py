@@ -1,4 +1,4 @@
-"""verify: checks again what is published."""
+"""`verify` checks published images again."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_verify_finds_what_somebody_put_into_a_published_image(lab: Lab, session
     )
     place = f"/opt/lib/modules/{lab.kernels.newer}/extra/"
     image = f"{site.target}/beegfs-client"
-    # It says of itself that it is what was published, so only its content tells.
+    # Its labels are those of the published image, so only its content differs.
     engine.build(
         pack_context(f"FROM {image}:{bad}\nCOPY beegfs.ko {place}\n", {"beegfs.ko": damaged}),
         on_line=lambda _: None,
