@@ -30,7 +30,7 @@ PASSED = BootReport("passed", "booted", "loaded twice")
 
 @dataclass
 class NoEngine:
-    """Stands in for the engine: has every file, notes what it pulls."""
+    """An engine that has every file and records its pulls."""
 
     pulled: list[str] = field(default_factory=list)
     held: set[str] = field(default_factory=set)
@@ -76,11 +76,11 @@ class Bench:
 
     @property
     def said(self) -> str:
-        """What people were told."""
+        """Return the messages so far."""
         return "\n".join(self.lines)
 
     def image(self, kernel: str, arch: Arch = "x86_64") -> CellImage:
-        """A published cell whose toolkit the registry has."""
+        """Return a published cell whose toolkit the registry has."""
         made = image(kernel, arch=arch)
         name = f"{self.server.web.address}/toolkit"
         content = {
@@ -92,7 +92,7 @@ class Bench:
         return self.publish(replace(made, cell=replace(made.cell, toolkit=ImageRef.parse(f"{name}@{toolkit}"))))
 
     def publish(self, made: CellImage) -> CellImage:
-        """Have a cell's configuration and manifest in the registry."""
+        """Put a cell's configuration and manifest into the registry."""
         path = f"/v2/{self.server.repository}"
         config = json.loads(made.manifest.content)["config"]["digest"]
         self.server.blobs[f"{path}/blobs/{config}"] = config_of(made)
@@ -105,15 +105,15 @@ class Bench:
 
     @property
     def written(self) -> list[str]:
-        """The names that manifests were put under, in order."""
+        """Return the names under which manifests were put, in order."""
         return [each.rpartition("/")[2] for each in self.server.sent() if each.startswith("PUT /manifests/")]
 
     def names(self, tag: str) -> str | None:
-        """The digest of what a tag names."""
+        """Return the digest that a tag names, or None."""
         return self.packing.registry.digest_of(self.ref(tag))
 
     def ref(self, tag: str) -> ImageRef:
-        """A tag of the bundles' repository."""
+        """Return the reference of a tag in the bundles' repository."""
         return ImageRef.parse(f"{self.packing.target}/beegfs-client:{tag}")
 
 

@@ -18,37 +18,37 @@ THIS_MODULE = ".gnu.linkonce.this_module"
 SIGNATURE = b"~Module signature appended~\n"
 SECRET = exporting(perhaps_there=(0x99, "vmlinux", "EXPORT_SYMBOL", "SECRET"))
 WEAK_PRESENT = exporting(perhaps_there=(0x99, "vmlinux", "EXPORT_SYMBOL", ""))
-# The image's own modinfo and modprobe are made up from what the test asked for, not from the file's bytes.
+# The image's modinfo and modprobe are made up from the test's own values, not from the file's bytes.
 MADE_UP_TOOLS = {"modinfo-disagrees", "modversions-disagree"}
 
 
 def signed(info: str, size: int = 5) -> Case:
-    """A module with a signature of five bytes and this description of it."""
+    """Return a case with a signature of five bytes and this description of it."""
     length = size.to_bytes(4, "big")
     return Case(image={"ko": KO.build() + b"pkcs7" + bytes.fromhex(info) + length + SIGNATURE})
 
 
 def table(*entries: tuple[str, int]) -> bytes:
-    """Content of `__versions`."""
+    """Return the content of `__versions`."""
     return b"".join(struct.pack("<Q56s", crc, name.encode()) for name, crc in entries)
 
 
 def with_header(offset: int, value: int, size: int = 2) -> Case:
-    """The baseline's file with another value in the ELF header."""
+    """Return the baseline's file with another value in the ELF header."""
     whole = bytearray(KO.build())
     whole[offset : offset + size] = value.to_bytes(size, "little")
     return Case(image={"ko": bytes(whole)})
 
 
 def with_section_zero(offset: int) -> Case:
-    """The baseline's file with a value in its empty section."""
+    """Return the baseline's file with a value in its empty section."""
     whole = bytearray(KO.build())
     whole[int.from_bytes(whole[40:48], "little") + offset] = 1
     return Case(image={"ko": bytes(whole)})
 
 
 def with_symbol(offset: int, value: int, size: int) -> Case:
-    """The baseline's file with another value in its first symbol of its own."""
+    """Return the baseline's file with another value in its first symbol."""
     whole = KO.build()
     symbols = read_symbols(whole)
     start = symbols + 24 + offset
@@ -56,7 +56,7 @@ def with_symbol(offset: int, value: int, size: int) -> Case:
 
 
 def read_symbols(whole: bytes) -> int:
-    """Where the symbol table lies."""
+    """Return the offset of the symbol table."""
     start = int.from_bytes(whole[40:48], "little")
     for entry in range(start, len(whole), 64):
         if int.from_bytes(whole[entry + 4 : entry + 8], "little") == 2:
@@ -65,6 +65,6 @@ def read_symbols(whole: bytes) -> int:
 
 
 def arm_like(*sections: str) -> Case:
-    """A kernel all of whose modules have these sections."""
+    """Return a case whose kernel has these sections in all modules."""
     in_tree = replace(IN_TREE, extra=tuple((name, ALLOC, b"\0") for name in sections))
     return Case(toolkit=replace(TOOLKIT, in_tree={"x": in_tree.build()}))

@@ -1,4 +1,4 @@
-"""A project whose three cells do as a test commands, run by the real command line in processes of its own."""
+"""A project whose three cells behave as a test commands, run by the real command line in separate processes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 from tests.unit.support.made_up_profile import ROOT
 from tests.unit.support.projects import write_project
 
-# Longer than a run needs to end; shorter than it waits for cells that do not.
+# Seconds: longer than a run needs to end, shorter than it waits for cells that do not.
 SOON = 12.0
 
 
@@ -27,7 +27,7 @@ BUILD = ("build", "--no-boot", "--only", "7.4.6-*", "--jobs", "3", "--target", "
 
 @dataclass
 class Site:
-    """A project with three cells of client 7.4.6, each with a word for what it does."""
+    """A project with three cells of client 7.4.6, each with a word for its behaviour."""
 
     root: Path
 
@@ -48,7 +48,7 @@ class Site:
         return subprocess.run(command, text=True, env=ENVIRONMENT, timeout=FAR, check=False, **streams)
 
     def go(self) -> None:
-        """Let the cell that is held pass."""
+        """Let the held cell pass."""
         with (self.root / "go").open("w", encoding="utf-8"):
             pass
 
@@ -58,7 +58,7 @@ class Site:
         return [cell["verdict"] for cell in cells]
 
 
-# Buffered as by default: then a stream breaks at its last flush.
+# With Python's default buffering: a stream breaks at its last flush.
 ENVIRONMENT = {
     **{name: value for name, value in os.environ.items() if not name.startswith(("KMATRIX_", "PYTHON"))},
     "PYTHONPATH": os.pathsep.join([*sys.path, str(ROOT)]),

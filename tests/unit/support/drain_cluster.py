@@ -1,4 +1,4 @@
-"""Clusters for deploy/drain-mounted-nodes: pods with the logs that it reads, and a roll-out that some of them block."""
+"""Clusters for deploy/drain-mounted-nodes: pods with the logs that it reads, some of which block a roll-out."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NAMES = ("n1", "n2", "n3")
 
 
 def pod(name: str, log: str = DRAIN + STAYS, *, ready: bool = True, ending: bool = False) -> dict[str, Any]:
-    """The Pod of a node. `containerStatuses` stay as they were where the node does not answer.
+    """Return the Pod of a node; `containerStatuses` stay as they were where the node does not answer.
 
     Then the node lifecycle controller takes the condition Ready alone from its pods (kubernetes/kubernetes
     pkg/controller/util/node/controller_utils.go, MarkPodsNotReady).
@@ -41,7 +41,7 @@ def topology(control_plane: str, infrastructure: str = "HighlyAvailable") -> dic
 def cluster_of(
     tmp_path: Path, blocked: dict[str, dict[str, Any]], names: tuple[str, ...] = NAMES, **state: Any
 ) -> Cluster:
-    """A cluster of nodes with Ready pods, whose roll-out makes of some pods what is said."""
+    """Return a cluster of nodes with Ready pods, whose roll-out turns some of them into `blocked`."""
     known: dict[str, Any] = {
         "pods": [pod(name) for name in names],
         "nodes": [node(name) for name in names],

@@ -6,7 +6,7 @@ from typing import Any
 
 
 def at(document: Any, pointer: str) -> Any:
-    """What a JSON pointer points at, if anything."""
+    """Return the value that a JSON pointer points at, or None."""
     for part in pointer.removeprefix("/").split("/"):
         key = part.replace("~1", "/").replace("~0", "~")
         try:
@@ -17,7 +17,7 @@ def at(document: Any, pointer: str) -> Any:
 
 
 def changes(operation: dict[str, Any], document: dict[str, Any]) -> bool:
-    """Whether an operation of a JSON patch finds its place: something that is there, or for `add` the end of a list."""
+    """Return whether an operation of a JSON patch finds its place: an existing value, or a list's end for `add`."""
     path, _, last = operation["path"].rpartition("/")
     if operation["op"] == "add":
         return last == "-" and isinstance(at(document, path), list)
