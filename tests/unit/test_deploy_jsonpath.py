@@ -1,4 +1,4 @@
-"""The JSONPaths of deploy/'s scripts mean to kubectl what the made-up `oc` of their tests makes of them."""
+"""The JSONPaths of deploy/'s scripts give the same with kubectl as with the made-up `oc` of their tests."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def templates() -> set[str]:
 
 
 def asked_by_the_scripts(tmp_path: Path) -> list[tuple[str, dict[str, Any], str]]:
-    """Every kind of object that they read, with fields missing, empty or null as the API leaves them."""
+    """Return every kind of object that they read, with fields missing, empty or null as the API leaves them."""
     for name in ("build", "drain"):
         (tmp_path / name).mkdir()
     failed = ["Running", "Running\nNew InvalidOutputReference Output image could not be resolved.", "Failed"]
