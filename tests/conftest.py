@@ -1,4 +1,4 @@
-"""Ctrl-C in tests: a shell's background jobs ignore it, and so would the programs that tests start."""
+"""Settings of all tests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ import pytest
 
 @pytest.fixture(scope="session", autouse=True)
 def interruptible() -> Iterator[None]:
-    """Take Ctrl-C as a program in the foreground does."""
+    """Handle Ctrl-C as a program in the foreground does.
+
+    A shell's background jobs ignore it, and the programs that tests start would inherit that.
+    """
     before = signal.getsignal(signal.SIGINT)
     if before == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,6 +1,7 @@
 """Fixtures of the tests that use the real engine: the lab, a throw-away registry, projects of their own.
 
-Everything made here carries the session's name, and is gone after the last test of the last worker.
+README.md describes them. Everything they create carries the session's name, and is removed after the last test of the
+last worker.
 """
 
 from __future__ import annotations
@@ -21,12 +22,32 @@ from tests.integration.support.lab import Lab, find_lab
 from tests.integration.support.node.client_node import ClientNode
 from tests.integration.support.project.site import NEWER_CLIENT, OLDER_CLIENT, Site, SiteMaker, warm_up
 from tests.integration.support.registries import ThrowAwayRegistry, throw_away_registry
+from tests.integration.support.running_order import group_of, in_running_order
 from tests.integration.support.session import Session
+
+FOLDER = Path(__file__).parent
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark every test below this folder: it needs the container engine."""
+    item.add_marker(pytest.mark.engine)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests that are left after all selections into the order in which several workers finish first."""
+
+    def group(item: pytest.Item) -> str:
+        return group_of(item.path.relative_to(FOLDER).as_posix()) if item.path.is_relative_to(FOLDER) else ""
+
+    # pytest-xdist sets it in its workers, each of which collects all tests.
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    items[:] = in_running_order(items, workers, group)
 
 
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
-    """The lab of this checkout; tests never skip for want of it."""
+    """The lab of this checkout; tests fail without it, they never skip."""
     saved = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("KMATRIX_")}
     try:
         yield find_lab(Path(__file__).parents[2], saved)
@@ -36,7 +57,7 @@ def lab() -> Iterator[Lab]:
 
 @pytest.fixture(scope="session")
 def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
-    """What the workers of one test session share; the last to leave checks that nothing is left behind."""
+    """The state that the workers of one test session share; the last to leave checks that nothing is left behind."""
     base = tmp_path_factory.getbasetemp()
     name = os.environ.get("PYTEST_XDIST_TESTRUNUID", secrets.token_hex(6))[:12]
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "kmatrix-session"
@@ -59,7 +80,7 @@ def registry(lab: Lab, session: Session) -> Iterator[ThrowAwayRegistry]:
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Engine]:
-    """An engine of a module's own, which leaves no step of a build behind."""
+    """A module's own engine, whose leftovers are removed at the end."""
     with Engine(f"tests-{secrets.token_hex(4)}") as made:
         yield made
         made.remove_leftovers()
@@ -67,7 +88,7 @@ def engine() -> Iterator[Engine]:
 
 @pytest.fixture(scope="session")
 def older_base(lab: Lab, session: Session) -> str:
-    """By digest, a run-time base whose bash, kmod and coreutils are as old as production's."""
+    """The reference by digest of a base whose bash, kmod and coreutils are as old as production's."""
     known = session.folder / "older-base"
     with session.locked("older-base"), Engine("tests") as engine:
         if not known.exists():
@@ -83,7 +104,7 @@ def older_base(lab: Lab, session: Session) -> str:
 def module_sites(
     tmp_path_factory: pytest.TempPathFactory, lab: Lab, session: Session, registry: ThrowAwayRegistry
 ) -> Iterator[SiteMaker]:
-    """Makes projects (see `tests.integration.support.project.site.Site`) that several tests of a module look at."""
+    """A function that makes a `Site` for several tests of a module."""
     with ExitStack() as stack:
         yield lambda **wishes: stack.enter_context(
             Site.made(tmp_path_factory.mktemp("site"), lab, session, registry, **wishes)
@@ -92,7 +113,7 @@ def module_sites(
 
 @pytest.fixture
 def new_site(tmp_path: Path, lab: Lab, session: Session, registry: ThrowAwayRegistry) -> Iterator[SiteMaker]:
-    """Makes projects (see `tests.integration.support.project.site.Site`) for one test."""
+    """A function that makes a `Site` for one test."""
     with ExitStack() as stack:
 
         def make(**wishes: Any) -> Site:
@@ -106,9 +127,9 @@ def new_site(tmp_path: Path, lab: Lab, session: Session, registry: ThrowAwayRegi
 def client_node(
     tmp_path_factory: pytest.TempPathFactory, lab: Lab, session: Session, registry: ThrowAwayRegistry
 ) -> Iterator[ClientNode]:
-    """A node of this worker's own, with images of this checkout to put on it."""
+    """The worker's own node, with images of this checkout to run on it."""
     kernels = (lab.kernels.newer, lab.kernels.older)
-    # Not the whole product: of the older client one kernel is enough.
+    # Of the older client one kernel is enough.
     warm_up(lab, session, registry, (NEWER_CLIENT,), kernels)
     warm_up(lab, session, registry, (OLDER_CLIENT,), kernels[:1])
     warm_up(lab, session, registry, (NEWER_CLIENT,), kernels[:1], rdma=False)

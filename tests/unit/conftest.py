@@ -1,4 +1,4 @@
-"""Fixtures of the tests that need no engine."""
+"""Fixtures of the tests that need no container engine."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tests.unit.support.programs import require
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Look for the programs that a test needs before any fixture uses one."""
+    """Check for the programs that a test needs before any fixture uses one."""
     for mark in item.iter_markers("needs"):
         require(*mark.args)
 
 
 @pytest.fixture
 def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Every pause the code asks for, none of which is made."""
+    """The pauses that the code asks for; none of them is made."""
     pauses: list[float] = []
     monkeypatch.setattr(time, "sleep", pauses.append)
     return pauses
@@ -29,13 +29,13 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
-    """A registry, and bundles whose boots end as a test says."""
+    """A registry, and a run of bundles whose boots end as a test says."""
     with bundle_bench(tmp_path, monkeypatch) as made:
         yield made
 
 
 @pytest.fixture(autouse=True)
 def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A person's own credentials and proxies are no part of a test."""
+    """Keep a person's own credentials and proxies out of every test."""
     for name in ("REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "NETRC"):
         monkeypatch.delenv(name, raising=False)

@@ -14,7 +14,7 @@ from kmatrix.stages import build as build_stage
 from kmatrix.stages.concurrency import Once
 from kmatrix.values.errors import BuildError, ToolError
 from kmatrix.values.names import ImageRef
-from tests.unit.test_render import profile, recipes
+from tests.unit.support.made_up_profile import profile, recipes
 
 PUBLISHED = ImageRef.parse("registry.example/team/beegfs-client@sha256:" + "a" * 64)
 INSTALL = "The command '/bin/sh -c microdnf install -y kmod' returned a non-zero code: 1"

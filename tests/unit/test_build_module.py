@@ -1,4 +1,4 @@
-"""images/beegfs-client/build-module with real make, in a tree of its own: which ends speak against the sources."""
+"""images/beegfs-client/build-module with real make, in a tree of its own: which failures are the sources' fault."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Toolkit:
 
     @property
     def source(self) -> Path:
-        """Where make runs."""
+        """The folder where make runs."""
         return self.root / "opt/beegfs/src/client/client_module_8/build"
 
     def program(self, name: str, body: str) -> None:
@@ -117,7 +117,7 @@ def test_a_compile_on_a_disk_that_is_full_was_stopped(toolkit: Toolkit, full: st
     mount = f"mount -t tmpfs -o size=64k none '{folder}'"
     if full == "source":
         mount = f"saved=$(cat '{folder}/Makefile'); {mount}; printf '%s\\n' \"$saved\" >'{folder}/Makefile'"
-    # What is cut short is not always said so: an assembler finds its input ended too early.
+    # Truncation is not always reported as such: an assembler finds that its input ends too early.
     done = toolkit.run(
         "echo '{standard input}: Error: open CFI at the end of file' >&2; exit 1",
         mount,

@@ -27,8 +27,8 @@ from kmatrix.values.recipe import ALL_GATES, Recipe
 from tests.unit.support.bundle_bench import Bench
 from tests.unit.support.cell_images import CLIENT, KERNELS, OCI, image, with_manifest
 from tests.unit.support.http_server import Reply, Request
-from tests.unit.test_plan import pins as plan_pins
-from tests.unit.test_plan import profile_of
+from tests.unit.support.plan_data import pins as plan_pins
+from tests.unit.support.plan_data import profile_of
 
 NEW = "6.13.0-1.el10"
 

@@ -24,13 +24,15 @@ from kmatrix.values.errors import ToolError
 from kmatrix.values.module import CheckReport
 from kmatrix.values.recipe import Recipe
 from tests.unit.support.bundle_bench import Bench
-from tests.unit.test_interrupts import BUILD, Site
-from tests.unit.test_interrupts import site as site
+from tests.unit.support.commanded_site import BUILD, Site, make_site
+from tests.unit.support.one_recipe import CELL, RECIPE
 
 FULL = Path("/dev/full")
-CELL = SimpleNamespace(id="1.1.1-k", client="1.1.1", kernel="k", releases=(), arch="x86_64")
-TOOLKIT = SimpleNamespace(pinned="registry.invalid/toolkit@sha256:" + "0" * 64)
-RECIPE = cast("Recipe", SimpleNamespace(cell=CELL, toolkit=TOOLKIT))
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return make_site(tmp_path)
 
 
 @pytest.fixture

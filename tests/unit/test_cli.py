@@ -3,32 +3,15 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 
 from kmatrix.cli import main
-from kmatrix.decide.formats.matrix_yaml import read_matrix
-from kmatrix.values.lock import Lock, inputs_digest, write_lock
-from tests.unit.test_render import KERNELS, lock, profile
+from tests.unit.support.made_up_profile import KERNELS
+from tests.unit.support.projects import MATRIX, write_project
 
 ROOT = Path(__file__).resolve().parents[2]
-MATRIX = """schema: 1
-default_profile: site
-profiles:
-  site:
-    about: for tests
-    graph: https://graph.invalid/graph
-    packages: https://packages.invalid/release
-    key_fingerprint: 0123456789ABCDEF0123456789ABCDEF01234567
-    base: registry.example/base/minimal:latest
-    base_line: el9
-    channels: [{name: stable-4.12}, {name: stable-4.16}, {name: stable-4.22}]
-    arches: [x86_64]
-    flavours: [standard, rt]
-    clients: [7.4.6, 8.2.2]
-"""
 
 
 @pytest.fixture(name="site")
@@ -36,11 +19,7 @@ def _site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("KMATRIX_PROFILE", "KMATRIX_TARGET", "KMATRIX_GRAPH", "KMATRIX_ROOT", "KMATRIX_LOCK"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "200")
-    (tmp_path / "matrix.yaml").write_text(MATRIX, encoding="utf-8")
-    stated = read_matrix(MATRIX).profile("site")
-    pins = lock(profile()).model_copy(update={"inputs": inputs_digest(stated)})
-    (tmp_path / "matrix.lock").write_text(write_lock(Lock().with_profile("site", pins)), encoding="utf-8")
-    shutil.copytree(ROOT / "images" / "beegfs-client", tmp_path / "images" / "beegfs-client")
+    write_project(tmp_path)
     return tmp_path
 
 

@@ -1,4 +1,4 @@
-"""The JSONPaths of deploy/'s scripts mean to kubectl what the made-up `oc` of their tests makes of them."""
+"""The JSONPaths of deploy/'s scripts give the same with kubectl as with the made-up `oc` of their tests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-import tests.unit.test_drain_script as drain
+from tests.unit.support import drain_cluster
 from tests.unit.support.build_cluster import MIXED, NEW, OLD, RHEL, TEN, cluster_of, run, tag, toolkits
 from tests.unit.support.fake_cluster import DEPLOY, node
 from tests.unit.support.http_server import Reply, Request, WebServer, web_server
@@ -64,7 +64,7 @@ def templates() -> set[str]:
 
 
 def asked_by_the_scripts(tmp_path: Path) -> list[tuple[str, dict[str, Any], str]]:
-    """Every kind of object that they read, with fields missing, empty or null as the API leaves them."""
+    """Return every kind of object that they read, with fields missing, empty or null as the API leaves them."""
     for name in ("build", "drain"):
         (tmp_path / name).mkdir()
     failed = ["Running", "Running\nNew InvalidOutputReference Output image could not be resolved.", "Failed"]
@@ -72,8 +72,11 @@ def asked_by_the_scripts(tmp_path: Path) -> list[tuple[str, dict[str, Any], str]
     nodes = [*MIXED, node("worker", RHEL), node("unknown")]
     building = cluster_of(tmp_path / "build", nodes=nodes, toolkits=stream, phases={tag(OLD): failed})
     assert run(building).returncode == 1, "one toolkit fails"
-    waiting = {"n1": drain.pod("n1", drain.DRAIN, ready=False), "n2": drain.pod("n2", drain.STAYS, ending=True)}
-    draining = drain.cluster_of(tmp_path / "drain", waiting, cordoned=["n2"])
+    waiting = {
+        "n1": drain_cluster.pod("n1", drain_cluster.DRAIN, ready=False),
+        "n2": drain_cluster.pod("n2", drain_cluster.STAYS, ending=True),
+    }
+    draining = drain_cluster.cluster_of(tmp_path / "drain", waiting, cordoned=["n2"])
     assert draining.run("drain-mounted-nodes").returncode == 0
     return [(template, root, said) for each in (building, draining) for template, root, said in each["asked"]]
 

@@ -15,8 +15,8 @@ import yaml
 
 from kmatrix.decide.formats.matrix_yaml import read_matrix
 from kmatrix.values.names import image_tag, without_arch
+from tests.unit.support.json_patches import at, changes
 from tests.unit.support.manifest_maker import folders, objects
-from tests.unit.test_manifests import at, changes
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "deploy" / "README.md").read_text(encoding="utf-8")

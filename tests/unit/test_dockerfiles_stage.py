@@ -9,7 +9,7 @@ import pytest
 from kmatrix.stages.dockerfiles import check_rendered, foreign_note, write_rendered
 from kmatrix.values.errors import InputError
 from kmatrix.values.recipe import RENDERED_MARK, Recipe
-from tests.unit.test_render import profile, recipes
+from tests.unit.support.made_up_profile import profile, recipes
 
 
 @pytest.fixture(name="cells", scope="module")

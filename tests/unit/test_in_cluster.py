@@ -14,7 +14,7 @@ from kmatrix.effects.engine.build_context import read_image_source
 from kmatrix.values.errors import InputError
 from kmatrix.values.names import ClientVersion
 from kmatrix.values.recipe import ImageSource, userland_by_major, userland_packages
-from tests.unit.test_render import FINGERPRINT, ROOT, profile, recipes
+from tests.unit.support.made_up_profile import FINGERPRINT, ROOT, profile, recipes
 
 GOLDEN = ROOT / "tests" / "golden" / "incluster" / "Dockerfile"
 FOLDER = ROOT / "images" / "beegfs-client"

@@ -9,85 +9,28 @@ from __future__ import annotations
 import json
 import os
 import pty
-import shutil
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any, cast
 
 import pytest
 
-from kmatrix.decide.formats.matrix_yaml import read_matrix
 from kmatrix.effects.process.signals import held, interruptible
 from kmatrix.stages.run import run_cells
 from kmatrix.stages.run_context import RunContext
 from kmatrix.values.cells import CellResult
-from kmatrix.values.lock import Lock, inputs_digest, write_lock
 from kmatrix.values.recipe import Recipe
-from tests.unit.test_cli import MATRIX, ROOT
-from tests.unit.test_render import lock, profile
-
-# Longer than a run needs to end; shorter than it waits for cells that do not.
-SOON = 12.0
-FAR = 60.0
-BUILD = ("build", "--no-boot", "--only", "7.4.6-*", "--jobs", "3", "--target", "registry.invalid/team")
-
-
-@dataclass
-class Site:
-    """A project with three cells of client 7.4.6, each with a word for what it does."""
-
-    root: Path
-
-    def command(self, steps: str, *arguments: str) -> list[str]:
-        (self.root / "steps").write_text(steps, encoding="utf-8")
-        program = [sys.executable, "-m", "tests.unit.support.signalled_run", str(self.root)]
-        return [*program, *arguments, "--root", str(self.root)]
-
-    @contextmanager
-    def started(self, command: list[str], **streams: Any) -> Iterator[subprocess.Popen[str]]:
-        with subprocess.Popen(command, text=True, env=ENVIRONMENT, **streams) as run:
-            try:
-                yield run
-            finally:
-                run.kill()
-
-    def ended(self, command: list[str], **streams: Any) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(command, text=True, env=ENVIRONMENT, timeout=FAR, check=False, **streams)
-
-    def go(self) -> None:
-        """Let the cell that is held pass."""
-        with (self.root / "go").open("w", encoding="utf-8"):
-            pass
-
-    @property
-    def verdicts(self) -> list[str]:
-        cells = json.loads((self.root / "build" / "results.json").read_text(encoding="utf-8"))["cells"]
-        return [cell["verdict"] for cell in cells]
-
-
-# Buffered as by default: then a stream breaks at its last flush.
-ENVIRONMENT = {
-    **{name: value for name, value in os.environ.items() if not name.startswith(("KMATRIX_", "PYTHON"))},
-    "PYTHONPATH": os.pathsep.join([*sys.path, str(ROOT)]),
-    "COLUMNS": "200",
-}
+from tests.unit.support.commanded_site import BUILD, FAR, SOON, Site, make_site
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
-    (tmp_path / "matrix.yaml").write_text(MATRIX, encoding="utf-8")
-    pins = lock(profile()).model_copy(update={"inputs": inputs_digest(read_matrix(MATRIX).profile("site"))})
-    (tmp_path / "matrix.lock").write_text(write_lock(Lock().with_profile("site", pins)), encoding="utf-8")
-    shutil.copytree(ROOT / "images" / "beegfs-client", tmp_path / "images" / "beegfs-client")
-    os.mkfifo(tmp_path / "go")
-    return Site(tmp_path)
+    return make_site(tmp_path)
 
 
 def read_until(stream: IO[str] | None, *marks: str) -> list[str]:

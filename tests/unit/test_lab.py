@@ -16,7 +16,7 @@ from kmatrix.lab.up import lab_inputs
 from kmatrix.values.errors import InputError
 from kmatrix.values.matrix import Channel, Profile
 from kmatrix.values.names import ImageRef
-from tests.unit.test_render import ROOT, digest, profile
+from tests.unit.support.made_up_profile import ROOT, digest, profile
 
 PAYLOADS = {
     release.version: f"127.0.0.1:5080/lab/release@{digest(str(index))}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import re
@@ -16,31 +15,25 @@ import yaml
 from kmatrix.decide import manifests
 from kmatrix.effects.disk.files import write_atomically
 from kmatrix.values.errors import InputError
-from kmatrix.values.names import Arch
-from tests.unit.support.manifest_maker import REPOSITORY, SEEDS, build, bundle, container, folders, objects, sources
+from tests.unit.support.manifest_maker import (
+    DAEMONSETS,
+    FOLDERS,
+    REPOSITORY,
+    SEEDS,
+    build,
+    bundle,
+    container,
+    daemonset,
+    each_daemonset,
+    each_folder,
+    folders,
+    objects,
+    rules,
+    sources,
+)
 from tests.unit.support.schemas import CORE, KMM, OPENSHIFT, VERSIONS, core_faults, other_faults
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "manifests"
-FOLDERS = folders()
-DAEMONSETS = [
-    (name, key[1]) for name, folder in FOLDERS.items() for key in objects(folder) if key[0] == "DaemonSet"
-]  # fmt: skip
-each_folder = pytest.mark.parametrize("name", FOLDERS)
-each_daemonset = pytest.mark.parametrize(("folder", "name"), DAEMONSETS)
-
-
-def rules(spec: dict[str, Any]) -> list[dict[str, Any]]:
-    """What a node must be for a DaemonSet's pods to run there: the expressions of its one term."""
-    required = spec["template"]["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
-    (term,) = required["nodeSelectorTerms"]
-    assert list(term) == ["matchExpressions"]
-    assert "nodeSelector" not in spec["template"]["spec"]
-    found: list[dict[str, Any]] = term["matchExpressions"]
-    return found
-
-
-def daemonset(folder: str, name: str = manifests.NAME) -> dict[str, Any]:
-    return objects(FOLDERS[folder])["DaemonSet", name]
 
 
 @each_folder
@@ -279,166 +272,11 @@ def test_settings_say_who_loads_and_nothing_unloads_when_a_pod_stops(folder: str
     assert "lifecycle" not in only
 
 
-COMPONENTS = {path: yaml.safe_load(text) for path, text in manifests.components(sources()).items()}
-
-
-@each_folder
-@pytest.mark.parametrize("path", COMPONENTS)
-def test_a_component_finds_all_it_has_to_change_and_nothing_else(name: str, path: str) -> None:
-    """What kustomize makes of it is asked where kubectl knows Components; this holds everywhere."""
-    known = objects(FOLDERS[name])
-    for patch in COMPONENTS[path]["patches"]:
-        kind = patch["target"]["kind"]
-        own = {key for key in known if key[0] == kind and key[1] in {manifests.NAME, manifests.RHEL_NAME}}
-        # kustomize wants the whole name to match.
-        found = {key for key in known if key[0] == kind and re.fullmatch(patch["target"]["name"], key[1])}
-        assert found == own
-        assert found
-        for key in found:
-            assert known[key]["apiVersion"].rpartition("/")[0] == patch["target"]["group"]
-            assert reaches(yaml.safe_load(patch["patch"]), known[key])
-
-
-def reaches(patch: Any, document: dict[str, Any]) -> bool:
-    """Whether a patch changes something that the object has."""
-    if isinstance(patch, list):
-        return all(changes(operation, document) for operation in patch)
-    if patch.get("$patch") == "delete":
-        return True
-    (wanted,) = patch["spec"]["template"]["spec"]["containers"]
-    only = container(document)
-    names = {entry["name"] for entry in only["env"]}
-    adds = wanted.keys() - only.keys()
-    settings = {entry["name"] for entry in wanted.get("env", ())}
-    return wanted["name"] == only["name"] and settings <= names and bool(adds or settings)
-
-
-def changes(operation: dict[str, Any], document: dict[str, Any]) -> bool:
-    """Whether an operation of a JSON patch finds its place: something that is there, or for `add` the end of a list."""
-    path, _, last = operation["path"].rpartition("/")
-    if operation["op"] == "add":
-        return last == "-" and isinstance(at(document, path), list)
-    return operation["op"] in {"replace", "remove"} and at(document, operation["path"]) is not None
-
-
-def at(document: Any, pointer: str) -> Any:
-    """What a JSON pointer points at, if anything."""
-    for part in pointer.removeprefix("/").split("/"):
-        key = part.replace("~1", "/").replace("~0", "~")
-        try:
-            document = document[int(key) if isinstance(document, list) else key]
-        except (KeyError, IndexError):
-            return None
-    return document
-
-
-@each_daemonset
-def test_the_component_keeps_the_client_off_nodes_with_a_driver_pod_of_nvidia(folder: str, name: str) -> None:
-    """Label and values: Mellanox/network-operator, pkg/nodeinfo/attributes.go, controllers/mofed_wait_labels.go."""
-    (patch,) = COMPONENTS["components/off-mofed-nodes/kustomization.yaml"]["patches"]
-    (operation,) = yaml.safe_load(patch["patch"])
-    system = {"node.openshift.io/os_id": "rhel" if name == manifests.RHEL_NAME else "rhcos"}
-    node = {"kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64", **system}
-    before = rules(daemonset(folder, name)["spec"])
-    document = copy.deepcopy(daemonset(folder, name))
-    at(document, operation["path"].removesuffix("/-")).append(operation["value"])
-    after = rules(document["spec"])
-    assert after[:-1] == before
-    assert is_for(before, node)
-    assert is_for(after, node)
-    assert not is_for(after, {**node, "kubernetes.io/os": "windows"})
-    for value in ("true", "false"):
-        assert is_for(before, {**node, "network.nvidia.com/operator.mofed.wait": value})
-        assert not is_for(after, {**node, "network.nvidia.com/operator.mofed.wait": value})
-    assert [fault for version in VERSIONS for fault in core_faults(document, version)] == []
-
-
-def is_for(expressions: list[dict[str, Any]], labels: dict[str, str]) -> bool:
-    """Whether all expressions of a node selector's term hold for a node's labels."""
-    for each in expressions:
-        value = labels.get(each["key"])
-        held = {
-            "In": value in each.get("values", ()),
-            "NotIn": value not in each.get("values", ()),
-            "DoesNotExist": value is None,
-        }
-        if not held[each["operator"]]:
-            return False
-    return True
-
-
 def test_pod_security_lets_the_pods_in() -> None:
     labels = objects(FOLDERS["prebuilt"])["Namespace", "beegfs-client"]["metadata"]["labels"]
     for mode in ("enforce", "audit", "warn"):
         assert labels[f"pod-security.kubernetes.io/{mode}"] == "privileged"
     assert labels["security.openshift.io/scc.podSecurityLabelSync"] == "false"
-
-
-def test_kmm_is_told_every_kernel_and_its_image() -> None:
-    spec = objects(FOLDERS["kmm"])["Module", "beegfs"]["spec"]
-    loader = spec["moduleLoader"]["container"]
-    assert loader["modprobe"] == {"moduleName": "beegfs", "dirName": "/opt"}
-    assert [(entry["literal"], entry["containerImage"]) for entry in loader["kernelMappings"]] == [
-        (kernel, f"{REPOSITORY}@sha256:{seed * 64}") for kernel, seed in SEEDS.items()
-    ]
-    assert spec["moduleLoader"]["serviceAccountName"] == "beegfs-client-loader"
-    assert spec["tolerations"] == [{"operator": "Exists"}]
-
-
-def test_kmm_is_told_a_version_which_it_takes_and_which_nodes_can_be_labelled_with() -> None:
-    """KMM's own rules.
-
-    They are in rh-ecosystem-edge/kernel-module-management, internal/webhook/module.go (validateModule) and
-    internal/utils/kmmlabels.go (GetModuleVersionLabelName), and in kubernetes-sigs/kernel-module-management,
-    docs/mkdocs/documentation/ordered_upgrade.md.
-    """
-    module = objects(FOLDERS["kmm"])["Module", "beegfs"]
-    version = module["spec"]["moduleLoader"]["container"]["version"]
-    assert version == "7.4.6"
-    assert re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", version), "a label cannot have it"
-    name, namespace = module["metadata"]["name"], module["metadata"]["namespace"]
-    # One less than the webhook lets through, as its documentation says.
-    assert len(name + namespace) <= 39
-    label = f"kmm.node.kubernetes.io/version-module.{namespace}.{name}"
-    assert label in FOLDERS["kmm"]["module.yaml"]
-    # The longest of those that KMM makes of it itself.
-    assert len(f"version-device-plugin.{namespace}.{name}") <= 63
-
-
-@pytest.mark.parametrize(
-    ("arches", "selector"),
-    [
-        (("x86_64",), "kubernetes.io/arch=amd64"),
-        (("aarch64",), "kubernetes.io/arch=arm64"),
-        (("x86_64", "aarch64"), ""),
-    ],
-)
-def test_kmms_pod_of_an_image_starts_only_where_the_image_does(arches: tuple[Arch, ...], selector: str) -> None:
-    """KMM names neither node nor architecture for it, and OpenShift adds the namespace's selector to each pod.
-
-    The first is in rh-ecosystem-edge/kernel-module-management, internal/pod/imagepuller.go (CreatePullPod), the second
-    in openshift/origin, pkg/scheduler/admission/nodeenv/admission.go, which refuses a pod whose own selector conflicts.
-    """
-    known = objects(manifests.kmm(sources(), bundle(arches=arches)))
-    annotations = known["Namespace", "beegfs-client"]["metadata"]["annotations"]
-    assert annotations["openshift.io/node-selector"] == selector
-    pod = known["DaemonSet", "beegfs-client"]["spec"]["template"]["spec"]
-    assert "nodeSelector" not in pod
-    other = objects(manifests.prebuilt(sources(), bundle(arches=arches)))["Namespace", "beegfs-client"]
-    assert other["metadata"]["annotations"]["openshift.io/node-selector"] == ""
-
-
-def test_kmms_workers_may_what_kmm_says_they_must_and_the_clients_pods_may_not() -> None:
-    known = objects(FOLDERS["kmm"])
-    (rule,) = known["Role", "beegfs-client-loader"]["rules"]
-    assert rule["resourceNames"] == ["privileged"]
-    (subject,) = known["RoleBinding", "beegfs-client-loader"]["subjects"]
-    account = (subject["kind"], subject["name"])
-    assert account == ("ServiceAccount", "beegfs-client-loader")
-    assert account in known
-    assert known["RoleBinding", "beegfs-client-loader"]["roleRef"]["name"] == "beegfs-client-loader"
-    (rule,) = known["Role", "beegfs-client"]["rules"]
-    assert rule["resourceNames"] == ["beegfs-client"]
 
 
 def test_the_buildconfig_inlines_its_files_and_is_made_of_the_clusters_toolkit() -> None:

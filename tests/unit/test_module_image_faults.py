@@ -15,10 +15,9 @@ from kmatrix.stages import bundle as stage
 from kmatrix.values.boot import BootReport
 from kmatrix.values.bundle import BundleResult
 from kmatrix.values.errors import InterruptedRunError, ProtocolError
-from tests.unit.support.bundle_bench import Bench
+from tests.unit.support.bundle_bench import Bench, made_of, tag
 from tests.unit.support.cell_images import KERNELS, rebuilt
 from tests.unit.support.http_server import Reply, Request
-from tests.unit.test_module_images import made_of, tag
 
 NOT_TOLD: dict[str, Reply] = {
     "the registry is down": Reply(503),

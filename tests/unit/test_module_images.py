@@ -16,10 +16,9 @@ from kmatrix.decide.bundle import CellImage, Document, Wanted, wanted_bundles
 from kmatrix.decide.module_images import Holding, ModuleImage, may_stay, module_images
 from kmatrix.values import labels
 from kmatrix.values.boot import BootReport
-from kmatrix.values.bundle import BundleResult
 from kmatrix.values.errors import ProtocolError, ToolError
 from kmatrix.values.names import Arch, without_arch
-from tests.unit.support.bundle_bench import Bench
+from tests.unit.support.bundle_bench import Bench, made_of, tag
 from tests.unit.support.cell_images import CLIENT, KERNELS, OCI, cell, digest, image, rebuilt, with_manifest
 
 
@@ -165,16 +164,6 @@ def test_an_architecture_without_the_kernel_must_have_an_image_and_any_does() ->
 
 def pinned(bench: Bench, digest_: str) -> str:
     return f"{bench.packing.target}/beegfs-client@{digest_}"
-
-
-def tag(made: CellImage) -> str:
-    return f"8.98.1-{without_arch(made.cell.kernel, made.cell.arch)}"
-
-
-def made_of(bench: Bench, *images: CellImage) -> BundleResult:
-    result: BundleResult = bench.make(*images)
-    assert result.verdict in ("passed", "skipped"), result.reason
-    return result
 
 
 def test_both_kernels_of_an_image_are_mapped_to_it(bench: Bench) -> None:

@@ -36,10 +36,10 @@ from kmatrix.stages.progress import PlainProgress
 from kmatrix.values.bundle import BundleResult
 from kmatrix.values.cells import CellResult
 from kmatrix.values.errors import Exit
-from kmatrix.values.lock import Lock, inputs_digest, read_lock, write_lock
+from kmatrix.values.lock import inputs_digest, read_lock, write_lock
 from kmatrix.values.names import ClientVersion
-from tests.unit.test_cli import MATRIX, ROOT
-from tests.unit.test_render import lock, profile
+from tests.unit.support.made_up_profile import ROOT, lock, profile
+from tests.unit.support.projects import MATRIX, write_project
 
 TARGETED = MATRIX.replace("    base_line:", "    target: registry.invalid/team\n    base_line:")
 
@@ -51,11 +51,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.delenv(name)
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no-engine.sock")
     monkeypatch.setenv("COLUMNS", "400")
-    (tmp_path / "matrix.yaml").write_text(TARGETED, encoding="utf-8")
-    stated = read_matrix(TARGETED).profile("site")
-    pins = lock(profile()).model_copy(update={"inputs": inputs_digest(stated)})
-    (tmp_path / "matrix.lock").write_text(write_lock(Lock().with_profile("site", pins)), encoding="utf-8")
-    shutil.copytree(ROOT / "images" / "beegfs-client", tmp_path / "images" / "beegfs-client")
+    write_project(tmp_path, TARGETED)
     return tmp_path
 
 

@@ -1,4 +1,4 @@
-"""Matrix and lock to cells: golden plans, the order of cells, and what a plan refuses."""
+"""Matrix and lock to cells: golden plans, the order of cells, and refusals."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from kmatrix.decide.formats.matrix_yaml import read_matrix
 from kmatrix.decide.formats.rpm_versions import natural
 from kmatrix.decide.plan import Plan, make_plan, plan_json
 from kmatrix.values.errors import InputError
-from kmatrix.values.lock import ProfileLock, read_lock
+from kmatrix.values.lock import read_lock
 from kmatrix.values.matrix import Profile
+from tests.unit.support.plan_data import DATA, pins, profile_of
 
 TESTS = Path(__file__).parents[1]
-DATA = TESTS / "data" / "plan"
 GOLDEN = TESTS / "golden" / "plan"
 K9 = "5.14.0-9.1.1.el9_4.x86_64"
 K10 = "5.14.0-10.1.1.el9_4.x86_64"
@@ -27,17 +27,6 @@ CASES = {
     "only": ("everything", ("8.98.1-*", "*-9.*+rt")),
     "unwanted": ("unwanted", ()),
 }
-
-
-def profile_of(matrix: str, **changes: str) -> Profile:
-    text = (DATA / f"{matrix}.yaml").read_text()
-    for before, after in changes.items():
-        text = text.replace(f"    {before}: ", f"    {before}: {after} #", 1)
-    return read_matrix(text).profile("one")
-
-
-def pins() -> ProfileLock:
-    return read_lock((DATA / "matrix.lock").read_text()).profiles["one"]
 
 
 def plan_of(matrix: str, *only: str) -> Plan:

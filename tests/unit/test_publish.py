@@ -23,8 +23,7 @@ from kmatrix.values.names import Arch, ImageRef
 from tests.unit.support.fake_registry import digest
 from tests.unit.support.http_server import Reply, Request
 from tests.unit.support.saved_images import STORES, Saved, SavingEngine, archive
-from tests.unit.support.writable_registry import Writable, writable_registry
-from tests.unit.test_registry_writer import ref, writer
+from tests.unit.support.writable_registry import Writable, ref, writable_registry, writer
 
 TAG = "8.98.1-6.1.0"
 LAYERS = (archive("a", b"1" * 5000), archive("b", b"2"))

@@ -5,16 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-import docker.auth
 import pytest
 
-from kmatrix.effects.registry.credentials import Credentials
-from kmatrix.effects.registry.writer import RegistryWriter
 from kmatrix.values.errors import CredentialError, ProtocolError, UnreachableError
-from kmatrix.values.names import ImageRef
 from tests.unit.support.fake_registry import basic, digest, problem
 from tests.unit.support.http_server import RESET, Reply, Request, web_server
-from tests.unit.support.writable_registry import Writable, writable_registry
+from tests.unit.support.writable_registry import Writable, ref, writable_registry, writer
 
 BLOB = b'{"architecture":"amd64"}'
 MANIFEST = b'{"schemaVersion":2}'
@@ -25,15 +21,6 @@ KIND = "application/vnd.docker.distribution.manifest.v2+json"
 def server() -> Iterator[Writable]:
     with writable_registry("team/image") as running:
         yield running
-
-
-def ref(server: Writable, tag: str = "") -> ImageRef:
-    return ImageRef.parse(f"{server.web.address}/team/image{':' if tag else ''}{tag}")
-
-
-def writer(server: Writable, password: str | None = None) -> RegistryWriter:
-    entries = {server.web.address: ("robot", password)} if password else {}
-    return RegistryWriter(Credentials(entries, "the-file", docker.auth.AuthConfig({})))
 
 
 def test_a_blob_is_sent_once_and_whole(server: Writable) -> None:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
 
-import tests.unit.test_manifests_command as made
 from kmatrix.cli import main
 from kmatrix.values.errors import Exit
-from tests.unit.support.manifest_maker import ROOT
-
-project = made.project
+from tests.unit.support.manifests_project import SETTINGS, write_project
 
 
-@pytest.fixture(name="sources")
-def _sources(project: Path) -> Path:
-    return Path(shutil.copytree(ROOT / "images" / "beegfs-client", project / "images" / "beegfs-client"))
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project of one cell."""
+    for name in SETTINGS:
+        monkeypatch.delenv(f"KMATRIX_{name}", raising=False)
+    return write_project(tmp_path / "project", ("8.2.2",))
+
+
+@pytest.fixture
+def sources(project: Path) -> Path:
+    """The build context of the client's image."""
+    return project / "images" / "beegfs-client"
 
 
 def render(project: Path, *arguments: str) -> int:

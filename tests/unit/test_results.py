@@ -14,7 +14,7 @@ from kmatrix.effects.disk.results import read_results, results_text, write_resul
 from kmatrix.stages.run_context import cell_result
 from kmatrix.values.cells import CellResult, Finding
 from kmatrix.values.errors import InputError
-from tests.unit.test_cell_logs import RECIPE
+from tests.unit.support.one_recipe import RECIPE
 
 PASSED = CellResult(
     cell="8.98.1-6.1.0-1-amd64",

@@ -37,7 +37,7 @@ from kmatrix.values.lock import (
 from kmatrix.values.matrix import Channel, Profile
 from kmatrix.values.names import Arch, ClientVersion, ImageRef, ReleaseVersion
 from tests.unit.support.http_server import Reply, Request, web_server
-from tests.unit.test_render import profile
+from tests.unit.support.made_up_profile import profile
 
 DATA = Path(__file__).parents[1] / "data" / "plan"
 DAY, LATER = "2026-03-31", "2026-04-02"

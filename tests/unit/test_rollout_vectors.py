@@ -1,8 +1,8 @@
 """The model of the DaemonSet controller against the cases of Kubernetes' own tests of it.
 
 The settings and numbers are those of kubernetes/kubernetes, pkg/controller/daemon/update_test.go; each test names the
-function there. A step is what `expectSyncDaemonSets` expects of one pass there: how many pods are made, and how many
-are told to end, which are gone at once. What that file tests with `maxSurge` is left out: no manifest here has it.
+function there. A step is one pass, which `expectSyncDaemonSets` checks there: how many pods are created, and how
+many are told to end, which are gone at once. Its tests with `maxSurge` are left out: no manifest here has it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ each_release = pytest.mark.parametrize("release", get_args(Release))
 
 
 def cluster(nodes: int, ready: bool = True) -> list[Node]:
-    """Nodes with a pod each, of the template that the DaemonSet has."""
+    """Return nodes with a pod each, of the DaemonSet's template."""
     return [Node(pods=[Pod(new=True, ready=ready)]) for _ in range(nodes)]
 
 
@@ -41,7 +41,7 @@ def ready(nodes: list[Node]) -> list[Pod]:
 
 
 def step(nodes: list[Node], max_unavailable: int | str, release: Release) -> Step:
-    """One pass. The controller tells no pod to end before it has seen those that it made."""
+    """Do one pass. The controller tells no pod to end before it has seen those that it created."""
     made = sum(node.wanted and not node.pods for node in nodes)
     manage(nodes)
     ending = [] if made else replaced_now(nodes, max_unavailable, release)

@@ -1,4 +1,4 @@
-"""The SCC of the client takes nobody else's pods, changes none, and lets its own in as they are written.
+"""The client's SCC admits no other pods, changes none, and admits its own as they are written.
 
 A cluster-admin may use every SCC, and so may the accounts that are given that role: each of their pods is offered ours.
 """
@@ -32,7 +32,7 @@ ROOT = {"securityContext": {"runAsUser": 0}}
 
 
 def pod(container: Object | None = None, *volumes: Object, **spec: Any) -> Object:
-    """Somebody's pod, with the token of its account, which the API server adds."""
+    """Return another pod, with its account's token, which the API server adds."""
     only = {"name": "c", **(container or {})}
     return {"spec": {**spec, "containers": [only], "volumes": [*volumes, TOKEN]}}
 
@@ -43,7 +43,7 @@ def capability(*names: str, drop: bool = False) -> Object:
 
 PORTS = {"ports": [{"containerPort": 9100, "hostPort": 9100}]}
 RUNTIME_DEFAULT = {"securityContext": {"seccompProfile": {"type": "RuntimeDefault"}}}
-# What a stock SCC other than those for privileged containers admits, or what ours refuses.
+# Pods that a stock SCC other than those for privileged containers admits, or that ours refuses.
 OTHERS = {
     "plain": pod(),
     "plain, runtime's seccomp": pod(**RUNTIME_DEFAULT),
@@ -71,7 +71,7 @@ OTHERS = {
         hostNetwork=True,
     ),
 }
-# What of the stock SCCs only those for privileged containers admit, though it asks for no such container, and ours too.
+# Pods that, of the stock SCCs, only those for privileged containers admit, without such a container; and ours, too.
 ROOTS = {
     "host's network as root": pod(ROOT, hostNetwork=True),
     "host's network, folder and a port, as root": pod({**ROOT, **PORTS}, HOST_FOLDER, hostNetwork=True),
@@ -147,7 +147,7 @@ def test_ours_fills_nothing_in(scc: Object, name: str) -> None:
 
 
 def clients_pods() -> dict[str, tuple[Object, Object]]:
-    """Every DaemonSet's pod, and its folder's SCC that the pod names."""
+    """Return every DaemonSet's pod, and its folder's SCC that the pod names."""
     found = {}
     for folder, known in FOLDERS.items():
         for (kind, name), document in known.items():
@@ -170,7 +170,7 @@ def test_the_clients_pod_is_admitted_by_its_own_scc_and_not_changed(asked: Objec
 
 @each_pod
 def test_the_clients_pod_states_all_that_an_scc_could_fill_in(asked: Object, scc: Object) -> None:
-    """What `filled_in` can set, but for groups of files, of which the client's volumes need none."""
+    """Every field that `filled_in` can set, but for groups of files, of which the client's volumes need none."""
     eager = {
         **scc,
         "runAsUser": {"type": "MustRunAs", "uid": 4711},

@@ -2,8 +2,8 @@
 
 The settings, numbers and verdicts are those of openshift/apiserver-library-go, pkg/securitycontextconstraints:
 util/sort/byrestrictions_test.go, util/sort/bypriority_test.go and sccadmission/admission_test.go; each test names the
-function there. Left out is what the model leaves out (changes of pods that run, seccomp in annotations, ephemeral
-containers, Windows).
+function there. The model's omissions are left out here, too (changes of running pods, seccomp in annotations,
+ephemeral containers, Windows).
 """
 
 from __future__ import annotations
@@ -65,18 +65,18 @@ def of_namespace(name: str = "scc-sa") -> Object:
 
 
 def pod(container: Object | None = None, required: str = "", **spec: Any) -> Object:
-    """goodPod, which states nothing, and what a case adds."""
+    """Return goodPod, which states nothing, with a case's additions."""
     annotations = {"annotations": {"openshift.io/required-scc": required}} if required else {}
     return {**annotations, "spec": {"containers": [container or {}], **spec}}
 
 
 def own(**stated: Any) -> Object:
-    """A container that states this in its securityContext."""
+    """Return a container that states this in its securityContext."""
     return {"securityContext": stated}
 
 
 def given(asked: Object, *sccs: Object, weights: Weights = NOW) -> str | None:
-    """The SCC that a pod is given, as its first container or as one that starts before."""
+    """Return the SCC that a pod is given, for a container or an init container."""
     found = admit(asked, list(sccs), NAMESPACE, weights)
     moved = copy.deepcopy(asked)
     moved["spec"]["initContainers"], moved["spec"]["containers"] = moved["spec"]["containers"], []

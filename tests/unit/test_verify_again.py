@@ -21,7 +21,7 @@ from kmatrix.values.errors import ToolError
 from kmatrix.values.names import ImageRef
 from kmatrix.values.recipe import Recipe
 from tests.unit.support.fake_registry import FakeRegistry, fake_registry, problem
-from tests.unit.test_render import profile, recipes
+from tests.unit.support.made_up_profile import profile, recipes
 
 
 @dataclass

@@ -1,7 +1,7 @@
-"""Modules that pass every static check and still must not be published: each does harm only once it is loaded.
+"""Modules that pass every static check and must not be published all the same: each does harm once it is loaded.
 
-One run boots them all, with sound cells among them: every fault is a client version of its own. A second run has the
-faults that the static checks find, put in behind their back.
+One run boots them all, with sound cells among them: every fault is a client version of its own. A second run has
+faults that the static checks find, put into the image after them.
 """
 
 from __future__ import annotations
@@ -19,15 +19,13 @@ from kmatrix.stages import gates
 from kmatrix.stages.boot import Subject, boot_image
 from kmatrix.values.boot import BootReport
 from kmatrix.values.names import image_tag
-from tests.integration.support.boot_by_hand import changed_image, vmlinuz_of
 from tests.integration.support.lab import Lab
+from tests.integration.support.manual_boot import changed_image, vmlinuz_of
 from tests.integration.support.project import damaged_modules
 from tests.integration.support.project.build_cache import module_of
 from tests.integration.support.project.package_roots import PackageFolder
 from tests.integration.support.project.site import NEWER_CLIENT, OLDER_CLIENT, Run, Site, SiteMaker
 from tests.integration.support.session import Session
-
-pytestmark = pytest.mark.engine
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ def run_with_every_fault(lab: Lab, new_site: SiteMaker, release: Path, sound: li
 def test_faults_that_only_a_kernel_shows_each_fail_with_a_code_of_their_own_and_the_rest_is_published(
     lab: Lab, new_site: SiteMaker, tmp_path: Path
 ) -> None:
-    """The rest: a sound client's cell, and a faulty client's for a real-time kernel, which it has no fault for."""
+    """The rest: a sound client's cell, and a faulty client's cell for a real-time kernel, where it has no fault."""
     newer, real_time = lab.kernels.newer, lab.kernels.real_time
     sound = [f"{NEWER_CLIENT}-{newer}", FAULTS[0].cell(real_time)]
     site, run = run_with_every_fault(lab, new_site, tmp_path / "release", sound)
@@ -107,7 +105,7 @@ def test_faults_that_only_a_kernel_shows_each_fail_with_a_code_of_their_own_and_
 def test_what_the_static_checks_find_the_kernel_finds_too_and_the_rest_is_published(
     lab: Lab, new_site: SiteMaker, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each fault gets into its cell between the static checks and the boot."""
+    """Each fault is put into its cell between the static checks and the boot."""
     older, newer, real_time = lab.kernels.older, lab.kernels.newer, lab.kernels.real_time
     site = new_site(clients=[OLDER_CLIENT, NEWER_CLIENT], kernels=[older, newer, real_time])
 

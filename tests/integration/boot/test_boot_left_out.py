@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.integration.support.lab import Lab
 from tests.integration.support.project.site import NEWER_CLIENT, SiteMaker
-
-pytestmark = pytest.mark.engine
 
 
 def test_what_was_not_booted_is_booted_later_and_what_was_is_good_for_either(lab: Lab, new_site: SiteMaker) -> None:

@@ -1,4 +1,4 @@
-"""What goes wrong with the virtual machine, not with the module: no verdict is reached, and nothing is published."""
+"""Faults of the virtual machine, not of the module: no verdict is reached, and nothing is published."""
 
 from __future__ import annotations
 
@@ -15,27 +15,26 @@ import pytest
 from kmatrix.effects.vm.cpio import InitramfsWriter
 from kmatrix.effects.vm.qemu import Guest, GuestEnd, Machines
 from kmatrix.stages import boot as boot_stage
-from tests.integration.support.boot_by_hand import HandBoot, Shown, at_serial_line, emulators
 from tests.integration.support.lab import Lab
+from tests.integration.support.manual_boot import BootOutput, ManualBoot, at_serial_line, emulators
 from tests.integration.support.project.site import NEWER_CLIENT, Site, SiteMaker
-
-pytestmark = pytest.mark.engine
 
 
 @pytest.fixture(scope="module")
-def hand(lab: Lab, module_sites: SiteMaker) -> HandBoot:
-    """A sound image; what a test changes is the machine."""
-    return HandBoot(module_sites(kernels=[lab.kernels.newer]), lab.kernels.newer)
+def manual(lab: Lab, module_sites: SiteMaker) -> ManualBoot:
+    """A sound image: tests change the machine."""
+    return ManualBoot(module_sites(kernels=[lab.kernels.newer]), lab.kernels.newer)
 
 
 @pytest.fixture
 def site(lab: Lab, new_site: SiteMaker) -> Site:
+    """A project with a cell of each of two kernels."""
     return new_site(kernels=[lab.kernels.older, lab.kernels.newer])
 
 
 @pytest.fixture
 def boots(monkeypatch: pytest.MonkeyPatch) -> list[GuestEnd]:
-    """How each machine ended that was booted."""
+    """How each machine that was booted ended."""
     ends: list[GuestEnd] = []
     boot = Machines.boot
 
@@ -50,7 +49,7 @@ def boots(monkeypatch: pytest.MonkeyPatch) -> list[GuestEnd]:
 
 
 def other_guest(patch: pytest.MonkeyPatch, **files: Path | None) -> None:
-    """Boot other files than were prepared."""
+    """Boot other files than the prepared ones."""
     prepare = boot_stage.prepare_guest
 
     def prepared(*arguments: Any, **options: Any) -> Guest:
@@ -62,12 +61,12 @@ def other_guest(patch: pytest.MonkeyPatch, **files: Path | None) -> None:
     patch.setattr(boot_stage, "prepare_guest", prepared)
 
 
-def assert_errored(shown: Shown, code: str) -> None:
+def assert_errored(shown: BootOutput, code: str) -> None:
     assert (shown.run.code, shown.verdict, shown.code) == (3, "errored", code), shown.run.stderr
 
 
 def left_behind(site: Site) -> list[str]:
-    """Machines that still run, and initramfs files."""
+    """Return machines that still run, and initramfs files."""
     return [str(each) for each in (*emulators(str(site.root)), *(site.root / "build" / "boot").glob("*.cpio"))]
 
 
@@ -124,58 +123,58 @@ def test_ctrl_c_ends_every_machine_and_nothing_is_published(
 
 
 def test_a_kernel_that_is_slow_to_reach_init_is_tried_twice(
-    hand: HandBoot, boots: list[GuestEnd], monkeypatch: pytest.MonkeyPatch
+    manual: ManualBoot, boots: list[GuestEnd], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(boot_stage, "BOOT_SECONDS", 0.3)
-    assert_errored(hand.boot(), "no-boot")
+    assert_errored(manual.boot(), "no-boot")
     assert [end.end for end in boots] == ["no-boot", "no-boot"]
 
 
 def test_a_root_that_the_kernel_finds_no_init_in_is_tried_twice(
-    hand: HandBoot, boots: list[GuestEnd], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    manual: ManualBoot, boots: list[GuestEnd], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with (tmp_path / "empty.cpio").open("wb") as file:
         InitramfsWriter(file).finish()
     other_guest(monkeypatch, initramfs=tmp_path / "empty.cpio")
-    shown = hand.boot()
+    shown = manual.boot()
     assert_errored(shown, "no-boot")
     assert "Kernel panic" in shown.run.stderr
     assert len(boots) == 2
 
 
 def test_a_file_that_is_no_kernel_gives_the_emulator_s_own_words(
-    hand: HandBoot, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    manual: ManualBoot, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "vmlinuz").touch()
     other_guest(monkeypatch, vmlinuz=tmp_path / "vmlinuz", unpacked=None)
-    shown = hand.boot()
+    shown = manual.boot()
     assert shown.run.code == 3
     assert re.search(r"error: QEMU failed \(1\): .*kernel", shown.run.stderr)
 
 
 def test_an_unpacked_kernel_that_the_emulator_does_not_take_is_booted_as_it_came(
-    hand: HandBoot, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    manual: ManualBoot, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "vmlinux").write_bytes(b"no kernel")
     other_guest(monkeypatch, unpacked=tmp_path / "vmlinux")
-    shown = hand.boot()
+    shown = manual.boot()
     assert (shown.run.code, shown.code) == (0, "booted"), shown.run.stderr
 
 
 def test_a_host_without_the_memory_gives_the_emulator_s_own_words(
-    hand: HandBoot, monkeypatch: pytest.MonkeyPatch
+    manual: ManualBoot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(boot_stage, "_LEAST_MEMORY_MB", 200 * 2**20)
-    shown = hand.boot()
+    shown = manual.boot()
     assert shown.run.code == 3
     assert re.search(r"error: QEMU failed \(1\): .*[Cc]annot (allocate|set up).*memory", shown.run.stderr)
-    assert not left_behind(hand.site)
+    assert not left_behind(manual.site)
 
 
 def test_a_kvm_that_hangs_costs_its_limit_and_the_boot_goes_on_without(
-    hand: HandBoot, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    manual: ManualBoot, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The stand-in hangs as such a KVM does; without it, it is the emulator itself."""
+    """The stand-in hangs as such a KVM does; without KVM it is the emulator itself."""
     real, path = os.environ["PATH"], tmp_path / "qemu-system-x86_64"
     path.write_text(
         f'#!/bin/sh\ncase "$*" in *accel=kvm*) echo . >>{tmp_path}/probed; exec sleep 1000 ;; esac\n'
@@ -187,6 +186,6 @@ def test_a_kvm_that_hangs_costs_its_limit_and_the_boot_goes_on_without(
     access = os.access
     monkeypatch.setattr(os, "access", lambda path, mode, **o: path == "/dev/kvm" or access(path, mode, **o))
     monkeypatch.setattr("kmatrix.effects.vm.qemu._PROBE_SECONDS", 0.5)
-    shown = hand.boot(accel="auto")
+    shown = manual.boot(accel="auto")
     assert (shown.run.code, shown.code) == (0, "booted"), shown.run.stderr
     assert (tmp_path / "probed").read_text(encoding="utf-8") == ".\n"

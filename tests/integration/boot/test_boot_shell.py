@@ -1,4 +1,4 @@
-"""The prompt in the guest, on a terminal of its own: what a person types is done by the image's own programs."""
+"""The prompt in the guest, on a terminal of its own: the image's own programs run the commands that a person types."""
 
 from __future__ import annotations
 
@@ -13,17 +13,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.integration.support.boot_by_hand import HandBoot
 from tests.integration.support.lab import Lab
+from tests.integration.support.manual_boot import ManualBoot
 from tests.integration.support.project.site import SiteMaker
-
-pytestmark = pytest.mark.engine
 
 _LIMIT_SECONDS = 240.0
 
 
 class Terminal:
-    """A program on a terminal: what it says, and a way to type."""
+    """A program on a terminal, with its output and a way to type."""
 
     def __init__(self, command: list[str]) -> None:
         self._ours, theirs = pty.openpty()
@@ -35,7 +33,7 @@ class Terminal:
         os.write(self._ours, text.encode())
 
     def until(self, mark: str) -> str:
-        """What is said from here on up to `mark`."""
+        """Return the output from here on up to `mark`."""
         limit = time.monotonic() + _LIMIT_SECONDS
         with selectors.DefaultSelector() as selector:
             selector.register(self._ours, selectors.EVENT_READ)
@@ -57,9 +55,10 @@ class Terminal:
 
 @pytest.fixture
 def terminal(lab: Lab, module_sites: SiteMaker) -> Iterator[Terminal]:
-    hand = HandBoot(module_sites(kernels=[lab.kernels.next_line]), lab.kernels.next_line)
-    command = [sys.executable, "-m", "kmatrix", "boot", hand.image, "--shell", "--accel", "tcg"]
-    made = Terminal([*command, "--root", str(hand.site.root)])
+    """The command `boot --shell` on a terminal of its own."""
+    manual = ManualBoot(module_sites(kernels=[lab.kernels.next_line]), lab.kernels.next_line)
+    command = [sys.executable, "-m", "kmatrix", "boot", manual.image, "--shell", "--accel", "tcg"]
+    made = Terminal([*command, "--root", str(manual.site.root)])
     try:
         yield made
     finally:
@@ -68,7 +67,7 @@ def terminal(lab: Lab, module_sites: SiteMaker) -> Iterator[Terminal]:
 
 def test_a_person_can_load_the_module_and_look_at_it(terminal: Terminal) -> None:
     hint = terminal.until("Leave with: exit").rpartition("Load with: ")[2].splitlines()[0]
-    # The shell's echo of what was typed must not count as its answer.
+    # The shell's echo of the typed line must not count as its answer.
     terminal.type(f"{hint.strip()}; echo status''=$?\n")
     terminal.until("status=0")
     terminal.type("read name rest </proc/modules; echo first''=$name\n")
@@ -80,7 +79,7 @@ def test_a_person_can_load_the_module_and_look_at_it(terminal: Terminal) -> None
     terminal.until("to cat")
     terminal.until("to cat")
     terminal.type("\x03")
-    # What was typed before the interrupt is dropped with it.
+    # The interrupt drops the line that was typed before it.
     terminal.until("# ")
     terminal.type("echo still''=here\n")
     terminal.until("still=here")

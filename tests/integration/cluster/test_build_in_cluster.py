@@ -1,4 +1,4 @@
-"""The build in a cluster for real: the rendered BuildConfig built as OpenShift does, checked and booted."""
+"""The build in the cluster: the rendered BuildConfig, built as OpenShift builds it, checked and booted."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from tests.integration.support.lab import Lab
 from tests.integration.support.project.site import NEWER_CLIENT, OLDER_CLIENT, Site, SiteMaker
 from tests.integration.support.session import Session
 
-pytestmark = pytest.mark.engine
-
 
 @pytest.fixture(scope="module")
 def site(lab: Lab, module_sites: SiteMaker) -> Site:
+    """A project of both clients, whose builds are not in the engine's cache."""
     return module_sites(clients=[OLDER_CLIENT, NEWER_CLIENT], kernels=[lab.kernels.next_line], warm=False)
 
 
 @pytest.fixture(scope="module")
 def manifests(site: Site) -> InCluster:
+    """The rendered manifests of the newer client."""
     return rendered(site, NEWER_CLIENT)
 
 
@@ -101,7 +101,7 @@ def test_every_kernel_of_the_toolkit_has_a_module_and_another_line_its_own_packa
     assert any(f"/beegfs_{OLDER_CLIENT}/dists/rhel9/" in line for line in log)
 
 
-# What a package that was made with the fault no-compile does.
+# As a package with the fault no-compile does.
 _UNCOMPILABLE = "export BEEGFS_FAULT=no-compile BEEGFS_FAULT_KERNELS="
 _COMPILE_ALL = "export MAKE_JOBS=2; rm -rf /opt/lib/modules; rebuild-module --toolkit; echo $?; ls /opt/lib/modules"
 

@@ -1,4 +1,4 @@
-"""The builds of deploy/build-in-cluster for real: modules with two toolkits, and the image that takes all of them."""
+"""The builds of deploy/build-in-cluster: modules with two toolkits, and the image that copies all of them."""
 
 from __future__ import annotations
 
@@ -25,8 +25,6 @@ from tests.integration.support.session import Session
 from tests.unit.support.build_cluster import NEW, OLD, RHCOS, toolkits
 from tests.unit.support.fake_cluster import node
 
-pytestmark = pytest.mark.engine
-
 _COMPILING = re.compile(r"rebuild-module: compiling client \S+ for ([\w.+-]+)")
 # The toolkits of the lab by their tags in the cluster: a pool that is behind, and nodes that run the newest release.
 LAB = {OLD: "newer", NEW: "next-line", "latest": "next-line"}
@@ -43,12 +41,14 @@ class Made:
 
 @pytest.fixture(scope="module")
 def text(lab: Lab, module_sites: SiteMaker) -> str:
+    """The rendered folder, as `kubectl kustomize` writes it."""
     site = module_sites(clients=[NEWER_CLIENT], kernels=[lab.kernels.next_line], warm=False)
     return rendered_text(site, NEWER_CLIENT)
 
 
 @pytest.fixture(scope="module")
 def applied(text: str, tmp_path_factory: pytest.TempPathFactory) -> Applied:
+    """The objects that deploy/build-in-cluster applies to a cluster with two OS versions."""
     nodes = [node("paused", f"{RHCOS}{OLD}"), node("n1", f"{RHCOS}{NEW} (Plow)")]
     stream = toolkits(**{"latest": "b", NEW: "b", OLD: "a"})
     return applied_by_the_script(text, tmp_path_factory.mktemp("cluster"), nodes, stream)
@@ -56,6 +56,7 @@ def applied(text: str, tmp_path_factory: pytest.TempPathFactory) -> Applied:
 
 @pytest.fixture(scope="module")
 def made(engine: Engine, lab: Lab, session: Session, text: str, applied: Applied) -> Iterator[Made]:
+    """The images of these BuildConfigs, built."""
     files = read(text).files
     known = {f"driver-toolkit:{tag}": lab.toolkits[name] for tag, name in LAB.items()}
     modules: dict[str, str] = {}
@@ -77,7 +78,7 @@ def made(engine: Engine, lab: Lab, session: Session, text: str, applied: Applied
 
 
 def kernels_of(lab: Lab, tag: str) -> list[str]:
-    """The kernels of a toolkit: one has a real-time kernel too."""
+    """Return the kernels of a toolkit: one has a real-time kernel too."""
     return {OLD: [lab.kernels.newer, lab.kernels.real_time], "latest": [lab.kernels.next_line]}[tag]
 
 
@@ -98,7 +99,7 @@ def test_each_toolkit_compiles_once_and_the_image_takes_the_modules_of_all_their
 def test_an_image_of_modules_has_these_and_nothing_else(engine: Engine, lab: Lab, made: Made, tag: str) -> None:
     with engine.container(made.modules[tag]) as container:
         files = {member.name for member, _ in engine.root_files(container) if member.isfile() or member.issym()}
-    # The engine itself puts some files of its own into a container.
+    # The container engine puts some files of its own into a container.
     ours = {name for name in files if not name.startswith(("etc/", "dev/", ".dockerenv"))}
     roots = {f"opt/lib/modules/{kernel}" for kernel in kernels_of(lab, tag)}
     assert {"/".join(name.split("/")[:4]) for name in ours} == roots

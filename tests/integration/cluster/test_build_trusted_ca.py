@@ -1,4 +1,4 @@
-"""A build in the cluster trusts what the cluster trusts: packages behind TLS of a CA that the toolkit does not know."""
+"""A build in the cluster trusts the cluster's CAs: its packages come through TLS of a CA unknown to the toolkit."""
 
 from __future__ import annotations
 
@@ -19,8 +19,6 @@ from tests.integration.support.cluster.openshift import InCluster, derived, rend
 from tests.integration.support.lab import Lab
 from tests.integration.support.project.site import NEWER_CLIENT, SiteMaker
 from tests.integration.support.session import LABEL, Session
-
-pytestmark = pytest.mark.engine
 
 # Two CAs, and a server's certificate of the first.
 _CERTIFICATES = """
@@ -46,6 +44,7 @@ LABEL {label}={session}
 
 @pytest.fixture(scope="module")
 def manifests(lab: Lab, module_sites: SiteMaker) -> InCluster:
+    """The rendered manifests of the newer client."""
     return rendered(module_sites(clients=[NEWER_CLIENT], kernels=[lab.kernels.next_line], warm=False), NEWER_CLIENT)
 
 
@@ -59,7 +58,7 @@ def certificates(engine: Engine, lab: Lab) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def toolkit(engine: Engine, lab: Lab, session: Session, certificates: dict[str, str]) -> Iterator[str]:
-    """A toolkit whose programs trust what Red Hat's trust: here another CA."""
+    """A toolkit whose programs trust the file that Red Hat's trust, with another CA in it."""
     own = base64.b64encode(certificates["other.pem"].encode()).decode()
     dockerfile = _LAYOUT.format(
         toolkit=lab.toolkits["next-line"],
@@ -92,7 +91,7 @@ def tls_server(root: Path, folder: Path) -> Iterator[str]:
             super().__init__(*arguments, directory=str(root))  # type: ignore[arg-type]
 
         def log_message(self, format: str, *args: object) -> None:
-            """Nothing: a test's output is its own."""
+            """Log nothing: a test's output is its own."""
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "server.pem", folder / "server.key")
@@ -111,7 +110,7 @@ def tls_server(root: Path, folder: Path) -> Iterator[str]:
 def fetched(
     engine: Engine, toolkit: str, manifests: InCluster, packages: str, folder: Path, trust: Path | None
 ) -> RunOutput:
-    """Run fetch-packages as the build does, in a container: the engine's own builds can bind nothing.
+    """Run fetch-packages as the build does, in a container: the engine's builds cannot bind a folder.
 
     Args:
         engine: runs it.
@@ -143,8 +142,8 @@ def test_packages_come_through_tls_that_the_cluster_trusts_and_not_without_its_t
     """With `mountTrustedCA` the builder binds its /etc/pki/ca-trust read-only there, and nothing else.
 
     pkg/build/builder/daemonless.go of openshift/builder, appendCATrustMount, which asks BUILD_MOUNT_ETC_PKI_CATRUST;
-    pkg/build/controller/strategy/util.go of openshift/openshift-controller-manager, addTrustedCAMountEnvVar, makes that
-    of the field. The builder's imagecontent/bin/entrypoint.sh has made the cluster's CAs part of its own trust before.
+    pkg/build/controller/strategy/util.go of openshift/openshift-controller-manager, addTrustedCAMountEnvVar, sets it
+    from the field. The builder's imagecontent/bin/entrypoint.sh has added the cluster's CAs to its own trust before.
     """
     assert manifests.config["spec"]["mountTrustedCA"] is True
     without = fetched(engine, toolkit, manifests, packages, tmp_path / "without", None)

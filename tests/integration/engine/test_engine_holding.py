@@ -1,4 +1,4 @@
-"""Two runs on one engine: what both pulled goes when the last of them needs it no more, and never before."""
+"""Two runs on one engine: an image that both pulled is removed when the last of them is done with it, not before."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from kmatrix.effects.engine.docker import Engine
 from tests.integration.support.registries import ThrowAwayRegistry
 from tests.integration.support.session import LABEL, Session
 
-pytestmark = pytest.mark.engine
-
 
 @pytest.fixture
 def runs() -> Iterator[tuple[Engine, Engine]]:
+    """Two engines with run ids of their own, as two runs have them."""
     with ExitStack() as stack:
         made = [stack.enter_context(Engine(f"tests-{secrets.token_hex(4)}")) for _ in range(2)]
         yield made[0], made[1]
@@ -41,7 +40,7 @@ def pinned(runs: tuple[Engine, Engine], registry: ThrowAwayRegistry, session: Se
     return f"{registry.address}/{name}@{registry.digest(name, '1')}"
 
 
-def test_what_another_run_holds_stays(runs: tuple[Engine, Engine], pinned: str) -> None:
+def test_an_image_that_another_run_holds_stays(runs: tuple[Engine, Engine], pinned: str) -> None:
     one, other = runs
     one.hold(pinned, None)
     other.hold(pinned, None)
@@ -51,7 +50,7 @@ def test_what_another_run_holds_stays(runs: tuple[Engine, Engine], pinned: str) 
     assert other.image(pinned) is None
 
 
-def test_what_was_there_before_stays(runs: tuple[Engine, Engine], pinned: str) -> None:
+def test_an_image_that_was_there_before_stays(runs: tuple[Engine, Engine], pinned: str) -> None:
     one, other = runs
     other.pull(pinned, None)
     one.hold(pinned, None)

@@ -1,16 +1,12 @@
-"""The steps of a build: cells that are built side by side share them, so they outlive a cell that is done."""
+"""Intermediate images: cells that are built side by side share them, so they outlive a cell that is done."""
 
 from __future__ import annotations
 
 import secrets
 
-import pytest
-
 from kmatrix.effects.engine.build_context import pack_context
 from kmatrix.effects.engine.docker import Engine
 from tests.integration.support.session import Session
-
-pytestmark = pytest.mark.engine
 
 
 def test_a_finished_cell_leaves_the_steps_that_another_may_stand_on(session: Session) -> None:

@@ -1,6 +1,6 @@
-"""The whole pipeline with a Docker of 28 or newer and containerd's image store, as fresh machines have it.
+"""The complete pipeline with a Docker of 28 or newer and containerd's image store, as fresh machines have it.
 
-There an image's id is its manifest's digest, a push tells no digest (moby: daemon/containerd/image_push.go), and an
+There an image's id is its manifest's digest, a push reports no digest (moby: daemon/containerd/image_push.go), and an
 inspection leaves empty fields out.
 """
 
@@ -18,7 +18,6 @@ from tests.integration.support.newer_engine import newer_engine
 from tests.integration.support.project.site import NEWER_CLIENT, Site, SiteMaker
 from tests.integration.support.session import Session
 
-pytestmark = pytest.mark.engine
 _DOCKER = "application/vnd.docker."
 
 
@@ -26,7 +25,7 @@ _DOCKER = "application/vnd.docker."
 def newer(
     request: pytest.FixtureRequest, session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[docker.DockerClient]:
-    """Every command of a test goes to a newer engine; what it publishes goes where all tests publish."""
+    """A newer engine, which every command of a test uses; it publishes to the registry of all tests."""
     for of_the_first_engine in ("lab", "registry"):
         request.getfixturevalue(of_the_first_engine)
     with newer_engine(session, tmp_path) as started:
@@ -41,7 +40,7 @@ def newer(
 def test_the_pipeline_publishes_what_it_tested_and_leaves_nothing(
     newer: docker.DockerClient, lab: Lab, new_site: SiteMaker
 ) -> None:
-    # One test for all of it, as the engine has to pull the toolkits anew.
+    # One test for all of it, as the engine has to pull the toolkits again.
     site: Site = new_site(kernels=[lab.kernels.newer, lab.kernels.older], warm=False)
     cell, other = (f"{NEWER_CLIENT}-{kernel}" for kernel in (lab.kernels.newer, lab.kernels.older))
 
@@ -67,7 +66,7 @@ def test_the_pipeline_publishes_what_it_tested_and_leaves_nothing(
     pushed = site.run("push", boot=True)
     assert pushed.verdicts == {cell: "passed"}, pushed.stderr
     assert pushed.cell(cell)["digest"] == site.registry.digest(site.repository, cell)
-    assert site.registry.manifest(site.repository, cell)["layers"] == manifest["layers"], "nodes pull nothing anew"
+    assert site.registry.manifest(site.repository, cell)["layers"] == manifest["layers"], "nodes pull nothing again"
 
     bundled = site.run("bundle", boot=True)
     assert bundled.code == 0, bundled.stderr
@@ -77,10 +76,10 @@ def test_the_pipeline_publishes_what_it_tested_and_leaves_nothing(
     assert ended.code == 130, "".join(ended.said)
     assert other not in site.tags
 
-    # What it was built from stays: the next run builds from it again.
+    # The base and the toolkits stay: the next run builds from them again.
     pulled = {*lab.toolkits.values(), site.pins.base.pinned}
     images = newer.api.images(all=True)
     assert {name for image in images for name in image.get("RepoDigests") or [image["Id"]]} <= pulled
-    # This store gives a name by digest among the tags, too.
+    # This store lists names by digest among the tags, too.
     assert [name for image in images for name in image.get("RepoTags") or () if "@" not in name] == []
     assert newer.api.containers(all=True) == []

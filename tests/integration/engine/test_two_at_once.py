@@ -1,16 +1,12 @@
-"""Two checkouts build and bundle at the same time on one engine: neither takes away what the other stands on."""
+"""Two checkouts build and bundle at the same time on one engine: neither removes images that the other needs."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 
-import pytest
-
 from tests.integration.support.lab import Lab
 from tests.integration.support.project.site import NEWER_CLIENT, UNBOOTED, Site, SiteMaker
-
-pytestmark = pytest.mark.engine
 
 
 def at_once(sites: list[Site], *arguments: str) -> None:
@@ -32,7 +28,7 @@ def at_once(sites: list[Site], *arguments: str) -> None:
 def test_two_checkouts_on_one_engine(lab: Lab, new_site: SiteMaker) -> None:
     kernels = [lab.kernels.newer, lab.kernels.older]
     sites = [new_site(kernels=kernels, warm=False) for _ in range(2)]
-    # Both make the very same steps: whoever ends first removes the steps it made.
+    # Both create the same intermediate images: the first to end removes those that it created.
     at_once(sites, "build", "--jobs", "1", *UNBOOTED)
     for kernel in kernels:
         cell = f"{NEWER_CLIENT}-{kernel}"

@@ -1,4 +1,4 @@
-"""Fixtures of the tests of the entry point: images on both bases, and nodes played by containers of them."""
+"""Fixtures of the entry point's tests: images on both bases, and containers of them that play nodes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import platform
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,23 +17,35 @@ from tests.integration.support.node.cell_node import (
     CellNode,
     cell_node,
 )
-from tests.integration.support.project.site import NEWER_CLIENT, OLDER_CLIENT, SiteMaker
+from tests.integration.support.project.site import NEWER_CLIENT, OLDER_CLIENT, Site
+from tests.integration.support.registries import ThrowAwayRegistry
 from tests.integration.support.session import Session
 
 
-@pytest.fixture(scope="module", params=["current", "older"])
-def images(request: pytest.FixtureRequest, module_sites: SiteMaker, lab: Lab) -> dict[str, str]:
-    """A cell's image of each client, by client version; on the lab's base, and on one of the age of production's."""
+@pytest.fixture(scope="session", params=["current", "older"])
+def images(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    lab: Lab,
+    session: Session,
+    registry: ThrowAwayRegistry,
+) -> Iterator[dict[str, str]]:
+    """A cell's image of each client, by client version; on the lab's base, and on one as old as production's.
+
+    They are built once for all modules of this folder: pytest runs all tests of one parameter before those of the next.
+    """
     base = {"base": request.getfixturevalue("older_base")} if request.param == "older" else {}
-    site = module_sites(clients=(OLDER_CLIENT, NEWER_CLIENT), kernels=(lab.kernels.newer,), **base)
-    built = site.run("build", "--no-push")
-    assert built.code == 0, built.stderr
-    names = {version: image_tag(f"{version}-{lab.kernels.newer}") for version in FILES}
-    return {version: f"{site.target}/beegfs-client:{name}" for version, name in names.items()}
+    wishes: dict[str, Any] = {"clients": (OLDER_CLIENT, NEWER_CLIENT), "kernels": (lab.kernels.newer,), **base}
+    with Site.made(tmp_path_factory.mktemp("site"), lab, session, registry, **wishes) as site:
+        built = site.run("build", "--no-push")
+        assert built.code == 0, built.stderr
+        names = {version: image_tag(f"{version}-{lab.kernels.newer}") for version in FILES}
+        yield {version: f"{site.target}/beegfs-client:{name}" for version, name in names.items()}
 
 
 @pytest.fixture
 def stack() -> Iterator[ExitStack]:
+    """Holds the containers that a test starts; they are removed at its end."""
     with ExitStack() as made:
         yield made
 
@@ -44,12 +57,14 @@ def node(request: pytest.FixtureRequest, stack: ExitStack, images: dict[str, str
 
 
 def version_of(request: pytest.FixtureRequest) -> str:
+    """Return the client version that a test is parametrized with, by default the newer."""
     version = request.node.callspec.params.get("version") if hasattr(request.node, "callspec") else None
     return str(version or NEWER_CLIENT)
 
 
 @pytest.fixture
 def older_node(stack: ExitStack, images: dict[str, str], session: Session) -> CellNode:
+    """A node with the older client, which has a helper daemon."""
     return stack.enter_context(cell_node(images[OLDER_CLIENT], session))
 
 
@@ -62,7 +77,7 @@ def rebuilt_node(
     session: Session,
     lab: Lab,
 ) -> tuple[CellNode, str]:
-    """A RHEL node on which a module can be made for its kernel, and the srcversion of that module."""
+    """A RHEL node on which a script plays rebuild-module, and the srcversion of the module that it leaves."""
     ko = f"/opt/lib/modules/{lab.kernels.newer}/extra/beegfs.ko"
     program = tmp_path / "rebuild-module"
     program.write_text(

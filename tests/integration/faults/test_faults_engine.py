@@ -1,4 +1,4 @@
-"""The container engine goes away: at the start, in the middle of a compile, in the middle of a check."""
+"""The container engine becomes unreachable: at the start, during a compile, during a check."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from tests.integration.support.faulty.trigger import at_container, at_line
 from tests.integration.support.lab import Lab
 from tests.integration.support.project.site import Run, Site, SiteMaker
 
-pytestmark = pytest.mark.engine
 _RUNNING = re.compile(r"---> Running in ([0-9a-f]{12})")
 
 
 @pytest.fixture
 def forwarder(tmp_path: Path) -> Iterator[Forwarder]:
+    """A socket to the engine that the test can cut."""
     made = Forwarder(tmp_path / "engine.sock")
     yield made
     made.close()
@@ -30,6 +30,7 @@ def forwarder(tmp_path: Path) -> Iterator[Forwarder]:
 
 @pytest.fixture
 def client() -> Iterator[docker.DockerClient]:
+    """A Docker client that reaches the engine past the forwarder."""
     made = docker.from_env()
     yield made
     made.close()
@@ -37,11 +38,12 @@ def client() -> Iterator[docker.DockerClient]:
 
 @pytest.fixture
 def site(lab: Lab, new_site: SiteMaker) -> Site:
+    """A project with a cell of each of two kernels."""
     return new_site(kernels=[lab.kernels.older, lab.kernels.newer])
 
 
 def containers_of(client: docker.DockerClient, site: Site) -> list[str]:
-    """The containers of every run of a site, by what its folder says of its runs."""
+    """Return the containers of every run of a site, by the notes of runs in its folder."""
     runs = {path.name for path in (site.root / "build" / "runs").iterdir()}
     found = client.api.containers(all=True, filters={"label": RUN_LABEL})
     return [str(container["Id"]) for container in found if container["Labels"][RUN_LABEL] in runs]
@@ -81,7 +83,7 @@ def test_an_engine_that_goes_away_in_a_compile_leaves_nothing(
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DOCKER_HOST", forwarder.host)
         at_line(patch, r"CC \[M\] ", forwarder.cut)
-        # A compile of its own: one that the engine remembers would be over before it can be cut.
+        # A compile of its own: one in the engine's cache would be over before it can be cut.
         run = site.run("build", "--force", "--jobs", "1")
     assert_errored_by_the_engine(run, site)
     log = (site.root / run.cell(site.planned()[0])["log"]).read_text()
@@ -93,7 +95,7 @@ def test_an_engine_that_goes_away_in_a_compile_leaves_nothing(
     assert containers_of(client, site) == []
 
 
-def test_what_a_run_could_not_remove_the_next_one_removes(
+def test_the_next_run_removes_images_that_a_run_could_not(
     lab: Lab, new_site: SiteMaker, forwarder: Forwarder, client: docker.DockerClient
 ) -> None:
     site = new_site(kernels=[lab.kernels.newer])
@@ -108,7 +110,7 @@ def test_what_a_run_could_not_remove_the_next_one_removes(
     (notes,) = (site.root / "build" / "builds").iterdir()
     steps = {line.split()[1] for line in notes.read_text().splitlines() if line.startswith("image ")}
     assert steps
-    # Of all commands that clear up the one that builds nothing, and so stands on none of these steps.
+    # Of the commands that clear up, this one builds nothing, and so needs none of these intermediate images.
     site.run("verify")
     unnamed = {image["Id"].removeprefix("sha256:")[:12] for image in client.api.images(filters={"dangling": True})}
     assert not unnamed & steps

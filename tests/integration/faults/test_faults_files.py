@@ -1,4 +1,4 @@
-"""Files and folders that are not as they should be: told by name, and nothing is half done."""
+"""Files and folders that are not as they should be: the error names them, and nothing is half done."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from kmatrix import cli
 from tests.integration.support.lab import Lab
 from tests.integration.support.project.site import NEWER_CLIENT, UNBOOTED, Site, SiteMaker
 
-pytestmark = pytest.mark.engine
-
 
 @pytest.fixture
 def site(lab: Lab, new_site: SiteMaker) -> Site:
+    """A project with one cell."""
     return new_site(kernels=[lab.kernels.newer])
 
 
 @pytest.fixture
 def cell(lab: Lab) -> str:
+    """The id of its cell."""
     return f"{NEWER_CLIENT}-{lab.kernels.newer}"
 
 
 def told(site: Site, *arguments: str) -> tuple[int, str]:
-    """Run a command whose results cannot be read: its exit code, and what it said."""
+    """Run a command whose results cannot be read, and return its exit code and output."""
     stderr = io.StringIO()
     with redirect_stderr(stderr):
         code = cli.main([*arguments, *UNBOOTED, "--root", str(site.root)])
@@ -41,7 +41,7 @@ def files(root: Path) -> set[str]:
 
 @pytest.mark.parametrize("place", ["build", "build/runs", "dockerfiles", "build/results.json/x"])
 def test_a_place_that_cannot_be_written_is_told_and_nothing_is_published(site: Site, place: str) -> None:
-    # What `discover` left may be in the way of what is in the way.
+    # Files that `discover` left may occupy the place.
     shutil.rmtree(site.root / "build", ignore_errors=True)
     way = site.root / place
     way.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Ctrl-C in the middle of a build: it stops soon, keeps what is done, leaves nothing running; the next run goes on."""
+"""Ctrl-C during a build: it stops soon, keeps finished cells, leaves nothing running; the next run resumes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tests.integration.support.faulty.interrupted_build import interrupt_while_c
 from tests.integration.support.lab import Lab
 from tests.integration.support.project.site import PROFILE, Site, SiteMaker
 
-pytestmark = pytest.mark.engine
 _RUNNING = re.compile(r"---> Running in ([0-9a-f]{12})")
 
 
 @pytest.fixture
 def client() -> Iterator[docker.DockerClient]:
+    """A Docker client of the test's own."""
     made = docker.from_env()
     yield made
     made.close()
@@ -55,7 +55,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_next_run_goes_on(
     assert rest.verdicts == {first: "skipped", second: "passed", third: "passed"}
 
 
-def test_who_is_killed_leaves_nothing_that_the_next_run_does_not_remove(
+def test_the_next_run_removes_everything_that_a_killed_run_left(
     lab: Lab, new_site: SiteMaker, client: docker.DockerClient
 ) -> None:
     """The engine lets no build label its containers and steps, so a run notes them while it builds."""
@@ -69,7 +69,7 @@ def test_who_is_killed_leaves_nothing_that_the_next_run_does_not_remove(
     assert ["container", compiling] in noted
     steps = {name for kind, name in noted if kind == "image"}
     assert steps
-    # Of all commands that clear up the one that builds nothing.
+    # Of the commands that clear up, the one that builds nothing.
     site.run("verify")
     assert not notes.exists()
     there = client.api.containers(all=True, quiet=True)

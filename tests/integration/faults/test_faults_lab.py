@@ -1,11 +1,9 @@
-"""A port that the lab wants is taken: what is told names who has it, and nothing is left of the attempt."""
+"""A port that the lab needs is taken: the error names the process or container, and nothing is left of the attempt."""
 
 from __future__ import annotations
 
 import os
-import secrets
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import docker
@@ -18,15 +16,6 @@ from kmatrix.lab.services import servers, start_web
 from kmatrix.values.errors import InputError
 from tests.integration.support.lab import Lab
 from tests.integration.support.registries import ThrowAwayRegistry
-
-pytestmark = pytest.mark.engine
-
-
-@pytest.fixture
-def engine(lab: Lab) -> Iterator[Engine]:
-    assert lab.services
-    with Engine(f"tests-{secrets.token_hex(4)}") as made:
-        yield made
 
 
 def refused(lab: Lab, engine: Engine, layout: Layout) -> str:

@@ -1,4 +1,4 @@
-"""A proxy that misbehaves between this machine and the registry, for the engine's pushes and for our own reading."""
+"""A proxy that misbehaves between this machine and the registry: pushes of the engine, and reads of our own."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tests.integration.support.project.site import NEWER_CLIENT, Run, Site, Site
 from tests.integration.support.session import Session
 from tests.unit.support.http_server import Reply, in_turn, web_server
 
-pytestmark = pytest.mark.engine
 UNAVAILABLE = {"status": 503}
 
 
 @pytest.fixture(scope="module")
 def proxy(lab: Lab, session: Session) -> Iterator[Proxy]:
+    """A registry behind a proxy that misbehaves on request."""
     with misbehaving_proxy(lab, session) as started:
         yield started
 
@@ -38,13 +38,13 @@ class Project:
         return self.site.run("build", "--target", f"{self.proxy.address}/{self.path}")
 
     def published(self) -> set[str]:
-        """The tags the registry has, asked past the proxy."""
+        """Return the registry's tags, queried past the proxy."""
         return self.proxy.registry.tags(self.repository)
 
 
 @pytest.fixture(scope="module")
 def shared(lab: Lab, module_sites: SiteMaker, proxy: Proxy) -> Project:
-    """One that is published already: its runs only read."""
+    """A project that is published already: its runs only read."""
     project = Project(module_sites(kernels=[lab.kernels.newer]), proxy)
     run = project.build()
     assert run.code == 0, run.stderr
@@ -53,19 +53,20 @@ def shared(lab: Lab, module_sites: SiteMaker, proxy: Proxy) -> Project:
 
 @pytest.fixture
 def project(lab: Lab, new_site: SiteMaker, proxy: Proxy) -> Iterator[Project]:
+    """A project that publishes through the proxy, whose faults end with the test."""
     yield Project(new_site(kernels=[lab.kernels.newer]), proxy)
     proxy.faults()
 
 
 @pytest.fixture
 def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The pauses this process makes, none of which it makes."""
+    """The pauses that this process asks for; none of them is made."""
     pauses: list[float] = []
     monkeypatch.setattr(time, "sleep", pauses.append)
     return pauses
 
 
-# Pushes: what is sent goes through the proxy
+# Pushes go through the proxy
 
 
 def test_a_push_that_is_turned_away_at_first_succeeds(project: Project) -> None:
@@ -116,7 +117,7 @@ def test_a_push_to_which_another_manifest_is_shown_is_no_success(project: Projec
     assert "the registry sent a manifest whose digest is" in run.cell(project.cell)["reason"]
 
 
-# Reading: what is published already is asked through the proxy
+# Reads of published images go through the proxy
 
 
 def skipped(run: Run, project: Project) -> None:

@@ -1,4 +1,4 @@
-"""The target registry wants a password, goes away in mid-run, or is not there at all."""
+"""The target registry needs a password, becomes unreachable during a run, or does not exist."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tests.integration.support.project.site import NEWER_CLIENT, Site, SiteMaker
 from tests.integration.support.session import Session
 from tests.unit.support.http_server import closed_port
 
-pytestmark = pytest.mark.engine
 PASSWORD = f"p-{secrets.token_hex(12)}"
 
 
 @pytest.fixture(scope="module")
 def closed(lab: Lab, session: Session, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Closed]:
+    """A registry with a password."""
     with closed_registry(lab, session, tmp_path_factory.mktemp("closed"), "robot", PASSWORD) as started:
         yield started
 
@@ -38,6 +38,7 @@ def authfile(folder: Path, host: str, password: str) -> str:
 
 @pytest.fixture
 def site(lab: Lab, new_site: SiteMaker) -> Site:
+    """A project with one cell."""
     return new_site(kernels=[lab.kernels.newer])
 
 

@@ -1,4 +1,4 @@
-"""The update graph and the package root go away, or answer something else than they should."""
+"""The update graph and the package root become unreachable, or give wrong answers."""
 
 from __future__ import annotations
 
@@ -12,23 +12,25 @@ from tests.integration.support.project.site import NEWER_CLIENT, Site, SiteMaker
 from tests.integration.support.session import Session
 from tests.unit.support.http_server import Reply, WebServer, closed_port, in_turn, web_server
 
-pytestmark = pytest.mark.engine
 RELEASE = "/release"
 
 
 @pytest.fixture
 def site(lab: Lab, new_site: SiteMaker) -> Site:
+    """A project with one cell."""
     return new_site(kernels=[lab.kernels.newer])
 
 
 @pytest.fixture
 def packages(lab: Lab, session: Session) -> Iterator[Server]:
+    """A server of the lab's graph and packages that the test can stop."""
     with stoppable_packages(lab, session) as started:
         yield started
 
 
 @pytest.fixture
 def web() -> Iterator[WebServer]:
+    """A web server that answers 500, until a test says otherwise."""
     with web_server(in_turn(Reply(500))) as started:
         yield started
 
@@ -62,7 +64,7 @@ def test_packages_that_go_away_after_discovery_cost_the_cells_and_no_more(
     assert site.tags == {cell}
 
 
-def test_what_was_fetched_before_needs_no_package_root(lab: Lab, new_site: SiteMaker, packages: Server) -> None:
+def test_fetched_packages_need_no_package_root(lab: Lab, new_site: SiteMaker, packages: Server) -> None:
     site = new_site(kernels=[lab.kernels.newer], packages=f"http://{packages.address}{RELEASE}")
     assert site.run("build", "--no-push").code == 0
     packages.stop()

@@ -1,4 +1,4 @@
-"""Images whose module is sound and lies wrong: stale, doubled, out of reach of its dependencies, or mislabelled."""
+"""Images whose module is sound but misplaced: stale, doubled, apart from its dependencies, or mislabelled."""
 
 from __future__ import annotations
 
@@ -15,17 +15,15 @@ from kmatrix.stages import publish
 from kmatrix.values import labels
 from tests.integration.support.faulty.trigger import at_stage
 from tests.integration.support.lab import Lab
-from tests.integration.support.project.refusals import assert_refused
+from tests.integration.support.project.assertions import assert_refused
 from tests.integration.support.project.site import NEWER_CLIENT, Run, Site, SiteMaker
-
-pytestmark = pytest.mark.engine
 
 Sabotaged = Callable[[str], tuple[Site, Run, str]]
 
 
 @pytest.fixture
 def sabotaged(lab: Lab, new_site: SiteMaker) -> Sabotaged:
-    """Runs commands over what was compiled for `newer`, and builds it and a sound cell."""
+    """A function that runs commands on the compiled module of `newer`, and builds that cell and a sound one."""
 
     def build(commands: str) -> tuple[Site, Run, str]:
         site = new_site(kernels=[lab.kernels.older, lab.kernels.newer])
@@ -79,7 +77,7 @@ def test_labels_of_another_cell_are_refused(lab: Lab, new_site: SiteMaker, monke
 def test_another_image_than_the_tested_one_is_never_published_as_passed(
     lab: Lab, new_site: SiteMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The engine gives out another image than the one that was tested: its base, or the image of another cell."""
+    """The engine returns another image than the tested one: its base, or the image of another cell."""
     site = new_site(kernels=[lab.kernels.older, lab.kernels.newer])
     saved = saving.saved_image
 
@@ -101,7 +99,7 @@ def test_another_image_than_the_tested_one_is_never_published_as_passed(
 def test_a_name_that_is_moved_to_another_image_before_the_push_is_of_no_use(
     lab: Lab, new_site: SiteMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Somebody gives the image's name in the engine to an untested one between the check and the push."""
+    """Somebody moves the image's name in the engine to an untested image between the check and the push."""
     site = new_site(kernels=[lab.kernels.newer])
     cell = f"{NEWER_CLIENT}-{lab.kernels.newer}"
 

@@ -9,12 +9,10 @@ import pytest
 from kmatrix.decide.formats.elf import read_module
 from tests.integration.support.lab import Lab
 from tests.integration.support.project import damaged_modules
+from tests.integration.support.project.assertions import assert_refused
 from tests.integration.support.project.build_cache import module_of
-from tests.integration.support.project.refusals import assert_refused
 from tests.integration.support.project.site import NEWER_CLIENT, Run, Site, SiteMaker
 from tests.integration.support.session import Session
-
-pytestmark = pytest.mark.engine
 
 Published = Callable[[bytes], tuple[Site, Run, str]]
 
@@ -32,7 +30,7 @@ def module(lab: Lab, session: Session, new_site: SiteMaker) -> bytes:
 
 @pytest.fixture
 def published(lab: Lab, new_site: SiteMaker) -> Published:
-    """Puts a module in the place of the one that was compiled for `newer`, and builds it and a sound cell."""
+    """A function that replaces the compiled module of `newer`, and builds that cell and a sound one."""
 
     def build(content: bytes) -> tuple[Site, Run, str]:
         site = new_site(kernels=[lab.kernels.older, lab.kernels.newer])

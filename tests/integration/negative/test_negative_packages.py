@@ -10,21 +10,20 @@ from pathlib import Path
 import pytest
 
 from tests.integration.support.lab import Lab
+from tests.integration.support.project.assertions import assert_refused
 from tests.integration.support.project.package_roots import PackageFolder
-from tests.integration.support.project.refusals import assert_refused
 from tests.integration.support.project.site import NEWER_CLIENT, OLDER_CLIENT, Run, Site, SiteMaker
-
-pytestmark = pytest.mark.engine
 
 
 @pytest.fixture
 def folder(tmp_path: Path, lab: Lab) -> PackageFolder:
+    """A package root with the lab's newer client and room for a faulty older one."""
     return PackageFolder(tmp_path / "release", lab)
 
 
 def built(lab: Lab, new_site: SiteMaker, folder: PackageFolder, *kernels: str) -> tuple[Site, Run, str]:
-    """Build the folder's two clients; returns the cell of the one that a test made."""
-    # What is compiled here is not the lab's package, so there is nothing to have ready but the sound one.
+    """Build the folder's two clients, and return the run and the cell of the faulty one."""
+    # The faulty package is not the lab's, so only the sound client can be compiled beforehand.
     kernels = kernels or (lab.kernels.newer,)
     new_site(kernels=kernels)
     clients = [OLDER_CLIENT, NEWER_CLIENT]
@@ -94,7 +93,7 @@ def test_a_repository_with_another_key_is_refused_before_anything_is_built(
 
 def test_a_package_whose_payload_was_changed_is_refused(lab: Lab, new_site: SiteMaker, folder: PackageFolder) -> None:
     folder.make()
-    # The repository's metadata is right about the file, so only the signature tells.
+    # The repository's metadata is right about the file, so only the signature reveals it.
     folder.alter("beegfs-client", lambda rpm: rpm[:-100] + bytes([rpm[-100] ^ 1]) + rpm[-99:])
     site, run, cell = built(lab, new_site, folder)
     assert_refused(site, run, cell, "package-signature-bad")

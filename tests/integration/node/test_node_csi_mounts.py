@@ -15,8 +15,6 @@ from tests.integration.support.node.client_node import NEW, OLD, ClientNode
 from tests.integration.support.node.virtual_node import CLIENT, PLUGIN, Shown
 from tests.integration.support.project.site import NEWER_CLIENT, OLDER_CLIENT
 
-pytestmark = pytest.mark.engine
-
 _VOLUME = f"{PLUGIN}/0123456789abcdef/mount"
 _MOUNTS = f"""
 mkdir -p {_VOLUME}
@@ -84,6 +82,7 @@ def with_the_plugin_directory(pod: dict[str, Any]) -> None:
 
 @pytest.fixture(scope="module")
 def mounts(client_node: ClientNode) -> Shown:
+    """The output of mounts below the plugin directory, beside pods of both majors."""
     pods = {name: client_node.wish(name, *changes) for name, changes in ((NEW, ()), (OLD, ()))} | {
         f"pin-{name}": client_node.wish(name, with_the_plugin_directory) for name in (NEW, OLD)
     }

@@ -1,4 +1,4 @@
-"""What goes wrong on a node ends in a clear message, leaves no half-made files, and is mended by the next start."""
+"""Faults on a node end in a clear message, leave no half-written files, and are repaired by the next start."""
 
 from __future__ import annotations
 
@@ -19,10 +19,8 @@ from tests.integration.support.node.virtual_node import CLIENT, NODE, Shown
 from tests.integration.support.project.site import NEWER_CLIENT, OLDER_CLIENT
 from tests.integration.support.session import Session
 
-pytestmark = pytest.mark.engine
-
 _FAULTS = f"""
-# ended POD: its end, in sections.
+# ended POD: reports its end, in sections.
 ended() {{
   within 60 pod_ended "$1"
   section "$1-state" pod_state "$1"
@@ -87,7 +85,7 @@ done
 """
 
 _KILLED = f"""
-# A program that takes its time to be copied, so that there is a half of it to see.
+# A program that takes long to copy, so that half of it can be seen.
 dd if=/dev/zero of=/images/new/opt/beegfs/sbin/zz-large bs=1M count=32 2>/dev/null
 temporary() {{ for file in {CLIENT}/sbin/.*large*; do [ -e "$file" ] && return 0; done; return 1; }}
 
@@ -113,12 +111,13 @@ section again-same cmp {CLIENT}/sbin/zz-large /images/new/opt/beegfs/sbin/zz-lar
 
 @pytest.fixture(scope="module")
 def faults(client_node: ClientNode, session: Session) -> Shown:
+    """The output of one fault after another."""
     with client_node.signed(session):
         return faulty(client_node)
 
 
 def faulty(node: ClientNode) -> Shown:
-    """One thing wrong after the other."""
+    """Run one fault after another."""
     pods = {
         "foreign": node.wish(FOREIGN),
         "powerless": node.wish(NEW, without_capabilities),
@@ -197,11 +196,12 @@ def test_a_disk_too_full_for_the_next_version_keeps_the_one_before(faults: Shown
 
 @pytest.fixture(scope="module")
 def killed(client_node: ClientNode) -> Shown:
+    """The output of an install that was killed."""
     return half_way(client_node)
 
 
 def half_way(node: ClientNode) -> Shown:
-    """An upgrade that is killed while it installs."""
+    """Run an upgrade that is killed while it installs."""
     return node.run({"old": node.wish(OLD), "new": node.wish(NEW)}, _KILLED)
 
 
@@ -222,5 +222,5 @@ def test_the_next_start_finishes_the_install_and_leaves_no_temporary_file(killed
 
 
 def listed(shown: Shown, section: str) -> set[str]:
-    """The names of a listing's files and folders."""
+    """Return the names of a listing's files and folders."""
     return {line.split()[3].rpartition("/")[2] for line in shown.lines(section)}

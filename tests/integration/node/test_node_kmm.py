@@ -9,8 +9,6 @@ from tests.integration.support.node.kmm_worker import KUBERNETES_SIGS, OPENSHIFT
 from tests.integration.support.node.virtual_node import Shown
 from tests.integration.support.project.site import NEWER_CLIENT
 
-pytestmark = pytest.mark.engine
-
 _EDITIONS = {"openshift": OPENSHIFT, "usr": OPENSHIFT_WITH_USR, "sigs": KUBERNETES_SIGS}
 _WORKERS = """
 # A node that has just booted has none of these; KMM's unloading leaves some of them loaded.
@@ -40,6 +38,7 @@ section client-left module_values
 
 @pytest.fixture(scope="module")
 def workers(client_node: ClientNode) -> Shown:
+    """The output of the workers of both editions of KMM."""
     pods = {
         f"{action}-{name}": worker(NEW, client_node.kernel, action, tree)
         for name, tree in _EDITIONS.items()

@@ -14,9 +14,7 @@ from tests.integration.support.node.virtual_node import PLUGIN, Node, Shown, Wis
 from tests.integration.support.project.site import NEWER_CLIENT, SiteMaker
 from tests.integration.support.session import Session
 
-pytestmark = pytest.mark.engine
-
-# The pod comes to a node that is not registered, which then is. Its probe is asked seldom: it takes the guest's time.
+# The pod starts on a node that is not registered, and then is. Its probe runs seldom: it costs the guest time.
 _SCENARIO = f"""
 httpd -p 127.0.0.1:8080 -h /srv/www
 mv /etc/pki/entitlement /etc/pki/later
@@ -65,6 +63,7 @@ pod_said_last() { pod_ended "$1" || pod_logged "$1" 'serving client'; }
 def shown(
     engine: Engine, lab: Lab, session: Session, module_sites: SiteMaker, tmp_path_factory: pytest.TempPathFactory
 ) -> Shown:
+    """The output of a RHEL worker that builds the module for its own kernel."""
     kernel, of_image = lab.kernels.older, lab.kernels.next_line
     folder = tmp_path_factory.mktemp("node")
     make_worker(engine, lab, "older", kernel, folder / "host")

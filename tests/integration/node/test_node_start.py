@@ -1,4 +1,4 @@
-"""A pod comes to a node, is restarted and goes: 8.x, which only waits, and 7.x, whose helper daemon has to stay."""
+"""A pod starts on a node, is restarted and ends: 8.x, which only waits, and 7.x, whose helper daemon has to stay."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ from tests.integration.support.node.client_node import (
 )
 from tests.integration.support.node.virtual_node import PLUGIN, Shown
 from tests.integration.support.project.site import NEWER_CLIENT, OLDER_CLIENT, SiteMaker
-
-pytestmark = pytest.mark.engine
 
 _NEW = f"""
 section untouched listed /etc /opt
@@ -76,11 +74,12 @@ section plugin-left listed {PLUGIN}
 
 @pytest.fixture(scope="module")
 def new(client_node: ClientNode) -> Shown:
+    """The output of an 8.x pod's life."""
     return new_client(client_node)
 
 
 def new_client(node: ClientNode) -> Shown:
-    """The life of an 8.x pod."""
+    """Run the life of an 8.x pod."""
     pods = {"steps": node.wish(NEW, idle), "client": node.wish(NEW, secrets={})}
     return node.run({**pods, "leaving": node.wish(NEW, unloading_on_stop)}, _NEW)
 
@@ -165,7 +164,7 @@ section restart await_ready aged
 section unload-mounted pod_exec aged beegfs-node unload
 umount /mnt
 rm -rf {PLUGIN}/client
-# A signal ends the wait for the next look. CRI-O makes a volume's folder anew when it starts a container.
+# A signal ends the wait for the next look. CRI-O creates a volume's folder again when it starts a container.
 pod_exec aged bash -c 'kill -HUP 1'
 within 30 pod_ended aged
 host_path DirectoryOrCreate {PLUGIN}/client
@@ -181,6 +180,7 @@ pod_stop aged
 
 @pytest.fixture(scope="module")
 def aged(client_node: ClientNode, older_base: str, lab: Lab, module_sites: SiteMaker) -> Shown:
+    """The output of an 8.x pod on a base as old as production's."""
     client_node.add(AGED, module_sites(kernels=[lab.kernels.newer], base=older_base))
     return client_node.run({"aged": client_node.wish(AGED)}, _AGED)
 
@@ -261,11 +261,12 @@ umount /mnt
 
 @pytest.fixture(scope="module")
 def old(client_node: ClientNode) -> Shown:
+    """The output of a 7.x pod's life."""
     return old_client(client_node)
 
 
 def old_client(node: ClientNode) -> Shown:
-    """The life of a 7.x pod."""
+    """Run the life of a 7.x pod."""
     pods = {
         "poor": node.wish(OLD, secrets={}),
         "open": node.wish(OLD, without_authentication, secrets={}),

@@ -8,8 +8,6 @@ from tests.integration.support.node.client_node import FOREIGN, NEW, OLD, PLAIN,
 from tests.integration.support.node.virtual_node import PLUGIN, Shown
 from tests.integration.support.project.site import NEWER_CLIENT, OLDER_CLIENT
 
-pytestmark = pytest.mark.engine
-
 _UPGRADE = f"""
 pod_start old
 section old-ready await_ready old
@@ -84,11 +82,12 @@ pod_stop plain
 
 @pytest.fixture(scope="module")
 def upgrade(client_node: ClientNode) -> Shown:
+    """The output of upgrades to the other major and back."""
     return upgraded(client_node)
 
 
 def upgraded(node: ClientNode) -> Shown:
-    """Two versions in a row, and back."""
+    """Run two versions in a row, and back."""
     pods = {"old": node.wish(OLD), "new": node.wish(NEW), "foreign": node.wish(FOREIGN)}
     pods |= {"waiting": node.wish(NEW, way="kmm"), "loader": node.wish(NEW, idle), "plain": node.wish(PLAIN)}
     return node.run(pods, _UPGRADE)
@@ -119,7 +118,7 @@ def test_a_module_in_use_is_kept_and_the_pod_says_so_and_is_not_ready(upgrade: S
     for word in (NEWER_CLIENT, OLDER_CLIENT, "/mnt", "node-1", "Not ready"):
         assert word in said
     assert f"version={NEWER_CLIENT}" in upgrade.lines("kept-module")
-    # What the host has goes with the module that is loaded.
+    # The files on the host are of the loaded module's version.
     assert upgrade.text("kept-version") == NEWER_CLIENT
 
 
@@ -155,6 +154,6 @@ def test_another_build_of_the_same_sources_is_another_module(upgrade: Shown) -> 
 
 
 def programs(shown: Shown, section: str) -> set[str]:
-    """What a listing has in the folder of programs."""
+    """Return the programs that a listing names."""
     paths = [line.split()[3] for line in shown.lines(section)]
     return {path.rpartition("/")[2] for path in paths if path.startswith(f"{PLUGIN}/client/sbin/")}

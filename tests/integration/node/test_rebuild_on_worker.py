@@ -1,4 +1,4 @@
-"""The rebuild for a RHEL worker whose kernel the image has no module for: what it needs, and what it says without."""
+"""The rebuild on a RHEL worker whose kernel the image has no module for: its needs, and its message for each lack."""
 
 from __future__ import annotations
 
@@ -25,11 +25,10 @@ from tests.integration.support.node.rhel_worker import ENTITLEMENT, add_reposito
 from tests.integration.support.project.site import NEWER_CLIENT, SiteMaker
 from tests.integration.support.session import Session
 
-pytestmark = pytest.mark.engine
-
 
 @pytest.fixture(scope="module")
 def manifests(lab: Lab, module_sites: SiteMaker) -> InCluster:
+    """The rendered manifests of the newer client."""
     return rendered(module_sites(clients=[NEWER_CLIENT], kernels=[lab.kernels.next_line], warm=False), NEWER_CLIENT)
 
 
@@ -59,12 +58,12 @@ class Worker:
     url: str
 
     def rebuild(self, before: str = "true", kernel: str = "", without: Collection[str] = ()) -> RunOutput:
-        """Run rebuild-module with what the manifest gives the container of a RHEL worker.
+        """Run rebuild-module with the mounts and capabilities of a RHEL worker's container in the manifest.
 
         Args:
             before: commands to run first.
-            kernel: another than the node's.
-            without: capabilities that are taken away.
+            kernel: another kernel than the node's.
+            without: capabilities that are removed.
         """
         (container,) = self.manifests.worker["containers"]
         capabilities = container["securityContext"]["capabilities"]
@@ -83,7 +82,7 @@ class Worker:
         )
 
     def refused(self, code: str, **wishes: Any) -> str:
-        """Run it, and return what it says of why it cannot."""
+        """Run it, and return the reason that it gives for its failure."""
         done = self.rebuild(**wishes)
         assert done.status == 1, done.stdout
         assert done.stdout == ""
@@ -106,6 +105,7 @@ def node(engine: Engine, lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> 
 def worker(
     engine: Engine, lab: Lab, image: str, manifests: InCluster, node: tuple[Path, str], tmp_path: Path
 ) -> Worker:
+    """A RHEL worker with a folder of its own, which a test may change."""
     folder = tmp_path / "node"
     shutil.copytree(node[0], folder, symlinks=True)
     return Worker(engine, image, manifests, lab.kernels.older, folder, node[1])
@@ -124,13 +124,13 @@ def test_an_entitled_worker_gets_a_module_for_its_kernel(worker: Worker) -> None
     assert loaded[-1] == f"insmod {tree}/extra/beegfs.ko "
 
 
-def test_what_the_headers_require_goes_to_folders_that_only_dac_override_writes_to(worker: Worker) -> None:
+def test_requirements_of_the_headers_go_to_folders_that_only_dac_override_writes_to(worker: Worker) -> None:
     add_repository(worker.folder, worker.url)
     assert "failed on file /usr/lib/" in worker.refused("install-failed", without=["DAC_OVERRIDE"])
 
 
 def test_headers_alone_go_to_folders_that_root_may_write_to(worker: Worker) -> None:
-    # What they require is there: the capability is for images that lack some of it.
+    # Their requirements are installed: the capability is for images that lack one.
     add_repository(worker.folder, worker.url)
     lab = f"--repofrompath lab,{worker.url} --repo lab --nogpgcheck"
     before = f"chmod 755 /usr/lib; dnf -q -y {lab} install kbuild-{worker.kernel} >/dev/null; chmod 555 /usr/lib"
@@ -141,7 +141,7 @@ def test_headers_alone_go_to_folders_that_root_may_write_to(worker: Worker) -> N
 @pytest.mark.parametrize(
     ("repository", "before"),
     [
-        # Below the minor alone, as those of Extended Update Support; below the major alone; where the node says.
+        # In the minor's folder alone, as for Extended Update Support; in the major's alone; where the node's file says.
         ("9.4", "true"),
         ("9", "true"),
         ("9.2", "mkdir -p /host/etc/dnf/vars; echo 9.2 >/host/etc/dnf/vars/releasever"),

@@ -1,4 +1,4 @@
-"""Bundles: composed in the registry of the cells' own layers, booted with each kernel, and tagged only then."""
+"""Bundles: composed in the registry from the cells' layers, booted with each kernel, and tagged only then."""
 
 from __future__ import annotations
 
@@ -28,23 +28,21 @@ from tests.integration.support.lab import Lab
 from tests.integration.support.project.build_cache import has_image
 from tests.integration.support.project.site import NEWER_CLIENT, OLDER_CLIENT, PROFILE, Site, SiteMaker
 
-pytestmark = pytest.mark.engine
-
 
 def bundles(site: Site) -> dict[str, dict[str, Any]]:
-    """build/bundles.json by client."""
+    """Return the entries of build/bundles.json by client."""
     content = json.loads((site.root / "build" / "bundles.json").read_text(encoding="utf-8"))
     assert (content["schema"], content["profile"]) == (1, "site")
     return {entry["client"]: entry for entry in content["bundles"]}
 
 
 def layers(site: Site, tag: str) -> list[str]:
-    """The digests of the layers under a tag."""
+    """Return the digests of the layers under a tag."""
     return [layer["digest"] for layer in site.registry.manifest(site.repository, image_tag(tag))["layers"]]
 
 
 def config(site: Site, tag: str) -> dict[str, Any]:
-    """The configuration under a tag."""
+    """Return the configuration under a tag."""
     digest = site.registry.manifest(site.repository, image_tag(tag))["config"]["digest"]
     url = f"http://{site.registry.address}/v2/{site.repository}/blobs/{digest}"
     found: dict[str, Any] = requests.get(url, timeout=30).json()
@@ -60,7 +58,7 @@ def built(site: Site, *arguments: str) -> None:
 
 
 def booted(site: Site, client: str, kernel: str) -> bool:
-    """Whether a boot of the bundle with this kernel came to its end."""
+    """Return whether a boot of the bundle with this kernel came to its end."""
     log = site.root / "build" / "logs" / PROFILE / f"bundle-{client}-{kernel}.serial.log"
     return "@kmatrix done" in log.read_text(encoding="utf-8")
 
@@ -78,7 +76,7 @@ def test_a_bundle_has_every_kernels_own_layer_and_one_more_kernel_adds_one(lab: 
     site = new_site(kernels=order)
     built(site)
 
-    # A cell that is not published is named, and everything else goes on.
+    # An unpublished cell is named, and the others are composed.
     site.registry.delete(site.repository, image_tag(f"{NEWER_CLIENT}-{order[-1]}"))
     fewer = site.run("bundle")
     assert fewer.code == 0, fewer.stderr
@@ -98,7 +96,7 @@ def test_a_bundle_has_every_kernels_own_layer_and_one_more_kernel_adds_one(lab: 
     assert entry["digest"] == site.registry.digest(site.repository, NEWER_CLIENT)
 
     of_cells = [layers(site, f"{NEWER_CLIENT}-{kernel}") for kernel in order]
-    assert all(each[:-1] == of_cells[0][:-1] for each in of_cells), "the cells do not share what is below the module"
+    assert all(each[:-1] == of_cells[0][:-1] for each in of_cells), "the cells do not share the layers below the module"
     found = layers(site, NEWER_CLIENT)
     assert found == [*of_cells[0][:-1], *(each[-1] for each in of_cells)]
     assert len(set(found)) == len(of_cells[0]) + 3
@@ -115,7 +113,7 @@ def test_a_bundle_has_every_kernels_own_layer_and_one_more_kernel_adds_one(lab: 
     assert (image["bytes"], list(image["kernels"].values())) == (sum(sizes), sizes[-4:])
     assert image["toolkit_bytes"] > image["bytes"] > sizes[-1] > 0
     assert f"{sum(sizes)} bytes compressed, of which {sizes[-1]} are kernel {order[-1]}'s own" in whole.stderr
-    assert not held_by_engine(site, entry["digest"]), "what was pulled to be booted is still there"
+    assert not held_by_engine(site, entry["digest"]), "the image that was pulled for the boot is still there"
 
     # A kernel that the published bundle has is taken over from it, to the byte; once it is not wanted, that is said.
     site.registry.delete(site.repository, image_tag(f"{NEWER_CLIENT}-{order[-1]}"))
@@ -138,7 +136,7 @@ def test_a_bundle_has_every_kernels_own_layer_and_one_more_kernel_adds_one(lab: 
 def test_a_kernel_that_was_built_for_on_another_day_adds_its_module_alone(
     lab: Lab, new_site: SiteMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the base's package manager writes is other bytes each time; nodes keep what they have of the first."""
+    """The base's package manager writes other bytes each time; nodes keep the layers of the first build."""
     older, newer = lab.kernels.older, lab.kernels.newer
     site = new_site(kernels=[older, newer])
     stage_line = "FROM base AS userland\n"
@@ -148,7 +146,7 @@ def test_a_kernel_that_was_built_for_on_another_day_adds_its_module_alone(
     monkeypatch.setattr(Engine, "build", lambda *args, **options: build(*args, **{**options, "no_cache": True}))
     built(site, "--only", f"{NEWER_CLIENT}-{older}")
     first, second = (layers(site, f"{NEWER_CLIENT}-{kernel}") for kernel in (newer, older))
-    assert first[:-1] != second[:-1], "the second was not built anew"
+    assert first[:-1] != second[:-1], "the second was not built again"
 
     run = site.run("bundle")
     assert run.code == 0, run.stderr
@@ -156,8 +154,10 @@ def test_a_kernel_that_was_built_for_on_another_day_adds_its_module_alone(
 
 
 def test_kmms_image_of_a_kernel_stays_while_its_module_does(lab: Lab, new_site: SiteMaker) -> None:
-    """KMM exchanges the module wherever the image's digest is another one: ProcessModuleSpec,
-    internal/controllers/nmc_reconciler.go of rh-ecosystem-edge/kernel-module-management."""
+    """KMM replaces the module wherever the image's digest differs.
+
+    ProcessModuleSpec, internal/controllers/nmc_reconciler.go of rh-ecosystem-edge/kernel-module-management.
+    """
     order = [lab.kernels.older, lab.kernels.newer]
     site = new_site(kernels=order)
     built(site)
@@ -165,7 +165,7 @@ def test_kmms_image_of_a_kernel_stays_while_its_module_does(lab: Lab, new_site: 
     assert not set(tags.values()) & site.tags
 
     def modules() -> dict[str, str]:
-        """What bundles.json says, which is what the registry has."""
+        """Return the images that bundles.json names, which are those of the registry."""
         run = site.run("bundle")
         assert run.code == 0, run.stderr
         found: dict[str, str] = bundles(site)[NEWER_CLIENT]["modules"]
@@ -174,7 +174,7 @@ def test_kmms_image_of_a_kernel_stays_while_its_module_does(lab: Lab, new_site: 
         return found
 
     def of_cells() -> dict[str, str]:
-        """The image of each cell."""
+        """Return the image of each cell."""
         ids = {kernel: image_tag(f"{NEWER_CLIENT}-{kernel}") for kernel in order}
         name = f"{site.target}/beegfs-client"
         return {kernel: f"{name}@{site.registry.digest(site.repository, tag)}" for kernel, tag in ids.items()}
@@ -184,11 +184,11 @@ def test_kmms_image_of_a_kernel_stays_while_its_module_does(lab: Lab, new_site: 
 
     site.alter("beegfs-node", "#!/bin/bash\n", "#!/bin/bash\n# Another entry point, the same module.\n")
     built(site)
-    assert not set(of_cells().values()) & set(first.values()), "the cells were not built anew"
+    assert not set(of_cells().values()) & set(first.values()), "the cells were not built again"
     assert modules() == first
     assert bundles(site)[NEWER_CLIENT]["digest"] != of_bundle, "the bundle has the new entry point"
 
-    # It is the tag that says what Modules have; without it there is nothing to keep.
+    # The tag records the image that Modules have; without it there is nothing to keep.
     site.registry.delete(site.repository, tags[order[0]])
     assert modules() == {**first, order[0]: of_cells()[order[0]]}
 
@@ -254,7 +254,7 @@ def test_a_bundle_that_a_kernel_cannot_load_from_gets_no_tag(
     assert mended.code == 0, mended.stderr
     assert bundles(site)[NEWER_CLIENT]["digest"] == site.registry.digest(site.repository, NEWER_CLIENT)
 
-    # By hand, too, each of its kernels is booted; a person at a prompt is in one.
+    # The command `boot` boots each of its kernels; a prompt is in one.
     name = f"{site.target}/beegfs-client:{NEWER_CLIENT}"
     by_hand = site.run("boot", name, "--accel", "tcg")
     assert by_hand.code == 0, by_hand.stderr

@@ -1,4 +1,4 @@
-"""Runs after the first: what is done again, what is not, and that doing it again gives the same bytes."""
+"""Runs after the first: only missing work is repeated, and repeating it gives the same bytes."""
 
 from __future__ import annotations
 
@@ -18,8 +18,6 @@ from tests.integration.support.project.images import diff_ids, output_in
 from tests.integration.support.project.site import JOBS, NEWER_CLIENT, UNBOOTED, Site, SiteMaker
 from tests.integration.support.session import LABEL
 
-pytestmark = pytest.mark.engine
-
 # Dies as if killed, as soon as the first result is on the disk.
 KILLED = """
 import os, signal, sys
@@ -36,17 +34,20 @@ cli.main(sys.argv[1:])
 
 @pytest.fixture
 def site(lab: Lab, new_site: SiteMaker) -> Site:
+    """A project with a cell of each of two kernels."""
     made: Site = new_site(kernels=[lab.kernels.older, lab.kernels.newer])
     return made
 
 
 @pytest.fixture
 def older(lab: Lab) -> str:
+    """The id of the older kernel's cell."""
     return f"{NEWER_CLIENT}-{lab.kernels.older}"
 
 
 @pytest.fixture
 def newer(lab: Lab) -> str:
+    """The id of the newer kernel's cell."""
     return f"{NEWER_CLIENT}-{lab.kernels.newer}"
 
 
@@ -120,7 +121,7 @@ def test_the_compile_has_no_network(site: Site, lab: Lab, newer: str) -> None:
     address = web.attrs["NetworkSettings"]["IPAddress"]
     client.close()
     reach = f"if (exec 3<>/dev/tcp/{address}/8080); then echo reached the lab; exit 1; fi"
-    # The same words do reach it where there is a network, or their failing would mean nothing.
+    # The same command reaches it where there is a network, or its failure would prove nothing.
     assert "reached" in output_in(lab.toolkits["newer"], "bash", "-c", reach, network="bridge", status=1)
     site.sabotage(lab.kernels.newer, reach)
     run = site.run("build", "--only", newer)
@@ -149,7 +150,7 @@ def test_a_run_that_was_killed_goes_on_where_it_was(site: Site, older: str, newe
 
 
 def containers_of(run_id: str) -> list[str]:
-    """The containers that a run left."""
+    """Return the containers that a run left."""
     client = docker.from_env()
     left = [str(made.name) for made in client.containers.list(all=True, filters={"label": f"{RUN_LABEL}={run_id}"})]
     client.close()
@@ -157,11 +158,11 @@ def containers_of(run_id: str) -> list[str]:
 
 
 def forget_steps(site: Site) -> None:
-    """Who is killed cannot remove the steps of its builds."""
+    """Remove the intermediate images that a killed run could not remove."""
     client = docker.from_env()
     made = client.images.list(all=True, filters={"label": f"{LABEL}.site={site.path}"})
     for image in sorted(made, key=lambda image: str(image.attrs["Created"]), reverse=True):
-        # With an image goes what only it was made from.
+        # With an image, the engine removes the nameless ones that only it was built from.
         with contextlib.suppress(ImageNotFound):
             client.images.remove(str(image.id), force=True)
     client.close()
@@ -170,7 +171,7 @@ def forget_steps(site: Site) -> None:
 def test_a_later_run_takes_the_installed_packages_of_what_is_published(
     lab: Lab, new_site: SiteMaker, older: str, newer: str
 ) -> None:
-    """No package manager writes the same bytes twice, and nodes are not to pull them again with every kernel."""
+    """A package manager never writes the same bytes twice, and nodes must not pull them again with every kernel."""
     site = new_site(kernels=[lab.kernels.older, lab.kernels.newer], base_packages=["kmod"])
     install = "RUN microdnf install -y --nodocs --setopt=install_weak_deps=0 "
     site.alter("Dockerfile.j2", install, "RUN cat /proc/uptime >/made-at; : ")
@@ -181,7 +182,7 @@ def test_a_later_run_takes_the_installed_packages_of_what_is_published(
     first, second = (site.registry.manifest(site.repository, cell)["layers"] for cell in (newer, older))
     assert first[:-1] == second[:-1]
 
-    # Anew means anew.
+    # Forced, everything is built again.
     assert site.run("build", "--force").code == 0
     layers = [site.registry.manifest(site.repository, cell)["layers"] for cell in (newer, older)]
     assert layers[0][:-1] == layers[1][:-1] != first[:-1]

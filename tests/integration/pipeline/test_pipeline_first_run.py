@@ -1,4 +1,4 @@
-"""What a first run leaves: verdicts, results, and images that are right on a node."""
+"""A first run: its verdicts, its results, and images that are right on a node."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from tests.integration.support.lab import Lab
 from tests.integration.support.project.images import contents, output_in
 from tests.integration.support.project.site import NEWER_CLIENT, OLDER_CLIENT, Run, Site, SiteMaker
 
-pytestmark = pytest.mark.engine
-
 
 @pytest.fixture(scope="module")
 def site(lab: Lab, module_sites: SiteMaker) -> Site:
+    """A project with every kernel of the newer client and one of the older."""
     module_sites(clients=[OLDER_CLIENT], kernels=[lab.kernels.newer])
     made: Site = module_sites(clients=[NEWER_CLIENT])
     made.change_profile(clients=[OLDER_CLIENT, NEWER_CLIENT])
@@ -26,12 +25,13 @@ def site(lab: Lab, module_sites: SiteMaker) -> Site:
 
 @pytest.fixture(scope="module")
 def built(site: Site, lab: Lab) -> Run:
+    """Its first run."""
     return site.run("build", "--only", f"{NEWER_CLIENT}-*", "--only", f"{OLDER_CLIENT}-{lab.kernels.newer}")
 
 
 @pytest.fixture(scope="module")
 def pulled(site: Site, built: Run) -> Iterator[dict[str, str]]:
-    """The published images, by cell: pulled by the digests that results.json names, under those alone."""
+    """The published images by cell, pulled by the digests that results.json names and by nothing else."""
     client = docker.from_env()
     names = {}
     for cell in built.results["cells"]:
@@ -84,7 +84,7 @@ def test_a_pulled_image_has_the_module_of_its_own_kernel(built: Run, pulled: dic
 
 
 def in_tree_dependencies(toolkit: str, kernel: str) -> set[str]:
-    """What a node of this kernel loads for RDMA, below /lib/modules/KERNEL, as its own modprobe says."""
+    """Return the modules that a node of this kernel loads for RDMA, below /lib/modules/KERNEL, by its own modprobe."""
     said = output_in(toolkit, "modprobe", "-S", kernel, "--show-depends", "-a", "ib_core", "rdma_cm")
     prefix = f"insmod /lib/modules/{kernel}/"
     return {line.removeprefix(prefix).strip() for line in said.splitlines() if line.startswith(prefix)}

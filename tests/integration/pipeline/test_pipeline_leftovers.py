@@ -1,4 +1,4 @@
-"""What a run leaves in the engine: nothing it made, and everything that was there before."""
+"""The engine after a run: nothing that the run created, and everything that was there before."""
 
 from __future__ import annotations
 
@@ -13,18 +13,17 @@ from tests.integration.support.lab import Lab
 from tests.integration.support.project.site import NEWER_CLIENT, SiteMaker
 from tests.integration.support.session import LABEL, Session
 
-pytestmark = pytest.mark.engine
-
 
 @pytest.fixture
 def client() -> Iterator[docker.DockerClient]:
+    """A Docker client of the test's own."""
     made = docker.from_env()
     yield made
     made.close()
 
 
 def made_by(client: docker.DockerClient, path: str) -> list[str]:
-    """Images of a site, named or not."""
+    """Return a site's images, named or not."""
     return [str(image.id) for image in client.images.list(all=True, filters={"label": f"{LABEL}.site={path}"})]
 
 
@@ -35,7 +34,7 @@ def test_a_run_leaves_no_image_behind(lab: Lab, new_site: SiteMaker, client: doc
     assert made_by(client, site.path) == []
 
 
-def test_what_was_not_pushed_is_kept_and_can_be_pushed_later(lab: Lab, new_site: SiteMaker) -> None:
+def test_an_image_that_was_withheld_can_be_pushed_later(lab: Lab, new_site: SiteMaker) -> None:
     site = new_site(kernels=[lab.kernels.older, lab.kernels.newer])
     kept = site.run("build", "--no-push")
     assert kept.code == 0, kept.stderr
@@ -53,7 +52,7 @@ def test_what_was_not_pushed_is_kept_and_can_be_pushed_later(lab: Lab, new_site:
 def test_a_base_that_has_no_other_name_is_not_removed(
     lab: Lab, session: Session, new_site: SiteMaker, client: docker.DockerClient
 ) -> None:
-    """A base or a toolkit is pulled by digest and has no tag; pulling it anew for each run would cost gigabytes."""
+    """A base or a toolkit is pulled by digest and has no tag; pulling it again for each run would cost gigabytes."""
     site = new_site(kernels=[lab.kernels.newer])
     repository = f"{site.target}/base"
     engine = Engine("tests")

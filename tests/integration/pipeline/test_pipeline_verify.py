@@ -1,8 +1,6 @@
-"""verify: checks again what is published."""
+"""`verify` checks published images again."""
 
 from __future__ import annotations
-
-import pytest
 
 from kmatrix.effects.engine.build_context import pack_context
 from kmatrix.effects.engine.docker import Engine
@@ -11,8 +9,6 @@ from tests.integration.support.project import damaged_modules
 from tests.integration.support.project.build_cache import module_of
 from tests.integration.support.project.site import NEWER_CLIENT, SiteMaker
 from tests.integration.support.session import LABEL, Session
-
-pytestmark = pytest.mark.engine
 
 
 def test_verify_finds_what_somebody_put_into_a_published_image(lab: Lab, session: Session, new_site: SiteMaker) -> None:
@@ -28,7 +24,7 @@ def test_verify_finds_what_somebody_put_into_a_published_image(lab: Lab, session
     )
     place = f"/opt/lib/modules/{lab.kernels.newer}/extra/"
     image = f"{site.target}/beegfs-client"
-    # It says of itself that it is what was published, so only its content tells.
+    # Its labels are those of the published image, so only its content differs.
     engine.build(
         pack_context(f"FROM {image}:{bad}\nCOPY beegfs.ko {place}\n", {"beegfs.ko": damaged}),
         on_line=lambda _: None,

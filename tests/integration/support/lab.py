@@ -1,4 +1,4 @@
-"""The lab as the tests see it: kernels by role, names of its images, its profile."""
+"""The lab as the tests see it: its kernels by role, its images, its profile."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Lab:
         profile: the profile `lab`, with this environment's overrides.
         kernels: its kernels by role.
         services: the image with registry and web server.
-        workshop: the image in which packages are made.
+        workshop: the image in which packages are built.
         toolkits: reference by digest of each toolkit, by its name in the lab.
-        fingerprint: of the key that signs its packages.
+        fingerprint: the fingerprint of the key that signs its packages.
     """
 
     root: Path
@@ -47,7 +47,7 @@ class Lab:
     fingerprint: str
 
     def stated(self) -> dict[str, Any]:
-        """The profile `lab` as matrix.yaml writes it, addresses as they are here."""
+        """Return the profile `lab` as matrix.yaml writes it, with this lab's addresses."""
         text = (self.root / "matrix.yaml").read_text(encoding="utf-8")
         stated: dict[str, Any] = yaml.safe_load(text)["profiles"]["lab"]
         base = self.profile.base
@@ -56,7 +56,7 @@ class Lab:
 
 
 def find_lab(root: Path, environment: Mapping[str, str]) -> Lab:
-    """Return the lab of a checkout, or fail the tests with what to do about it."""
+    """Return the lab of a checkout, or fail the tests with the next step."""
     stated = read_matrix((root / "matrix.yaml").read_text(encoding="utf-8")).profile("lab")
     profile = override(stated, overrides_from_environment(environment))
     layout = layout_of(profile, root)

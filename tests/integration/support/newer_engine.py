@@ -1,7 +1,7 @@
 """A second, newer engine: Debian's newest Docker with containerd's image store, in a container of the first one.
 
-It shares the host's network, so that it reaches the same registries on 127.0.0.1, and has a bridge of its own: told to
-have none, a Docker daemon deletes `docker0` under the engine that runs there. With its container goes all it has.
+It shares the host's network, so that it reaches the same registries on 127.0.0.1, and has a bridge of its own: without
+one, a Docker daemon deletes `docker0` under the engine that runs there. All it has is removed with its container.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ class NewerEngine:
 
 @contextmanager
 def newer_engine(session: Session, folder: Path) -> Iterator[NewerEngine]:
-    """Run the engine; it is gone at the end, with every image and container it has.
+    """Run the engine; it is removed at the end, with all its images and containers.
 
     Args:
-        session: whose label its container and its network get.
+        session: labels its container and its network.
         folder: for its packages and its socket.
     """
-    # Removing what a daemon has stored takes a busy machine its time.
+    # Removing a daemon's store takes time on a busy machine.
     client = docker.from_env(timeout=_END_SECONDS)
     repository = "kmatrix-test/newer-engine"
     name = f"{repository}:{session.name}"
@@ -67,7 +67,7 @@ def newer_engine(session: Session, folder: Path) -> Iterator[NewerEngine]:
                 # A machine that is a container itself may have less than all that "privileged" asks for.
                 cap_add=["SYS_ADMIN", "NET_ADMIN"],
                 security_opt=["seccomp=unconfined", "apparmor=unconfined"],
-                # Layers cannot lie on layers; a volume without a name goes with its container.
+                # An overlay cannot lie on an overlay; a nameless volume is removed with its container.
                 mounts=[Mount("/var/lib/docker", None, type="volume")],
             )
             container.with_volume_mapping(str(folder / "daemon.json"), "/etc/docker/daemon.json", "ro")
@@ -89,7 +89,7 @@ def newer_engine(session: Session, folder: Path) -> Iterator[NewerEngine]:
 
 @contextmanager
 def _running(client: docker.DockerClient, container: DockerContainer) -> Iterator[None]:
-    """Run a container; where it does not come up, its log is in the error."""
+    """Run a container; an error about its start contains its log."""
     try:
         container.start()
     except RuntimeError as error:
@@ -120,7 +120,7 @@ def _unpack(archive: Path) -> None:
         "--quiet",
         "--variant=extract",
         f"--include={_PACKAGES}",
-        # What is newest may be a mirror's, days late.
+        # The newest suite may come from a mirror, days late.
         '--aptopt=Acquire::Check-Valid-Until "false"',
         *(
             f'--setup-hook=mkdir -p "$1/usr/{name}" && ln -s usr/{name} "$1/{name}"'

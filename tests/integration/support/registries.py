@@ -1,4 +1,4 @@
-"""Throw-away image registries on 127.0.0.1, made from the lab's own services image."""
+"""Throw-away image registries on 127.0.0.1, run from the lab's services image."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ThrowAwayRegistry:
     container: DockerContainer
 
     def tags(self, repository: str) -> set[str]:
-        """The tags of a repository; none if the registry does not know it."""
+        """Return the tags of a repository; none if the registry does not know it."""
         response = self._ask("GET", f"{repository}/tags/list")
         if response.status_code == requests.codes.not_found:
             return set()
@@ -33,20 +33,20 @@ class ThrowAwayRegistry:
         return set(response.json()["tags"] or ())
 
     def repositories(self) -> set[str]:
-        """The names of everything that was ever pushed here."""
+        """Return the names of all repositories that were ever pushed here."""
         response = requests.get(f"http://{self.address}/v2/_catalog?n=1000", timeout=30)
         response.raise_for_status()
         return set(response.json()["repositories"])
 
     def manifest(self, repository: str, reference: str) -> dict[str, Any]:
-        """The manifest of a tag or digest."""
+        """Return the manifest of a tag or digest."""
         response = self._ask("GET", f"{repository}/manifests/{reference}", Accept=_MANIFEST)
         response.raise_for_status()
         found: dict[str, Any] = response.json()
         return found
 
     def digest(self, repository: str, tag: str) -> str:
-        """The digest a tag has now."""
+        """Return the digest that a tag has now."""
         response = self._ask("HEAD", f"{repository}/manifests/{tag}", Accept=_MANIFEST)
         response.raise_for_status()
         return response.headers["Docker-Content-Digest"]
@@ -62,12 +62,12 @@ class ThrowAwayRegistry:
 
 @contextmanager
 def throw_away_registry(lab: Lab, session: Session, **options: Any) -> Iterator[ThrowAwayRegistry]:
-    """Run a registry on a free port of 127.0.0.1; it is gone at the end, with everything in it.
+    """Run a registry on a free port of 127.0.0.1; it is removed at the end, with everything in it.
 
     Args:
-        lab: whose services image is used.
-        session: whose label the container gets.
-        options: more of what the engine's API takes for a container.
+        lab: its services image is used.
+        session: labels the container.
+        options: further options of the engine's API for a container.
     """
     command = ["docker-registry", "serve", "/etc/kmatrix-lab/registry.yml"]
     with session.server(lab.services, command, _PORT, "/v2/", **options) as (address, container):

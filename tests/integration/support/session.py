@@ -1,4 +1,4 @@
-"""One test session over all its workers: throw-away servers, compiles made once, and nothing left behind."""
+"""One test session with all its workers: throw-away servers, cells compiled once, and nothing left behind."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from testcontainers.core.wait_strategies import HttpWaitStrategy
 _HERE = "127.0.0.1"
 _START_SECONDS = 30
 _NO_TAG = "<none>:<none>"
-# Its reaper is an image from the network; every container here is removed by the context manager that made it.
+# Its reaper is an image from the network; each container here is removed by the context manager that created it.
 testcontainers_config.ryuk_disabled = True
-# Where tests run in a container themselves, it would ask the bridge; the servers listen on this address alone.
+# Where tests run in a container themselves, it would use the bridge; the servers listen on this address alone.
 testcontainers_config.connection_mode_override = ConnectionMode.docker_host
 testcontainers_config.tc_host_override = _HERE
 
@@ -29,10 +29,10 @@ LABEL = "io.github.beegfs-kmatrix.test"
 
 @dataclass(frozen=True)
 class Session:
-    """What the workers of one test session share.
+    """The state that the workers of one test session share.
 
     Attributes:
-        name: tells this session's containers and images from all others.
+        name: distinguishes this session's containers and images from all others.
         folder: a folder that all workers see.
     """
 
@@ -55,14 +55,14 @@ class Session:
     def server(
         self, image: str, command: list[str], port: int, ready_path: str, **options: Any
     ) -> Iterator[tuple[str, DockerContainer]]:
-        """Run a server on a free port of 127.0.0.1; yields HOST:PORT and the container. It is gone at the end.
+        """Run a server on a free port of 127.0.0.1; yield HOST:PORT and the container, and remove it at the end.
 
         Args:
             image: the image, in the engine already.
-            command: what to run.
-            port: where it listens in the container.
-            ready_path: what it answers with 200 (or 401) when it is ready.
-            options: more of what the engine's API takes for a container.
+            command: the program and its arguments.
+            port: the port in the container.
+            ready_path: the path that answers with 200 (or 401) when the server is ready.
+            options: further options of the engine's API for a container.
         """
         waiting = HttpWaitStrategy(port, ready_path).for_status_code_matching(lambda code: code in (200, 401))
         waiting.with_startup_timeout(_START_SECONDS)
@@ -83,19 +83,19 @@ class Session:
         (workers / str(os.getpid())).touch()
 
     def note_images(self, ids: Iterable[str]) -> None:
-        """Note the images that builds of this session made or used."""
+        """Note the images that builds of this session created or used."""
         with (self.folder / "made").open("a", encoding="utf-8") as file:
             file.writelines(f"{image}\n" for image in ids)
 
     def leave(self) -> list[str]:
-        """Count this worker out; the last removes what the session kept and returns what else is still there."""
+        """Count this worker out; the last removes the session's stages and returns everything else that is left."""
         workers = self.folder / "workers"
         (workers / str(os.getpid())).unlink()
         if any(workers.iterdir()):
             return []
         client = docker.from_env()
         try:
-            # Not `client.images`: it asks for each of all images once more, and others come and go.
+            # Not `client.images`: it queries each image once more, and others come and go.
             for tag in [tag for image in client.api.images() for tag in image["RepoTags"] or ()]:
                 if tag.startswith(f"{self.warm}:"):
                     client.images.remove(tag)
@@ -112,7 +112,7 @@ class Session:
         return f"{LABEL}={self.name}"
 
     def _forgotten(self, client: docker.DockerClient) -> list[str]:
-        """Images of this session's builds that nobody has a name for; those of a named image's past are not ours."""
+        """Return nameless images of this session's builds; ancestors of a named image belong to that image."""
         noted = self.folder / "made"
         made = set(noted.read_text(encoding="utf-8").split()) if noted.exists() else set()
         before = set((self.folder / "before").read_text(encoding="utf-8").split())

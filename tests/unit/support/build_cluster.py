@@ -1,4 +1,4 @@
-"""A cluster for deploy/build-in-cluster: the folder, nodes, toolkits, and what was applied to it."""
+"""A cluster for deploy/build-in-cluster: the rendered folder, nodes, toolkits, and the applied objects."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.unit.support.manifest_maker import ROOT, build, folders, objects, sou
 DOCKERFILE = (ROOT / "tests" / "golden" / "incluster" / "Dockerfile").read_text()
 BUILD = replace(build(), dockerfile=DOCKERFILE)
 IMAGE = f"image-registry.openshift-image-registry.svc:5000/beegfs-client/beegfs-client@sha256:{'d' * 64}"
-# As nodes tell it: RHCOS up to 4.18 (with a code name: the test of KMM's kernel_dtk_reconciler_test.go), RHCOS from
+# As nodes report it: RHCOS up to 4.18 (with a code name: the test of KMM's kernel_dtk_reconciler_test.go), RHCOS from
 # 4.19 on, OKD's SCOS. The version is a tag of the toolkit's ImageStream.
 RHCOS = "Red Hat Enterprise Linux CoreOS "
 OLD, NEW, TEN = "418.94.202501062026-0", "9.6.20250715-0", "10.1.20260305-0"
@@ -26,12 +26,12 @@ CAPABILITIES = ["Build", "ImageRegistry", "NodeTuning"]
 
 
 def capabilities(known: list[str], enabled: list[str]) -> dict[str, Any]:
-    """ClusterVersionCapabilitiesStatus of openshift/api config/v1/types_cluster_version.go."""
+    """Return a ClusterVersionCapabilitiesStatus of openshift/api config/v1/types_cluster_version.go."""
     return {"status": {"capabilities": {"knownCapabilities": known, "enabledCapabilities": enabled}}}
 
 
 def toolkits(**tags: str) -> dict[str, Any]:
-    """The ImageStream openshift/driver-toolkit: by tag a letter for each image that it had, the one it has now first.
+    """Return the ImageStream openshift/driver-toolkit: by tag a letter for each image, the present one first.
 
     Its shape is ImageStreamStatus of openshift/api image/v1/types.go; `items` is null where the import failed. Its tags
     are those of openshift/driver-toolkit manifests/01-openshift-imagestream.yaml and -rhel10.yaml, and stay when the
@@ -56,7 +56,7 @@ def folder_text(way: str) -> str:
 
 
 def cluster_of(tmp_path: Path, way: str = "in-cluster-build-rhel-workers", **state: Any) -> Cluster:
-    """A cluster where all nodes run what its newest toolkit is for, unless it is said otherwise."""
+    """Return a cluster whose nodes all run the OS version of its newest toolkit, unless `state` differs."""
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "all.yaml").write_text(folder_text(way))
     known = {
@@ -75,13 +75,18 @@ def run(cluster: Cluster) -> subprocess.CompletedProcess[str]:
 
 
 def configs(cluster: Cluster) -> dict[str, dict[str, Any]]:
-    """The BuildConfigs that were applied, by the end of their names; `image` is the last one."""
+    """Return the applied BuildConfigs by the end of their names; `image` is the last one."""
     found = [yaml.safe_load(text) for selector, text in cluster["applied"] if not selector]
     assert all(config["kind"] == "BuildConfig" for config in found)
     by_end = {config["metadata"]["name"].removeprefix(f"{BUILD.name}-"): config for config in found}
     assert all(config["metadata"]["name"].startswith(f"{BUILD.name}-") for config in found)
     names = list(by_end)
     return {**{name: by_end[name] for name in names[:-1]}, "image": by_end[names[-1]]}
+
+
+def taken(image: dict[str, Any]) -> list[str]:
+    """Return the images whose modules a BuildConfig copies."""
+    return [each["from"]["name"] for each in image["spec"]["source"]["images"]]
 
 
 def tag(end: str) -> str:

@@ -20,7 +20,8 @@ from kmatrix.stages import bundle as stage
 from kmatrix.stages.bundle import Packing, make_bundle
 from kmatrix.stages.run_context import BootOptions
 from kmatrix.values.boot import BootReport
-from kmatrix.values.names import Arch, ImageRef
+from kmatrix.values.bundle import BundleResult
+from kmatrix.values.names import Arch, ImageRef, without_arch
 from tests.unit.support.cell_images import CLIENT, config_of, digest, image
 from tests.unit.support.writable_registry import Writable, writable_registry
 
@@ -29,7 +30,7 @@ PASSED = BootReport("passed", "booted", "loaded twice")
 
 @dataclass
 class NoEngine:
-    """Stands in for the engine: has every file, notes what it pulls."""
+    """An engine that has every file and records its pulls."""
 
     pulled: list[str] = field(default_factory=list)
     held: set[str] = field(default_factory=set)
@@ -75,11 +76,11 @@ class Bench:
 
     @property
     def said(self) -> str:
-        """What people were told."""
+        """Return the messages so far."""
         return "\n".join(self.lines)
 
     def image(self, kernel: str, arch: Arch = "x86_64") -> CellImage:
-        """A published cell whose toolkit the registry has."""
+        """Return a published cell whose toolkit the registry has."""
         made = image(kernel, arch=arch)
         name = f"{self.server.web.address}/toolkit"
         content = {
@@ -91,7 +92,7 @@ class Bench:
         return self.publish(replace(made, cell=replace(made.cell, toolkit=ImageRef.parse(f"{name}@{toolkit}"))))
 
     def publish(self, made: CellImage) -> CellImage:
-        """Have a cell's configuration and manifest in the registry."""
+        """Put a cell's configuration and manifest into the registry."""
         path = f"/v2/{self.server.repository}"
         config = json.loads(made.manifest.content)["config"]["digest"]
         self.server.blobs[f"{path}/blobs/{config}"] = config_of(made)
@@ -104,15 +105,15 @@ class Bench:
 
     @property
     def written(self) -> list[str]:
-        """The names that manifests were put under, in order."""
+        """Return the names under which manifests were put, in order."""
         return [each.rpartition("/")[2] for each in self.server.sent() if each.startswith("PUT /manifests/")]
 
     def names(self, tag: str) -> str | None:
-        """The digest of what a tag names."""
+        """Return the digest that a tag names, or None."""
         return self.packing.registry.digest_of(self.ref(tag))
 
     def ref(self, tag: str) -> ImageRef:
-        """A tag of the bundles' repository."""
+        """Return the reference of a tag in the bundles' repository."""
         return ImageRef.parse(f"{self.packing.target}/beegfs-client:{tag}")
 
 
@@ -153,3 +154,13 @@ def bundle_bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Be
         module = SimpleNamespace(first=lambda _: "srcversion", depends=("ib_core",))
         monkeypatch.setattr(stage, "read_module", lambda _: module)
         yield made
+
+
+def tag(made: CellImage) -> str:
+    return f"8.98.1-{without_arch(made.cell.kernel, made.cell.arch)}"
+
+
+def made_of(bench: Bench, *images: CellImage) -> BundleResult:
+    result: BundleResult = bench.make(*images)
+    assert result.verdict in ("passed", "skipped"), result.reason
+    return result

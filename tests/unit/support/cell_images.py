@@ -1,4 +1,4 @@
-"""Published cells, made up: what a registry tells of them."""
+"""Made-up published cells, as a registry describes them."""
 
 from __future__ import annotations
 
@@ -65,12 +65,12 @@ def image(kernel: str, media_type: str = DOCKER, arch: Arch = "x86_64", **labels
 
 
 def config_of(image: CellImage) -> bytes:
-    """The configuration of a made-up cell as a registry has it."""
+    """Return the configuration of a made-up cell as a registry has it."""
     return json.dumps(image.config, sort_keys=True).encode()
 
 
 def with_manifest(image: CellImage) -> CellImage:
-    """The same image with the manifest that its layers and its configuration have."""
+    """Return the image with the manifest that its layers and its configuration need."""
     config = config_of(image)
     oci = image.layers[-1].media_type == OCI
     kind = "application/vnd.oci.image." if oci else "application/vnd.docker."
@@ -88,7 +88,7 @@ def with_manifest(image: CellImage) -> CellImage:
 
 
 def rebuilt(image: CellImage, module: str | None = None) -> CellImage:
-    """The cell built anew with another entry point, and with another module if that is named."""
+    """Return the cell built again with another entry point, and with another module if one is given."""
     layers = [*image.layers]
     ids = [*image.config["rootfs"]["diff_ids"]]
     layers[1], ids[1] = Layer(digest("other userland"), layers[1].media_type, 11), digest("other userland u")

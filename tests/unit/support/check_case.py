@@ -1,4 +1,4 @@
-"""A cell image, its module and its kernel that pass every check; tests change one thing at a time."""
+"""A cell image with module and kernel that pass every check; tests change one thing at a time."""
 
 from __future__ import annotations
 
@@ -75,13 +75,13 @@ IN_TREE = Ko(
 
 
 def symvers(exports: Mapping[str, tuple[int, str, str, str]]) -> str:
-    """Module.symvers with these exports."""
+    """Return a Module.symvers with these exports."""
     rows = (f"0x{crc:08x}\t{name}\t{rest}" for name, (crc, *others) in exports.items() for rest in ["\t".join(others)])
     return "\n".join(rows) + "\n"
 
 
 def modules_dep(tree: Mapping[str, str]) -> str:
-    """modules.dep with these modules."""
+    """Return a modules.dep with these modules."""
     return "".join(f"{path}: {needs}".rstrip() + "\n" for path, needs in tree.items())
 
 
@@ -101,7 +101,7 @@ IMAGE_DEP = f"host/{_BYSTANDER}:\nextra/beegfs.ko: {_NEEDED}\n"
 
 @dataclass(frozen=True)
 class Case:
-    """The baseline; `image` replaces fields of what was read out of the image."""
+    """The baseline; `image` replaces fields that were read out of the image."""
 
     ko: Ko = KO
     toolkit: ToolkitFiles = TOOLKIT
@@ -110,7 +110,7 @@ class Case:
     image: Mapping[str, object] = field(default_factory=dict)
 
     def facts(self) -> ImageFacts:
-        """The image's facts; its tools say what the module says, unless replaced."""
+        """Return the image's facts; its tools agree with the module, unless replaced."""
         listing = "".join(f"{key + ':':<16}{value}\n" for key, value in self.ko.modinfo)
         versions = {**(self.ko.versions or {}), **(self.ko.extended or {})}
         dump = "".join(f"0x{crc:08x}\t{name}\n" for name, crc in versions.items())
@@ -133,17 +133,17 @@ class Case:
 
 
 def said(**changes: str | None) -> Ko:
-    """The baseline's module with these modinfo values; None leaves the key out."""
+    """Return the baseline's module with these modinfo values; None leaves the key out."""
     pairs = ((key, changes.get(key, value)) for key, value in KO.modinfo)
     return replace(KO, modinfo=tuple((key, value) for key, value in pairs if value is not None))
 
 
 def versions(**changes: int | None) -> dict[str, int]:
-    """The baseline's CRCs with these changes; None leaves the symbol out."""
+    """Return the baseline's CRCs with these changes; None leaves the symbol out."""
     merged = {**(KO.versions or {}), **changes}
     return {name: crc for name, crc in merged.items() if crc is not None}
 
 
 def exporting(**changes: tuple[int, str, str, str]) -> ToolkitFiles:
-    """The baseline's toolkit with these exports besides or instead."""
+    """Return the baseline's toolkit with these exports added or replaced."""
     return replace(TOOLKIT, symvers=symvers({**EXPORTS, **changes}))

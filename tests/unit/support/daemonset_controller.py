@@ -1,9 +1,9 @@
 """A roll-out as Kubernetes' DaemonSet controller does it, as far as the number of nodes at a time goes.
 
-Written anew from the rules in kubernetes/kubernetes: `rollingUpdate` (its branch without surge),
+Written from the rules in kubernetes/kubernetes: `rollingUpdate` (its branch without surge),
 `findUpdatedPodsOnNode` and `updatedDesiredNodeCounts` of pkg/controller/daemon/update.go; `manage`,
 `podsShouldBeOnNode` and `NodeShouldRunDaemonPod` of pkg/controller/daemon/daemon_controller.go; `UnavailableCount` of
-pkg/controller/daemon/util/daemonset_util.go, which rounds up. What nodes do with their pods is the kubelet's part.
+pkg/controller/daemon/util/daemonset_util.go, which rounds up. The kubelet decides how nodes run their pods.
 
 One rule has changed: whether an old pod that is not Ready, which is replaced at once, counts as unavailable in that
 pass. It does not from 1.21 on (kubernetes/kubernetes#96441), so not in 1.27, which is OpenShift 4.14; it does from 1.31
@@ -17,9 +17,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-# well: ends what it is told to end, and its new pod becomes Ready.
+# well: ends the pods that it is told to end, and its new pod becomes Ready.
 # dead: powered off or cut off. Nothing ends, nothing starts; the node lifecycle controller calls its pods not ready.
-# no-module: ends what it is told to, but no new pod becomes Ready: the image has no module for its kernel.
+# no-module: ends the pods that it is told to end, but no new pod becomes Ready: the image has no module for its kernel.
 # mounted: 7.x with mounts. Its old pod, told to end, stays for the mounts, Ready or not.
 Kind = Literal["well", "dead", "no-module", "mounted"]
 # Whose rules: 1.31's count an old pod that is not Ready in the pass that replaces it, 1.27's do not.
@@ -45,17 +45,17 @@ class Node:
 
     @property
     def is_through(self) -> bool:
-        """Whether it has its new pod, Ready."""
+        """Return whether it has its new pod, Ready."""
         return any(pod.new and pod.ready and not pod.ending for pod in self.pods)
 
     @property
     def serves(self) -> bool:
-        """Whether it has a Ready pod that was not told to end."""
+        """Return whether it has a Ready pod that was not told to end."""
         return any(pod.ready and not pod.ending for pod in self.pods)
 
 
 def fleet(well: int, *others: Node) -> list[Node]:
-    """`others` first, then `well` nodes, all with Ready pods of the old template."""
+    """Return `others`, then `well` nodes, all with Ready pods of the old template."""
     return [*others, *(Node() for _ in range(well))]
 
 
@@ -64,7 +64,7 @@ def dead() -> Node:
 
 
 def at_a_time(max_unavailable: int | str, nodes: int) -> int:
-    """How many of `nodes` may be unavailable: a number as it is, a share rounded up, and never none."""
+    """Return how many nodes may be unavailable: a number as it is, a share rounded up, at least one."""
     if isinstance(max_unavailable, int):
         return max_unavailable or min(1, nodes)
     percent = int(max_unavailable.removesuffix("%"))
@@ -72,7 +72,7 @@ def at_a_time(max_unavailable: int | str, nodes: int) -> int:
 
 
 def replaced_now(nodes: list[Node], max_unavailable: int | str, release: Release = "1.31") -> list[Pod]:
-    """The old pods that the controller tells to end in one pass."""
+    """Return the old pods that the controller tells to end in one pass."""
     limit = at_a_time(max_unavailable, sum(node.wanted for node in nodes))
     unavailable, at_once, candidates = 0, [], []
     for node in nodes:
@@ -91,7 +91,7 @@ def replaced_now(nodes: list[Node], max_unavailable: int | str, release: Release
 
 
 def manage(nodes: list[Node]) -> None:
-    """Make the pods that are wanted where there is none at all, and tell those to end that are not wanted."""
+    """Create wanted pods where there is none at all, and tell unwanted ones to end."""
     for node in nodes:
         if node.wanted and not node.pods:
             node.pods.append(Pod(new=True, ready=False))
@@ -100,7 +100,7 @@ def manage(nodes: list[Node]) -> None:
 
 
 def kubelets(nodes: list[Node]) -> None:
-    """What the nodes do: end what was told to end, and get new pods Ready."""
+    """Act as the nodes: end the pods that were told to end, and make new ones Ready."""
     for node in nodes:
         if node.kind == "dead":
             continue
@@ -116,7 +116,7 @@ def roll_out(
     release: Release = "1.31",
     watch: Callable[[list[Node]], None] = lambda _: None,
 ) -> int:
-    """Go on until nothing changes any more; returns in how many passes pods were replaced.
+    """Go on until nothing changes any more, and return the number of passes that replaced pods.
 
     Args:
         nodes: of the cluster; changed in place.

@@ -1,4 +1,4 @@
-"""Assembles small kernel modules byte by byte, so that tests need neither compiler nor kernel."""
+"""Assemble small kernel modules byte by byte, so that tests need neither compiler nor kernel."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FLAGS = {
 
 @dataclass(frozen=True)
 class Ko:
-    """What a made module says.
+    """A made-up module.
 
     `raw` replaces the content of sections, `drop` leaves sections out, `flags` and `kinds` replace their ELF
     flags and types; `relocations` are types of such in section `relocated`; `extra` are more sections (name,

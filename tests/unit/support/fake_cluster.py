@@ -1,4 +1,4 @@
-"""An `oc` that plays a cluster for the scripts of deploy/: objects have the API's shapes, and every change is kept.
+"""An `oc` that plays a cluster for the scripts of deploy/: objects have the API's shapes, and changes are recorded.
 
 The scripts read by JSONPath out of these objects, so a field that the API does not have gives nothing;
 test_deploy_jsonpath.py compares the answers with kubectl's.
@@ -186,7 +186,7 @@ _NOTHING: dict[str, Any] = {
 
 
 class Cluster:
-    """A cluster as the scripts see it, and all that they did to it.
+    """A cluster as the scripts see it, with all their changes.
 
     `asked` has each JSONPath that was asked for, with the object and the answer.
     """
@@ -221,7 +221,7 @@ def program(path: Path, line: str) -> None:
 
 
 def node(name: str, system: str = "", ready: str = "True", arch: str = "amd64", **labels: str) -> dict[str, Any]:
-    """A Node of k8s.io/api core/v1, with what the scripts could look at."""
+    """Return a Node of k8s.io/api core/v1, with the fields that the scripts could read."""
     return {
         "metadata": {"name": name, "labels": {"kubernetes.io/os": "linux", **labels}},
         "status": {
@@ -236,7 +236,7 @@ def node(name: str, system: str = "", ready: str = "True", arch: str = "amd64", 
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes as kustomize does: texts of several lines as blocks."""
+    """Write as kustomize does: texts of several lines as blocks."""
 
 
 def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
@@ -248,5 +248,5 @@ _Dumper.add_representer(str, _text)
 
 
 def kustomized(documents: list[dict[str, Any]]) -> str:
-    """What `oc kustomize` writes of objects; a test compares it with kubectl's."""
+    """Return objects as `oc kustomize` writes them; a test compares this with kubectl's output."""
     return str(yaml.dump_all(documents, Dumper=_Dumper, width=10_000))

@@ -28,7 +28,7 @@ def digest(content: bytes) -> str:
 
 
 def layer(files: dict[str, bytes], compression: str = "gzip") -> tuple[str, bytes]:
-    """A layer as media type and blob."""
+    """Return a layer as media type and blob."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         folder = tarfile.TarInfo("etc")
@@ -47,14 +47,14 @@ def layer(files: dict[str, bytes], compression: str = "gzip") -> tuple[str, byte
 
 
 def problem(status: int, code: str, message: str = "no", **headers: str) -> Reply:
-    """An error in the protocol's form."""
+    """Return an error in the protocol's form."""
     body = json.dumps({"errors": [{"code": code, "message": message}]}).encode()
     return Reply(status, body, {"Content-Type": "application/json", **headers})
 
 
 @dataclass
 class FakeRegistry:
-    """What a registry holds and how it asks for credentials; its token service is on the same server."""
+    """The contents of a registry and its way of authentication; its token service is on the same server."""
 
     blobs: dict[str, bytes] = field(default_factory=dict)
     manifests: dict[str, bytes] = field(default_factory=dict)
@@ -64,7 +64,7 @@ class FakeRegistry:
     web: WebServer = field(init=False)
 
     def image(self, name: str, layers: list[tuple[str, bytes]], config: Any) -> ImageRef:
-        """Put an image in; returns it by tag."""
+        """Add an image, and return its reference by tag."""
         raw = json.dumps(config).encode()
         entries = [
             {"digest": self.blob(name, blob), "mediaType": media_type, "size": len(blob)} for media_type, blob in layers
@@ -84,7 +84,7 @@ class FakeRegistry:
         return ImageRef.parse(f"{self.web.address}/{name}:{tag}")
 
     def requests(self, part: str) -> list[Request]:
-        """What was asked for whose path holds `part`."""
+        """Return the requests whose paths contain `part`."""
         return [request for request in self.web.requests if part in request.path]
 
     def answer(self, request: Request) -> Reply:
@@ -100,13 +100,13 @@ class FakeRegistry:
 
 
 def basic(user: str, password: str) -> str:
-    """An Authorization header's value."""
+    """Return the value of an Authorization header."""
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
 @contextmanager
 def fake_registry() -> Iterator[FakeRegistry]:
-    """Run a registry on a free port; it is gone at the end."""
+    """Run a registry on a free port; stop it at the end."""
     registry = FakeRegistry()
     with web_server(registry.answer) as registry.web:
         yield registry

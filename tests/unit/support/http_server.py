@@ -1,4 +1,4 @@
-"""A web server on this machine: answers as a test says, cuts connections when told to, notes what it was asked."""
+"""A web server on this machine: it answers as a test says, cuts connections when told to, and records requests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 
 @dataclass(frozen=True)
 class Request:
-    """What the server was asked."""
+    """A request to the server."""
 
     method: str
     target: str
@@ -77,14 +77,14 @@ class WebServer:
 
 
 def in_turn(*replies: Reply) -> Answer:
-    """Answer with these, the last of them for ever."""
+    """Return a function that answers with these in turn, and with the last for ever."""
     left = list(replies)
     return lambda _: left.pop(0) if len(left) > 1 else left[0]
 
 
 @contextmanager
 def web_server(answer: Answer, host: str = "127.0.0.1") -> Iterator[WebServer]:
-    """Run a server on a free port; it is gone at the end."""
+    """Run a server on a free port; stop it at the end."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -130,7 +130,7 @@ def web_server(answer: Answer, host: str = "127.0.0.1") -> Iterator[WebServer]:
             self.do_GET()
 
         def log_message(self, format: str, *args: object) -> None:
-            """Nothing: a test's output is its own."""
+            """Log nothing: a test's output is its own."""
 
     class Server(ThreadingHTTPServer):
         daemon_threads = True
@@ -142,7 +142,7 @@ def web_server(answer: Answer, host: str = "127.0.0.1") -> Iterator[WebServer]:
             request.close()
 
         def handle_error(self, request: object, client_address: object) -> None:
-            # A client that goes away in mid-answer is what some tests are about.
+            # Some tests are about a client that goes away during an answer.
             if not isinstance(sys.exception(), ConnectionError):
                 super().handle_error(request, client_address)  # type: ignore[arg-type]
 
@@ -158,7 +158,7 @@ def web_server(answer: Answer, host: str = "127.0.0.1") -> Iterator[WebServer]:
 
 
 def has_ipv6() -> bool:
-    """Whether this machine has the IPv6 loopback; some containers have not."""
+    """Return whether this machine has the IPv6 loopback; some containers have not."""
     try:
         with socket.socket(socket.AF_INET6) as probe:
             probe.bind(("::1", 0))
@@ -168,7 +168,7 @@ def has_ipv6() -> bool:
 
 
 def closed_port() -> int:
-    """A port of 127.0.0.1 on which nothing listens."""
+    """Yield a port of 127.0.0.1 on which nothing listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -1,10 +1,11 @@
-"""Made-up bundles and builds, and every folder of manifests they give."""
+"""Made-up bundles and builds, and every folder of manifests rendered from them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from kmatrix.decide import manifests
@@ -41,7 +42,7 @@ def build(client: str = "8.2.2", **files: str) -> InClusterBuild:
 
 
 def folders(speed: int | str = 1) -> dict[str, dict[str, str]]:
-    """Every folder that can be applied, by its name; `speed` is the profile's max_unavailable."""
+    """Return every folder that can be applied, by its name; `speed` is the profile's max_unavailable."""
     known = sources()
     return {
         "prebuilt": manifests.prebuilt(known, bundle(), speed),
@@ -52,7 +53,7 @@ def folders(speed: int | str = 1) -> dict[str, dict[str, str]]:
 
 
 def objects(folder: dict[str, str]) -> dict[tuple[str, str], dict[str, Any]]:
-    """What applying a folder makes, by kind and name; the kustomization decides what that is."""
+    """Return the objects that applying a folder creates, by kind and name, as its kustomization lists them."""
     made = {}
     for path in yaml.safe_load(folder["kustomization.yaml"])["resources"]:
         for document in yaml.safe_load_all(folder[path]):
@@ -64,3 +65,25 @@ def container(daemonset: dict[str, Any]) -> dict[str, Any]:
     (only,) = daemonset["spec"]["template"]["spec"]["containers"]
     assert isinstance(only, dict)
     return only
+
+
+def rules(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the rules that a node must fulfil for a DaemonSet's pods: the expressions of its one term."""
+    required = spec["template"]["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    (term,) = required["nodeSelectorTerms"]
+    assert list(term) == ["matchExpressions"]
+    assert "nodeSelector" not in spec["template"]["spec"]
+    found: list[dict[str, Any]] = term["matchExpressions"]
+    return found
+
+
+def daemonset(folder: str, name: str = manifests.NAME) -> dict[str, Any]:
+    return objects(FOLDERS[folder])["DaemonSet", name]
+
+
+FOLDERS = folders()
+DAEMONSETS = [
+    (name, key[1]) for name, folder in FOLDERS.items() for key in objects(folder) if key[0] == "DaemonSet"
+]  # fmt: skip
+each_folder = pytest.mark.parametrize("name", FOLDERS)
+each_daemonset = pytest.mark.parametrize(("folder", "name"), DAEMONSETS)

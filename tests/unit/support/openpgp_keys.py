@@ -1,4 +1,4 @@
-"""OpenPGP keys that real gpg makes while the tests run; nothing of them is kept."""
+"""OpenPGP keys that real gpg creates while the tests run; nothing of them is kept."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ needs_gpg = needs("gpg")
 
 @dataclass(frozen=True)
 class Gpg:
-    """A gpg home of its own."""
+    """A gpg home directory of a test's own."""
 
     home: Path
 
@@ -27,21 +27,21 @@ class Gpg:
         return subprocess.run(command, input=given, env=environment, capture_output=True, check=True).stdout
 
     def key(self, name: str, *options: str, expires: str = "never", usage: str = "sign") -> str:
-        """Make a key and return its fingerprint."""
+        """Create a key and return its fingerprint."""
         self.run(*options, "--quick-gen-key", f"{name}@example.com", "rsa2048", usage, expires)
         return self.fingerprint(name)
 
     def fingerprint(self, name: str) -> str:
-        """The fingerprint of a primary key."""
+        """Return the fingerprint of a primary key."""
         listed = self.run("--with-colons", "--list-keys", f"={name}@example.com").decode().splitlines()
         return next(line.split(":")[9] for line in listed if line.startswith("fpr:"))
 
     def export(self, *fingerprints: str) -> bytes:
-        """The public keys in one armored block."""
+        """Return the public keys in one armored block."""
         return self.run("--armor", "--export", *fingerprints)
 
     def revoke(self, fingerprint: str) -> None:
-        """Revoke a key with the certificate that gpg made beside it."""
+        """Revoke a key with the certificate that gpg created beside it."""
         certificate = (self.home / "openpgp-revocs.d" / f"{fingerprint}.rev").read_bytes()
         # The colon keeps people from importing it by accident.
         self.run("--import", given=certificate.replace(b":-----BEGIN", b"-----BEGIN"))
@@ -49,7 +49,7 @@ class Gpg:
 
 @contextmanager
 def gpg_home(folder: Path) -> Iterator[Gpg]:
-    """A gpg home in a folder with a short path, which gpg's agent wants; the agent ends with it."""
+    """Yield a gpg home in a folder with a short path, which gpg's agent needs; end the agent with it."""
     folder.mkdir(mode=0o700, parents=True)
     try:
         yield Gpg(folder)

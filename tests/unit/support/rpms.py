@@ -1,4 +1,4 @@
-"""RPMs that real rpmbuild makes and real rpmsign signs while the tests run."""
+"""RPMs that real rpmbuild builds and real rpmsign signs while the tests run."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def build_rpm(
     epoch: str = "",
     signer: tuple[Gpg, str] | None = None,
 ) -> Path:
-    """Make a noarch RPM in a folder, signed if a key is given, and return its path."""
+    """Build a noarch RPM in a folder, signed if a key is given, and return its path."""
     work = folder / "rpmbuild"
     work.mkdir(parents=True, exist_ok=True)
     spec = work / "x.spec"

@@ -1,4 +1,4 @@
-"""Makes what an engine saves of an image: the layout of Docker's image store, and that of containerd's.
+"""Archives of images as engines save them, from Docker's image store and from containerd's.
 
 Both as `docker save` writes them: moby's image/tarexport/save.go (20.10) and daemon/containerd/image_exporter.go.
 """
@@ -21,7 +21,7 @@ STORES = ("docker", "containerd", "containerd with zstd")
 
 
 def archive(name: str, content: bytes) -> bytes:
-    """A layer of one file."""
+    """Return a layer of one file."""
     return _tar({name: content})
 
 
@@ -72,7 +72,7 @@ class Saved:
 
 
 class SavingEngine:
-    """Has images that it saves, and nothing else."""
+    """An engine that can save its images, and nothing else."""
 
     stopping = False
 

@@ -1,9 +1,9 @@
-"""OpenShift's admission by SecurityContextConstraints: which SCC a pod is given, and what that makes of the pod.
+"""OpenShift's admission by SecurityContextConstraints: the SCC that a pod is given, and its changes of the pod.
 
-Written anew from the rules in openshift/apiserver-library-go, pkg/securitycontextconstraints: util/sort/bypriority.go
+Written from the rules in openshift/apiserver-library-go, pkg/securitycontextconstraints: util/sort/bypriority.go
 and byrestrictions.go (the order), sccadmission/admission.go (the first that fits is taken, and may change the pod;
 `openshift.io/required-scc` leaves that one alone), sccmatching/provider.go, matcher.go and checks.go, user/, selinux/,
-group/, capabilities/ and seccomp/ (what is filled in and what is refused). Left out, because no pod here has them: flex
+group/, capabilities/ and seccomp/ (defaults and refusals). Left out, because no pod here has them: flex
 volumes, ephemeral containers, profiles of seccomp in annotations, and groups of containers.
 """
 
@@ -18,7 +18,7 @@ Object = dict[str, Any]
 
 @dataclass(frozen=True)
 class Namespace:
-    """What OpenShift notes at a namespace: its user ids, its groups (each from and to), and its SELinux level."""
+    """OpenShift's annotations of a namespace: user ids, groups (each from and to), and SELinux level."""
 
     uids: tuple[int, int] = (1_000_700_000, 1_000_709_999)
     groups: tuple[int, int] = (1_000_700_000, 1_000_709_999)
@@ -27,7 +27,7 @@ class Namespace:
 
 @dataclass(frozen=True)
 class Weights:
-    """The points for what an SCC allows of the host."""
+    """The points for an SCC's permissions on the host."""
 
     privileged: int
     ports: int
@@ -49,7 +49,7 @@ _SECCOMP = {"RuntimeDefault": "runtime/default", "Unconfined": "unconfined"}
 
 
 def volume_points(scc: Object, weights: Weights = NOW) -> int:
-    """How much an SCC allows by its volumes."""
+    """Return the points for an SCC's volumes."""
     volumes = set(scc.get("volumes") or ())
     if volumes & {"hostPath", "*"}:
         return weights.host_volumes
@@ -57,7 +57,7 @@ def volume_points(scc: Object, weights: Weights = NOW) -> int:
 
 
 def capability_points(scc: Object) -> int:
-    """How much an SCC allows by its capabilities; `ALL` in whatever case."""
+    """Return the points for an SCC's capabilities; `ALL` in whatever case."""
     allowed, drop, add = (
         [name.upper() for name in scc.get(key) or ()]
         for key in ("allowedCapabilities", "requiredDropCapabilities", "defaultAddCapabilities")
@@ -69,7 +69,7 @@ def capability_points(scc: Object) -> int:
 
 
 def score(scc: Object, weights: Weights = NOW) -> int:
-    """How much an SCC allows, in points; of SCCs of one priority the one with the fewest is tried first."""
+    """Return an SCC's points; of SCCs of one priority the one with the fewest is tried first."""
     return (
         weights.privileged * bool(scc.get("allowPrivilegedContainer"))
         + weights.ports * bool(scc.get("allowHostPorts"))
@@ -81,14 +81,14 @@ def score(scc: Object, weights: Weights = NOW) -> int:
 
 
 def in_order(sccs: list[Object], weights: Weights = NOW) -> list[Object]:
-    """The order in which SCCs are tried."""
+    """Return the SCCs in the order in which they are tried."""
     return sorted(sccs, key=lambda scc: (-(scc.get("priority") or 0), score(scc, weights), scc["metadata"]["name"]))
 
 
 def admit(
     pod: Object, sccs: list[Object], namespace: Namespace = ANY, weights: Weights = NOW
 ) -> tuple[str, Object] | None:
-    """The name of the SCC that a new pod is given, and the pod as that leaves it; nothing if none fits.
+    """Return the name of the SCC that a new pod is given and the changed pod, or None if no SCC fits.
 
     Args:
         pod: annotations, if any, and spec.
@@ -131,7 +131,7 @@ def _must(scc: Object, key: str) -> bool:
 
 
 def filled_in(scc: Object, pod: Object, namespace: Namespace = ANY) -> Object:
-    """The pod with what an SCC fills in where the pod states nothing."""
+    """Return the pod with an SCC's defaults where the pod states nothing."""
     made = copy.deepcopy(pod)
     context = made["spec"].get("securityContext") or {}
     if _must(scc, "seLinuxContext"):
@@ -155,7 +155,7 @@ def filled_in(scc: Object, pod: Object, namespace: Namespace = ANY) -> Object:
 
 
 def _container(scc: Object, pod: Object, own: Object, namespace: Namespace) -> Object:
-    """What becomes of a container's securityContext; what it does not state, its pod's counts."""
+    """Return a container's securityContext with defaults; where it states nothing, the pod's counts."""
     strategy = scc["runAsUser"]["type"]
     if {**pod, **own}.get("runAsUser") is None and strategy in {"MustRunAs", "MustRunAsRange"}:
         own["runAsUser"] = _uids(scc, namespace)[0]
@@ -180,7 +180,7 @@ def _container(scc: Object, pod: Object, own: Object, namespace: Namespace) -> O
 
 
 def refusals(scc: Object, pod: Object, namespace: Namespace = ANY) -> list[str]:
-    """What an SCC does not allow a pod, once it is filled in."""
+    """Return the reasons for which an SCC refuses a pod with its defaults."""
     spec, context = pod["spec"], pod["spec"].get("securityContext") or {}
     found = [key for key in ("hostPID", "hostIPC", "hostNetwork") if spec.get(key) and not scc.get(f"allowH{key[1:]}")]
     if scc.get("userNamespaceLevel") == "RequirePodLevel" and spec.get("hostUsers", True):

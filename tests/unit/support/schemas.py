@@ -21,7 +21,7 @@ KMM = SAMPLES / "schemas" / "kmm-modules-crd.yaml"
 
 
 def core_faults(document: dict[str, Any], version: str) -> list[str]:
-    """What is wrong with an object of Kubernetes' own kinds."""
+    """Return the faults of an object of Kubernetes' own kinds."""
     return list(_core_faults(json.dumps(document), version))
 
 
@@ -38,7 +38,7 @@ def _core_faults(text: str, version: str) -> tuple[str, ...]:
 
 
 def other_faults(document: dict[str, Any]) -> list[str]:
-    """What is wrong with an object of OpenShift's kinds, or KMM's Module."""
+    """Return the faults of an object of OpenShift's kinds, or of KMM's Module."""
     schema = _module() if document["kind"] == "Module" else _openshift(document["kind"])
     validator = Draft202012Validator(schema)
     return [f"{document['kind']}: {error.json_path}: {error.message}" for error in validator.iter_errors(document)]

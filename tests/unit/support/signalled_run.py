@@ -1,12 +1,12 @@
-"""The real command line with cells that do as a test says: for tests that send signals, or break our outputs.
+"""The real command line with cells that behave as a test says: for tests that send signals or break our outputs.
 
-Run as `python -m tests.unit.support.signalled_run FOLDER ARGUMENT...`. The engine is made of nothing. The file
-FOLDER/steps has a word for each cell, in the plan's order:
+Run as `python -m tests.unit.support.signalled_run FOLDER ARGUMENT...`. There is no engine. The file FOLDER/steps
+has a word for each cell, in the plan's order:
 
 - `ends`: passes at once;
 - `held`: passes when the test opens the pipe FOLDER/go for writing;
 - `listens`: ends without a verdict when the run is told to stop;
-- `stuck`: never ends, whatever it is told.
+- `stuck`: never ends.
 
 `STOPPING` on standard error says that the run is told to stop.
 """
@@ -33,7 +33,7 @@ TOLD = threading.Event()
 
 
 class NoEngine:
-    """An engine that has nothing and runs nothing."""
+    """An engine without images that runs nothing."""
 
     builds = pulls = 0
     tidied = False

@@ -11,7 +11,7 @@ from typing import Any
 
 _VOLUMES = ("configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret")
 _SOME = ["KILL", "MKNOD", "SETUID", "SETGID"]
-# What the younger ones, `-v2`, have in common.
+# The fields that the younger ones, `-v2`, have in common.
 _V2: dict[str, Any] = {
     "allowPrivilegeEscalation": False,
     "allowedCapabilities": ["NET_BIND_SERVICE"],
@@ -92,7 +92,7 @@ STOCK = [
         volumes=["downwardAPI", "hostPath"],
         **_allow("HostNetwork", "HostDirVolumePlugin"),
     ),
-    # It states no volumes, fsGroup or supplementalGroups; the API server fills in what allows all of them.
+    # It states no volumes, fsGroup or supplementalGroups; the API server fills in values that allow all of them.
     _scc(
         "node-exporter",
         "RunAsAny",

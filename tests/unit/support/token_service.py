@@ -1,18 +1,18 @@
 """Registries with a token service, as products answer for a repository that is not there yet.
 
-Each product's answers are from its own source, or, where that is closed, from what its users report:
+Each product's answers are from its own source, or, where that is closed, from its users' reports:
 
-- Quay: quay/quay, endpoints/v2/v2auth.py (the token service grants what it may, and makes a repository for whoever asks
-  to push one and may create it), endpoints/v2/__init__.py (_require_repo_permission: 401 also for what is not there),
-  endpoints/v2/errors.py (Unauthorized, InvalidLogin), endpoints/v2/test/test_v2auth.py (the grants); seen by
-  helm/helm#31567, helm/helm#32144 and shipwright-io/build#788.
-- Harbor: goharbor/harbor, src/server/middleware/v2auth/auth.go (401, with a Basic challenge for whoever sent a token),
+- Quay: quay/quay, endpoints/v2/v2auth.py (the token service grants the user's own rights, and creates a repository for
+  a user who may create it and asks to push), endpoints/v2/__init__.py (_require_repo_permission: 401 also for absent
+  repositories), endpoints/v2/errors.py (Unauthorized, InvalidLogin), endpoints/v2/test/test_v2auth.py (the grants);
+  seen by helm/helm#31567, helm/helm#32144 and shipwright-io/build#788.
+- Harbor: goharbor/harbor, src/server/middleware/v2auth/auth.go (401, with a Basic challenge after a token),
   src/core/service/token/creator.go (a project that is not there: no actions; a wrong password: a token of nobody).
 - GitLab: gitlabhq/gitlabhq, app/services/auth/container_registry_authentication_service.rb (a path without a project:
   no access at all, 403 DENIED from the token service for whoever is nobody); its registry is distribution's: 401 for
-  what the token lacks, 404 NAME_UNKNOWN for what is granted and not there.
+  rights that the token lacks, 404 NAME_UNKNOWN for absent repositories.
 - GitHub: tokens that are no JWT (radius-project/radius#12623), 403 DENIED from the token service for a wrong password
-  (sigstore/scaffolding#127), 404 MANIFEST_UNKNOWN for what is not there (GoogleContainerTools/skaffold#7254).
+  (sigstore/scaffolding#127), 404 MANIFEST_UNKNOWN for absent images (GoogleContainerTools/skaffold#7254).
 - Amazon: Basic, 404 NAME_UNKNOWN; a push makes no repository (aws-actions/amazon-ecr-login#4).
 - Artifactory: 403 for a tag that is not there in a virtual repository (google/go-containerregistry#1691).
 """
@@ -34,7 +34,7 @@ ROBOT = basic("robot", "right")
 
 
 def jwt(subject: object, access: object) -> str:
-    """A token with the claims of distribution/distribution, docs/content/spec/auth/jwt.md; its signature is none."""
+    """Return an unsigned token with the claims of distribution/distribution, docs/content/spec/auth/jwt.md."""
     parts = ({"typ": "JWT", "alg": "RS256"}, {"sub": subject, "access": access})
     encoded = [base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts]
     return ".".join((*encoded, "c2lnbmVk"))
@@ -53,7 +53,7 @@ class TokenRegistry:
 
     @property
     def scopes(self) -> list[list[str]]:
-        """What tokens were asked for."""
+        """Return the scopes of the requested tokens."""
         return [request.query.get("scope", []) for request in self.web.requests if request.path == "/token"]
 
     def answer(self, request: Request) -> Reply:
@@ -87,7 +87,7 @@ class TokenRegistry:
         )
 
     def refusal(self, shown: str, wanted: str) -> Reply:
-        """The answer to who showed this and may not do what was wanted."""
+        """Return the answer to a request whose credential does not permit it."""
         if self.product == "artifactory":
             return problem(403, "DENIED")
         scope = "pull" if wanted == "pull" else "pull,push"
@@ -123,7 +123,7 @@ class TokenRegistry:
         return ({"pull"} if self.readable else set()) | ({"push"} if self.creates else set())
 
     def granted(self, shown: str) -> set[str]:
-        """What a token that is shown grants."""
+        """Return the rights that a token grants."""
         token = shown.removeprefix("Bearer ")
         if token.startswith("gho-"):
             return set(token.split("-")[1:])
@@ -139,7 +139,7 @@ def _reply(token: str) -> Reply:
 
 @contextmanager
 def token_registry(product: Product) -> Iterator[TokenRegistry]:
-    """Run one on a free port; it is gone at the end."""
+    """Run a registry with a token service on a free port; stop it at the end."""
     registry = TokenRegistry(product)
     with web_server(registry.answer) as registry.web:
         yield registry

@@ -7,13 +7,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import docker.auth
+
+from kmatrix.effects.registry.credentials import Credentials
+from kmatrix.effects.registry.writer import RegistryWriter
+from kmatrix.values.names import ImageRef
 from tests.unit.support.fake_registry import digest, problem
 from tests.unit.support.http_server import Reply, Request, WebServer, web_server
 
 
 @dataclass
 class Writable:
-    """What it holds by path; `before` may answer the next requests in its stead; `place` is where it takes a blob."""
+    """Its contents by path; `before` may answer the next requests instead; `place` is the address for a blob."""
 
     repository: str
     place: str
@@ -51,13 +56,22 @@ class Writable:
         return Reply(200, b'{"name": "any", "tags": []}')
 
     def sent(self) -> list[str]:
-        """What was asked of its repository, as `METHOD path`."""
+        """Return the requests for its repository, as `METHOD path`."""
         return [f"{each.method} {each.path.removeprefix(f'/v2/{self.repository}')}" for each in self.web.requests]
 
 
 @contextmanager
 def writable_registry(repository: str) -> Iterator[Writable]:
-    """Run a registry on a free port; it is gone at the end."""
+    """Run a registry on a free port; stop it at the end."""
     registry = Writable(repository, f"/v2/{repository}/blobs/uploads/1?state=a%26b")
     with web_server(registry.answer) as registry.web:
         yield registry
+
+
+def ref(server: Writable, tag: str = "") -> ImageRef:
+    return ImageRef.parse(f"{server.web.address}/team/image{':' if tag else ''}{tag}")
+
+
+def writer(server: Writable, password: str | None = None) -> RegistryWriter:
+    entries = {server.web.address: ("robot", password)} if password else {}
+    return RegistryWriter(Credentials(entries, "the-file", docker.auth.AuthConfig({})))

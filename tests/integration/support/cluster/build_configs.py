@@ -21,10 +21,10 @@ from tests.unit.support.build_cluster import cluster_of, run
 
 @dataclass(frozen=True)
 class Applied:
-    """What the script had a cluster do.
+    """The objects that the script applied to a cluster.
 
     Attributes:
-        modules: the BuildConfigs of nothing but modules, by the tag of the toolkit's ImageStream.
+        modules: the BuildConfigs that compile modules alone, by the tag of the toolkit's ImageStream.
         image: the BuildConfig of the image that the DaemonSets run.
         tagged: ImageStreamTags that were given the image of another one.
     """
@@ -35,7 +35,7 @@ class Applied:
 
 
 def output_of(config: Mapping[str, Any]) -> str:
-    """The ImageStreamTag that a BuildConfig's image gets."""
+    """Return the ImageStreamTag of a BuildConfig's image."""
     return str(config["spec"]["output"]["to"]["name"])
 
 
@@ -68,7 +68,7 @@ def built_config(
     known: Mapping[str, str],
     log: list[str],
 ) -> Iterator[str]:
-    """Build a BuildConfig; yields the image, which is gone at the end.
+    """Build a BuildConfig and yield the image, which is removed at the end.
 
     Args:
         engine: builds.
@@ -98,7 +98,7 @@ def _copy_out(engine: Engine, image: str, source: str, destination: Path) -> Non
     """Copy a path of an image into the context.
 
     pkg/build/builder/source.go of openshift/builder: extractSourceFromImage mounts the image and keeps the path's end
-    `/.`, copyImageSourceFromFilesytem makes the folder and runs `cp -r`. So images are copied over each other.
+    `/.`, copyImageSourceFromFilesytem creates the folder and runs `cp -r`. So images are copied over each other.
     """
     whole = source.endswith("/.")
     path = posixpath.normpath(source)

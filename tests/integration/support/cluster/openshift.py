@@ -1,4 +1,4 @@
-"""What OpenShift does with the manifests of a build in the cluster, done by the engine."""
+"""Builds in the cluster, done by the container engine as OpenShift does them."""
 
 from __future__ import annotations
 
@@ -33,8 +33,9 @@ RUN mkdir -p /small/usr/bin /small/usr/sbin /small/usr/lib /small/usr/lib64 \\
 FROM scratch
 COPY --from=whole /small/ /
 """
-# What the compile for another kernel uses stays. Python's compiled files are for any time stamp: an initramfs has none,
-# and a guest would compile all of dnf anew. The client's sources are made one unit: the kernel's headers are read once.
+# The files that a compile for another kernel uses stay. Python's compiled files are for any time stamp: an initramfs
+# has none, and a guest would compile all of dnf again. The client's sources become one unit, so the kernel's headers
+# are read once.
 _COMPILING = """\
 FROM {image}
 RUN rm -rf /boot/* /usr/src/* /usr/lib/modules/*/kernel /usr/lib/modules/*/vmlinuz /var/cache/apt /var/lib/apt \
@@ -73,12 +74,12 @@ class InCluster:
 
     @property
     def dockerfile(self) -> str:
-        """What is inlined in the BuildConfig."""
+        """The Dockerfile inlined in the BuildConfig."""
         return str(self.config["spec"]["source"]["dockerfile"])
 
 
 def rendered_text(site: Site, client: str) -> str:
-    """Render the manifests of a client version with the command line; returns `kubectl kustomize`'s output of them."""
+    """Render a client version's manifests with the command line, and return `kubectl kustomize`'s output of them."""
     out = site.root / "build" / "deploy"
     if not (site.root / "deploy").exists():
         shutil.copytree(site.lab.root / "deploy", site.root / "deploy")
@@ -112,7 +113,7 @@ def read(text: str) -> InCluster:
 def built(
     engine: Engine, session: Session, manifests: InCluster, toolkit: str, log: list[str], **arguments: str
 ) -> Iterator[str]:
-    """Build as OpenShift's builder does; yields the image, which is gone at the end.
+    """Build as OpenShift's builder does and yield the image, which is removed at the end.
 
     Args:
         engine: builds.
@@ -120,7 +121,7 @@ def built(
         manifests: Dockerfile, context, arguments.
         toolkit: takes the place of the last base image.
         log: is given the build's output.
-        arguments: what an admin sets differently.
+        arguments: build arguments that an admin sets differently.
     """
     dockerfile = with_bases(manifests.dockerfile, toolkit, {})
     arguments = {**manifests.arguments, **arguments}
@@ -156,7 +157,7 @@ def built_dockerfile(
     log: list[str],
     folder: Path | None = None,
 ) -> Iterator[str]:
-    """Build a Dockerfile whose bases are in their place; yields the image, which is gone at the end.
+    """Build a Dockerfile whose bases are in place and yield the image, which is removed at the end.
 
     Args:
         engine: builds.
@@ -169,7 +170,7 @@ def built_dockerfile(
     """
     # The builder adds labels of its own at the end.
     context = {**files, "Dockerfile": f"{dockerfile}LABEL {LABEL}={session.name}\n"}
-    # As there, nothing is taken from an earlier build, so that the log tells it all.
+    # As there, nothing is taken from an earlier build, so the log is complete.
     options = {"network": "host", "buildargs": dict(arguments), "no_cache": True}
     with _made(engine, session, context, log, folder, **options) as image:
         yield image
@@ -177,21 +178,21 @@ def built_dockerfile(
 
 @contextmanager
 def small_copy(engine: Engine, session: Session, image: str) -> Iterator[str]:
-    """Make a copy of an image with only what a boot uses: module, client, kmod; gone at the end."""
+    """Yield a copy of an image with only the files that a boot uses: module, client, kmod."""
     with derived(engine, session, _labelled(_SMALL, session, image)) as made:
         yield made
 
 
 @contextmanager
 def compiling_copy(engine: Engine, session: Session, image: str) -> Iterator[str]:
-    """Make a copy of an image that can still install headers and compile, as small as that goes; gone at the end."""
+    """Yield the smallest copy of an image that can still install headers and compile."""
     with derived(engine, session, _labelled(_COMPILING, session, image)) as made:
         yield made
 
 
 @contextmanager
 def with_red_hats_modes(engine: Engine, session: Session, image: str) -> Iterator[str]:
-    """Make a copy of an image with the folders' modes of Red Hat's, where not even root may write; gone at the end."""
+    """Yield a copy of an image with the folders' modes of Red Hat's, where not even root may write."""
     with derived(engine, session, _labelled(_MODES, session, image)) as made:
         yield made
 
@@ -202,7 +203,7 @@ def _labelled(dockerfile: str, session: Session, image: str) -> str:
 
 @contextmanager
 def derived(engine: Engine, session: Session, dockerfile: str) -> Iterator[str]:
-    """Build a Dockerfile that needs no context; yields the image, which is gone at the end."""
+    """Build a Dockerfile that needs no context and yield the image, which is removed at the end."""
     with _made(engine, session, {"Dockerfile": dockerfile}, []) as made:
         yield made
 
@@ -217,7 +218,7 @@ def _made(
     **options: Any,
 ) -> Iterator[str]:
     steps: list[str] = []
-    # With a name, as the removal of an image removes the nameless ones that it was made from.
+    # With a name, as the removal of an image removes the nameless ones that it was built from.
     name = f"kmatrix-test/in-cluster:{secrets.token_hex(6)}"
     try:
         engine.build(_context(files, folder), on_line=log.append, steps=steps, tag=name, **options)
@@ -230,7 +231,7 @@ def _made(
 
 
 def _context(files: Mapping[str, str], folder: Path | None) -> bytes:
-    """A build context whose `files` are not executable: those of a ConfigMap are not."""
+    """Return a build context whose `files` are not executable: those of a ConfigMap are not."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name, text in files.items():
@@ -243,13 +244,13 @@ def _context(files: Mapping[str, str], folder: Path | None) -> bytes:
 
 
 def run_in(engine: Engine, image: str, script: str, **host: object) -> RunOutput:
-    """Run a script of bash in a container of an image; `host` is what `Engine.container` takes."""
+    """Run a bash script in a container of an image; `host` goes to `Engine.container`."""
     with engine.container(image, ["bash", "-c", script], **host) as container:  # type: ignore[arg-type]
         return engine.run(container, timeout_seconds=300)
 
 
 def node_mounts(worker: Mapping[str, Any], node: Path) -> dict[str, dict[str, str]]:
-    """The binds of a RHEL worker's container that show it the node's own files, of a node in a folder."""
+    """Return the binds that show a RHEL worker's container the node's files, of a node in a folder."""
     (container,) = worker["containers"]
     paths = [mount["mountPath"] for mount in container["volumeMounts"] if mount.get("readOnly")]
     return {

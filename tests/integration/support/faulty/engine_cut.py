@@ -30,7 +30,7 @@ class Forwarder:
 
     @property
     def host(self) -> str:
-        """What DOCKER_HOST is to be."""
+        """The value for DOCKER_HOST."""
         return f"unix://{self.path}"
 
     def cut(self) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.integration.support.project.site import UNBOOTED, Site
 
-# Says when the compiler of the cell that its first argument names is at work.
+# Reports when the compiler of the cell that its first argument names is running.
 _RUN = """
 import sys
 import pytest
@@ -22,21 +22,21 @@ with pytest.MonkeyPatch.context() as patch:
     at_stage(patch, "build", sys.argv[1], lambda: at_line(patch, r"CC \\[M\\] ", compiling))
     sys.exit(cli.main(sys.argv[2:]))
 """
-# A bound for a machine that is busy with other things; what is under way is ended, not waited for.
+# A bound for a busy machine: a run ends its stages, it does not wait for them.
 _SOON_SECONDS = 30
 
 
 @dataclass(frozen=True)
 class Interrupted:
-    """How it ended: exit code, and the lines it said to people."""
+    """The end of an interrupted run: its exit code, and its lines on standard error."""
 
     code: int
     said: list[str]
 
 
 def interrupt_while_compiling(site: Site, cell: str, number: signal.Signals = signal.SIGINT) -> Interrupted:
-    """Build a project, one cell at a time, and send a signal as soon as a cell compiles; returns when it has ended."""
-    # With one cell at a time make has more jobs, so none of this is in the engine's cache.
+    """Build a project, one cell at a time; send a signal as soon as a cell compiles, and wait for the end."""
+    # With one cell at a time make has more jobs, so the engine's cache has nothing of it.
     arguments = ["build", "--jobs", "1", *UNBOOTED, "--root", str(site.root)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(Path(__file__).parents[4])])}
     command = [sys.executable, "-c", _RUN, cell, *arguments]

@@ -1,8 +1,8 @@
 """A proxy that misbehaves on request, for Python's standard library alone: it runs inside a container of the lab.
 
-`misbehaving_proxy.py UPSTREAM PORT` passes everything on to UPSTREAM (HOST:PORT). What it is told by `POST /-/faults`
-(a JSON list of faults) it does instead, for the first `times` requests that fit; `GET /-/requests` tells what it was
-asked. A fault: {"methods": [..], "path": regular expression, "times": number or null for ever, "do": ..}, where `do`
+`misbehaving_proxy.py UPSTREAM PORT` passes everything on to UPSTREAM (HOST:PORT). `POST /-/faults` (a JSON list of
+faults) makes it misbehave for the first `times` requests that fit; `GET /-/requests` returns all requests so far.
+A fault: {"methods": [..], "path": regular expression, "times": number or null for ever, "do": ..}, where `do`
 is {"status": .., "headers": {..}} | {"cut": bytes of the real body, then a TCP reset} | {"truncate": bytes of the
 real body, then an orderly end} | {"corrupt": true} | {"redirect": address to put before the path}.
 """
@@ -79,7 +79,7 @@ class Proxy(BaseHTTPRequestHandler):
         kept = {name: value for name, value in response.getheaders() if name.lower() not in HOP_BY_HOP}
         length = response.headers.get("Content-Length") if self.command == "HEAD" else None
         if fault.get("corrupt"):
-            # One that is still JSON: only a digest tells.
+            # It is still JSON: only a digest reveals it.
             content += b" "
         end = fault.get("cut", fault.get("truncate"))
         self.reply(response.status, kept, content, end=end, length=length)
@@ -112,7 +112,7 @@ class Proxy(BaseHTTPRequestHandler):
         return b"".join(parts)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing: `/-/requests` tells it."""
+        """Log nothing: `/-/requests` returns the requests."""
 
 
 class Server(ThreadingHTTPServer):

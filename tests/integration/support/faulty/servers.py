@@ -59,7 +59,7 @@ def _server(
     alias: str = "",
     image: str = "",
 ) -> Iterator[Server]:
-    """Run a server, by default of the lab's services image; `files` are mounted where they say, read-only."""
+    """Run a server, by default of the lab's services image, with `files` mounted read-only (path here: path there)."""
     ready = HttpWaitStrategy(port, ready_path).for_status_code_matching(lambda code: code in (200, 401))
     container = DockerContainer(image or lab.services).with_command(list(command)).waiting_for(ready)
     for path, place in (files or {}).items():
@@ -68,7 +68,7 @@ def _server(
         container.with_env(name, value)
     if network:
         container.with_network(network).with_network_aliases(alias)
-    # A port of the engine's choice would be another one after each start.
+    # A port that the engine chooses would change with each start.
     published = closed_port()
     cast("dict[str, Any]", container.ports)[f"{port}/tcp"] = ("127.0.0.1", published)
     with container.with_kwargs(labels={LABEL: session.name}):
@@ -91,7 +91,7 @@ def stoppable_packages(lab: Lab, session: Session) -> Iterator[Server]:
 
 @dataclass(frozen=True)
 class Closed(ThrowAwayRegistry):
-    """A registry that wants a password."""
+    """A registry with a password."""
 
     user: str
     password: str
@@ -101,13 +101,13 @@ class Closed(ThrowAwayRegistry):
         return requests.request(method, url, headers=headers, auth=(self.user, self.password), timeout=30)
 
     def config(self, repository: str, reference: str) -> bytes:
-        """The configuration of an image, its history included, as it is there."""
+        """Return the configuration of an image, history included."""
         digest = self.manifest(repository, reference)["config"]["digest"]
         return self._ask("GET", f"{repository}/blobs/{digest}").content
 
     def asked(self, path: str) -> int:
-        """How often it was asked for something below a path."""
-        # The log comes late, but in order.
+        """Return the number of requests for anything below a path."""
+        # The log may be late, but it is in order.
         last = f"last-{secrets.token_hex(8)}"
         self.tags(last)
         log = ""
@@ -123,9 +123,11 @@ def closed_registry(lab: Lab, session: Session, folder: Path, user: str, passwor
     """Run a registry with htpasswd authentication.
 
     Args:
-        lab, session: whose image and label it has.
-        folder: for its password file.
-        user, password: the only credential it takes.
+        lab: its image is used.
+        session: its label is set.
+        folder: for the password file.
+        user: the only user that it knows.
+        password: the user's password.
     """
     client = docker.from_env()
     try:
@@ -147,17 +149,17 @@ def closed_registry(lab: Lab, session: Session, folder: Path, user: str, passwor
 
 @dataclass(frozen=True)
 class Proxy:
-    """A proxy at `address` in front of a registry, which `registry` reaches past it."""
+    """A proxy at `address` in front of a registry; `registry` reaches the registry past it."""
 
     address: str
     registry: ThrowAwayRegistry
 
     def faults(self, *faults: dict[str, Any]) -> None:
-        """Misbehave so from now on, and forget what was asked before."""
+        """Misbehave in these ways from now on, and forget earlier requests."""
         requests.post(f"http://{self.address}/-/faults", json=faults, timeout=30).raise_for_status()
 
     def asked(self, part: str = "", methods: list[str] | None = None) -> list[dict[str, Any]]:
-        """What it was asked, in order, where the path holds `part`."""
+        """Return the requests, in order, whose paths contain `part`."""
         response = requests.get(f"http://{self.address}/-/requests", timeout=30)
         response.raise_for_status()
         wanted = methods or READ + WRITE
@@ -167,7 +169,7 @@ class Proxy:
 def fault(
     do: dict[str, Any], path: str = "/v2/", methods: list[str] | None = None, times: int | None = 1
 ) -> dict[str, Any]:
-    """A fault for `Proxy.faults` (see misbehaving_proxy.py), by default of reading; `times` None is for ever."""
+    """Return a fault for `Proxy.faults` (see misbehaving_proxy.py), by default of reading; `times` None is for ever."""
     return {"methods": methods or READ, "path": path, "times": times, "do": do}
 
 

@@ -1,4 +1,4 @@
-"""Does something to a run at a moment of the run's own, never at a time."""
+"""Trigger an action at a defined point of a run (event-driven, never timed)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Action = Callable[[], None]
 
 
 class _Once:
-    """Does its action the first time it is asked, whoever asks."""
+    """An action that only its first call performs, from whichever thread."""
 
     def __init__(self, action: Action) -> None:
         self._action = action
@@ -34,14 +34,14 @@ class _Once:
 
 
 def one_at_a_time(patch: pytest.MonkeyPatch) -> tuple[str, str]:
-    """The option for one cell at a time, with make's own number of jobs kept: it decides what the engine remembers."""
+    """Return the option for one cell at a time, and keep make's number of jobs, on which the engine's cache depends."""
     jobs = max(1, default_jobs() // int(JOBS))
     patch.setattr(build_command, "default_jobs", lambda: jobs)
     return ("--jobs", "1")
 
 
 def at_stage(patch: pytest.MonkeyPatch, stage: str, cell: str, action: Action) -> None:
-    """Act once, when a cell enters a stage and before anything of the stage is done."""
+    """Act once, when a cell enters a stage, before the stage begins."""
     enter, act = PlainProgress.stage, _Once(action)
 
     def entering(self: PlainProgress, which: str, name: str) -> None:
@@ -53,7 +53,7 @@ def at_stage(patch: pytest.MonkeyPatch, stage: str, cell: str, action: Action) -
 
 
 def at_line(patch: pytest.MonkeyPatch, pattern: str, action: Action) -> None:
-    """Act once, when a build says a line that has `pattern` in it."""
+    """Act once, when a build prints a line that matches `pattern`."""
     build, act = Engine.build, _Once(action)
 
     def building(self: Engine, context: bytes, *, on_line: Callable[[str], None], **options: Any) -> str:
@@ -68,7 +68,7 @@ def at_line(patch: pytest.MonkeyPatch, pattern: str, action: Action) -> None:
 
 
 def at_container(patch: pytest.MonkeyPatch, action: Action) -> None:
-    """Act once, when a container of this run is there and has not been started yet."""
+    """Act once, when a container of this run is created and not yet started."""
     run, act = Engine.run, _Once(action)
 
     def running(self: Engine, container: str, timeout_seconds: int = 120) -> RunOutput:

@@ -1,4 +1,4 @@
-"""A container of a cell's image that plays a node: what the kernel and the host would show are files of the test.
+"""A container of a cell's image that plays a node: tests write the files that the kernel and the host would show.
 
 Root file system, capabilities and writable places are as in the cluster. Nothing of it is on this machine's disk.
 """
@@ -45,13 +45,13 @@ FULL = {"/host/client": "size=1m"}
 
 
 def files_of(version: str) -> dict[str, str]:
-    """What an install leaves."""
+    """Return the files that an install leaves, with modes and owners."""
     return {**FILES[version], "beegfs-client.conf": "644 0:0", "version": "644 0:0"}
 
 
 @dataclass(frozen=True)
 class Said:
-    """One command in the container: how it ended and what it said."""
+    """A command in the container: its exit status and output."""
 
     status: int
     stdout: str
@@ -59,17 +59,17 @@ class Said:
 
 
 class LostOutputError(RuntimeError):
-    """A command ran and the engine told nothing of what it printed, not even our own last word."""
+    """A command ran, and the engine returned nothing of its output, not even our own end mark."""
 
 
 class CellNode:
-    """The container, in which nothing runs but what a test starts."""
+    """The container, in which only programs run that a test starts."""
 
     def __init__(self, container: Container) -> None:
         self._container = container
 
     def run(self, script: str, **environment: str) -> Said:
-        """Run a script of bash's, which is ended with all that it started if it waits for what does not come."""
+        """Run a bash script; it is ended, with all that it started, if it waits for something that never comes."""
         settings = {"PATH": _PATH, "NODE_NAME": NODE_NAME, **environment}
         result = self._container.exec_run(["bash", "-c", _WHOLE, "run", script], environment=settings, demux=True)
         stdout, stderr = cast("tuple[bytes | None, bytes | None]", result.output)
@@ -85,7 +85,7 @@ class CellNode:
         return done.stdout.strip()
 
     def ask(self, script: str) -> str:
-        """The same with a script that may be run twice: it is, if the engine loses its output."""
+        """Run a script that may run twice, and does if the engine loses its output; return the output."""
         for _ in range(4):
             with suppress(LostOutputError):
                 return self.say(script)
@@ -96,7 +96,7 @@ class CellNode:
         return self.run(shlex.join((PROGRAM, *words)), **environment)
 
     def write(self, path: str, text: str) -> None:
-        """Make a file, and its folder."""
+        """Write a file, and create its folder."""
         self.ask(f"mkdir -p {shlex.quote(path.rpartition('/')[0])}; printf %s {shlex.quote(text)} >{shlex.quote(path)}")
 
     def program(self, name: str, script: str) -> None:
@@ -105,7 +105,7 @@ class CellNode:
         self.ask(f"chmod +x {_TEST}/{name}")
 
     def loaded(self, version: str, srcversion: str = "0123", users: int = 0, build_id: str = "") -> None:
-        """Let the kernel show a module, with a build ID (hexadecimal) if there is one."""
+        """Show a module as loaded, with a build ID (hexadecimal) if there is one."""
         shown = {"version": version, "srcversion": srcversion, "refcnt": str(users), "initstate": "live"}
         for name, value in shown.items():
             self.write(f"/sys/module/beegfs/{name}", f"{value}\n")
@@ -119,12 +119,12 @@ class CellNode:
             self.say(f"mkdir {notes}; printf '{escaped}' >{notes}/.note.gnu.build-id")
 
     def mounted(self, *points: str) -> None:
-        """Let the host have BeeGFS mounted at these places, and other things elsewhere."""
+        """Show BeeGFS mounted on the host at these places, and other file systems elsewhere."""
         lines = ("proc /proc proc rw 0 0", *(f"beegfs_nodev {point} beegfs rw 0 0" for point in points))
         self.write("/host/proc/1/mounts", "".join(f"{line}\n" for line in lines))
 
     def loader(self) -> None:
-        """Let modprobe and rmmod change what the kernel shows, as the real ones do, and note how they are called."""
+        """Let modprobe and rmmod change the kernel's files, as the real ones do, and note their calls."""
         self.program(
             "modprobe",
             'echo "modprobe $*" >>/test/calls; ko=$2/lib/modules/$4/extra/$5.ko; mkdir -p /sys/module/$5\n'
@@ -134,11 +134,11 @@ class CellNode:
         self.program("rmmod", 'echo "rmmod $*" >>/test/calls; rm -r /sys/module/$1')
 
     def hurried(self) -> None:
-        """Let every nap of the image's program be short, and note it in `/test/naps`."""
+        """Shorten every sleep of the image's program, and note it in `/test/naps`."""
         self.program("sleep", "echo $1 >>/test/naps; exec /usr/bin/sleep 0.1")
 
     def changing_mounts(self, point: str) -> None:
-        """Let another mount go at each step of the program's reading, which takes `BASH_ENV=/test/changing`."""
+        """Remove one more mount at each step of the program's reading; the program needs `BASH_ENV=/test/changing`."""
         self.mounted(*(f"/other/{number:02}" for number in range(40)))
         table = "/host/proc/1/mounts"
         self.say(f"sed -i s/beegfs/otherfs/g {table}; echo 'beegfs_nodev {point} beegfs rw 0 0' >>{table}")
@@ -149,18 +149,18 @@ class CellNode:
 
     @property
     def calls(self) -> list[str]:
-        """How `loader`'s programs were called."""
+        """The calls of `loader`'s programs."""
         return self.ask("touch /test/calls; cat /test/calls").splitlines()
 
     @property
     def installed(self) -> dict[str, str]:
-        """What the client's folder of the host has, but for a test's filler: mode and owner by path."""
+        """Mode and owner by path of every file in the client's folder on the host, but for a test's filler."""
         found = self.ask(f"cd {INSTALLED}; find . -type f ! -name filler -printf '%P %m %U:%G\\n'")
         return dict(line.split(" ", 1) for line in found.splitlines())
 
     @property
     def termination_message(self) -> str:
-        """What Kubernetes would show."""
+        """The termination message that Kubernetes would show."""
         return self.ask("cat /dev/termination-log")
 
 
@@ -171,8 +171,8 @@ def cell_node(
     """Start a node.
 
     Args:
-        image: the cell's.
-        session: whose label it has.
+        image: the cell's image.
+        session: labels the container.
         files: more files of this machine, read-only: path in the container by path here.
         tmpfs: options of places that the container has, such as a size.
     """
@@ -205,7 +205,7 @@ def cell_node(
 
 
 def having_ours(rebuilt: tuple[CellNode, str]) -> CellNode:
-    """The node with a module for its kernel, not loaded."""
+    """Return the node with a module for its kernel, not loaded."""
     node, _ = rebuilt
     assert node.client("load", **REBUILDING).status == 0
     node.say("rm -r /sys/module/beegfs /test/calls")

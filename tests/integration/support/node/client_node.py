@@ -1,4 +1,4 @@
-"""What the tests put on a node: bundles as published, and the DaemonSets that `manifests` renders for them."""
+"""Images and pods for the tests' node: published bundles, and the DaemonSets that `manifests` renders for them."""
 
 from __future__ import annotations
 
@@ -76,13 +76,13 @@ class ClientNode:
         self._deploy = site.root / "build" / "deploy" / PROFILE
 
     def add(self, name: str, site: Site) -> None:
-        """Have the newer client's cell of another site under a name."""
+        """Add the newer client's cell of another site under a name."""
         self._images[name] = f"{site.target}/beegfs-client@{digest_of(site, f'{NEWER_CLIENT}-{self.kernel}')}"
         self._engine.pull(self._images[name], None)
 
     @contextmanager
     def signed(self, session: Session) -> Iterator[None]:
-        """Have the image `SIGNED`: its key is made with it, and gone when it is there."""
+        """Add the image `SIGNED`, whose key is created and deleted by its build."""
         dockerfile = _SIGNED.format(
             toolkit=self._toolkit,
             image=self._images[NEW],
@@ -107,7 +107,7 @@ class ClientNode:
         way: str = "prebuilt",
         secrets: Mapping[str, Mapping[str, bytes]] = SECRET,
     ) -> Wish:
-        """A pod of an image, as the rendered manifest has it after some changes."""
+        """Return a pod of an image, as the rendered manifest describes it after some changes."""
         daemonset = copy.deepcopy(rendered(self._deploy / way / VERSIONS[image]))
         for change in changes:
             change(daemonset["spec"]["template"]["spec"])
@@ -115,7 +115,7 @@ class ClientNode:
 
 
 def published(site: Site, *cells: str) -> None:
-    """Publish cells, their bundles and manifests; that a boot is asked of each is tested elsewhere."""
+    """Publish cells, their bundles and manifests without booting them, which is tested elsewhere."""
     shutil.copytree(site.lab.root / "deploy", site.root / "deploy")
     only = [word for cell in cells for word in ("--only", cell)]
     with pytest.MonkeyPatch.context() as patch:
@@ -136,18 +136,18 @@ def digest_of(site: Site, cell: str) -> str:
 
 @cache
 def rendered(folder: Path) -> dict[str, Any]:
-    """The DaemonSet of a folder of manifests, as `kubectl kustomize` gives it to the cluster."""
+    """Return the DaemonSet of a folder of manifests, as `kubectl kustomize` gives it to the cluster."""
     told = subprocess.run(["kubectl", "kustomize", str(folder)], check=True, capture_output=True, text=True).stdout
     (found,) = [found for found in yaml.safe_load_all(told) if found["kind"] == "DaemonSet"]
     daemonset: dict[str, Any] = found
     return daemonset
 
 
-# Changes of what a manifest says, for tests that show what it is there for
+# Changes of a manifest, for tests that show why it says so
 
 
 def grace(seconds: int) -> Change:
-    """Another grace period."""
+    """Set another grace period."""
 
     def change(pod: dict[str, Any]) -> None:
         pod["terminationGracePeriodSeconds"] = seconds
@@ -156,7 +156,7 @@ def grace(seconds: int) -> Change:
 
 
 def idle(pod: dict[str, Any]) -> None:
-    """A container that does nothing by itself."""
+    """Start nothing in the container."""
     pod["containers"][0]["command"] = ["sleep", "infinity"]
     pod["containers"][0]["args"] = []
 
@@ -171,23 +171,23 @@ def unloading_on_stop(pod: dict[str, Any]) -> None:
 
 
 def without_capabilities(pod: dict[str, Any]) -> None:
-    """A container that may load no module."""
+    """Take the capabilities from the container."""
     del pod["containers"][0]["securityContext"]["capabilities"]["add"]
 
 
 def without_the_nodes_modules(pod: dict[str, Any]) -> None:
-    """A container that does not see the node's module tree."""
+    """Hide the node's module tree from the container."""
     mounts = pod["containers"][0]["volumeMounts"]
     mounts[:] = [mount for mount in mounts if mount["name"] != "modules"]
 
 
 def without_securityfs(pod: dict[str, Any]) -> None:
-    """A container that cannot see whether the kernel is locked down."""
+    """Hide from the container whether the kernel is locked down."""
     mounts = pod["containers"][0]["volumeMounts"]
     mounts[:] = [mount for mount in mounts if mount["name"] != "security"]
 
 
 def without_authentication(pod: dict[str, Any]) -> None:
-    """A helper daemon that wants no secret."""
+    """Let the helper daemon run without a secret."""
     (wish,) = [wish for wish in pod["containers"][0]["env"] if wish["name"] == "BEEGFS_HELPERD_AUTH"]
     wish["value"] = "disabled"

@@ -1,4 +1,4 @@
-"""The worker pods of Kernel Module Management (KMM), as its editions make them for a node.
+"""The worker pods of Kernel Module Management (KMM), as its editions create them for a node.
 
 Source: internal/pod/workerpodmanager.go (baseWorkerPod, addCopyCommand, setWorkerSecurityContext) and
 internal/worker/worker.go (LoadKmod, UnloadKmod), of rh-ecosystem-edge/kernel-module-management, which is OpenShift's,
@@ -22,10 +22,10 @@ _SHARED = "/tmp"
 
 
 def worker(image: str, kernel: str, action: str, tree: dict[str, str]) -> Wish:
-    """A worker pod.
+    """Return a worker pod.
 
     Args:
-        image: of the Module's mapping (a name of the node's images).
+        image: the image of the Module's mapping (a name of the node's images).
         kernel: the node's kernel release.
         action: `load` or `unload`.
         tree: one of the editions above.

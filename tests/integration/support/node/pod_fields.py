@@ -1,4 +1,4 @@
-"""Names every field of a pod that is translated for the node of the tests, and those that are not, with the reason."""
+"""The fields of a pod that are translated for the node of the tests, and those that are not, with the reason."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _KNOWN = {
 # Fields that are not, each for its reason.
 _NOT_TRANSLATED = {
     "pod": (
-        # Which node, when, and as whom: the test says that.
+        # The test decides node, time and account.
         "tolerations nodeSelector affinity priorityClassName schedulerName serviceAccountName serviceAccount"
         " automountServiceAccountToken imagePullSecrets"
         # The pod lives as long as the test lets it.
@@ -36,14 +36,14 @@ _NOT_TRANSLATED = {
     "container": (
         # The image is there. The guest has no limits, and nothing listens but on the node's own network.
         "imagePullPolicy resources ports"
-        # Both are asked as `readinessProbe` is; when, the test says.
+        # Both run as `readinessProbe` does, when the test says so.
         " startupProbe"
         # A kubelet would take the log's end where there is no message.
         " terminationMessagePolicy"
     ),
     # The guest's kernel has no SELinux.
     "securityContext": "seLinuxOptions",
-    # The test asks when it wants to know, and waits as long as it says.
+    # The test decides when to probe, and how long to wait.
     "probe": "periodSeconds timeoutSeconds failureThreshold successThreshold initialDelaySeconds",
 }
 

@@ -1,9 +1,9 @@
-"""Says what a kubelet and its runtime make of a DaemonSet: an OCI config, volumes, probes and hooks of its one pod.
+"""Translate a DaemonSet as a kubelet and its runtime do: to the OCI config, volumes, probes and hooks of its one pod.
 
-Nothing about the container is stated here a second time. A field that is neither translated nor named in `podfields` as
-not translated is an error, and so is what would keep the pod from starting. What is not translated has no effect on the
-node of the tests, so its values are held by tests/unit/test_manifests.py. Of a runtime's own habits (default mounts,
-masked paths) it has CRI-O's.
+Nothing about the container is stated here a second time. A field that is neither translated nor named in `pod_fields`
+as not translated is an error, and so is anything that would keep the pod from starting. Fields that are not translated
+have no effect on the node of the tests; tests/unit/test_manifests.py checks their values. A runtime's own defaults
+(mounts, masked paths) are CRI-O's.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _MASKED = (
     *("/sys/firmware", "/sys/devices/virtual/powercap"),
 )
 _READ_ONLY = ("asound", "bus", "fs", "irq", "sys", "sysrq-trigger")
-# What the profile RuntimeDefault refuses to a process without the capability.
+# The system calls that the profile RuntimeDefault refuses to a process without the capability.
 _GUARDED = {
     "SYS_MODULE": ("init_module", "finit_module", "delete_module"),
     "SYS_ADMIN": ("mount", "umount2", "pivot_root", "setns", "unshare", "move_mount", "open_tree", "fsopen", "bpf"),
@@ -51,7 +51,7 @@ class Pod:
     Attributes:
         config: the runtime's config.json; its paths are the node's.
         init: the same of each init container, in their order.
-        volumes: what must be there before the container starts.
+        volumes: they must be there before the container starts.
         ready: the readiness probe's process, as the runtime's `exec` takes it, if there is one.
         pre_stop: the preStop hook's, if there is one.
         grace: seconds from the hook's start to SIGKILL.
@@ -69,7 +69,7 @@ class Pod:
 
 @dataclass(frozen=True)
 class Root:
-    """An image on the node: its configuration as the engine tells it (Entrypoint, Cmd, Env, …), and its root's path."""
+    """An image on the node: its configuration as the engine reports it (Entrypoint, Cmd, …), and its root's path."""
 
     image: Mapping[str, Any]
     path: str
@@ -86,15 +86,15 @@ def translate(
     """Return the pod of a DaemonSet on a node.
 
     Args:
-        daemonset: as the cluster would get it.
-        root: of the container's image.
+        daemonset: the object that the cluster would get.
+        root: the container's image.
         folder: the pod's own folder on the node.
         node: the node's name.
         secrets: content by name and key.
-        init_roots: of the init containers' images.
+        init_roots: the init containers' images.
 
     Raises:
-        UntranslatableError: there is something that is not known here, or that a kubelet would refuse.
+        UntranslatableError: a field is not known here, or a kubelet would refuse it.
     """
     spec = daemonset["spec"]["template"]["spec"]
     known_fields("pod", spec)
@@ -105,7 +105,7 @@ def translate(
 
     def configured(stated: Mapping[str, Any], root: Root) -> tuple[Mapping[str, Any], dict[str, Any]]:
         known_fields("container", stated)
-        # What the pod says about security holds for a container that does not say it itself.
+        # The pod's security context holds for a container that does not state its own.
         security = {**spec.get("securityContext", {}), **stated.get("securityContext", {})}
         container = {**stated, "securityContext": security}
         process = _process(container, root.image, daemonset["metadata"], node)
@@ -247,7 +247,7 @@ def _seccomp(container: Mapping[str, Any], process: Mapping[str, Any]) -> dict[s
 
 
 def _system_mounts() -> list[dict[str, Any]]:
-    """What a runtime mounts for a container that is not privileged."""
+    """Return the mounts that a runtime adds for a container that is not privileged."""
     plain = ["nosuid", "noexec", "nodev"]
     return [
         {"destination": "/proc", "type": "proc", "source": "proc", "options": plain},

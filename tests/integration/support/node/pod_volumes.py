@@ -1,4 +1,4 @@
-"""Volumes of a pod as a kubelet makes them on the node, and as its runtime binds them into the container."""
+"""Volumes of a pod as a kubelet prepares them on the node, and as its runtime binds them into the container."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _SOURCES = {
 
 
 class UntranslatableError(ValueError):
-    """The manifest asks for something that is not known here, or that a kubelet would refuse."""
+    """The manifest has something that is not known here, or that a kubelet would refuse."""
 
 
 @dataclass(frozen=True)
 class HostPath:
-    """A path of the host: a kubelet makes it (`DirectoryOrCreate`), wants it there, or asks nothing of it."""
+    """A path of the host: a kubelet creates it (`DirectoryOrCreate`), requires it, or does not check it."""
 
     path: str
     kind: str

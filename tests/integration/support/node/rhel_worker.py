@@ -14,7 +14,7 @@ from tests.unit.support.http_server import Reply, Request, WebServer, web_server
 
 # The lab's kernels are Debian's: two dashes in the release are more than an RPM's version can have, so the release is
 # part of the package's name. `dnf install kernel-devel-RELEASE` is the same either way. Red Hat's is below /usr/src
-# alone; what it requires of others goes to folders such as /usr/lib, as what Debian keeps apart does here.
+# alone; its requirements in other packages go to folders such as /usr/lib, as those that Debian keeps apart do here.
 _SPEC = """\
 Name: kernel-devel-{kernel}
 Version: 1
@@ -50,7 +50,7 @@ done
 /usr/lib/*
 """
 _PACKAGE = "rpmbuild -bb --quiet --define '_topdir /tmp/rpm' --define '_rpmdir /out' /out/headers.spec"
-# The node's own /lib/modules: what the compile and depmod ask of it.
+# The node's own /lib/modules: the files that the compile and depmod read.
 _TREE = """
 cd /lib/modules
 cp -a --parents "$1"/modules.* "$1/build" "$1/source" /out/
@@ -81,7 +81,7 @@ ENTITLEMENT = ("etc/rhsm/ca/redhat-uep.pem", "etc/pki/entitlement/1.pem", "etc/p
 
 
 def make_repository(engine: Engine, lab: Lab, toolkit: str, kernel: str, folder: Path) -> None:
-    """Make a package repository with the headers of a toolkit's kernel, which the toolkit packages itself."""
+    """Create a package repository with the headers of a toolkit's kernel, which the toolkit packages itself."""
     folder.mkdir(parents=True)
     (folder / "headers.spec").write_text(_SPEC.format(kernel=kernel), encoding="utf-8")
     _run(engine, lab.toolkits[toolkit], folder, _PACKAGE)
@@ -89,7 +89,7 @@ def make_repository(engine: Engine, lab: Lab, toolkit: str, kernel: str, folder:
 
 
 def make_worker(engine: Engine, lab: Lab, toolkit: str, kernel: str, folder: Path) -> None:
-    """Make the folder of a node that runs a kernel: its modules, its release; entitled, but without repositories."""
+    """Create the folder of a node that runs a kernel: its modules, its release; entitled, but without repositories."""
     for name in ("lib/modules", "etc/yum.repos.d", "etc/pki/rpm-gpg"):
         (folder / name).mkdir(parents=True)
     _run(engine, lab.toolkits[toolkit], folder / "lib" / "modules", _TREE, kernel)
@@ -106,7 +106,7 @@ def add_repository(worker: Path, url: str) -> None:
 
 @contextmanager
 def served(folder: Path) -> Iterator[WebServer]:
-    """Serve a folder; below /forbidden/ nobody is let in, and below /only-RELEASE/ there is that release alone."""
+    """Serve a folder; everything below /forbidden/ is refused, and /only-RELEASE/ has that release alone."""
 
     def answer(request: Request) -> Reply:
         path = folder / _RELEASE.sub("", request.path).lstrip("/")

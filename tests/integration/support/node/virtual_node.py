@@ -1,7 +1,7 @@
-"""A node in a virtual machine: a real kernel, folders of a host, and pods that a real OCI runtime runs from a manifest.
+"""A node in a virtual machine: a real kernel, a host's folders, and pods that a real OCI runtime runs from a manifest.
 
-A test gives images, pods and a scenario (shell; its functions are those of guest/node-init) and gets what the
-scenario's sections printed.
+A test gives images, pods and a scenario (shell; its functions are those of guest/node-init) and gets the
+output of the scenario's sections.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tests.integration.support.node.pod_volumes import Folder, HostPath, Tmpfs
 NODE = "node-1"
 PLUGIN = "/var/lib/kubelet/plugins/beegfs.csi.netapp.com"
 CLIENT = f"{PLUGIN}/client"
-# What a node's own module tree gives to the client's module, and to a runtime for roots that can be written to.
+# The in-tree modules that the client's module needs, and those that a runtime needs for writable roots.
 DEPENDS = ("ib_core", "rdma_cm")
 _WRITABLE = ("overlay",)
 _GUEST = Path(__file__).parent / "guest"
@@ -43,7 +43,7 @@ _LIBRARY = re.compile(r"^\s*(?:\S+ => )?(/\S+) \(0x", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Wish:
-    """A pod as a test wants it: image (a name of the node's images), DaemonSet, the Secrets there are, init images."""
+    """A pod that a test wants: image (a name of the node's images), DaemonSet, existing Secrets, init images."""
 
     image: str
     daemonset: Mapping[str, Any]
@@ -53,21 +53,21 @@ class Wish:
 
 @dataclass(frozen=True)
 class Shown:
-    """What a scenario printed, section by section."""
+    """The output of a scenario, section by section."""
 
     transcript: Transcript
     serial: tuple[str, ...]
 
     def text(self, section: str) -> str:
-        """The output of a section."""
+        """Return the output of a section."""
         return "\n".join(self._found(section).lines)
 
     def status(self, section: str) -> int | None:
-        """Its exit status."""
+        """Return its exit status."""
         return self._found(section).status
 
     def lines(self, section: str) -> tuple[str, ...]:
-        """Its output, line by line."""
+        """Return its output, line by line."""
         return tuple(self._found(section).lines)
 
     def _found(self, section: str) -> Section:
@@ -78,7 +78,7 @@ class Shown:
 
 
 class Node:
-    """Boots one kernel with images unpacked; each boot starts from the same fresh host."""
+    """One kernel and its host; each boot starts from the same fresh host."""
 
     def __init__(self, engine: Engine, machines: Machines, kernels: KernelFiles, kernel: str, folder: Path) -> None:
         self.kernel = kernel
@@ -93,7 +93,7 @@ class Node:
 
         Args:
             engine: has the toolkit.
-            toolkit: its reference by digest.
+            toolkit: the toolkit's reference by digest.
             kernel: kernel release.
             folder: for its files.
             writable: there are containers that may write to their roots.
@@ -110,13 +110,13 @@ class Node:
         seconds: float = 400.0,
         host: Path | None = None,
     ) -> Shown:
-        """Boot, run a scenario and return what it showed.
+        """Boot, run a scenario and return its output.
 
         Args:
             images: references of images that the engine has, by the names that pods use.
             pods: by name.
             scenario: shell, with the functions of guest/node-init.
-            seconds: how long it may take once the machine is up.
+            seconds: its limit once the machine is up.
             host: more files of the host.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -186,12 +186,12 @@ class Node:
 
 def _applets() -> Sequence[str]:
     listed = subprocess.run([_BUSYBOX, "--list"], check=True, capture_output=True, text=True).stdout.split()
-    # A host's kernel would ask this for modules that the pod has not loaded.
+    # A host's kernel would run this for modules that the pod has not loaded.
     return [name for name in listed if name not in ("modprobe", "busybox")]
 
 
 def _runtime() -> Sequence[str]:
-    """crun and its libraries, as this machine has them."""
+    """Return the paths of crun and its libraries on this machine."""
     crun = shutil.which("crun")
     assert crun, "there is no crun: run ./scripts/bootstrap"
     told = subprocess.run(["ldd", crun], check=True, capture_output=True, text=True).stdout
@@ -213,7 +213,7 @@ def _pod_files(name: str, pod: Pod) -> Iterator[tuple[str, bytes]]:
     image, root = pod.config["root"]["path"], "true"
     config = pod.config
     if not config["root"]["readonly"]:
-        # The image stays what it is: each container gets a layer of its own on top.
+        # The image stays unchanged: each container gets a layer of its own on top.
         config = {**config, "root": {**config["root"], "path": f"/pods/{name}/root"}}
         root = shlex.join(["writable_root", name, image])
     yield "config.json", json.dumps(config, indent=1).encode()

@@ -1,4 +1,4 @@
-"""Stages of builds that stay in the engine for a test session: named, so that its cache goes on answering."""
+"""Build stages that stay in the engine's cache for a test session, because they have names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.integration.support.session import LABEL, Session
 
 
 def module_of(session: Session, client_version: str, kernel: str) -> bytes:
-    """The module of a warm cell, as compiled."""
+    """Return the module of a cell that is compiled already, as compiled."""
     client = docker.from_env()
     container = client.containers.create(
         f"{session.warm}:{stage_tag('module', client_version, kernel)}", ["true"], labels={LABEL: session.name}
@@ -33,7 +33,7 @@ def module_of(session: Session, client_version: str, kernel: str) -> bytes:
 
 
 def keeping_stages(client: docker.DockerClient, session: Session, variant: str = "") -> Any:
-    """`Engine.build` that gives every stage it made a name; `variant` tells sites apart that build other stages."""
+    """Return an `Engine.build` that names every stage it builds; `variant` distinguishes sites with other stages."""
     build = Engine.build
 
     def keeping(engine: Engine, context: bytes, **options: Any) -> str:

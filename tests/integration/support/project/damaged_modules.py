@@ -1,4 +1,4 @@
-"""Damages real kernel modules in place: every other byte stays as the compiler left it."""
+"""Damage real kernel modules in place: every other byte stays as the compiler wrote it."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def with_modinfo(module: bytes, old: str, new: str) -> bytes:
 
 
 def modinfo(module: bytes, key: str) -> str:
-    """The value of a key of .modinfo."""
+    """Return the value of a key of .modinfo."""
     section = _section(module, ".modinfo")
     entries = bytes(section.data()).split(b"\0")
     return next(entry for entry in entries if entry.startswith(f"{key}=".encode())).decode().partition("=")[2]
 
 
 def with_undefined_symbol(module: bytes, symbol: str) -> tuple[bytes, str]:
-    """Rename a symbol the module needs from the kernel; returns the new name, which nothing exports, too."""
+    """Rename a symbol that the module needs; return the module and the new name, which nothing exports."""
     table = _section(module, ".symtab")
     strings = _section(module, ".strtab")
     names = {int(entry["st_name"]): entry.name for entry in table.iter_symbols()}  # type: ignore[attr-defined]

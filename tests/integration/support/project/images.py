@@ -1,4 +1,4 @@
-"""Looks into images through the engine, apart from the code under test."""
+"""Look into images through the container engine, without the code under test."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.integration.support.session import LABEL
 
 @contextmanager
 def container_of(image: str, *command: str, network: str = "none") -> Iterator[Container]:
-    """A container that is created, not started; gone at the end."""
+    """Create a container without starting it; remove it at the end."""
     client = docker.from_env()
     try:
         made = client.containers.create(
@@ -31,7 +31,7 @@ def container_of(image: str, *command: str, network: str = "none") -> Iterator[C
 
 
 def output_in(image: str, *command: str, network: str = "none", status: int = 0) -> str:
-    """What a command in an image says; it must end with `status`."""
+    """Return the output of a command in an image; it must exit with `status`."""
     with container_of(image, *command, network=network) as made:
         made.start()
         ended = made.wait()["StatusCode"]
@@ -41,17 +41,17 @@ def output_in(image: str, *command: str, network: str = "none", status: int = 0)
 
 
 def contents(image: str) -> set[str]:
-    """Every path in an image that is no folder, without the leading slash."""
+    """Return every path in an image that is no folder, without the leading slash."""
     with container_of(image) as made:
         data = io.BytesIO(b"".join(cast("Iterator[bytes]", made.export())))
     with tarfile.open(fileobj=data) as archive:
-        # The engine itself puts these into every container.
+        # The container engine puts these into every container.
         own = {".dockerenv", "etc/hostname", "etc/hosts", "etc/resolv.conf", "dev/console", "etc/mtab"}
         return {member.name for member in archive if not member.isdir()} - own
 
 
 def diff_ids(image: str) -> list[str]:
-    """The digests of an image's layers, unpacked, from the lowest up."""
+    """Return the digests of an image's unpacked layers, from the lowest up."""
     client = docker.from_env()
     try:
         layers: list[str] = client.images.get(image).attrs["RootFS"]["Layers"]

@@ -24,7 +24,7 @@ LINE = "el9"
 
 @dataclass(frozen=True)
 class _OtherKey(Layout):
-    """The lab, with a signing key of its own."""
+    """The lab with another signing key."""
 
     folder_of_key: Path
 
@@ -46,7 +46,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 class PackageFolder:
-    """A package root in a folder: NEWER_CLIENT as the lab has it, OLDER_CLIENT as a test makes it."""
+    """A package root in a folder: NEWER_CLIENT is the lab's, OLDER_CLIENT is a test's."""
 
     def __init__(self, root: Path, lab: Lab) -> None:
         self.root = root
@@ -56,12 +56,12 @@ class PackageFolder:
 
     @property
     def repository(self) -> Path:
-        """The repository of the packages that a test makes."""
+        """The repository of the test's packages."""
         return self.root / ClientVersion.parse(OLDER_CLIENT).repository_directory
 
     @property
     def packages(self) -> Path:
-        """Where its RPMs are, below noarch and x86_64."""
+        """The folder of its RPMs, in noarch and x86_64."""
         return self.repository / "dists" / f"rhel{LINE.removeprefix('el')}"
 
     def make(self, *arguments: str, version: str = OLDER_CLIENT, gnupg: Path | None = None) -> None:
@@ -77,7 +77,7 @@ class PackageFolder:
             engine.api.close()
 
     def take_key_of_the_lab(self) -> None:
-        """Publish the lab's key, whatever the packages are signed with."""
+        """Publish the lab's key, whichever key signed the packages."""
         key = Path("gpg", "GPG-KEY-beegfs")
         shutil.copy(self._lab.layout.www / "release" / self.repository.name / key, self.repository / key)
 
@@ -90,7 +90,7 @@ class PackageFolder:
         self.alter_metadata(lambda text: text.replace(hashlib.sha256(old).hexdigest(), hashlib.sha256(new).hexdigest()))
 
     def alter_metadata(self, change: Callable[[str], str]) -> None:
-        """Change the primary metadata, and what repomd.xml says of it accordingly."""
+        """Change the primary metadata, and its checksum in repomd.xml accordingly."""
         repomd = self.packages / "repodata" / "repomd.xml"
         (primary,) = repomd.parent.glob("*-primary.xml.gz")
         packed = primary.read_bytes()

@@ -30,7 +30,7 @@ from tests.integration.support.session import LABEL, Session
 PROFILE = "site"
 NEWER_CLIENT = "8.98.1"
 OLDER_CLIENT = "7.98.1"
-# Two at a time everywhere: the number decides make's own, which is part of what the engine's cache goes by.
+# Two at a time everywhere: make's number of jobs follows from it, and the engine's cache depends on that.
 JOBS = "2"
 SIDE_BY_SIDE = ("build", "verify", "push", "bundle")
 GATED = ("build", "verify", "push")
@@ -44,7 +44,7 @@ _LAST_STAGE = "FROM userland\n"
 
 @dataclass(frozen=True)
 class Run:
-    """One command: its exit code, what it said to people and to programs, and build/results.json after it."""
+    """A command that ran: its exit code, its outputs, and build/results.json after it."""
 
     code: int
     stderr: str
@@ -52,7 +52,7 @@ class Run:
     results: dict[str, Any]
 
     def cell(self, name: str) -> dict[str, Any]:
-        """The result of one cell."""
+        """Return the result of one cell."""
         found: dict[str, Any] = next(cell for cell in self.results["cells"] if cell["cell"] == name)
         return found
 
@@ -63,12 +63,12 @@ class Run:
 
     @property
     def builds(self) -> int:
-        """How often the engine was asked to build."""
+        """The number of builds that the engine was told to do."""
         return self._counted(1)
 
     @property
     def pulls(self) -> int:
-        """How often the engine was asked to pull."""
+        """The number of pulls that the engine was told to do."""
         return self._counted(2)
 
     def _counted(self, group: int) -> int:
@@ -103,16 +103,16 @@ class Site:
         own_packages: Iterable[str] = (),
         **profile: Any,
     ) -> Iterator[Site]:
-        """Make a project, resolved and ready to build; its images are gone at the end.
+        """Create a project, resolved and ready to build; its images are removed at the end.
 
         Args:
-            root: where; made if need be.
-            lab: what it builds from.
-            session: whose label its images get.
-            registry: where it publishes.
+            root: its folder, created if need be.
+            lab: it builds from this lab.
+            session: labels its images.
+            registry: it publishes there.
             clients: client versions.
             kernels: kernel releases; none means all of the lab's.
-            warm: have the compiles of these cells in the engine's cache, as made from the lab's packages.
+            warm: compile these cells beforehand, from the lab's packages, into the engine's cache.
             own_packages: client versions whose packages are this project's own, not the lab's.
             profile: keys of the profile to set, such as packages or excludes.
         """
@@ -131,7 +131,7 @@ class Site:
 
     @property
     def target(self) -> str:
-        """Where it publishes."""
+        """Its target: registry and path."""
         return f"{self.registry.address}/{self.path}"
 
     @property
@@ -141,12 +141,12 @@ class Site:
 
     @property
     def tags(self) -> set[str]:
-        """What it has published."""
+        """The tags that it has published."""
         return self.registry.tags(self.repository)
 
     @property
     def pins(self) -> ProfileLock:
-        """What it was resolved to."""
+        """Its pins."""
         return read_lock((self.root / "matrix.lock").read_text(encoding="utf-8"), "matrix.lock").profiles[PROFILE]
 
     def run(self, *arguments: str, boot: bool = False) -> Run:
@@ -160,16 +160,16 @@ class Site:
         return Run(code, stderr.getvalue(), stdout.getvalue(), self.results())
 
     def results(self) -> dict[str, Any]:
-        """build/results.json as it is now."""
+        """Return build/results.json as it is now."""
         path = self.root / "build" / "results.json"
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
     def tag_of(self, cell: str) -> str:
-        """The tag of a cell."""
+        """Return the tag of a cell."""
         return image_tag(cell)
 
     def planned(self) -> list[str]:
-        """Its cells, in the plan's order."""
+        """Return the ids of its cells, in the plan's order."""
         return [cell["cell"] for cell in json.loads(self.run("plan", "--json").stdout)["cells"]]
 
     def change_profile(self, **profile: Any) -> None:
@@ -187,10 +187,10 @@ class Site:
         path.write_text(text.replace(old, new), encoding="utf-8")
 
     def sabotage(self, kernel: str, commands: str, files: dict[str, bytes] | None = None) -> None:
-        """Damage what the compile left for one kernel, and no other: what comes before it is the engine's cache's.
+        """Damage one kernel's module after the compile; the stages before it come from the engine's cache.
 
         Args:
-            kernel: whose module; a pattern of bash's.
+            kernel: the module's kernel; a bash pattern.
             commands: for bash; $1 is the kernel, $ko the module, $tree its kernel's folder, $files where `files` are.
             files: content by name.
         """
@@ -224,7 +224,7 @@ class Site:
         try:
             for image in client.images.list(name=f"{self.target}/beegfs-client"):
                 for name in [*image.tags, *image.attrs["RepoDigests"]]:
-                    # With the last tag of a repository its digests go, too.
+                    # With the last tag of a repository its digests are removed, too.
                     if name.startswith(self.target) and has_image(client, name):
                         client.images.remove(name)
         finally:
@@ -253,8 +253,8 @@ class Site:
     def _label_stages(self, own_packages: tuple[str, ...]) -> None:
         """Keep tests that run side by side from sharing, and removing, each other's images.
 
-        Where the packages are the lab's, all but the last stage are kept by the session and may be shared. A label
-        makes no layer, so what is tested stays what it is.
+        Where the packages are the lab's, the session keeps all stages but the last, and tests may share them. A label
+        adds no layer, so the tested image stays the same.
         """
         self.alter("Dockerfile.j2", _LAST_STAGE, f"{_LAST_STAGE}{self._label}\n")
         template = (self.image_source / "Dockerfile.j2").read_text(encoding="utf-8")
@@ -267,7 +267,7 @@ class Site:
 SiteMaker = Callable[..., Site]
 
 
-# Keys of a profile that make other stages.
+# Keys of a profile that change stages.
 _OF_STAGES = ("base", "rdma")
 
 

@@ -1,4 +1,4 @@
-"""The boot gate by hand: one sound image that the engine has, changed copies of it, and what a boot of them shows."""
+"""The command `boot`: one sound image in the engine, changed copies of it, and the output of booting them."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _VERDICT = re.compile(r"^(passed|failed|errored): ([\w-]+): (.*)$", re.MULTILINE
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A boot by hand: the command, and its last line taken apart."""
+class BootOutput:
+    """A run of `boot`, with its last line parsed."""
 
     run: Run
     verdict: str
@@ -35,8 +35,8 @@ class Shown:
     message: str
 
 
-class HandBoot:
-    """One cell's image, built and kept in the engine; each boot sees the kernels on disk as the test left them."""
+class ManualBoot:
+    """One cell's image, built and kept in the engine; each boot uses the kernels on disk as the test left them."""
 
     def __init__(self, site: Site, kernel: str) -> None:
         self.site = site
@@ -47,17 +47,17 @@ class HandBoot:
 
     @property
     def module(self) -> str:
-        """Where its module is."""
+        """The path of its module."""
         return f"/opt/lib/modules/{self.kernel}/extra/beegfs.ko"
 
     @property
     def folder(self) -> Path:
-        """Where the kernels are kept."""
+        """The folder of the kernels."""
         return self.site.root / "build" / "boot"
 
     @property
     def kernel_files(self) -> Path:
-        """The kernel's files on disk, there after the first boot."""
+        """The kernel's files on disk, which the first boot writes."""
         (found,) = self.folder.glob(f"*/{self.kernel}/with-*")
         return found
 
@@ -65,11 +65,11 @@ class HandBoot:
         """Return the name of a copy of the image with these files (path: content), after these commands ran in it."""
         return changed_image(self.site, self.image, commands, files)
 
-    def boot(self, image: str = "", *arguments: str, accel: str = "tcg") -> Shown:
+    def boot(self, image: str = "", *arguments: str, accel: str = "tcg") -> BootOutput:
         """Boot an image, by default the sound one."""
         run = self.site.run("boot", image or self.image, "--accel", accel, *arguments)
         found = _VERDICT.search(run.stdout)
-        return Shown(run, *(found.groups() if found else ("", "", "")))
+        return BootOutput(run, *(found.groups() if found else ("", "", "")))
 
 
 def changed_image(site: Site, image: str, commands: str = "true", files: dict[str, bytes] | None = None) -> str:
@@ -98,9 +98,9 @@ def changed_image(site: Site, image: str, commands: str = "true", files: dict[st
 
 
 @contextmanager
-def other_kernel_files(hand: HandBoot) -> Iterator[Path]:
-    """The kernel's files on disk, which a test may change; they are as before at the end."""
-    files = hand.kernel_files
+def other_kernel_files(manual: ManualBoot) -> Iterator[Path]:
+    """Yield the kernel's files on disk, which a test may change; restore them at the end."""
+    files = manual.kernel_files
     kept = files.with_name(f"kept-{files.name}")
     shutil.copytree(files, kept)
     try:
@@ -111,7 +111,7 @@ def other_kernel_files(hand: HandBoot) -> Iterator[Path]:
 
 
 def vmlinuz_of(lab: Lab, toolkit: str, kernel: str) -> bytes:
-    """The kernel that a toolkit of the lab carries."""
+    """Return the vmlinuz of a kernel in a toolkit of the lab."""
     client = docker.from_env()
     made = client.containers.create(lab.toolkits[toolkit], ["true"], labels={LABEL: "looking"})
     try:
@@ -126,7 +126,7 @@ def vmlinuz_of(lab: Lab, toolkit: str, kernel: str) -> bytes:
 
 
 def at_serial_line(patch: pytest.MonkeyPatch, cell: str, mark: str, action: Callable[[], None]) -> None:
-    """Act whenever the guest of a cell says a line with `mark` in it; a boot by hand is none of them."""
+    """Act whenever the guest of a cell prints a line that contains `mark`; the command `boot` is exempt."""
     boot = Machines.boot
 
     def booting(
@@ -143,7 +143,7 @@ def at_serial_line(patch: pytest.MonkeyPatch, cell: str, mark: str, action: Call
 
 
 def emulators(word: str = "") -> list[int]:
-    """The process ids of this process's own emulators, those with `word` in their command line."""
+    """Return the process ids of this process's emulators that have `word` in their command lines."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:

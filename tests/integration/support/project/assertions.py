@@ -1,4 +1,4 @@
-"""What a refusal looks like: one cell failed for its own reason, unpublished; the others went their way."""
+"""Assertions on complete runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from tests.integration.support.project.site import Run, Site
 
 
 def assert_refused(site: Site, run: Run, cell: str, *codes: str) -> None:
-    """Assert that exactly `cell` was refused, with these finding codes and no other, and the rest published."""
+    """Assert that `cell` alone failed, with exactly these finding codes, and that the other cells were published."""
     others = set(run.verdicts) - {cell}
     assert run.code == 1, run.stderr
     assert run.verdicts == {cell: "failed", **dict.fromkeys(others, "passed")}, run.stderr
