@@ -42,7 +42,11 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [
         ([], "here", "has no bundle of client 8.2.2"),
         ([bundle(client) for client in CLIENTS], "elsewhere", "has no bundle of client 7.4.6"),
-        ([bundle("8.2.2", verdict="failed", reason="kernel panic", digest="")], "here", "8.2.2: failed: kernel panic"),
+        (
+            [bundle("8.2.2", verdict="failed", reason="kernel panic", digest="")],
+            "here",
+            "8.2.2 as failed: kernel panic",
+        ),
         ([bundle("8.2.2", digest="")], "here", "client 8.2.2"),
     ],
 )
@@ -52,11 +56,11 @@ def test_without_any_bundle_it_writes_nothing_and_says_how_to_get_one(
     # Recorded bundles of the profile would stay.
     (project / "build" / "bundles.json").unlink(missing_ok=True)
     write_file(project, bundles, profile)
-    assert manifests(project, "--way", "prebuilt", "--way", "kmm") == Exit.USAGE
+    assert manifests(project, "--method", "prebuilt", "--method", "kmm") == Exit.USAGE
     said = capsys.readouterr().err
     assert says in said
     assert "nox -s bundle -- --profile here" in said
-    assert "--way in-cluster-build" in said
+    assert "--method in-cluster-build" in said
     assert not (project / "build" / "deploy").exists()
 
 
@@ -71,7 +75,7 @@ def test_a_client_without_a_bundle_keeps_no_other_back_and_is_told(
     assert complete == {"prebuilt/7.4.6", "kmm/7.4.6", *(f"{way}/{client}" for way in ways for client in CLIENTS)}
     told = capsys.readouterr()
     for way in ("prebuilt", "kmm"):
-        assert f"not written: {way}/8.2.2: build/bundles.json says of client 8.2.2: errored: no boot\n" in told.err
+        assert f"not written: {way}/8.2.2: build/bundles.json has client 8.2.2 as errored: no boot\n" in told.err
     assert "nox -s bundle -- --profile here" in told.err
     assert "8.2.2" not in "".join(line for line in told.out.splitlines() if "in-cluster" not in line)
 
@@ -81,7 +85,7 @@ def test_a_client_without_packages_keeps_no_other_back(project: Path, capsys: py
     pins = lock.profiles["here"]
     fewer = pins.model_copy(update={"clients": pins.clients[:1]})
     (project / "matrix.lock").write_text(write_lock(lock.with_profile("here", fewer)))
-    assert manifests(project, "--way", "in-cluster-build") == Exit.FAILED
+    assert manifests(project, "--method", "in-cluster-build") == Exit.FAILED
     written = rendered(deploy_folder(project))
     assert {path.name for path in written} == {CLIENTS[0]}
     said = capsys.readouterr().err
@@ -111,12 +115,12 @@ def test_a_folder_that_cannot_be_made_again_stays_as_it_was(project: Path, capsy
     assert digest("e") in (deploy / "prebuilt" / "7.4.6" / "daemonset.yaml").read_text()
     said = capsys.readouterr().err
     assert "not written: prebuilt/8.2.2" in said
-    assert "what an earlier run wrote is kept" in said
+    assert "the files of an earlier run are kept" in said
 
 
 def test_an_in_cluster_build_needs_no_bundle(project: Path) -> None:
     (project / "build" / "bundles.json").unlink()
-    assert manifests(project, "--way", "in-cluster-build") == Exit.OK
+    assert manifests(project, "--method", "in-cluster-build") == Exit.OK
 
 
 @pytest.mark.parametrize("modules", [{}, {"5.14.0-another.el9.x86_64": f"{REPOSITORY}@{digest('8')}"}])

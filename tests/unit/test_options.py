@@ -18,7 +18,7 @@ from kmatrix.commands.invocation import Invocation
 from kmatrix.stages.tables import wide_console
 from kmatrix.values.errors import Exit
 from kmatrix.values.overrides import NAMES, variable
-from tests.unit.test_cli import MATRIX
+from tests.unit.support.projects import MATRIX
 
 # A value that each option accepts, and the arguments that a command requires.
 VALUES = {"--jobs": "3", "--boot-deadline": "60", "--accel": "tcg", "--method": "kmm"}

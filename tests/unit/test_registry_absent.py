@@ -80,7 +80,8 @@ def test_who_may_push_and_not_read_by_its_token_is_told_before_anything_is_built
     server: TokenRegistry, there: bool
 ) -> None:
     """A token that names the right to push alone says nothing of what is there: distribution/distribution,
-    docs/content/spec/auth/jwt.md (`access` holds what was granted, which may be less than was asked for)."""
+    docs/content/spec/auth/jwt.md (`access` holds what was granted, which may be less than was asked for).
+    """
     server.readable, server.there = False, there
     with pytest.raises(NotReadableError, match=r"the-file has .* may push to .*team/image, but not read it") as caught:
         pushing(server).manifest(ref(server), "x86_64")
@@ -191,7 +192,8 @@ def test_who_may_push_by_basic_and_not_read_gets_over_a_transient_fault(
     server: TokenRegistry, slept: list[float]
 ) -> None:
     """A registry may answer 401 also to a right password that lacks a right: distribution/distribution,
-    registry/auth/auth.go (a controller may answer with a challenge, thus 401, where it denies access)."""
+    registry/auth/auth.go (a controller may answer with a challenge, thus 401, where it denies access).
+    """
     plain, left = server.answer, [Reply(503)]
 
     def failing(request: Request) -> Reply:
