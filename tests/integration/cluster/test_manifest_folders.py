@@ -23,6 +23,7 @@ from kmatrix.values.bundle import BundleImage, BundleResult
 from kmatrix.values.errors import Exit
 from kmatrix.values.lock import KernelPin, Lock, ProfileLock, ReleasePin, inputs_digest, read_lock, write_lock
 from kmatrix.values.names import ClientVersion, ImageRef, ReleaseVersion
+from tests.unit.support.documents import ADMIN_GUIDE, text_of
 from tests.unit.support.schemas import CORE, OPENSHIFT, VERSIONS, core_faults, other_faults
 from tests.unit.test_render import FINGERPRINT, KERNELS, client_pin, digest
 
@@ -256,7 +257,7 @@ def test_the_kustomizations_of_the_guide_are_as_it_says(project: Path) -> None:
     if not knows_components():
         pytest.skip("this kubectl is older than 1.21: its kustomize has no Components")
     assert run(project) == Exit.OK
-    guide = (ROOT / "deploy" / "README.md").read_text()
+    guide = text_of(*ADMIN_GUIDE)
     found = re.findall(r"^    # my-client/kustomization\.yaml.*\n((?:    .+\n)+)", guide, re.MULTILINE)
     made = []
     for number, block in enumerate(found):
@@ -265,7 +266,7 @@ def test_the_kustomizations_of_the_guide_are_as_it_says(project: Path) -> None:
         text = re.sub(r"build/deploy/\w+/", "build/deploy/here/", textwrap.dedent(block)).replace("8.3.1", "8.2.2")
         (own / "kustomization.yaml").write_text(text)
         made.append(kustomized(own))
-    at_once, kept_off, off_mofed, open_ = made
+    open_, at_once, kept_off, off_mofed = made
     assert "version" not in at_once["Module", "beegfs"]["spec"]["moduleLoader"]["container"]
     added = {"key": "beegfs-client", "operator": "NotIn", "values": ["off"]}
     assert expressions(kept_off["DaemonSet", "beegfs-client"])[-1] == added
