@@ -150,8 +150,8 @@ def test_every_option_in_prose_exists() -> None:
     commands = sessions() - {"tests", "lint", "bench"}
     known = {option for command in commands for option in re.findall(r"--[a-z][a-z-]*", help_of(command))}
     assert {"--profile", "--shell"} <= known
-    # Of nox's own sessions and of other programs.
-    others = {"--fast", "--help", "--version", "--for", "--overwrite", "--force", "--checksum", "--dry-run"}
+    # Options of oc, and of strip in the page of findings.
+    others = {"--dry-run", "--strip-debug"}
     removed = {"--way", "--push-unbooted"}
     for page in PAGES:
         allowed = known | others | PENDING_OPTIONS | (removed if page == "CHANGELOG.md" else set())
@@ -187,7 +187,8 @@ def missing_paths(text: str) -> list[str]:
     return missing
 
 
-@pytest.mark.parametrize("page", PAGES)
+# The page of findings names files of the kernel, after which its rules are made.
+@pytest.mark.parametrize("page", [page for page in PAGES if page != "docs/findings.md"])
 def test_every_path_that_is_named_exists(page: str) -> None:
     assert [name for name in missing_paths(text_of(page)) if name not in PENDING] == []
 
