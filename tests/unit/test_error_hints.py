@@ -1,4 +1,4 @@
-"""Every error that a person meets ends with what to do next, as the README promises.
+"""Every error that a person meets ends with what to do next, as CONTRIBUTING.md demands.
 
 Read from the syntax tree of the whole package: each construction of an error class must hand on a hint, and so must
 each call of a function that takes one for an error it makes. What it says is for a reader, that it is there for this.

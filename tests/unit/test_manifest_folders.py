@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from kmatrix.values.errors import Exit
+from tests.unit.support.documents import ADMIN_GUIDE, text_of
 from tests.unit.support.made_up_profile import ROOT, digest
 from tests.unit.support.manifest_maker import REPOSITORY
 from tests.unit.support.manifests_project import (
@@ -177,7 +178,7 @@ def test_the_kustomizations_of_the_guide_are_as_it_says(project: Path) -> None:
     if not knows_components():
         pytest.skip("this kubectl is older than 1.21: its kustomize has no Components")
     assert manifests(project) == Exit.OK
-    guide = (ROOT / "deploy" / "README.md").read_text()
+    guide = text_of(*ADMIN_GUIDE)
     found = re.findall(r"^    # my-client/kustomization\.yaml.*\n((?:    .+\n)+)", guide, re.MULTILINE)
     made = []
     for number, block in enumerate(found):
@@ -186,7 +187,7 @@ def test_the_kustomizations_of_the_guide_are_as_it_says(project: Path) -> None:
         text = re.sub(r"build/deploy/\w+/", "build/deploy/here/", textwrap.dedent(block)).replace("8.3.1", "8.2.2")
         (own / "kustomization.yaml").write_text(text)
         made.append(kustomized(own))
-    at_once, kept_off, off_mofed, open_ = made
+    open_, at_once, kept_off, off_mofed = made
     assert "version" not in at_once["Module", "beegfs"]["spec"]["moduleLoader"]["container"]
     added = {"key": "beegfs-client", "operator": "NotIn", "values": ["off"]}
     assert expressions(kept_off["DaemonSet", "beegfs-client"])[-1] == added

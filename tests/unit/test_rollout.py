@@ -1,4 +1,4 @@
-"""How fast a roll-out goes, and what stops it: the numbers of deploy/README.md, by the DaemonSet controller's rules.
+"""The pace of a roll-out, and its obstacles: the numbers of docs/upgrade.md, by the DaemonSet controller's rules.
 
 By the rules of every release that OpenShift 4.14 and later have.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import random
 import re
-from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -25,9 +24,9 @@ from tests.unit.support.daemonset_controller import (
     replaced_now,
     roll_out,
 )
+from tests.unit.support.documents import section
 
-README = (Path(__file__).resolve().parents[2] / "deploy" / "README.md").read_text(encoding="utf-8")
-SECTION = README.partition("## How fast a roll-out goes\n")[2].partition("\n## ")[0]
+SECTION = section("docs/upgrade.md", "How fast a roll-out goes")
 
 
 each_release = pytest.mark.parametrize("release", get_args(Release))

@@ -17,7 +17,7 @@ MAX_VALUES = 20_000
 MAX_DEPTH = 20
 _YAML = "tag:yaml.org,2002:"
 _TAGS = {_YAML + kind for kind in ("str", "int", "float", "bool", "null", "timestamp", "map", "seq", "value", "merge")}
-_NEXT = "correct the file; the README's section on matrix.yaml explains each key"
+_NEXT = "correct the file; docs/configuration.md explains each key"
 
 
 @dataclass
