@@ -16,7 +16,7 @@ from kmatrix.effects.registry.client import Registry
 from kmatrix.effects.registry.credentials import load_credentials
 from kmatrix.effects.vm.qemu import Machines
 from kmatrix.stages.boot import Subject, boot_image, prepare_guest, remove_guest
-from kmatrix.stages.patience import held
+from kmatrix.stages.held_images import hold_image
 from kmatrix.stages.publish import image_of
 from kmatrix.stages.run import exit_code
 from kmatrix.stages.run_context import BootOptions
@@ -63,7 +63,7 @@ def _boot_one(
 
 
 def _hold_toolkit(call: Invocation, engine: Engine, subject: Subject) -> None:
-    held(engine, load_credentials(call.authfile), ImageRef.parse(subject.toolkit))
+    hold_image(engine, load_credentials(call.authfile), ImageRef.parse(subject.toolkit))
 
 
 def _attach(call: Invocation, engine: Engine, machines: Machines, subjects: list[Subject]) -> Exit:
@@ -112,7 +112,7 @@ def find_subjects(call: Invocation, chosen: Chosen, engine: Engine, name: str) -
     if image is None:
         place = "the registry"
         pinned = Registry(credentials).resolve(ref).pinned
-        held(engine, credentials, ImageRef.parse(pinned))
+        hold_image(engine, credentials, ImageRef.parse(pinned))
         image = engine.image(pinned)
     if image is None:
         raise ToolError(

@@ -10,7 +10,8 @@ from kmatrix.decide.build_log import causes, is_the_products_fault
 from kmatrix.effects.disk.files import cannot_read
 from kmatrix.effects.engine.build_context import pack_context
 from kmatrix.effects.net.package_root import PackageRoot
-from kmatrix.stages.patience import held, patiently
+from kmatrix.stages.held_images import hold_image
+from kmatrix.stages.patience import patiently
 from kmatrix.stages.run_context import CellContext, RunContext
 from kmatrix.values import labels
 from kmatrix.values.errors import BuildError, KmatrixError, ToolError
@@ -67,7 +68,7 @@ def build_base(cell: CellContext, context: bytes) -> str:
         return build()
     try:
         # Not as `pull` does, once for the run: it is given up below, and whoever tries again needs it again.
-        held(run.engine, run.credentials, published)
+        hold_image(run.engine, run.credentials, published)
     except KmatrixError as error:
         if run.engine.stopping:
             raise
@@ -95,7 +96,7 @@ def _install(cell: CellContext, context: bytes, **options: Any) -> str:
 
 def pull(run: RunContext, image: ImageRef) -> None:
     """Have an image in the engine; it is asked once for all cells."""
-    run.pulled.get(image.pinned, lambda: held(run.engine, run.credentials, image))
+    run.pulled.get(image.pinned, lambda: hold_image(run.engine, run.credentials, image))
 
 
 def build_cell(cell: CellContext, context: bytes) -> str:

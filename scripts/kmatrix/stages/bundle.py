@@ -34,7 +34,7 @@ from kmatrix.stages.boot import Subject, boot_image
 from kmatrix.stages.bundle_kept import keep_kernels, put_restored
 from kmatrix.stages.concurrency import DaemonPool, map_threads
 from kmatrix.stages.module_images import Choice, choose_module_images, put_module_images
-from kmatrix.stages.patience import held
+from kmatrix.stages.held_images import hold_image
 from kmatrix.stages.publish import IMAGE, image_of
 from kmatrix.stages.run_context import BootOptions
 from kmatrix.values import labels
@@ -252,7 +252,7 @@ def _boot_each(packing: Packing, wanted: Wanted, bundle: Composed, ref: ImageRef
     pinned = _put_untagged(packing, ref, bundle)
     cells = [image.cell for image in wanted.of(bundle.arch) if image.bootable]
     toolkits = _Toolkits(packing, cells)
-    held(packing.engine, packing.credentials, ImageRef.parse(pinned))
+    hold_image(packing.engine, packing.credentials, ImageRef.parse(pinned))
     try:
         reports = _side_by_side(packing, partial(_boot, packing, toolkits, pinned), cells)
     finally:
@@ -288,7 +288,7 @@ class _Toolkits:
         """Have a cell's toolkit in the engine; once for each cell."""
         toolkit = self._reference(cell)
         try:
-            held(self._packing.engine, self._packing.credentials, toolkit)
+            hold_image(self._packing.engine, self._packing.credentials, toolkit)
             yield toolkit.pinned
         finally:
             with self._lock:
