@@ -5,7 +5,6 @@ from __future__ import annotations
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -32,7 +31,7 @@ from kmatrix.effects.registry.writer import RegistryWriter
 from kmatrix.effects.vm.qemu import Machines
 from kmatrix.stages.boot import Subject, boot_image
 from kmatrix.stages.bundle_kept import keep_kernels, put_restored
-from kmatrix.stages.concurrency import DaemonPool, map_threads
+from kmatrix.stages.concurrency import map_threads, run_side_by_side
 from kmatrix.stages.module_images import Choice, choose_module_images, put_module_images
 from kmatrix.stages.held_images import hold_image
 from kmatrix.stages.publish import IMAGE, image_of
@@ -49,9 +48,6 @@ from kmatrix.values.names import ImageRef
 from kmatrix.values.recipe import Recipe
 from kmatrix.values.redaction import redacted
 from kmatrix.values.text import plain
-
-_ASKING_THREADS = 8
-_ENDING_SECONDS = 15
 
 
 @dataclass(frozen=True)
@@ -86,7 +82,7 @@ def published_cells(packing: Packing, recipes: Iterable[Recipe]) -> tuple[list[C
         UnreachableError, CredentialError: it could not tell.
     """
     recipes = tuple(recipes)
-    found = map_threads(partial(_published_cell, packing), recipes, _ASKING_THREADS)
+    found = map_threads(partial(_published_cell, packing), recipes)
     images = [image for image in found if isinstance(image, CellImage)]
     return images, {
         recipe.cell.id: answer.message
@@ -254,7 +250,7 @@ def _boot_each(packing: Packing, wanted: Wanted, bundle: Composed, ref: ImageRef
     toolkits = _Toolkits(packing, cells)
     hold_image(packing.engine, packing.credentials, ImageRef.parse(pinned))
     try:
-        reports = _side_by_side(packing, partial(_boot, packing, toolkits, pinned), cells)
+        reports = _boot_all(packing, partial(_boot, packing, toolkits, pinned), cells)
     finally:
         toolkits.remove_rest()
         packing.engine.let_go(pinned)
@@ -347,21 +343,22 @@ def _boot_with(packing: Packing, toolkit: str, image: str, cell: Cell) -> BootRe
         return report
 
 
-def _side_by_side(packing: Packing, boot: Callable[[Cell], BootReport], cells: list[Cell]) -> list[BootReport]:
+def _boot_all(packing: Packing, boot: Callable[[Cell], BootReport], cells: list[Cell]) -> list[BootReport]:
     """Boot several kernels at a time; Ctrl-C ends all of them before it ends this."""
-    pool: DaemonPool[BootReport] = DaemonPool(packing.jobs)
-    futures = [pool.submit(partial(boot, cell)) for cell in cells]
-    try:
-        return [future.result() for future in futures]
-    except BaseException:
+    reports: dict[Cell, BootReport] = {}
+
+    def boot_one(cell: Cell) -> tuple[Cell, BootReport]:
+        return cell, boot(cell)
+
+    def keep(booted: tuple[Cell, BootReport]) -> None:
+        reports.update([booted])
+
+    def stop() -> None:
         packing.engine.stop()
         packing.machines.stop()
-        for future in futures:
-            future.cancel()
-        wait(futures, timeout=_ENDING_SECONDS)
-        raise
-    finally:
-        pool.close()
+
+    run_side_by_side([partial(boot_one, cell) for cell in cells], packing.jobs, keep, stop)
+    return [reports[cell] for cell in cells]
 
 
 def _published_cell(packing: Packing, recipe: Recipe) -> CellImage | ProtocolError | None:

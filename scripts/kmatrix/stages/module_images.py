@@ -14,8 +14,6 @@ from kmatrix.values import labels
 from kmatrix.values.errors import ProtocolError
 from kmatrix.values.names import Arch, ImageRef
 
-_ASKING_THREADS = 8
-
 
 @dataclass(frozen=True)
 class Chosen:
@@ -45,7 +43,7 @@ def choose_module_images(registry: RegistryWriter, repository: ImageRef, images:
         UnreachableError, CredentialError, ProtocolError: of one it could not be told. Then no digest is chosen for it,
             as a new one would have KMM exchange modules for a fault of the registry.
     """
-    found = map_threads(partial(_choose, registry, repository), images, _ASKING_THREADS)
+    found = map_threads(partial(_choose, registry, repository), images)
     return tuple(chosen for chosen, _ in found), tuple(chosen for chosen, there in found if not there)
 
 

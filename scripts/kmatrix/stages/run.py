@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_COMPLETED, Future, wait
 from functools import partial
-from typing import Any
 
-from kmatrix.effects.process.signals import Hold, held, interruptible
+from kmatrix.effects.process.signals import interruptible
 from kmatrix.stages.cell import already_published
-from kmatrix.stages.concurrency import DaemonPool, map_threads
+from kmatrix.stages.concurrency import map_threads, run_side_by_side
 from kmatrix.stages.run_context import RunContext
 from kmatrix.values.cells import CellResult, Verdict
 from kmatrix.values.errors import Exit, KmatrixError
 from kmatrix.values.names import ImageRef
 from kmatrix.values.recipe import Recipe
 
-_ASKING_THREADS = 8
-_ENDING_SECONDS = 15
-# How soon a signal is noticed that is held back.
-_NOTICING_SECONDS = 0.2
 Work = Callable[[RunContext, Recipe], CellResult]
 Keep = Callable[[CellResult], None]
 
@@ -38,7 +31,7 @@ def split_published(run: RunContext, recipes: Iterable[Recipe], keep: Keep) -> l
         UnreachableError, CredentialError, ProtocolError: the registry could not tell; nothing was built.
     """
     recipes = list(recipes)
-    known = map_threads(lambda recipe: already_published(run, recipe), recipes, _ASKING_THREADS)
+    known = map_threads(lambda recipe: already_published(run, recipe), recipes)
     for recipe, result in zip(recipes, known, strict=True):
         if result is not None:
             _note_published(run, recipe, result)
@@ -69,53 +62,15 @@ def run_cells(run: RunContext, work: Work, recipes: Iterable[Recipe], jobs: int,
     Raises:
         KeyboardInterrupt: after everything under way was ended; what was kept stays.
     """
-    recipes = list(recipes)
+
+    def lost(result: CellResult, error: Exception) -> None:
+        run.progress.say(f"could not keep {result.cell}: {error}")
+
     with interruptible():
-        pool: DaemonPool[CellResult] = DaemonPool(jobs)
         try:
-            # A signal that raised here or there would lose cells that are just being kept.
-            with held() as hold:
-                left = {pool.submit(partial(work, run, recipe)) for recipe in recipes}
-                try:
-                    while left and not hold.signals:
-                        for future in wait(left, timeout=_NOTICING_SECONDS, return_when=FIRST_COMPLETED).done:
-                            left.discard(future)
-                            keep(future.result())
-                finally:
-                    if left:
-                        _end(run, left, keep, hold)
+            run_side_by_side([partial(work, run, recipe) for recipe in recipes], jobs, keep, run.stop, lost)
         finally:
-            pool.close()
             clean_up(run)
-
-
-def _end(run: RunContext, left: set[Future[CellResult]], keep: Keep, hold: Hold) -> None:
-    """End what is under way, and keep every cell that comes to its end by then; another signal ends the wait."""
-    left = {future for future in left if not future.cancel()}
-    # An engine that does not answer must not hold up the cells that are about to end.
-    ending: DaemonPool[None] = DaemonPool(1)
-    waiting: set[Future[Any]] = {ending.submit(run.stop), *left}
-    ending.close()
-    until, signals = time.monotonic() + _ENDING_SECONDS, hold.signals
-    while waiting:
-        # Also when the wait is over: what has ended by then is kept.
-        over = hold.signals > signals or time.monotonic() >= until
-        seconds = 0 if over else _NOTICING_SECONDS
-        done, waiting = wait(waiting, timeout=seconds, return_when=FIRST_COMPLETED)
-        for future in left & done:
-            _keep_ended(run, future, keep)
-        if over:
-            return
-
-
-def _keep_ended(run: RunContext, future: Future[CellResult], keep: Keep) -> None:
-    if future.cancelled() or future.exception() is not None:
-        return
-    try:
-        keep(future.result())
-    except Exception as error:
-        # The run ends for another reason, and the next cell may be kept all the same.
-        run.progress.say(f"could not keep {future.result().cell}: {error}")
 
 
 def clean_up(run: RunContext) -> None:
@@ -131,7 +86,7 @@ def clean_up(run: RunContext) -> None:
 
 
 def exit_code(verdicts: Iterable[Verdict]) -> Exit:
-    """The exit code of a run with these verdicts."""
+    """Return the exit code of a run with these verdicts."""
     verdicts = set(verdicts)
     if "failed" in verdicts:
         return Exit.FAILED
