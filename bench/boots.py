@@ -14,12 +14,14 @@ from bench.cold import UNBOOTED
 from bench.machine import load
 from bench.setting import Setting
 from bench.site import cold_site
-from kmatrix.commands.boot import find_subjects
+from kmatrix.commands.boot import boot_run
+from kmatrix.commands.profile import pins_for
 from kmatrix.effects.process.measured import Ended
 from kmatrix.effects.vm.boot_files import write_bare_initramfs
 from kmatrix.effects.vm.qemu import Guest, Machines
 from kmatrix.lab.up import lab_state
 from kmatrix.stages.boot import BOOT_SECONDS, Subject, boot_image, prepare_guest, remove_guest
+from kmatrix.stages.boot_subjects import find_subjects
 from kmatrix.values.errors import ToolError
 
 _ROUNDS = 3
@@ -37,9 +39,11 @@ def measure_boots(setting: Setting) -> tuple[Measures, dict[str, Any]]:
     gate_seconds, bare_seconds, memory = 0.0, 0.0, 0
     machines = Machines("auto")
     newest = max(setting.chosen.profile.clients)
+    run = boot_run(setting.call, setting.chosen, setting.engine)
+    pins = pins_for(setting.call, setting.chosen)
     for role in _ROLES:
         cell = f"{newest}-{lab_state(setting.layout)['kernels'][role]}"
-        (subject,) = find_subjects(setting.call, setting.chosen, setting.engine, cell)
+        (subject,) = find_subjects(run, pins, cell)
         found = _one_kernel(setting, machines, subject)
         gate_seconds += statistics.median(found["gate_seconds"])
         bare_seconds += statistics.median(found["bare_seconds"])

@@ -51,7 +51,7 @@ def forget_image(bench: Bench, made: CellImage) -> None:
 
 def config_of_tag(bench: Bench, tag: str) -> dict[str, Any]:
     """The configuration of what a tag names, for which the registry must have manifest and blob."""
-    registry = bench.packing.registry
+    registry = bench.run.registry
     manifest = registry.manifest(bench.ref(tag), "x86_64")
     assert manifest is not None
     return registry.config(manifest)
@@ -137,13 +137,11 @@ def test_an_architecture_that_an_answer_lost_stays(bench: Bench) -> None:
 def test_a_kernel_goes_by_a_rule_alone_which_is_said(bench: Bench) -> None:
     images = three(bench)
     bench.make(*images)
-    lines: list[str] = []
-    bench.packing = replace(bench.packing, say=lines.append)
     gone = images[0].cell
     result = bench.make(*images[1:], bounds=Bounds({(gone.arch, gone.kernel): "release 4.16.1 was forgotten by name"}))
     assert (result.verdict, result.dropped, result.kept) == ("passed", (gone.kernel,), {})
     assert result.kernels == tuple(each.cell.kernel for each in images[1:])
-    assert f"8.98.1: {gone.kernel} leaves the bundle: release 4.16.1 was forgotten by name" in lines
+    assert f"8.98.1: {gone.kernel} leaves the bundle: release 4.16.1 was forgotten by name" in bench.lines
     other = Bounds({("aarch64", images[1].cell.kernel): "left matrix.yaml"})
     assert bench.make(images[2], bounds=other).dropped == (), "a rule is for one architecture"
 
@@ -163,7 +161,7 @@ def test_a_cell_that_cannot_be_read_is_kept_where_it_was_and_makes_the_bundle_er
     console = Console(file=StringIO(), width=200)
     print_bundles(console, [result])
     printed = cast("StringIO", console.file).getvalue()
-    assert f"kept {images[1].cell.kernel} as the earlier bundle had it" in printed
+    assert f"kept {images[1].cell.kernel} from the earlier bundle" in printed
     assert f"{new.cell.id}: 418" in printed
     alone = bench.make(unread=unread)
     assert (alone.verdict, alone.digest) == ("errored", "")
@@ -192,17 +190,17 @@ def test_what_the_registry_does_not_tell_is_never_none(bench: Bench, reply: Repl
 def test_a_cell_whose_tag_answers_nonsense_is_told_apart_from_one_that_is_not_there(bench: Bench) -> None:
     made = three(bench)[0]
     recipe = cast("Recipe", SimpleNamespace(cell=made.cell, gates=ALL_GATES, satisfying_keys=frozenset()))
-    assert published_cells(bench.packing, [recipe]) == ([], {})
+    assert published_cells(bench.run, [recipe]) == ([], {})
     answers = bench.server.web.answer
     bench.server.web.answer = lambda request: Reply(418) if "/manifests/" in request.path else answers(request)
-    images, unread = published_cells(bench.packing, [recipe])
+    images, unread = published_cells(bench.run, [recipe])
     assert (images, [*unread]) == ([], [made.cell.id])
     assert "418" in unread[made.cell.id]
 
 
 def test_an_image_that_is_no_bundle_has_no_kernels_and_a_bundle_that_is_spoilt_is_not_replaced(bench: Bench) -> None:
     images = three(bench)
-    registry = bench.packing.registry
+    registry = bench.run.registry
     first = images[0].manifest
     registry.put_manifest(bench.ref("8.98.1"), first.content, first.media_type)
     assert bench.make(*images).verdict == "passed"

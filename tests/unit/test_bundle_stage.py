@@ -42,7 +42,7 @@ def test_the_tag_comes_last_and_is_the_digest_that_was_booted(bench: Bench) -> N
     assert (result.missing, result.dropped, result.findings) == (("8.98.1-9",), (), ())
     (measured,) = result.images
     assert (measured.bytes, measured.toolkit_bytes, set(measured.kernels.values())) == (113, 999, {1})
-    assert bench.engine.pulled[0] == f"{bench.packing.target}/beegfs-client@{composed.manifest.digest}"
+    assert bench.engine.pulled[0] == f"{bench.run.options.target}/beegfs-client@{composed.manifest.digest}"
     assert not bench.engine.held, "neither the bundle nor a toolkit was in the engine before"
     blob = f"/v2/site/beegfs-client/blobs/{composed.config.digest}"
     assert bench.server.blobs[blob] == composed.config.content
@@ -72,7 +72,7 @@ def test_the_same_cells_are_skipped_without_a_pull_a_boot_or_a_write(bench: Benc
     ],
 )
 def test_a_kernel_that_does_not_load_keeps_the_tag_as_it_was(
-    bench: Bench, reports: list[BootReport | BaseException], verdict: str, first: str
+    bench: Bench, reports: list[BootReport | Exception], verdict: str, first: str
 ) -> None:
     images = [bench.image(kernel) for kernel in KERNELS[:2]]
     before = bench.make(images[0])
@@ -84,8 +84,8 @@ def test_a_kernel_that_does_not_load_keeps_the_tag_as_it_was(
     assert "not published" in result.reason
     assert set(bench.booted) == {each.cell.kernel for each in images}, "one that fails hides no other"
     assert "8.98.1" not in bench.written
-    tag = ImageRef.parse(f"{bench.packing.target}/beegfs-client:8.98.1")
-    assert bench.packing.registry.digest_of(tag) == before.digest
+    tag = ImageRef.parse(f"{bench.run.options.target}/beegfs-client:8.98.1")
+    assert bench.run.registry.digest_of(tag) == before.digest
 
 
 def test_more_than_one_architecture_is_booted_each_and_published_as_a_list(bench: Bench) -> None:
@@ -154,7 +154,7 @@ def test_what_is_published_is_told_apart_by_its_inputs_and_gates_and_what_cannot
         (ProtocolError("the configuration is gone", "Do it."), None),
     ]
     for told, current in cases:
-        found, unread = published_cells(replace(bench.packing, registry=cast("Any", Told(told))), [recipe])
+        found, unread = published_cells(replace(bench.run, registry=cast("Any", Told(told))), [recipe])
         assert [each.current for each in found] == ([] if current is None else [current]), told
         assert unread == ({cell.id: told.message} if isinstance(told, ProtocolError) else {})
 
@@ -220,7 +220,13 @@ def test_what_a_boot_makes_on_a_full_disk_says_which_place_is_full_and_what_to_d
 
 def test_a_run_that_is_told_to_stop_leaves_no_verdict_and_no_tag(bench: Bench) -> None:
     images = [bench.image(kernel) for kernel in KERNELS]
-    bench.reports = {images[0].cell.kernel: InterruptedRunError()}
+
+    def ended_by_the_run() -> BootReport:
+        assert bench.engine.told.wait(60), "nothing ended this boot"
+        raise InterruptedRunError
+
+    bench.reports = {each.cell.kernel: ended_by_the_run for each in images[1:]}
+    bench.reports[images[0].cell.kernel] = InterruptedRunError()
     with pytest.raises(InterruptedRunError):
         bench.make(*images)
     assert bench.engine.stopping

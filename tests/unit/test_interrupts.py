@@ -167,10 +167,13 @@ def cells(count: int) -> list[Recipe]:
     return cast("list[Recipe]", [SimpleNamespace(number=number) for number in range(count)])
 
 
-def run_context(stop: Callable[[], None], said: list[str]) -> RunContext:
+def run_context(stop: Callable[[], None], said: list[str], jobs: int) -> RunContext:
     engine = SimpleNamespace(remove_leftovers=lambda: None)
     progress = SimpleNamespace(say=said.append)
-    return cast("RunContext", SimpleNamespace(stop=stop, engine=engine, garbage=[], progress=progress))
+    return cast(
+        "RunContext",
+        SimpleNamespace(stop=stop, engine=engine, garbage=[], progress=progress, options=SimpleNamespace(jobs=jobs)),
+    )
 
 
 def test_signals_that_come_while_a_cell_is_kept_lose_none() -> None:
@@ -188,7 +191,7 @@ def test_signals_that_come_while_a_cell_is_kept_lose_none() -> None:
         kept.append(result.number)
 
     with pytest.raises(KeyboardInterrupt):
-        run_cells(run_context(told.set, []), work, cells(2), 2, keep)
+        run_cells(run_context(told.set, [], 2), work, cells(2), keep)
     assert kept == [0, 1]
 
 
@@ -207,7 +210,7 @@ def test_a_cell_that_cannot_be_kept_loses_no_other() -> None:
         kept.append(result.number)
 
     with pytest.raises(OSError, match="no space left"):
-        run_cells(run_context(told.set, said), work, cells(3), 3, keep)
+        run_cells(run_context(told.set, said, 3), work, cells(3), keep)
     assert (kept, said) == ([2], ["could not keep 1: no space left"])
 
 

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from kmatrix.commands.bundle import print_bundles
-from kmatrix.stages import bundle as stage
+from kmatrix.stages import module_images
 from kmatrix.values.boot import BootReport
 from kmatrix.values.bundle import BundleResult
 from kmatrix.values.errors import InterruptedRunError, ProtocolError
@@ -126,7 +126,7 @@ def test_what_is_wrong_with_module_images_is_told_beside_what_else_is_wrong(benc
 
 def test_a_tag_that_names_something_else_right_after_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     made = bench.image(KERNELS[0])
-    put = type(bench.packing.registry).put_manifest
+    put = type(bench.run.registry).put_manifest
 
     def elsewhere(self: Any, ref: Any, content: bytes, media_type: str) -> str:
         if ref.tag.startswith("8.98.1-"):
@@ -134,7 +134,7 @@ def test_a_tag_that_names_something_else_right_after_is_told(bench: Bench, monke
             return made.digest
         return put(self, ref, content, media_type)
 
-    monkeypatch.setattr(type(bench.packing.registry), "put_manifest", elsewhere)
+    monkeypatch.setattr(type(bench.run.registry), "put_manifest", elsewhere)
     result = bench.make(made)
     assert without_modules(result) == "module-image-not-put"
     assert "Something else writes to this repository" in result.reason
@@ -150,7 +150,7 @@ def test_a_run_that_is_told_to_stop_takes_no_module_image_for_unreadable(
         bench.engine.stop()
         raise ProtocolError("the connection was closed", "Do it.")
 
-    monkeypatch.setattr(stage, "choose_module_images", stopped)
+    monkeypatch.setattr(module_images, "choose_module_images", stopped)
     with pytest.raises(InterruptedRunError):
         bench.make(made)
     assert bench.written == []

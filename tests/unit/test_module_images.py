@@ -164,7 +164,7 @@ def test_an_architecture_without_the_kernel_must_have_an_image_and_any_does() ->
 
 
 def pinned(bench: Bench, digest_: str) -> str:
-    return f"{bench.packing.target}/beegfs-client@{digest_}"
+    return f"{bench.run.options.target}/beegfs-client@{digest_}"
 
 
 def tag(made: CellImage) -> str:
@@ -183,7 +183,7 @@ def test_both_kernels_of_an_image_are_mapped_to_it(bench: Bench) -> None:
     both = result.modules[images[0].cell.kernel]
     assert both == result.modules[images[1].cell.kernel] == pinned(bench, bench.names(tag(images[0])) or "")
     assert set(result.modules) == set(result.kernels)
-    named = bench.packing.registry.named(bench.ref(tag(images[0])))
+    named = bench.run.registry.named(bench.ref(tag(images[0])))
     assert named
     assert {arch: manifest.digest for arch, manifest in named.manifests.items()} == {
         "x86_64": images[0].digest,
@@ -247,7 +247,7 @@ def test_an_image_of_another_cell_with_the_same_topmost_layer_does_not_stay(benc
     made_of(bench, made)
     foreign = {**made.config["config"], "Labels": {labels.VERSION: "8.98.1-6.1", labels.KERNEL: made.cell.kernel}}
     other = bench.publish(with_manifest(replace(made, config={**made.config, "config": foreign})))
-    registry = bench.packing.registry
+    registry = bench.run.registry
     registry.put_manifest(bench.ref(tag(made)), other.manifest.content, other.manifest.media_type)
     again = made_of(bench, made)
     assert (again.verdict, again.modules) == ("skipped", {made.cell.kernel: pinned(bench, made.digest)})

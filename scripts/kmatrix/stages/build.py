@@ -15,7 +15,6 @@ from kmatrix.stages.patience import patiently
 from kmatrix.stages.run_context import CellContext, RunContext
 from kmatrix.values import labels
 from kmatrix.values.errors import BuildError, KmatrixError, ToolError
-from kmatrix.values.names import ImageRef
 from kmatrix.values.recipe import KEY_FILE, PACKAGES_FOLDER, Recipe
 
 _REVISION = "org.opencontainers.image.revision"
@@ -46,7 +45,7 @@ def build_context(run: RunContext, recipe: Recipe) -> bytes:
     for package in recipe.packages:
         wanted[f"{PACKAGES_FOLDER}/{package.file}"] = (package.pin.location, package.pin.sha256)
     for name, (location, sha256) in wanted.items():
-        files[name] = run.files.get(sha256, partial(brought, location, sha256))
+        files[name] = run.package_files.get(sha256, partial(brought, location, sha256))
     return pack_context(recipe.dockerfile, files)
 
 
@@ -68,7 +67,7 @@ def build_base(cell: CellContext, context: bytes) -> str:
         return build()
     try:
         # Not as `pull` does, once for the run: it is given up below, and whoever tries again needs it again.
-        hold_image(run.engine, run.credentials, published)
+        hold_image(run, published)
     except KmatrixError as error:
         if run.engine.stopping:
             raise
@@ -92,11 +91,6 @@ def _install(cell: CellContext, context: bytes, **options: Any) -> str:
             "If its package repositories could not be reached, run the command again; else see base_packages and base "
             "in matrix.yaml.",
         ) from error
-
-
-def pull(run: RunContext, image: ImageRef) -> None:
-    """Have an image in the engine; it is asked once for all cells."""
-    run.pulled.get(image.pinned, lambda: hold_image(run.engine, run.credentials, image))
 
 
 def build_cell(cell: CellContext, context: bytes) -> str:

@@ -1,4 +1,4 @@
-"""A whole run: what is published is skipped, the rest goes through its stages, several cells at a time."""
+"""A complete run: published cells are skipped, the others go through their stages, several at a time."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ Keep = Callable[[CellResult], None]
 
 
 def default_jobs() -> int:
-    """How many cells at a time: one for each core that this process may use."""
+    """Return the default number of cells at a time: one for each core that this process may use."""
     return max(1, len(os.sched_getaffinity(0)))
 
 
 def split_published(run: RunContext, recipes: Iterable[Recipe], keep: Keep) -> list[Recipe]:
-    """Ask the registry which cells are published; those are given to `keep`, the others returned.
+    """Ask the registry which cells are published; give these to `keep`, and return the others.
 
     Raises:
-        UnreachableError, CredentialError, ProtocolError: the registry could not tell; nothing was built.
+        UnreachableError, CredentialError, ProtocolError: the registry cannot answer; nothing was built.
     """
     recipes = list(recipes)
     known = map_threads(lambda recipe: already_published(run, recipe), recipes)
@@ -40,10 +40,10 @@ def split_published(run: RunContext, recipes: Iterable[Recipe], keep: Keep) -> l
 
 
 def find_published(run: RunContext, recipes: Iterable[Recipe]) -> None:
-    """Look for one published cell of each architecture, also among cells that this run is not about.
+    """Look for one published cell of each architecture, also among cells that this run does not build.
 
     Raises:
-        UnreachableError, CredentialError, ProtocolError: the registry could not tell.
+        UnreachableError, CredentialError, ProtocolError: the registry cannot answer.
     """
     for recipe in recipes:
         if recipe.cell.arch not in run.published:
@@ -56,11 +56,11 @@ def _note_published(run: RunContext, recipe: Recipe, result: CellResult) -> None
     run.published.setdefault(recipe.cell.arch, ImageRef.parse(result.image).with_digest(result.digest))
 
 
-def run_cells(run: RunContext, work: Work, recipes: Iterable[Recipe], jobs: int, keep: Keep) -> None:
-    """Do `work` for every cell, `jobs` at a time; each result goes to `keep` in this thread as soon as it is there.
+def run_cells(run: RunContext, work: Work, recipes: Iterable[Recipe], keep: Keep) -> None:
+    """Do `work` for every cell, several at a time; each result goes to `keep` in this thread as soon as it is there.
 
     Raises:
-        KeyboardInterrupt: after everything under way was ended; what was kept stays.
+        KeyboardInterrupt: a signal ended the cells under way; the results that were kept stay.
     """
 
     def lost(result: CellResult, error: Exception) -> None:
@@ -68,20 +68,20 @@ def run_cells(run: RunContext, work: Work, recipes: Iterable[Recipe], jobs: int,
 
     with interruptible():
         try:
-            run_side_by_side([partial(work, run, recipe) for recipe in recipes], jobs, keep, run.stop, lost)
+            run_side_by_side([partial(work, run, recipe) for recipe in recipes], run.options.jobs, keep, run.stop, lost)
         finally:
             clean_up(run)
 
 
 def clean_up(run: RunContext) -> None:
-    """Remove this run's containers, and the images that were only steps on the way."""
+    """Remove this run's containers and its intermediate images."""
     try:
         run.engine.remove_leftovers()
         for image in reversed(run.garbage):
             run.engine.remove_step(image)
         run.engine.tidied = True
     except KmatrixError as error:
-        # What the cells came to must not be hidden by this; the next run removes what is left.
+        # This must not hide the cells' verdicts; the next run removes the rest.
         run.progress.say(f"could not clean up: {error}")
 
 
