@@ -287,9 +287,7 @@ def test_a_bundle_that_reaches_no_verdict_leaves_known_which_is_published(
     @contextmanager
     def job(call: Invocation) -> Iterator[Any]:
         recipes = [SimpleNamespace(cell=SimpleNamespace(client=client))]
-        yield SimpleNamespace(
-            chosen=choose(call), run=None, recipes=recipes, selected={client}, bounds={client: None}
-        )
+        yield SimpleNamespace(chosen=choose(call), run=None, recipes=recipes, selected={client}, bounds={client: None})
 
     results = iter(
         [
