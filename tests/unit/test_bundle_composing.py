@@ -12,13 +12,12 @@ import pytest
 from kmatrix.decide.bundle import (
     CellImage,
     Composed,
-    Document,
-    Layer,
     compose,
     kernels_of_label,
     manifest_list,
     wanted_bundles,
 )
+from kmatrix.decide.image_documents import Document, Layer
 from kmatrix.effects.disk.bundles import read_bundles, update_bundles, write_bundles
 from kmatrix.values.bundle import BundleImage, BundleResult
 from kmatrix.values.cells import Finding

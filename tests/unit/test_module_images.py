@@ -12,7 +12,8 @@ from dataclasses import replace
 
 import pytest
 
-from kmatrix.decide.bundle import CellImage, Document, Wanted, wanted_bundles
+from kmatrix.decide.bundle import CellImage, Wanted, wanted_bundles
+from kmatrix.decide.image_documents import Document
 from kmatrix.decide.module_images import Holding, ModuleImage, may_stay, module_images
 from kmatrix.values import labels
 from kmatrix.values.boot import BootReport

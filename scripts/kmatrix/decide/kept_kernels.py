@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kmatrix.decide.bundle import CellImage, Document, Layer, config_document, kernels_of_label, manifest_document
+from kmatrix.decide.bundle import CellImage, kernels_of_label
+from kmatrix.decide.image_documents import Document, Layer, config_document, manifest_document
 from kmatrix.values import labels
 from kmatrix.values.cells import Cell
 from kmatrix.values.errors import ProtocolError

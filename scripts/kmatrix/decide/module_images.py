@@ -17,7 +17,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from kmatrix.decide.bundle import CellImage, Document, Wanted, list_of
+from kmatrix.decide.bundle import CellImage, Wanted
+from kmatrix.decide.image_documents import Document, list_of
 from kmatrix.values.command_lines import command
 from kmatrix.values.errors import ProtocolError, ToolError
 from kmatrix.values.names import Arch, image_tag, without_arch

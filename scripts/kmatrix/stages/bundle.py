@@ -7,7 +7,8 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
-from kmatrix.decide.bundle import CellImage, Composed, Document, Layer, Wanted, compose, manifest_list
+from kmatrix.decide.bundle import CellImage, Composed, Wanted, compose, manifest_list
+from kmatrix.decide.image_documents import Document, Layer
 from kmatrix.effects.registry.client import Manifest
 from kmatrix.stages.bundle_boots import boot_bundle, put_untagged
 from kmatrix.stages.bundle_kept import keep_kernels

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from kmatrix.decide.bundle import CellImage, Document, Layer, Wanted
+from kmatrix.decide.bundle import CellImage, Wanted
 from kmatrix.decide.formats.rpm_versions import natural
+from kmatrix.decide.image_documents import Document, Layer
 from kmatrix.decide.kept_kernels import PublishedBundle, PublishedKernel, read_published, restored, restored_config
 from kmatrix.effects.registry.client import Named
 from kmatrix.effects.registry.writer import RegistryWriter

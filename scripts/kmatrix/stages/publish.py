@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kmatrix.decide.bundle import Layer
 from kmatrix.decide.cell_manifest import LAYER, cell_manifest
+from kmatrix.decide.image_documents import Layer
 from kmatrix.effects.engine.saved_image import SavedLayer, compressed, digest_and_size, saved_image
 from kmatrix.effects.registry.auth import NotReadableError
 from kmatrix.effects.registry.client import Manifest, labels_of

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from kmatrix.decide.bundle import Layer
+from kmatrix.decide.image_documents import Layer
 from kmatrix.effects.disk.logs import Log
 from kmatrix.effects.engine.docker import Engine
 from kmatrix.effects.registry.credentials import Credentials

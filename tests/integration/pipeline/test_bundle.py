@@ -16,7 +16,8 @@ import pytest
 import requests
 
 from kmatrix.decide import bundle as composing
-from kmatrix.decide.bundle import CellImage, Composed, Layer
+from kmatrix.decide.bundle import CellImage, Composed
+from kmatrix.decide.image_documents import Layer
 from kmatrix.effects.engine.docker import Engine
 from kmatrix.effects.registry.credentials import load_credentials
 from kmatrix.effects.registry.writer import RegistryWriter
