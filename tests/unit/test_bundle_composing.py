@@ -13,7 +13,6 @@ from kmatrix.decide.bundle import (
     CellImage,
     Composed,
     compose,
-    kernels_of_label,
     manifest_list,
     wanted_bundles,
 )
@@ -22,6 +21,7 @@ from kmatrix.effects.disk.bundles import read_bundles, update_bundles, write_bun
 from kmatrix.values.bundle import BundleImage, BundleResult
 from kmatrix.values.cells import Finding
 from kmatrix.values.errors import InputError, ProtocolError, ToolError
+from kmatrix.values.labels import kernels_of_label
 from kmatrix.values.names import ClientVersion
 from tests.unit.support.cell_images import CLIENT, DOCKER, KERNELS, OCI, cell, digest, image
 

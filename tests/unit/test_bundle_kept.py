@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from kmatrix.commands.bundle import print_bundles
-from kmatrix.decide.bundle import CellImage, compose, kernels_of_label
+from kmatrix.decide.bundle import CellImage, compose
 from kmatrix.decide.bundle_bounds import Bounds, bounds_of
 from kmatrix.decide.kept_kernels import read_published, restored, restored_config
 from kmatrix.decide.plan import make_plan
@@ -103,7 +103,7 @@ def test_a_new_kernel_comes_beside_what_is_kept(bench: Bench, image_is_there: bo
     assert "planned, but is not published any more" in result.kept[images[0].cell.kernel]
     assert "no release of the lock has it" in result.kept[images[1].cell.kernel]
     config = config_of_tag(bench, "8.98.1")
-    assert kernels_of_label(config["config"]["Labels"][labels.KERNELS]) == kernels
+    assert labels.kernels_of_label(config["config"]["Labels"][labels.KERNELS]) == kernels
     assert config["rootfs"]["diff_ids"][2:] == [each.config["rootfs"]["diff_ids"][-1] for each in (*images, new)]
     again = bench.make(images[2], new)
     assert (again.verdict, again.digest) == ("skipped", result.digest)

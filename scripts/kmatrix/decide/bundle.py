@@ -173,16 +173,6 @@ def manifest_list(bundles: Iterable[Composed]) -> Document:
     return list_of({each.arch: each.manifest for each in bundles})
 
 
-def kernels_label(kernels: Iterable[str]) -> str:
-    """Return the value of the label that lists a bundle's kernels."""
-    return ",".join(kernels)
-
-
-def kernels_of_label(value: str) -> tuple[str, ...]:
-    """Return the kernels that such a label lists."""
-    return tuple(kernel for kernel in value.split(",") if kernel)
-
-
 def _config(client: ClientVersion, images: tuple[CellImage, ...]) -> dict[str, Any]:
     first = _first_made(images).config
     below = first["rootfs"]["diff_ids"][:-1]
@@ -218,7 +208,7 @@ def _labels(client: ClientVersion, images: tuple[CellImage, ...]) -> dict[str, s
         labels.VERSION: str(client),
         labels.CLIENT: str(client),
         labels.ARCH: images[-1].cell.arch,
-        labels.KERNELS: kernels_label(image.cell.kernel for image in images),
+        labels.KERNELS: labels.kernels_label(image.cell.kernel for image in images),
         labels.BUNDLE_KEY: "sha256:" + hashlib.sha256(json_bytes(identity)).hexdigest(),
         labels.TITLE: f"BeeGFS client {client} for {len(images)} kernel{'s' if len(images) != 1 else ''}",
     }

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kmatrix.decide.bundle import CellImage, kernels_of_label
+from kmatrix.decide.bundle import CellImage
 from kmatrix.decide.image_documents import Document, Layer, config_document, manifest_document
 from kmatrix.values import labels
 from kmatrix.values.cells import Cell
@@ -56,7 +56,7 @@ def read_published(arch: Arch, layers: tuple[Layer, ...], config: Mapping[str, A
         ProtocolError: label, history and layers do not fit together.
     """
     try:
-        named = kernels_of_label((config["config"].get("Labels") or {}).get(labels.KERNELS, ""))
+        named = labels.kernels_of_label((config["config"].get("Labels") or {}).get(labels.KERNELS, ""))
         if not named:
             return PublishedBundle(arch, (), layers, config)
         told = [_FROM.fullmatch(entry.get("created_by", "")) for entry in config["history"][-len(named) :]]

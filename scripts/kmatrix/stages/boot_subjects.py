@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 
-from kmatrix.decide.bundle import kernels_of_label
 from kmatrix.decide.plan import make_plan
 from kmatrix.effects.engine.inspect import read_cell_image
 from kmatrix.stages.boot import Subject, subject_of
@@ -51,7 +50,7 @@ def find_subjects(run: RunContext, pins: ProfileLock, name: str) -> list[Subject
         )
     run.progress.say(f"{ref}: {image['Id']}: {place}")
     found = (image.get("Config") or {}).get("Labels") or {}
-    kernels = kernels_of_label(found.get(labels.KERNELS, "")) or (found.get(labels.KERNEL, ""),)
+    kernels = labels.kernels_of_label(found.get(labels.KERNELS, "")) or (found.get(labels.KERNEL, ""),)
     own = [cell] if cell else [_cell_of_kernel(cells, kernel, str(ref)) for kernel in kernels]
     return [_subject(run, str(image["Id"]), each) for each in own]
 

@@ -17,9 +17,6 @@ from kmatrix.values import labels
 from kmatrix.values.errors import BuildError, KmatrixError, ToolError
 from kmatrix.values.recipe import KEY_FILE, PACKAGES_FOLDER, Recipe
 
-_REVISION = "org.opencontainers.image.revision"
-_SOURCE = "org.opencontainers.image.source"
-_TITLE = "org.opencontainers.image.title"
 _WORLD = "Correct what the message names (the cell's log has all of it), then run the command again."
 
 
@@ -101,9 +98,9 @@ def build_cell(cell: CellContext, context: bytes) -> str:
     image_labels = {
         **labels.cell_labels(recipe.cell, recipe.cell_key),
         labels.GATES: ",".join(recipe.gates),
-        _TITLE: f"BeeGFS client {recipe.cell.client} for kernel {recipe.cell.kernel}",
-        _REVISION: options.revision,
-        _SOURCE: options.source,
+        labels.TITLE: f"BeeGFS client {recipe.cell.client} for kernel {recipe.cell.kernel}",
+        labels.REVISION: options.revision,
+        labels.SOURCE: options.source,
     }
     return _judged(cell, context, buildargs=arguments, labels=image_labels, name=recipe.cell.tag)
 
