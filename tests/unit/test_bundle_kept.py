@@ -1,4 +1,4 @@
-"""A bundle never loses a kernel because an answer was shorter: what is kept, from what, and what alone lets it go."""
+"""A bundle never loses a kernel to an incomplete answer: kernels are kept until a rule removes them."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_kernel_that_nothing_lets_go_stays_and_the_bundle_is_the_very_same(
     assert (result.verdict, result.digest, bench.booted) == ("skipped", before.digest, [])
     assert result.kernels == before.kernels
     assert [*result.kept] == [images[1].cell.kernel]
-    assert f"--forget {images[1].cell.kernel}` lets it go" in result.kept[images[1].cell.kernel]
+    assert f"--forget {images[1].cell.kernel}` removes it" in result.kept[images[1].cell.kernel]
     assert result.dropped == ()
     others = {kernel: name for kernel, name in before.modules.items() if image_is_there or kernel not in result.kept}
     assert others.items() <= result.modules.items(), "what Kernel Module Management has stays as it is"
@@ -100,7 +100,7 @@ def test_a_new_kernel_comes_beside_what_is_kept(bench: Bench, image_is_there: bo
     assert sorted(bench.booted) == sorted(each.cell.kernel for each in (images[0], images[2], new))
     assert result.reason == "loaded in 3 kernels; 1 kept from the bundle before, where it was loaded"
     assert [*result.kept] == [images[0].cell.kernel, images[1].cell.kernel]
-    assert "planned, but is not published any more" in result.kept[images[0].cell.kernel]
+    assert "planned, but no longer published" in result.kept[images[0].cell.kernel]
     assert "no release of the lock has it" in result.kept[images[1].cell.kernel]
     config = config_of_tag(bench, "8.98.1")
     assert labels.kernels_of_label(config["config"]["Labels"][labels.KERNELS]) == kernels
@@ -263,7 +263,7 @@ def test_a_kernel_without_packages_is_kept_and_booted(bench: Bench) -> None:
     bench.booted.clear()
     new = bench.image(NEW)
     result = bench.make(*images[:2], new, bounds=pinned(*images, new))
-    assert result.kept == {images[2].cell.kernel: "the plan has no packages of client 8.98.1 for it any more"}
+    assert result.kept == {images[2].cell.kernel: "the plan no longer has packages of client 8.98.1 for it"}
     assert images[2].cell.kernel in bench.booted
     assert result.reason == "loaded in each of its 4 kernels"
 

@@ -149,7 +149,7 @@ def test_a_boot_that_passed_without_its_console_is_no_verdict(
     words = "Is a directory" if place == "folder" else "No space left on device"
     with pytest.raises(ToolError, match=rf"cannot write the log .*\.serial\.log: {words}") as caught:
         booted(run_context, tmp_path, monkeypatch, BootReport("passed", "booted", "good"))
-    assert "Free the place" in caught.value.hint
+    assert "make room on its disk" in caught.value.hint
 
 
 def test_a_boot_that_failed_has_failed_without_its_console_too(

@@ -132,7 +132,7 @@ def test_no_tag_is_of_two_kernels_or_of_a_cell(images: list[CellImage], missing:
 def test_a_manifest_of_no_type_is_listed_nowhere() -> None:
     own = [image(KERNELS[0]), image(KERNELS[0], arch="aarch64")]
     own[1] = replace(own[1], manifest=Document("", own[1].manifest.content))
-    with pytest.raises(ProtocolError, match=f"of which type the manifest of {own[1].cell.id} is"):
+    with pytest.raises(ProtocolError, match=f"the media type of the manifest of {own[1].cell.id}"):
         module_images(wanted(*own))
 
 

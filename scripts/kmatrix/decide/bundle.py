@@ -158,7 +158,7 @@ def compose(client: ClientVersion, images: tuple[CellImage, ...], profile_name: 
             f"a bundle of {client} for {first.cell.arch} would have {len(images)} kernels; engines take {room}",
             "Narrow the plan: `newest` of its channels, arches, or an exclude. "
             f"{command('plan', profile_name)} lists the cells, and "
-            f"{command('discover', profile_name, '--forget', 'KERNEL')} lets a kernel go that no release has any more.",
+            f"{command('discover', profile_name, '--forget', 'KERNEL')} removes a kernel that no release has any more.",
         )
     modules = {image.cell.kernel: image.module for image in images}
     below = (*first.layers[:-1], *modules.values())

@@ -47,7 +47,7 @@ def choose_modules(run: RunContext, wanted: Wanted, ref: ImageRef) -> Choice | F
     try:
         return choose_module_images(run.registry, ref, module_images(wanted))
     except KmatrixError as error:
-        return _finding(run, "module-image-unknown", error)
+        return Finding("module-images", "module-image-unknown", _message(run, error))
 
 
 def put_modules(run: RunContext, wanted: Wanted, choice: Choice | Finding) -> dict[str, str] | Finding:
@@ -64,7 +64,7 @@ def put_modules(run: RunContext, wanted: Wanted, choice: Choice | Finding) -> di
             put_restored(run.registry, new[0].ref, wanted)
         put_module_images(run.registry, new)
     except KmatrixError as error:
-        return _finding(run, "module-image-not-put", error)
+        return Finding("module-images", "module-image-not-put", _message(run, error))
     kept = sum(each.stays for each in chosen)
     run.progress.say(
         f"{wanted.client}: for Kernel Module Management: {len(chosen)} images, {len(new)} of them new"
@@ -112,9 +112,9 @@ def put_module_images(registry: RegistryWriter, chosen: Iterable[Chosen]) -> Non
             )
 
 
-def _finding(run: RunContext, code: str, error: KmatrixError) -> Finding:
+def _message(run: RunContext, error: KmatrixError) -> str:
     raise_if_stopping(run, error)
-    return Finding("module-images", code, f"{error.message} {error.hint}".rstrip())
+    return f"{error.message} {error.hint}".rstrip()
 
 
 def _choose(registry: RegistryWriter, repository: ImageRef, image: ModuleImage) -> tuple[Chosen, bool]:
