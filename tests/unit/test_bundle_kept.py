@@ -50,7 +50,7 @@ def forget_image(bench: Bench, made: CellImage) -> None:
 
 
 def config_of_tag(bench: Bench, tag: str) -> dict[str, Any]:
-    """The configuration of what a tag names, for which the registry must have manifest and blob."""
+    """Return the configuration of a tag's image; the registry must have its manifest and its blob."""
     registry = bench.run.registry
     manifest = registry.manifest(bench.ref(tag), "x86_64")
     assert manifest is not None
@@ -59,7 +59,7 @@ def config_of_tag(bench: Bench, tag: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("image_is_there", [True, False])
 @pytest.mark.parametrize("media_type", ["docker", "oci"])
-def test_a_kernel_that_nothing_lets_go_stays_and_the_bundle_is_the_very_same(
+def test_a_kernel_that_no_rule_removes_stays_and_the_bundle_is_the_same(
     bench: Bench, image_is_there: bool, media_type: str
 ) -> None:
     images = three(bench)
@@ -85,7 +85,7 @@ def test_a_kernel_that_nothing_lets_go_stays_and_the_bundle_is_the_very_same(
 
 
 @pytest.mark.parametrize("image_is_there", [True, False])
-def test_a_new_kernel_comes_beside_what_is_kept(bench: Bench, image_is_there: bool) -> None:
+def test_a_new_kernel_is_added_to_the_kept_ones(bench: Bench, image_is_there: bool) -> None:
     """One kernel that is kept has pins, so it is booted again; of the other nothing tells the toolkit."""
     images = three(bench)
     bench.make(*images)
@@ -134,7 +134,7 @@ def test_an_architecture_that_an_answer_lost_stays(bench: Bench) -> None:
     assert [*result.kept] == [each.cell.kernel for each in images[1:]]
 
 
-def test_a_kernel_goes_by_a_rule_alone_which_is_said(bench: Bench) -> None:
+def test_only_a_rule_removes_a_kernel_and_the_rule_is_printed(bench: Bench) -> None:
     images = three(bench)
     bench.make(*images)
     gone = images[0].cell
@@ -170,7 +170,7 @@ def test_a_cell_that_cannot_be_read_is_kept_where_it_was_and_makes_the_bundle_er
 
 @pytest.mark.usefixtures("slept")
 @pytest.mark.parametrize("reply", [Reply(418), Reply(503), Reply(404, b"<html>"), Reply(403), Reply(200, b"{}")])
-def test_what_the_registry_does_not_tell_is_never_none(bench: Bench, reply: Reply) -> None:
+def test_an_unreadable_answer_of_the_registry_is_never_taken_for_no_bundle(bench: Bench, reply: Reply) -> None:
     images = three(bench)
     before = bench.make(*images)
     answers = bench.server.web.answer
@@ -187,7 +187,7 @@ def test_what_the_registry_does_not_tell_is_never_none(bench: Bench, reply: Repl
         assert bench.names("8.98.1") == before.digest
 
 
-def test_a_cell_whose_tag_answers_nonsense_is_told_apart_from_one_that_is_not_there(bench: Bench) -> None:
+def test_a_cell_whose_tag_is_unreadable_is_distinguished_from_an_absent_one(bench: Bench) -> None:
     made = three(bench)[0]
     recipe = cast("Recipe", SimpleNamespace(cell=made.cell, gates=ALL_GATES, satisfying_keys=frozenset()))
     assert published_cells(bench.run, [recipe]) == ([], {})
@@ -268,7 +268,7 @@ def test_a_kernel_without_packages_is_kept_and_booted(bench: Bench) -> None:
     assert result.reason == "loaded in each of its 4 kernels"
 
 
-def test_what_is_kept_is_written_and_read_and_older_files_have_none(tmp_path: Path, bench: Bench) -> None:
+def test_kept_kernels_are_written_and_read_and_older_files_have_none(tmp_path: Path, bench: Bench) -> None:
     images = three(bench)
     bench.make(*images)
     result = bench.make(*images[:2])

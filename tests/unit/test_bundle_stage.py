@@ -1,4 +1,4 @@
-"""A bundle on its way to its tag: what is written in which order, and that nothing has the tag before every boot."""
+"""A bundle on its way to its tag: the order of writes, and that nothing has the tag before every boot."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_the_tag_comes_last_and_is_the_digest_that_was_booted(bench: Bench) -> N
     result = bench.make(*images, missing=("8.98.1-9",))
     composed = compose(CLIENT, tuple(images))
     assert (result.verdict, result.digest) == ("passed", composed.manifest.digest)
-    # Twice, as a registry may clear away what has no tag while the kernels boot.
+    # Twice, as a registry may delete manifests without a tag while the kernels boot.
     assert bench.written == [composed.manifest.digest, composed.manifest.digest, *TAGS, "8.98.1"]
     assert sorted(bench.booted) == sorted(each.cell.kernel for each in images)
     assert result.kernels == tuple(each.cell.kernel for each in images)
@@ -71,7 +71,7 @@ def test_the_same_cells_are_skipped_without_a_pull_a_boot_or_a_write(bench: Benc
         ([ZeroDivisionError("oh"), PASSED], "errored", "no-verdict"),
     ],
 )
-def test_a_kernel_that_does_not_load_keeps_the_tag_as_it_was(
+def test_a_kernel_that_does_not_load_leaves_the_tag_unchanged(
     bench: Bench, reports: list[BootReport | Exception], verdict: str, first: str
 ) -> None:
     images = [bench.image(kernel) for kernel in KERNELS[:2]]
@@ -109,7 +109,7 @@ def test_an_architecture_that_does_not_load_keeps_the_others_from_the_tag(bench:
     assert "8.98.1" not in bench.written
 
 
-def test_a_module_that_was_built_from_other_inputs_goes_in_and_is_named(bench: Bench) -> None:
+def test_a_module_that_was_built_from_other_inputs_is_included_and_named(bench: Bench) -> None:
     images = [bench.image(kernel) for kernel in KERNELS]
     images[0] = replace(images[0], current=False)
     result = bench.make(*images)
@@ -168,7 +168,7 @@ def test_a_toolkit_that_the_engine_had_stays_and_one_for_two_kernels_is_kept_for
     assert bench.engine.lost == []
 
 
-def test_a_toolkit_whose_registry_does_not_tell_makes_no_skip_an_error(bench: Bench) -> None:
+def test_a_toolkit_of_unknown_size_makes_no_skipped_bundle_errored(bench: Bench) -> None:
     made = bench.image(KERNELS[0])
     gone = replace(made.cell.toolkit, digest=digest("no such toolkit"))
     made = replace(made, cell=replace(made.cell, toolkit=gone))
@@ -178,7 +178,7 @@ def test_a_toolkit_whose_registry_does_not_tell_makes_no_skip_an_error(bench: Be
     assert again.images[0].toolkit_bytes == 0
 
 
-def test_no_cell_is_no_bundle_and_asks_nothing(bench: Bench) -> None:
+def test_a_client_without_cells_has_no_bundle_and_queries_nothing(bench: Bench) -> None:
     result = bench.make(missing=("8.98.1-a", "8.98.1-b"))
     assert (result.verdict, result.digest, result.kernels) == ("errored", "", ())
     assert "none of its 2 cells is published" in result.reason
@@ -210,7 +210,7 @@ def test_a_fault_of_the_tool_is_an_error_of_that_bundle_alone_and_says_so(
     assert "in broken" in bench.said, "a person needs the traceback to report it"
 
 
-def test_what_a_boot_makes_on_a_full_disk_says_which_place_is_full_and_what_to_do(bench: Bench) -> None:
+def test_a_boot_on_a_full_disk_reports_the_full_path_and_the_next_step(bench: Bench) -> None:
     made = bench.image(KERNELS[0])
     bench.reports = {made.cell.kernel: cannot_write(Path("build/boot/x"), OSError(errno.ENOSPC, "No space left"))}
     result = bench.make(made)

@@ -1,4 +1,4 @@
-"""Signals and readers that go away end a run as an interruption, and what was finished is kept.
+"""Signals and readers that go away end a run as an interruption, and finished cells are kept.
 
 bash's `hangup_all_jobs` (jobs.c) sends SIGHUP to every job beside the kernel's own on a closed terminal; signal(7) and
 write(2) have the rest: EPIPE of a pipe without a reader, EIO of a terminal that hung up, ENOSPC of /dev/full.
@@ -41,7 +41,7 @@ BUILD = ("build", "--no-boot", "--only", "7.4.6-*", "--jobs", "3", "--target", "
 
 @dataclass
 class Site:
-    """A project with three cells of client 7.4.6, each with a word for what it does."""
+    """A project with three cells of client 7.4.6, each with a word for its behaviour."""
 
     root: Path
 
@@ -111,7 +111,7 @@ def under_way(run: subprocess.Popen[str]) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_is_an_interruption_and_keeps_what_ends_by_then(site: Site, number: signal.Signals) -> None:
+def test_a_signal_is_an_interruption_and_keeps_the_cells_that_end_by_then(site: Site, number: signal.Signals) -> None:
     with site.started(site.command("ends held listens", *BUILD), stderr=subprocess.PIPE) as run:
         under_way(run)
         run.send_signal(number)
@@ -211,7 +211,7 @@ def test_a_cell_that_cannot_be_kept_loses_no_other() -> None:
 
     with pytest.raises(OSError, match="no space left"):
         run_cells(run_context(told.set, said, 3), work, cells(3), keep)
-    assert (kept, said) == ([2], ["could not keep 1: no space left"])
+    assert (kept, said) == ([2], ["could not save the result of 1: no space left"])
 
 
 def test_the_third_signal_that_is_held_back_ends_the_process() -> None:

@@ -1,6 +1,6 @@
 """Module images for KMM: which cells each lists, and which digest a tag keeps.
 
-What KMM asks of them was read in rh-ecosystem-edge/kernel-module-management: internal/pod/imagepuller.go
+KMM's requirements are those of rh-ecosystem-edge/kernel-module-management: internal/pod/imagepuller.go
 (CreatePullPod, GetPullPodStatus), internal/controllers/mic_reconciler.go (updateStatusByPullPods),
 internal/controllers/nmc_reconciler.go (ProcessModuleSpec).
 """
@@ -29,7 +29,7 @@ def wanted(*images: CellImage, missing: tuple[str, ...] = ()) -> Wanted:
 
 
 def listed(document: Document) -> dict[str, str]:
-    """What a list has by architecture."""
+    """Return a list's entries by architecture."""
     entries = json.loads(document.content)["manifests"]
     return {entry["platform"]["architecture"]: entry["digest"] for entry in entries}
 
@@ -137,11 +137,11 @@ def test_a_manifest_of_no_type_is_listed_nowhere() -> None:
 
 
 def holdings(made: ModuleImage) -> dict[Arch, Holding]:
-    """What the image would hold if the tag named it."""
+    """Return the content of the image by architecture, as if the tag named it."""
     return {each.cell.arch: Holding(each.cell.id, each.cell.kernel, each.module.digest) for each in made.cells}
 
 
-def test_what_is_there_stays_for_the_same_modules_of_the_same_kernel_on_all_architectures() -> None:
+def test_a_published_image_stays_for_the_same_modules_of_the_same_kernel_on_all_architectures() -> None:
     (made,) = module_images(wanted(image(KERNELS[0]), image(KERNELS[0], arch="aarch64")))
     sound = holdings(made)
     assert may_stay(made, sound)

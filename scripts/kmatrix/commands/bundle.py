@@ -58,7 +58,8 @@ def bundle(call: Invocation) -> Exit:
         planned = {recipe.cell.client for recipe in job.recipes}
         order = [str(client) for client in sorted(set(job.chosen.profile.clients) & planned)]
         for client in sorted(set(job.chosen.profile.clients) - planned):
-            call.say(f"{client}: no bundle: the plan has no cell of it; {command('plan', name)} shows why each is out")
+            why = f"{command('plan', name)} shows why each candidate is excluded"
+            call.say(f"{client}: no bundle, because the plan has no cell of this client; {why}")
         own = [recipe for recipe in job.recipes if recipe.cell.client in job.selected]
         images, unread = published_cells(job.run, own)
         for wanted in wanted_bundles((recipe.cell for recipe in own), images, unread, job.bounds):
@@ -68,7 +69,7 @@ def bundle(call: Invocation) -> Exit:
             changed[result.client] = keep_published(result, known.get(result.client), time)
             update_bundles(path, name, changed, order)
     print_bundles(call.console, now)
-    call.say("build/bundles.json has all of it.")
+    call.say("build/bundles.json has the complete results.")
     return exit_code(result.verdict for result in now)
 
 

@@ -64,7 +64,7 @@ def run_cells(run: RunContext, work: Work, recipes: Iterable[Recipe], keep: Keep
     """
 
     def lost(result: CellResult, error: Exception) -> None:
-        run.progress.say(f"could not keep {result.cell}: {error}")
+        run.progress.say(f"could not save the result of {result.cell}: {error}")
 
     with interruptible():
         try:

@@ -31,7 +31,7 @@ PASSED = BootReport("passed", "booted", "loaded twice")
 
 @dataclass
 class NoEngine:
-    """Stands in for the engine: has every file, notes what it pulls."""
+    """Stands in for the engine: has every file, notes the images that it pulls."""
 
     pulled: list[str] = field(default_factory=list)
     held: set[str] = field(default_factory=set)
@@ -79,7 +79,7 @@ class Bench:
 
     @property
     def said(self) -> str:
-        """What people were told."""
+        """The printed messages."""
         return "\n".join(self.lines)
 
     def image(self, kernel: str, arch: Arch = "x86_64") -> CellImage:
@@ -112,7 +112,7 @@ class Bench:
         return [each.rpartition("/")[2] for each in self.server.sent() if each.startswith("PUT /manifests/")]
 
     def names(self, tag: str) -> str | None:
-        """The digest of what a tag names."""
+        """The digest that a tag names."""
         return self.run.registry.digest_of(self.ref(tag))
 
     def ref(self, tag: str) -> ImageRef:

@@ -1,4 +1,4 @@
-"""Published cells, made up: what a registry tells of them."""
+"""Made-up published cells, as a registry has them."""
 
 from __future__ import annotations
 
