@@ -72,7 +72,7 @@ def _subject(run: RunContext, image: str, cell: Cell) -> Subject:
     if not isinstance(subject, Subject):
         raise ToolError(
             f"{image}: its module for {cell.kernel} cannot be booted: {subject.message}",
-            "kmatrix did not build this image, or it is damaged: `nox -s build -- --force` builds it again.",
+            "This image was not built by kmatrix, or is damaged: `nox -s build -- --force` builds it again.",
         )
     return subject
 

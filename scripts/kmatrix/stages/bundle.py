@@ -148,8 +148,7 @@ def _with_unread(result: BundleResult, wanted: Wanted) -> BundleResult:
     )
     others = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
     again = command("build", wanted.profile_name, "--force", "--only", next(iter(wanted.unread)))
-    hint = f"if it is broken for good, {again} builds it again"
-    reason = f"{result.reason}; but {findings[0].message}{others}; {hint}"
+    reason = f"{result.reason}; but {findings[0].message}{others}; if it is broken for good, {again} builds it again"
     verdict: Verdict = "failed" if result.verdict == "failed" else "errored"
     return replace(result, verdict=verdict, reason=reason, findings=(*result.findings, *findings))
 
