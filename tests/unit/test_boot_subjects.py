@@ -20,7 +20,7 @@ from kmatrix.stages.publish import image_of
 from kmatrix.stages.run_context import Options, RunContext
 from kmatrix.values import labels
 from kmatrix.values.boot import BootReport
-from kmatrix.values.cells import Cell
+from kmatrix.values.cells import Cell, Finding
 from kmatrix.values.errors import InputError, ToolError
 from tests.unit.support.elf_maker import Ko
 from tests.unit.support.fake_registry import FakeRegistry, fake_registry
@@ -49,6 +49,7 @@ def test_an_image_without_a_module_to_boot_has_failed_and_says_why(ko: bytes | N
     report = subject_of("name", "image", a_cell(), TOOLKIT, ko)
     assert isinstance(report, BootReport)
     assert (report.verdict, report.code) == ("failed", code)
+    assert report.findings == (Finding("boot", code, report.message),)
     assert report.message
 
 

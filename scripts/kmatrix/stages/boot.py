@@ -15,7 +15,7 @@ from kmatrix.effects.engine.docker import Engine
 from kmatrix.effects.vm.boot_files import kernel_files, run_prefix, write_initramfs
 from kmatrix.effects.vm.qemu import Guest, Machines
 from kmatrix.values.boot import BootReport
-from kmatrix.values.cells import Cell
+from kmatrix.values.cells import Cell, Finding
 from kmatrix.values.errors import ToolError
 from kmatrix.values.module import IMAGE_MODULES
 from kmatrix.values.names import Arch
@@ -54,11 +54,11 @@ def subject_of(
         any_version: the loaded module must report the version that stands in its file, of whatever client.
     """
     if ko is None:
-        return BootReport("failed", "module-missing", f"the image has no {module_path(cell.kernel)}")
+        return _failed(Finding("boot", "module-missing", f"the image has no {module_path(cell.kernel)}"))
     try:
         module = read_module(ko)
     except MalformedElfError as error:
-        return BootReport("failed", "module-unreadable", error.message)
+        return _failed(Finding("boot", "module-unreadable", error.message))
     version = (module.first("version") or "") if any_version else str(cell.client)
     booted = Booted(cell.kernel, version, module.first("srcversion") or "")
     return Subject(name, image, toolkit, cell.arch, booted, module.depends)
@@ -144,6 +144,10 @@ def remove_guest(guest: Guest) -> None:
     if guest.initramfs:
         with suppress(FileNotFoundError):
             guest.initramfs.unlink()
+
+
+def _failed(finding: Finding) -> BootReport:
+    return BootReport("failed", finding.code, finding.message, (finding,))
 
 
 def _short(toolkit: str) -> str:
