@@ -1,4 +1,4 @@
-"""Part `boot`: the boot gate against a bare boot of the same kernel, and the lab's matrix with boots and without."""
+"""Part `boot`: the boot gate against a bare boot of the same kernel; the lab's matrix with boots and without."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from bench.cold import UNBOOTED
 from bench.machine import load
 from bench.setting import Setting
 from bench.site import cold_site
-from kmatrix.commands.boot import find_subjects
+from kmatrix.commands.boot import boot_run
+from kmatrix.commands.profile import pins_for
 from kmatrix.effects.process.measured import Ended
 from kmatrix.effects.vm.boot_files import write_bare_initramfs
 from kmatrix.effects.vm.qemu import Guest, Machines
 from kmatrix.lab.up import lab_state
 from kmatrix.stages.boot import BOOT_SECONDS, Subject, boot_image, prepare_guest, remove_guest
+from kmatrix.stages.boot_subjects import find_subjects
 from kmatrix.values.errors import ToolError
 
 _ROUNDS = 3
@@ -28,18 +30,20 @@ _ROLES = ("newer", "real_time", "next_line")
 
 
 def measure_boots(setting: Setting) -> tuple[Measures, dict[str, Any]]:
-    """Return the gate's ratio to a bare boot, its guest's memory, and the matrix's ratio; and the raw runs.
+    """Return the gate's ratio to a bare boot, its guest's memory (MB), and the matrix's ratio; and the raw runs.
 
     Raises:
-        ToolError: a boot or a run did not end well.
+        ToolError: a boot or a run failed.
     """
     raw: dict[str, Any] = {"load_before": load(), "kernels": {}}
     gate_seconds, bare_seconds, memory = 0.0, 0.0, 0
     machines = Machines("auto")
     newest = max(setting.chosen.effective.clients)
+    run = boot_run(setting.call, setting.chosen, setting.engine)
+    pins = pins_for(setting.call, setting.chosen)
     for role in _ROLES:
         cell = f"{newest}-{lab_state(setting.layout)['kernels'][role]}"
-        (subject,) = find_subjects(setting.call, setting.chosen, setting.engine, cell)
+        (subject,) = find_subjects(run, pins, cell)
         found = _one_kernel(setting, machines, subject)
         gate_seconds += statistics.median(found["gate_seconds"])
         bare_seconds += statistics.median(found["bare_seconds"])
@@ -52,7 +56,7 @@ def measure_boots(setting: Setting) -> tuple[Measures, dict[str, Any]]:
         boot_ratio=round(gate_seconds / bare_seconds, 3),
         boot_guest_mb=memory,
         matrix_boot_ratio=round(with_boots.seconds / without.seconds, 3),
-        # The largest process of a run with boots is QEMU, whose memory boot_guest_mb tells.
+        # The largest process of a run with boots is QEMU, whose memory is boot_guest_mb.
         peak_rss_mb=without.peak_rss_mb,
     )
     return measures, raw
@@ -81,11 +85,11 @@ def _one_kernel(setting: Setting, machines: Machines, subject: Subject) -> dict[
         report = boot_image(setting.engine, machines, subject, setting.folder, _DEADLINE_SECONDS, lambda _: None)
         if report.verdict != "passed":
             raise ToolError(
-                f"the gate says {report.code}: {report.message}",
+                f"the boot gate reports {report.code}: {report.message}",
                 "Run `nox -s build`: the bench measures cells that pass.",
             )
 
-    # In turn, so that what else the machine does falls on both.
+    # Alternating, so that other load on the machine affects both.
     seconds: dict[str, list[float]] = {"bare_seconds": [], "gate_seconds": []}
     for _ in range(_ROUNDS):
         seconds["bare_seconds"].append(_timed(bare_boot))
@@ -95,7 +99,7 @@ def _one_kernel(setting: Setting, machines: Machines, subject: Subject) -> dict[
 
 
 def _matrix(setting: Setting) -> tuple[Ended, Ended]:
-    """The whole matrix, compiled anew, with boots and without; the stand-in as the lab has it."""
+    """Run the complete matrix with every cell compiled, with boots and without; the stand-in as the lab has it."""
     with cold_site(replace(setting, weight=0)) as site:
         jobs = ("--jobs", str(setting.jobs))
         setting.say(f"boot: a matrix of {len(site.recipes)} cells without boots, then with")

@@ -1,4 +1,4 @@
-"""What every part of the bench starts from: the project, its lab, the engine, and how to run the tool as people do."""
+"""The setting of the bench: the project, its lab, the container engine, and ways to run the tool as users do."""
 
 from __future__ import annotations
 
@@ -30,26 +30,26 @@ class Setting:
 
     @property
     def layout(self) -> Layout:
-        """The lab's."""
+        """The layout of the lab."""
         return layout_of(self.chosen.effective, self.call.root)
 
     @property
     def name(self) -> str:
-        """What the bench of this checkout gives to everything it makes in the engine."""
+        """The name of everything that the bench of this checkout creates in the engine."""
         return f"kmatrix-bench-{self.layout.id}"
 
     @property
     def folder(self) -> Path:
-        """Everything the bench makes for itself; gone at the end."""
+        """The folder of the bench's own files; removed at the end."""
         return self.call.root / "build" / "bench"
 
     @property
     def logs(self) -> Path:
-        """What the programs said that were measured; stays."""
+        """The folder with the output of the measured programs; kept."""
         return self.call.root / "build" / "logs" / "bench"
 
     def say(self, text: str) -> None:
-        """A line for people."""
+        """Print a message to the user."""
         self.call.say(f"bench: {text}")
 
     def tool(self, name: str, *arguments: str, root: Path) -> Ended:
@@ -58,7 +58,7 @@ class Setting:
         Raises:
             ToolError: its exit code is not 0.
         """
-        # What overrides this project's addresses is not meant for the bench's own projects.
+        # Overrides are meant for this project's addresses, not for those of the bench's own projects.
         clean = {key: value for key, value in os.environ.items() if not key.startswith("KMATRIX_")}
         command = (sys.executable, "-m", "kmatrix", *arguments, "--profile", PROFILE, "--root", str(root))
         return self._run(name, command, root, clean)
@@ -80,6 +80,6 @@ class Setting:
             tail = "\n  ".join(ended.output.strip().splitlines()[-8:])
             raise ToolError(
                 f"{' '.join(command)} ended with {ended.status}:\n  {tail}",
-                f"All it said is in {log}; mend that first.",
+                f"Its complete output is in {log}; fix that first.",
             )
         return ended

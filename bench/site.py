@@ -1,4 +1,4 @@
-"""The cold matrix: a project of its own with weighted clients, a registry of its own; nothing of it stays."""
+"""The cold matrix: a project with weighted clients and a registry of its own, all of it temporary."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from kmatrix.lab.packages import LINES, package_client
 from kmatrix.lab.up import lab_state
 from kmatrix.values.recipe import Recipe
 
-# One of each line, as in the lab: a kernel is read once for both, and packages are unpacked once for several kernels.
+# One of each major version, as in the lab: a kernel is read once for both, and packages are unpacked once for several
+# kernels.
 CLIENTS = ("7.98.60", "8.98.60")
 _PORT = 5000
 
@@ -39,7 +40,7 @@ class Site:
 
 @contextmanager
 def cold_site(setting: Setting) -> Iterator[Site]:
-    """Make the project with toolkits and base in the engine, and nothing compiled; all of it is gone at the end.
+    """Create the project, with toolkits and base in the engine and nothing compiled; all is removed at the end.
 
     Raises:
         ToolError: the client cannot be packaged, or `discover` fails.
@@ -91,7 +92,7 @@ def _recipes(root: Path) -> tuple[Recipe, ...]:
 
 
 def _clear(setting: Setting, server: Server) -> None:
-    """Remove what this bench, or one that was killed, has made."""
+    """Remove everything that this bench, or a killed one, created."""
     stop_server(setting.engine, server)
     for name in setting.engine.image_names():
         if f"/{setting.name}/" in name:

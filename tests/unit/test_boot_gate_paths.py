@@ -1,4 +1,4 @@
-"""What the boot gate writes for a machine is the run's own; what a dead run left goes, a live one's files stay."""
+"""Files of the boot gate belong to one run: those of a dead run are removed, those of a live run stay."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_two_runs_boot_each_its_own_image_of_a_cell(folder: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
-def test_a_dead_runs_files_go_and_a_live_runs_and_whole_kernels_stay(folder: Path) -> None:
+def test_a_dead_runs_files_are_removed_and_a_live_runs_and_complete_kernels_stay(folder: Path) -> None:
     dead = prepare_guest(engine("a1"), subject("sha256:dead"), folder).initramfs
     live = prepare_guest(engine("b2"), subject("sha256:live"), folder).initramfs
     kernel = folder / "0123" / "k" / "alone" / "vmlinuz"
@@ -70,7 +70,9 @@ def test_where_nothing_was_booted_there_is_nothing_to_remove(tmp_path: Path) -> 
     remove_boot_files(tmp_path / "boot", "a1")
 
 
-def test_a_full_disk_is_told_by_name_and_leaves_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_with_the_path_and_leaves_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def write(*arguments: Any) -> int:
         arguments[4].parent.mkdir(parents=True, exist_ok=True)
         arguments[4].write_text("half")

@@ -60,7 +60,7 @@ def work(engine: Engine, published: bool = False) -> Any:
         options=SimpleNamespace(rebuild="", profile_name="site"),
         credentials=SimpleNamespace(for_engine=lambda _: None),
         garbage=[],
-        pulled=Once(),
+        pulls=Once(),
     )
     return SimpleNamespace(run=run_context, recipe=recipe, line=lambda _: None)
 

@@ -12,21 +12,20 @@ import pytest
 from kmatrix.decide.bundle import (
     CellImage,
     Composed,
-    Document,
-    Layer,
     compose,
-    kernels_of_label,
     manifest_list,
     wanted_bundles,
 )
+from kmatrix.decide.image_documents import Document, Layer
 from kmatrix.effects.disk.bundles import read_bundles, update_bundles, write_bundles
 from kmatrix.values.bundle import BundleImage, BundleResult
 from kmatrix.values.cells import Finding
 from kmatrix.values.errors import InputError, ProtocolError, ToolError
+from kmatrix.values.labels import kernels_of_label
 from kmatrix.values.names import ClientVersion
 from tests.unit.support.cell_images import CLIENT, DOCKER, KERNELS, OCI, cell, digest, image
 
-# What the cells of `images` below came to when this was written; another process must come to the same.
+# The digest of `images` below when this was written; every process must reach the same.
 WRITTEN = "sha256:a73885104a50e35a513d52fb3348dd52f9b6ade9e91f43993c221feff83176ca"
 
 
@@ -38,7 +37,7 @@ def read(composed: Composed) -> tuple[dict[str, Any], dict[str, Any]]:
     return json.loads(composed.manifest.content), json.loads(composed.config.content)
 
 
-def test_every_published_cell_goes_in_oldest_kernel_first_and_the_others_are_named() -> None:
+def test_every_published_cell_is_included_oldest_kernel_first_and_the_others_are_named() -> None:
     other = ClientVersion.parse("7.98.1")
     images = [image(kernel) for kernel in KERNELS]
     cells = [*(each.cell for each in reversed(images)), cell("6.13.0"), cell("6.13.0", other)]
@@ -78,7 +77,7 @@ def test_history_has_an_entry_for_each_layer_and_says_where_a_module_is_from() -
     assert config["created"] == max(each.config["created"] for each in images)
 
 
-def test_what_the_cells_run_is_kept_and_what_is_one_cells_own_is_not() -> None:
+def test_the_fields_that_cells_run_by_are_kept_and_those_of_one_cell_are_not() -> None:
     images = (image(KERNELS[0], revision="1", vendor="x"), image(KERNELS[1], revision="2", vendor="x"))
     for composed, count in ((compose(CLIENT, images), 2), (compose(CLIENT, images[:1]), 1)):
         _, config = read(composed)
@@ -138,7 +137,7 @@ def test_of_cells_made_at_different_times_the_first_ones_layers_are_below_the_mo
 
 
 @pytest.mark.parametrize("index", [0, 2])
-def test_of_a_cell_of_other_inputs_only_the_module_goes_in(index: int) -> None:
+def test_of_a_cell_of_other_inputs_only_the_module_is_included(index: int) -> None:
     images = [image(kernel) for kernel in KERNELS]
     other = other_files(other_layers(images[index]))
     other = with_config(other, created="2025-01-01T00:00:00Z", config={**other.config["config"], "Env": ["A=c"]})
@@ -158,7 +157,7 @@ def test_more_kernels_than_an_engine_takes_layers_are_refused_before_anything_is
 
 
 @pytest.mark.parametrize("index", [0, 2])
-def test_cells_that_are_not_run_alike_are_refused_with_what_to_do(index: int) -> None:
+def test_cells_that_are_not_run_alike_are_refused_with_the_next_step(index: int) -> None:
     images = [image(kernel) for kernel in KERNELS]
     images[index] = with_config(images[index], config={**images[index].config["config"], "Env": ["A=c"]})
     with pytest.raises(ToolError, match="has other Env than") as caught:

@@ -1,4 +1,4 @@
-"""A bundle never loses a kernel because an answer was shorter: what is kept, from what, and what alone lets it go."""
+"""A bundle never loses a kernel to an incomplete answer: kernels are kept until a rule removes them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from kmatrix.commands.bundle import print_bundles
-from kmatrix.decide.bundle import CellImage, compose, kernels_of_label
+from kmatrix.decide.bundle import CellImage, compose
 from kmatrix.decide.bundle_bounds import Bounds, bounds_of
 from kmatrix.decide.kept_kernels import read_published, restored, restored_config
 from kmatrix.decide.plan import make_plan
@@ -50,8 +50,8 @@ def forget_image(bench: Bench, made: CellImage) -> None:
 
 
 def config_of_tag(bench: Bench, tag: str) -> dict[str, Any]:
-    """The configuration of what a tag names, for which the registry must have manifest and blob."""
-    registry = bench.packing.registry
+    """Return the configuration of a tag's image; the registry must have its manifest and its blob."""
+    registry = bench.run.registry
     manifest = registry.manifest(bench.ref(tag), "x86_64")
     assert manifest is not None
     return registry.config(manifest)
@@ -59,7 +59,7 @@ def config_of_tag(bench: Bench, tag: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("image_is_there", [True, False])
 @pytest.mark.parametrize("media_type", ["docker", "oci"])
-def test_a_kernel_that_nothing_lets_go_stays_and_the_bundle_is_the_very_same(
+def test_a_kernel_that_no_rule_removes_stays_and_the_bundle_is_the_same(
     bench: Bench, image_is_there: bool, media_type: str
 ) -> None:
     images = three(bench)
@@ -77,7 +77,7 @@ def test_a_kernel_that_nothing_lets_go_stays_and_the_bundle_is_the_very_same(
     assert (result.verdict, result.digest, bench.booted) == ("skipped", before.digest, [])
     assert result.kernels == before.kernels
     assert [*result.kept] == [images[1].cell.kernel]
-    assert f"--forget {images[1].cell.kernel}` lets it go" in result.kept[images[1].cell.kernel]
+    assert f"--forget {images[1].cell.kernel}` removes it" in result.kept[images[1].cell.kernel]
     assert result.dropped == ()
     others = {kernel: name for kernel, name in before.modules.items() if image_is_there or kernel not in result.kept}
     assert others.items() <= result.modules.items(), "what Kernel Module Management has stays as it is"
@@ -85,7 +85,7 @@ def test_a_kernel_that_nothing_lets_go_stays_and_the_bundle_is_the_very_same(
 
 
 @pytest.mark.parametrize("image_is_there", [True, False])
-def test_a_new_kernel_comes_beside_what_is_kept(bench: Bench, image_is_there: bool) -> None:
+def test_a_new_kernel_is_added_to_the_kept_ones(bench: Bench, image_is_there: bool) -> None:
     """One kernel that is kept has pins, so it is booted again; of the other nothing tells the toolkit."""
     images = three(bench)
     bench.make(*images)
@@ -100,10 +100,10 @@ def test_a_new_kernel_comes_beside_what_is_kept(bench: Bench, image_is_there: bo
     assert sorted(bench.booted) == sorted(each.cell.kernel for each in (images[0], images[2], new))
     assert result.reason == "loaded in 3 kernels; 1 kept from the bundle before, where it was loaded"
     assert [*result.kept] == [images[0].cell.kernel, images[1].cell.kernel]
-    assert "planned, but is not published any more" in result.kept[images[0].cell.kernel]
+    assert "planned, but no longer published" in result.kept[images[0].cell.kernel]
     assert "no release of the lock has it" in result.kept[images[1].cell.kernel]
     config = config_of_tag(bench, "8.98.1")
-    assert kernels_of_label(config["config"]["Labels"][labels.KERNELS]) == kernels
+    assert labels.kernels_of_label(config["config"]["Labels"][labels.KERNELS]) == kernels
     assert config["rootfs"]["diff_ids"][2:] == [each.config["rootfs"]["diff_ids"][-1] for each in (*images, new)]
     again = bench.make(images[2], new)
     assert (again.verdict, again.digest) == ("skipped", result.digest)
@@ -134,16 +134,14 @@ def test_an_architecture_that_an_answer_lost_stays(bench: Bench) -> None:
     assert [*result.kept] == [each.cell.kernel for each in images[1:]]
 
 
-def test_a_kernel_goes_by_a_rule_alone_which_is_said(bench: Bench) -> None:
+def test_only_a_rule_removes_a_kernel_and_the_rule_is_printed(bench: Bench) -> None:
     images = three(bench)
     bench.make(*images)
-    lines: list[str] = []
-    bench.packing = replace(bench.packing, say=lines.append)
     gone = images[0].cell
     result = bench.make(*images[1:], bounds=Bounds({(gone.arch, gone.kernel): "release 4.16.1 was forgotten by name"}))
     assert (result.verdict, result.dropped, result.kept) == ("passed", (gone.kernel,), {})
     assert result.kernels == tuple(each.cell.kernel for each in images[1:])
-    assert f"8.98.1: {gone.kernel} leaves the bundle: release 4.16.1 was forgotten by name" in lines
+    assert f"8.98.1: {gone.kernel} leaves the bundle: release 4.16.1 was forgotten by name" in bench.lines
     other = Bounds({("aarch64", images[1].cell.kernel): "left matrix.yaml"})
     assert bench.make(images[2], bounds=other).dropped == (), "a rule is for one architecture"
 
@@ -163,7 +161,7 @@ def test_a_cell_that_cannot_be_read_is_kept_where_it_was_and_makes_the_bundle_er
     console = Console(file=StringIO(), width=200)
     print_bundles(console, [result])
     printed = cast("StringIO", console.file).getvalue()
-    assert f"kept {images[1].cell.kernel} as the earlier bundle had it" in printed
+    assert f"kept {images[1].cell.kernel} from the earlier bundle" in printed
     assert f"{new.cell.id}: 418" in printed
     alone = bench.make(unread=unread)
     assert (alone.verdict, alone.digest) == ("errored", "")
@@ -172,7 +170,7 @@ def test_a_cell_that_cannot_be_read_is_kept_where_it_was_and_makes_the_bundle_er
 
 @pytest.mark.usefixtures("slept")
 @pytest.mark.parametrize("reply", [Reply(418), Reply(503), Reply(404, b"<html>"), Reply(403), Reply(200, b"{}")])
-def test_what_the_registry_does_not_tell_is_never_none(bench: Bench, reply: Reply) -> None:
+def test_an_unreadable_answer_of_the_registry_is_never_taken_for_no_bundle(bench: Bench, reply: Reply) -> None:
     images = three(bench)
     before = bench.make(*images)
     answers = bench.server.web.answer
@@ -189,20 +187,20 @@ def test_what_the_registry_does_not_tell_is_never_none(bench: Bench, reply: Repl
         assert bench.names("8.98.1") == before.digest
 
 
-def test_a_cell_whose_tag_answers_nonsense_is_told_apart_from_one_that_is_not_there(bench: Bench) -> None:
+def test_a_cell_whose_tag_is_unreadable_is_distinguished_from_an_absent_one(bench: Bench) -> None:
     made = three(bench)[0]
     recipe = cast("Recipe", SimpleNamespace(cell=made.cell, gates=ALL_GATES, satisfying_keys=frozenset()))
-    assert published_cells(bench.packing, [recipe]) == ([], {})
+    assert published_cells(bench.run, [recipe]) == ([], {})
     answers = bench.server.web.answer
     bench.server.web.answer = lambda request: Reply(418) if "/manifests/" in request.path else answers(request)
-    images, unread = published_cells(bench.packing, [recipe])
+    images, unread = published_cells(bench.run, [recipe])
     assert (images, [*unread]) == ([], [made.cell.id])
     assert "418" in unread[made.cell.id]
 
 
 def test_an_image_that_is_no_bundle_has_no_kernels_and_a_bundle_that_is_spoilt_is_not_replaced(bench: Bench) -> None:
     images = three(bench)
-    registry = bench.packing.registry
+    registry = bench.run.registry
     first = images[0].manifest
     registry.put_manifest(bench.ref("8.98.1"), first.content, first.media_type)
     assert bench.make(*images).verdict == "passed"
@@ -265,12 +263,12 @@ def test_a_kernel_without_packages_is_kept_and_booted(bench: Bench) -> None:
     bench.booted.clear()
     new = bench.image(NEW)
     result = bench.make(*images[:2], new, bounds=pinned(*images, new))
-    assert result.kept == {images[2].cell.kernel: "the plan has no packages of client 8.98.1 for it any more"}
+    assert result.kept == {images[2].cell.kernel: "the plan no longer has packages of client 8.98.1 for it"}
     assert images[2].cell.kernel in bench.booted
     assert result.reason == "loaded in each of its 4 kernels"
 
 
-def test_what_is_kept_is_written_and_read_and_older_files_have_none(tmp_path: Path, bench: Bench) -> None:
+def test_kept_kernels_are_written_and_read_and_older_files_have_none(tmp_path: Path, bench: Bench) -> None:
     images = three(bench)
     bench.make(*images)
     result = bench.make(*images[:2])

@@ -1,4 +1,4 @@
-"""A bundle on its way to its tag: what is written in which order, and that nothing has the tag before every boot."""
+"""A bundle on its way to its tag: the order of writes, and that nothing has the tag before every boot."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def test_the_tag_comes_last_and_is_the_digest_that_was_booted(bench: Bench) -> N
     result = bench.make(*images, missing=("8.98.1-9",))
     composed = compose(CLIENT, tuple(images))
     assert (result.verdict, result.digest) == ("passed", composed.manifest.digest)
-    # Twice, as a registry may clear away what has no tag while the kernels boot.
+    # Twice, as a registry may delete manifests without a tag while the kernels boot.
     assert bench.written == [composed.manifest.digest, composed.manifest.digest, *TAGS, "8.98.1"]
     assert sorted(bench.booted) == sorted(each.cell.kernel for each in images)
     assert result.kernels == tuple(each.cell.kernel for each in images)
     assert (result.missing, result.dropped, result.findings) == (("8.98.1-9",), (), ())
     (measured,) = result.images
     assert (measured.bytes, measured.toolkit_bytes, set(measured.kernels.values())) == (113, 999, {1})
-    assert bench.engine.pulled[0] == f"{bench.packing.target}/beegfs-client@{composed.manifest.digest}"
+    assert bench.engine.pulled[0] == f"{bench.run.options.target}/beegfs-client@{composed.manifest.digest}"
     assert not bench.engine.held, "neither the bundle nor a toolkit was in the engine before"
     blob = f"/v2/site/beegfs-client/blobs/{composed.config.digest}"
     assert bench.server.blobs[blob] == composed.config.content
@@ -71,8 +71,8 @@ def test_the_same_cells_are_skipped_without_a_pull_a_boot_or_a_write(bench: Benc
         ([ZeroDivisionError("oh"), PASSED], "errored", "no-verdict"),
     ],
 )
-def test_a_kernel_that_does_not_load_keeps_the_tag_as_it_was(
-    bench: Bench, reports: list[BootReport | BaseException], verdict: str, first: str
+def test_a_kernel_that_does_not_load_leaves_the_tag_unchanged(
+    bench: Bench, reports: list[BootReport | Exception], verdict: str, first: str
 ) -> None:
     images = [bench.image(kernel) for kernel in KERNELS[:2]]
     before = bench.make(images[0])
@@ -84,8 +84,8 @@ def test_a_kernel_that_does_not_load_keeps_the_tag_as_it_was(
     assert "not published" in result.reason
     assert set(bench.booted) == {each.cell.kernel for each in images}, "one that fails hides no other"
     assert "8.98.1" not in bench.written
-    tag = ImageRef.parse(f"{bench.packing.target}/beegfs-client:8.98.1")
-    assert bench.packing.registry.digest_of(tag) == before.digest
+    tag = ImageRef.parse(f"{bench.run.options.target}/beegfs-client:8.98.1")
+    assert bench.run.registry.digest_of(tag) == before.digest
 
 
 def test_more_than_one_architecture_is_booted_each_and_published_as_a_list(bench: Bench) -> None:
@@ -109,7 +109,7 @@ def test_an_architecture_that_does_not_load_keeps_the_others_from_the_tag(bench:
     assert "8.98.1" not in bench.written
 
 
-def test_a_module_that_was_built_from_other_inputs_goes_in_and_is_named(bench: Bench) -> None:
+def test_a_module_that_was_built_from_other_inputs_is_included_and_named(bench: Bench) -> None:
     images = [bench.image(kernel) for kernel in KERNELS]
     images[0] = replace(images[0], current=False)
     result = bench.make(*images)
@@ -154,7 +154,7 @@ def test_what_is_published_is_told_apart_by_its_inputs_and_gates_and_what_cannot
         (ProtocolError("the configuration is gone", "Do it."), None),
     ]
     for told, current in cases:
-        found, unread = published_cells(replace(bench.packing, registry=cast("Any", Told(told))), [recipe])
+        found, unread = published_cells(replace(bench.run, registry=cast("Any", Told(told))), [recipe])
         assert [each.current for each in found] == ([] if current is None else [current]), told
         assert unread == ({cell.id: told.message} if isinstance(told, ProtocolError) else {})
 
@@ -168,7 +168,7 @@ def test_a_toolkit_that_the_engine_had_stays_and_one_for_two_kernels_is_kept_for
     assert bench.engine.lost == []
 
 
-def test_a_toolkit_whose_registry_does_not_tell_makes_no_skip_an_error(bench: Bench) -> None:
+def test_a_toolkit_of_unknown_size_makes_no_skipped_bundle_errored(bench: Bench) -> None:
     made = bench.image(KERNELS[0])
     gone = replace(made.cell.toolkit, digest=digest("no such toolkit"))
     made = replace(made, cell=replace(made.cell, toolkit=gone))
@@ -178,7 +178,7 @@ def test_a_toolkit_whose_registry_does_not_tell_makes_no_skip_an_error(bench: Be
     assert again.images[0].toolkit_bytes == 0
 
 
-def test_no_cell_is_no_bundle_and_asks_nothing(bench: Bench) -> None:
+def test_a_client_without_cells_has_no_bundle_and_queries_nothing(bench: Bench) -> None:
     result = bench.make(missing=("8.98.1-a", "8.98.1-b"))
     assert (result.verdict, result.digest, result.kernels) == ("errored", "", ())
     assert "none of its 2 cells is published" in result.reason
@@ -210,7 +210,7 @@ def test_a_fault_of_the_tool_is_an_error_of_that_bundle_alone_and_says_so(
     assert "in broken" in bench.said, "a person needs the traceback to report it"
 
 
-def test_what_a_boot_makes_on_a_full_disk_says_which_place_is_full_and_what_to_do(bench: Bench) -> None:
+def test_a_boot_on_a_full_disk_reports_the_full_path_and_the_next_step(bench: Bench) -> None:
     made = bench.image(KERNELS[0])
     bench.reports = {made.cell.kernel: cannot_write(Path("build/boot/x"), OSError(errno.ENOSPC, "No space left"))}
     result = bench.make(made)
@@ -220,7 +220,13 @@ def test_what_a_boot_makes_on_a_full_disk_says_which_place_is_full_and_what_to_d
 
 def test_a_run_that_is_told_to_stop_leaves_no_verdict_and_no_tag(bench: Bench) -> None:
     images = [bench.image(kernel) for kernel in KERNELS]
-    bench.reports = {images[0].cell.kernel: InterruptedRunError()}
+
+    def ended_by_the_run() -> BootReport:
+        assert bench.engine.told.wait(60), "nothing ended this boot"
+        raise InterruptedRunError
+
+    bench.reports = {each.cell.kernel: ended_by_the_run for each in images[1:]}
+    bench.reports[images[0].cell.kernel] = InterruptedRunError()
     with pytest.raises(InterruptedRunError):
         bench.make(*images)
     assert bench.engine.stopping

@@ -13,15 +13,16 @@ from typing import Any, Literal, cast
 
 import pytest
 
+from kmatrix.decide.boot import Booted
 from kmatrix.effects.disk.logs import open_log
 from kmatrix.stages import cell as cell_stage
 from kmatrix.stages import gates
+from kmatrix.stages.boot import Subject
 from kmatrix.stages.concurrency import Once
 from kmatrix.stages.run_context import BootOptions, CellContext, Options, RunContext, cell_result
 from kmatrix.values.boot import BootReport
 from kmatrix.values.cells import CellResult
 from kmatrix.values.errors import ToolError
-from kmatrix.values.module import CheckReport
 from kmatrix.values.recipe import Recipe
 from tests.unit.support.bundle_bench import Bench
 from tests.unit.support.commanded_site import BUILD, Site, make_site
@@ -132,11 +133,13 @@ def booted(run_context: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, re
         arguments[-1]("a line of the console")
         return report
 
+    subject = Subject(CELL.id, "image", TOOLKIT.pinned, "x86_64", Booted("k", "1.1.1", "A"), ())
     monkeypatch.setattr(gates, "boot_image", boot_image)
+    monkeypatch.setattr(gates, "subject_of", lambda *_: subject)
     with open_log(tmp_path / "cell.log") as log:
         run = CellContext(cast("RunContext", run_context), RECIPE, log)
         passed = cell_result(RECIPE, "passed", "static")
-        return gates._boot(run, BootOptions(), passed, CheckReport((), "A"))
+        return gates._boot(run, BootOptions(), passed, b"module")
 
 
 @pytest.mark.parametrize("place", ["folder", "full"])
@@ -148,7 +151,7 @@ def test_a_boot_that_passed_without_its_console_is_no_verdict(
     words = "Is a directory" if place == "folder" else "No space left on device"
     with pytest.raises(ToolError, match=rf"cannot write the log .*\.serial\.log: {words}") as caught:
         booted(run_context, tmp_path, monkeypatch, BootReport("passed", "booted", "good"))
-    assert "Free the place" in caught.value.hint
+    assert "make room on its disk" in caught.value.hint
 
 
 def test_a_boot_that_failed_has_failed_without_its_console_too(

@@ -31,8 +31,8 @@ def of_layer(data: bytes) -> bytes:
 READERS: dict[str, Callable[[bytes], bytes]] = {
     "layer": of_layer,
     # Each has its name from something else than its form: the content tells the form.
-    "module": lambda data: inspect.decompressed(data, "beegfs.ko.xz"),
-    "package list": lambda data: repodata.decompressed(data, "repodata/primary.xml.gz"),
+    "module": lambda data: inspect.unpacked_module(data, "beegfs.ko.xz"),
+    "package list": lambda data: repodata.package_list(data, "repodata/primary.xml.gz"),
 }
 every_reader = pytest.mark.parametrize("read", READERS.values(), ids=READERS)
 
@@ -78,6 +78,6 @@ def test_what_is_damaged_is_refused(read: Callable[[bytes], bytes], data: bytes)
 @pytest.mark.parametrize("data", NOT_OF_MODULES.values(), ids=NOT_OF_MODULES)
 def test_a_module_has_the_forms_that_kmod_reads(data: bytes) -> None:
     assert READERS["layer"](data) == READERS["package list"](data) == BOTH
-    assert inspect.decompressed(data, "beegfs.ko") == data
+    assert inspect.unpacked_module(data, "beegfs.ko") == data
     with pytest.raises(ProtocolError, match="neither packed nor ELF"):
         READERS["module"](data)

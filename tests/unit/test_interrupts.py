@@ -1,4 +1,4 @@
-"""Signals and readers that go away end a run as an interruption, and what was finished is kept.
+"""Signals and readers that go away end a run as an interruption, and finished cells are kept.
 
 bash's `hangup_all_jobs` (jobs.c) sends SIGHUP to every job beside the kernel's own on a closed terminal; signal(7) and
 write(2) have the rest: EPIPE of a pipe without a reader, EIO of a terminal that hung up, ENOSPC of /dev/full.
@@ -54,7 +54,7 @@ def under_way(run: subprocess.Popen[str]) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_is_an_interruption_and_keeps_what_ends_by_then(site: Site, number: signal.Signals) -> None:
+def test_a_signal_is_an_interruption_and_keeps_the_cells_that_end_by_then(site: Site, number: signal.Signals) -> None:
     with site.started(site.command("ends held listens", *BUILD), stderr=subprocess.PIPE) as run:
         under_way(run)
         run.send_signal(number)
@@ -110,10 +110,13 @@ def cells(count: int) -> list[Recipe]:
     return cast("list[Recipe]", [SimpleNamespace(number=number) for number in range(count)])
 
 
-def run_context(stop: Callable[[], None], said: list[str]) -> RunContext:
+def run_context(stop: Callable[[], None], said: list[str], jobs: int) -> RunContext:
     engine = SimpleNamespace(remove_leftovers=lambda: None)
     progress = SimpleNamespace(say=said.append)
-    return cast("RunContext", SimpleNamespace(stop=stop, engine=engine, garbage=[], progress=progress))
+    return cast(
+        "RunContext",
+        SimpleNamespace(stop=stop, engine=engine, garbage=[], progress=progress, options=SimpleNamespace(jobs=jobs)),
+    )
 
 
 def test_signals_that_come_while_a_cell_is_kept_lose_none() -> None:
@@ -131,7 +134,7 @@ def test_signals_that_come_while_a_cell_is_kept_lose_none() -> None:
         kept.append(result.number)
 
     with pytest.raises(KeyboardInterrupt):
-        run_cells(run_context(told.set, []), work, cells(2), 2, keep)
+        run_cells(run_context(told.set, [], 2), work, cells(2), keep)
     assert kept == [0, 1]
 
 
@@ -150,8 +153,8 @@ def test_a_cell_that_cannot_be_kept_loses_no_other() -> None:
         kept.append(result.number)
 
     with pytest.raises(OSError, match="no space left"):
-        run_cells(run_context(told.set, said), work, cells(3), 3, keep)
-    assert (kept, said) == ([2], ["could not keep 1: no space left"])
+        run_cells(run_context(told.set, said, 3), work, cells(3), keep)
+    assert (kept, said) == ([2], ["could not save the result of 1: no space left"])
 
 
 def test_the_third_signal_that_is_held_back_ends_the_process() -> None:

@@ -1,4 +1,4 @@
-"""What is wrong with module images for KMM: it changes no digest, is told, and holds back no bundle."""
+"""Faults of module images for KMM change no digest, are reported, and prevent no bundle."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from kmatrix.commands.bundle import print_bundles
-from kmatrix.stages import bundle as stage
+from kmatrix.stages import module_images
 from kmatrix.values.boot import BootReport
 from kmatrix.values.bundle import BundleResult
 from kmatrix.values.errors import InterruptedRunError, ProtocolError
@@ -19,7 +19,7 @@ from tests.unit.support.bundle_bench import Bench, made_of, tag
 from tests.unit.support.cell_images import KERNELS, rebuilt
 from tests.unit.support.http_server import Reply, Request
 
-NOT_TOLD: dict[str, Reply] = {
+UNREADABLE: dict[str, Reply] = {
     "the registry is down": Reply(503),
     "a proxy answers": Reply(404, b"<html>not here</html>"),
     "it refuses": Reply(403),
@@ -28,9 +28,9 @@ NOT_TOLD: dict[str, Reply] = {
 
 
 @pytest.mark.usefixtures("slept")
-@pytest.mark.parametrize("fault", NOT_TOLD)
+@pytest.mark.parametrize("fault", UNREADABLE)
 @pytest.mark.parametrize("place", ["tag", "manifest", "listed", "config"])
-def test_what_cannot_be_read_keeps_its_digest_and_keeps_nobody_from_the_bundle(
+def test_an_unreadable_module_image_keeps_its_digest_and_prevents_no_bundle(
     bench: Bench, fault: str, place: str
 ) -> None:
     images = [bench.image(KERNELS[0]), bench.image(KERNELS[0], "aarch64")]
@@ -42,7 +42,7 @@ def test_what_cannot_be_read_keeps_its_digest_and_keeps_nobody_from_the_bundle(
     answers = bench.server.web.answer
 
     def answer(request: Request) -> Reply:
-        return NOT_TOLD[fault] if request.path.endswith(f"/{names[place]}") else answers(request)
+        return UNREADABLE[fault] if request.path.endswith(f"/{names[place]}") else answers(request)
 
     bench.server.web.answer = answer
     result = bench.make(*again)
@@ -60,7 +60,7 @@ def test_what_cannot_be_read_keeps_its_digest_and_keeps_nobody_from_the_bundle(
 
 
 def without_modules(result: BundleResult) -> str:
-    """The code of what keeps a bundle from having module images; it is published all the same."""
+    """Return the code of the finding about a bundle's module images; the bundle is published all the same."""
     (finding,) = result.findings
     assert (result.verdict, result.modules, finding.check) == ("errored", {}, "module-images")
     assert result.is_published
@@ -69,7 +69,7 @@ def without_modules(result: BundleResult) -> str:
 
 
 @pytest.mark.parametrize("place", ["listed", "config", "labels"])
-def test_what_the_registry_lost_or_spoilt_is_told_with_what_to_do(bench: Bench, place: str) -> None:
+def test_a_lost_or_damaged_module_image_is_reported_with_the_next_step(bench: Bench, place: str) -> None:
     images = [bench.image(KERNELS[0]), bench.image(KERNELS[0], "aarch64")]
     made_of(bench, *images)
     again = [bench.publish(rebuilt(each)) for each in images]
@@ -99,7 +99,7 @@ def test_kernels_that_kmm_cannot_tell_apart_are_in_the_bundle(bench: Bench) -> N
     assert "matrix.yaml" in result.reason
 
 
-def test_what_is_wrong_with_module_images_is_told_beside_what_else_is_wrong(bench: Bench) -> None:
+def test_faults_of_module_images_are_reported_beside_other_faults(bench: Bench) -> None:
     images = [bench.image(KERNELS[0]), bench.image(KERNELS[1])]
     before = made_of(bench, *images)
     config = json.loads(images[0].manifest.content)["config"]["digest"]
@@ -123,9 +123,11 @@ def test_what_is_wrong_with_module_images_is_told_beside_what_else_is_wrong(benc
         assert all(printed.count(finding.message) == 1 for finding in each.findings)
 
 
-def test_a_tag_that_names_something_else_right_after_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tag_that_names_something_else_right_after_a_push_is_reported(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = bench.image(KERNELS[0])
-    put = type(bench.packing.registry).put_manifest
+    put = type(bench.run.registry).put_manifest
 
     def elsewhere(self: Any, ref: Any, content: bytes, media_type: str) -> str:
         if ref.tag.startswith("8.98.1-"):
@@ -133,23 +135,21 @@ def test_a_tag_that_names_something_else_right_after_is_told(bench: Bench, monke
             return made.digest
         return put(self, ref, content, media_type)
 
-    monkeypatch.setattr(type(bench.packing.registry), "put_manifest", elsewhere)
+    monkeypatch.setattr(type(bench.run.registry), "put_manifest", elsewhere)
     result = bench.make(made)
     assert without_modules(result) == "module-image-not-put"
     assert "Something else writes to this repository" in result.reason
     assert bench.names("8.98.1") == result.digest
 
 
-def test_a_run_that_is_told_to_stop_takes_no_module_image_for_unreadable(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stopped_run_takes_no_module_image_for_unreadable(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     made = bench.image(KERNELS[0])
 
     def stopped(*_: object) -> Any:
         bench.engine.stop()
         raise ProtocolError("the connection was closed", "Do it.")
 
-    monkeypatch.setattr(stage, "choose_module_images", stopped)
+    monkeypatch.setattr(module_images, "choose_module_images", stopped)
     with pytest.raises(InterruptedRunError):
         bench.make(made)
     assert bench.written == []

@@ -1,6 +1,6 @@
 """Module images for KMM: which cells each lists, and which digest a tag keeps.
 
-What KMM asks of them was read in rh-ecosystem-edge/kernel-module-management: internal/pod/imagepuller.go
+KMM's requirements are those of rh-ecosystem-edge/kernel-module-management: internal/pod/imagepuller.go
 (CreatePullPod, GetPullPodStatus), internal/controllers/mic_reconciler.go (updateStatusByPullPods),
 internal/controllers/nmc_reconciler.go (ProcessModuleSpec).
 """
@@ -12,7 +12,8 @@ from dataclasses import replace
 
 import pytest
 
-from kmatrix.decide.bundle import CellImage, Document, Wanted, wanted_bundles
+from kmatrix.decide.bundle import CellImage, Wanted, wanted_bundles
+from kmatrix.decide.image_documents import Document
 from kmatrix.decide.module_images import Holding, ModuleImage, may_stay, module_images
 from kmatrix.values import labels
 from kmatrix.values.boot import BootReport
@@ -27,7 +28,7 @@ def wanted(*images: CellImage, missing: tuple[str, ...] = ()) -> Wanted:
 
 
 def listed(document: Document) -> dict[str, str]:
-    """What a list has by architecture."""
+    """Return a list's entries by architecture."""
     entries = json.loads(document.content)["manifests"]
     return {entry["platform"]["architecture"]: entry["digest"] for entry in entries}
 
@@ -130,16 +131,16 @@ def test_no_tag_is_of_two_kernels_or_of_a_cell(images: list[CellImage], missing:
 def test_a_manifest_of_no_type_is_listed_nowhere() -> None:
     own = [image(KERNELS[0]), image(KERNELS[0], arch="aarch64")]
     own[1] = replace(own[1], manifest=Document("", own[1].manifest.content))
-    with pytest.raises(ProtocolError, match=f"of which type the manifest of {own[1].cell.id} is"):
+    with pytest.raises(ProtocolError, match=f"the media type of the manifest of {own[1].cell.id}"):
         module_images(wanted(*own))
 
 
 def holdings(made: ModuleImage) -> dict[Arch, Holding]:
-    """What the image would hold if the tag named it."""
+    """Return the content of the image by architecture, as if the tag named it."""
     return {each.cell.arch: Holding(each.cell.id, each.cell.kernel, each.module.digest) for each in made.cells}
 
 
-def test_what_is_there_stays_for_the_same_modules_of_the_same_kernel_on_all_architectures() -> None:
+def test_a_published_image_stays_for_the_same_modules_of_the_same_kernel_on_all_architectures() -> None:
     (made,) = module_images(wanted(image(KERNELS[0]), image(KERNELS[0], arch="aarch64")))
     sound = holdings(made)
     assert may_stay(made, sound)
@@ -163,7 +164,7 @@ def test_an_architecture_without_the_kernel_must_have_an_image_and_any_does() ->
 
 
 def pinned(bench: Bench, digest_: str) -> str:
-    return f"{bench.packing.target}/beegfs-client@{digest_}"
+    return f"{bench.run.options.target}/beegfs-client@{digest_}"
 
 
 def test_both_kernels_of_an_image_are_mapped_to_it(bench: Bench) -> None:
@@ -172,7 +173,7 @@ def test_both_kernels_of_an_image_are_mapped_to_it(bench: Bench) -> None:
     both = result.modules[images[0].cell.kernel]
     assert both == result.modules[images[1].cell.kernel] == pinned(bench, bench.names(tag(images[0])) or "")
     assert set(result.modules) == set(result.kernels)
-    named = bench.packing.registry.named(bench.ref(tag(images[0])))
+    named = bench.run.registry.named(bench.ref(tag(images[0])))
     assert named
     assert {arch: manifest.digest for arch, manifest in named.manifests.items()} == {
         "x86_64": images[0].digest,
@@ -236,7 +237,7 @@ def test_an_image_of_another_cell_with_the_same_topmost_layer_does_not_stay(benc
     made_of(bench, made)
     foreign = {**made.config["config"], "Labels": {labels.VERSION: "8.98.1-6.1", labels.KERNEL: made.cell.kernel}}
     other = bench.publish(with_manifest(replace(made, config={**made.config, "config": foreign})))
-    registry = bench.packing.registry
+    registry = bench.run.registry
     registry.put_manifest(bench.ref(tag(made)), other.manifest.content, other.manifest.media_type)
     again = made_of(bench, made)
     assert (again.verdict, again.modules) == ("skipped", {made.cell.kernel: pinned(bench, made.digest)})

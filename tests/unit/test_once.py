@@ -1,4 +1,4 @@
-"""What many cells need is made once, whoever asks first; a fault is everybody's only if it does not pass."""
+"""A value that many cells need is made once, by the first caller; only a lasting fault is shared by all."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Failing:
         return "made"
 
 
-def test_a_bad_product_is_everybodys_and_is_not_tried_again() -> None:
+def test_a_bad_product_is_shared_and_not_tried_again() -> None:
     once: Once[str] = Once()
     make = Failing(BuildError("no"))
     for _ in range(3):
@@ -72,7 +72,7 @@ def test_a_bad_product_is_everybodys_and_is_not_tried_again() -> None:
     assert once.values() == []
 
 
-def test_a_fault_that_passes_is_not_the_next_cells() -> None:
+def test_a_passing_fault_is_not_shared_with_the_next_cell() -> None:
     once: Once[str] = Once()
     make = Failing(ToolError("a container did not end", "Is the machine busy?"))
     with pytest.raises(ToolError):
@@ -81,7 +81,7 @@ def test_a_fault_that_passes_is_not_the_next_cells() -> None:
     assert make.asked == 2
 
 
-def test_who_waited_for_a_fault_that_passes_makes_it_anew() -> None:
+def test_a_caller_that_waited_for_a_passing_fault_makes_its_own_attempt() -> None:
     once: Once[str] = Once()
     under_way, go_on = threading.Event(), threading.Event()
 
@@ -100,7 +100,7 @@ def test_who_waited_for_a_fault_that_passes_makes_it_anew() -> None:
         assert [other.result(timeout=10) for other in others] == ["made", "made"]
 
 
-def test_a_fault_that_stays_is_met_three_times_and_not_once_for_every_cell() -> None:
+def test_a_lasting_fault_is_met_three_times_and_not_once_for_every_cell() -> None:
     once: Once[str] = Once()
     make = Failing(*(ToolError("a container did not end", "Is the machine busy?") for _ in range(9)))
     for _ in range(5):
@@ -109,7 +109,7 @@ def test_a_fault_that_stays_is_met_three_times_and_not_once_for_every_cell() -> 
     assert make.asked == 3
 
 
-def test_who_cannot_be_reached_is_asked_again_by_every_cell() -> None:
+def test_an_unreachable_service_is_queried_again_by_every_cell() -> None:
     once: Once[str] = Once()
     make = Failing(*(UnreachableError("registry", "r", "gone") for _ in range(5)))
     for _ in range(5):

@@ -253,7 +253,7 @@ def published(site: Path, monkeypatch: pytest.MonkeyPatch) -> CellResult:
             target="r",
         )
 
-    def run(_shop: object, _work: object, recipes: list[Any], _jobs: int, keep: Any) -> None:
+    def run(_shop: object, _work: object, recipes: list[Any], keep: Any) -> None:
         for recipe in recipes:
             blank = {"verdict": "errored", "image": "", "image_id": "", "booted": False}
             keep(CellResult(**{**RESULT.__dict__, **blank, "cell": recipe.cell.id}))
@@ -289,7 +289,7 @@ def test_a_bundle_that_reaches_no_verdict_leaves_known_which_is_published(
     def job(call: Invocation) -> Iterator[Any]:
         recipes = [SimpleNamespace(cell=SimpleNamespace(client=client))]
         yield SimpleNamespace(
-            chosen=select_profile(call), packing=None, recipes=recipes, selected={client}, bounds={client: None}
+            chosen=select_profile(call), run=None, recipes=recipes, selected={client}, bounds={client: None}
         )
 
     results = iter(

@@ -1,4 +1,4 @@
-"""A fault that passes is met by doing it again, with a bound; any other is told at once."""
+"""Passing faults of the engine are met by another attempt, with a bound; any other is raised at once."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def failing(asked: list[int], *errors: Exception) -> Any:
 @pytest.mark.parametrize(
     "error", [UnreachableError("container engine", "here", "gone"), TakenAwayError("gone", "Run again.")]
 )
-def test_what_passes_is_done_again(slept: list[float], error: Exception) -> None:
+def test_a_passing_fault_is_met_by_another_attempt(slept: list[float], error: Exception) -> None:
     asked: list[int] = []
     engine: Any = Running()
     assert patiently(failing(asked, error, error, error), engine) == "done"
@@ -41,7 +41,7 @@ def test_what_passes_is_done_again(slept: list[float], error: Exception) -> None
     assert len(slept) == 3
 
 
-def test_what_stays_is_told_after_the_fourth_time(slept: list[float]) -> None:
+def test_a_lasting_fault_is_raised_after_the_fourth_attempt(slept: list[float]) -> None:
     asked: list[int] = []
     engine: Any = Running()
     gone = UnreachableError("container engine", "here", "gone")
@@ -52,7 +52,7 @@ def test_what_stays_is_told_after_the_fourth_time(slept: list[float]) -> None:
 
 
 @pytest.mark.parametrize("error", [BuildError("no"), ToolError("no", "Mend it.")])
-def test_any_other_fault_is_told_at_once(slept: list[float], error: Exception) -> None:
+def test_any_other_fault_is_raised_at_once(slept: list[float], error: Exception) -> None:
     asked: list[int] = []
     engine: Any = Running()
     with pytest.raises(type(error)):
@@ -60,7 +60,7 @@ def test_any_other_fault_is_told_at_once(slept: list[float], error: Exception) -
     assert (len(asked), slept) == (1, [])
 
 
-def test_a_run_that_is_to_stop_tries_nothing_again(slept: list[float]) -> None:
+def test_a_stopped_run_makes_no_further_attempt(slept: list[float]) -> None:
     asked: list[int] = []
     engine: Any = Running()
     engine.stopping = True

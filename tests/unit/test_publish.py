@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from kmatrix.decide.bundle import Layer
 from kmatrix.decide.cell_manifest import CONFIG, LAYER, MANIFEST
+from kmatrix.decide.image_documents import Layer
 from kmatrix.effects.registry.auth import NotReadableError
 from kmatrix.stages.concurrency import Once
 from kmatrix.stages.publish import push_image

@@ -1,46 +1,43 @@
-"""boot: the boot gate by hand, with the serial console shown live, or an interactive prompt in the guest."""
+"""boot: run the boot gate manually, with the serial console shown live, or with an interactive prompt in the guest."""
 
 from __future__ import annotations
 
-import secrets
-
 from kmatrix.commands.invocation import Invocation
 from kmatrix.commands.profile import SelectedProfile, marked_engine, pins_for, select_profile, tidy
-from kmatrix.decide.boot import Booted
-from kmatrix.decide.bundle import kernels_of_label
-from kmatrix.decide.formats.elf import MalformedElfError, read_module
-from kmatrix.decide.plan import make_plan
 from kmatrix.effects.engine.docker import Engine
-from kmatrix.effects.engine.inspect import read_cell_image
-from kmatrix.effects.registry.client import Registry
 from kmatrix.effects.registry.credentials import load_credentials
-from kmatrix.effects.vm.qemu import Machines
 from kmatrix.stages.boot import Subject, boot_image, prepare_guest, remove_guest
-from kmatrix.stages.patience import held
-from kmatrix.stages.publish import image_of
+from kmatrix.stages.boot_subjects import find_subjects
+from kmatrix.stages.held_images import SharedImages, hold_image
+from kmatrix.stages.progress import PlainProgress
 from kmatrix.stages.run import exit_code
-from kmatrix.stages.run_context import BootOptions
-from kmatrix.values import labels
+from kmatrix.stages.run_context import BootOptions, Options, RunContext, new_run
 from kmatrix.values.boot import BootReport
-from kmatrix.values.cells import Cell
 from kmatrix.values.errors import Exit, InputError, ToolError
-from kmatrix.values.matrix import mirrored, required_target
 from kmatrix.values.names import ImageRef
 
 
 def boot(call: Invocation) -> Exit:
-    """Boot one cell, or any image that has modules for kernels of the profile; judges nothing else of it."""
+    """Boot one cell, or any image that has modules for kernels of the profile; no other gate is run.
+
+    Raises:
+        KmatrixError: as `find_subjects`, or no verdict could be reached.
+    """
     chosen = select_profile(call)
-    options = call.boot or BootOptions()
-    machines = Machines(options.accel)
+    pins = pins_for(call, chosen)
     with marked_engine(call) as engine:
+        run = boot_run(call, chosen, engine)
         try:
-            subjects = find_subjects(call, chosen, engine, call.subject)
+            subjects = find_subjects(run, pins, call.subject)
             if call.shell:
-                return _attach(call, engine, machines, subjects)
-            reports = [_boot_one(call, engine, machines, options, subject, len(subjects) == 1) for subject in subjects]
+                return _attach(call, run, subjects)
+            # A bundle's toolkits are more than a disk has room for; the one of a single kernel is kept for the next
+            # boot.
+            toolkits = [ImageRef.parse(subject.toolkit) for subject in subjects]
+            with SharedImages(run, toolkits, keep=len(subjects) == 1) as shared:
+                reports = [_boot_one(run, shared, subject) for subject in subjects]
         finally:
-            machines.stop()
+            run.machines.stop()
             tidy(call, engine)
     for subject, report in zip(subjects, reports, strict=True):
         kernel = f"{subject.module.kernel}: " if len(subjects) > 1 else ""
@@ -48,102 +45,38 @@ def boot(call: Invocation) -> Exit:
     return exit_code(report.verdict for report in reports)
 
 
-def _boot_one(
-    call: Invocation, engine: Engine, machines: Machines, options: BootOptions, subject: Subject, keep: bool
-) -> BootReport:
-    folder = call.boot_folder
-    seconds = options.deadline_seconds
-    _hold_toolkit(call, engine, subject)
-    try:
-        return boot_image(engine, machines, subject, folder, seconds, call.say)
-    finally:
-        # The toolkits of all kernels of a bundle are more than a disk has room for.
-        if not keep:
-            engine.let_go(subject.toolkit)
+def boot_run(call: Invocation, chosen: SelectedProfile, engine: Engine) -> RunContext:
+    """Return the context of a run that boots and pushes nothing."""
+    options = Options(
+        root=call.root,
+        profile_name=chosen.name,
+        profile=chosen.effective,
+        target=chosen.effective.target or "",
+        boot=call.boot or BootOptions(),
+        push=False,
+    )
+    return new_run(engine, load_credentials(call.authfile), options, PlainProgress(call.console, 0), pushes=False)
 
 
-def _hold_toolkit(call: Invocation, engine: Engine, subject: Subject) -> None:
-    held(engine, load_credentials(call.authfile), ImageRef.parse(subject.toolkit))
+def _boot_one(run: RunContext, toolkits: SharedImages, subject: Subject) -> BootReport:
+    deadline = (run.options.boot or BootOptions()).deadline_seconds
+    with toolkits.held(ImageRef.parse(subject.toolkit)):
+        return boot_image(run.engine, run.machines, subject, run.boot_folder, deadline, run.progress.say)
 
 
-def _attach(call: Invocation, engine: Engine, machines: Machines, subjects: list[Subject]) -> Exit:
+def _attach(call: Invocation, run: RunContext, subjects: list[Subject]) -> Exit:
     if len(subjects) > 1:
         kernels = ", ".join(subject.module.kernel for subject in subjects)
         raise InputError(f"{call.subject} has modules for {kernels}", "--shell boots one kernel: name a cell.")
-    _hold_toolkit(call, engine, subjects[0])
-    guest = prepare_guest(engine, subjects[0], call.boot_folder, interactive=True)
+    hold_image(run, ImageRef.parse(subjects[0].toolkit))
+    guest = prepare_guest(run.engine, subjects[0], run.boot_folder, interactive=True)
     try:
-        status = machines.attach(guest)
+        status = run.machines.attach(guest)
     finally:
         remove_guest(guest)
     if status != 0:
         raise ToolError(
             f"the virtual machine ended with status {status}",
-            "What QEMU said stands above; `--accel tcg` needs nothing of this machine's virtualisation.",
+            "Read QEMU's output above; `--accel tcg` does not need hardware virtualisation.",
         )
     return Exit.OK
-
-
-def find_subjects(call: Invocation, chosen: SelectedProfile, engine: Engine, name: str) -> list[Subject]:
-    """Bring a cell's or a named image into the engine, and read what its modules say of themselves.
-
-    Returns:
-        one for each kernel: a bundle has several.
-
-    Raises:
-        InputError: it is neither a cell nor an image reference, or no release of the profile runs its kernel.
-        ToolError: the image is not there, or holds no module.
-    """
-    pins = pins_for(call, chosen)
-    cells = make_plan(chosen.name, chosen.effective, pins).cells
-    credentials = load_credentials(call.authfile)
-    cell = next((each for each in cells if each.id == name), None)
-    if cell is not None:
-        ref = image_of(required_target(chosen.name, chosen.effective), cell)
-    else:
-        try:
-            ref = ImageRef.parse(name)
-        except ValueError as error:
-            raise InputError(
-                f"{name!r} is no cell of profile {chosen.name}, nor an image reference: {error}",
-                "`nox -s plan` lists the cells.",
-            ) from error
-    image, place = engine.image(str(ref)), "the engine, which goes before the registry"
-    if image is None:
-        place = "the registry"
-        pinned = Registry(credentials).resolve(ref).pinned
-        held(engine, credentials, ImageRef.parse(pinned))
-        image = engine.image(pinned)
-    if image is None:
-        raise ToolError(
-            f"the engine has no image {ref}, though it just pulled it",
-            "Something else removes images of this engine: end it, and run the same command again.",
-        )
-    call.say(f"{ref}: {image['Id']} from {place}")
-    found = (image.get("Config") or {}).get("Labels") or {}
-    kernels = kernels_of_label(found.get(labels.KERNELS, "")) or (found.get(labels.KERNEL, ""),)
-    own = [cell] if cell else [_cell_of_kernel(cells, kernel, str(ref)) for kernel in kernels]
-    return [_subject(engine, str(image["Id"]), each, mirrored(each.toolkit, chosen.effective.mirrors)) for each in own]
-
-
-def _subject(engine: Engine, image: str, cell: Cell, toolkit: ImageRef) -> Subject:
-    facts = read_cell_image(engine, image, cell.kernel)
-    try:
-        module = read_module(facts.ko or b"")
-    except MalformedElfError as fault:
-        raise ToolError(
-            f"{image}: its module for {cell.kernel} cannot be read: {fault.message}",
-            "The image was not made by this program, or is damaged: `nox -s build -- --force` makes it anew.",
-        ) from fault
-    booted = Booted(cell.kernel, module.first("version") or "", module.first("srcversion") or "")
-    return Subject(f"by-hand-{secrets.token_hex(3)}", image, toolkit.pinned, cell.arch, booted, module.depends)
-
-
-def _cell_of_kernel(cells: tuple[Cell, ...], kernel: str, name: str) -> Cell:
-    for cell in cells:
-        if cell.kernel == kernel:
-            return cell
-    raise InputError(
-        f"{name} says it is for kernel {kernel or '(no label)'}, which no release of the profile runs",
-        f"Its label {labels.KERNEL} must name a kernel of the plan; `nox -s plan` lists them.",
-    )

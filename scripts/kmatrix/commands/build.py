@@ -16,14 +16,12 @@ from kmatrix.effects.disk.git import revision, source
 from kmatrix.effects.disk.results import read_results, write_results
 from kmatrix.effects.engine.docker import Engine
 from kmatrix.effects.registry.credentials import load_credentials
-from kmatrix.effects.registry.writer import RegistryWriter
-from kmatrix.effects.vm.qemu import Machines
 from kmatrix.stages import tables
 from kmatrix.stages.cell import push_cell, run_cell, verify_cell
 from kmatrix.stages.dockerfiles import foreign_note, write_rendered
 from kmatrix.stages.progress import LiveProgress, PlainProgress, Progress
 from kmatrix.stages.run import default_jobs, exit_code, find_published, run_cells, split_published
-from kmatrix.stages.run_context import Options, RunContext
+from kmatrix.stages.run_context import Options, RunContext, new_run
 from kmatrix.values.cells import CellResult
 from kmatrix.values.errors import Exit
 from kmatrix.values.lock import ProfileLock
@@ -43,7 +41,7 @@ def build(call: Invocation) -> Exit:
             if left and call.only and not call.force and job.chosen.effective.base_packages:
                 whole = make_plan(job.chosen.name, job.chosen.effective, job.pins)
                 find_published(run, recipes_for(call, job.chosen, job.pins, whole))
-            run_cells(run, run_cell, left, _jobs(call), book.keep)
+            run_cells(run, run_cell, left, book.keep)
 
         return _run(job, work, call.push)
 
@@ -53,7 +51,7 @@ def verify(call: Invocation) -> Exit:
     with _job(call) as job:
 
         def work(book: _Book, run: RunContext) -> None:
-            run_cells(run, verify_cell, job.recipes, _jobs(call), book.keep)
+            run_cells(run, verify_cell, job.recipes, book.keep)
 
         return _run(job, work, pushes=False)
 
@@ -73,7 +71,7 @@ def push(call: Invocation) -> Exit:
             return push_cell(run, recipe, _as_tested(kept_back[recipe.cell.id]))
 
         def work(book: _Book, run: RunContext) -> None:
-            run_cells(run, one, job.recipes, _jobs(call), book.keep)
+            run_cells(run, one, job.recipes, book.keep)
 
         return _run(job, work, pushes=True)
 
@@ -144,13 +142,12 @@ def _run(job: _Job, work: Callable[[_Book, RunContext], None], pushes: bool) -> 
     progress: Progress = shown or PlainProgress(call.console, total)
     order = tuple(cell.id for cell in make_plan(job.chosen.name, job.chosen.effective, job.pins).cells)
     book = _Book(job, progress, _earlier(job), order)
-    credentials = load_credentials(call.authfile)
-    registry = RegistryWriter(credentials, pushes_to=job.target if pushes else "")
     options = Options(
         root=call.root,
         profile_name=job.chosen.name,
         profile=job.chosen.effective,
         target=job.target,
+        jobs=_jobs(call),
         make_jobs=max(1, default_jobs() // _jobs(call)),
         rebuild=secrets.token_hex(6) if call.force else "",
         boot=call.boot,
@@ -159,8 +156,7 @@ def _run(job: _Job, work: Callable[[_Book, RunContext], None], pushes: bool) -> 
         revision=revision(call.root),
         source=source(call.root),
     )
-    machines = Machines(call.boot.accel if call.boot else "auto")
-    run = RunContext(engine, registry, credentials, options, progress, machines)
+    run = new_run(engine, load_credentials(call.authfile), options, progress, pushes=pushes)
     with shown or nullcontext():
         work(book, run)
     results = list(book.changed.values())

@@ -1,4 +1,4 @@
-"""bundle: one image for each client version of all its published cells, booted with each kernel before it is tagged."""
+"""bundle: compose one image per client version from its published cells; boot every kernel before tagging."""
 
 from __future__ import annotations
 
@@ -18,13 +18,11 @@ from kmatrix.decide.kept_results import keep_published
 from kmatrix.decide.plan import make_plan
 from kmatrix.effects.disk.bundles import read_bundles, update_bundles
 from kmatrix.effects.registry.credentials import load_credentials
-from kmatrix.effects.registry.writer import RegistryWriter
-from kmatrix.effects.vm.qemu import Machines
-from kmatrix.stages.bundle import Packing, make_bundle, published_cells
+from kmatrix.stages.bundle import make_bundle, published_cells
 from kmatrix.stages.columns import Column, Row, print_table
-from kmatrix.stages.progress import STYLES
+from kmatrix.stages.progress import STYLES, PlainProgress
 from kmatrix.stages.run import default_jobs, exit_code
-from kmatrix.stages.run_context import BootOptions
+from kmatrix.stages.run_context import BootOptions, Options, RunContext, new_run
 from kmatrix.values.bundle import BundleResult
 from kmatrix.values.command_lines import command
 from kmatrix.values.errors import Exit
@@ -44,32 +42,39 @@ _COLUMNS = (
 
 
 def bundle(call: Invocation) -> Exit:
-    """Compose, boot and publish the bundles; --only picks clients by their cells, never some kernels of a bundle."""
+    """Compose, boot and publish the bundles.
+
+    --only selects clients by their cells; the bundle of a client always has all its kernels.
+
+    Raises:
+        KmatrixError: the run cannot begin, or the registry cannot answer which cells are published.
+    """
     path = call.bundles_path
     now: list[BundleResult] = []
     with _job(call) as job:
-        packing, name = job.packing, job.chosen.name
+        name = job.chosen.name
         known = read_bundles(path, name)
         changed: dict[str, BundleResult] = {}
         planned = {recipe.cell.client for recipe in job.recipes}
         order = [str(client) for client in sorted(set(job.chosen.effective.clients) & planned)]
         for client in sorted(set(job.chosen.effective.clients) - planned):
-            call.say(f"{client}: no bundle: the plan has no cell of it; {command('plan', name)} shows why each is out")
+            why = f"{command('plan', name)} shows why each candidate is excluded"
+            call.say(f"{client}: no bundle, because the plan has no cell of this client; {why}")
         own = [recipe for recipe in job.recipes if recipe.cell.client in job.selected]
-        images, unread = published_cells(packing, own)
+        images, unread = published_cells(job.run, own)
         for wanted in wanted_bundles((recipe.cell for recipe in own), images, unread, job.bounds):
-            result = make_bundle(packing, wanted)
+            result = make_bundle(job.run, wanted)
             now.append(result)
             time = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
             changed[result.client] = keep_published(result, known.get(result.client), time)
             update_bundles(path, name, changed, order)
     print_bundles(call.console, now)
-    call.say("build/bundles.json has all of it.")
+    call.say("build/bundles.json has the complete results.")
     return exit_code(result.verdict for result in now)
 
 
 def print_bundles(console: Console, results: Iterable[BundleResult]) -> None:
-    """Print one row for each bundle and architecture, and what a person has to know of each."""
+    """Print one row for each bundle and architecture, then the reasons, omissions and sizes of each bundle."""
     rows: list[Row] = []
     results = list(results)
     for result in results:
@@ -85,20 +90,20 @@ def print_bundles(console: Console, results: Iterable[BundleResult]) -> None:
         lines = []
         if result.verdict in ("failed", "errored"):
             lines.append(result.reason)
-            # The reason has the first finding already, but where it is about something else.
-            told = [finding for finding in result.findings if finding.message not in result.reason]
-            lines += [f"{finding.code}: {finding.message}" for finding in told]
+            # Most reasons have the first finding already.
+            further = [finding for finding in result.findings if finding.message not in result.reason]
+            lines += [f"{finding.code}: {finding.message}" for finding in further]
         if result.earlier:
-            lines.append(f"with modules as they were built earlier, from other inputs: {', '.join(result.earlier)}")
+            lines.append(f"with modules that were built earlier, from other inputs: {', '.join(result.earlier)}")
         if result.missing:
-            lines.append(f"without what is not published: {', '.join(result.missing)}")
+            lines.append(f"not included, because unpublished: {', '.join(result.missing)}")
         if result.dropped:
-            lines.append(f"warning: the earlier bundle had {', '.join(result.dropped)}, this one has not")
-        lines += [f"kept {kernel} as the earlier bundle had it: {why}" for kernel, why in result.kept.items()]
+            lines.append(f"warning: the new bundle drops {', '.join(result.dropped)}")
+        lines += [f"kept {kernel} from the earlier bundle: {why}" for kernel, why in result.kept.items()]
         for image in result.images:
             kernel, size = [*image.kernels.items()][-1]
             lines.append(
-                f"{image.arch}: {image.bytes} bytes compressed, of which {size} are kernel {kernel}'s own; "
+                f"{image.arch}: {image.bytes} bytes compressed, {size} of them for kernel {kernel} alone; "
                 f"its toolkit has {image.toolkit_bytes}"
             )
         for line in lines:
@@ -107,13 +112,13 @@ def print_bundles(console: Console, results: Iterable[BundleResult]) -> None:
 
 @dataclass(frozen=True)
 class _Job:
-    """What a run works with: the recipe of every cell of the plan, and the clients that --only selects.
+    """The inputs of a run: the recipe of every cell of the plan, and the clients that --only selects.
 
-    `bounds` say for each client what its published bundle may lose.
+    `bounds` has for each client the bounds of its bundle.
     """
 
     chosen: SelectedProfile
-    packing: Packing
+    run: RunContext
     recipes: list[Recipe]
     selected: frozenset[ClientVersion]
     bounds: dict[ClientVersion, Bounds]
@@ -125,28 +130,22 @@ def _job(call: Invocation) -> Iterator[_Job]:
         selected = make_plan(chosen.name, chosen.effective, pins, call.only).cells
         plan = make_plan(chosen.name, chosen.effective, pins)
         recipes = recipes_for(call, chosen, pins, plan)
-        credentials = load_credentials(call.authfile)
-        boot = call.boot or BootOptions()
-        machines = Machines(boot.accel)
-        packing = Packing(
-            engine=engine,
-            registry=RegistryWriter(credentials, pushes_to=target),
-            credentials=credentials,
-            machines=machines,
+        options = Options(
             root=call.root,
             profile_name=chosen.name,
             profile=chosen.effective,
             target=target,
-            boot=boot,
             jobs=call.jobs or default_jobs(),
-            say=call.say,
+            boot=call.boot or BootOptions(),
         )
+        progress = PlainProgress(call.console, len(recipes))
+        run = new_run(engine, load_credentials(call.authfile), options, progress, pushes=True)
         try:
             clients = frozenset(cell.client for cell in selected)
             bounds = {client: bounds_of(client, chosen.effective, pins, plan) for client in clients}
-            yield _Job(chosen, packing, recipes, clients, bounds)
+            yield _Job(chosen, run, recipes, clients, bounds)
         finally:
-            machines.stop()
+            run.machines.stop()
             tidy(call, engine)
 
 

@@ -1,4 +1,4 @@
-"""Published cells to a client's bundle: which cells, in which order, and the very bytes of configuration and manifest.
+"""Compose a client's bundle from its published cells: their order, and the exact bytes of configuration and manifest.
 
 The same cells give the same bytes. Nothing here is compressed, copied or uploaded: a bundle is a new list of layers
 that the registry has already.
@@ -7,59 +7,43 @@ that the registry has already.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from kmatrix.decide.bundle_bounds import Bounds
 from kmatrix.decide.formats.rpm_versions import natural
+from kmatrix.decide.image_documents import (
+    Document,
+    Layer,
+    any_oci,
+    as_oci,
+    config_document,
+    json_bytes,
+    list_of,
+    manifest_document,
+)
 from kmatrix.values import labels
 from kmatrix.values.cells import Cell
 from kmatrix.values.command_lines import command
 from kmatrix.values.errors import ProtocolError, ToolError
 from kmatrix.values.names import ARCHES, GO_ARCH, Arch, ClientVersion
 
-# What a label of a cell says of that cell alone.
+# Labels that are about one cell alone.
 _OF_ONE_CELL = (labels.VERSION, labels.KERNEL, labels.CELL_KEY, labels.TITLE)
-# What of a configuration decides how a container of the image runs.
+# The fields of a configuration that decide how a container of the image runs.
 _RUN = ("Entrypoint", "Cmd", "Env", "User", "WorkingDir", "ExposedPorts", "Volumes", "StopSignal", "Healthcheck")
-# Docker's store (moby's layer.maxLayerDepth) takes 125; two are left for what somebody builds on a bundle.
+# Docker's store (moby's layer.maxLayerDepth) takes 125; two are left for images that are built on a bundle.
 _MOST_LAYERS = 123
-_OCI = "application/vnd.oci.image."
-_DOCKER = "application/vnd.docker."
-_DOCKER_LAYER = f"{_DOCKER}image.rootfs.diff.tar"
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A layer as a manifest names it; `size` is compressed."""
-
-    digest: str
-    media_type: str
-    size: int
-
-
-@dataclass(frozen=True)
-class Document:
-    """A JSON document of the registry as the bytes it has there."""
-
-    media_type: str
-    content: bytes
-
-    @property
-    def digest(self) -> str:
-        """Its digest."""
-        return "sha256:" + hashlib.sha256(self.content).hexdigest()
 
 
 @dataclass(frozen=True)
 class CellImage:
     """The published image of a cell: its manifest, its layers from the lowest up, its configuration.
 
-    `current` is whether it was made from the inputs of now; of another one a bundle takes the module alone.
-    `origin` is the digest of the image that its module came from, where that image is gone and this one stands in.
-    `bootable` is whether the toolkit of its kernel is known; where it is not, `cell.toolkit` is the published bundle,
+    `current` is whether it was built from the current inputs; a bundle takes only the module of one that was not.
+    `origin` is the digest of the image that its module came from, if that image is gone and this one replaces it.
+    `bootable` is whether the toolkit of its kernel is known; if not, `cell.toolkit` is the published bundle,
     in which the kernel was booted before.
     """
 
@@ -73,20 +57,20 @@ class CellImage:
 
     @property
     def digest(self) -> str:
-        """The digest of the manifest that it has, or had when it was published."""
+        """The digest of its manifest, or of the manifest that it had when it was published."""
         return self.origin or self.manifest.digest
 
     @property
     def module(self) -> Layer:
-        """The topmost layer: nothing but the module and what belongs to it, the same bytes for the same module."""
+        """The topmost layer: the module and its index files alone, the same bytes for the same module."""
         return self.layers[-1]
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """A client's bundle: the cells that go in, oldest kernel first, and those that are not published at all.
+    """The planned bundle of a client: its published cells, oldest kernel first, and the ids of unpublished ones.
 
-    `unread` are the cells of which the registry could not tell, each with the reason; `bounds` say which kernels of
+    `unread` are the cells whose image the registry could not show, each with the reason; `bounds` say which kernels of
     the published bundle may be left out. `profile_name` is for messages.
     """
 
@@ -103,7 +87,7 @@ class Wanted:
         return tuple(arch for arch in ARCHES if any(image.cell.arch == arch for image in self.images))
 
     def of(self, arch: Arch) -> tuple[CellImage, ...]:
-        """The cells of one architecture."""
+        """Return the cells of one architecture."""
         return tuple(image for image in self.images if image.cell.arch == arch)
 
 
@@ -129,13 +113,13 @@ def wanted_bundles(
     unread: Mapping[str, str] | None = None,
     bounds: Mapping[ClientVersion, Bounds] | None = None,
 ) -> tuple[Wanted, ...]:
-    """Decide which cells go into which bundle.
+    """Decide which cells each client's bundle has.
 
     Args:
-        cells: of the plan.
-        published: those of them that passed every gate and are in the registry, whatever inputs they were made from.
-        unread: the cells of which the registry could not tell, by id, each with the reason.
-        bounds: for each client what its published bundle may lose.
+        cells: the cells of the plan.
+        published: those that passed every gate and are in the registry, built from current inputs or earlier ones.
+        unread: the cells whose image the registry could not show, by id, each with the reason.
+        bounds: the bounds of each client's bundle.
     """
     cells = tuple(cells)
     images = {image.cell: image for image in published}
@@ -156,11 +140,11 @@ def compose(client: ClientVersion, images: tuple[CellImage, ...], profile_name: 
     Args:
         client: its version.
         images: at least one, oldest kernel first.
-        profile_name: whose they are, for messages.
+        profile_name: their profile, for messages.
 
     Raises:
-        ToolError: they are not run alike, or are more than an image has room for.
-        ProtocolError: a configuration is not of the form.
+        ToolError: their containers would not run alike, or there are more cells than an image may have layers.
+        ProtocolError: a configuration is malformed.
     """
     for image in images:
         _well_formed(image, profile_name)
@@ -174,64 +158,19 @@ def compose(client: ClientVersion, images: tuple[CellImage, ...], profile_name: 
             f"a bundle of {client} for {first.cell.arch} would have {len(images)} kernels; engines take {room}",
             "Narrow the plan: `newest` of its channels, arches, or an exclude. "
             f"{command('plan', profile_name)} lists the cells, and "
-            f"{command('discover', profile_name, '--forget', 'KERNEL')} lets a kernel go that no release has any more.",
+            f"{command('discover', profile_name, '--forget', 'KERNEL')} removes a kernel that no release has any more.",
         )
     modules = {image.cell.kernel: image.module for image in images}
     below = (*first.layers[:-1], *modules.values())
-    oci = _any_oci(layer for image in images for layer in image.layers)
-    layers = tuple(_typed(layer, oci) for layer in below)
-    config = _config_document(_config(client, images), oci)
+    oci = any_oci(layer for image in images for layer in image.layers)
+    layers = tuple(as_oci(layer) if oci else layer for layer in below)
+    config = config_document(_config(client, images), layers)
     return Composed(first.cell.arch, manifest_document(config, layers), config, layers, modules)
 
 
-def config_document(config: Mapping[str, Any], layers: Iterable[Layer]) -> Document:
-    """Return the configuration of an image with such layers, of the family of media types that these are of."""
-    return _config_document(config, _any_oci(layers))
-
-
-def manifest_document(config: Document, layers: Iterable[Layer]) -> Document:
-    """Return the manifest of an image, of the family of media types that its configuration is of."""
-    kind = _manifest_type(config.media_type.startswith(_OCI))
-    content = {
-        "schemaVersion": 2,
-        "mediaType": kind,
-        "config": {"mediaType": config.media_type, "size": len(config.content), "digest": config.digest},
-        "layers": [{"mediaType": each.media_type, "size": each.size, "digest": each.digest} for each in layers],
-    }
-    return _document(kind, content)
-
-
 def manifest_list(bundles: Iterable[Composed]) -> Document:
-    """Return what a bundle's name stands for: the one manifest, or a list with one for each architecture."""
+    """Return the document for a bundle's name: the one manifest, or a list with one for each architecture."""
     return list_of({each.arch: each.manifest for each in bundles})
-
-
-def list_of(manifests: Mapping[Arch, Document]) -> Document:
-    """Return what a name for several architectures stands for: the one manifest, or a list with one for each."""
-    if len(manifests) == 1:
-        return next(iter(manifests.values()))
-    oci = any(each.media_type == _manifest_type(oci=True) for each in manifests.values())
-    kind = f"{_OCI}index.v1+json" if oci else f"{_DOCKER}distribution.manifest.list.v2+json"
-    entries = [
-        {
-            "mediaType": each.media_type,
-            "size": len(each.content),
-            "digest": each.digest,
-            "platform": {"architecture": GO_ARCH[arch], "os": "linux"},
-        }
-        for arch, each in manifests.items()
-    ]
-    return _document(kind, {"schemaVersion": 2, "mediaType": kind, "manifests": entries})
-
-
-def kernels_label(kernels: Iterable[str]) -> str:
-    """The value of the label that lists a bundle's kernels."""
-    return ",".join(kernels)
-
-
-def kernels_of_label(value: str) -> tuple[str, ...]:
-    """The kernels that such a label lists."""
-    return tuple(kernel for kernel in value.split(",") if kernel)
 
 
 def _config(client: ClientVersion, images: tuple[CellImage, ...]) -> dict[str, Any]:
@@ -261,7 +200,7 @@ def _config(client: ClientVersion, images: tuple[CellImage, ...]) -> dict[str, A
 
 
 def _labels(client: ClientVersion, images: tuple[CellImage, ...]) -> dict[str, str]:
-    """What all cells say alike, except what is about one of them; then what is true of the bundle."""
+    """Return the labels that all cells have alike, except those about one cell, and the bundle's own labels."""
     alike = set.intersection(*(set((image.config["config"].get("Labels") or {}).items()) for image in images))
     identity = [[image.cell.arch, image.cell.id, image.digest] for image in images]
     return {
@@ -269,14 +208,14 @@ def _labels(client: ClientVersion, images: tuple[CellImage, ...]) -> dict[str, s
         labels.VERSION: str(client),
         labels.CLIENT: str(client),
         labels.ARCH: images[-1].cell.arch,
-        labels.KERNELS: kernels_label(image.cell.kernel for image in images),
-        labels.BUNDLE_KEY: "sha256:" + hashlib.sha256(_bytes(identity)).hexdigest(),
+        labels.KERNELS: labels.kernels_label(image.cell.kernel for image in images),
+        labels.BUNDLE_KEY: "sha256:" + hashlib.sha256(json_bytes(identity)).hexdigest(),
         labels.TITLE: f"BeeGFS client {client} for {len(images)} kernel{'s' if len(images) != 1 else ''}",
     }
 
 
 def _below_the_module(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A cell's history up to where its module was added: the last entry that made a layer."""
+    """Return a cell's history up to the entry of its module, the last one that made a layer."""
     last = max(index for index, entry in enumerate(history) if not entry.get("empty_layer"))
     return history[:last]
 
@@ -303,10 +242,10 @@ def _well_formed(image: CellImage, profile_name: str) -> None:
 
 
 def _first_made(images: tuple[CellImage, ...]) -> CellImage:
-    """The cell whose layers below the module a bundle has.
+    """Return the cell whose layers below the module the bundle has.
 
-    All current cells are made from the same inputs there (their keys say so), but installing the base's packages on
-    another day or machine gives other bytes. The first one's keep the layers that nodes have when a kernel is added.
+    All current cells have the same inputs for these layers (as their keys show), but the base's packages, installed on
+    another day or machine, give other bytes. With the first cell's layers, nodes keep theirs when a kernel is added.
     """
     current = [image for image in images if image.current]
     return min(current or images, key=lambda image: str(image.config["created"]))
@@ -323,31 +262,3 @@ def _run_alike(client: ClientVersion, first: CellImage, image: CellImage, profil
             f"{image.cell.id} has other {', '.join(other)} than {first.cell.id}",
             f"Build them again: {command('build', profile_name, '--force', '--only', f'{client}-*')}.",
         )
-
-
-def _any_oci(layers: Iterable[Layer]) -> bool:
-    return any(not layer.media_type.startswith(_DOCKER_LAYER) for layer in layers)
-
-
-def _config_document(config: Mapping[str, Any], oci: bool) -> Document:
-    return _document(f"{_OCI}config.v1+json" if oci else f"{_DOCKER}container.image.v1+json", config)
-
-
-def _typed(layer: Layer, oci: bool) -> Layer:
-    """The same blob under the name that the other family of media types has for it."""
-    if not oci or not layer.media_type.startswith(_DOCKER_LAYER):
-        return layer
-    suffix = layer.media_type.removeprefix(_DOCKER_LAYER).replace(".gzip", "+gzip")
-    return Layer(layer.digest, f"{_OCI}layer.v1.tar{suffix}", layer.size)
-
-
-def _manifest_type(oci: bool) -> str:
-    return f"{_OCI}manifest.v1+json" if oci else f"{_DOCKER}distribution.manifest.v2+json"
-
-
-def _document(media_type: str, content: Mapping[str, Any]) -> Document:
-    return Document(media_type, _bytes(content))
-
-
-def _bytes(content: object) -> bytes:
-    return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()

@@ -1,4 +1,4 @@
-"""Which kernels of a published bundle the next one may leave out, and the cells of those it may not."""
+"""The bounds of a bundle: kernels of the published one that the next may leave out, and the cells of all others."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ KernelOf = tuple[Arch, str]
 
 @dataclass(frozen=True)
 class Bounds:
-    """What may go out of a client's published bundle, and what is known of what may not.
+    """The kernels that may leave a client's published bundle, and the cells of those that may not.
 
-    `leaving` has the kernels that a rule of matrix.yaml or a person takes out, each with that rule; `cells` the cell of
-    every kernel that has pins, whether the plan has it in or out. A kernel in neither was lost on the way.
+    `leaving` has the kernels that a rule of matrix.yaml or a person removes, each with that rule; `cells` the cell of
+    every kernel that has pins, planned or excluded. A kernel in neither was lost by an incomplete answer.
     """
 
     leaving: Mapping[KernelOf, str] = field(default_factory=dict)
@@ -30,13 +30,13 @@ class Bounds:
 def bounds_of(client: ClientVersion, profile: Profile, pins: ProfileLock, plan: Plan) -> Bounds:
     """Return the bounds of a client's bundle.
 
-    That a client has no packages for a kernel is no rule: a package root that lost them says the same.
+    Missing packages of a client for a kernel are no rule: a package root that lost them answers the same.
 
     Args:
-        client: whose bundle.
-        profile: what is wanted.
-        pins: with what left them, and by which rule.
-        plan: of the profile, whole.
+        client: the client of the bundle.
+        profile: the profile.
+        pins: its pins, with the kernels that were retired and the rule for each.
+        plan: its complete plan.
     """
     leaving = {(pin.arch, pin.kernel): pin.reason for pin in pins.retired}
     for row in plan.rows:

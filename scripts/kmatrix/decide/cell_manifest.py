@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-from kmatrix.decide.bundle import Document, Layer
+from kmatrix.decide.image_documents import Document, Layer
 
 # Docker's image manifest, version 2, schema 2: every registry takes it, and no engine's mixture of two kinds.
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"

@@ -1,7 +1,7 @@
-"""Reads a published bundle's kernels, and makes the image of a kernel's cell again if that is gone.
+"""Read a published bundle's kernels, and restore the image of a kernel's cell if that is lost.
 
-A bundle has, above the layers that all its kernels share, one layer for each kernel, and its history says of which
-cell's image each is (`compose` writes it so). That is all a cell's image has of its own.
+A bundle has one layer for each kernel above the layers that all its kernels share, and its history names the cell's
+image that each layer came from (`compose` writes it). A cell's image has nothing else of its own.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kmatrix.decide.bundle import CellImage, Document, Layer, config_document, kernels_of_label, manifest_document
+from kmatrix.decide.bundle import CellImage
+from kmatrix.decide.image_documents import Document, Layer, config_document, manifest_document
 from kmatrix.values import labels
 from kmatrix.values.cells import Cell
 from kmatrix.values.errors import ProtocolError
@@ -24,7 +25,7 @@ _OF_THE_BUNDLE = (labels.KERNELS, labels.BUNDLE_KEY, labels.TITLE)
 
 @dataclass(frozen=True)
 class PublishedKernel:
-    """A kernel of a published bundle: its layer, and the id and the digest of the cell's image that this came from."""
+    """A kernel of a published bundle: its layer, and the id and the digest of the cell's image of that layer."""
 
     kernel: str
     cell: str
@@ -47,21 +48,21 @@ def read_published(arch: Arch, layers: tuple[Layer, ...], config: Mapping[str, A
 
     Args:
         arch: its architecture.
-        layers: of its manifest, from the lowest up.
+        layers: the layers of its manifest, from the lowest up.
         config: its configuration.
-        name: for messages.
+        name: its name, for messages.
 
     Raises:
         ProtocolError: label, history and layers do not fit together.
     """
     try:
-        named = kernels_of_label((config["config"].get("Labels") or {}).get(labels.KERNELS, ""))
+        named = labels.kernels_of_label((config["config"].get("Labels") or {}).get(labels.KERNELS, ""))
         if not named:
             return PublishedBundle(arch, (), layers, config)
-        told = [_FROM.fullmatch(entry.get("created_by", "")) for entry in config["history"][-len(named) :]]
+        origins = [_FROM.fullmatch(entry.get("created_by", "")) for entry in config["history"][-len(named) :]]
         found = tuple(
             PublishedKernel(kernel, match[1], match[2], layer)
-            for kernel, match, layer in zip(named, told, layers[-len(named) :], strict=True)
+            for kernel, match, layer in zip(named, origins, layers[-len(named) :], strict=True)
             if match and match[1].endswith(f"-{kernel}")
         )
         made = sum(not entry.get("empty_layer") for entry in config["history"])
@@ -71,32 +72,33 @@ def read_published(arch: Arch, layers: tuple[Layer, ...], config: Mapping[str, A
     if not sound:
         raise ProtocolError(
             f"{name}: its label of kernels, its history and its layers do not fit together",
-            "It cannot be told which kernels would be lost, so it stays. If it is no bundle of this project, or is "
-            f"given up, remove the tag {name.rpartition(':')[2]} from the registry, then run `nox -s bundle`.",
+            "The kernels that a new bundle would lose are unknown, so this one stays. If it is no bundle of this "
+            f"project, or no longer needed, remove the tag {name.rpartition(':')[2]} from the registry, then run "
+            "`nox -s bundle`.",
         )
     return PublishedBundle(arch, found, layers[: -len(named)], config)
 
 
 def restored(bundle: PublishedBundle, kernel: PublishedKernel, cell: Cell, bootable: bool) -> CellImage:
-    """Return a cell's image made of what a published bundle has of it.
+    """Return a cell's image, composed of its module in a published bundle and the bundle's shared layers.
 
-    It has the layers of the bundle below its module and nothing in it says so; `origin` keeps the digest of the
-    image that the module came from, so that a bundle with it has the very bytes that it had before.
+    `origin` keeps the digest of the image that the module came from, so that a bundle with the restored image has the
+    same bytes as before.
     """
     count = len(bundle.kernels)
     index = bundle.kernels.index(kernel)
-    whole = bundle.config
-    own = whole["history"][-count:][index]
-    told = {name: text for name, text in whole["config"]["Labels"].items() if name not in _OF_THE_BUNDLE}
-    diff_ids = whole["rootfs"]["diff_ids"]
+    published = bundle.config
+    own = published["history"][-count:][index]
+    kept_labels = {name: text for name, text in published["config"]["Labels"].items() if name not in _OF_THE_BUNDLE}
+    diff_ids = published["rootfs"]["diff_ids"]
     config = {
-        **{name: whole[name] for name in ("architecture", "os", "variant") if name in whole},
+        **{name: published[name] for name in ("architecture", "os", "variant") if name in published},
         "created": own["created"],
         "config": {
-            **whole["config"],
-            "Labels": {**told, labels.VERSION: cell.id, labels.KERNEL: cell.kernel, labels.ARCH: cell.arch},
+            **published["config"],
+            "Labels": {**kept_labels, labels.VERSION: cell.id, labels.KERNEL: cell.kernel, labels.ARCH: cell.arch},
         },
-        "history": [*whole["history"][:-count], own],
+        "history": [*published["history"][:-count], own],
         "rootfs": {"type": "layers", "diff_ids": [*diff_ids[:-count], diff_ids[-count:][index]]},
     }
     layers = (*bundle.shared, kernel.layer)
@@ -105,7 +107,7 @@ def restored(bundle: PublishedBundle, kernel: PublishedKernel, cell: Cell, boota
 
 
 def restored_config(image: CellImage) -> Document:
-    """Return the configuration of a restored image as its manifest names it."""
+    """Return the configuration of a restored image, which has the digest that its manifest names."""
     document = config_document(image.config, image.layers)
     named = json.loads(image.manifest.content)["config"]["digest"]
     if document.digest != named:

@@ -1,14 +1,14 @@
-"""Cells of a bundle to module images: one for each kernel and all architectures, and when the one there is may stay.
+"""Module images of a bundle: one for each kernel and all architectures, and when a published one may stay.
 
-A module image is what Kernel Module Management (KMM) takes a kernel's module from; the word is KMM's own
-(ModuleImagesConfig). Two habits of it decide what is here, both of rh-ecosystem-edge/kernel-module-management:
+Kernel Module Management (KMM) takes a kernel's module from its module image; the word is KMM's own
+(ModuleImagesConfig). Two behaviours of rh-ecosystem-edge/kernel-module-management shape these images:
 
 - Before any node gets a module, a pod of its image has to run to its end on a node that the scheduler picks, of
   whatever architecture (internal/pod/imagepuller.go). If it fails there, KMM waits for ever: GetPullPodStatus calls
   that unexpected, and updateStatusByPullPods of internal/controllers/mic_reconciler.go does nothing then.
-- A node's module is exchanged whenever its image is named otherwise (ProcessModuleSpec of
-  internal/controllers/nmc_reconciler.go compares the whole configuration), on all nodes of one kernel and version at
-  once.
+- A node's module is exchanged whenever the name of its image changes (ProcessModuleSpec of
+  internal/controllers/nmc_reconciler.go compares the complete configuration), on all nodes of one kernel and version
+  at once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from kmatrix.decide.bundle import CellImage, Document, Wanted, list_of
+from kmatrix.decide.bundle import CellImage, Wanted
+from kmatrix.decide.image_documents import Document, list_of
 from kmatrix.values.command_lines import command
 from kmatrix.values.errors import ProtocolError, ToolError
 from kmatrix.values.names import Arch, image_tag, without_arch
@@ -25,10 +26,10 @@ from kmatrix.values.names import Arch, image_tag, without_arch
 
 @dataclass(frozen=True)
 class ModuleImage:
-    """The module image of a kernel, as it would be made now.
+    """The module image of a kernel, as it would be composed now.
 
-    `cells` are those of the kernel, one for each architecture that has it; `arches` all that the image is for.
-    `manifest` is what its tag should name: for a bundle of one architecture the cell's very manifest, else a list of
+    `cells` are the kernel's cells, one for each architecture that has it; `arches` are all architectures of the image.
+    `manifest` is the document for its tag: for a bundle of one architecture the cell's own manifest, else a list of
     cells' manifests.
     """
 
@@ -40,7 +41,7 @@ class ModuleImage:
 
 @dataclass(frozen=True)
 class Holding:
-    """What an image in the registry has for one architecture: the cell and kernel of its labels, its topmost layer."""
+    """The content of a published image for one architecture: the cell and kernel of its labels, its topmost layer."""
 
     cell: str
     kernel: str
@@ -50,14 +51,14 @@ class Holding:
 def module_images(wanted: Wanted) -> tuple[ModuleImage, ...]:
     """Return the module images of a bundle's cells, oldest kernel first.
 
-    All that an image lists are published cells of the bundle, by their digests. Each is for every architecture of the
-    bundle, so that KMM's pod of it ends well wherever it runs. For an architecture that lacks the kernel (no
-    `+rt` but on x86_64) it lists the cell of that architecture's newest kernel: no node takes a module from that, as no
-    node of that architecture has this kernel, and nodes have its layers already, as the bundle has them too.
+    An image lists published cells of the bundle, by their digests, one for every architecture of the bundle, so that
+    KMM's pod of it succeeds wherever it runs. For an architecture that lacks the kernel (`+rt` exists on x86_64 alone)
+    it lists the cell of that architecture's newest kernel: no node takes a module from it, as no node of that
+    architecture has this kernel, and nodes have its layers already, since the bundle has them too.
 
     Raises:
         ToolError: two kernels would have one tag, or one the tag of a cell.
-        ProtocolError: the registry does not say of which type a cell's manifest is.
+        ProtocolError: the registry does not report the media type of a cell's manifest.
     """
     groups: dict[str, list[CellImage]] = {}
     for image in wanted.images:
@@ -77,17 +78,17 @@ def module_images(wanted: Wanted) -> tuple[ModuleImage, ...]:
 
 
 def may_stay(image: ModuleImage, there: Mapping[Arch, Holding]) -> bool:
-    """Whether what a tag names now is as good as what would be made now, so that KMM exchanges no module for nothing.
+    """Return whether the published image is as good as the new one, so that KMM does not exchange equal modules.
 
     It is if it has, for every architecture of the kernel, an image of the same cell and kernel whose topmost layer has
-    the digest of the new cell's. That layer holds the module and nothing else, so the module is the very one, byte for
-    byte, that passed all gates in the new cell: whatever was tested before, a module that failed is never kept. It
-    must also have an image for each other architecture of the bundle, for the pod that KMM runs first. That it may
-    have more, of architectures that are not planned any more, does no harm.
+    the digest of the new cell's. That layer holds the module alone, so the module is the same, byte for byte, that
+    passed all gates in the new cell: a module that failed is never kept. The image must also have an entry for each
+    other architecture of the bundle, for the pod that KMM runs first. Entries of architectures that are no longer
+    planned do no harm.
 
     Args:
-        image: as it would be made now.
-        there: what the tag's image has, by architecture.
+        image: the module image as it would be composed now.
+        there: the content of the tag's image, by architecture.
     """
     same = all(
         there.get(each.cell.arch) == Holding(each.cell.id, each.cell.kernel, each.module.digest) for each in image.cells
@@ -105,7 +106,7 @@ def _module_image(wanted: Wanted, tag: str, images: tuple[CellImage, ...]) -> Mo
     for image in listed.values():
         if not image.manifest.media_type:
             raise ProtocolError(
-                f"the registry does not say of which type the manifest of {image.cell.id} is",
+                f"the registry does not report the media type of the manifest of {image.cell.id}",
                 f"Build it again: {command('build', wanted.profile_name, '--force', '--only', image.cell.id)}.",
             )
     return ModuleImage(tag, images, wanted.arches, list_of({arch: each.manifest for arch, each in listed.items()}))

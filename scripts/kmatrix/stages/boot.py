@@ -1,4 +1,4 @@
-"""The boot gate: loads a cell image's module in the cell's own kernel, in a virtual machine, and judges what it saw."""
+"""The boot gate: load a cell image's module in the cell's own kernel, in a virtual machine, and judge the boot."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kmatrix.decide.boot import Booted, judge_boot
+from kmatrix.decide.formats.elf import MalformedElfError, read_module
 from kmatrix.decide.formats.transcript import read_transcript
 from kmatrix.effects.disk.files import cannot_write
 from kmatrix.effects.engine.docker import Engine
 from kmatrix.effects.vm.boot_files import kernel_files, run_prefix, write_initramfs
 from kmatrix.effects.vm.qemu import Guest, Machines
 from kmatrix.values.boot import BootReport
+from kmatrix.values.cells import Cell, Finding
 from kmatrix.values.errors import ToolError
+from kmatrix.values.module import IMAGE_MODULES
 from kmatrix.values.names import Arch
 
 # Slow machines without hardware virtualisation need 10 s; a busy one with several guests a multiple.
@@ -24,7 +27,7 @@ _LEAST_MEMORY_MB = 512
 
 @dataclass(frozen=True)
 class Subject:
-    """What is booted: an image, the toolkit (by digest) whose kernel it is for, and the module's own words.
+    """The subject of a boot: an image, the toolkit (by digest) whose kernel it is for, and facts of the module's file.
 
     `depends` are the in-tree modules that a node has and the image has not.
     """
@@ -37,6 +40,35 @@ class Subject:
     depends: tuple[str, ...]
 
 
+def subject_of(
+    name: str, image: str, cell: Cell, toolkit: str, ko: bytes | None, any_version: bool = False
+) -> Subject | BootReport:
+    """Return the subject for a boot of a cell's module; if there is no module to boot, the verdict.
+
+    Args:
+        name: of the subject, for the files of its boot.
+        image: its id or reference in the engine.
+        cell: has the kernel, and the client version that the loaded module must report.
+        toolkit: its reference by digest.
+        ko: the module's file in the image; None if there is none.
+        any_version: the loaded module must report the version that stands in its file, of whatever client.
+    """
+    if ko is None:
+        return _failed(Finding("boot", "module-missing", f"the image has no {module_path(cell.kernel)}"))
+    try:
+        module = read_module(ko)
+    except MalformedElfError as error:
+        return _failed(Finding("boot", "module-unreadable", error.message))
+    version = (module.first("version") or "") if any_version else str(cell.client)
+    booted = Booted(cell.kernel, version, module.first("srcversion") or "")
+    return Subject(name, image, toolkit, cell.arch, booted, module.depends)
+
+
+def module_path(kernel: str) -> str:
+    """Return the path of a kernel's module in cell images and bundles."""
+    return f"{IMAGE_MODULES}/{kernel}/extra/beegfs.ko"
+
+
 def boot_image(
     engine: Engine,
     machines: Machines,
@@ -45,20 +77,20 @@ def boot_image(
     deadline_seconds: float,
     on_line: Callable[[str], None],
 ) -> BootReport:
-    """Boot a subject and return what that showed; a machine that does not come up is tried once more.
+    """Boot a subject and return the report; a machine that does not come up is started once more.
 
-    The first try starts the kernel unpacked, where that can be; the second starts its vmlinuz as it is.
+    The first attempt starts the kernel unpacked, where that is possible; the second starts its vmlinuz as it is.
 
     Args:
         engine: has image and toolkit.
-        machines: boots.
-        subject: what to boot.
-        folder: where kernels are kept for all runs, and initramfs files are made, each of a name of the run's own.
-        deadline_seconds: how long the guest may take once its init runs.
+        machines: run the guest.
+        subject: the image and its module.
+        folder: keeps kernels for all runs; each initramfs is written here under a name of the run's own.
+        deadline_seconds: the time limit of the guest once its init runs.
         on_line: is given every line of the serial console.
 
     Raises:
-        ToolError, UnreachableError: no verdict could be reached: engine or QEMU failed.
+        ToolError, UnreachableError: no verdict could be reached: the container engine or QEMU failed.
     """
     guest = prepare_guest(engine, subject, folder)
     try:
@@ -73,7 +105,7 @@ def boot_image(
             try:
                 end = machines.boot(tried, BOOT_SECONDS, deadline_seconds, take)
             except ToolError:
-                # It may be the unpacked kernel that QEMU does not take.
+                # QEMU may refuse the unpacked kernel alone.
                 if tried.unpacked is None:
                     raise
                 continue
@@ -86,10 +118,10 @@ def boot_image(
 
 
 def prepare_guest(engine: Engine, subject: Subject, folder: Path, interactive: bool = False) -> Guest:
-    """Write what a boot of `subject` needs; `remove_guest` removes it.
+    """Write the files for a boot of `subject`; `remove_guest` removes them.
 
     Raises:
-        ToolError, UnreachableError, InputError: engine, toolkit or disk do not give what it needs.
+        ToolError, UnreachableError, InputError: the engine failed, the toolkit lacks a file, or the disk is full.
     """
     kernel = subject.module.kernel
     files = kernel_files(engine, subject.toolkit, kernel, subject.depends, folder / _short(subject.toolkit) / kernel)
@@ -102,7 +134,7 @@ def prepare_guest(engine: Engine, subject: Subject, folder: Path, interactive: b
         if isinstance(error, OSError):
             raise cannot_write(initramfs, error) from error
         raise
-    # The root file system gets half of what the archive and the kernel leave (init/do_mounts.c: a tmpfs).
+    # The root file system gets half of the memory that the archive and the kernel leave (init/do_mounts.c: a tmpfs).
     memory = max(_LEAST_MEMORY_MB, 200 + 3 * size // 2**20)
     return Guest(subject.arch, files.vmlinuz, initramfs, memory, interactive, files.unpacked)
 
@@ -112,6 +144,10 @@ def remove_guest(guest: Guest) -> None:
     if guest.initramfs:
         with suppress(FileNotFoundError):
             guest.initramfs.unlink()
+
+
+def _failed(finding: Finding) -> BootReport:
+    return BootReport("failed", finding.code, finding.message, (finding,))
 
 
 def _short(toolkit: str) -> str:

@@ -10,16 +10,13 @@ from kmatrix.decide.build_log import causes, is_the_products_fault
 from kmatrix.effects.disk.files import cannot_read
 from kmatrix.effects.engine.build_context import pack_context
 from kmatrix.effects.net.package_root import PackageRoot
-from kmatrix.stages.patience import held, patiently
+from kmatrix.stages.held_images import hold_image
+from kmatrix.stages.patience import patiently
 from kmatrix.stages.run_context import CellContext, RunContext
 from kmatrix.values import labels
 from kmatrix.values.errors import BuildError, KmatrixError, ToolError
-from kmatrix.values.names import ImageRef
 from kmatrix.values.recipe import KEY_FILE, PACKAGES_FOLDER, Recipe
 
-_REVISION = "org.opencontainers.image.revision"
-_SOURCE = "org.opencontainers.image.source"
-_TITLE = "org.opencontainers.image.title"
 _WORLD = "Correct what the message names (the cell's log has all of it), then run the command again."
 
 
@@ -28,7 +25,8 @@ def build_context(run: RunContext, recipe: Recipe) -> bytes:
 
     Raises:
         UnreachableError: the package root could not be asked.
-        ProtocolError, InputError: a file is not there, or not what was pinned."""
+        ProtocolError, InputError: a file is not there, or not what was pinned.
+    """
     cache = run.options.root / "build" / "packages"
     root = PackageRoot(run.options.profile.packages, run.options.root)
     files = dict(recipe.files)
@@ -45,7 +43,7 @@ def build_context(run: RunContext, recipe: Recipe) -> bytes:
     for package in recipe.packages:
         wanted[f"{PACKAGES_FOLDER}/{package.file}"] = (package.pin.location, package.pin.sha256)
     for name, (location, sha256) in wanted.items():
-        files[name] = run.files.get(sha256, partial(brought, location, sha256))
+        files[name] = run.package_files.get(sha256, partial(brought, location, sha256))
     return pack_context(recipe.dockerfile, files)
 
 
@@ -67,7 +65,7 @@ def build_base(cell: CellContext, context: bytes) -> str:
         return build()
     try:
         # Not as `pull` does, once for the run: it is given up below, and whoever tries again needs it again.
-        held(run.engine, run.credentials, published)
+        hold_image(run, published)
     except KmatrixError as error:
         if run.engine.stopping:
             raise
@@ -93,11 +91,6 @@ def _install(cell: CellContext, context: bytes, **options: Any) -> str:
         ) from error
 
 
-def pull(run: RunContext, image: ImageRef) -> None:
-    """Have an image in the engine; it is asked once for all cells."""
-    run.pulled.get(image.pinned, lambda: held(run.engine, run.credentials, image))
-
-
 def build_cell(cell: CellContext, context: bytes) -> str:
     options, recipe = cell.run.options, cell.recipe
     arguments = {"MAKE_JOBS": str(options.make_jobs)}
@@ -106,9 +99,9 @@ def build_cell(cell: CellContext, context: bytes) -> str:
     image_labels = {
         **labels.cell_labels(recipe.cell, recipe.cell_key),
         labels.GATES: ",".join(recipe.gates),
-        _TITLE: f"BeeGFS client {recipe.cell.client} for kernel {recipe.cell.kernel}",
-        _REVISION: options.revision,
-        _SOURCE: options.source,
+        labels.TITLE: f"BeeGFS client {recipe.cell.client} for kernel {recipe.cell.kernel}",
+        labels.REVISION: options.revision,
+        labels.SOURCE: options.source,
     }
     return _judged(cell, context, buildargs=arguments, labels=image_labels, name=recipe.cell.tag)
 

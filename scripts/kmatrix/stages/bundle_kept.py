@@ -1,12 +1,13 @@
-"""Takes over the kernels that the published bundle has and the next one would lack, unless a rule lets them go."""
+"""Keep the kernels that the published bundle has and the next one would lack, unless a rule removes them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from kmatrix.decide.bundle import CellImage, Document, Layer, Wanted
+from kmatrix.decide.bundle import CellImage, Wanted
 from kmatrix.decide.formats.rpm_versions import natural
+from kmatrix.decide.image_documents import Document, Layer
 from kmatrix.decide.kept_kernels import PublishedBundle, PublishedKernel, read_published, restored, restored_config
 from kmatrix.effects.registry.client import Named
 from kmatrix.effects.registry.writer import RegistryWriter
@@ -19,9 +20,9 @@ from kmatrix.values.names import Arch, ImageRef
 
 @dataclass(frozen=True)
 class Bounded:
-    """A bundle that lacks no kernel of the published one except those that may go.
+    """A bundle that lacks no kernel of the published one except those that a rule removes.
 
-    `wanted` has the kernels taken over among its images; `kept` says of each why; `dropped` are those that go.
+    `wanted` has the kept kernels among its images; `kept` has the reason for each; `dropped` are the removed kernels.
     """
 
     wanted: Wanted
@@ -32,17 +33,18 @@ class Bounded:
 def keep_kernels(
     registry: RegistryWriter, ref: ImageRef, wanted: Wanted, before: Named | None, say: Callable[[str], None]
 ) -> Bounded:
-    """Add to a bundle what the published one has and must not be lost.
+    """Add to a bundle the kernels of the published one that no rule removes.
 
     Args:
         registry: has the published bundle.
         ref: the bundle's name.
-        wanted: the bundle that the plan's published cells make.
-        before: what the name stands for now, if anything.
-        say: is given a line for each kernel that is kept or goes.
+        wanted: the bundle of the plan's published cells.
+        before: the manifests that the name has now; None if there is no such name.
+        say: is given a line for each kernel that is kept or removed.
 
     Raises:
-        UnreachableError, CredentialError, ProtocolError: it could not be told what the published bundle has.
+        UnreachableError, CredentialError, ProtocolError: the registry does not show which kernels the published bundle
+            has.
     """
     images = list(wanted.images)
     kept: dict[str, str] = {}
@@ -59,10 +61,10 @@ def keep_kernels(
                 dropped.append(kernel.kernel)
                 say(f"{wanted.client}: {kernel.kernel} leaves the bundle: {rule}")
                 continue
-            image = _taken_over(registry, ref, manifest.digest, wanted, bundle, kernel)
+            image = _kept_image(registry, ref, manifest.digest, wanted, bundle, kernel)
             images.append(image)
             kept[kernel.kernel] = _why(wanted, arch, image)
-            say(f"{wanted.client}: {kernel.kernel} is kept as the published bundle has it: {kept[kernel.kernel]}")
+            say(f"{wanted.client}: {kernel.kernel} is kept from the published bundle: {kept[kernel.kernel]}")
     images.sort(key=lambda image: natural(image.cell.kernel))
     taken = {image.cell.id for image in images}
     missing = tuple(cell for cell in wanted.missing if cell not in taken)
@@ -70,7 +72,7 @@ def keep_kernels(
 
 
 def put_restored(registry: RegistryWriter, ref: ImageRef, wanted: Wanted) -> None:
-    """Have the images that stand in for those of cells in the registry, by their digests alone.
+    """Put the images that replace lost images of cells into the registry, without a tag.
 
     Raises:
         UnreachableError, CredentialError, ProtocolError: one was not written.
@@ -81,7 +83,7 @@ def put_restored(registry: RegistryWriter, ref: ImageRef, wanted: Wanted) -> Non
             registry.put_manifest(ref.with_tag(""), image.manifest.content, image.manifest.media_type)
 
 
-def _taken_over(
+def _kept_image(
     registry: RegistryWriter,
     ref: ImageRef,
     published: str,
@@ -89,34 +91,34 @@ def _taken_over(
     bundle: PublishedBundle,
     kernel: PublishedKernel,
 ) -> CellImage:
-    """Return the image of the cell whose module the published bundle has: that very one, or one that stands in."""
+    """Return the image of the cell whose module the published bundle has, or a replacement if that image is lost."""
     pinned = wanted.bounds.cells.get((bundle.arch, kernel.kernel))
-    in_place_of_toolkit = ref.with_tag("").with_digest(published)
-    cell = pinned or Cell(wanted.client, kernel.kernel, bundle.arch, "standard", "", in_place_of_toolkit, ())
-    stand_in = restored(bundle, kernel, cell, bootable=pinned is not None)
+    instead_of_toolkit = ref.with_tag("").with_digest(published)
+    cell = pinned or Cell(wanted.client, kernel.kernel, bundle.arch, "standard", "", instead_of_toolkit, ())
+    replacement = restored(bundle, kernel, cell, bootable=pinned is not None)
     try:
         manifest = registry.manifest(ref.with_tag("").with_digest(kernel.origin), bundle.arch)
         config = registry.config(manifest) if manifest else {}
-        told = registry.labels(manifest) if manifest else {}
+        found = registry.labels(manifest) if manifest else {}
     except ProtocolError:
-        # Nothing is lost by that: the bundle has the module, byte for byte.
-        return stand_in
-    if manifest is None or not manifest.layers or told.get(labels.VERSION) != cell.id:
-        return stand_in
+        # The bundle has the same module, byte for byte.
+        return replacement
+    if manifest is None or not manifest.layers or found.get(labels.VERSION) != cell.id:
+        return replacement
     layers = tuple(Layer(*layer) for layer in manifest.layers)
     if layers[-1].digest != kernel.layer.digest:
-        return stand_in
+        return replacement
     document = Document(manifest.media_type, manifest.content)
-    return replace(stand_in, manifest=document, layers=layers, config=config, origin="")
+    return replace(replacement, manifest=document, layers=layers, config=config, origin="")
 
 
 def _why(wanted: Wanted, arch: Arch, image: CellImage) -> str:
     if (arch, image.cell.kernel) not in wanted.bounds.cells:
-        lets = f"{command('discover', wanted.profile_name, '--forget', image.cell.kernel)} lets it go"
-        return f"no release of the lock has it, so it is not booted again either ({lets})"
+        forget = f"{command('discover', wanted.profile_name, '--forget', image.cell.kernel)} removes it"
+        return f"no release of the lock has it, so it is not booted again either ({forget})"
     if image.cell.id in wanted.unread:
         return f"its cell's image could not be read: {wanted.unread[image.cell.id]}"
     if image.cell.id in wanted.missing:
         again = command("build", wanted.profile_name, "--only", image.cell.id)
-        return f"its cell is planned, but is not published any more ({again} makes it again)"
-    return f"the plan has no packages of client {wanted.client} for it any more"
+        return f"its cell is planned, but no longer published ({again} builds it again)"
+    return f"the plan no longer has packages of client {wanted.client} for it"

@@ -11,10 +11,11 @@ from typing import Any, Literal
 from kmatrix.decide.build_log import code_of
 from kmatrix.effects.disk.logs import open_log
 from kmatrix.effects.engine.build_context import based_context
-from kmatrix.stages.build import build_base, build_cell, build_context, build_group, pull
+from kmatrix.stages.build import build_base, build_cell, build_context, build_group
 from kmatrix.stages.gates import pass_gates
+from kmatrix.stages.held_images import pull
 from kmatrix.stages.publish import image_of, published_digest, push_image
-from kmatrix.stages.run_context import CellContext, RunContext, cell_result
+from kmatrix.stages.run_context import CellContext, RunContext, cell_result, raise_if_stopping
 from kmatrix.values import labels
 from kmatrix.values.cells import CellResult, Finding
 from kmatrix.values.command_lines import command
@@ -90,8 +91,7 @@ def _to_verdict(
             findings = tuple(Finding("build", code_of(line), line) for line in error.excerpt or (reason,))
             result = cell_result(recipe, "failed", f"build: {reason}", findings=findings, next_step=error.hint)
         except KmatrixError as error:
-            if run.engine.stopping:
-                raise InterruptedRunError from error
+            raise_if_stopping(run, error)
             result = cell_result(recipe, "errored", error.message, next_step=error.hint)
             cell.line(f"kmatrix: {error.message} {error.hint}".rstrip())
         except InterruptedRunError:
@@ -116,9 +116,9 @@ def _build_check_push(cell: CellContext) -> CellResult:
         context = build_context(run, recipe)
         pull(run, recipe.base)
         if run.options.profile.base_packages:
-            base = run.bases.get(recipe.cell.arch, lambda: build_base(cell, context))
+            base = run.base_images.get(recipe.cell.arch, lambda: build_base(cell, context))
             context = based_context(context, base)
-        run.groups.get(recipe.group, lambda: build_group(cell, context))
+        run.userland_builds.get(recipe.group, lambda: build_group(cell, context))
     with cell.stage("build"):
         built = build_cell(cell, context)
     result = pass_gates(cell, built)

@@ -1,26 +1,33 @@
-"""Threads that never hold up the end of the program, and work that is done once for all who need it.
+"""Threads that never delay the end of the program, and work that is done once for all callers that need it.
 
-After Ctrl-C nobody waits for a server that does not answer.
+After Ctrl-C nothing waits for a server that does not answer.
 """
 
 from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future
-from typing import Generic, TypeVar
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from typing import Any, Generic, TypeVar
 
+from kmatrix.effects.process.signals import Hold, held, interruptible
 from kmatrix.values.errors import BuildError, KmatrixError, UnreachableError
 
 T = TypeVar("T")
 R = TypeVar("R")
-# So often a fault may be met before it is everybody's; each attempt can take as long as a time-out.
+# Requests to a registry at a time.
+ASKING_THREADS = 8
+# A fault is shared by all callers from this attempt on: each attempt can take as long as a time-out.
 _ATTEMPTS = 3
+_ENDING_SECONDS = 15
+# The longest time until a signal is noticed that was held back.
+_NOTICING_SECONDS = 0.2
 
 
 class DaemonPool(Generic[R]):
-    """Runs calls in `threads` daemon threads, which the interpreter does not wait for when it ends."""
+    """Run calls in `threads` daemon threads, for which the interpreter does not wait when it ends."""
 
     def __init__(self, threads: int) -> None:
         self._calls: queue.SimpleQueue[tuple[Future[R], Callable[[], R]] | None] = queue.SimpleQueue()
@@ -29,13 +36,13 @@ class DaemonPool(Generic[R]):
             threading.Thread(target=self._work, daemon=True).start()
 
     def submit(self, call: Callable[[], R]) -> Future[R]:
-        """Have `call` run; its outcome is the future's."""
+        """Run `call` in one of the threads; the future gets its outcome."""
         future: Future[R] = Future()
         self._calls.put((future, call))
         return future
 
     def close(self) -> None:
-        """Let the threads end when nothing is left to do; waits for none."""
+        """Let the threads end when no call is left; do not wait for them."""
         for _ in range(self._threads):
             self._calls.put(None)
 
@@ -50,8 +57,12 @@ class DaemonPool(Generic[R]):
                 future.set_exception(error)
 
 
-def map_threads(call: Callable[[T], R], items: Iterable[T], threads: int) -> list[R]:
-    """Return the outcome of `call` for each item, in order; the first exception ends the wait for the others."""
+def map_threads(call: Callable[[T], R], items: Iterable[T], threads: int = ASKING_THREADS) -> list[R]:
+    """Return the outcome of `call` for each item, in order.
+
+    Raises:
+        Exception: the first one of a call, in the order of the items; it ends the wait for the others.
+    """
     pool: DaemonPool[R] = DaemonPool(threads)
 
     def bound(item: T) -> Callable[[], R]:
@@ -68,13 +79,87 @@ def map_threads(call: Callable[[T], R], items: Iterable[T], threads: int) -> lis
         pool.close()
 
 
+def run_side_by_side(
+    calls: Iterable[Callable[[], R]],
+    threads: int,
+    keep: Callable[[R], None],
+    stop: Callable[[], None],
+    lost: Callable[[R, Exception], None] = lambda *_: None,
+) -> None:
+    """Run calls, `threads` at a time, and give each outcome to `keep` in this thread as soon as it is there.
+
+    An exception of a call or of `keep`, or a signal, ends the others: calls that have not begun are cancelled, and
+    `stop` is called. Outcomes of the next 15 s are still kept; another signal ends that wait.
+
+    Args:
+        calls: the calls.
+        threads: how many run at a time.
+        keep: is given each outcome.
+        stop: ends the calls that are under way; it runs in a thread of its own.
+        lost: is given an outcome that `keep` refused while the others ended, and the reason.
+
+    Raises:
+        KeyboardInterrupt: a signal ended the calls.
+        Exception: the first one of a call or of `keep`.
+    """
+    pool: DaemonPool[R] = DaemonPool(threads)
+    try:
+        # A signal that raised here or there would lose outcomes that are just being kept.
+        with interruptible(), held() as hold:
+            left = {pool.submit(call) for call in calls}
+            try:
+                while left and not hold.signals:
+                    for future in wait(left, timeout=_NOTICING_SECONDS, return_when=FIRST_COMPLETED).done:
+                        left.discard(future)
+                        keep(future.result())
+            finally:
+                if left:
+                    _end(left, keep, stop, lost, hold)
+    finally:
+        pool.close()
+
+
+def _end(
+    left: set[Future[R]],
+    keep: Callable[[R], None],
+    stop: Callable[[], None],
+    lost: Callable[[R, Exception], None],
+    hold: Hold,
+) -> None:
+    """End the calls that are under way, and keep every outcome that arrives in time; another signal ends the wait."""
+    left = {future for future in left if not future.cancel()}
+    # An engine that does not answer must not delay the calls that are about to end.
+    ending: DaemonPool[None] = DaemonPool(1)
+    waiting: set[Future[Any]] = {ending.submit(stop), *left}
+    ending.close()
+    until, signals = time.monotonic() + _ENDING_SECONDS, hold.signals
+    while waiting:
+        # Looked at once more when the wait is over: an outcome that has arrived by then is kept.
+        over = hold.signals > signals or time.monotonic() >= until
+        seconds = 0 if over else _NOTICING_SECONDS
+        done, waiting = wait(waiting, timeout=seconds, return_when=FIRST_COMPLETED)
+        for future in left & done:
+            _keep_ended(future, keep, lost)
+        if over:
+            return
+
+
+def _keep_ended(future: Future[R], keep: Callable[[R], None], lost: Callable[[R, Exception], None]) -> None:
+    if future.cancelled() or future.exception() is not None:
+        return
+    try:
+        keep(future.result())
+    except Exception as error:
+        # The calls end for another reason, and the next outcome may be kept all the same.
+        lost(future.result(), error)
+
+
 class Once(Generic[T]):
-    """Keeps one value per key for the life of a run, and the faults that do not pass: the first asks, the others wait.
+    """One value per key for the life of a run, and lasting faults: the first caller makes it, the others wait.
 
-    What failed is tried again by the next that needs it, as most faults pass: only a bad product stays bad.
-
-    A `BuildError` is kept at once and an `UnreachableError` never: that says nothing about the thing itself. Any other
-    exception is kept from the third attempt on.
+    A failed attempt is repeated by the next caller that needs the value, as most faults pass. Only a bad product stays
+    bad: a `BuildError` is kept at once. An `UnreachableError` is never kept, as it says nothing about the value. Any
+    other exception is kept from the third attempt on.
     """
 
     def __init__(self) -> None:
@@ -85,8 +170,9 @@ class Once(Generic[T]):
     def get(self, key: str, make: Callable[[], T]) -> T:
         """Return the value for `key`, made by the first caller's `make`; the others wait for it.
 
-        Who waited for a fault that may pass makes it anew; for one that is kept, or for somebody who could not be
-        reached after several attempts, shares it.
+        Raises:
+            KmatrixError: `make` failed. A caller that waited for another's `make` shares a fault that is kept and an
+                `UnreachableError`; after any other fault it calls its own `make`.
         """
         while True:
             with self._lock:
@@ -121,6 +207,6 @@ class Once(Generic[T]):
         return self._failed[key] >= _ATTEMPTS
 
     def values(self) -> list[T]:
-        """The values made so far."""
+        """Return the values made so far."""
         with self._lock:
             return [f.result() for f in self._futures.values() if f.done() and f.exception() is None]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from kmatrix.decide.boot import Booted
 from kmatrix.decide.checks import check_module
 from kmatrix.decide.formats.kernel_tree import kernel_facts
 from kmatrix.effects.disk.logs import open_log
 from kmatrix.effects.engine.inspect import read_cell_image, read_toolkit
-from kmatrix.stages.boot import Subject, boot_image
+from kmatrix.stages.boot import Subject, boot_image, subject_of
 from kmatrix.stages.patience import patiently
 from kmatrix.stages.publish import image_of
 from kmatrix.stages.run_context import BootOptions, CellContext, cell_result
@@ -44,7 +43,7 @@ def pass_gates(cell: CellContext, image_id: str) -> CellResult:
     Raises:
         KmatrixError: no verdict could be reached.
     """
-    report = _check(cell, image_id)
+    report, ko = _check(cell, image_id)
     run, recipe = cell.run, cell.recipe
     if not report.passed:
         first, others = report.findings[0], len(report.findings) - 1
@@ -54,15 +53,15 @@ def pass_gates(cell: CellContext, image_id: str) -> CellResult:
     name = str(image_of(run.options.target, recipe.cell))
     passed = cell_result(recipe, "passed", NOT_BOOTED, image=name)
     passed = replace(passed, image_id=image_id, srcversion=report.srcversion)
-    return passed if run.options.boot is None else _boot(cell, run.options.boot, passed, report)
+    return passed if run.options.boot is None else _boot(cell, run.options.boot, passed, ko)
 
 
-def _check(cell: CellContext, image_id: str) -> CheckReport:
+def _check(cell: CellContext, image_id: str) -> tuple[CheckReport, bytes | None]:
     run, recipe = cell.run, cell.recipe
     kernel = recipe.cell.kernel
     toolkit = recipe.toolkit.pinned
     with cell.stage("check"):
-        facts = run.kernels.get(
+        facts = run.kernel_facts.get(
             f"{toolkit} {kernel}",
             lambda: kernel_facts(kernel, patiently(lambda: read_toolkit(run.engine, toolkit, kernel), run.engine)),
         )
@@ -71,7 +70,7 @@ def _check(cell: CellContext, image_id: str) -> CheckReport:
         report = check_module(Expectation(recipe.cell, key, run.options.profile.rdma), image, facts)
     for note in report.notes:
         cell.line(f"kmatrix: note: {note}")
-    return report
+    return report, image.ko
 
 
 def _key_expected(cell: CellContext, image: ImageFacts) -> str:
@@ -80,20 +79,17 @@ def _key_expected(cell: CellContext, image: ImageFacts) -> str:
     return found if found in cell.recipe.satisfying_keys else cell.recipe.cell_key
 
 
-def _boot(cell: CellContext, options: BootOptions, passed: CellResult, checked: CheckReport) -> CellResult:
+def _boot(cell: CellContext, options: BootOptions, passed: CellResult, ko: bytes | None) -> CellResult:
     run, recipe = cell.run, cell.recipe
     serial = run.logs / f"{recipe.cell.id}.serial.log"
-    subject = Subject(
-        name=recipe.cell.id,
-        image=passed.image_id,
-        toolkit=recipe.toolkit.pinned,
-        arch=recipe.cell.arch,
-        module=Booted(recipe.cell.kernel, str(recipe.cell.client), checked.srcversion),
-        depends=checked.depends,
-    )
+    subject = subject_of(recipe.cell.id, passed.image_id, recipe.cell, recipe.toolkit.pinned, ko)
     with cell.stage("boot"), open_log(serial) as log:
         folder = run.options.root / "build" / "boot"
-        report = boot_image(run.engine, run.machines, subject, folder, options.deadline_seconds, log.line)
+        report = (
+            boot_image(run.engine, run.machines, subject, folder, options.deadline_seconds, log.line)
+            if isinstance(subject, Subject)
+            else subject
+        )
         if report.verdict == "passed":
             log.check()
     result = replace(passed, serial=str(serial.relative_to(run.options.root)), booted=report.verdict == "passed")

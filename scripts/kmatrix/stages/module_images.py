@@ -1,20 +1,23 @@
-"""The module images of a bundle in the registry: what each tag names, whether that stays, and what is put instead."""
+"""The module images of a bundle in the registry: the image that each tag names, and the images to put instead."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
-from kmatrix.decide.module_images import Holding, ModuleImage, may_stay
+from kmatrix.decide.bundle import Wanted
+from kmatrix.decide.module_images import Holding, ModuleImage, may_stay, module_images
 from kmatrix.effects.registry.client import Named
 from kmatrix.effects.registry.writer import RegistryWriter
+from kmatrix.stages.bundle_kept import put_restored
 from kmatrix.stages.concurrency import map_threads
+from kmatrix.stages.run_context import RunContext, raise_if_stopping
 from kmatrix.values import labels
-from kmatrix.values.errors import ProtocolError
+from kmatrix.values.bundle import BundleResult
+from kmatrix.values.cells import Finding
+from kmatrix.values.errors import KmatrixError, ProtocolError
 from kmatrix.values.names import Arch, ImageRef
-
-_ASKING_THREADS = 8
 
 
 @dataclass(frozen=True)
@@ -27,25 +30,69 @@ class Chosen:
 
     @property
     def stays(self) -> bool:
-        """Whether the tag names another image than would be made now, which does as well."""
+        """Whether the tag keeps an image other than the one that would be composed now, and as good."""
         return self.digest != self.image.manifest.digest
 
 
-# What the tags will name, and those of it that have to be put there.
+# All images that the tags will name, and those of them that are not in the registry yet.
 Choice = tuple[tuple[Chosen, ...], tuple[Chosen, ...]]
 
 
-def choose_module_images(registry: RegistryWriter, repository: ImageRef, images: Iterable[ModuleImage]) -> Choice:
-    """Ask the registry what the tags of module images name now; nothing is written.
-
-    Returns:
-        what the tags will name, and those of it that have to be put there.
+def choose_modules(run: RunContext, wanted: Wanted, ref: ImageRef) -> Choice | Finding:
+    """Choose the module images of a bundle, or return a finding; the bundle is published all the same.
 
     Raises:
-        UnreachableError, CredentialError, ProtocolError: of one it could not be told. Then no digest is chosen for it,
-            as a new one would have KMM exchange modules for a fault of the registry.
+        InterruptedRunError: the run was told to stop.
     """
-    found = map_threads(partial(_choose, registry, repository), images, _ASKING_THREADS)
+    try:
+        return choose_module_images(run.registry, ref, module_images(wanted))
+    except KmatrixError as error:
+        return Finding("module-images", "module-image-unknown", _message(run, error))
+
+
+def put_modules(run: RunContext, wanted: Wanted, choice: Choice | Finding) -> dict[str, str] | Finding:
+    """Put the module images that are new under their tags, and return the image of every kernel, by digest.
+
+    Raises:
+        InterruptedRunError: the run was told to stop.
+    """
+    if isinstance(choice, Finding):
+        return choice
+    chosen, new = choice
+    try:
+        if new:
+            put_restored(run.registry, new[0].ref, wanted)
+        put_module_images(run.registry, new)
+    except KmatrixError as error:
+        return Finding("module-images", "module-image-not-put", _message(run, error))
+    kept = sum(each.stays for each in chosen)
+    run.progress.say(
+        f"{wanted.client}: for Kernel Module Management: {len(chosen)} images, {len(new)} of them new"
+        + (f", {kept} kept because their modules are the same" if kept else "")
+    )
+    digests = {image.cell: each.ref.with_digest(each.digest).pinned for each in chosen for image in each.image.cells}
+    return {image.cell.kernel: digests[image.cell] for image in wanted.images}
+
+
+def with_modules(result: BundleResult, modules: dict[str, str] | Finding) -> BundleResult:
+    """Return the result of a published bundle with its module images; a finding makes it errored."""
+    if isinstance(modules, Finding):
+        reason = f"{result.reason}, but has no images for Kernel Module Management: {modules.message}"
+        return replace(result, verdict="errored", reason=reason, findings=(modules,))
+    return replace(result, modules=modules)
+
+
+def choose_module_images(registry: RegistryWriter, repository: ImageRef, images: Iterable[ModuleImage]) -> Choice:
+    """Query which images the tags of module images name now; nothing is written.
+
+    Returns:
+        all images that the tags will name, and those of them that have to be put there.
+
+    Raises:
+        UnreachableError, CredentialError, ProtocolError: the registry did not answer for one of them. Then no digest
+            is chosen for it: a new one would make KMM exchange modules because of a fault of the registry.
+    """
+    found = map_threads(partial(_choose, registry, repository), images)
     return tuple(chosen for chosen, _ in found), tuple(chosen for chosen, there in found if not there)
 
 
@@ -60,9 +107,14 @@ def put_module_images(registry: RegistryWriter, chosen: Iterable[Chosen]) -> Non
         registry.put_manifest(each.ref, document.content, document.media_type)
         if registry.digest_of(each.ref) != document.digest:
             raise ProtocolError(
-                f"{each.ref}: the registry has something else there than what was put there, {document.digest}",
+                f"{each.ref}: the registry has another digest there than the one just put, {document.digest}",
                 "Something else writes to this repository; give this project one of its own.",
             )
+
+
+def _message(run: RunContext, error: KmatrixError) -> str:
+    raise_if_stopping(run, error)
+    return f"{error.message} {error.hint}".rstrip()
 
 
 def _choose(registry: RegistryWriter, repository: ImageRef, image: ModuleImage) -> tuple[Chosen, bool]:
@@ -77,7 +129,7 @@ def _choose(registry: RegistryWriter, repository: ImageRef, image: ModuleImage) 
         if named is None:
             raise ProtocolError(
                 f"{ref}: the registry says that {now} is not there, though the tag names it",
-                "Run it again; a registry that is cleared up at this moment says so for a while.",
+                "Run it again; a registry that deletes images at this moment may say so for a while.",
             )
         there = _holdings(registry, named)
     except ProtocolError as error:
@@ -92,7 +144,7 @@ def _choose(registry: RegistryWriter, repository: ImageRef, image: ModuleImage) 
 def _holdings(registry: RegistryWriter, named: Named) -> dict[Arch, Holding]:
     found = {}
     for arch, manifest in named.manifests.items():
-        told = registry.labels(manifest)
+        image_labels = registry.labels(manifest)
         module = manifest.layers[-1][0] if manifest.layers else ""
-        found[arch] = Holding(told.get(labels.VERSION, ""), told.get(labels.KERNEL, ""), module)
+        found[arch] = Holding(image_labels.get(labels.VERSION, ""), image_labels.get(labels.KERNEL, ""), module)
     return found

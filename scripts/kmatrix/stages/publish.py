@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kmatrix.decide.bundle import Layer
 from kmatrix.decide.cell_manifest import LAYER, cell_manifest
+from kmatrix.decide.image_documents import Layer
 from kmatrix.effects.engine.saved_image import SavedLayer, compressed, digest_and_size, saved_image
 from kmatrix.effects.registry.auth import NotReadableError
 from kmatrix.effects.registry.client import Manifest, labels_of
+from kmatrix.effects.retry import retried
 from kmatrix.stages.run_context import RunContext
 from kmatrix.values import labels
 from kmatrix.values.cells import Cell
@@ -20,8 +20,6 @@ from kmatrix.values.names import ImageRef
 from kmatrix.values.recipe import Recipe
 
 IMAGE = "beegfs-client"
-_READS = 4
-_FIRST_PAUSE_SECONDS = 0.5
 _OTHERS = "Something else writes to this repository; give this project one of its own."
 
 
@@ -82,23 +80,27 @@ def push_image(run: RunContext, image: str, ref: ImageRef, cell: Cell) -> str:
     return digest
 
 
+class _AbsentError(Exception):
+    """The registry reports that it has no such manifest."""
+
+
 def _settled(run: RunContext, ref: ImageRef, cell: Cell) -> Manifest | None:
     """Return what the registry has under a digest that it was just given.
 
     A registry of many servers may say for a moment that it is not there (helm/helm#31348, of Quay).
     """
-    for attempt in range(1, _READS + 1):
-        try:
-            there = run.registry.manifest(ref, cell.arch)
-        except NotReadableError:
-            # Some say so instead of what is not there.
-            if attempt == _READS or run.engine.stopping:
-                raise
-            there = None
-        if there is not None or attempt == _READS or run.engine.stopping:
-            return there
-        time.sleep(_FIRST_PAUSE_SECONDS * 2**attempt)
-    raise AssertionError("the loop returns")
+
+    def read() -> Manifest:
+        there = run.registry.manifest(ref, cell.arch)
+        if there is None:
+            raise _AbsentError
+        return there
+
+    try:
+        # Some registries refuse to read a manifest instead of reporting it absent.
+        return retried(read, (_AbsentError, NotReadableError), give_up=lambda: run.engine.stopping)
+    except _AbsentError:
+        return None
 
 
 def note_layers(run: RunContext, manifest: Manifest, config: Mapping[str, Any]) -> None:

@@ -1,14 +1,15 @@
-"""What the cells of one run share, and one cell under way: engine, registry, options, its log and its times."""
+"""The context of a run (engine, registry, options, shared results), and that of one cell: its log and its times."""
 
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from kmatrix.decide.bundle import Layer
+from kmatrix.decide.image_documents import Layer
 from kmatrix.effects.disk.logs import Log
 from kmatrix.effects.engine.docker import Engine
 from kmatrix.effects.registry.credentials import Credentials
@@ -17,17 +18,18 @@ from kmatrix.effects.vm.qemu import Accel, Machines
 from kmatrix.stages.concurrency import Once
 from kmatrix.stages.progress import Progress
 from kmatrix.values.cells import CellResult, Finding, Verdict
-from kmatrix.values.errors import InterruptedRunError
+from kmatrix.values.errors import InterruptedRunError, KmatrixError
 from kmatrix.values.matrix import Profile
 from kmatrix.values.module import KernelFacts
 from kmatrix.values.names import Arch, ImageRef
 from kmatrix.values.recipe import Recipe
 from kmatrix.values.redaction import redacted
+from kmatrix.values.text import plain
 
 
 @dataclass(frozen=True)
 class BootOptions:
-    """How the boot gate boots: accelerator, and the seconds init may take from its start to its end."""
+    """Options of the boot gate: the accelerator, and the seconds that init may take from its start to its end."""
 
     accel: Accel = "auto"
     deadline_seconds: float = 120.0
@@ -35,17 +37,19 @@ class BootOptions:
 
 @dataclass(frozen=True)
 class Options:
-    """What a run was asked for.
+    """Options of a run.
 
-    `rebuild` makes every cell anew (a word that differs from run to run); `make_jobs` is make's own
-    number of jobs in one cell; `boot` is None for a run without the boot gate; `push` is whether what passed
-    is published, `push_unbooted` whether also what was not booted.
+    `jobs` is the number of cells, or of boots of a bundle, at a time; `make_jobs` is make's own number of jobs in one
+    cell. `rebuild` is a text that differs from run to run, to build every cell again. `boot` is None for a run without
+    the boot gate; `push` is whether cells that passed are published, `push_unbooted` whether also those that were not
+    booted.
     """
 
     root: Path
     profile_name: str
     profile: Profile
     target: str
+    jobs: int = 1
     make_jobs: int = 1
     rebuild: str = ""
     boot: BootOptions | None = None
@@ -57,10 +61,12 @@ class Options:
 
 @dataclass
 class RunContext:
-    """What the cells of a run share.
+    """The context that the cells, bundles or boots of a run share.
 
-    `garbage` are the images that builds made on their way; `published` has one published cell image of the same inputs
-    for each architecture; `blobs` are the layers that the registry is known to have, by the digest of their archive.
+    `base_images`, `userland_builds`, `pulls`, `kernel_facts` and `package_files` are caches, and so is `sent`, of the
+    layers that were pushed. `garbage` are the intermediate images of builds; `published` has one published cell image
+    of the same inputs for each architecture; `blobs` are the layers that the registry is known to have, by the digest
+    of their archive.
     """
 
     engine: Engine
@@ -69,11 +75,11 @@ class RunContext:
     options: Options
     progress: Progress
     machines: Machines
-    bases: Once[str] = field(default_factory=Once)
-    groups: Once[str] = field(default_factory=Once)
-    pulled: Once[None] = field(default_factory=Once)
-    kernels: Once[KernelFacts] = field(default_factory=Once)
-    files: Once[bytes] = field(default_factory=Once)
+    base_images: Once[str] = field(default_factory=Once)
+    userland_builds: Once[str] = field(default_factory=Once)
+    pulls: Once[None] = field(default_factory=Once)
+    kernel_facts: Once[KernelFacts] = field(default_factory=Once)
+    package_files: Once[bytes] = field(default_factory=Once)
     garbage: list[str] = field(default_factory=list)
     sent: Once[Layer] = field(default_factory=Once)
     blobs: dict[str, Layer] = field(default_factory=dict)
@@ -81,8 +87,13 @@ class RunContext:
 
     @property
     def logs(self) -> Path:
-        """Where each cell's log goes: another profile may have a cell of the same name."""
+        """The folder of the cells' logs: another profile may have a cell of the same name."""
         return self.options.root / "build" / "logs" / self.options.profile_name
+
+    @property
+    def boot_folder(self) -> Path:
+        """The folder of the boot gate: kernels that are kept, and the initramfs files of boots under way."""
+        return self.options.root / "build" / "boot"
 
     def stop(self) -> None:
         """End everything under way: builds, containers, virtual machines."""
@@ -90,8 +101,42 @@ class RunContext:
         self.machines.stop()
 
 
+def new_run(
+    engine: Engine, credentials: Credentials, options: Options, progress: Progress, *, pushes: bool
+) -> RunContext:
+    """Return the context of a run; only one that `pushes` asks for credentials that may write to the target."""
+    registry = RegistryWriter(credentials, pushes_to=options.target if pushes else "")
+    machines = Machines(options.boot.accel if options.boot else "auto")
+    return RunContext(engine, registry, credentials, options, progress, machines)
+
+
+def raise_if_stopping(run: RunContext, cause: Exception | None = None) -> None:
+    """Raise if the run was told to stop: errors after that say nothing about a cell or a bundle.
+
+    Raises:
+        InterruptedRunError: it was; `cause` is its cause.
+    """
+    if run.engine.stopping:
+        raise InterruptedRunError from cause
+
+
+def reason_of(run: RunContext, error: Exception) -> str:
+    """Return the reason of a verdict that `error` prevented; the traceback of an unexpected one is printed.
+
+    Raises:
+        InterruptedRunError: the run was told to stop.
+    """
+    raise_if_stopping(run, error)
+    if isinstance(error, InterruptedRunError):
+        raise error
+    if isinstance(error, KmatrixError):
+        return f"{error.message}. {error.hint}".rstrip(". ")
+    run.progress.say(redacted(plain(traceback.format_exc())))
+    return redacted(f"a fault of kmatrix itself: {type(error).__name__}: {error}")
+
+
 class CellContext:
-    """One cell under way: its stages' times and its log."""
+    """The context of one cell: its recipe, its log and the times of its stages."""
 
     def __init__(self, run: RunContext, recipe: Recipe, log: Log) -> None:
         self.run = run
@@ -105,10 +150,9 @@ class CellContext:
 
         Raises:
             InterruptedRunError: the run was told to stop.
-            ToolError: the log lacks lines: a cell that nobody can follow goes no further, and is not published.
+            ToolError: the log lacks lines. A cell without a complete log gets no further, and is not published.
         """
-        if self.run.engine.stopping:
-            raise InterruptedRunError
+        raise_if_stopping(self.run)
         self.log.check()
         self.run.progress.stage(self.recipe.cell.id, name)
         start = time.monotonic()
@@ -118,7 +162,7 @@ class CellContext:
             self.stages[name] = round(time.monotonic() - start, 3)
 
     def line(self, text: str) -> None:
-        """Add a line to the log; one that cannot be written ends the cell at its next stage."""
+        """Add a line to the log; a line that cannot be written ends the cell at its next stage."""
         self.log.line(redacted(text))
 
 
@@ -131,7 +175,7 @@ def cell_result(
     findings: tuple[Finding, ...] = (),
     next_step: str = "",
 ) -> CellResult:
-    """The result of a recipe's cell."""
+    """Return a result of a recipe's cell."""
     cell = recipe.cell
     return CellResult(
         cell=cell.id,

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from kmatrix.values.cells import Cell
 
 VERSION = "org.opencontainers.image.version"
 TITLE = "org.opencontainers.image.title"
+REVISION = "org.opencontainers.image.revision"
+SOURCE = "org.opencontainers.image.source"
 CLIENT = "io.github.beegfs-kmatrix.client"
 KERNEL = "io.github.beegfs-kmatrix.kernel"
 ARCH = "io.github.beegfs-kmatrix.arch"
@@ -30,3 +34,13 @@ def cell_labels(cell: Cell, cell_key: str) -> dict[str, str]:
         ARCH: cell.arch,
         CELL_KEY: cell_key,
     }
+
+
+def kernels_label(kernels: Iterable[str]) -> str:
+    """Return the value of the label that lists a bundle's kernels."""
+    return ",".join(kernels)
+
+
+def kernels_of_label(value: str) -> tuple[str, ...]:
+    """Return the kernels that such a label lists."""
+    return tuple(kernel for kernel in value.split(",") if kernel)

@@ -16,12 +16,13 @@ import pytest
 import requests
 
 from kmatrix.decide import bundle as composing
-from kmatrix.decide.bundle import CellImage, Composed, Layer
+from kmatrix.decide.bundle import CellImage, Composed
+from kmatrix.decide.image_documents import Layer
 from kmatrix.effects.engine.docker import Engine
 from kmatrix.effects.registry.credentials import load_credentials
 from kmatrix.effects.registry.writer import RegistryWriter
 from kmatrix.stages import bundle as stage
-from kmatrix.stages import gates
+from kmatrix.stages import bundle_boots, gates
 from kmatrix.values.boot import BootReport
 from kmatrix.values.names import ClientVersion, ImageRef, image_tag, without_arch
 from tests.integration.support.lab import Lab
@@ -80,7 +81,7 @@ def test_a_bundle_has_every_kernels_own_layer_and_one_more_kernel_adds_one(lab: 
     site.registry.delete(site.repository, image_tag(f"{NEWER_CLIENT}-{order[-1]}"))
     fewer = site.run("bundle")
     assert fewer.code == 0, fewer.stderr
-    assert f"without what is not published: {NEWER_CLIENT}-{order[-1]}\n" in fewer.stderr
+    assert f"not included, because unpublished: {NEWER_CLIENT}-{order[-1]}\n" in fewer.stderr
     entry = bundles(site)[NEWER_CLIENT]
     assert (entry["verdict"], entry["kernels"]) == ("passed", order[:-1])
     assert entry["missing"] == [f"{NEWER_CLIENT}-{order[-1]}"]
@@ -112,8 +113,8 @@ def test_a_bundle_has_every_kernels_own_layer_and_one_more_kernel_adds_one(lab: 
     sizes = [layer["size"] for layer in site.registry.manifest(site.repository, NEWER_CLIENT)["layers"]]
     assert (image["bytes"], list(image["kernels"].values())) == (sum(sizes), sizes[-4:])
     assert image["toolkit_bytes"] > image["bytes"] > sizes[-1] > 0
-    assert f"{sum(sizes)} bytes compressed, of which {sizes[-1]} are kernel {order[-1]}'s own" in whole.stderr
-    assert not held_by_engine(site, entry["digest"]), "the image that was pulled for the boot is still there"
+    assert f"{sum(sizes)} bytes compressed, {sizes[-1]} of them for kernel {order[-1]} alone" in whole.stderr
+    assert not held_by_engine(site, entry["digest"]), "what was pulled to be booted is still there"
 
     # A kernel that the published bundle has is taken over from it, to the byte; once it is not wanted, that is said.
     site.registry.delete(site.repository, image_tag(f"{NEWER_CLIENT}-{order[-1]}"))
@@ -122,7 +123,7 @@ def test_a_bundle_has_every_kernels_own_layer_and_one_more_kernel_adds_one(lab: 
     assert (kept.code, again["verdict"], again["digest"]) == (0, "skipped", entry["digest"]), kept.stderr
     assert again["kernels"] == order
     assert again["kept"].keys() == {order[-1]}
-    assert f"kept {order[-1]} as the earlier bundle had it: its cell is planned" in kept.stderr
+    assert f"kept {order[-1]} from the earlier bundle: its cell is planned" in kept.stderr
     assert site.registry.digest(site.repository, NEWER_CLIENT) == entry["digest"]
     unwanted = set(lab.kernels.as_dict().values()) - set(order[:-1])
     site.change_profile(excludes=[{"kernel": kernel, "reason": "not any more"} for kernel in sorted(unwanted)])
@@ -130,7 +131,7 @@ def test_a_bundle_has_every_kernels_own_layer_and_one_more_kernel_adds_one(lab: 
     less = site.run("bundle")
     assert bundles(site)[NEWER_CLIENT]["digest"] == digest_of_fewer, "the same cells give the same bytes"
     assert bundles(site)[NEWER_CLIENT]["dropped"] == [order[-1]]
-    assert f"the earlier bundle had {order[-1]}" in less.stderr
+    assert f"the new bundle drops {order[-1]}" in less.stderr
 
 
 def test_a_kernel_that_was_built_for_on_another_day_adds_its_module_alone(
@@ -205,7 +206,7 @@ def test_a_second_run_asks_the_registry_alone(lab: Lab, new_site: SiteMaker, mon
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("it was not to be pulled, booted or written")
 
-    for owner, name in ((Engine, "pull"), (stage, "boot_image"), (RegistryWriter, "put_manifest")):
+    for owner, name in ((Engine, "pull"), (bundle_boots, "boot_image"), (RegistryWriter, "put_manifest")):
         monkeypatch.setattr(owner, name, refuse)
     again = site.run("bundle")
     found = bundles(site)

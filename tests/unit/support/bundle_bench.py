@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,9 +17,10 @@ import pytest
 from kmatrix.decide.bundle import CellImage, Wanted
 from kmatrix.effects.registry.credentials import Credentials
 from kmatrix.effects.registry.writer import RegistryWriter
-from kmatrix.stages import bundle as stage
-from kmatrix.stages.bundle import Packing, make_bundle
-from kmatrix.stages.run_context import BootOptions
+from kmatrix.stages import boot as boot_stage
+from kmatrix.stages import bundle_boots
+from kmatrix.stages.bundle import make_bundle
+from kmatrix.stages.run_context import BootOptions, Options, RunContext
 from kmatrix.values.boot import BootReport
 from kmatrix.values.bundle import BundleResult
 from kmatrix.values.names import Arch, ImageRef, without_arch
@@ -30,12 +32,13 @@ PASSED = BootReport("passed", "booted", "loaded twice")
 
 @dataclass
 class NoEngine:
-    """An engine that has every file and records its pulls."""
+    """Stands in for the engine: has every file, notes the images that it pulls."""
 
     pulled: list[str] = field(default_factory=list)
     held: set[str] = field(default_factory=set)
     lost: list[str] = field(default_factory=list)
     stopping: bool = False
+    told: threading.Event = field(default_factory=threading.Event)
 
     def image(self, name: str) -> dict[str, str] | None:
         return {"Id": name} if name in self.held else None
@@ -61,6 +64,7 @@ class NoEngine:
 
     def stop(self) -> None:
         self.stopping = True
+        self.told.set()
 
 
 @dataclass
@@ -68,15 +72,15 @@ class Bench:
     """A registry, and a run whose boots end as `reports` says by kernel; all others pass."""
 
     server: Writable
-    packing: Packing
+    run: RunContext
     engine: NoEngine
-    reports: dict[str, BootReport | BaseException] = field(default_factory=dict)
+    reports: dict[str, BootReport | BaseException | Callable[[], BootReport]] = field(default_factory=dict)
     booted: list[str] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
 
     @property
     def said(self) -> str:
-        """Return the messages so far."""
+        """The printed messages."""
         return "\n".join(self.lines)
 
     def image(self, kernel: str, arch: Arch = "x86_64") -> CellImage:
@@ -87,7 +91,7 @@ class Bench:
             "config": {"digest": digest("c")},
             "layers": [{"digest": digest("l"), "mediaType": "x", "size": 999}],
         }
-        registry = RegistryWriter(self.packing.credentials)
+        registry = RegistryWriter(self.run.credentials)
         toolkit = registry.put_manifest(ImageRef.parse(name), json.dumps(content).encode(), "x")
         return self.publish(replace(made, cell=replace(made.cell, toolkit=ImageRef.parse(f"{name}@{toolkit}"))))
 
@@ -101,7 +105,7 @@ class Bench:
 
     def make(self, *images: CellImage, missing: tuple[str, ...] = (), **more: Any) -> Any:
         self.server.web.requests.clear()
-        return make_bundle(self.packing, Wanted(CLIENT, images, missing, **more))
+        return make_bundle(self.run, Wanted(CLIENT, images, missing, **more))
 
     @property
     def written(self) -> list[str]:
@@ -109,12 +113,12 @@ class Bench:
         return [each.rpartition("/")[2] for each in self.server.sent() if each.startswith("PUT /manifests/")]
 
     def names(self, tag: str) -> str | None:
-        """Return the digest that a tag names, or None."""
-        return self.packing.registry.digest_of(self.ref(tag))
+        """The digest that a tag names."""
+        return self.run.registry.digest_of(self.ref(tag))
 
     def ref(self, tag: str) -> ImageRef:
-        """Return the reference of a tag in the bundles' repository."""
-        return ImageRef.parse(f"{self.packing.target}/beegfs-client:{tag}")
+        """A tag of the bundles' repository."""
+        return ImageRef.parse(f"{self.run.options.target}/beegfs-client:{tag}")
 
 
 @contextmanager
@@ -123,20 +127,17 @@ def bundle_bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Be
     engine, lines = NoEngine(), list[str]()
     credentials = Credentials({}, "no-file", docker.auth.AuthConfig({}))
     with writable_registry("site/beegfs-client") as server:
-        packing = Packing(
+        profile = cast("Any", SimpleNamespace(mirrors={}))
+        options = Options(tmp_path, "lab", profile, f"{server.web.address}/site", jobs=2, boot=BootOptions())
+        run = RunContext(
             engine=cast("Any", engine),
             registry=RegistryWriter(credentials),
             credentials=credentials,
+            options=options,
+            progress=cast("Any", SimpleNamespace(say=lines.append)),
             machines=cast("Any", SimpleNamespace(stop=lambda: None)),
-            root=tmp_path,
-            profile_name="lab",
-            profile=cast("Any", SimpleNamespace(mirrors={})),
-            target=f"{server.web.address}/site",
-            boot=BootOptions(),
-            jobs=2,
-            say=lines.append,
         )
-        made = Bench(server, packing, engine, lines=lines)
+        made = Bench(server, run, engine, lines=lines)
 
         def boot(*arguments: Any) -> BootReport:
             kernel: str = arguments[2].module.kernel
@@ -148,11 +149,11 @@ def bundle_bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Be
             report = made.reports.get(kernel, PASSED)
             if isinstance(report, BaseException):
                 raise report
-            return report
+            return report if isinstance(report, BootReport) else report()
 
-        monkeypatch.setattr(stage, "boot_image", boot)
+        monkeypatch.setattr(bundle_boots, "boot_image", boot)
         module = SimpleNamespace(first=lambda _: "srcversion", depends=("ib_core",))
-        monkeypatch.setattr(stage, "read_module", lambda _: module)
+        monkeypatch.setattr(boot_stage, "read_module", lambda _: module)
         yield made
 
 

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from kmatrix.decide.bundle import CellImage, Document, Layer
+from kmatrix.decide.bundle import CellImage
+from kmatrix.decide.image_documents import Document, Layer
 from kmatrix.values.cells import Cell
 from kmatrix.values.names import GO_ARCH, Arch, ClientVersion, ImageRef
 

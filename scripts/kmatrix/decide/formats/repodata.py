@@ -124,7 +124,7 @@ def packages_of(
     return tuple(_packages(primary, name, own_address, names, arches))
 
 
-def decompressed(data: bytes, location: str) -> bytes:
+def package_list(data: bytes, location: str) -> bytes:
     """Return a metadata file unpacked by its own first bytes; all members, streams and frames of it.
 
     Args:

@@ -1,4 +1,4 @@
-"""build/bundles.json: read, and brought up to date after every bundle."""
+"""build/bundles.json: read it, and update it after every bundle."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def read_bundles(path: Path, profile_name: str) -> dict[str, BundleResult]:
     """Return a profile's bundles of earlier runs by client version; empty where there are none.
 
     Raises:
-        InputError: the file is there and is not as `write_bundles` writes it.
+        InputError: the file is not of the form that `write_bundles` writes.
     """
     return {result.client: result for result in read_entries(_file(path), profile_name, _result)}
 
@@ -30,12 +30,12 @@ def write_bundles(path: Path, profile_name: str, bundles: Iterable[BundleResult]
 
 
 def update_bundles(path: Path, profile_name: str, changed: Mapping[str, BundleResult], order: Iterable[str]) -> None:
-    """Put the bundles that this run changed, by client, into bundles.json; clients that `order` lacks are left out.
+    """Write the bundles that this run changed, by client, into bundles.json; clients that `order` lacks are removed.
 
     Other bundles stay as they are on disk now; the caller holds the checkout's lock.
 
     Raises:
-        InputError: the file cannot be written, or what is there is not bundles.
+        InputError: the file cannot be written, or the present file is malformed.
     """
     merged = {**read_bundles(path, profile_name), **changed}
     write_bundles(path, profile_name, (merged[client] for client in order if client in merged))

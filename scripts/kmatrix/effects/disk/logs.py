@@ -1,4 +1,4 @@
-"""A log that is written line by line: one that cannot be written never breaks off the work that it is about."""
+"""A log that is written line by line; a failure to write it never interrupts the logged work."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import IO, Literal, Self
 from kmatrix.values.errors import ToolError
 from kmatrix.values.text import plain
 
-_HINT = "Free the place or the disk that the log is on, and run the same command again."
+_HINT = "Remove whatever blocks the path, or make room on its disk, and run the same command again."
 
 
 class Log:
     """A log file under way; use as a context manager.
 
     Attributes:
-        path: of the file.
-        error: why a line is missing, None as long as none is.
+        path: the path of the file.
+        error: the reason why a line is missing; None if the log is complete.
     """
 
     def __init__(self, path: Path, file: IO[str]) -> None:
@@ -29,14 +29,14 @@ class Log:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # A line that did not fit is tried once more here; that it is missing was noted.
+        # Closing writes a line that did not fit once more; `error` says already that it is missing.
         with contextlib.suppress(OSError):
             self._file.close()
 
     def line(self, text: str) -> None:
-        """Add a line, and have it on the disk; if that fails, note why.
+        """Write a line to the disk; if that fails, keep the reason in `error`.
 
-        It does not raise: the work may be shared with others, whose logs can be written.
+        It does not raise: the logged work may be shared with cells whose logs can be written.
         """
         if self.error is not None:
             return
@@ -47,7 +47,7 @@ class Log:
             self.error = _error(self.path, error)
 
     def check(self) -> None:
-        """Raise what was noted.
+        """Raise `error`, if there is one.
 
         Raises:
             ToolError: a line is missing.
@@ -57,11 +57,11 @@ class Log:
 
 
 def open_log(path: Path, mode: Literal["w", "a"] = "w") -> Log:
-    """Open a log, and make its folder.
+    """Open a log, and create its folder.
 
     Args:
-        path: of the log.
-        mode: `w` begins it anew, `a` adds to it.
+        path: the path of the log.
+        mode: `w` replaces the log, `a` appends to it.
 
     Raises:
         ToolError: it cannot be opened.

@@ -85,7 +85,7 @@ def read_toolkit(engine: Engine, toolkit: str, kernel: str) -> ToolkitFiles:
         return texts.get(name, b"").decode("utf-8", "replace")
 
     in_tree = {
-        name.removeprefix("in-tree/"): decompressed(content, name)
+        name.removeprefix("in-tree/"): unpacked_module(content, name)
         for name, content in texts.items()
         if name.startswith("in-tree/")
     }
@@ -169,7 +169,7 @@ def _scan(engine: Engine, container: str, kernel: str) -> _Listing:
 
 def _module_content(content: bytes, name: str) -> bytes:
     try:
-        return decompressed(content, name)
+        return unpacked_module(content, name)
     except ProtocolError:
         # The image is what is examined: a damaged module in it is for the checks to find, not a failure to read it.
         return content
@@ -203,7 +203,7 @@ def _two_outputs(text: str, status: int) -> tuple[ToolOutput, ToolOutput]:
     return outputs[0], outputs[1]
 
 
-def decompressed(content: bytes, name: str) -> bytes:
+def unpacked_module(content: bytes, name: str) -> bytes:
     """Return a kernel module's ELF file, packed or not; its first bytes say which.
 
     All members of a gzip file, streams of an xz file and frames of a zstd file are read, as kmod does

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import json
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,9 +26,9 @@ from urllib3.util.retry import Retry
 from kmatrix.decide.formats.payload import json_object as parsed_object
 from kmatrix.effects.disk.files import write_atomically
 from kmatrix.effects.registry.encodings import content_of
+from kmatrix.effects.retry import ATTEMPTS, retried
 from kmatrix.values.errors import InputError, ProtocolError, UnreachableError
 
-_ATTEMPTS = 4
 _REDIRECTS = 5
 _FIRST_PAUSE_SECONDS = 0.3
 _TIMEOUT_SECONDS = (10, 60)
@@ -93,7 +92,7 @@ def new_session(pool: int = 16, methods: tuple[str, ...] = ("GET", "HEAD")) -> r
     """
     session = requests.Session()
     retry = _Retry(
-        total=_ATTEMPTS - 1,
+        total=ATTEMPTS - 1,
         backoff_factor=_FIRST_PAUSE_SECONDS,
         status_forcelist=_TRANSIENT,
         allowed_methods=methods,
@@ -230,16 +229,13 @@ def whole(send: Callable[[], requests.Response], read: Callable[[requests.Respon
     Raises:
         UnreachableError: every body broke off, or `send` could not ask.
     """
-    for attempt in range(1, _ATTEMPTS + 1):
+
+    def attempt() -> T:
         response = send()
-        try:
-            with _reading(service, response.url), response:
-                return read(response)
-        except _BrokenOffError:
-            if attempt == _ATTEMPTS:
-                raise
-        time.sleep(_FIRST_PAUSE_SECONDS * 2**attempt)
-    raise AssertionError("the loop returns or raises")
+        with _reading(service, response.url), response:
+            return read(response)
+
+    return retried(attempt, (_BrokenOffError,), first_pause_seconds=_FIRST_PAUSE_SECONDS)
 
 
 def content(response: requests.Response) -> bytes:

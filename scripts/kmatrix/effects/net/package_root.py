@@ -13,7 +13,7 @@ from pathlib import Path
 
 import requests
 
-from kmatrix.decide.formats.repodata import Package, decompressed, packages_of, primary_of
+from kmatrix.decide.formats.repodata import Package, package_list, packages_of, primary_of
 from kmatrix.effects.disk.files import write_atomically
 from kmatrix.effects.net import http
 from kmatrix.effects.registry.encodings import content_that
@@ -152,7 +152,7 @@ class PackageRoot:
             raise ProtocolError(f"{name}: its repomd.xml names {location}, which is not there", _IN_MID_UPDATE)
         if not checksum.fits(primary):
             raise ProtocolError(f"{name}: {location} is not what repomd.xml says", _IN_MID_UPDATE)
-        found = packages_of(decompressed(primary, location), name, own_address, names, ("noarch", arch))
+        found = packages_of(package_list(primary, location), name, own_address, names, ("noarch", arch))
         return tuple(replace(package, location=f"{base}/{package.location}") for package in found)
 
     def sha256_of(self, directory: str, package: Package) -> str:

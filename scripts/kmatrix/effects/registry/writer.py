@@ -6,7 +6,6 @@ Whatever is written has a digest, so writing it twice does no harm: transient fa
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,11 +21,10 @@ from kmatrix.effects.registry.client import Registry, base_of, challenges_of
 from kmatrix.effects.registry.grants import headers_of
 from kmatrix.effects.registry.manifests import digest_of
 from kmatrix.effects.registry.own_words import words_of
+from kmatrix.effects.retry import retried
 from kmatrix.values.errors import ProtocolError, UnreachableError
 from kmatrix.values.names import ImageRef
 
-_ATTEMPTS = 4
-_FIRST_PAUSE_SECONDS = 0.5
 _SERVICE = "image registry"
 _BLOCK = 1 << 20
 _NOT_ITS_OWN = "Look whether a proxy stands before the registry: what answers there does not keep to its protocol."
@@ -172,19 +170,14 @@ class RegistryWriter(Registry):
             return _Answer(response.status_code, {name.lower(): value for name, value in response.headers.items()})
 
     def _retried(self, ref: ImageRef, write: Callable[[], T]) -> T:
-        for attempt in range(1, _ATTEMPTS + 1):
-            try:
-                return write()
-            except UnreachableError:
-                if attempt == _ATTEMPTS:
-                    raise
-                time.sleep(_FIRST_PAUSE_SECONDS * 2**attempt)
-                # A question is asked again as long as a server's Retry-After tells to. Its answer does not matter: who
-                # may push may not be let to read, and not every registry lists its tags. So no password is tried.
-                known = headers_of(self._authorizations.known(ref))
-                with suppress(ProtocolError):
-                    http.get(self._session, f"{_base(ref)}/tags/list?n=1", _SERVICE, known).close()
-        raise AssertionError("the loop returns or raises")
+        def ask_something() -> None:
+            # A question is asked again as long as a server's Retry-After tells to. Its answer does not matter: who
+            # may push may not be let to read, and not every registry lists its tags. So no password is tried.
+            known = headers_of(self._authorizations.known(ref))
+            with suppress(ProtocolError):
+                http.get(self._session, f"{_base(ref)}/tags/list?n=1", _SERVICE, known).close()
+
+        return retried(write, (UnreachableError,), before_retry=ask_something)
 
 
 def _base(ref: ImageRef) -> str:

@@ -1,0 +1,89 @@
+"""The boots of a bundle: with each of its kernels, out of the registry, before it has a tag."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from kmatrix.decide.bundle import Composed, Wanted
+from kmatrix.effects.disk.logs import open_log
+from kmatrix.stages.boot import Subject, boot_image, module_path, subject_of
+from kmatrix.stages.concurrency import run_side_by_side
+from kmatrix.stages.held_images import SharedImages, hold_image
+from kmatrix.stages.run_context import BootOptions, RunContext, reason_of
+from kmatrix.values.boot import BootReport
+from kmatrix.values.cells import Cell, Finding
+from kmatrix.values.errors import InterruptedRunError
+from kmatrix.values.matrix import mirrored
+from kmatrix.values.names import ImageRef
+
+
+def boot_bundle(run: RunContext, wanted: Wanted, bundle: Composed, ref: ImageRef) -> tuple[tuple[Finding, ...], bool]:
+    """Boot the bundle of one architecture with each of its kernels whose toolkit is known.
+
+    Returns:
+        a finding for each kernel without a pass, and whether none of these failed: all are without a verdict.
+
+    Raises:
+        InterruptedRunError, KeyboardInterrupt: the run was told to stop.
+        UnreachableError, CredentialError, ProtocolError, ToolError: the bundle cannot be put or pulled.
+    """
+    image = put_untagged(run, ref, bundle)
+    cells = [image.cell for image in wanted.of(bundle.arch) if image.bootable]
+    reports: dict[Cell, BootReport] = {}
+
+    def boot(cell: Cell, toolkits: SharedImages) -> tuple[Cell, BootReport]:
+        return cell, _boot(run, toolkits, image.pinned, cell)
+
+    hold_image(run, image)
+    try:
+        with SharedImages(run, [_toolkit(run, cell) for cell in cells]) as toolkits:
+            calls = [partial(boot, cell, toolkits) for cell in cells]
+            run_side_by_side(calls, run.options.jobs, lambda booted: reports.update([booted]), run.stop)
+    finally:
+        run.engine.let_go(image.pinned)
+    bad = [(cell, reports[cell]) for cell in cells if reports[cell].verdict != "passed"]
+    bad.sort(key=lambda each: each[1].verdict != "failed")
+    findings = tuple(Finding("boot", report.code, f"{cell.kernel}: {report.message}") for cell, report in bad)
+    return findings, all(report.verdict == "errored" for _, report in bad)
+
+
+def put_untagged(run: RunContext, ref: ImageRef, bundle: Composed) -> ImageRef:
+    """Put a bundle into the registry without a tag, and return its reference by digest.
+
+    Raises:
+        UnreachableError, CredentialError, ProtocolError: it was not written.
+    """
+    run.registry.put_blob(ref, bundle.config.content)
+    untagged = ref.with_tag("")
+    return untagged.with_digest(
+        run.registry.put_manifest(untagged, bundle.manifest.content, bundle.manifest.media_type)
+    )
+
+
+def _boot(run: RunContext, toolkits: SharedImages, image: str, cell: Cell) -> BootReport:
+    run.progress.say(f"{cell.client}: boot {cell.kernel}")
+    try:
+        with toolkits.held(_toolkit(run, cell)) as toolkit:
+            return _boot_with(run, toolkit, image, cell)
+    except InterruptedRunError:
+        raise
+    except Exception as error:
+        return BootReport("errored", "no-verdict", reason_of(run, error))
+
+
+def _boot_with(run: RunContext, toolkit: str, image: str, cell: Cell) -> BootReport:
+    with run.engine.container(image) as container:
+        ko = run.engine.read_file(container, module_path(cell.kernel))
+    subject = subject_of(f"bundle-{cell.id}", image, cell, toolkit, ko)
+    if not isinstance(subject, Subject):
+        return subject
+    deadline = (run.options.boot or BootOptions()).deadline_seconds
+    with open_log(run.logs / f"bundle-{cell.id}.serial.log") as log:
+        report = boot_image(run.engine, run.machines, subject, run.boot_folder, deadline, log.line)
+        if report.verdict == "passed":
+            log.check()
+        return report
+
+
+def _toolkit(run: RunContext, cell: Cell) -> ImageRef:
+    return mirrored(cell.toolkit, run.options.profile.mirrors)

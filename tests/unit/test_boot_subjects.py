@@ -1,0 +1,146 @@
+"""Subjects of a boot: of a cell's module for a gate, and of a cell or an image that a person names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from kmatrix.decide.boot import Booted
+from kmatrix.effects.registry.credentials import load_credentials
+from kmatrix.effects.registry.writer import RegistryWriter
+from kmatrix.stages import boot_subjects
+from kmatrix.stages.boot import Subject, subject_of
+from kmatrix.stages.boot_subjects import find_subjects
+from kmatrix.stages.publish import image_of
+from kmatrix.stages.run_context import Options, RunContext
+from kmatrix.values import labels
+from kmatrix.values.boot import BootReport
+from kmatrix.values.cells import Cell, Finding
+from kmatrix.values.errors import InputError, ToolError
+from tests.unit.support.elf_maker import Ko
+from tests.unit.support.fake_registry import FakeRegistry, fake_registry
+from tests.unit.support.made_up_profile import lock, profile, recipes
+
+KO = Ko(modinfo=(("version", "9.9.9"), ("srcversion", "ABC"), ("depends", "ib_core,rdma_cm"))).build()
+TOOLKIT = "registry.example/toolkit@sha256:" + "a" * 64
+
+
+def a_cell() -> Cell:
+    return next(iter(recipes(profile()).values())).cell
+
+
+def test_a_gates_subject_must_report_the_cells_client_and_one_by_hand_its_files_version() -> None:
+    cell = a_cell()
+    strict = subject_of("name", "image", cell, TOOLKIT, KO)
+    booted = Booted(cell.kernel, str(cell.client), "ABC")
+    assert strict == Subject("name", "image", TOOLKIT, cell.arch, booted, ("ib_core", "rdma_cm"))
+    by_hand = subject_of("name", "image", cell, TOOLKIT, KO, any_version=True)
+    assert isinstance(by_hand, Subject)
+    assert by_hand.module == Booted(cell.kernel, "9.9.9", "ABC")
+
+
+@pytest.mark.parametrize(("ko", "code"), [(None, "module-missing"), (b"no ELF", "module-unreadable")])
+def test_an_image_without_a_module_to_boot_has_failed_and_says_why(ko: bytes | None, code: str) -> None:
+    report = subject_of("name", "image", a_cell(), TOOLKIT, ko)
+    assert isinstance(report, BootReport)
+    assert (report.verdict, report.code) == ("failed", code)
+    assert report.findings == (Finding("boot", code, report.message),)
+    assert report.message
+
+
+@dataclass
+class StandInEngine:
+    """Has the images that a test gives it by name, and those of a registry that it held."""
+
+    images: dict[str, dict[str, str]] = field(default_factory=dict)
+    remote: dict[str, str] = field(default_factory=dict)
+    held: list[str] = field(default_factory=list)
+    stopping: bool = False
+
+    def image(self, name: str) -> dict[str, Any] | None:
+        found = self.images.get(name, self.remote if name in self.held else None)
+        return None if found is None else {"Id": f"id of {name}", "Config": {"Labels": found}}
+
+    def hold(self, pinned: str, _: object) -> None:
+        self.held.append(pinned)
+
+
+@dataclass
+class Stage:
+    """A run whose profile has pins, its engine, a registry, and the lines that were printed."""
+
+    run: RunContext
+    engine: StandInEngine
+    server: FakeRegistry
+    lines: list[str]
+    modules: dict[str, bytes | None]
+
+    def find(self, name: str) -> list[Subject]:
+        return find_subjects(self.run, lock(profile()), name)
+
+
+@pytest.fixture
+def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+    engine, lines, modules = StandInEngine(), list[str](), dict[str, bytes | None]()
+    monkeypatch.setattr(
+        boot_subjects, "read_cell_image", lambda _, __, kernel: SimpleNamespace(ko=modules.get(kernel, KO))
+    )
+    with fake_registry() as server:
+        (tmp_path / "auth.json").write_text('{"auths": {}}', encoding="utf-8")
+        credentials = load_credentials(tmp_path / "auth.json")
+        target = f"{server.web.address}/team"
+        options = Options(tmp_path, "site", profile(target=target), target)
+        anything: Any = None
+        progress = cast("Any", SimpleNamespace(say=lines.append))
+        run = RunContext(
+            cast("Any", engine), RegistryWriter(credentials), credentials, options, progress, machines=anything
+        )
+        yield Stage(run, engine, server, lines, modules)
+
+
+def test_a_cells_local_image_takes_precedence_over_the_registry(stage: Stage) -> None:
+    cell = a_cell()
+    ref = str(image_of(stage.run.options.target, cell))
+    stage.engine.images[ref] = {labels.KERNEL: "another kernel, which a cell's id overrides"}
+    (subject,) = stage.find(cell.id)
+    assert (subject.image, subject.module.kernel, subject.toolkit) == (f"id of {ref}", cell.kernel, cell.toolkit.pinned)
+    assert stage.lines == [f"{ref}: id of {ref}: using the local image (it takes precedence over the registry)"]
+    assert (stage.engine.held, stage.server.web.requests) == ([], [])
+
+
+def test_an_image_that_the_engine_lacks_is_pulled_by_digest(stage: Stage) -> None:
+    cell = a_cell()
+    ref = stage.server.image("team/other", [], {"config": {}})
+    stage.engine.remote = {labels.KERNEL: cell.kernel}
+    (subject,) = stage.find(str(ref))
+    assert stage.engine.held == [stage.run.registry.resolve(ref).pinned]
+    assert subject.image == f"id of {stage.engine.held[0]}"
+    assert stage.lines[0].endswith("using the image of the registry")
+
+
+def test_each_kernel_of_a_bundle_is_a_subject_in_the_bundles_order(stage: Stage) -> None:
+    kernels = list(dict.fromkeys(recipe.cell.kernel for recipe in recipes(profile()).values()))[:2]
+    assert len(kernels) == 2
+    stage.engine.images["registry.example/bundle:1"] = {labels.KERNELS: ",".join(kernels)}
+    assert [subject.module.kernel for subject in stage.find("registry.example/bundle:1")] == kernels
+
+
+@pytest.mark.parametrize("name", ["No Such Thing", "registry.example/image:1"])
+def test_a_name_of_no_cell_and_an_image_of_another_kernel_are_input_errors(stage: Stage, name: str) -> None:
+    stage.engine.images["registry.example/image:1"] = {labels.KERNEL: "1.2.3"}
+    with pytest.raises(InputError, match=r"is no cell of profile site|kernel 1\.2\.3, which no release") as caught:
+        stage.find(name)
+    assert "nox -s plan" in caught.value.hint
+
+
+def test_an_image_whose_module_cannot_be_booted_is_no_verdict_by_hand(stage: Stage) -> None:
+    cell = a_cell()
+    stage.engine.images["registry.example/image:1"] = {labels.KERNEL: cell.kernel}
+    stage.modules[cell.kernel] = None
+    with pytest.raises(ToolError, match=f"its module for {cell.kernel} cannot be booted: the image has no /opt/lib"):
+        stage.find("registry.example/image:1")
