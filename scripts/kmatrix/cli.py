@@ -79,7 +79,6 @@ def _invocation(arguments: Sequence[str] | None, console: Console) -> tuple[Invo
         force=getattr(options, "force", False),
         push=not getattr(options, "no_push", False),
         boot=None if getattr(options, "no_boot", False) else _boot_options(options),
-        push_unbooted=getattr(options, "push_unbooted", False),
         subject=getattr(options, "subject", ""),
         shell=getattr(options, "shell", False),
         check=getattr(options, "check", False),
@@ -114,7 +113,6 @@ def _parser() -> argparse.ArgumentParser:
     made["build"].add_argument("--no-push", action="store_true", help="build and check, but publish nothing")
     for name in ("build", "verify", "push"):
         made[name].add_argument("--no-boot", action="store_true", help="leave the boot gate out; pushes nothing")
-        made[name].add_argument("--push-unbooted", action="store_true", help="push also what was not booted")
     for name in ("build", "verify", "boot", "bundle"):
         made[name].add_argument("--accel", choices=ACCELS, default="auto", help="how machines run (default: auto)")
         seconds = "seconds a guest may take from its init on (default: %(default)s)"

@@ -28,7 +28,8 @@ def build_context(run: RunContext, recipe: Recipe) -> bytes:
 
     Raises:
         UnreachableError: the package root could not be asked.
-        ProtocolError, InputError: a file is not there, or not what was pinned."""
+        ProtocolError, InputError: a file is not there, or not what was pinned.
+    """
     cache = run.options.root / "build" / "packages"
     root = PackageRoot(run.options.profile.packages, run.options.root)
     files = dict(recipe.files)
@@ -105,7 +106,6 @@ def build_cell(cell: CellContext, context: bytes) -> str:
         arguments["REBUILD"] = options.rebuild
     image_labels = {
         **labels.cell_labels(recipe.cell, recipe.cell_key),
-        labels.GATES: ",".join(recipe.gates),
         _TITLE: f"BeeGFS client {recipe.cell.client} for kernel {recipe.cell.kernel}",
         _REVISION: options.revision,
         _SOURCE: options.source,

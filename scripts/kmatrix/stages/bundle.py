@@ -32,12 +32,14 @@ from kmatrix.effects.registry.writer import RegistryWriter
 from kmatrix.effects.vm.qemu import Machines
 from kmatrix.stages.boot import Subject, boot_image
 from kmatrix.stages.bundle_kept import keep_kernels, put_restored
+from kmatrix.stages.bundle_record import is_recorded, record_boots, without_record
 from kmatrix.stages.concurrency import DaemonPool, map_threads
+from kmatrix.stages.gate_records import find_record
+from kmatrix.stages.gates import not_passed
 from kmatrix.stages.module_images import Choice, choose_module_images, put_module_images
 from kmatrix.stages.patience import held
 from kmatrix.stages.publish import IMAGE, image_of
 from kmatrix.stages.run_context import BootOptions
-from kmatrix.values import labels
 from kmatrix.values.boot import BootReport
 from kmatrix.values.bundle import BundleImage, BundleResult
 from kmatrix.values.cells import Cell, Finding, Verdict
@@ -152,7 +154,10 @@ def _with_unread(result: BundleResult, wanted: Wanted) -> BundleResult:
 
 def _make(packing: Packing, wanted: Wanted, ref: ImageRef, blank: BundleResult) -> BundleResult:
     there = packing.registry.named(ref)
+    recorded = there is not None and is_recorded(packing.registry, ref, wanted.client, there.digest, packing.say)
     bounded = keep_kernels(packing.registry, ref, wanted, there, packing.say)
+    if there is not None and not recorded and bounded.kept:
+        raise without_record(bounded.wanted, ref, there.digest, tuple(bounded.kept))
     wanted = bounded.wanted
     blank = replace(blank, missing=wanted.missing, dropped=bounded.dropped, kept=bounded.kept)
     composed = [compose(wanted.client, wanted.of(arch), wanted.profile_name) for arch in wanted.arches]
@@ -166,7 +171,7 @@ def _make(packing: Packing, wanted: Wanted, ref: ImageRef, blank: BundleResult) 
         images=tuple(_measured(packing, wanted, each) for each in composed),
         findings=(chosen,) if isinstance(chosen, Finding) else (),
     )
-    if before == whole.digest:
+    if before == whole.digest and recorded:
         modules = _put_modules(packing, wanted, chosen)
         reason = "already published, of the same cells"
         return _with_modules(replace(result, verdict="skipped", reason=reason, digest=before), modules)
@@ -182,6 +187,7 @@ def _make(packing: Packing, wanted: Wanted, ref: ImageRef, blank: BundleResult) 
         # Boots take time, and a registry may clear away by then what has no tag.
         _put_untagged(packing, ref, each)
     modules = _put_modules(packing, wanted, chosen)
+    record_boots(packing.registry, ref, wanted.client, whole.digest, packing.say, lambda: packing.engine.stopping)
     digest = packing.registry.put_manifest(ref, whole.content, whole.media_type)
     if packing.registry.digest_of(ref) != digest:
         raise ProtocolError(
@@ -365,19 +371,22 @@ def _side_by_side(packing: Packing, boot: Callable[[Cell], BootReport], cells: l
 
 
 def _published_cell(packing: Packing, recipe: Recipe) -> CellImage | ProtocolError | None:
-    """Ask for the image of a cell; an error stands for an answer from which it cannot be told what is published."""
+    """Return the published image of a cell, if the record of exactly that image says that it passed every gate.
+
+    An error is returned, not raised, for an answer of the registry that does not show which image is published.
+    """
     cell, registry = recipe.cell, packing.registry
     try:
-        manifest = registry.manifest(image_of(packing.target, cell), cell.arch)
+        ref = image_of(packing.target, cell)
+        manifest = registry.manifest(ref, cell.arch)
         if manifest is None:
             return None
-        found = registry.labels(manifest)
-        current = found.get(labels.CELL_KEY) in recipe.satisfying_keys
-        passed = set(found.get(labels.GATES, "").split(",")) >= set(recipe.gates)
-        if not current and not (passed and found.get(labels.VERSION) == cell.id):
+        record = find_record(registry, ref, manifest.digest, packing.say)
+        if record is None or record.name != cell.id or not_passed(dict.fromkeys(record.gates, "passed")):
             return None
         layers = tuple(Layer(*layer) for layer in manifest.layers)
         document = Document(manifest.media_type, manifest.content)
+        current = record.cell_key == recipe.cell_key
         return CellImage(cell, document, layers, registry.config(manifest), current)
     except ProtocolError as error:
         packing.say(f"{cell.id}: its image cannot be read: {error.message}")

@@ -10,12 +10,12 @@ from functools import partial
 from typing import Any
 
 from kmatrix.effects.process.signals import Hold, held, interruptible
-from kmatrix.stages.cell import already_published
+from kmatrix.stages.cell import lacking_gates, skipped_result
 from kmatrix.stages.concurrency import DaemonPool, map_threads
+from kmatrix.stages.published import recorded_image
 from kmatrix.stages.run_context import RunContext
 from kmatrix.values.cells import CellResult, Verdict
 from kmatrix.values.errors import Exit, KmatrixError
-from kmatrix.values.names import ImageRef
 from kmatrix.values.recipe import Recipe
 
 _ASKING_THREADS = 8
@@ -32,35 +32,39 @@ def default_jobs() -> int:
 
 
 def split_published(run: RunContext, recipes: Iterable[Recipe], keep: Keep) -> list[Recipe]:
-    """Ask the registry which cells are published; those are given to `keep`, the others returned.
+    """Query the registry for published cells: those that passed every gate of the run are given to `keep`.
+
+    The others are returned; of these, `run.ungated` has the published images that have not passed every gate.
 
     Raises:
-        UnreachableError, CredentialError, ProtocolError: the registry could not tell; nothing was built.
+        UnreachableError, CredentialError, ProtocolError: the registry could not be queried; nothing was built.
     """
     recipes = list(recipes)
-    known = map_threads(lambda recipe: already_published(run, recipe), recipes, _ASKING_THREADS)
-    for recipe, result in zip(recipes, known, strict=True):
-        if result is not None:
-            _note_published(run, recipe, result)
-            keep(result)
-    return [recipe for recipe, result in zip(recipes, known, strict=True) if result is None]
+    known = map_threads(lambda recipe: recorded_image(run, recipe), recipes, _ASKING_THREADS)
+    left = []
+    for recipe, published in zip(recipes, known, strict=True):
+        if published is not None:
+            run.published.setdefault(recipe.cell.arch, published.ref)
+        if published is not None and not lacking_gates(run, published):
+            keep(skipped_result(recipe, published))
+            continue
+        if published is not None:
+            run.ungated[recipe.cell.id] = published
+        left.append(recipe)
+    return left
 
 
 def find_published(run: RunContext, recipes: Iterable[Recipe]) -> None:
     """Look for one published cell of each architecture, also among cells that this run is not about.
 
     Raises:
-        UnreachableError, CredentialError, ProtocolError: the registry could not tell.
+        UnreachableError, CredentialError, ProtocolError: the registry could not be queried.
     """
     for recipe in recipes:
         if recipe.cell.arch not in run.published:
-            result = already_published(run, recipe)
-            if result is not None:
-                _note_published(run, recipe, result)
-
-
-def _note_published(run: RunContext, recipe: Recipe, result: CellResult) -> None:
-    run.published.setdefault(recipe.cell.arch, ImageRef.parse(result.image).with_digest(result.digest))
+            published = recorded_image(run, recipe)
+            if published is not None:
+                run.published[recipe.cell.arch] = published.ref
 
 
 def run_cells(run: RunContext, work: Work, recipes: Iterable[Recipe], jobs: int, keep: Keep) -> None:

@@ -18,6 +18,7 @@ from kmatrix.stages.concurrency import Once
 from kmatrix.stages.progress import Progress
 from kmatrix.values.cells import CellResult, Finding, Verdict
 from kmatrix.values.errors import InterruptedRunError
+from kmatrix.values.gate_record import RecordedImage
 from kmatrix.values.matrix import Profile
 from kmatrix.values.module import KernelFacts
 from kmatrix.values.names import Arch, ImageRef
@@ -39,7 +40,7 @@ class Options:
 
     `rebuild` makes every cell anew (a word that differs from run to run); `make_jobs` is make's own
     number of jobs in one cell; `boot` is None for a run without the boot gate; `push` is whether what passed
-    is published, `push_unbooted` whether also what was not booted.
+    every gate is published.
     """
 
     root: Path
@@ -50,7 +51,6 @@ class Options:
     rebuild: str = ""
     boot: BootOptions | None = None
     push: bool = True
-    push_unbooted: bool = False
     revision: str = ""
     source: str = ""
 
@@ -60,7 +60,8 @@ class RunContext:
     """What the cells of a run share.
 
     `garbage` are the images that builds made on their way; `published` has one published cell image of the same inputs
-    for each architecture; `blobs` are the layers that the registry is known to have, by the digest of their archive.
+    for each architecture; `ungated` are the published images of this run's cells that have not passed every gate of it,
+    by cell id; `blobs` are the layers that the registry is known to have, by the digest of their archive.
     """
 
     engine: Engine
@@ -78,6 +79,7 @@ class RunContext:
     sent: Once[Layer] = field(default_factory=Once)
     blobs: dict[str, Layer] = field(default_factory=dict)
     published: dict[Arch, ImageRef] = field(default_factory=dict)
+    ungated: dict[str, RecordedImage] = field(default_factory=dict)
 
     @property
     def logs(self) -> Path:

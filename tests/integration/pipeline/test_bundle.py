@@ -21,7 +21,7 @@ from kmatrix.effects.engine.docker import Engine
 from kmatrix.effects.registry.credentials import load_credentials
 from kmatrix.effects.registry.writer import RegistryWriter
 from kmatrix.stages import bundle as stage
-from kmatrix.stages import gates
+from kmatrix.stages.gates import boot as boot_gate
 from kmatrix.values.boot import BootReport
 from kmatrix.values.names import ClientVersion, ImageRef, image_tag, without_arch
 from tests.integration.support.lab import Lab
@@ -54,7 +54,7 @@ def config(site: Site, tag: str) -> dict[str, Any]:
 def built(site: Site, *arguments: str) -> None:
     """Publish every cell as one that passed each gate; that the cells' own gate boots them is tested elsewhere."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gates, "boot_image", lambda *_: BootReport("passed", "booted", "taken for granted"))
+        patch.setattr(boot_gate, "boot_image", lambda *_: BootReport("passed", "booted", "taken for granted"))
         run = site.run("build", *arguments, boot=True)
     assert run.code == 0, run.stderr
 
@@ -157,7 +157,8 @@ def test_a_kernel_that_was_built_for_on_another_day_adds_its_module_alone(
 
 def test_kmms_image_of_a_kernel_stays_while_its_module_does(lab: Lab, new_site: SiteMaker) -> None:
     """KMM exchanges the module wherever the image's digest is another one: ProcessModuleSpec,
-    internal/controllers/nmc_reconciler.go of rh-ecosystem-edge/kernel-module-management."""
+    internal/controllers/nmc_reconciler.go of rh-ecosystem-edge/kernel-module-management.
+    """
     order = [lab.kernels.older, lab.kernels.newer]
     site = new_site(kernels=order)
     built(site)
