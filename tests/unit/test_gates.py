@@ -232,7 +232,7 @@ def test_what_cannot_be_pulled_leaves_known_what_is_published(bench: Bench, monk
     assert result.gates == {"static": "passed", "boot": "passed"}
 
 
-@pytest.mark.parametrize("forged", ["no record", "another key", "another image", "malformed"])
+@pytest.mark.parametrize("forged", ["no record", "another key", "another cell", "another image", "malformed"])
 def test_an_image_without_its_own_record_is_built_as_if_it_was_not_there(bench: Bench, forged: str) -> None:
     """Its label is right in each case: anybody who may push can copy that."""
     image = bench.publish(record=None)
@@ -240,6 +240,8 @@ def test_an_image_without_its_own_record_is_built_as_if_it_was_not_there(bench: 
     match forged:
         case "another key":
             put_record(bench.server, PATH, record_of(image, name, "sha256:other"))
+        case "another cell":
+            put_record(bench.server, PATH, record_of(image, "8.3.1-other", key))
         case "another image":
             put_record(bench.server, PATH, record_of("sha256:" + "b" * 64, name, key), tag=record_tag(image))
         case "malformed":
