@@ -1,9 +1,10 @@
 """The form in which a registry keeps a record of gates: an ordinary image with one small file, under a tag of its own.
 
 The tag is made of the digest that the record is about, as cosign makes the tags of its signatures (sigstore/cosign,
-pkg/oci/remote/remote.go). The record is a file in an ordinary layer: Quay refuses layers of media types that its
-configuration does not list (quay/quay, image/oci/__init__.py), so a media type of this project's own would be kept by
-some registries alone.
+pkg/oci/remote/remote.go, normalize). The record is a file in an ordinary layer, under a manifest of the kind that cells
+have: versions of Quay refuse layers of media types beyond a list in their configuration (quay/quay,
+image/oci/manifest.py), so only some registries would keep a media type of this project's own. Quay also parses the
+configuration, which needs a root file system and a history (quay/quay, image/docker/schema2/config.py).
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from kmatrix.values.names import digest as checked_digest
 
 SCHEMA = 1
 _FILE = "gates.json"
+# The times that matter are in the file.
+_CREATED = "1970-01-01T00:00:00Z"
 _TITLE = "org.opencontainers.image.title"
 # A record of a hundred gates is a hundredth of this.
 _MOST_BYTES = 1 << 20
@@ -67,9 +70,10 @@ def record_image(record: GateRecord) -> RecordImage:
         {
             "architecture": "unknown",
             "os": "unknown",
+            "created": _CREATED,
             "config": {"Labels": {_TITLE: f"gates that {record.digest} has passed"}},
             "rootfs": {"type": "layers", "diff_ids": [_sha256(archive)]},
-            "history": [{"created_by": "kmatrix: record of gates"}],
+            "history": [{"created": _CREATED, "created_by": "kmatrix: record of gates"}],
         },
         separators=(",", ":"),
     ).encode()
