@@ -389,5 +389,6 @@ def test_the_boot_gate_alone_finds_a_module_that_is_none(
         result = pass_gates(context(bench, RECIPE, log), "sha256:1", gates_of_run(bench.run)[1:])
     assert (result.verdict, result.gates) == ("failed", {"boot": "failed"})
     assert result.reason.startswith(f"boot: {code}: ")
+    assert [finding.code for finding in result.findings] == [code]
     assert f"`nox -s boot -- --profile site {CELL.id} --shell`" in result.next_step
     assert reads == []

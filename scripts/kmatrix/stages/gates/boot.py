@@ -9,6 +9,7 @@ from kmatrix.stages.boot import Subject, boot_image
 from kmatrix.stages.gates.gate import Outcome, TestedImage
 from kmatrix.stages.run_context import BootOptions
 from kmatrix.values.boot import BootReport
+from kmatrix.values.cells import Finding
 from kmatrix.values.command_lines import command
 
 
@@ -20,12 +21,11 @@ def boot_module(image: TestedImage) -> Outcome:
     """
     run, recipe = image.cell.run, image.cell.recipe
     if image.facts.ko is None:
-        missing = f"the image has no module for {recipe.cell.kernel}"
-        return _not_passed(image, BootReport("failed", "module-missing", missing), "", "")
+        return _without_module(image, "module-missing", f"the image has no module for {recipe.cell.kernel}")
     try:
         module = image.module
     except MalformedElfError as fault:
-        return _not_passed(image, BootReport("failed", "module-unreadable", fault.message), "", "")
+        return _without_module(image, "module-unreadable", fault.message)
     srcversion = module.first("srcversion") or ""
     subject = Subject(
         name=recipe.cell.id,
@@ -47,6 +47,10 @@ def boot_module(image: TestedImage) -> Outcome:
     if report.verdict == "passed":
         return Outcome("passed", report.message, serial=serial, srcversion=srcversion)
     return _not_passed(image, report, serial, srcversion)
+
+
+def _without_module(image: TestedImage, code: str, message: str) -> Outcome:
+    return _not_passed(image, BootReport("failed", code, message, (Finding("boot", code, message),)), "", "")
 
 
 def _not_passed(image: TestedImage, report: BootReport, serial: str, srcversion: str) -> Outcome:
