@@ -49,21 +49,21 @@ def verify_cell(run: RunContext, recipe: Recipe) -> CellResult:
     return replace(result, image=str(image_of(run.options.target, recipe.cell)), digest=published.ref.digest)
 
 
-def _check(cell: CellContext, tell: Callable[[PublishedImage | None], None]) -> CellResult:
+def _check(cell: CellContext, note: Callable[[PublishedImage | None], None]) -> CellResult:
     """Put the published image, or else the container engine's, through the gates.
 
     An image without a record is checked all the same: its label names the recipe that it claims.
 
     Args:
         cell: the cell.
-        tell: is given the published image, or None where the registry has none of these inputs.
+        note: is given the published image, or None where the registry has none of these inputs.
     """
     run, recipe = cell.run, cell.recipe
     with cell.stage("prepare"):
         found = published_image(run, recipe)
         recorded = found is not None and found.record is not None and is_of_recipe(found.record, recipe)
         published = found if found and (recorded or found.labelled_key == recipe.cell_key) else None
-        tell(published)
+        note(published)
         pull(run, recipe.toolkit)
         if published is not None:
             pull(run, published.ref)
@@ -88,7 +88,8 @@ def _local_image(run: RunContext, recipe: Recipe, stale: PublishedImage | None) 
             f"Run {build_command(run, recipe)}.",
         )
     raise ToolError(
-        f"{stale.ref} is stale: built from inputs that have changed since; the container engine has no image of the cell",
+        f"{stale.ref} is stale: built from inputs that have changed since; the container engine has no image of the "
+        "cell",
         f"Run {build_command(run, recipe)}, which builds it again; `nox -s plan` and the log of version control show "
         "what changed.",
     )
