@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from bench.aims import Measures
-from bench.cold import UNBOOTED
 from bench.machine import load
 from bench.setting import Setting
 from bench.site import cold_site
@@ -103,7 +102,7 @@ def _matrix(setting: Setting) -> tuple[Ended, Ended]:
     with cold_site(replace(setting, weight=0)) as site:
         jobs = ("--jobs", str(setting.jobs))
         setting.say(f"boot: a matrix of {len(site.recipes)} cells without boots, then with")
-        without = setting.tool("boot-without", "build", "--force", *UNBOOTED, *jobs, root=site.root)
+        without = setting.tool("boot-without", "build", "--force", *jobs, root=site.root, module="bench.without_boot")
         with_boots = setting.tool("boot-with", "build", "--force", *jobs, root=site.root)
     return with_boots, without
 

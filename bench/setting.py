@@ -52,15 +52,19 @@ class Setting:
         """Print a message to the user."""
         self.call.say(f"bench: {text}")
 
-    def tool(self, name: str, *arguments: str, root: Path) -> Ended:
+    def tool(self, name: str, *arguments: str, root: Path, module: str = "kmatrix") -> Ended:
         """Run `python -m kmatrix …` in a process of its own, on another project, and return how it ended.
+
+        `module` may be one of the bench that stands in for the command line.
 
         Raises:
             ToolError: its exit code is not 0.
         """
         # Overrides are meant for this project's addresses, not for those of the bench's own projects.
         clean = {key: value for key, value in os.environ.items() if not key.startswith("KMATRIX_")}
-        command = (sys.executable, "-m", "kmatrix", *arguments, "--profile", PROFILE, "--root", str(root))
+        # The bench is no part of the installed package.
+        clean["PYTHONPATH"] = os.pathsep.join([str(self.call.root), *filter(None, [clean.get("PYTHONPATH")])])
+        command = (sys.executable, "-m", module, *arguments, "--profile", PROFILE, "--root", str(root))
         return self._run(name, command, root, clean)
 
     def nox(self, name: str, *arguments: str) -> Ended:

@@ -26,7 +26,7 @@ from kmatrix.values.names import ClientVersion
 from tests.unit.support.cell_images import CLIENT, DOCKER, KERNELS, OCI, cell, digest, image
 
 # The digest of `images` below when this was written; every process must reach the same.
-WRITTEN = "sha256:a73885104a50e35a513d52fb3348dd52f9b6ade9e91f43993c221feff83176ca"
+WRITTEN = "sha256:214a9e1f4b0f9e8e9d059e9631aeac6e2f6900ce0cf9fe7fb1133e7e79c5eecc"
 
 
 def with_config(sound: CellImage, **changes: Any) -> CellImage:
@@ -88,7 +88,6 @@ def test_the_fields_that_cells_run_by_are_kept_and_those_of_one_cell_are_not() -
         assert labels[own("client")] == labels["org.opencontainers.image.version"] == "8.98.1"
         assert kernels_of_label(labels[own("kernels")]) == tuple(each.cell.kernel for each in images[:count])
         assert labels[own("arch")] == "x86_64"
-        assert labels[own("gates")] == "static,boot"
         assert not {own("kernel"), own("cell-key")} & set(labels)
         assert labels["vendor"] == "x"
         assert ("revision" in labels) == (count == 1), "what the cells do not say alike is not true of the bundle"
@@ -238,7 +237,7 @@ def test_bundles_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert read_bundles(path, "lab") == {"8.98.1": RESULT}
     assert read_bundles(path, "okd") == {}
     content = json.loads(path.read_text(encoding="utf-8"))
-    assert content["schema"] == 1
+    assert content["schema"] == 2
     assert {"client", "image", "digest", "kernels", "arches", "verdict", "reason"} <= set(content["bundles"][0])
     # As it was before there were images for Kernel Module Management.
     del content["bundles"][0]["modules"]
@@ -262,13 +261,13 @@ def test_fields_of_a_later_version_are_passed_over(tmp_path: Path) -> None:
     assert entry["images"], "an entry without images shows less"
     for inner in (*entry["images"], *entry["findings"]):
         inner["later"] = {}
-    path.write_text(json.dumps({"schema": 1, "profile": "lab", "bundles": [entry], "later": 2}), encoding="utf-8")
+    path.write_text(json.dumps({"schema": 2, "profile": "lab", "bundles": [entry], "later": 2}), encoding="utf-8")
     assert read_bundles(path, "lab") == {RESULT.client: RESULT}
 
 
 def with_modules(modules: object) -> str:
     bundles = [{**asdict(RESULT), "modules": modules}]
-    return json.dumps({"schema": 1, "profile": "lab", "bundles": bundles})
+    return json.dumps({"schema": 2, "profile": "lab", "bundles": bundles})
 
 
 @pytest.mark.parametrize(
@@ -276,7 +275,7 @@ def with_modules(modules: object) -> str:
     [
         "[]",
         "{",
-        '{"schema": 1, "profile": "lab"}',
+        '{"schema": 2, "profile": "lab"}',
         with_modules([]),
         with_modules({KERNELS[0]: "registry.example/beegfs-client:a-tag"}),
         with_modules({KERNELS[0]: None}),

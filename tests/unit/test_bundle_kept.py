@@ -23,7 +23,7 @@ from kmatrix.values import labels
 from kmatrix.values.errors import ProtocolError
 from kmatrix.values.lock import RetiredPin
 from kmatrix.values.names import ClientVersion
-from kmatrix.values.recipe import ALL_GATES, Recipe
+from kmatrix.values.recipe import Recipe
 from tests.unit.support.bundle_bench import Bench
 from tests.unit.support.cell_images import CLIENT, KERNELS, OCI, image, with_manifest
 from tests.unit.support.http_server import Reply, Request
@@ -189,7 +189,7 @@ def test_an_unreadable_answer_of_the_registry_is_never_taken_for_no_bundle(bench
 
 def test_a_cell_whose_tag_is_unreadable_is_distinguished_from_an_absent_one(bench: Bench) -> None:
     made = three(bench)[0]
-    recipe = cast("Recipe", SimpleNamespace(cell=made.cell, gates=ALL_GATES, satisfying_keys=frozenset()))
+    recipe = cast("Recipe", SimpleNamespace(cell=made.cell, cell_key="sha256:key"))
     assert published_cells(bench.run, [recipe]) == ([], {})
     answers = bench.server.web.answer
     bench.server.web.answer = lambda request: Reply(418) if "/manifests/" in request.path else answers(request)

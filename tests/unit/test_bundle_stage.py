@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import errno
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
 from kmatrix.decide.bundle import compose, manifest_list
 from kmatrix.decide.bundle_bounds import Bounds
+from kmatrix.decide.gate_record import record_tag
 from kmatrix.effects.disk.files import cannot_write
 from kmatrix.stages import bundle as stage
 from kmatrix.stages.bundle import published_cells
-from kmatrix.values import labels
 from kmatrix.values.boot import BootReport
-from kmatrix.values.errors import InterruptedRunError, ProtocolError, ToolError
+from kmatrix.values.errors import InterruptedRunError, ToolError
+from kmatrix.values.gate_record import GateRecord
 from kmatrix.values.names import ImageRef
-from kmatrix.values.recipe import ALL_GATES, Recipe
+from kmatrix.values.recipe import Recipe
 from tests.unit.support.bundle_bench import PASSED, Bench
-from tests.unit.support.cell_images import CLIENT, DOCKER, KERNELS, digest, image
+from tests.unit.support.cell_images import CLIENT, KERNELS, config_of, digest, image
+from tests.unit.support.gate_records import put_manifest, put_record, record_of
 
 FAILED = BootReport("failed", "load-refused", "disagrees about version of symbol")
 ERRORED = BootReport("errored", "no-boot", "the machine did not come up")
@@ -36,7 +38,8 @@ def test_the_tag_comes_last_and_is_the_digest_that_was_booted(bench: Bench) -> N
     composed = compose(CLIENT, tuple(images))
     assert (result.verdict, result.digest) == ("passed", composed.manifest.digest)
     # Twice, as a registry may delete manifests without a tag while the kernels boot.
-    assert bench.written == [composed.manifest.digest, composed.manifest.digest, *TAGS, "8.98.1"]
+    twice = [composed.manifest.digest, composed.manifest.digest]
+    assert bench.written == [*twice, *TAGS, record_tag(composed.manifest.digest), "8.98.1"]
     assert sorted(bench.booted) == sorted(each.cell.kernel for each in images)
     assert result.kernels == tuple(each.cell.kernel for each in images)
     assert (result.missing, result.dropped, result.findings) == (("8.98.1-9",), (), ())
@@ -94,7 +97,7 @@ def test_more_than_one_architecture_is_booted_each_and_published_as_a_list(bench
     composed = [compose(CLIENT, tuple(images[:1])), compose(CLIENT, tuple(images[1:]))]
     assert (result.verdict, result.digest) == ("passed", manifest_list(composed).digest)
     digests = [each.manifest.digest for each in (*composed, *composed)]
-    assert bench.written == [*digests, *TAGS[:2], "8.98.1"]
+    assert bench.written == [*digests, *TAGS[:2], record_tag(result.digest), "8.98.1"]
     assert (result.arches, len(bench.booted)) == (("x86_64", "aarch64"), 3)
     assert [measured.digest for measured in result.images] == [each.manifest.digest for each in composed]
     leaving = {(each.cell.arch, each.cell.kernel): "left matrix.yaml" for each in images[1:]}
@@ -120,43 +123,77 @@ def test_a_module_that_was_built_from_other_inputs_is_included_and_named(bench: 
     assert "none of its 1 cells is published as it would be built now" in alone.reason
 
 
-@dataclass
-class Told:
-    """A registry that tells of one image: its labels, that it is not there, or nothing that can be read."""
-
-    told: dict[str, str] | Exception | None
-
-    def manifest(self, *_: object) -> Any:
-        layers = ((digest("l"), DOCKER, 1),)
-        return None if self.told is None else SimpleNamespace(media_type="x", content=b"{}", layers=layers)
-
-    def labels(self, _: object) -> dict[str, str]:
-        if isinstance(self.told, Exception):
-            raise self.told
-        return self.told or {}
-
-    def config(self, _: object) -> dict[str, str]:
-        return {"made": "up"}
-
-
-def test_what_is_published_is_told_apart_by_its_inputs_and_gates_and_what_cannot_be_read_is_told(bench: Bench) -> None:
+def test_published_cells_are_believed_by_the_record_of_exactly_their_image(bench: Bench) -> None:
     key, cell, other = digest("key"), image(KERNELS[0]).cell, image(KERNELS[1]).cell
-    recipe = cast("Recipe", SimpleNamespace(cell=cell, gates=ALL_GATES, satisfying_keys=frozenset({key})))
-    now = {labels.CELL_KEY: key, labels.GATES: "static,boot", labels.VERSION: cell.id}
-    before = {**now, labels.CELL_KEY: digest("another")}
-    cases: list[tuple[dict[str, str] | Exception | None, bool | None]] = [
-        (now, True),
-        (before, False),
-        ({**before, labels.GATES: "static"}, None),
-        ({**before, labels.VERSION: other.id}, None),
-        ({}, None),
+    made = bench.publish(image(KERNELS[0]))
+    recipe = cast("Recipe", SimpleNamespace(cell=cell, cell_key=key))
+    path = bench.server.repository
+    put_manifest(bench.server, path, cell.tag, made.manifest.content)
+    cases: list[tuple[GateRecord | None, bool | None]] = [
         (None, None),
-        (ProtocolError("the configuration is gone", "Do it."), None),
+        (record_of(made.digest, cell.id, key), True),
+        (record_of(made.digest, cell.id, digest("other inputs")), False),
+        (record_of(made.digest, cell.id, key, ["static"]), None),
+        (record_of(made.digest, other.id, key), None),
     ]
-    for told, current in cases:
-        found, unread = published_cells(replace(bench.run, registry=cast("Any", Told(told))), [recipe])
-        assert [each.current for each in found] == ([] if current is None else [current]), told
-        assert unread == ({cell.id: told.message} if isinstance(told, ProtocolError) else {})
+    for record, current in cases:
+        if record is not None:
+            put_record(bench.server, path, record)
+        found, unread = published_cells(bench.run, [recipe])
+        assert ([each.current for each in found], unread) == ([] if current is None else [current], {}), record
+
+
+def test_a_record_of_another_image_is_named_and_not_believed(bench: Bench) -> None:
+    made = bench.publish(image(KERNELS[0]))
+    recipe = cast("Recipe", SimpleNamespace(cell=made.cell, cell_key=digest("key")))
+    path = bench.server.repository
+    put_manifest(bench.server, path, made.cell.tag, made.manifest.content)
+    record = record_of("sha256:" + "b" * 64, made.cell.id, digest("key"))
+    put_record(bench.server, path, record, tag=record_tag(made.digest))
+    assert published_cells(bench.run, [recipe]) == ([], {})
+    assert f"{record_tag(made.digest)} is not believed as a record of passed gates: it is about" in bench.said
+
+
+def test_a_configuration_that_cannot_be_read_is_reported(bench: Bench) -> None:
+    made = bench.publish(image(KERNELS[0]))
+    recipe = cast("Recipe", SimpleNamespace(cell=made.cell, cell_key=digest("key")))
+    path = bench.server.repository
+    put_manifest(bench.server, path, made.cell.tag, made.manifest.content)
+    put_record(bench.server, path, record_of(made.digest, made.cell.id, digest("key")))
+    bench.server.blobs = {name: blob for name, blob in bench.server.blobs.items() if blob != config_of(made)}
+    found, unread = published_cells(bench.run, [recipe])
+    assert (found, [*unread]) == ([], [made.cell.id])
+    assert "is not there, though its manifest names it" in unread[made.cell.id]
+
+
+def test_a_bundle_without_a_record_is_booted_and_published_again(bench: Bench) -> None:
+    images = [bench.image(kernel) for kernel in KERNELS]
+    first = bench.make(*images)
+    bench.forget_record(first.digest)
+    bench.booted.clear()
+    again = bench.make(*images)
+    assert (again.verdict, again.digest, sorted(bench.booted)) == ("passed", first.digest, sorted(first.kernels))
+    assert bench.written.index(record_tag(first.digest)) < bench.written.index("8.98.1")
+    assert bench.make(*images).verdict == "skipped"
+
+
+@pytest.mark.parametrize("recorded", ["absent", "of another client", "static alone"])
+def test_a_kernel_of_a_bundle_without_a_record_is_neither_believed_nor_dropped(bench: Bench, recorded: str) -> None:
+    images = [bench.image(kernel) for kernel in KERNELS]
+    first = bench.make(*images)
+    bench.forget_record(first.digest)
+    if recorded != "absent":
+        name, gates = ("8.98.2", ["boot"]) if "client" in recorded else ("8.98.1", ["static"])
+        put_record(bench.server, bench.server.repository, record_of(first.digest, name, gates=gates))
+    result = bench.make(*images[:2])
+    assert (result.verdict, result.digest, bench.written) == ("errored", "", [])
+    assert (
+        f"no record of this project's that this was booted; no published cell has its kernels {first.kernels[2]}"
+        in (result.reason)
+    )
+    assert f"nox -s build -- --profile lab --only {images[2].cell.id}" in result.reason
+    assert f"--forget {first.kernels[2]}" in result.reason
+    assert bench.names("8.98.1") == first.digest
 
 
 def test_a_toolkit_that_the_engine_had_stays_and_one_for_two_kernels_is_kept_for_both(bench: Bench) -> None:

@@ -13,13 +13,12 @@ from typing import Any, Literal, cast
 
 import pytest
 
-from kmatrix.decide.boot import Booted
 from kmatrix.effects.disk.logs import open_log
-from kmatrix.stages import cell as cell_stage
-from kmatrix.stages import gates
-from kmatrix.stages.boot import Subject
 from kmatrix.stages.concurrency import Once
-from kmatrix.stages.run_context import BootOptions, CellContext, Options, RunContext, cell_result
+from kmatrix.stages.gates import boot as boot_gate
+from kmatrix.stages.gates.gate import Outcome, TestedImage
+from kmatrix.stages.run_context import CellContext, Options, RunContext, cell_result
+from kmatrix.stages.verdict import to_verdict
 from kmatrix.values.boot import BootReport
 from kmatrix.values.cells import CellResult
 from kmatrix.values.errors import ToolError
@@ -41,7 +40,7 @@ def run_context(tmp_path: Path) -> Any:
     (tmp_path / "logs").mkdir()
     return SimpleNamespace(
         logs=tmp_path / "logs",
-        options=SimpleNamespace(profile_name="site", root=tmp_path),
+        options=SimpleNamespace(profile_name="site", root=tmp_path, boot=None),
         engine=SimpleNamespace(stopping=False),
         machines=None,
         progress=SimpleNamespace(stage=lambda *_: None),
@@ -86,7 +85,7 @@ def test_a_cell_whose_log_is_incomplete_reaches_no_other_stage(run_context: Any)
             reached.append("push")
         return cell_result(RECIPE, "passed", "good")
 
-    result = cell_stage._to_verdict(run_context, RECIPE, work)
+    result = to_verdict(run_context, RECIPE, work)
     assert (result.verdict, reached) == ("errored", ["build"])
     assert result.reason == f"cannot write the log {run_context.logs}/{CELL.id}.log: No space left on device"
 
@@ -101,7 +100,7 @@ def test_profiles_with_a_cell_of_one_name_keep_a_log_each(tmp_path: Path) -> Non
             run.line(words)
             return cell_result(RECIPE, "passed", "good")
 
-        result = cell_stage._to_verdict(run_context, RECIPE, work)
+        result = to_verdict(run_context, RECIPE, work)
         assert result.log == f"build/logs/{name}/{CELL.id}.log"
     first, second = (tmp_path / "build" / "logs" / name / f"{CELL.id}.log" for name in ("okd", "ocp"))
     assert (first.read_text().split()[0], second.read_text().split()[0]) == ("okd", "ocp")
@@ -123,23 +122,23 @@ def test_a_shared_step_is_not_lost_to_others_by_the_log_of_the_first(run_context
             return cell_result(run.recipe, "passed", "good")
 
     other = cast("Recipe", SimpleNamespace(cell=SimpleNamespace(**{**CELL.__dict__, "id": "other"})))
-    assert cell_stage._to_verdict(run_context, RECIPE, work).verdict == "errored"
-    assert cell_stage._to_verdict(run_context, other, work).verdict == "passed"
+    assert to_verdict(run_context, RECIPE, work).verdict == "errored"
+    assert to_verdict(run_context, other, work).verdict == "passed"
     assert made == [CELL.id]
 
 
-def booted(run_context: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, report: BootReport) -> CellResult:
+def booted(run_context: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, report: BootReport) -> Outcome:
     def boot_image(*arguments: Any) -> BootReport:
         arguments[-1]("a line of the console")
         return report
 
-    subject = Subject(CELL.id, "image", TOOLKIT.pinned, "x86_64", Booted("k", "1.1.1", "A"), ())
-    monkeypatch.setattr(gates, "boot_image", boot_image)
-    monkeypatch.setattr(gates, "subject_of", lambda *_: subject)
+    module = SimpleNamespace(srcversion="A")
+    monkeypatch.setattr(boot_gate, "boot_image", boot_image)
+    monkeypatch.setattr(boot_gate, "subject_of", lambda *_: SimpleNamespace(module=module))
     with open_log(tmp_path / "cell.log") as log:
-        run = CellContext(cast("RunContext", run_context), RECIPE, log)
-        passed = cell_result(RECIPE, "passed", "static")
-        return gates._boot(run, BootOptions(), passed, b"module")
+        image = TestedImage(CellContext(cast("RunContext", run_context), RECIPE, log), "sha256:1")
+        image.facts = cast("Any", SimpleNamespace(ko=b"a module"))
+        return boot_gate.boot_module(image)
 
 
 @pytest.mark.parametrize("place", ["folder", "full"])

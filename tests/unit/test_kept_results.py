@@ -1,4 +1,4 @@
-"""What a result keeps of an earlier run's: a run that did not look, or was not answered, makes nothing unknown."""
+"""A new result keeps facts of an earlier one: a run that did not look, or was not answered, makes nothing unknown."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from kmatrix.decide.kept_results import keep_known, keep_published
 from kmatrix.values.bundle import BundleImage, BundleResult
-from kmatrix.values.cells import CellResult, Finding
+from kmatrix.values.cells import CellResult, Finding, Verdict
 
 BEFORE, NOW = "2026-01-01T00:00:00Z", "2026-02-02T00:00:00Z"
 DIGEST, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
@@ -22,52 +22,62 @@ PUBLISHED = replace(
     image_id="sha256:1",
     srcversion="S",
     serial="build/logs/c.serial.log",
-    booted=True,
+    gates={"static": "passed", "boot": "passed"},
+    gates_at={"static": BEFORE, "boot": BEFORE},
     seen=BEFORE,
-    booted_at=BEFORE,
     log="old.log",
 )
-KEPT_BACK = replace(PUBLISHED, digest="")
-NOT_BOOTED = replace(PUBLISHED, booted=False, booted_at="", seen="", serial="", reason="NOT BOOTED (--no-boot)")
+WITHHELD = replace(PUBLISHED, digest="")
+BOOT_LEFT_OUT = replace(
+    PUBLISHED, gates={"static": "passed"}, gates_at={"static": NOW}, seen="", serial="", reason="boot left out"
+)
 
 
 def test_a_registry_that_is_out_makes_no_published_cell_unknown() -> None:
     result = keep_known(BLANK, PUBLISHED, NOW)
     assert (result.verdict, result.reason) == ("errored", "no answer")
-    known = ("image", "digest", "image_id", "srcversion", "serial", "booted", "seen", "booted_at")
+    known = ("image", "digest", "image_id", "srcversion", "serial", "gates", "seen", "gates_at")
     assert {name: getattr(result, name) for name in known} == {name: getattr(PUBLISHED, name) for name in known}
 
 
-def test_what_a_run_found_out_is_dated() -> None:
-    result = keep_known(replace(PUBLISHED, seen="", booted_at="", stages={"boot": 7.0}), PUBLISHED, NOW)
-    assert (result.seen, result.booted_at) == (NOW, NOW)
+def test_an_answer_of_the_registry_is_dated_and_a_gate_has_the_time_of_its_last_pass() -> None:
+    result = keep_known(replace(PUBLISHED, seen="", gates_at={"static": NOW, "boot": NOW}), PUBLISHED, NOW)
+    assert (result.seen, result.gates_at) == (NOW, {"static": NOW, "boot": NOW})
     assert keep_known(BLANK, None, NOW) == BLANK
 
 
-def test_a_run_without_the_boot_gate_leaves_known_that_the_image_was_booted() -> None:
-    result = keep_known(replace(NOT_BOOTED, seen=NOW), PUBLISHED, NOW)
-    assert (result.booted, result.booted_at, result.serial) == (True, BEFORE, PUBLISHED.serial)
-    assert result.reason == f"NOT BOOTED (--no-boot); an earlier run booted it, at {BEFORE}"
+def test_a_run_that_leaves_a_gate_out_leaves_known_that_the_image_passed_it() -> None:
+    result = keep_known(replace(BOOT_LEFT_OUT, seen=NOW), PUBLISHED, NOW)
+    assert (result.gates, result.serial) == (PUBLISHED.gates, PUBLISHED.serial)
+    assert result.gates_at == {"static": NOW, "boot": BEFORE}
+    assert result.reason == f"boot left out; an earlier run passed gate boot, at {BEFORE}"
     assert (result.digest, result.seen) == (DIGEST, NOW)
 
 
-def test_another_image_was_not_booted_because_one_before_it_was() -> None:
-    other = replace(NOT_BOOTED, digest=OTHER, image_id="sha256:2", srcversion="T")
+def test_another_image_has_not_passed_a_gate_because_one_before_it_did() -> None:
+    other = replace(BOOT_LEFT_OUT, digest=OTHER, image_id="sha256:2", srcversion="T")
     result = keep_known(other, PUBLISHED, NOW)
-    assert (result.booted, result.booted_at, result.serial, result.srcversion) == (False, "", "", "T")
+    assert (result.gates, result.gates_at) == ({"static": "passed"}, {"static": NOW})
+    assert (result.serial, result.srcversion) == ("", "T")
 
 
-def test_a_boot_that_failed_is_not_made_good_by_an_earlier_one_and_one_without_a_verdict_is_no_failure() -> None:
-    tried = replace(NOT_BOOTED, image="", stages={"boot": 1.0}, seen=NOW)
-    assert not keep_known(replace(tried, verdict="failed"), PUBLISHED, NOW).booted
-    assert keep_known(replace(tried, verdict="errored"), PUBLISHED, NOW).booted
+@pytest.mark.parametrize(
+    ("verdict", "boot", "times"),
+    [("failed", "failed", {"static": NOW}), ("errored", "passed", {"static": NOW, "boot": BEFORE})],
+)
+def test_a_gate_that_fails_is_not_made_good_by_an_earlier_pass_and_no_verdict_is_no_failure(
+    verdict: Verdict, boot: Verdict, times: dict[str, str]
+) -> None:
+    gates: dict[str, Verdict] = {"static": "passed", "boot": verdict}
+    result = keep_known(replace(BOOT_LEFT_OUT, verdict=verdict, image="", gates=gates, seen=NOW), PUBLISHED, NOW)
+    assert (result.gates["boot"], result.gates_at) == (boot, times)
 
 
 def test_what_the_registry_says_now_goes_before_what_it_said() -> None:
     gone = keep_known(replace(BLANK, seen=NOW), PUBLISHED, NOW)
-    assert (gone.digest, gone.seen, gone.image, gone.booted) == ("", NOW, "", False)
+    assert (gone.digest, gone.seen, gone.image, gone.gates) == ("", NOW, "", {})
     other = keep_known(replace(BLANK, digest=OTHER, seen=NOW, image="r/beegfs-client:c"), PUBLISHED, NOW)
-    assert (other.digest, other.booted, other.image_id) == (OTHER, False, "")
+    assert (other.digest, other.gates, other.image_id) == (OTHER, {}, "")
 
 
 @pytest.mark.parametrize("verdict", ["failed", "errored"])
@@ -80,28 +90,30 @@ def test_a_forced_build_that_fails_leaves_known_what_is_published() -> None:
     broken = replace(BLANK, verdict="failed", reason="build: error: x", image_id="sha256:9")
     result = keep_known(broken, PUBLISHED, NOW)
     assert (result.verdict, result.image, result.digest, result.seen) == ("failed", PUBLISHED.image, DIGEST, BEFORE)
-    assert (result.image_id, result.booted) == ("sha256:9", False)
+    assert (result.image_id, result.gates) == ("sha256:9", {})
 
 
-def test_what_is_kept_back_anew_is_not_what_is_published() -> None:
-    anew = replace(KEPT_BACK, image_id="sha256:9", seen="", booted_at="", stages={"boot": 1.0})
+def test_an_image_that_is_withheld_now_is_not_the_published_one() -> None:
+    anew = replace(WITHHELD, image_id="sha256:9", seen="")
     assert keep_known(anew, PUBLISHED, NOW).digest == ""
 
 
-def test_what_is_kept_back_stays_so_where_no_verdict_is_reached_on_it_and_not_where_it_fails() -> None:
-    result = keep_known(BLANK, KEPT_BACK, NOW)
-    assert (result.image, result.image_id, result.booted) == (KEPT_BACK.image, KEPT_BACK.image_id, True)
+def test_a_withheld_image_stays_so_where_no_verdict_is_reached_on_it_and_not_where_it_fails() -> None:
+    result = keep_known(BLANK, WITHHELD, NOW)
+    assert (result.image, result.image_id, result.gates) == (WITHHELD.image, WITHHELD.image_id, WITHHELD.gates)
     assert keep_known(BLANK, result, NOW) == result
-    failed = replace(BLANK, verdict="failed", image_id=KEPT_BACK.image_id)
-    assert keep_known(failed, KEPT_BACK, NOW).image == ""
-    assert keep_known(BLANK, keep_known(failed, KEPT_BACK, NOW), NOW).image == ""
+    failed = replace(BLANK, verdict="failed", image_id=WITHHELD.image_id)
+    assert keep_known(failed, WITHHELD, NOW).image == ""
+    assert keep_known(BLANK, keep_known(failed, WITHHELD, NOW), NOW).image == ""
 
 
 def test_a_skipped_cell_keeps_what_was_found_out_when_it_was_built() -> None:
     skipped = replace(BLANK, verdict="skipped", image=PUBLISHED.image, digest=DIGEST)
     result = keep_known(skipped, PUBLISHED, NOW)
-    known = (PUBLISHED.image_id, PUBLISHED.srcversion, PUBLISHED.log, True, BEFORE, NOW)
-    assert (result.image_id, result.srcversion, result.log, result.booted, result.booted_at, result.seen) == known
+    known = (PUBLISHED.image_id, PUBLISHED.srcversion, PUBLISHED.log, PUBLISHED.gates, PUBLISHED.gates_at, NOW)
+    assert (result.image_id, result.srcversion, result.log, result.gates, result.gates_at, result.seen) == known
+    earlier = replace(skipped, gates={"static": "passed"}, gates_at={"static": "2025-01-01T00:00:00Z"})
+    assert keep_known(earlier, PUBLISHED, NOW).gates_at == PUBLISHED.gates_at, "its last pass is in the results"
     assert keep_known(replace(skipped, digest=OTHER), PUBLISHED, NOW).image_id == ""
 
 

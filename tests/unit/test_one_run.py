@@ -23,7 +23,7 @@ from kmatrix.commands import build as build_command
 from kmatrix.commands import bundle as bundle_command
 from kmatrix.commands import lab as lab_command
 from kmatrix.commands import profile as profile_command
-from kmatrix.commands.build import _as_tested, _Book, _is_kept_back
+from kmatrix.commands.build import _as_tested, _is_withheld, _Recorder
 from kmatrix.commands.invocation import Invocation
 from kmatrix.commands.profile import marked_engine, resolve_pins, select_profile
 from kmatrix.decide.formats.matrix_yaml import read_matrix
@@ -156,39 +156,41 @@ RESULT = CellResult(
     reason="every check passed; not pushed (--no-push)",
     image="r/beegfs-client:c",
     image_id="sha256:1",
-    booted=True,
+    gates={"static": "passed", "boot": "passed"},
 )
 
 
-def book(site: Path, order: tuple[str, ...]) -> Any:
+def recorder(site: Path, order: tuple[str, ...]) -> Any:
     call = call_for(site)
     known = read_results(call.results_path, "site")
     job: Any = SimpleNamespace(call=call, chosen=SimpleNamespace(name="site"))
-    return _Book(job, PlainProgress(call.console, 1), known, order)
+    return _Recorder(job, PlainProgress(call.console, 1), known, order)
 
 
 def test_results_of_two_runs_of_one_profile_are_all_kept(site: Path) -> None:
     """Also where both read before either wrote, which the lock prevents for commands."""
     order = ("c1", "c2")
-    books = book(site, order), book(site, order)
-    for each, cell in zip(books, order, strict=True):
-        each.keep(CellResult(**{**RESULT.__dict__, "cell": cell}))
+    recorders = recorder(site, order), recorder(site, order)
+    for each, cell in zip(recorders, order, strict=True):
+        each.record(CellResult(**{**RESULT.__dict__, "cell": cell}))
     assert sorted(read_results(site / "build" / "results.json", "site")) == ["c1", "c2"]
 
 
-def test_what_is_kept_back_can_be_pushed_after_a_run_that_reached_no_verdict(site: Path) -> None:
+def test_a_withheld_image_can_be_pushed_after_a_run_that_reached_no_verdict(site: Path) -> None:
     path = site / "build" / "results.json"
     write_results(path, "site", {"c": RESULT}, ["c"])
-    assert _is_kept_back(RESULT)
+    assert _is_withheld(RESULT)
     errored = CellResult(**{**RESULT.__dict__, "verdict": "errored", "reason": "out", "image": "", "image_id": ""})
-    for result, kept_back in ((errored, True), (errored, True)):
-        book(site, ("c",)).keep(result)
-        assert _is_kept_back(read_results(path, "site")["c"]) == kept_back
+    for result, withheld in ((errored, True), (errored, True)):
+        recorder(site, ("c",)).record(result)
+        assert _is_withheld(read_results(path, "site")["c"]) == withheld
     tested = _as_tested(read_results(path, "site")["c"])
-    assert (tested.verdict, tested.image_id, tested.booted) == ("passed", RESULT.image_id, True)
-    failed = CellResult(**{**errored.__dict__, "verdict": "failed", "image_id": RESULT.image_id, "booted": False})
-    book(site, ("c",)).keep(failed)
-    assert not _is_kept_back(read_results(path, "site")["c"])
+    assert (tested.verdict, tested.image_id, tested.gates) == ("passed", RESULT.image_id, RESULT.gates)
+    failed = CellResult(
+        **{**errored.__dict__, "verdict": "failed", "image_id": RESULT.image_id, "gates": {"static": "failed"}}
+    )
+    recorder(site, ("c",)).record(failed)
+    assert not _is_withheld(read_results(path, "site")["c"])
 
 
 def test_the_profile_that_is_asked_for_is_reported(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -255,7 +257,7 @@ def published(site: Path, monkeypatch: pytest.MonkeyPatch) -> CellResult:
 
     def run(_shop: object, _work: object, recipes: list[Any], keep: Any) -> None:
         for recipe in recipes:
-            blank = {"verdict": "errored", "image": "", "image_id": "", "booted": False}
+            blank = {"verdict": "errored", "image": "", "image_id": "", "gates": {}}
             keep(CellResult(**{**RESULT.__dict__, **blank, "cell": recipe.cell.id}))
 
     monkeypatch.setattr(build_command, "_job", job)
@@ -275,6 +277,40 @@ def test_only_a_run_that_asked_forgets_what_is_published(
     (result,) = read_results(site / "build" / "results.json", "site").values()
     assert (result.digest, result.seen) == ((published.digest, "then") if known else ("", result.seen))
     assert result.seen
+
+
+def test_a_published_cell_that_lacks_a_gate_stays_known_where_that_reaches_no_verdict(
+    site: Path, published: CellResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of such a cell the registry did not say that it has none of its inputs."""
+
+    def split(run: Any, recipes: list[Any], _: object) -> list[Any]:
+        run.ungated[recipes[0].cell.id] = None
+        return recipes
+
+    monkeypatch.setattr(build_command, "split_published", split)
+    assert main(["build", "--root", str(site)]) == Exit.ERRORED
+    (result,) = read_results(site / "build" / "results.json", "site").values()
+    assert (result.digest, result.seen) == (published.digest, "then")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "repeated"),
+    [
+        (("build",), "build -- --profile site --only"),
+        (("build", "--force", "--no-push", "--no-boot"), "build -- --profile site --force --no-push --no-boot --only"),
+        (("verify",), "verify -- --profile site --only"),
+    ],
+)
+def test_the_command_that_repeats_a_cell_stands_below_the_table(
+    site: Path,
+    published: CellResult,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    repeated: str,
+) -> None:
+    assert main([*arguments, "--root", str(site)]) == Exit.ERRORED
+    assert f"Repeat this cell: `nox -s {repeated} {published.cell}`" in capsys.readouterr().err
 
 
 def test_a_bundle_that_reaches_no_verdict_leaves_known_which_is_published(

@@ -14,11 +14,14 @@ from typing import Any
 import pytest
 
 from kmatrix.decide.cell_manifest import CONFIG, LAYER, MANIFEST
+from kmatrix.decide.gate_record import record_tag
 from kmatrix.decide.image_documents import Layer
 from kmatrix.effects.registry.auth import NotReadableError
 from kmatrix.stages.concurrency import Once
+from kmatrix.stages.gate_records import find_record
 from kmatrix.stages.publish import push_image
 from kmatrix.values.errors import ToolError
+from kmatrix.values.gate_record import GatePass, GateRecord
 from kmatrix.values.names import Arch, ImageRef
 from tests.unit.support.fake_registry import digest
 from tests.unit.support.http_server import Reply, Request
@@ -27,7 +30,8 @@ from tests.unit.support.writable_registry import Writable, ref, writable_registr
 
 TAG = "8.98.1-6.1.0"
 LAYERS = (archive("a", b"1" * 5000), archive("b", b"2"))
-CELL: Any = SimpleNamespace(arch="x86_64")
+RECIPE: Any = SimpleNamespace(cell=SimpleNamespace(arch="x86_64", id="8.98.1-6.1.0"), cell_key="sha256:key")
+GATES = {"static": GatePass("2026-01-01T00:00:00Z", "0.1.0")}
 
 
 @dataclass
@@ -39,7 +43,7 @@ class Bench:
     run: Any
 
     def push(self) -> str:
-        return push_image(self.run, self.image.id, ref(self.server, TAG), CELL)
+        return push_image(self.run, self.image.id, ref(self.server, TAG), RECIPE, GATES)
 
     @property
     def tag(self) -> dict[str, Any] | None:
@@ -54,7 +58,12 @@ def bench(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Bench]:
     with writable_registry("team/image") as server:
         options = SimpleNamespace(root=tmp_path)
         run_context = SimpleNamespace(
-            engine=SavingEngine(image), registry=writer(server), options=options, sent=Once(), blobs={}
+            engine=SavingEngine(image),
+            registry=writer(server),
+            options=options,
+            sent=Once(),
+            blobs={},
+            progress=SimpleNamespace(say=lambda _: None),
         )
         yield Bench(server, image, run_context)
 
@@ -63,7 +72,14 @@ def test_the_name_comes_last_and_stands_for_what_was_tested(bench: Bench) -> Non
     told = bench.push()
     asked = bench.server.sent()
     assert asked[-2:] == [f"PUT /manifests/{TAG}", f"GET /manifests/{TAG}"]
-    assert asked[-4:-2] == [f"PUT /manifests/{told}", f"GET /manifests/{told}"]
+    manifests = [each for each in asked[:-2] if "/manifests/" in each]
+    record = record_tag(told)
+    assert manifests == [
+        *(f"PUT /manifests/{told}", f"GET /manifests/{told}"),
+        *(f"GET /manifests/{record}", f"PUT /manifests/{record}", f"GET /manifests/{record}"),
+    ]
+    found = find_record(bench.run.registry, ref(bench.server, TAG), told, print)
+    assert found == GateRecord(told, RECIPE.cell.id, RECIPE.cell_key, GATES)
     assert bench.tag
     assert bench.tag["mediaType"] == MANIFEST
     assert (bench.tag["config"]["mediaType"], bench.tag["config"]["digest"]) == (CONFIG, digest(bench.image.config))
@@ -155,7 +171,7 @@ def test_a_name_that_somebody_moved_is_told(bench: Bench, monkeypatch: pytest.Mo
         return reply
 
     monkeypatch.setattr(bench.server.web, "answer", instead)
-    with pytest.raises(ToolError, match=r"was made to name .* and names"):
+    with pytest.raises(ToolError, match=r"was written to name .* and names"):
         bench.push()
 
 
@@ -164,11 +180,11 @@ def test_layers_that_images_share_are_sent_once(bench: Bench) -> None:
     other = Saved(bench.image.store, (*LAYERS, archive("c", b"3")))
     bench.run.engine = SavingEngine(other)
     before = len(bench.server.web.requests)
-    push_image(bench.run, other.id, ref(bench.server, "other"), CELL)
+    push_image(bench.run, other.id, ref(bench.server, "other"), RECIPE, GATES)
     sent = [each for each in bench.server.web.requests[before:] if each.method == "PUT" and "/uploads/" in each.path]
-    assert len(sent) == 2, "the layer that is new, and the configuration"
+    assert len(sent) == 4, "the layer that is new, the configuration, and those of the record"
     asked = [each for each in bench.server.web.requests[before:] if each.method == "HEAD"]
-    assert len(asked) == 2, "of the others it is known"
+    assert len(asked) == 4, "of the others it is known"
 
 
 def test_a_published_layer_is_named_again_as_it_is(bench: Bench) -> None:

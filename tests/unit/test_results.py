@@ -28,6 +28,8 @@ PASSED = CellResult(
     stages={"build": 1.5, "push": 0.25},
     log="build/logs/x.log",
     srcversion="ABC",
+    gates={"static": "passed", "boot": "passed"},
+    gates_at={"static": "2026-01-01T00:00:00Z", "boot": "2026-01-01T00:00:09Z"},
 )
 FINDING = Finding("symbols", "crc-mismatch", "CRC of <printk> & co", "0x1", "0x2")
 FAILED = replace(PASSED, cell="b", verdict="failed", reason="crc-mismatch", digest="", findings=(FINDING,))
@@ -55,7 +57,7 @@ def test_cells_stand_in_the_plans_order_and_others_go(path: Path) -> None:
 def test_the_file_has_what_the_contract_names(path: Path) -> None:
     write_results(path, "lab", ALL, list(ALL))
     content = json.loads(path.read_text())
-    assert (content["schema"], content["profile"]) == (1, "lab")
+    assert (content["schema"], content["profile"]) == (2, "lab")
     assert set(content["cells"][0]) >= {
         *("cell", "client", "kernel", "releases", "verdict", "reason"),
         *("image", "digest", "findings", "stages", "log"),
@@ -100,15 +102,6 @@ def test_a_run_of_another_profile_keeps_the_results(path: Path) -> None:
     assert read_results(path, "okd") == {}
 
 
-def test_results_of_an_earlier_version_of_this_program_are_read(path: Path) -> None:
-    write_results(path, "lab", ALL, list(ALL))
-    content = json.loads(path.read_text())
-    for cell in content["cells"]:
-        del cell["seen"], cell["booted_at"], cell["next_step"]
-    path.write_text(json.dumps(content))
-    assert read_results(path, "lab") == {**ALL, "c": replace(ERRORED, next_step="")}
-
-
 def test_another_profiles_results_are_none_of_ours(path: Path) -> None:
     write_results(path, "okd", ALL, list(ALL))
     assert read_results(path, "lab") == {}
@@ -117,11 +110,12 @@ def test_another_profiles_results_are_none_of_ours(path: Path) -> None:
 @pytest.mark.parametrize(
     ("schema", "words", "hint"),
     [
-        (99, "has schema 99, and this version of kmatrix knows 1", "Use the newer version"),
-        (0, "has schema 0, and this version of kmatrix knows 1", "Move the file away"),
-        (None, "has schema None, and this version of kmatrix knows 1", "Move the file away"),
-        ("2", "has schema '2', and this version of kmatrix knows 1", "Move the file away"),
-        (True, "has schema True, and this version of kmatrix knows 1", "Move the file away"),
+        (99, "has schema 99, and this version of kmatrix knows 2", "Use the newer version"),
+        (0, "has schema 0, and this version of kmatrix knows 2", "Delete the file"),
+        (None, "has schema None, and this version of kmatrix knows 2", "Delete the file"),
+        (1, "has schema 1, and this version of kmatrix knows 2", "Delete the file"),
+        ("2", "has schema '2', and this version of kmatrix knows 2", "Delete the file"),
+        (True, "has schema True, and this version of kmatrix knows 2", "Delete the file"),
     ],
 )
 def test_a_file_of_another_schema_is_refused_and_kept(path: Path, schema: object, words: str, hint: str) -> None:
@@ -139,7 +133,7 @@ def test_a_file_of_another_schema_is_refused_and_kept(path: Path, schema: object
 
 def whole(**changes: Any) -> dict[str, Any]:
     entry = {**PASSED.__dict__, **changes}
-    return {"schema": 1, "profile": "lab", "cells": [entry]}
+    return {"schema": 2, "profile": "lab", "cells": [entry]}
 
 
 @pytest.mark.parametrize(
@@ -150,17 +144,20 @@ def whole(**changes: Any) -> dict[str, Any]:
         json.dumps(whole())[:-30],
         "[]",
         "null",
-        json.dumps({"schema": 1, "profile": "lab"}),
-        json.dumps({"schema": 1, "profile": "lab", "cells": 7}),
-        json.dumps({"schema": 1, "profile": "lab", "cells": ["x"]}),
-        json.dumps({"schema": 1, "profile": "lab", "cells": [{"cell": "x"}]}),
-        json.dumps({"schema": 1, "cells": []}),
-        json.dumps({"schema": 1, "profile": "lab", "cells": [], "other_profiles": []}),
-        json.dumps({"schema": 1, "profile": "lab", "cells": [], "other_profiles": {"okd": 7}}),
+        json.dumps({"schema": 2, "profile": "lab"}),
+        json.dumps({"schema": 2, "profile": "lab", "cells": 7}),
+        json.dumps({"schema": 2, "profile": "lab", "cells": ["x"]}),
+        json.dumps({"schema": 2, "profile": "lab", "cells": [{"cell": "x"}]}),
+        json.dumps({"schema": 2, "cells": []}),
+        json.dumps({"schema": 2, "profile": "lab", "cells": [], "other_profiles": []}),
+        json.dumps({"schema": 2, "profile": "lab", "cells": [], "other_profiles": {"okd": 7}}),
         json.dumps(whole(verdict="splendid")),
         json.dumps(whole(findings=[7])),
         json.dumps(whole(findings=[{"code": "x"}])),
         json.dumps(whole(releases=None)),
+        json.dumps(whole(gates={"static": "splendid"})),
+        json.dumps(whole(gates=["static"])),
+        json.dumps(whole(gates_at=7)),
         b"\xff",
     ],
 )
@@ -169,7 +166,7 @@ def test_a_damaged_file_is_told_with_what_to_do(path: Path, content: str | bytes
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(InputError, match=r"results file .*results\.json: not as this program writes it") as caught:
         read_results(path, "lab")
-    assert "Remove the file" in caught.value.hint
+    assert "Delete the file" in caught.value.hint
     before = path.read_bytes()
     with pytest.raises(InputError, match="not as this program writes it"):
         write_results(path, "lab", ALL, list(ALL))

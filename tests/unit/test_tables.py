@@ -17,7 +17,7 @@ from kmatrix.decide.plan import Plan
 from kmatrix.stages import tables
 from kmatrix.stages.progress import LiveProgress
 from kmatrix.values.bundle import BundleResult
-from kmatrix.values.cells import CellResult
+from kmatrix.values.cells import CellResult, Verdict
 
 KERNELS = ["5.14.0-427.50.1.el9_4.x86_64", "5.14.0-427.50.1.el9_4.x86_64+rt", "6.1.0-56-amd64"]
 WIDTHS = [10, 20, 40, 60, 80, 120, 200]
@@ -30,7 +30,7 @@ RESULT = CellResult(
     reason="good",
     digest="sha256:0123456789abcdef",
     stages={"boot": 7.25, "build": 10.0},
-    booted=True,
+    gates={"static": "passed", "boot": "passed"},
 )
 RESULTS = [replace(RESULT, cell=f"8.3.1-{kernel}", kernel=kernel) for kernel in KERNELS]
 REASON = "excluded: the vendor's release notes say that this client does not support that line"
@@ -44,7 +44,7 @@ def on(width: int, show: Callable[[Console], None]) -> list[str]:
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_every_result_has_its_whole_id_and_verdict_on_one_line(width: int) -> None:
-    lines = on(width, lambda console: tables.print_results(console, RESULTS))
+    lines = on(width, lambda console: tables.print_results(console, RESULTS, "lab"))
     for result in RESULTS:
         (line,) = [line for line in lines if line.split()[:1] == [result.cell]]
         assert line.split()[1] == "passed"
@@ -53,26 +53,26 @@ def test_every_result_has_its_whole_id_and_verdict_on_one_line(width: int) -> No
 @pytest.mark.parametrize(
     ("width", "left_out"),
     [
-        (20, "booted, releases, seconds, digest"),
-        (40, "booted, releases, seconds, digest"),
-        (54, "releases, seconds, digest"),
-        (68, "releases, seconds"),
-        (80, "releases"),
-        (100, ""),
+        (20, "gates, releases, seconds, digest"),
+        (40, "gates, releases, seconds, digest"),
+        (66, "releases, seconds, digest"),
+        (80, "releases, seconds"),
+        (92, "releases"),
+        (112, ""),
     ],
 )
 def test_columns_are_left_out_whole_and_named(width: int, left_out: str) -> None:
-    lines = on(width, lambda console: tables.print_results(console, RESULTS))
+    lines = on(width, lambda console: tables.print_results(console, RESULTS, "lab"))
     said = [line.partition(": ")[2] for line in lines if line.startswith("left out")]
     assert said == ([left_out] if left_out else [])
     gone = left_out.split(", ") if left_out else []
-    names = ["cell", "verdict", "booted", "releases", "seconds", "digest"]
+    names = ["cell", "verdict", "gates", "releases", "seconds", "digest"]
     assert lines[0].split() == [name for name in names if name not in gone]
 
 
 def test_a_table_that_fits_is_not_wider_than_the_terminal() -> None:
-    for width in range(54, 200):
-        lines = on(width, lambda console: tables.print_results(console, RESULTS))
+    for width in range(66, 200):
+        lines = on(width, lambda console: tables.print_results(console, RESULTS, "lab"))
         assert max(cell_len(line.rstrip()) for line in lines if not line.startswith("left out")) <= width, width
 
 
@@ -80,11 +80,39 @@ def test_a_cell_without_a_verdict_has_its_reason_and_the_next_step_below_the_tab
     errored = replace(RESULTS[0], verdict="errored", reason="the disk is full", next_step="make room on it.")
     failed = replace(RESULTS[1], verdict="failed", reason="crc-mismatch: x")
     passed = replace(RESULTS[2], next_step="do nothing.")
-    lines = on(80, lambda console: tables.print_results(console, [errored, failed, passed]))
+    lines = on(80, lambda console: tables.print_results(console, [errored, failed, passed], "lab"))
     at = lines.index(f"{errored.cell}: the disk is full")
     assert lines[at + 1].rstrip() == "       Make room on it."
-    assert lines[at + 2] == f"{failed.cell}: crc-mismatch: x"
-    assert lines[at + 3] == "1 passed, 1 failed, 1 errored"
+    assert lines[at + 2] == f"       Repeat this cell: `nox -s build -- --profile lab --only {errored.cell}`"
+    assert lines[at + 3] == f"{failed.cell}: crc-mismatch: x"
+    assert lines[at + 4] == f"       Repeat this cell: `nox -s build -- --profile lab --only {failed.cell}`"
+    assert lines[at + 5] == "1 passed, 1 failed, 1 errored"
+
+
+def test_the_command_that_repeats_a_cell_is_the_one_that_was_run_and_stands_there_once() -> None:
+    failed = replace(RESULTS[0], verdict="failed", reason="x")
+    again = f"`nox -s build -- --profile ocp --force --only {failed.cell}`"
+    lines = on(120, lambda console: tables.print_results(console, [failed], "ocp", "build", ("--force",)))
+    assert lines[3] == f"       Repeat this cell: {again}"
+    told = replace(failed, next_step=f"Run {again}.")
+    said = "\n".join(on(120, lambda console: tables.print_results(console, [told], "ocp", "build", ("--force",))))
+    assert said.count(again) == 1
+
+
+@pytest.mark.parametrize(
+    ("verdict", "gates", "shown"),
+    [
+        ("passed", {"static": "passed", "boot": "passed"}, "static, boot 7.2 s"),
+        ("passed", {"static": "passed"}, "static, boot NOT RUN"),
+        ("failed", {"static": "failed"}, "static FAILED"),
+        ("errored", {"static": "passed", "boot": "errored"}, "static, boot ERRORED"),
+        ("failed", {}, "-"),
+    ],
+)
+def test_gates_are_shown_with_what_was_not_passed(verdict: Verdict, gates: dict[str, Verdict], shown: str) -> None:
+    result = replace(RESULTS[2], verdict=verdict, gates=gates)
+    lines = on(120, lambda console: tables.print_results(console, [result], "lab"))
+    assert f" {shown} " in lines[1]
 
 
 def planned() -> Plan:

@@ -1,4 +1,4 @@
-"""verify: what the registry told is kept however the checks end, and what is not there is told from what is another."""
+"""verify: the registry's answer is kept however the checks end; an absent image is told apart from a stale one."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ import pytest
 
 from kmatrix.effects.registry.credentials import load_credentials
 from kmatrix.effects.registry.writer import RegistryWriter
-from kmatrix.stages import cell as cell_stage
-from kmatrix.stages.cell import verify_cell
+from kmatrix.stages import verify as verify_stage
 from kmatrix.stages.publish import image_of
 from kmatrix.stages.run_context import CellContext, Options, RunContext, cell_result
+from kmatrix.stages.verify import verify_cell
 from kmatrix.values import labels
 from kmatrix.values.cells import CellResult
 from kmatrix.values.errors import ToolError
 from kmatrix.values.names import ImageRef
 from kmatrix.values.recipe import Recipe
 from tests.unit.support.fake_registry import FakeRegistry, fake_registry, problem
+from tests.unit.support.gate_records import PASSED, put_record, record_of
 from tests.unit.support.made_up_profile import profile, recipes
 
 
@@ -78,16 +79,22 @@ class Bench:
         self.server.manifests[f"/v2/{path}/manifests/{self.ref.tag}"] = raw
         return RegistryWriter(self.run.credentials).resolve(self.ref).digest
 
+    def record(self, digest: str, cell_key: str = "") -> None:
+        """Have a record of this project's beside an image."""
+        record = record_of(digest, self.recipe.cell.id, cell_key or self.recipe.cell_key)
+        put_record(self.server, self.ref.path, record)
+
     def verify(self) -> CellResult:
         return verify_cell(self.run, self.recipe)
 
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
-    def passed(run: CellContext, image: str) -> CellResult:
-        return replace(cell_result(run.recipe, "passed", "every check passed"), image_id=image)
+    def passed(run: CellContext, image: str, _: object) -> CellResult:
+        result = cell_result(run.recipe, "passed", "every check passed")
+        return replace(result, image_id=image, gates={"static": "passed"}, gates_at={"static": "now"})
 
-    monkeypatch.setattr(cell_stage, "pass_gates", passed)
+    monkeypatch.setattr(verify_stage, "pass_gates", passed)
     recipe = next(iter(recipes(profile()).values()))
     with fake_registry() as server:
         (tmp_path / "auth.json").write_text('{"auths": {}}', encoding="utf-8")
@@ -101,8 +108,12 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
 
 def test_what_is_published_is_checked_and_dated(bench: Bench) -> None:
     digest = bench.publish(**{labels.CELL_KEY: bench.recipe.cell_key})
+    bench.record(digest)
     result = bench.verify()
     assert (result.verdict, result.digest, result.image) == ("passed", digest, str(bench.ref))
+    assert result.reason == "every check passed"
+    assert result.gates == {"static": "passed", "boot": "passed"}, "the boot gate was not run, and is in the record"
+    assert result.gates_at == {"static": "now", "boot": PASSED.at}
     published = bench.ref.with_digest(digest).pinned
     assert result.image_id == f"id of {published}"
     assert result.seen.endswith("Z")
@@ -135,26 +146,30 @@ def log_of(bench: Bench, result: CellResult) -> str:
 def test_a_cell_that_is_nowhere_is_told_with_what_makes_it(bench: Bench) -> None:
     result = bench.verify()
     assert result.verdict == "errored"
-    assert result.reason == f"{bench.recipe.cell.id} is neither in the registry nor in the engine"
+    assert result.reason == f"{bench.recipe.cell.id} is neither in the registry nor in the container engine"
     assert (result.digest, bool(result.seen)) == ("", True), "the registry said that it has none"
     assert f"nox -s build -- --profile site --only {bench.recipe.cell.id}" in log_of(bench, result)
 
 
-@pytest.mark.parametrize(
-    ("gates", "words"),
-    [
-        ("static,boot", "made from other inputs than the matrix has now"),
-        ("static", "which has not passed boot"),
-        ("", "which has not passed static, boot"),
-    ],
-)
-def test_a_tag_of_other_inputs_is_not_said_to_be_absent(bench: Bench, gates: str, words: str) -> None:
-    digest = bench.publish(**{labels.CELL_KEY: "sha256:other", labels.GATES: gates})
+@pytest.mark.parametrize("recorded", [True, False])
+def test_a_tag_of_other_inputs_is_not_said_to_be_absent(bench: Bench, recorded: bool) -> None:
+    digest = bench.publish(**{labels.CELL_KEY: "sha256:other"})
+    if recorded:
+        bench.record(digest, "sha256:other")
     result = bench.verify()
     assert result.verdict == "errored"
-    assert result.reason == f"{bench.ref}: the registry has {digest}, {words}; the engine has no image of it"
+    stale = f"{bench.ref}@{digest} is stale: built from inputs that have changed since"
+    assert result.reason == f"{stale}; the container engine has no image of the cell"
     assert "neither" not in log_of(bench, result)
     assert (result.digest, bool(result.seen)) == ("", True), "of these inputs it has none"
+
+
+def test_an_image_with_a_copied_label_alone_is_checked_and_reported_as_not_believed(bench: Bench) -> None:
+    digest = bench.publish(**{labels.CELL_KEY: bench.recipe.cell_key})
+    result = bench.verify()
+    assert (result.verdict, result.digest) == ("passed", digest)
+    assert result.gates == {"static": "passed"}, "nothing but the gates of this run"
+    assert "the registry has no record of this project's for it" in result.reason
 
 
 def test_the_engines_image_is_checked_where_the_registry_has_none(bench: Bench) -> None:

@@ -1,4 +1,4 @@
-"""build, verify and push: bring the cells of a plan to a verdict, and keep each as soon as it is there."""
+"""build, verify and push: bring the cells of a plan to a verdict, and record each as soon as it is reached."""
 
 from __future__ import annotations
 
@@ -17,72 +17,77 @@ from kmatrix.effects.disk.results import read_results, write_results
 from kmatrix.effects.engine.docker import Engine
 from kmatrix.effects.registry.credentials import load_credentials
 from kmatrix.stages import tables
-from kmatrix.stages.cell import push_cell, run_cell, verify_cell
+from kmatrix.stages.cell import push_cell, run_cell
 from kmatrix.stages.dockerfiles import foreign_note, write_rendered
 from kmatrix.stages.progress import LiveProgress, PlainProgress, Progress
 from kmatrix.stages.run import default_jobs, exit_code, find_published, run_cells, split_published
 from kmatrix.stages.run_context import Options, RunContext, new_run
+from kmatrix.stages.verify import verify_cell
 from kmatrix.values.cells import CellResult
+from kmatrix.values.command_lines import command
 from kmatrix.values.errors import Exit
 from kmatrix.values.lock import ProfileLock
 from kmatrix.values.recipe import Recipe
 
 
 def build(call: Invocation) -> Exit:
-    """Plan, render, build, check and push whatever is not published yet."""
+    """Plan and render; build, check and push the cells that are not published yet."""
     with _job(call) as job:
         write_rendered(call.root, job.chosen.name, job.recipes, complete=not call.only)
         if note := foreign_note(call.root, job.chosen.name, job.recipes):
             call.say(note)
 
-        def work(book: _Book, run: RunContext) -> None:
-            left = job.recipes if call.force else split_published(run, job.recipes, book.keep)
-            book.asked = frozenset(() if call.force else (recipe.cell.id for recipe in left))
+        def work(recorder: _Recorder, run: RunContext) -> None:
+            left = job.recipes if call.force else split_published(run, job.recipes, recorder.record)
+            if not call.force:
+                recorder.unpublished = frozenset(recipe.cell.id for recipe in left) - run.ungated.keys()
             if left and call.only and not call.force and job.chosen.effective.base_packages:
-                whole = make_plan(job.chosen.name, job.chosen.effective, job.pins)
-                find_published(run, recipes_for(call, job.chosen, job.pins, whole))
-            run_cells(run, run_cell, left, book.keep)
+                every = make_plan(job.chosen.name, job.chosen.effective, job.pins)
+                find_published(run, recipes_for(call, job.chosen, job.pins, every))
+            run_cells(run, run_cell, left, recorder.record)
 
-        return _run(job, work, call.push)
+        again = [option for option, given in (("--force", call.force), ("--no-push", not call.push)) if given]
+        return _run(job, work, call.push, "build", *again)
 
 
 def verify(call: Invocation) -> Exit:
-    """Check the images of the cells again: the published ones, else the engine's. Builds and pushes nothing."""
+    """Check the images of the cells again: published ones, else the container engine's. Builds and pushes nothing."""
     with _job(call) as job:
 
-        def work(book: _Book, run: RunContext) -> None:
-            run_cells(run, verify_cell, job.recipes, book.keep)
+        def work(recorder: _Recorder, run: RunContext) -> None:
+            run_cells(run, verify_cell, job.recipes, recorder.record)
 
-        return _run(job, work, pushes=False)
+        return _run(job, work, False, "verify")
 
 
 def push(call: Invocation) -> Exit:
-    """Publish what passed and was kept back; an image that is not the tested one is refused."""
-    # What was built without the boot gate has the key of fewer gates.
-    call = replace(call, boot=None) if call.push_unbooted else call
-    with _job(call) as whole:
-        kept_back = {cell: result for cell, result in _earlier(whole).items() if _is_kept_back(result)}
-        job = replace(whole, recipes=[recipe for recipe in whole.recipes if recipe.cell.id in kept_back])
+    """Publish withheld images that passed every gate; an image that is not the tested one is refused."""
+    with _job(call) as every:
+        withheld = {cell: result for cell, result in _earlier(every).items() if _is_withheld(result)}
+        job = replace(every, recipes=[recipe for recipe in every.recipes if recipe.cell.id in withheld])
         if not job.recipes:
-            call.say("nothing is kept back: what passed is published already, or `nox -s build` was not run")
+            call.say(
+                "Nothing to push: everything that passed is already published, or "
+                f"{command('build', job.chosen.name)} has not run yet."
+            )
             return Exit.OK
 
         def one(run: RunContext, recipe: Recipe) -> CellResult:
-            return push_cell(run, recipe, _as_tested(kept_back[recipe.cell.id]))
+            return push_cell(run, recipe, _as_tested(withheld[recipe.cell.id]))
 
-        def work(book: _Book, run: RunContext) -> None:
-            run_cells(run, one, job.recipes, book.keep)
+        def work(recorder: _Recorder, run: RunContext) -> None:
+            run_cells(run, one, job.recipes, recorder.record)
 
-        return _run(job, work, pushes=True)
+        return _run(job, work, True, "push")
 
 
-def _is_kept_back(result: CellResult) -> bool:
+def _is_withheld(result: CellResult) -> bool:
     # A run that reached no verdict on it leaves an image that passed as it was.
     return result.verdict in ("passed", "errored") and bool(result.image and result.image_id) and not result.digest
 
 
 def _as_tested(result: CellResult) -> CellResult:
-    """What is kept back, as it was before runs that reached no verdict on it."""
+    """Return a withheld cell's result as it was before runs that reached no verdict on it."""
     if result.verdict == "passed":
         return result
     return replace(
@@ -105,24 +110,24 @@ class _Job:
 
 
 @dataclass
-class _Book:
+class _Recorder:
     """The results of this run and of earlier ones, written after every cell.
 
-    `asked` are the cells of which the registry said, before this run built them, that it has none of their inputs of
-    now.
+    `unpublished` are the cells of which the registry reported, before this run built them, that no image of their
+    present inputs is published.
     """
 
     job: _Job
     progress: Progress
     known: Mapping[str, CellResult]
     order: tuple[str, ...]
-    asked: frozenset[str] = frozenset()
+    unpublished: frozenset[str] = frozenset()
     changed: dict[str, CellResult] = field(default_factory=dict)
 
-    def keep(self, result: CellResult) -> None:
-        """Take a cell's result."""
+    def record(self, result: CellResult) -> None:
+        """Record a cell's result."""
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        result = keep_known(result, self.known.get(result.cell), now, asked=result.cell in self.asked)
+        result = keep_known(result, self.known.get(result.cell), now, asked=result.cell in self.unpublished)
         self.changed[result.cell] = result
         write_results(self.job.call.results_path, self.job.chosen.name, self.changed, self.order)
         self.progress.done(result)
@@ -135,13 +140,13 @@ def _job(call: Invocation) -> Iterator[_Job]:
         yield _Job(call, chosen, engine, pins, recipes_for(call, chosen, pins, found), target)
 
 
-def _run(job: _Job, work: Callable[[_Book, RunContext], None], pushes: bool) -> Exit:
+def _run(job: _Job, work: Callable[[_Recorder, RunContext], None], pushes: bool, session: str, *again: str) -> Exit:
     call, engine = job.call, job.engine
     total = len(job.recipes)
     shown = LiveProgress(call.console, total) if call.console.is_terminal else None
     progress: Progress = shown or PlainProgress(call.console, total)
     order = tuple(cell.id for cell in make_plan(job.chosen.name, job.chosen.effective, job.pins).cells)
-    book = _Book(job, progress, _earlier(job), order)
+    recorder = _Recorder(job, progress, _earlier(job), order)
     options = Options(
         root=call.root,
         profile_name=job.chosen.name,
@@ -152,22 +157,24 @@ def _run(job: _Job, work: Callable[[_Book, RunContext], None], pushes: bool) -> 
         rebuild=secrets.token_hex(6) if call.force else "",
         boot=call.boot,
         push=call.push,
-        push_unbooted=call.push_unbooted,
         revision=revision(call.root),
         source=source(call.root),
     )
     run = new_run(engine, load_credentials(call.authfile), options, progress, pushes=pushes)
     with shown or nullcontext():
-        work(book, run)
-    results = list(book.changed.values())
-    tables.print_results(call.console, results)
+        work(recorder, run)
+    results = list(recorder.changed.values())
+    again = (*again, *(() if call.boot else ("--no-boot",)))
+    tables.print_results(call.console, results, job.chosen.name, session, again)
     call.say(
         f"builds: {engine.builds}, pulls: {engine.pulls}. "
-        "`nox -s report` shows this table again; build/results.json has all of it."
+        f"{command('report', job.chosen.name)} shows this table again; build/results.json has all of it."
     )
     if call.boot is None and any(result.verdict == "passed" for result in results):
-        word = "and PUSHED" if call.push_unbooted else "and not pushed"
-        call.say(f"warning: --no-boot: what passed was not loaded in its kernel {word}; `nox -s build` boots it")
+        call.say(
+            "warning: --no-boot: the modules of passed cells were not loaded in their kernels, and images that were "
+            f"built are not pushed; {command('build', job.chosen.name)} boots them and pushes"
+        )
     return exit_code(result.verdict for result in results)
 
 

@@ -32,7 +32,6 @@ class Invocation:
     force: bool = False
     push: bool = True
     boot: BootOptions | None = field(default_factory=BootOptions)
-    push_unbooted: bool = False
     subject: str = ""
     shell: bool = False
     check: bool = False

@@ -26,7 +26,7 @@ from kmatrix.values.errors import InputError, KmatrixError, Problem
 from kmatrix.values.lock import Lock, ProfileLock, inputs_digest, pins_of, read_lock, write_lock
 from kmatrix.values.matrix import Profile, required_target
 from kmatrix.values.overrides import override
-from kmatrix.values.recipe import ALL_GATES, STATIC_GATES, ImageSource, Recipe
+from kmatrix.values.recipe import ImageSource, Recipe
 
 LAB = "lab"
 
@@ -187,13 +187,12 @@ def recipes_for(call: Invocation, chosen: SelectedProfile, pins: ProfileLock, fo
     """
     _refuse_other_sources(call, chosen, pins)
     source = image_source(call)
-    gates = ALL_GATES if call.boot else STATIC_GATES
     if not found.cells:
         raise InputError(
             f"the plan of profile {chosen.name} has no cells",
             f"{command('plan', chosen.name)} shows why each candidate is out.",
         )
-    return [make_recipe(cell, chosen.name, chosen.effective, pins, source, gates) for cell in found.cells]
+    return [make_recipe(cell, chosen.name, chosen.effective, pins, source) for cell in found.cells]
 
 
 def _refuse_other_sources(call: Invocation, chosen: SelectedProfile, pins: ProfileLock) -> None:

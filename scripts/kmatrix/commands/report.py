@@ -22,5 +22,5 @@ def report(call: Invocation) -> Exit:
     if call.json:
         print(results_text(call.results_path, chosen.name), end="")
     else:
-        tables.print_results(tables.wide_console(), results)
+        tables.print_results(tables.wide_console(), results, chosen.name)
     return exit_code(result.verdict for result in results)

@@ -1,4 +1,4 @@
-"""The manifest of a cell's image: always of one kind, whatever kind its engine would have written."""
+"""The manifest of a cell's image: always of one kind, whatever kind the container engine would have written."""
 
 from __future__ import annotations
 

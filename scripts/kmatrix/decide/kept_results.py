@@ -1,35 +1,39 @@
-"""What a result keeps of an earlier run's: what the new run did not look at stays known, with when it was last seen."""
+"""Merges a new result with an earlier one: facts that the new run did not examine stay known, with their times."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from kmatrix.values.bundle import BundleResult
-from kmatrix.values.cells import CellResult
+from kmatrix.values.cells import CellResult, Verdict
 
 
 def keep_known(new: CellResult, old: CellResult | None, now: str, asked: bool = False) -> CellResult:
-    """Return a cell's new result with what an earlier run knew of the cell and this one did not look at.
+    """Return a cell's new result with the facts of an earlier one that this run did not examine.
 
     Args:
-        new: what this run came to.
-        old: what was known before it.
+        new: the result of this run.
+        old: the result that was known before it.
         now: the time, UTC, ISO 8601.
-        asked: whether this run asked the registry, before it built, if the cell is published from its inputs of now.
+        asked: whether the registry reported to this run, before it built, that no image of the cell's present inputs is
+            published.
     """
-    new = _dated(new, now, asked)
+    # A digest in a result is always an answer of the registry's.
+    if not new.seen and (new.digest or asked):
+        new = replace(new, seen=now)
     if old is None:
         return new
     if new.verdict == "skipped":
         return _keep_of_published(new, old) if new.digest == old.digest else new
     merged = new
     if not new.seen and new.verdict in ("failed", "errored"):
-        # The registry was not asked, or did not answer: it has what it had.
+        # The registry was not queried, or did not answer: its content is as it was.
         merged = replace(new, digest=old.digest, seen=old.seen, image=new.image or (old.image if old.digest else ""))
     if new.image_id:
         same = new.image_id == old.image_id or bool(new.digest and new.digest == old.digest)
     else:
-        # It did not get as far as an image: the earlier one is still there, unless the registry names another.
+        # No image was built: the earlier one is still there, unless the registry names another.
         same = new.verdict == "errored" and merged.digest == old.digest
     return _keep_of_tested(merged, old) if same else merged
 
@@ -38,8 +42,8 @@ def keep_published(new: BundleResult, old: BundleResult | None, now: str) -> Bun
     """Return a bundle's new result with the published bundle that was known before, where this run published none.
 
     Args:
-        new: what this run came to.
-        old: what was known before it.
+        new: the result of this run.
+        old: the result that was known before it.
         now: the time, UTC, ISO 8601.
     """
     if new.digest:
@@ -58,27 +62,24 @@ def keep_published(new: BundleResult, old: BundleResult | None, now: str) -> Bun
     )
 
 
-def _dated(new: CellResult, now: str, asked: bool) -> CellResult:
-    # A digest in a result is always an answer of the registry's.
-    if not new.seen and (new.digest or asked):
-        new = replace(new, seen=now)
-    return replace(new, booted_at=now) if new.booted and "boot" in new.stages else new
-
-
 def _keep_of_published(new: CellResult, old: CellResult) -> CellResult:
-    """What was found out when it was built is still true of what is published."""
+    """Keep the facts from when the image was built: it is still the published one."""
     return replace(
         new,
         srcversion=old.srcversion,
         log=old.log,
         serial=old.serial,
         image_id=old.image_id,
-        booted=new.booted or old.booted,
-        booted_at=old.booted_at,
+        gates={**old.gates, **new.gates},
+        gates_at=_latest(new, old),
     )
 
 
 def _keep_of_tested(new: CellResult, old: CellResult) -> CellResult:
+    """Keep the facts about an image that both runs tested, and the gates that it passed before.
+
+    A gate that the image fails now is failed; one that reached no verdict is no failure.
+    """
     kept = replace(
         new,
         image=new.image or (old.image if new.verdict == "errored" else ""),
@@ -86,9 +87,23 @@ def _keep_of_tested(new: CellResult, old: CellResult) -> CellResult:
         srcversion=new.srcversion or old.srcversion,
         serial=new.serial or old.serial,
     )
-    if new.booted or not old.booted or ("boot" in new.stages and new.verdict == "failed"):
+    passed = [name for name, verdict in old.gates.items() if verdict == "passed"]
+    earlier = [name for name in passed if new.gates.get(name, "errored") == "errored"]
+    if not earlier:
         return kept
+    gates: dict[str, Verdict] = {**new.gates, **dict.fromkeys(earlier, "passed")}
     reason = kept.reason
     if kept.verdict == "passed":
-        reason += f"; an earlier run booted it{f', at {old.booted_at}' if old.booted_at else ''}"
-    return replace(kept, booted=True, booted_at=old.booted_at, reason=reason)
+        reason += "".join(f"; an earlier run passed gate {name}{_at(old, name)}" for name in earlier)
+    ordered = {name: gates[name] for name in (*old.gates, *gates) if name in gates}
+    return replace(kept, gates=ordered, gates_at=_latest(new, old, earlier), reason=reason)
+
+
+def _at(old: CellResult, name: str) -> str:
+    return f", at {old.gates_at[name]}" if name in old.gates_at else ""
+
+
+def _latest(new: CellResult, old: CellResult, of_old: Iterable[str] | None = None) -> dict[str, str]:
+    """Return when each gate was last passed; of the old times only those of the gates named."""
+    times = {name: at for name, at in old.gates_at.items() if of_old is None or name in of_old}
+    return {**times, **{name: max(at, times.get(name, "")) for name, at in new.gates_at.items()}}

@@ -1,4 +1,4 @@
-"""A cell to its Dockerfile and its key: offline, byte-stable, and closed to what comes from outside."""
+"""Renders a cell's Dockerfile and computes its key: offline, byte-stable, and safe against values from outside."""
 
 from __future__ import annotations
 
@@ -18,12 +18,10 @@ from kmatrix.values.errors import InputError
 from kmatrix.values.lock import ClientPin, ProfileLock
 from kmatrix.values.matrix import Profile, mirrored
 from kmatrix.values.recipe import (
-    ALL_GATES,
     KEY_FILE,
     PACKAGES_FOLDER,
     RENDERED_MARK,
     SOURCE,
-    STATIC_GATES,
     ImageSource,
     PackageFile,
     Recipe,
@@ -34,14 +32,7 @@ TEMPLATE = "images/beegfs-client/Dockerfile.j2"
 _HARMLESS = re.compile(r"[A-Za-z0-9._+:/@=,~^ -]*")
 
 
-def make_recipe(
-    cell: Cell,
-    profile_name: str,
-    profile: Profile,
-    pins: ProfileLock,
-    source: ImageSource,
-    gates: tuple[str, ...] = ALL_GATES,
-) -> Recipe:
+def make_recipe(cell: Cell, profile_name: str, profile: Profile, pins: ProfileLock, source: ImageSource) -> Recipe:
     """Decide everything that goes into a cell's image.
 
     Args:
@@ -50,7 +41,6 @@ def make_recipe(
         profile: base packages, mirrors, RDMA.
         pins: the profile's lock.
         source: the folder of the template.
-        gates: what the image must pass before it is pushed.
 
     Raises:
         InputError: the lock lacks a package, a value could change the meaning of the Dockerfile, the
@@ -78,7 +68,7 @@ def make_recipe(
     if not any(line.startswith(RENDERED_MARK) for line in dockerfile.splitlines()):
         raise InputError(
             f"{TEMPLATE} renders to no line that begins with `{RENDERED_MARK.strip()}`",
-            "Put that comment back: it tells the files that were rendered from those of somebody else.",
+            "Put that comment back: it distinguishes rendered files from others.",
         )
     files = copied_files(source, dockerfile, supplied=(KEY_FILE, PACKAGES_FOLDER))
     decisive: dict[str, object] = {
@@ -88,8 +78,6 @@ def make_recipe(
         "key": source_pin.key.sha256,
         "toolkit": cell.toolkit.digest,
     }
-    every: tuple[tuple[str, ...], ...] = (STATIC_GATES, ALL_GATES)
-    keys = {each: _key({**decisive, "gates": each}) for each in every}
     return Recipe(
         cell=cell,
         dockerfile=dockerfile,
@@ -100,22 +88,20 @@ def make_recipe(
         repository=cell.client.repository_directory,
         userland=userland,
         source=package,
-        cell_key=keys[gates],
-        gates=gates,
-        satisfying_keys=frozenset(key for each, key in keys.items() if set(each) >= set(gates)),
+        cell_key=_key(decisive),
     )
 
 
 def copied_files(source: ImageSource, dockerfile: str, supplied: tuple[str, ...]) -> dict[str, bytes]:
-    """Return the files people wrote that a Dockerfile copies, by path.
+    """Return the files written by people that a Dockerfile copies, by path.
 
     Args:
         source: the folder of the template.
         dockerfile: the template, rendered.
-        supplied: files and folders that come into the context from elsewhere; what lies there is not looked at.
+        supplied: files and folders that come into the context from elsewhere, and are not examined.
 
     Raises:
-        InputError: a file is not there or could not be read, or the Dockerfile does not tell which it copies.
+        InputError: a file is not there or could not be read, or the Dockerfile does not name the files that it copies.
     """
     return select_copied(dockerfile, source.files, source.unreadable, TEMPLATE, supplied)
 

@@ -98,7 +98,6 @@ def build_cell(cell: CellContext, context: bytes) -> str:
         arguments["REBUILD"] = options.rebuild
     image_labels = {
         **labels.cell_labels(recipe.cell, recipe.cell_key),
-        labels.GATES: ",".join(recipe.gates),
         labels.TITLE: f"BeeGFS client {recipe.cell.client} for kernel {recipe.cell.kernel}",
         labels.REVISION: options.revision,
         labels.SOURCE: options.source,

@@ -12,11 +12,13 @@ from kmatrix.decide.image_documents import Document, Layer
 from kmatrix.effects.registry.client import Manifest
 from kmatrix.stages.bundle_boots import boot_bundle, put_untagged
 from kmatrix.stages.bundle_kept import keep_kernels
+from kmatrix.stages.bundle_record import is_recorded, record_boots, without_record
 from kmatrix.stages.concurrency import map_threads
+from kmatrix.stages.gate_records import find_record
+from kmatrix.stages.gates import not_passed
 from kmatrix.stages.module_images import choose_modules, put_modules, with_modules
 from kmatrix.stages.publish import IMAGE, image_of
 from kmatrix.stages.run_context import RunContext, reason_of
-from kmatrix.values import labels
 from kmatrix.values.bundle import BundleImage, BundleResult
 from kmatrix.values.cells import Cell, Finding, Verdict
 from kmatrix.values.command_lines import command
@@ -46,19 +48,22 @@ def published_cells(run: RunContext, recipes: Iterable[Recipe]) -> tuple[list[Ce
 
 
 def _published_cell(run: RunContext, recipe: Recipe) -> CellImage | ProtocolError | None:
-    """Return the published image of a cell, None if there is none, or the error that leaves this unknown."""
+    """Return the published image of a cell, if the record of exactly that image says that it passed every gate.
+
+    An error is returned, not raised, for an answer of the registry that does not show which image is published.
+    """
     cell, registry = recipe.cell, run.registry
     try:
-        manifest = registry.manifest(image_of(run.options.target, cell), cell.arch)
+        ref = image_of(run.options.target, cell)
+        manifest = registry.manifest(ref, cell.arch)
         if manifest is None:
             return None
-        found = registry.labels(manifest)
-        current = found.get(labels.CELL_KEY) in recipe.satisfying_keys
-        passed = set(found.get(labels.GATES, "").split(",")) >= set(recipe.gates)
-        if not current and not (passed and found.get(labels.VERSION) == cell.id):
+        record = find_record(registry, ref, manifest.digest, run.progress.say)
+        if record is None or record.name != cell.id or not_passed(dict.fromkeys(record.gates, "passed")):
             return None
         layers = tuple(Layer(*layer) for layer in manifest.layers)
         document = Document(manifest.media_type, manifest.content)
+        current = record.cell_key == recipe.cell_key
         return CellImage(cell, document, layers, registry.config(manifest), current)
     except ProtocolError as error:
         run.progress.say(f"{cell.id}: its image cannot be read: {error.message}")
@@ -91,7 +96,10 @@ def make_bundle(run: RunContext, wanted: Wanted) -> BundleResult:
 def _make(run: RunContext, wanted: Wanted, ref: ImageRef, blank: BundleResult) -> BundleResult:
     say = run.progress.say
     there = run.registry.named(ref)
+    recorded = there is not None and is_recorded(run.registry, ref, wanted.client, there.digest, say)
     bounded = keep_kernels(run.registry, ref, wanted, there, say)
+    if there is not None and not recorded and bounded.kept:
+        raise without_record(bounded.wanted, ref, there.digest, tuple(bounded.kept))
     wanted = bounded.wanted
     blank = replace(blank, missing=wanted.missing, dropped=bounded.dropped, kept=bounded.kept)
     composed = [compose(wanted.client, wanted.of(arch), wanted.profile_name) for arch in wanted.arches]
@@ -105,7 +113,7 @@ def _make(run: RunContext, wanted: Wanted, ref: ImageRef, blank: BundleResult) -
         images=tuple(_measured(run, wanted, each) for each in composed),
         findings=(chosen,) if isinstance(chosen, Finding) else (),
     )
-    if before == complete.digest:
+    if before == complete.digest and recorded:
         modules = put_modules(run, wanted, chosen)
         reason = "already published, of the same cells"
         return with_modules(replace(result, verdict="skipped", reason=reason, digest=before), modules)
@@ -121,6 +129,7 @@ def _make(run: RunContext, wanted: Wanted, ref: ImageRef, blank: BundleResult) -
         # Boots take time, and a registry may delete manifests without a tag meanwhile.
         put_untagged(run, ref, each)
     modules = put_modules(run, wanted, chosen)
+    record_boots(run.registry, ref, wanted.client, complete.digest, say, lambda: run.engine.stopping)
     digest = run.registry.put_manifest(ref, complete.content, complete.media_type)
     if run.registry.digest_of(ref) != digest:
         raise ProtocolError(

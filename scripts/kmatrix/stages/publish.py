@@ -1,4 +1,4 @@
-"""push: gives the tested image its name in the registry, and asks what is published already."""
+"""Publishes a tested image: its content, the record of its gates, and last its name."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from kmatrix.decide.cell_manifest import LAYER, cell_manifest
 from kmatrix.decide.image_documents import Layer
 from kmatrix.effects.engine.saved_image import SavedLayer, compressed, digest_and_size, saved_image
 from kmatrix.effects.registry.auth import NotReadableError
-from kmatrix.effects.registry.client import Manifest, labels_of
+from kmatrix.effects.registry.client import Manifest
 from kmatrix.effects.retry import retried
+from kmatrix.stages.gate_records import add_to_record
 from kmatrix.stages.run_context import RunContext
-from kmatrix.values import labels
 from kmatrix.values.cells import Cell
 from kmatrix.values.errors import ToolError
+from kmatrix.values.gate_record import GatePass, GateRecord
 from kmatrix.values.names import ImageRef
 from kmatrix.values.recipe import Recipe
 
@@ -24,42 +25,28 @@ _OTHERS = "Something else writes to this repository; give this project one of it
 
 
 def image_of(target: str, cell: Cell) -> ImageRef:
-    """The name of a cell's image in the registry."""
+    """Return the name of a cell's image in the registry."""
     return ImageRef.parse(f"{target}/{IMAGE}:{cell.tag}")
 
 
-def published_digest(run: RunContext, ref: ImageRef, recipe: Recipe) -> str | None:
-    """Return the digest of a cell's published image if it was made from the same inputs, for these gates, else None.
-
-    What is published has passed every gate: nothing else is ever pushed.
-
-    Raises:
-        UnreachableError, CredentialError, ProtocolError: the registry could not tell.
-    """
-    manifest = run.registry.manifest(ref, recipe.cell.arch)
-    if manifest is None:
-        return None
-    config = run.registry.config(manifest)
-    note_layers(run, manifest, config)
-    return manifest.digest if labels_of(config).get(labels.CELL_KEY) in recipe.satisfying_keys else None
-
-
-def push_image(run: RunContext, image: str, ref: ImageRef, cell: Cell) -> str:
+def push_image(run: RunContext, image: str, ref: ImageRef, recipe: Recipe, gates: Mapping[str, GatePass]) -> str:
     """Publish exactly `image` as `ref` and return the digest under which the registry has it.
 
-    It is sent by digest, under no name that a node could pull; what the registry then has is compared with what was
-    tested, and only after that it gets its name.
+    The image is sent by digest, under no name that a node could pull. The registry's answer is compared with the tested
+    image, then the record of its gates is written, and only after that the image gets its name: no image has a name of
+    this project's without a record.
 
     Args:
         run: the run.
-        image: the id of the tested image.
+        image: the container engine's id of the tested image.
         ref: the name.
-        cell: whose image it is.
+        recipe: of the cell that the image is for.
+        gates: those that the image has passed.
 
     Raises:
         UnreachableError: transient faults that did not end.
         CredentialError: the registry refuses, or there is no credential.
-        ToolError: the engine or the registry has something else than what was tested.
+        ToolError: the container engine or the registry has another image than the tested one.
         ProtocolError: the registry does not keep to its protocol.
     """
     untagged, folder = ref.with_tag(""), run.options.root / "build"
@@ -68,15 +55,17 @@ def push_image(run: RunContext, image: str, ref: ImageRef, cell: Cell) -> str:
         config = run.registry.put_blob(untagged, saved.config)
         document = cell_manifest(saved.config, layers)
     digest = run.registry.put_manifest(untagged, document.content, document.media_type)
-    there = _settled(run, untagged.with_digest(digest), cell)
+    there = _settled(run, untagged.with_digest(digest), recipe.cell)
     if there is None or there.config != config:
         found = there.config if there else "nothing"
         raise ToolError(f"{untagged}@{digest}: the registry has {found} there, tested was {config}", _OTHERS)
     run.engine.raise_if_stopping()
+    record_gates(run, ref, GateRecord(digest, recipe.cell.id, recipe.cell_key, gates))
+    run.engine.raise_if_stopping()
     run.registry.put_manifest(ref, document.content, document.media_type)
     named = run.registry.digest_of(ref)
     if named != digest:
-        raise ToolError(f"{ref} was made to name {digest} and names {named or 'nothing'}", _OTHERS)
+        raise ToolError(f"{ref} was written to name {digest} and names {named or 'nothing'}", _OTHERS)
     return digest
 
 
@@ -84,10 +73,15 @@ class _AbsentError(Exception):
     """The registry reports that it has no such manifest."""
 
 
-def _settled(run: RunContext, ref: ImageRef, cell: Cell) -> Manifest | None:
-    """Return what the registry has under a digest that it was just given.
+def record_gates(run: RunContext, ref: ImageRef, record: GateRecord) -> None:
+    """Record beside an image the gates that it has passed (see `add_to_record`)."""
+    add_to_record(run.registry, ref, record, run.progress.say, lambda: run.engine.stopping)
 
-    A registry of many servers may say for a moment that it is not there (helm/helm#31348, of Quay).
+
+def _settled(run: RunContext, ref: ImageRef, cell: Cell) -> Manifest | None:
+    """Return the manifest that the registry has under a digest that was just written.
+
+    A registry of many servers may answer for a moment that it is not there (helm/helm#31348, of Quay).
     """
 
     def read() -> Manifest:
@@ -104,7 +98,7 @@ def _settled(run: RunContext, ref: ImageRef, cell: Cell) -> Manifest | None:
 
 
 def note_layers(run: RunContext, manifest: Manifest, config: Mapping[str, Any]) -> None:
-    """Remember the layers of a published image: another one that has them is to name the same files."""
+    """Note the layers of a published image, so that another image that has them names the same files."""
     rootfs = config.get("rootfs")
     diff_ids = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
     if isinstance(diff_ids, list) and len(diff_ids) == len(manifest.layers):
@@ -114,7 +108,7 @@ def note_layers(run: RunContext, manifest: Manifest, config: Mapping[str, Any]) 
 
 
 def _sent(run: RunContext, ref: ImageRef, layer: SavedLayer, folder: Path) -> Layer:
-    """Have a layer in the registry, once for all images of a run that share it."""
+    """Bring a layer into the registry, once for all images of a run that share it."""
 
     def send() -> Layer:
         run.engine.raise_if_stopping()

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from kmatrix.effects.process.signals import interruptible
-from kmatrix.stages.cell import already_published
+from kmatrix.stages.cell import lacking_gates, skipped_result
 from kmatrix.stages.concurrency import map_threads, run_side_by_side
+from kmatrix.stages.published import recorded_image
 from kmatrix.stages.run_context import RunContext
 from kmatrix.values.cells import CellResult, Verdict
 from kmatrix.values.errors import Exit, KmatrixError
-from kmatrix.values.names import ImageRef
 from kmatrix.values.recipe import Recipe
 
 Work = Callable[[RunContext, Recipe], CellResult]
@@ -25,35 +25,39 @@ def default_jobs() -> int:
 
 
 def split_published(run: RunContext, recipes: Iterable[Recipe], keep: Keep) -> list[Recipe]:
-    """Ask the registry which cells are published; give these to `keep`, and return the others.
+    """Query the registry for published cells: those that passed every gate of the run are given to `keep`.
+
+    The others are returned; of these, `run.ungated` has the published images that have not passed every gate.
 
     Raises:
-        UnreachableError, CredentialError, ProtocolError: the registry cannot answer; nothing was built.
+        UnreachableError, CredentialError, ProtocolError: the registry could not be queried; nothing was built.
     """
     recipes = list(recipes)
-    known = map_threads(lambda recipe: already_published(run, recipe), recipes)
-    for recipe, result in zip(recipes, known, strict=True):
-        if result is not None:
-            _note_published(run, recipe, result)
-            keep(result)
-    return [recipe for recipe, result in zip(recipes, known, strict=True) if result is None]
+    known = map_threads(lambda recipe: recorded_image(run, recipe), recipes)
+    left = []
+    for recipe, published in zip(recipes, known, strict=True):
+        if published is not None:
+            run.published.setdefault(recipe.cell.arch, published.ref)
+        if published is not None and not lacking_gates(run, published):
+            keep(skipped_result(recipe, published))
+            continue
+        if published is not None:
+            run.ungated[recipe.cell.id] = published
+        left.append(recipe)
+    return left
 
 
 def find_published(run: RunContext, recipes: Iterable[Recipe]) -> None:
     """Look for one published cell of each architecture, also among cells that this run does not build.
 
     Raises:
-        UnreachableError, CredentialError, ProtocolError: the registry cannot answer.
+        UnreachableError, CredentialError, ProtocolError: the registry could not be queried.
     """
     for recipe in recipes:
         if recipe.cell.arch not in run.published:
-            result = already_published(run, recipe)
-            if result is not None:
-                _note_published(run, recipe, result)
-
-
-def _note_published(run: RunContext, recipe: Recipe, result: CellResult) -> None:
-    run.published.setdefault(recipe.cell.arch, ImageRef.parse(result.image).with_digest(result.digest))
+            published = recorded_image(run, recipe)
+            if published is not None:
+                run.published[recipe.cell.arch] = published.ref
 
 
 def run_cells(run: RunContext, work: Work, recipes: Iterable[Recipe], keep: Keep) -> None:

@@ -19,6 +19,7 @@ from kmatrix.stages.concurrency import Once
 from kmatrix.stages.progress import Progress
 from kmatrix.values.cells import CellResult, Finding, Verdict
 from kmatrix.values.errors import InterruptedRunError, KmatrixError
+from kmatrix.values.gate_record import RecordedImage
 from kmatrix.values.matrix import Profile
 from kmatrix.values.module import KernelFacts
 from kmatrix.values.names import Arch, ImageRef
@@ -41,8 +42,7 @@ class Options:
 
     `jobs` is the number of cells, or of boots of a bundle, at a time; `make_jobs` is make's own number of jobs in one
     cell. `rebuild` is a text that differs from run to run, to build every cell again. `boot` is None for a run without
-    the boot gate; `push` is whether cells that passed are published, `push_unbooted` whether also those that were not
-    booted.
+    the boot gate; `push` is whether cells that passed every gate are published.
     """
 
     root: Path
@@ -54,7 +54,6 @@ class Options:
     rebuild: str = ""
     boot: BootOptions | None = None
     push: bool = True
-    push_unbooted: bool = False
     revision: str = ""
     source: str = ""
 
@@ -65,8 +64,9 @@ class RunContext:
 
     `base_images`, `userland_builds`, `pulls`, `kernel_facts` and `package_files` are caches, and so is `sent`, of the
     layers that were pushed. `garbage` are the intermediate images of builds; `published` has one published cell image
-    of the same inputs for each architecture; `blobs` are the layers that the registry is known to have, by the digest
-    of their archive.
+    of the same inputs for each architecture; `ungated` are the published images of this run's cells that have not passed
+    every gate of it, by cell id; `blobs` are the layers that the registry is known to have, by the digest of their
+    archive.
     """
 
     engine: Engine
@@ -84,6 +84,7 @@ class RunContext:
     sent: Once[Layer] = field(default_factory=Once)
     blobs: dict[str, Layer] = field(default_factory=dict)
     published: dict[Arch, ImageRef] = field(default_factory=dict)
+    ungated: dict[str, RecordedImage] = field(default_factory=dict)
 
     @property
     def logs(self) -> Path:

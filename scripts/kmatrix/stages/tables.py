@@ -1,4 +1,4 @@
-"""Tables for people: the plan and the results."""
+"""Tables on a terminal: the plan and the results."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from rich.text import Text
 
 from kmatrix.decide.plan import Plan
 from kmatrix.stages.columns import Column, print_table
+from kmatrix.stages.gates import not_passed
 from kmatrix.stages.progress import STYLES
 from kmatrix.values.cells import CellResult
+from kmatrix.values.command_lines import command
 
 _PLAN = (Column("cell"), Column("in"), Column("flavour", 3), Column("line", 2), Column("why", 1, least=30))
 _RESULTS = (
     Column("cell"),
     Column("verdict"),
-    Column("booted", 1),
+    Column("gates", 1),
     Column("releases", 4, least=18),
     Column("seconds", 3),
     Column("digest", 2),
@@ -24,7 +26,7 @@ _RESULTS = (
 
 
 def wide_console(stderr: bool = False) -> Console:
-    """A console; where there is no terminal, wide enough that no row is folded."""
+    """Return a console; where there is no terminal, one so wide that no row is folded."""
     console = Console(stderr=stderr)
     return console if console.is_terminal else Console(stderr=stderr, width=240)
 
@@ -38,23 +40,49 @@ def print_plan(plan: Plan) -> None:
     print_table(wide_console(), _PLAN, rows)
 
 
-def print_results(console: Console, results: Iterable[CellResult]) -> None:
-    """Print one row for each cell, the reason and the next step of each that is bad, and the counts."""
+def print_results(
+    console: Console,
+    results: Iterable[CellResult],
+    profile_name: str,
+    session: str = "build",
+    arguments: tuple[str, ...] = (),
+) -> None:
+    """Print one row for each cell, the counts, and below them why and how to go on for each cell without a pass.
+
+    Args:
+        console: where.
+        results: of the cells.
+        profile_name: whose cells.
+        session: the nox session that brings a cell to its verdict again.
+        arguments: its other arguments.
+    """
     results = sorted(results, key=lambda result: result.cell)
     rows = []
     for result in results:
         seconds = f"{sum(result.stages.values()):.1f}" if result.stages else "-"
         digest = result.digest.removeprefix("sha256:")[:12] or "-"
         verdict = Text(result.verdict, style=STYLES[result.verdict])
-        booted = f"{result.stages['boot']:.1f} s" if "boot" in result.stages else "yes" if result.booted else "-"
-        if result.verdict == "passed" and not result.booted:
-            booted = "NOT BOOTED"
-        rows.append((result.cell, verdict, booted, ", ".join(result.releases), seconds, digest))
+        rows.append((result.cell, verdict, _gates(result), ", ".join(result.releases), seconds, digest))
     print_table(console, _RESULTS, rows)
     for result in results:
         if result.verdict in ("failed", "errored"):
             console.print(Text(f"{result.cell}: {result.reason}"), soft_wrap=True)
             if result.next_step:
                 console.print(Text(f"       {result.next_step[:1].upper()}{result.next_step[1:]}"), soft_wrap=True)
+            again = command(session, profile_name, *arguments, "--only", result.cell)
+            if again not in result.next_step:
+                console.print(Text(f"       Repeat this cell: {again}"), soft_wrap=True)
     counts = {verdict: sum(result.verdict == verdict for result in results) for verdict in STYLES}
     console.print(Text(", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count) or "no cells"))
+
+
+def _gates(result: CellResult) -> str:
+    """Return the gates that a cell passed, each with its seconds where it took any; loud about the others."""
+    words = []
+    for name, verdict in result.gates.items():
+        seconds = result.stages.get(name, 0.0)
+        took = f" {seconds:.1f} s" if seconds >= 1 else ""
+        words.append(f"{name}{took if verdict == 'passed' else f' {verdict.upper()}'}")
+    if result.verdict == "passed":
+        words += [f"{name} NOT RUN" for name in not_passed(result.gates) if name not in result.gates]
+    return ", ".join(words) or "-"

@@ -1,4 +1,4 @@
-"""A cell, what was found out about it, and how it ended."""
+"""A cell, the findings about it, and its result."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class Cell:
 class Finding:
     """One observation of a check.
 
-    `code` is stable and for programs (`crc-mismatch`); `check` names the gate (`symbols`); `message` is
-    one line for people; `expected` and `actual` are the two sides, empty where there is none.
+    `code` is stable and machine-readable (`crc-mismatch`); `check` names the group of checks (`symbols`); `message` is
+    one human-readable line; `expected` and `actual` are the two sides, empty where there is none.
     """
 
     check: str
@@ -60,14 +60,16 @@ class Finding:
 
 @dataclass(frozen=True)
 class CellResult:
-    """How one cell ended; what `build/results.json` holds per cell.
+    """The result of one cell, as build/results.json has it.
 
-    `next_step` is what to do about the reason, in a sentence; empty where no error told one.
+    `next_step` is a sentence on how to fix the reason; empty where no error had one.
     `image` is the name in the registry, `digest` the manifest's digest there (empty if not pushed), `image_id`
-    the engine's id of the image that was tested; `booted` is whether its module was loaded in its own kernel;
-    `stages` are seconds; `log` and `serial` (the guest's console) are relative to the project.
-    `seen` is when the registry last told that it has `digest`, or that it has none; `booted_at` when the module was
-    last loaded; both UTC in ISO 8601, empty where that is not known. A run that did not look leaves both as they were.
+    the container engine's id of the image that was tested; `stages` are seconds; `log` and `serial` (the guest's
+    console) are relative to the project.
+    `gates` has the verdict of each gate that was run, or that a record beside the published image says was passed;
+    `gates_at` the time of the last pass of each. A gate that is in neither has not been run.
+    `seen` is when the registry last reported that it has `digest`, or that it has none. Times are UTC in ISO 8601, and
+    empty where they are not known. A run that did not look leaves them as they were.
     """
 
     cell: str
@@ -82,14 +84,14 @@ class CellResult:
     stages: dict[str, float] = field(default_factory=dict)
     log: str = ""
     serial: str = ""
-    booted: bool = False
+    gates: dict[str, Verdict] = field(default_factory=dict)
+    gates_at: dict[str, str] = field(default_factory=dict)
     image_id: str = ""
     srcversion: str = ""
     seen: str = ""
-    booted_at: str = ""
     next_step: str = ""
 
     def __post_init__(self) -> None:
-        """Keep the reason, what to do, and what a module says of itself, as one plain line each."""
+        """Keep the reason, the next step and the module's own text as one plain line each."""
         for name in ("reason", "next_step", "srcversion"):
             object.__setattr__(self, name, plain_line(getattr(self, name)))

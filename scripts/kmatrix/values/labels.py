@@ -1,4 +1,4 @@
-"""The OCI labels that cell images and bundles carry, spelled once for rendering, checking and asking the registry."""
+"""The OCI labels of cell images and bundles, spelled once for building, checking and querying the registry."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ CLIENT = "io.github.beegfs-kmatrix.client"
 KERNEL = "io.github.beegfs-kmatrix.kernel"
 ARCH = "io.github.beegfs-kmatrix.arch"
 CELL_KEY = "io.github.beegfs-kmatrix.cell-key"
-GATES = "io.github.beegfs-kmatrix.gates"
 # Of a bundle: its kernels, and a digest over the cells it was composed from.
 KERNELS = "io.github.beegfs-kmatrix.kernels"
 BUNDLE_KEY = "io.github.beegfs-kmatrix.bundle-key"
 
 
 def cell_labels(cell: Cell, cell_key: str) -> dict[str, str]:
-    """Return the labels that bind an image to its cell and to the inputs it was made from.
+    """Return the labels that bind an image to its cell and to the inputs that it was built from.
 
     Args:
         cell: the cell the image is for.

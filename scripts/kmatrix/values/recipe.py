@@ -1,4 +1,4 @@
-"""What goes into a cell's image beside its toolkit: packages, key and the files people wrote."""
+"""The inputs of a cell's image beside its toolkit: packages, their key, and files written by people."""
 
 from __future__ import annotations
 
@@ -16,21 +16,18 @@ _USERLAND: dict[int, tuple[str, ...]] = {
 SOURCE = "beegfs-client"
 # A line of every rendered Dockerfile begins with this: only files that have it are removed or written over.
 RENDERED_MARK = "# Generated from images/beegfs-client/Dockerfile.j2 "
-# What the tool puts into a cell's build context beside the files people wrote.
+# Added to a cell's build context beside the files written by people.
 KEY_FILE = "package-key"
 PACKAGES_FOLDER = "packages"
-# What an image must pass before it is pushed; a run without the boot gate makes other cell keys.
-ALL_GATES = ("static", "boot")
-STATIC_GATES = ("static",)
 
 
 def userland_packages(client: ClientVersion) -> tuple[str, ...]:
-    """The names of the vendor's packages a node gets beside the module; those of 8 for any later major."""
+    """Return the names of the vendor's packages that a node gets beside the module; those of 8 for later majors."""
     return _USERLAND[min(client.major, max(_USERLAND))]
 
 
 def userland_by_major() -> tuple[tuple[int, tuple[str, ...]], ...]:
-    """What `userland_packages` answers, for who does not know the version yet; the last is for any later major."""
+    """Return those names by major version, for callers that do not know it yet; the last is for any later major."""
     return tuple(sorted(_USERLAND.items()))
 
 
@@ -47,10 +44,10 @@ class PackageFile:
 class Recipe:
     """Everything that decides a cell's image.
 
-    `files` are those of `ImageSource` that an instruction copies: nothing else that people wrote enters the build
+    `files` are those of `ImageSource` that an instruction copies: no other file written by people enters the build
     context or the cell key. `base` and `toolkit` are pinned, where this site pulls them; `userland` and `source` are
-    the packages and `repository` their directory below the package root; `key` signs them. `gates` are what the image
-    must pass before it is pushed; an image with any of `satisfying_keys` has passed at least those.
+    the packages and `repository` their directory below the package root; `key` signs them. `cell_key` is a digest over
+    everything that decides the image's bytes, and over nothing else.
     """
 
     cell: Cell
@@ -63,12 +60,10 @@ class Recipe:
     userland: tuple[PackageFile, ...]
     source: PackageFile
     cell_key: str
-    gates: tuple[str, ...]
-    satisfying_keys: frozenset[str]
 
     @property
     def group(self) -> str:
-        """Cells with the same group share every stage below the compile."""
+        """The name that all cells share whose stages below the compile are the same."""
         return f"{self.cell.client}-{self.cell.line}-{self.cell.arch}"
 
     @property
@@ -80,10 +75,10 @@ class Recipe:
 
 @dataclass(frozen=True)
 class ImageSource:
-    """What lies in a folder under images/: the template, and every file beside it, copied or not.
+    """A folder under images/: the template, and every file beside it, copied or not.
 
-    `files` are contents by path; `unreadable` says by path why a file could not be read, which is no fault until an
-    instruction copies it.
+    `files` are contents by path; `unreadable` has, by path, why a file could not be read. That is no fault until an
+    instruction copies the file.
     """
 
     template: str

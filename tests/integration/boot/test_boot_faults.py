@@ -15,8 +15,8 @@ import pytest
 
 from kmatrix.effects.engine.docker import Engine
 from kmatrix.effects.vm.qemu import Machines
-from kmatrix.stages import gates
 from kmatrix.stages.boot import Subject, boot_image
+from kmatrix.stages.gates import boot as boot_gate
 from kmatrix.values.boot import BootReport
 from kmatrix.values.names import image_tag
 from tests.integration.support.lab import Lab
@@ -84,9 +84,9 @@ def test_faults_that_only_a_kernel_shows_each_fail_with_a_code_of_their_own_and_
     for name, fault in faulty.items():
         assert run.cell(name)["reason"].startswith(f"boot: {fault.code}: ")
         assert fault.words in run.cell(name)["reason"]
-    assert {name: run.cell(name)["booted"] for name in run.verdicts} == {
-        **dict.fromkeys(sound, True),
-        **dict.fromkeys(faulty, False),
+    assert {name: run.cell(name)["gates"] for name in run.verdicts} == {
+        **{name: {"static": "passed", "boot": "passed"} for name in sound},
+        **{name: {"static": "passed", "boot": "failed"} for name in faulty},
     }
 
     assert site.tags == {image_tag(name) for name in sound}
@@ -149,7 +149,7 @@ def test_what_the_static_checks_find_the_kernel_finds_too_and_the_rest_is_publis
         put_in = faults[subject.name][2] if subject.name in faults else lambda subject: subject
         return boot_image(engine, machines, put_in(subject), *arguments)
 
-    monkeypatch.setattr(gates, "boot_image", exchanged)
+    monkeypatch.setattr(boot_gate, "boot_image", exchanged)
     run = site.run("build", "--accel", "tcg", boot=True)
 
     assert run.code == 1, run.stderr

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 from tests.integration.support.lab import Lab
-from tests.integration.support.project.site import NEWER_CLIENT, UNBOOTED, Site, SiteMaker
+from tests.integration.support.project.site import NEWER_CLIENT, Site, SiteMaker
+
+ROOT = Path(__file__).parents[3]
 
 
 def at_once(sites: list[Site], *arguments: str) -> None:
     """Run a command in several projects at the same time; each must pass."""
-    command = [sys.executable, "-m", "kmatrix", *arguments]
+    command = [sys.executable, "-m", "bench.without_boot", *arguments]
     running = [
-        subprocess.Popen([*command, "--root", str(site.root)], stderr=subprocess.PIPE, text=True) for site in sites
+        subprocess.Popen([*command, "--root", str(site.root)], stderr=subprocess.PIPE, text=True, cwd=ROOT)
+        for site in sites
     ]
     try:
         ended = [each.communicate()[1] for each in running]
@@ -29,10 +33,10 @@ def test_two_checkouts_on_one_engine(lab: Lab, new_site: SiteMaker) -> None:
     kernels = [lab.kernels.newer, lab.kernels.older]
     sites = [new_site(kernels=kernels, warm=False) for _ in range(2)]
     # Both create the same intermediate images: the first to end removes those that it created.
-    at_once(sites, "build", "--jobs", "1", *UNBOOTED)
+    at_once(sites, "build", "--jobs", "1")
     for kernel in kernels:
         cell = f"{NEWER_CLIENT}-{kernel}"
         layers = [site.registry.manifest(site.repository, cell)["layers"] for site in sites]
         assert layers[0] == layers[1]
-    at_once(sites, "build", "--jobs", "1", "--force", *UNBOOTED)
+    at_once(sites, "build", "--jobs", "1", "--force")
     assert all(set(site.results()["cells"][0]["stages"]) >= {"build", "push"} for site in sites)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from kmatrix import cli
+from bench import without_boot
 from tests.integration.support.lab import Lab
-from tests.integration.support.project.site import NEWER_CLIENT, UNBOOTED, Site, SiteMaker
+from tests.integration.support.project.site import NEWER_CLIENT, Site, SiteMaker
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def told(site: Site, *arguments: str) -> tuple[int, str]:
     """Run a command whose results cannot be read, and return its exit code and output."""
     stderr = io.StringIO()
     with redirect_stderr(stderr):
-        code = cli.main([*arguments, *UNBOOTED, "--root", str(site.root)])
+        code = without_boot.main([*arguments, "--root", str(site.root)])
     return code, stderr.getvalue()
 
 
@@ -87,7 +87,7 @@ def test_damaged_results_are_told_before_anything_is_built(site: Site, content: 
     code, said = told(site, "build")
     assert code == 2
     assert f"results file {path}: not as this program writes it" in said
-    assert "Remove the file" in said
+    assert "Delete the file" in said
     assert path.read_text() == content
     assert site.tags == set()
 

@@ -22,7 +22,8 @@ from kmatrix.effects.engine.docker import Engine
 from kmatrix.effects.registry.credentials import load_credentials
 from kmatrix.effects.registry.writer import RegistryWriter
 from kmatrix.stages import bundle as stage
-from kmatrix.stages import bundle_boots, gates
+from kmatrix.stages import bundle_boots
+from kmatrix.stages.gates import boot as boot_gate
 from kmatrix.values.boot import BootReport
 from kmatrix.values.names import ClientVersion, ImageRef, image_tag, without_arch
 from tests.integration.support.lab import Lab
@@ -53,7 +54,7 @@ def config(site: Site, tag: str) -> dict[str, Any]:
 def built(site: Site, *arguments: str) -> None:
     """Publish every cell as one that passed each gate; that the cells' own gate boots them is tested elsewhere."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gates, "boot_image", lambda *_: BootReport("passed", "booted", "taken for granted"))
+        patch.setattr(boot_gate, "boot_image", lambda *_: BootReport("passed", "booted", "taken for granted"))
         run = site.run("build", *arguments, boot=True)
     assert run.code == 0, run.stderr
 

@@ -6,6 +6,7 @@ import contextlib
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import docker
@@ -15,20 +16,20 @@ from docker.errors import ImageNotFound
 from kmatrix.effects.engine.docker import RUN_LABEL, Engine
 from tests.integration.support.lab import Lab
 from tests.integration.support.project.images import diff_ids, output_in
-from tests.integration.support.project.site import JOBS, NEWER_CLIENT, UNBOOTED, Site, SiteMaker
+from tests.integration.support.project.site import JOBS, NEWER_CLIENT, Site, SiteMaker
 from tests.integration.support.session import LABEL
 
 # Dies as if killed, as soon as the first result is on the disk.
 KILLED = """
 import os, signal, sys
-from kmatrix import cli
+from bench import without_boot
 from kmatrix.commands import build as build_command
 write = build_command.write_results
 def write_and_die(*arguments):
     write(*arguments)
     os.kill(os.getpid(), signal.SIGKILL)
 build_command.write_results = write_and_die
-cli.main(sys.argv[1:])
+without_boot.main(sys.argv[1:])
 """
 
 
@@ -129,8 +130,8 @@ def test_the_compile_has_no_network(site: Site, lab: Lab, newer: str) -> None:
 
 
 def test_a_run_that_was_killed_goes_on_where_it_was(site: Site, older: str, newer: str) -> None:
-    command = [sys.executable, "-c", KILLED, "build", "--jobs", JOBS, *UNBOOTED, "--root", str(site.root)]
-    killed = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", KILLED, "build", "--jobs", JOBS, "--root", str(site.root)]
+    killed = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[3])
     try:
         assert killed.returncode == -signal.SIGKILL, killed.stderr
         (run_id,) = (path.name for path in (site.root / "build" / "runs").iterdir())

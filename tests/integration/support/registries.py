@@ -25,12 +25,12 @@ class ThrowAwayRegistry:
     container: DockerContainer
 
     def tags(self, repository: str) -> set[str]:
-        """Return the tags of a repository; none if the registry does not know it."""
+        """Return the tags of a repository's images, without those of records; none if the registry does not know it."""
         response = self._ask("GET", f"{repository}/tags/list")
         if response.status_code == requests.codes.not_found:
             return set()
         response.raise_for_status()
-        return set(response.json()["tags"] or ())
+        return {tag for tag in response.json()["tags"] or () if not tag.endswith(".gates")}
 
     def repositories(self) -> set[str]:
         """Return the names of all repositories that were ever pushed here."""

@@ -15,6 +15,7 @@ import docker.auth
 import pytest
 
 from kmatrix.decide.bundle import CellImage, Wanted
+from kmatrix.decide.gate_record import record_tag
 from kmatrix.effects.registry.credentials import Credentials
 from kmatrix.effects.registry.writer import RegistryWriter
 from kmatrix.stages import boot as boot_stage
@@ -111,6 +112,10 @@ class Bench:
     def written(self) -> list[str]:
         """Return the names under which manifests were put, in order."""
         return [each.rpartition("/")[2] for each in self.server.sent() if each.startswith("PUT /manifests/")]
+
+    def forget_record(self, digest: str) -> None:
+        """Have the registry lose the record that an image was booted."""
+        del self.server.manifests[f"/v2/{self.server.repository}/manifests/{record_tag(digest)}"]
 
     def names(self, tag: str) -> str | None:
         """The digest that a tag names."""

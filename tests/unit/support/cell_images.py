@@ -47,7 +47,6 @@ def image(kernel: str, media_type: str = DOCKER, arch: Arch = "x86_64", **labels
             "Labels": {
                 "io.github.beegfs-kmatrix.kernel": own.kernel,
                 "io.github.beegfs-kmatrix.cell-key": digest(f"key {kernel}"),
-                "io.github.beegfs-kmatrix.gates": "static,boot",
                 "org.opencontainers.image.version": own.id,
                 "org.opencontainers.image.title": f"for {kernel}",
                 **labels,

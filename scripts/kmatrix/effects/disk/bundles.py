@@ -12,7 +12,7 @@ from kmatrix.values.bundle import BundleImage, BundleResult
 from kmatrix.values.cells import Finding, Verdict
 from kmatrix.values.names import ImageRef
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 def read_bundles(path: Path, profile_name: str) -> dict[str, BundleResult]:
@@ -42,7 +42,7 @@ def update_bundles(path: Path, profile_name: str, changed: Mapping[str, BundleRe
 
 
 def _file(path: Path) -> StateFile:
-    hint = "Remove the file and run `nox -s bundle`: what is published is asked of the registry."
+    hint = "Delete the file. `nox -s bundle` regenerates it; published bundles are looked up in the registry."
     return StateFile(path, "bundles file", SCHEMA, "bundles", hint)
 
 

@@ -12,7 +12,7 @@ from kmatrix.effects.disk.files import write_atomically
 from kmatrix.effects.disk.state_file import StateFile, known_fields, profile_text, read_entries, write_entries
 from kmatrix.values.cells import CellResult, Finding, Verdict
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 def read_results(path: Path, profile_name: str) -> dict[str, CellResult]:
@@ -25,7 +25,7 @@ def read_results(path: Path, profile_name: str) -> dict[str, CellResult]:
 
 
 def results_text(path: Path, profile_name: str) -> str:
-    """Return what results.json says, with this profile's cells where the last run's stand.
+    """Return the content of results.json, with this profile's cells in place of those of the last run.
 
     Raises:
         InputError: the file is there and cannot be read as results.
@@ -41,11 +41,11 @@ def write_results(path: Path, profile_name: str, results: Mapping[str, CellResul
     Args:
         path: of results.json.
         profile_name: whose cells.
-        results: what this run changed, by cell id.
+        results: the results that this run changed, by cell id.
         order: cell ids in the plan's order; others are left out.
 
     Raises:
-        InputError: a file cannot be written, or what is there is not results.
+        InputError: a file cannot be written, or the file there is no results file.
     """
     merged = {**read_results(path, profile_name), **results}
     cells = [merged[cell] for cell in order if cell in merged]
@@ -54,7 +54,7 @@ def write_results(path: Path, profile_name: str, results: Mapping[str, CellResul
 
 
 def _file(path: Path) -> StateFile:
-    hint = "Remove the file: what is published is asked of the registry, and a new one is written."
+    hint = "Delete the file. It is regenerated, and published cells are looked up in the registry."
     return StateFile(path, "results file", SCHEMA, "cells", hint)
 
 
@@ -88,8 +88,10 @@ def junit(profile_name: str, cells: Iterable[CellResult]) -> str:
 
 def _result(entry: Mapping[str, Any]) -> CellResult:
     values = known_fields(CellResult, entry)
-    if values["verdict"] not in get_args(Verdict):
-        raise ValueError(f"{values['verdict']!r} is no verdict")
+    for verdict in (values["verdict"], *values["gates"].values()):
+        if verdict not in get_args(Verdict):
+            raise ValueError(f"{verdict!r} is no verdict")
+    values["gates_at"] = {str(name): str(at) for name, at in values["gates_at"].items()}
     values["releases"] = tuple(values["releases"])
     values["findings"] = tuple(Finding(**known_fields(Finding, finding)) for finding in values["findings"])
     return CellResult(**values)

@@ -1,4 +1,4 @@
-"""What runs came to, as a JSON file that several profiles share: each run replaces what it changed, and nothing else.
+"""The results of runs in a JSON file that several profiles share: each run replaces the entries that it changed.
 
 `results.json` and `bundles.json` have this form: `schema`, `profile` (that of the last run), a list of that profile's
 entries, and `other_profiles` with the lists of all others by profile.
@@ -22,7 +22,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class StateFile:
-    """One such file: its path, what people call it, its schema, its list's key, and what to do where it is damaged."""
+    """One such file.
+
+    `what` is its name in messages, `schema` the version of its form, `key` that of its list, and `hint` the next step
+    where it is damaged or of another schema.
+    """
 
     path: Path
     what: str
@@ -35,9 +39,9 @@ def read_entries(file: StateFile, profile_name: str, convert: Callable[[Mapping[
     """Return a profile's entries as they are on disk now; none where the file is not there.
 
     Args:
-        file: which.
-        profile_name: whose.
-        convert: makes a value of an entry; raises ValueError, TypeError, KeyError or AttributeError if it is none.
+        file: the file.
+        profile_name: the profile.
+        convert: returns the value of an entry; raises ValueError, TypeError, KeyError or AttributeError if it is none.
 
     Raises:
         InputError: the file cannot be read, is of another schema, or is not as `write_entries` writes it.
@@ -47,7 +51,7 @@ def read_entries(file: StateFile, profile_name: str, convert: Callable[[Mapping[
 
 
 def known_fields(kind: type, entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what an entry has of a dataclass's fields: a later version of this program may write more of them.
+    """Return those items of an entry that are fields of a dataclass: a later version of this program may write more.
 
     Raises:
         TypeError: the entry is no object.
@@ -72,7 +76,7 @@ def write_entries(file: StateFile, profile_name: str, entries: Sequence[Mapping[
 
 
 def profile_text(file: StateFile, profile_name: str) -> str:
-    """Return the file's content as if the last run had been of this profile, for programs.
+    """Return the file's content as if the last run had been of this profile.
 
     Raises:
         InputError: the file cannot be read, or is of another schema.
@@ -103,19 +107,19 @@ def _told(file: StateFile) -> Iterator[None]:
 
 
 def _check_schema(file: StateFile, found: object) -> None:
-    """Refuse a file of another version of this program: to write it anew would lose every profile's entries."""
+    """Refuse a file of another version of this program: rewriting it would lose the entries of every profile."""
     if found == file.schema and not isinstance(found, bool):
         return
-    hint = "Move the file away: what is published is asked of the registry, and a new one is written."
+    hint = file.hint
     if isinstance(found, int) and found > file.schema:
-        hint = f"Use the newer version of kmatrix that wrote it. {hint}"
+        hint = f"Use the newer version of kmatrix that wrote it. Or: {hint}"
     raise InputError(
         f"{file.what} {file.path} has schema {found!r}, and this version of kmatrix knows {file.schema}", hint
     )
 
 
 def _lists(file: StateFile) -> dict[str, list[Mapping[str, Any]]]:
-    """Every profile's entries, by profile."""
+    """Return the entries of every profile, by profile."""
     try:
         content = json.loads(file.path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -136,6 +136,21 @@ class Registry:
         """Return an image's labels."""
         return labels_of(self.config(manifest))
 
+    def content(self, ref: ImageRef, path: str, digest: str = "") -> bytes | None:
+        """Return the bytes that a repository has at a path, or None if the registry says there are none.
+
+        They are not compared with a digest: the caller judges them.
+
+        Args:
+            ref: the repository.
+            path: `manifests/` and a tag, or `blobs/` and a digest.
+            digest: of the bytes that are meant, where it is known.
+
+        Raises:
+            UnreachableError, CredentialError, ProtocolError: the registry could not be queried.
+        """
+        return self._fetch_or_none(ref, path, lambda response: content_of(response, digest.removeprefix("sha256:")))
+
     def find_file(self, manifest: Manifest, names: Iterable[str], layers_from_top: int) -> dict[str, bytes]:
         """Return files of the topmost layer that holds any of `names` (paths without a leading slash).
 

@@ -9,18 +9,18 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.integration.support.project.site import UNBOOTED, Site
+from tests.integration.support.project.site import Site
 
 # Reports when the compiler of the cell that its first argument names is running.
 _RUN = """
 import sys
 import pytest
 from tests.integration.support.faulty.trigger import at_line, at_stage
-from kmatrix import cli
+from bench import without_boot
 with pytest.MonkeyPatch.context() as patch:
     compiling = lambda: print("COMPILING", file=sys.stderr, flush=True)
     at_stage(patch, "build", sys.argv[1], lambda: at_line(patch, r"CC \\[M\\] ", compiling))
-    sys.exit(cli.main(sys.argv[2:]))
+    sys.exit(without_boot.main(sys.argv[2:]))
 """
 # A bound for a busy machine: a run ends its stages, it does not wait for them.
 _SOON_SECONDS = 30
@@ -37,7 +37,7 @@ class Interrupted:
 def interrupt_while_compiling(site: Site, cell: str, number: signal.Signals = signal.SIGINT) -> Interrupted:
     """Build a project, one cell at a time; send a signal as soon as a cell compiles, and wait for the end."""
     # With one cell at a time make has more jobs, so the engine's cache has nothing of it.
-    arguments = ["build", "--jobs", "1", *UNBOOTED, "--root", str(site.root)]
+    arguments = ["build", "--jobs", "1", "--root", str(site.root)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(Path(__file__).parents[4])])}
     command = [sys.executable, "-c", _RUN, cell, *arguments]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as run:

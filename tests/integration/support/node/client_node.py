@@ -17,7 +17,8 @@ import pytest
 import yaml
 
 from kmatrix.effects.engine.docker import Engine
-from kmatrix.stages import bundle_boots, gates
+from kmatrix.stages import bundle_boots
+from kmatrix.stages.gates import boot as boot_gate
 from kmatrix.values.boot import BootReport
 from tests.integration.support.cluster.openshift import derived
 from tests.integration.support.lab import Lab
@@ -119,7 +120,7 @@ def published(site: Site, *cells: str) -> None:
     shutil.copytree(site.lab.root / "deploy", site.root / "deploy")
     only = [word for cell in cells for word in ("--only", cell)]
     with pytest.MonkeyPatch.context() as patch:
-        for stage in (gates, bundle_boots):
+        for stage in (boot_gate, bundle_boots):
             patch.setattr(stage, "boot_image", lambda *_: BootReport("passed", "booted", "taken for granted"))
         for arguments in (("build", *only), ("bundle",), ("manifests", "--method", "prebuilt", "--method", "kmm")):
             run = site.run(*arguments, boot=True)

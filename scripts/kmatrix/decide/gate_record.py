@@ -1,0 +1,164 @@
+"""The form in which a registry keeps a record of gates: an ordinary image with one small file, under a tag of its own.
+
+The tag is made of the digest that the record is about, as cosign makes the tags of its signatures (sigstore/cosign,
+pkg/oci/remote/remote.go, normalize). The record is a file in an ordinary layer, under a manifest of the kind that cells
+have: versions of Quay refuse layers of media types beyond a list in their configuration (quay/quay,
+image/oci/manifest.py), so only some registries would keep a media type of this project's own. Quay also parses the
+configuration, which needs a root file system and a history (quay/quay, image/docker/schema2/config.py).
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import tarfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kmatrix.decide.cell_manifest import LAYER, cell_manifest
+from kmatrix.decide.image_documents import Document, Layer
+from kmatrix.values.gate_record import GatePass, GateRecord
+from kmatrix.values.names import digest as checked_digest
+
+SCHEMA = 1
+_FILE = "gates.json"
+# The times that matter are in the file.
+_CREATED = "1970-01-01T00:00:00Z"
+_TITLE = "org.opencontainers.image.title"
+# A record of a hundred gates is a hundredth of this.
+_MOST_BYTES = 1 << 20
+
+
+class MalformedRecordError(ValueError):
+    """A registry has something under the tag of a record that is no record for that digest; the text says why."""
+
+
+@dataclass(frozen=True)
+class RecordImage:
+    """A record as an image: its layer, its configuration and its manifest."""
+
+    layer: bytes
+    config: bytes
+    manifest: Document
+
+
+def record_tag(digest: str) -> str:
+    """Return the tag of the record for a digest: `sha256-<hex>.gates`."""
+    return f"{digest.replace(':', '-')}.gates"
+
+
+def record_image(record: GateRecord) -> RecordImage:
+    """Return a record as the image that a registry keeps; the same record gives the same layer."""
+    content = {
+        "schema": SCHEMA,
+        "digest": record.digest,
+        "name": record.name,
+        "cell_key": record.cell_key,
+        "gates": {
+            name: {"verdict": "passed", "at": passed.at, "kmatrix": passed.version}
+            for name, passed in sorted(record.gates.items())
+        },
+    }
+    archive = _archive(json.dumps(content, indent=1).encode() + b"\n")
+    layer = gzip.compress(archive, mtime=0)
+    # No machine's architecture: nothing may run it.
+    config = json.dumps(
+        {
+            "architecture": "unknown",
+            "os": "unknown",
+            "created": _CREATED,
+            "config": {"Labels": {_TITLE: f"gates that {record.digest} has passed"}},
+            "rootfs": {"type": "layers", "diff_ids": [_sha256(archive)]},
+            "history": [{"created": _CREATED, "created_by": "kmatrix: record of gates"}],
+        },
+        separators=(",", ":"),
+    ).encode()
+    return RecordImage(layer, config, cell_manifest(config, (Layer(_sha256(layer), LAYER, len(layer)),)))
+
+
+def record_layer(manifest: bytes) -> str:
+    """Return the digest of the one layer that the manifest of a record has.
+
+    Raises:
+        MalformedRecordError: it is no such manifest.
+    """
+    try:
+        (layer,) = json.loads(manifest)["layers"]
+        if int(layer["size"]) > _MOST_BYTES:
+            raise MalformedRecordError(f"its layer has {layer['size']} bytes, and a record at most {_MOST_BYTES}")
+        return checked_digest(layer["digest"])
+    except MalformedRecordError:
+        raise
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise MalformedRecordError(f"its manifest is not that of an image with one layer ({error!r})") from error
+
+
+def read_record(layer: bytes, layer_digest: str, digest: str) -> GateRecord:
+    """Return the record in a layer.
+
+    Args:
+        layer: its bytes, compressed.
+        layer_digest: as the manifest names it.
+        digest: of the image that the record must be about.
+
+    Raises:
+        MalformedRecordError: the layer is damaged, or holds no record of a known schema for exactly that digest.
+    """
+    if _sha256(layer) != layer_digest:
+        raise MalformedRecordError(f"its layer has the digest {_sha256(layer)} instead of {layer_digest}")
+    try:
+        return _record(json.loads(_file(layer)), digest)
+    except MalformedRecordError:
+        raise
+    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
+        raise MalformedRecordError(f"its layer cannot be unpacked ({error!r})") from error
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise MalformedRecordError(f"its {_FILE} is not as this program writes it ({error!r})") from error
+
+
+def _record(content: Mapping[str, Any], digest: str) -> GateRecord:
+    if content["schema"] is True or content["schema"] != SCHEMA:
+        raise MalformedRecordError(f"it has schema {content['schema']!r}, and this version of kmatrix knows {SCHEMA}")
+    if content["digest"] != digest:
+        raise MalformedRecordError(f"it is about {content['digest']!r}, another image")
+    gates = {}
+    for name, entry in content["gates"].items():
+        if entry["verdict"] != "passed":
+            raise MalformedRecordError(f"it has the verdict {entry['verdict']!r} for gate {name}")
+        gates[name] = GatePass(_text(entry["at"]), _text(entry["kmatrix"]))
+    return GateRecord(digest, _text(content["name"]), _text(content["cell_key"]), gates)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r:.40} is no text")
+    return value
+
+
+def _file(layer: bytes) -> bytes:
+    with gzip.GzipFile(fileobj=io.BytesIO(layer)) as packed:
+        archive = packed.read(_MOST_BYTES + 1)
+    if len(archive) > _MOST_BYTES:
+        raise MalformedRecordError(f"its layer unpacks to more than {_MOST_BYTES} bytes")
+    with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as files:
+        file = files.extractfile(_FILE)
+        if file is None:
+            raise KeyError(_FILE)
+        return file.read()
+
+
+def _archive(content: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        member = tarfile.TarInfo(_FILE)
+        member.size = len(content)
+        archive.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def _sha256(content: bytes) -> str:
+    return "sha256:" + hashlib.sha256(content).hexdigest()

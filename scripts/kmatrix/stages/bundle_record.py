@@ -1,0 +1,71 @@
+"""The record that a bundle was booted with each of its kernels: without it, no published bundle is believed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from kmatrix.decide.bundle import Wanted
+from kmatrix.effects.registry.writer import RegistryWriter
+from kmatrix.stages.gate_records import add_to_record, find_record, passes
+from kmatrix.values.command_lines import command
+from kmatrix.values.errors import ToolError
+from kmatrix.values.gate_record import BOOT_GATE, GateRecord
+from kmatrix.values.names import ClientVersion, ImageRef
+
+
+def is_recorded(
+    registry: RegistryWriter, ref: ImageRef, client: ClientVersion, digest: str, say: Callable[[str], None]
+) -> bool:
+    """Whether this project's record says that exactly this bundle was booted.
+
+    Args:
+        registry: has the bundle.
+        ref: its name.
+        client: whose bundle it is.
+        digest: of the bundle: a manifest, or a list of them.
+        say: is given a line that names a record which is not believed.
+
+    Raises:
+        UnreachableError, CredentialError, ProtocolError: the registry could not be queried.
+    """
+    record = find_record(registry, ref, digest, say)
+    return record is not None and record.name == str(client) and BOOT_GATE in record.gates
+
+
+def record_boots(
+    registry: RegistryWriter,
+    ref: ImageRef,
+    client: ClientVersion,
+    digest: str,
+    say: Callable[[str], None],
+    stopping: Callable[[], bool],
+) -> None:
+    """Have the registry keep a record that a bundle was booted; `stopping` is whether the run was told to stop.
+
+    Raises:
+        UnreachableError, CredentialError, ProtocolError, ToolError: the record was not written.
+        InterruptedRunError: the run was told to stop.
+    """
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    add_to_record(registry, ref, GateRecord(digest, str(client), "", passes({BOOT_GATE: now})), say, stopping)
+
+
+def without_record(wanted: Wanted, ref: ImageRef, digest: str, kernels: tuple[str, ...]) -> ToolError:
+    """Return the error for kernels that only a published bundle without a record has.
+
+    Args:
+        wanted: the bundle to be made, those kernels included.
+        ref: the published bundle's name.
+        digest: of the published bundle.
+        kernels: at least one.
+    """
+    (cell,) = [image.cell.id for image in wanted.images if image.cell.kernel == kernels[0]][:1]
+    again = command("build", wanted.profile_name, "--only", cell)
+    forget = command("discover", wanted.profile_name, "--forget", kernels[0])
+    return ToolError(
+        f"{ref} names {digest}, and the registry has no record of this project's that this was booted; no published "
+        f"cell has its kernels {', '.join(kernels)}",
+        f"For each of these kernels: {again} publishes its cell, if it is planned, and {forget} lets it go. To let all "
+        f"of them go, remove the tag {ref.tag} from the registry.",
+    )

@@ -1,0 +1,125 @@
+"""Records of gates in a registry: read beside the image that they are about, and extended without losing an entry."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from importlib import metadata
+
+from kmatrix.decide.gate_record import MalformedRecordError, read_record, record_image, record_layer, record_tag
+from kmatrix.effects.registry.auth import NotReadableError
+from kmatrix.effects.registry.client import Registry
+from kmatrix.effects.registry.writer import RegistryWriter
+from kmatrix.values.errors import InterruptedRunError, ToolError
+from kmatrix.values.gate_record import GatePass, GateRecord
+from kmatrix.values.names import ImageRef
+
+_ATTEMPTS = 4
+_FIRST_PAUSE_SECONDS = 0.5
+
+
+def passes(times: Mapping[str, str]) -> dict[str, GatePass]:
+    """Return the entries of a record for gates that were passed at these times (UTC, ISO 8601)."""
+    version = metadata.version("kmatrix")
+    return {name: GatePass(at, version) for name, at in times.items()}
+
+
+def find_record(registry: Registry, ref: ImageRef, digest: str, say: Callable[[str], None]) -> GateRecord | None:
+    """Return the record for the image with `digest`, or None where the registry has none that can be believed.
+
+    Args:
+        registry: has the image.
+        ref: a name in the image's repository.
+        digest: of the image.
+        say: is given a line that names a record which is not believed.
+
+    Raises:
+        UnreachableError, CredentialError, ProtocolError: the registry could not be queried. That is no absence.
+    """
+    name = ref.with_tag(record_tag(digest))
+    manifest = registry.content(name, f"manifests/{name.tag}")
+    if manifest is None:
+        return None
+    try:
+        layer = record_layer(manifest)
+        blob = registry.content(name, f"blobs/{layer}", layer)
+        if blob is None:
+            raise MalformedRecordError("the registry does not have its layer")
+        return read_record(blob, layer, digest)
+    except MalformedRecordError as error:
+        say(f"note: {name} is not believed as a record of passed gates: {error}")
+        return None
+
+
+def add_to_record(
+    registry: RegistryWriter,
+    ref: ImageRef,
+    record: GateRecord,
+    say: Callable[[str], None],
+    stopping: Callable[[], bool],
+) -> None:
+    """Write every entry of `record` to the registry, beside those that it has for the same image and key.
+
+    Two writers may do so at a time: each reads the record, writes both writers' entries, and reads back. An entry that
+    is lost all the same costs one more run of its gate.
+
+    Args:
+        registry: has the image.
+        ref: a name in the image's repository.
+        record: the gates that were passed.
+        say: see `find_record`.
+        stopping: whether the run was told to stop.
+
+    Raises:
+        UnreachableError, CredentialError, ProtocolError: the registry could not be queried, or refuses.
+        ToolError: it keeps something else under the record's name.
+        InterruptedRunError: the run was told to stop.
+    """
+    name = ref.with_tag(record_tag(record.digest))
+    there = find_record(registry, ref, record.digest, say)
+    for attempt in range(1, _ATTEMPTS + 1):
+        known = there.gates if there is not None and _of_same_image(there, record) else {}
+        _write(registry, name, replace(record, gates={**known, **record.gates}))
+        there = _read_back(registry, ref, record, say, last=attempt == _ATTEMPTS)
+        if _holds(there, record):
+            return
+        if stopping():
+            raise InterruptedRunError
+        if attempt < _ATTEMPTS:
+            # A registry of many servers may send the earlier record for a moment (helm/helm#31348, of Quay).
+            time.sleep(_FIRST_PAUSE_SECONDS * 2**attempt)
+            there = _read_back(registry, ref, record, say, last=False)
+            if _holds(there, record):
+                return
+    raise ToolError(
+        f"{name}: the registry does not keep the record of the gates that {record.name} has passed",
+        "Something else writes to this repository, or removes tags from it; give this project one of its own.",
+    )
+
+
+def _of_same_image(there: GateRecord, record: GateRecord) -> bool:
+    return (there.name, there.cell_key) == (record.name, record.cell_key)
+
+
+def _holds(there: GateRecord | None, record: GateRecord) -> bool:
+    return there is not None and _of_same_image(there, record) and record.gates.keys() <= there.gates.keys()
+
+
+def _write(registry: RegistryWriter, name: ImageRef, record: GateRecord) -> None:
+    image = record_image(record)
+    registry.put_blob(name, image.layer)
+    registry.put_blob(name, image.config)
+    registry.put_manifest(name, image.manifest.content, image.manifest.media_type)
+
+
+def _read_back(
+    registry: Registry, ref: ImageRef, record: GateRecord, say: Callable[[str], None], last: bool
+) -> GateRecord | None:
+    try:
+        return find_record(registry, ref, record.digest, say)
+    except NotReadableError:
+        # Some registries answer so for a moment about something that was written just now.
+        if last:
+            raise
+        return None

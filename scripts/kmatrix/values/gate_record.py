@@ -1,0 +1,42 @@
+"""The record of the gates that a published image has passed, for exactly one digest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from kmatrix.values.names import ImageRef
+
+# Names of gates that code beside the gates themselves refers to.
+STATIC_GATE = "static"
+BOOT_GATE = "boot"
+
+
+@dataclass(frozen=True)
+class GatePass:
+    """One gate that an image has passed: when (UTC, ISO 8601), and the version of this program that recorded it."""
+
+    at: str
+    version: str
+
+
+@dataclass(frozen=True)
+class GateRecord:
+    """The gates that the image with `digest` has passed.
+
+    `name` is the cell's id, or the client version of a bundle; `cell_key` is the key of the recipe that the image was
+    built from, and empty for a bundle. A gate that is not in `gates` has not been passed.
+    """
+
+    digest: str
+    name: str
+    cell_key: str
+    gates: Mapping[str, GatePass]
+
+
+@dataclass(frozen=True)
+class RecordedImage:
+    """A published image, by tag and digest, with this project's record of the gates that it has passed."""
+
+    ref: ImageRef
+    record: GateRecord
