@@ -158,10 +158,13 @@ def _loaded(transcript: Transcript, number: str, expected: Booted) -> BootReport
     for code, what, holds in seen:
         if not holds:
             return _failed(code, f"the module loads, but {what}", "it", "nothing")
-    for key, wanted in (("version", expected.version), ("srcversion", expected.srcversion)):
+    for code, key, wanted in (
+        ("loaded-version", "version", expected.version),
+        ("loaded-srcversion", "srcversion", expected.srcversion),
+    ):
         if values.get(key) != wanted:
             message = f"the loaded module's {key} is not the file's: another module is loaded"
-            return _failed(f"loaded-{key}", message, wanted, values.get(key, "none"))
+            return _failed(code, message, wanted, values.get(key, "none"))
     if "taint" not in values:
         return _report_missing(f"sys-{number}")
     unexpected = frozenset(values["taint"]) - _EXPECTED_FLAGS
