@@ -6,7 +6,7 @@ which kernel source it stands for, and which codes it gives.
 - Rule 1: ELF (`form`, `modinfo`)
 - Rule 2: vermagic (`modinfo`)
 - Rule 3: symbols (`symbols`, `form`)
-- Rule 4: CRCs (`symbols`, `form`)
+- Rule 4: CRCs (`crcs`, `form`)
 - Rule 5: providers (`symbols`)
 - Rule 6: dependencies (`modinfo`, `layout`)
 - Rule 7: licence and namespaces (`symbols`)
@@ -27,7 +27,7 @@ Four are stricter than the loader on purpose; no complete module that was built 
 
 from __future__ import annotations
 
-from kmatrix.decide.checks import form, layout, modinfo, symbols
+from kmatrix.decide.checks import crcs, form, layout, modinfo, symbols
 from kmatrix.decide.formats.elf import MalformedElfError, read_module
 from kmatrix.values.cells import Finding
 from kmatrix.values.module import CheckReport, Expectation, ImageFacts, KernelFacts, ModuleElf
@@ -75,16 +75,16 @@ def _judge(
 ) -> tuple[list[Finding], list[str]]:
     described, described_notes = modinfo.check_module_file(elf, expectation, kernel)
     known, known_notes = symbols.check_symbols(elf, kernel)
-    crcs, crc_notes = symbols.check_crcs(elf, kernel)
+    versions, version_notes = crcs.check_crcs(elf, kernel)
     spaces, space_notes = symbols.check_namespaces(elf, kernel)
-    notes = [*described_notes, *known_notes, *crc_notes, *space_notes]
+    notes = [*described_notes, *known_notes, *version_notes, *space_notes]
     if elf.has_btf:
         notes.append("the module carries BTF, which is not compared with the kernel's here: loading shows it")
     findings = [
         *described,
         *form.check_against_loader(elf, kernel),
         *known,
-        *crcs,
+        *versions,
         *symbols.check_providers(elf, kernel),
         *symbols.check_licence(elf, kernel),
         *spaces,
