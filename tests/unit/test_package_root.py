@@ -338,7 +338,10 @@ def test_a_servers_word_of_an_encoding_is_held_to_the_checksums(web: WebServer, 
         (b"<html/>", "names no primary metadata"),
         (repomd(b"", kind="filelists"), "names no primary metadata"),
         (repomd(b"", checksum="crc32"), "its package list has a checksum of type 'crc32', not one of sha256"),
-        (repomd(b"").replace(b"sha256", b"sha512"), "its package list has the sha512 checksum '.*', which is malformed"),
+        (
+            repomd(b"").replace(b"sha256", b"sha512"),
+            "its package list has the sha512 checksum '.*', which is malformed",
+        ),
         (repomd(b"", name="absent.xml"), "names repodata/absent.xml, which is not there"),
         (repomd(b"other"), "primary.xml.gz is not what repomd.xml says"),
     ],
@@ -366,7 +369,11 @@ def test_an_index_that_cannot_be_believed_is_told(root: Root, content: bytes, wh
         ("primary.xml.bz2", b"no bzip2", "not readable"),
         ("primary.xml.bz2", bz2.compress(GOOD)[:-5], "not readable"),
         ("primary.xml.zst", zstandard.compress(GOOD)[:-5], "its zstd data breaks off"),
-        ("primary.xml", primary(package("x", "noarch", value="beef")), "the sha256 checksum 'beef', which is malformed"),
+        (
+            "primary.xml",
+            primary(package("x", "noarch", value="beef")),
+            "the sha256 checksum 'beef', which is malformed",
+        ),
     ],
 )
 def test_package_lists_that_cannot_be_read_are_told(root: Root, name: str, content: bytes, why: str) -> None:

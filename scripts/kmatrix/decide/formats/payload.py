@@ -25,9 +25,7 @@ _NOT_INSTALLED = re.compile(r"package (\S+) is not installed")
 _ANOTHER_SERVICE = "Something else answered, such as a proxy's page: look at the reply with curl."
 _RELEASE_FILE = "driver-toolkit-release.json"
 _LEAVE_OUT = "to continue without the release, leave it out with `from` or `newest` of its channel in matrix.yaml"
-_TOOLKIT_HINT = (
-    f"Look at /etc/{_RELEASE_FILE} in that image and report it to the release's publisher; {_LEAVE_OUT}."
-)
+_TOOLKIT_HINT = f"Look at /etc/{_RELEASE_FILE} in that image and report it to the release's publisher; {_LEAVE_OUT}."
 _PAYLOAD_HINT = (
     "Compare with `oc adm release info` of that release; if a mirror or another graph is set, it serves something "
     f"else; {_LEAVE_OUT}."
