@@ -82,7 +82,7 @@ def edited(edit: Callable[[dict[str, Any]], object]) -> str:
             lambda one: one["releases"].append(one["releases"][0]),
             "releases: 4.96.1 x86_64 with registry.example",
         ),
-        (lambda one: one["clients"].append(one["clients"][0]), "clients: 7.98.1 el9 x86_64 is there twice"),
+        (lambda one: one["clients"].append(one["clients"][0]), "clients: 7.98.1 el9 x86_64 is listed twice"),
         (lambda one: one["clients"][0].update(line="9"), "clients[0].line: '9' is not a RHEL line"),
         (
             lambda one: one["clients"][0]["key"].update(fingerprint="12"),
@@ -111,7 +111,7 @@ def edited(edit: Callable[[dict[str, Any]], object]) -> str:
         (lambda one: one["clients"][0]["packages"][0].update(size="1"), "size: must be a whole number"),
         (
             lambda one: one["clients"][0]["packages"].append(one["clients"][0]["packages"][0]),
-            "clients[0].packages: beegfs-client is there twice",
+            "clients[0].packages: beegfs-client is listed twice",
         ),
         (lambda one: one["unavailable"][0].update(reason=""), "unavailable[0].reason: must not be empty"),
     ],

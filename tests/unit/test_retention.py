@@ -399,7 +399,7 @@ def test_a_lock_says_which_mark_is_wrong() -> None:
     with pytest.raises(InputError) as caught:
         read_lock(json.dumps(data))
     assert "releases[0].gone: 'yesterday' is not a day such as 2026-03-31" in str(caught.value)
-    assert "5.14.0-1.el9_4.x86_64 on x86_64 is there twice" in str(caught.value)
+    assert "5.14.0-1.el9_4.x86_64 on x86_64 is listed twice" in str(caught.value)
     assert RetiredPin.model_validate(twice).reason == "forgotten"
 
 

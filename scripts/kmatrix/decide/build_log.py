@@ -1,4 +1,4 @@
-"""Find in a build's log why it failed, and whether the product is at fault or the machine."""
+"""Reads in a build's log why it failed, and whose fault that is."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Literal, get_args
 
 from kmatrix.values.text import plain_line
 
-# A compiler's complaint, and the errors that the image's scripts unpack-packages and build-module print themselves.
+# The finding codes of a build: a compiler's errors, and those that the image's scripts unpack-packages and build-module
+# report with a code of their own.
 BuildCode = Literal[
     "compile-error",
     "module-missing",
@@ -23,7 +24,7 @@ BuildCode = Literal[
 ]
 _CODES: Mapping[str, BuildCode] = {code: code for code in get_args(BuildCode)}
 
-# Reasons of a failed operation that concern the machine and not its input, as glibc's strerror and others word them.
+# What an operation met that is for the machine to answer for, not for its input, as glibc's strerror and others say.
 _REASONS = (
     "No space left on device|Disk quota exceeded|Read-only file system|(Remote )?Input/output error|Remote I/O error"
     "|Stale file handle|Structure needs cleaning|Transport endpoint is not connected|Host is down|File too large"
@@ -31,10 +32,10 @@ _REASONS = (
     "|Resource temporarily unavailable|No child processes|Text file busy|database or disk is full|disk full\\?"
 )
 _SIGNALS = "Killed|Terminated|Hangup|Bus error|Segmentation fault|Illegal instruction|Aborted"
-# Complete messages: a reason stands at the end of its message; a name or a text of the sources may contain the same
-# words. The messages are those of gcc (gcc/gcc.cc, gcc/collect-utils.cc, libiberty/xmalloc.c), make (src/job.c,
+# Whole messages: a reason stands at the end, behind what it is the reason of; a name or a text of the sources may have
+# the same words. They are those of gcc (gcc/gcc.cc, gcc/collect-utils.cc, libiberty/xmalloc.c), make (src/job.c,
 # child_error) and bash.
-_MACHINE = re.compile(
+_WORLD = re.compile(
     rf"(:|\() *({_REASONS})\)?( \(\d+\))?\.?( +Stop\.)?(;|$)"
     rf"| - ({_REASONS})$"
     r"|: out of memory allocating \d+ bytes"
@@ -44,20 +45,20 @@ _MACHINE = re.compile(
     rf"|\*\*\* \[.*\] (({_SIGNALS})( \(core dumped\))?|Error 1(29|[3-8]\d|9[0-2]))$",
     re.IGNORECASE,
 )
-# A compiler's messages about the sources and its quotes of them: after a bar, before gcc 9 after a blank. Its own
+# What a compiler says about the sources, and what it quotes of them: behind a bar, before gcc 9 behind a blank. Its own
 # troubles are fatal errors.
 _ABOUT_SOURCES = re.compile(r"\s|\d*\s*\||.*: (warning|note|remark): |\S+:\d+(:\d+)?: error: ")
 _STEP = re.compile(r"Step \d+/\d+ : ")
-# The two steps that judge the product: the check of its packages, and its compile.
+# The two steps whose own words say something about the product: the check of its packages, and its compile.
 _COMPILE = re.compile(r"The command '[^']*/build-module ")
 _PACKAGES = re.compile(r"The command '[^']*/unpack-packages ")
-# Both scripts exit with EX_TEMPFAIL when they reached no verdict.
+# With this, EX_TEMPFAIL, both scripts say that they reached no answer.
 _NO_ANSWER = re.compile(r"returned a non-zero code: 75\b")
 _AGAINST_PACKAGES = re.compile(
     rf"unpack-packages: error: ({'|'.join(code for code in _CODES if code.startswith('package-'))}): ."
 )
-# A fault of the machine explains the compiler's errors, and these come before the messages of make and of the container
-# engine, which only repeat that something failed.
+# The machine's doings explain what the compiler complains of, and its own errors come before what make and the engine
+# say afterwards, which only repeats that something failed.
 _CAUSES = (
     re.compile(r"(unpack-packages|build-module): (error|stopped): "),
     re.compile(r": (fatal )?error: |^ERROR: modpost|error: .*undeclared|undefined reference|modpost: .*undefined!"),
@@ -70,26 +71,26 @@ _KEPT = 5
 def causes(lines: Sequence[str]) -> tuple[str, ...]:
     """Return the first few lines of the last step that name a cause; the last lines where none does."""
     step = _last_step(lines)
-    output = [line.strip() for line in step]
-    output = [line for line in output if line and not _ENGINE.match(line)]
-    machine = [line.strip() for line in step if _is_the_machines(line)]
-    for found in (machine, *([line for line in output if pattern.search(line)] for pattern in _CAUSES)):
+    told = [line.strip() for line in step]
+    told = [line for line in told if line and not _ENGINE.match(line)]
+    world = [line.strip() for line in step if _is_the_worlds(line)]
+    for found in (world, *([line for line in told if pattern.search(line)] for pattern in _CAUSES)):
         if found:
             return tuple(dict.fromkeys(found))[:_KEPT]
-    return tuple(output[-_KEPT:])
+    return tuple(told[-_KEPT:])
 
 
 def is_the_products_fault(error: str, lines: Sequence[str]) -> bool:
-    """Return whether a failed build means that the product is bad: its compile, or the check of its packages, refused.
+    """Whether a build that a step ended says that the product is bad: its compile, or its packages' check, said no.
 
-    A full disk, a killed compiler or a step that needs the network do not, whatever the step's exit code.
+    A full disk, a killed compiler or a step that needs the network say nothing about it, whatever the step's exit code.
 
     Args:
-        error: the container engine's message, which has the step's command and its exit code.
+        error: the engine's own words, which name the step's command and its exit code.
         lines: the build's log.
     """
     step = _last_step(lines)
-    if _NO_ANSWER.search(error) or any(_is_the_machines(line) for line in step):
+    if _NO_ANSWER.search(error) or any(_is_the_worlds(line) for line in step):
         return False
     if _PACKAGES.search(error):
         return any(_AGAINST_PACKAGES.match(line) for line in step)
@@ -101,8 +102,8 @@ def _last_step(lines: Sequence[str]) -> list[str]:
     return [plain_line(line).rstrip() for line in lines[last:]]
 
 
-def _is_the_machines(line: str) -> bool:
-    return bool(_MACHINE.search(line)) and not _ABOUT_SOURCES.match(line)
+def _is_the_worlds(line: str) -> bool:
+    return bool(_WORLD.search(line)) and not _ABOUT_SOURCES.match(line)
 
 
 def code_of(cause: str) -> BuildCode:
