@@ -83,7 +83,7 @@ def edited(edit: Callable[[dict[str, Any]], object]) -> str:
             "releases: 4.96.1 x86_64 with registry.example",
         ),
         (lambda one: one["clients"].append(one["clients"][0]), "clients: 7.98.1 el9 x86_64 is listed twice"),
-        (lambda one: one["clients"][0].update(line="9"), "clients[0].line: '9' is not a RHEL line"),
+        (lambda one: one["clients"][0].update(line="9"), "clients[0].line: '9' is not a RHEL major"),
         (
             lambda one: one["clients"][0]["key"].update(fingerprint="12"),
             "clients[0].key.fingerprint: '12' is not an OpenPGP fingerprint",
@@ -195,7 +195,7 @@ def test_pins_are_given_only_while_they_are_fresh() -> None:
     pins = read_lock(TEXT).profiles["one"].model_copy(update={"inputs": inputs_digest(profile)})
     lock = Lock().with_profile("one", pins)
     assert pins_of(lock, "one", profile) == pins
-    with pytest.raises(InputError, match=r"matrix\.yaml changed since matrix\.lock was made") as caught:
+    with pytest.raises(InputError, match=r"matrix\.yaml changed since matrix\.lock was written") as caught:
         pins_of(lock, "one", profile_of("stable-4.96", "stable-4.95"))
     assert caught.value.hint == "Run `nox -s discover -- --profile one`."
     with pytest.raises(InputError, match="no pins for profile two"):
