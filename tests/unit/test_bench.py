@@ -113,7 +113,7 @@ def test_counters_are_those_of_the_last_run() -> None:
 
 def test_a_run_without_counters_is_no_run() -> None:
     with pytest.raises(ToolError, match="did not say"):
-        counters("error: the image registry could not be queried")
+        counters("error: the image registry could not be asked")
 
 
 LOG = """Step 1/4 : FROM base AS packages

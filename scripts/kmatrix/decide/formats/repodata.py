@@ -125,7 +125,7 @@ def packages_of(
 
 
 def decompressed(data: bytes, location: str) -> bytes:
-    """Return a metadata file decompressed, all members, streams and frames; its first bytes decide the format.
+    """Return a metadata file unpacked by its own first bytes; all members, streams and frames of it.
 
     Args:
         data: the file.
