@@ -1,4 +1,4 @@
-"""The build in a cluster: its golden Dockerfile, its context, its arguments, and what fetch-packages decides."""
+"""The build in a cluster: its golden Dockerfile, context and arguments, and the decisions of fetch-packages."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def instructions(dockerfile: str, name: str) -> list[str]:
 
 
 def test_the_dockerfile_is_the_golden_one(source: ImageSource) -> None:
-    """`KMATRIX_UPDATE_GOLDEN=1` writes it anew; look at the difference before you commit it."""
+    """`KMATRIX_UPDATE_GOLDEN=1` writes it again; look at the difference before you commit it."""
     rendered = in_cluster_dockerfile(source, "ocp", profile())
     if os.environ.get("KMATRIX_UPDATE_GOLDEN"):
         GOLDEN.parent.mkdir(parents=True, exist_ok=True)
@@ -49,7 +49,7 @@ def test_the_dockerfile_is_the_golden_one(source: ImageSource) -> None:
 
 
 def test_its_last_stage_is_the_toolkit(source: ImageSource) -> None:
-    # OpenShift's builder puts the toolkit in the place of the last one.
+    # OpenShift's builder replaces the last one by the toolkit.
     assert instructions(in_cluster_dockerfile(source, "ocp", profile()), "FROM") == [f"{TOOLKIT} AS client"]
 
 
@@ -134,7 +134,7 @@ def test_what_a_config_map_cannot_hold_is_refused(files: dict[str, bytes], key: 
         ({"RHEL_VERSION": "", "KERNEL_VERSION": "5.14.0-570.el9.x86_64"}, "ID=scos\nVERSION_ID=8\n", "9"),
         # The toolkit of RHEL 10's kernels on a base image of RHEL 9.
         ({"RHEL_VERSION": "9.8", "KERNEL_VERSION": "6.12.0-211.28.1.el10_2.x86_64"}, "", "10"),
-        # Toolkits before 4.9 do not say it.
+        # Toolkits before 4.9 do not state it.
         ({"KERNEL_VERSION": "4.18.0-305.el8"}, 'NAME=x\nID="rhel"\nVERSION_ID="8.4"\n', "8"),
         (None, "ID=centos\nVERSION_ID=9\n", "9"),
     ],

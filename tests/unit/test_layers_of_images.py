@@ -263,7 +263,7 @@ def test_a_hard_link_to_nothing_of_its_layer_is_refused(layer: Callable[..., byt
         link = opened.getmember(f"./{WANTED}")
         broken = link.tobuf() + bytes(1024)
     assert Image(data).find("etc/zz") == {"etc/zz": b"linked"}
-    with pytest.raises(ProtocolError, match="a hard link names bin/first, which is no file of the same layer"):
+    with pytest.raises(ProtocolError, match="a hard link names bin/first, which is not a file of the same layer"):
         Image(broken, layer({"bin/first": b"older"})).find(WANTED)
 
 

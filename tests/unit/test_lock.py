@@ -82,8 +82,8 @@ def edited(edit: Callable[[dict[str, Any]], object]) -> str:
             lambda one: one["releases"].append(one["releases"][0]),
             "releases: 4.96.1 x86_64 with registry.example",
         ),
-        (lambda one: one["clients"].append(one["clients"][0]), "clients: 7.98.1 el9 x86_64 is there twice"),
-        (lambda one: one["clients"][0].update(line="9"), "clients[0].line: '9' is not a RHEL line"),
+        (lambda one: one["clients"].append(one["clients"][0]), "clients: 7.98.1 el9 x86_64 is listed twice"),
+        (lambda one: one["clients"][0].update(line="9"), "clients[0].line: '9' is not a RHEL major"),
         (
             lambda one: one["clients"][0]["key"].update(fingerprint="12"),
             "clients[0].key.fingerprint: '12' is not an OpenPGP fingerprint",
@@ -111,7 +111,7 @@ def edited(edit: Callable[[dict[str, Any]], object]) -> str:
         (lambda one: one["clients"][0]["packages"][0].update(size="1"), "size: must be a whole number"),
         (
             lambda one: one["clients"][0]["packages"].append(one["clients"][0]["packages"][0]),
-            "clients[0].packages: beegfs-client is there twice",
+            "clients[0].packages: beegfs-client is listed twice",
         ),
         (lambda one: one["unavailable"][0].update(reason=""), "unavailable[0].reason: must not be empty"),
     ],
@@ -195,7 +195,7 @@ def test_pins_are_given_only_while_they_are_fresh() -> None:
     pins = read_lock(TEXT).profiles["one"].model_copy(update={"inputs": inputs_digest(profile)})
     lock = Lock().with_profile("one", pins)
     assert pins_of(lock, "one", profile) == pins
-    with pytest.raises(InputError, match=r"matrix\.yaml changed since matrix\.lock was made") as caught:
+    with pytest.raises(InputError, match=r"matrix\.yaml changed since matrix\.lock was written") as caught:
         pins_of(lock, "one", profile_of("stable-4.96", "stable-4.95"))
     assert caught.value.hint == "Run `nox -s discover -- --profile one`."
     with pytest.raises(InputError, match="no pins for profile two"):

@@ -355,7 +355,7 @@ def test_every_other_file_arrives_unchanged(text: str) -> None:
 
 
 def test_a_source_that_is_not_there_is_named() -> None:
-    with pytest.raises(InputError, match=r"deploy/base/daemonset\.yaml\.j2 is not there"):
+    with pytest.raises(InputError, match=r"deploy/base/daemonset\.yaml\.j2 is missing"):
         manifests.prebuilt({k: v for k, v in sources().items() if "daemonset" not in k}, bundle())
 
 

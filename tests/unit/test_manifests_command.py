@@ -102,7 +102,7 @@ def test_a_bundle_that_is_not_published_is_rendered_for_nobody(
 def test_a_bundle_whose_last_run_reached_no_verdict_is_rendered_as_it_was_published(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    new = BundleResult(CLIENT, PUBLISHED.image, "errored", "the image registry could not be asked")
+    new = BundleResult(CLIENT, PUBLISHED.image, "errored", "the image registry could not be queried")
     known = replace(PUBLISHED, seen="2026-01-01T00:00:00Z")
     assert run(project, keep_published(new, known, "2026-02-02T00:00:00Z")) == Exit.OK
     assert folders(project) == {f"prebuilt/{CLIENT}", f"kmm/{CLIENT}"}

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from kmatrix.decide.formats.matrix_yaml import read_matrix
+from kmatrix.effects.vm.qemu import KINDS
 from kmatrix.values.errors import InputError
 from kmatrix.values.lock import inputs_digest
 from kmatrix.values.matrix import Profile, mirrored, required_target
-from kmatrix.values.names import ImageRef
+from kmatrix.values.names import BOOTED_ARCHES, ImageRef
 from kmatrix.values.overrides import Overrides, override, overrides_from_environment
 
 ROOT = Path(__file__).parents[2]
@@ -96,6 +97,10 @@ def test_aliases_are_read() -> None:
     text += "".join(f"    {line.strip()}\n" for line in MINIMAL.splitlines()[5:-1]) + "    clients: *clients\n"
     matrix = read_matrix(text)
     assert matrix.profile("two").clients == matrix.profile("one").clients
+
+
+def test_a_profile_may_have_the_architectures_of_the_boot_gate() -> None:
+    assert set(BOOTED_ARCHES) == KINDS.keys()
 
 
 def test_unknown_profile_names_the_others() -> None:

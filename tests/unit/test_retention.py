@@ -197,7 +197,7 @@ def test_a_channel_that_is_empty_now_keeps_its_releases_and_one_that_always_was_
     site.has()
     with pytest.raises(ProtocolError, match="no release of any channel of profile one; the lock has 2") as nothing:
         site.run(whole)
-    assert "lock is as it was" in nothing.value.hint
+    assert "lock is unchanged" in nothing.value.hint
 
 
 def test_newest_and_from_count_what_is_gone_as_if_it_were_there(site: Site) -> None:
@@ -334,7 +334,7 @@ def test_an_answer_that_is_an_error_is_told_and_changes_nothing(site: Site, stat
 @pytest.mark.parametrize(
     ("edges", "message"),
     [
-        ([[0, 1], [1, 3]], r"edges\[1\] names nodes\[3\], and there are 3: some were lost"),
+        ([[0, 1], [1, 3]], r"edges\[1\] names nodes\[3\], but there are only 3: some were lost"),
         ([[-1, 1]], r"edges\[0\] names nodes\[-1\]"),
         ([[0]], r"edges\[0\] is not a pair"),
         ([[0, 1, 2]], r"edges\[0\] is not a pair"),
@@ -399,7 +399,7 @@ def test_a_lock_says_which_mark_is_wrong() -> None:
     with pytest.raises(InputError) as caught:
         read_lock(json.dumps(data))
     assert "releases[0].gone: 'yesterday' is not a day such as 2026-03-31" in str(caught.value)
-    assert "5.14.0-1.el9_4.x86_64 on x86_64 is there twice" in str(caught.value)
+    assert "5.14.0-1.el9_4.x86_64 on x86_64 is listed twice" in str(caught.value)
     assert RetiredPin.model_validate(twice).reason == "forgotten"
 
 

@@ -135,7 +135,7 @@ def test_a_registry_that_does_not_answer_has_told_nothing(bench: Bench, slept: l
     bench.server.instead[path] = problem(503, "UNAVAILABLE")
     result = bench.verify()
     assert (result.verdict, result.digest, result.seen) == ("errored", "", "")
-    assert "could not be asked" in result.reason
+    assert "could not be queried" in result.reason
     assert slept
 
 

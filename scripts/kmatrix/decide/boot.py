@@ -1,4 +1,4 @@
-"""Judges a boot: a transcript and the file's own facts in, one classified report out. Nothing is run here."""
+"""Judge a boot: a transcript and the module file's facts in, one classified report out; nothing is run."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from kmatrix.decide.formats.transcript import without_stamp
 from kmatrix.values.boot import BootReport, End, Section, Transcript
 from kmatrix.values.cells import Finding
 
-# What the kernel says in its log when something is wrong (lib/bug.c, kernel/panic.c, kernel/locking/lockdep.c,
+# The kernel's messages about faults (lib/bug.c, kernel/panic.c, kernel/locking/lockdep.c,
 # kernel/module/, lib/refcount.c, mm/slab_common.c, fs/proc/generic.c, fs/sysfs/dir.c).
 _DIRTY = re.compile(
     r"WARNING: |BUG: |BUG at |Oops|Kernel panic|general protection fault|[Cc]all [Tt]race:|: [0-9a-f]{4} \[#\d+\]|"
-    # Not every INFO: a machine that others keep busy has stalls of its own.
+    # Not every INFO: a busy host causes stalls of its own in the guest.
     r"INFO: (task|trying to register|possible|lockdep|suspicious)|"
     r"possible (circular|recursive|irq) lock|inconsistent lock state|suspicious RCU usage|"
     r"Unknown symbol|disagrees about version|"
@@ -22,9 +22,9 @@ _DIRTY = re.compile(
     r"failed to validate module|"
     r"scheduling while atomic|sleeping function called|UBSAN|KASAN|KFENCE"
 )
-# What may stand in the log all the same; each entry with its reason.
+# Messages that are allowed all the same, each with its reason.
 _ALLOWED = (
-    # Every module that is not the kernel's own says this once; the taint flags are checked by themselves.
+    # The kernel logs this once for every module that is not its own; the taint flags are checked separately.
     re.compile(
         r"loading out-of-tree module taints kernel|module verification failed: signature and/or required key missing"
     ),
@@ -49,13 +49,20 @@ _EXPECTED_TAINT = (1 << 12) | (1 << 13)
 _EXPECTED_FLAGS = frozenset("OE")
 _TAINT_LETTERS = "PFSRMBUDAWCIOELKXTNJ"
 _ROUND = ("load", "modules", "filesystems", "proc", "sys", "tainted", "unload", "left")
-_TOLD = ("uname", "whole", "modprobe", "tainted-0", *(f"{name}-{number}" for number in "12" for name in _ROUND), "log")
+_REPORTED = (
+    "uname",
+    "whole",
+    "modprobe",
+    "tainted-0",
+    *(f"{name}-{number}" for number in "12" for name in _ROUND),
+    "log",
+)
 _STEPS = ("load-1", "unload-1", "load-2", "unload-2", "end")
 
 
 @dataclass(frozen=True)
 class Booted:
-    """What the module that was booted must be: the cell's kernel, and what the static checks read from the file."""
+    """The facts that a loaded module must show: the cell's kernel, version and srcversion of its file."""
 
     kernel: str
     version: str
@@ -63,12 +70,12 @@ class Booted:
 
 
 def judge_boot(transcript: Transcript, end: End, expected: Booted) -> BootReport:
-    """Return what a boot showed; the first thing that went wrong gives the code.
+    """Return the report of a boot; the first fault gives its code.
 
     Args:
-        transcript: the serial line.
+        transcript: the serial line, as read.
         end: how the machine ended.
-        expected: the cell's kernel and the module's own words.
+        expected: the cell's kernel and the facts of its module file.
     """
     if not transcript.init_ran:
         return _no_boot(end)
@@ -84,11 +91,13 @@ def judge_boot(transcript: Transcript, end: End, expected: Booted) -> BootReport
         return _failed("hang", message, "an end", f"nothing more after {transcript.step or 'start'}")
     if not transcript.done:
         return BootReport(
-            "errored", "guest-killed", f"the guest ended in step {transcript.step or 'start'}, not by itself"
+            "errored",
+            "guest-killed",
+            f"the guest ended in step {transcript.step or 'start'}, without being powered off",
         )
-    for told in ("whole", "modprobe"):
-        if _status(transcript, told) is None:
-            return _report_missing(told)
+    for name in ("whole", "modprobe"):
+        if _status(transcript, name) is None:
+            return _report_missing(name)
     if _status(transcript, "whole") != 0:
         return BootReport(
             "errored", "root-incomplete", "the image's root file system did not fit into the guest's memory"
@@ -99,7 +108,7 @@ def judge_boot(transcript: Transcript, end: End, expected: Booted) -> BootReport
         problem = _load(transcript, number) or _loaded(transcript, number, expected) or _unload(transcript, number)
         if problem:
             return problem
-    return _untold(transcript) or _judge_log(transcript)
+    return _incomplete(transcript) or _judge_log(transcript)
 
 
 def _no_boot(end: End) -> BootReport:
@@ -109,7 +118,7 @@ def _no_boot(end: End) -> BootReport:
 
 
 def _crash(transcript: Transcript) -> BootReport | None:
-    """An oops or a panic on the line itself; with oops=panic both end the guest at once."""
+    """Return the report of an oops or a panic on the line; with oops=panic both end the guest at once."""
     where = f"in step {transcript.step}"
     for line in map(without_stamp, transcript.console):
         if match := _OOPS.search(line):
@@ -125,24 +134,24 @@ def _load(transcript: Transcript, number: str) -> BootReport | None:
         return _report_missing(f"load-{number}")
     if section.status == 0:
         return None
-    words = " / ".join(section.lines) or "modprobe said nothing"
+    output = " / ".join(section.lines) or "modprobe printed nothing"
     log = transcript.log.get(f"load-{number}", ())
-    kernel_words = next((line for line in log if _REFUSED.search(line)), "")
+    kernel_line = next((line for line in log if _REFUSED.search(line)), "")
     if number != "1":
-        return _failed("leak", f"the second load fails: {words}", "a second load", kernel_words or words)
-    if _NO_LIBRARY.search(words):
-        return _failed("modprobe-failed", f"the image's own modprobe does not work: {words}", "a modprobe", words)
-    missing = _MISSING.search(words)
+        return _failed("leak", f"the second load fails: {output}", "a second load", kernel_line or output)
+    if _NO_LIBRARY.search(output):
+        return _failed("modprobe-failed", f"the image's own modprobe does not work: {output}", "a modprobe", output)
+    missing = _MISSING.search(output)
     if missing and "Module beegfs not found" not in missing[1]:
-        message = f"an in-tree module it needs is not where the node has it: {words}"
-        return _failed("dependency-missing", message, "every dependency", words)
-    # modprobe puts its own words to an errno, and init may return the same ones: only the kernel's log tells.
-    if kernel_words or _KEY.search(words):
-        refusal = kernel_words or words
+        message = f"an in-tree module it needs is not where the node has it: {output}"
+        return _failed("dependency-missing", message, "every dependency", output)
+    # modprobe maps errnos to texts of its own, and init may return the same errnos: only the kernel's log decides.
+    if kernel_line or _KEY.search(output):
+        refusal = kernel_line or output
         return _failed("load-refused", f"the kernel refuses the module: {refusal}", "", refusal)
-    insert = _INSERT.search(words)
+    insert = _INSERT.search(output)
     if insert is None or insert[1] != "beegfs":
-        return _failed("modprobe-failed", f"modprobe fails, and the kernel says nothing: {words}", "loaded", words)
+        return _failed("modprobe-failed", f"modprobe fails, and the kernel logs nothing: {output}", "loaded", output)
     return _failed("init-failed", f"the module's init returned an error: {insert[2]}", "success", insert[2])
 
 
@@ -155,13 +164,16 @@ def _loaded(transcript: Transcript, number: str, expected: Booted) -> BootReport
         ("no-filesystem", "/proc/filesystems does not list beegfs", bool(_lines(transcript, f"filesystems-{number}"))),
         ("no-proc-entry", "/proc/fs/beegfs is not there", _status(transcript, f"proc-{number}") == 0),
     )
-    for code, what, holds in seen:
+    for code, lack, holds in seen:
         if not holds:
-            return _failed(code, f"the module loads, but {what}", "it", "nothing")
-    for key, wanted in (("version", expected.version), ("srcversion", expected.srcversion)):
+            return _failed(code, f"the module loads, but {lack}", "it", "nothing")
+    for code, key, wanted in (
+        ("loaded-version", "version", expected.version),
+        ("loaded-srcversion", "srcversion", expected.srcversion),
+    ):
         if values.get(key) != wanted:
             message = f"the loaded module's {key} is not the file's: another module is loaded"
-            return _failed(f"loaded-{key}", message, wanted, values.get(key, "none"))
+            return _failed(code, message, wanted, values.get(key, "none"))
     if "taint" not in values:
         return _report_missing(f"sys-{number}")
     unexpected = frozenset(values["taint"]) - _EXPECTED_FLAGS
@@ -173,12 +185,12 @@ def _loaded(transcript: Transcript, number: str, expected: Booted) -> BootReport
 
 
 def _tainted(transcript: Transcript, number: str) -> BootReport | None:
-    told = [" ".join(_lines(transcript, f"tainted-{n}")) for n in ("0", number)]
-    if not all(text.isdigit() for text in told):
+    masks = [" ".join(_lines(transcript, f"tainted-{n}")) for n in ("0", number)]
+    if not all(text.isdigit() for text in masks):
         return _report_missing(f"tainted-{number}")
-    before, after = map(int, told)
+    before, after = map(int, masks)
     extra = after & ~before & ~_EXPECTED_TAINT
-    # A WARN taints too (W): the log then has its words, which say more.
+    # A WARN taints too (W): its text in the log is the better message.
     if not extra or _complaints(transcript):
         return None
     letters = "".join(letter for bit, letter in enumerate(_TAINT_LETTERS) if extra >> bit & 1)
@@ -190,20 +202,20 @@ def _unload(transcript: Transcript, number: str) -> BootReport | None:
     if section.status is None:
         return _report_missing(f"unload-{number}")
     if section.status != 0:
-        words = " / ".join(section.lines)
-        return _failed("unload-refused", f"an idle module cannot be unloaded: {words}", "unloaded", words)
+        output = " / ".join(section.lines)
+        return _failed("unload-refused", f"an idle module cannot be unloaded: {output}", "unloaded", output)
     left = _lines(transcript, f"left-{number}")
     if left:
         return _failed("leak", f"after unloading there is still {', '.join(left)}", "nothing left", ", ".join(left))
     return None
 
 
-def _untold(transcript: Transcript) -> BootReport | None:
-    """What the guest did not tell, or not to its end, must not count as good."""
-    untold = [name for name in _TOLD if _status(transcript, name) is None]
-    # A full log loses its beginning, and with it what was said there.
-    untold += [f"the log of {step}" for step in _STEPS if step not in transcript.log]
-    return _report_missing(*untold) if untold else None
+def _incomplete(transcript: Transcript) -> BootReport | None:
+    """Treat missing or truncated guest output as an error, never as a pass."""
+    missing = [name for name in _REPORTED if _status(transcript, name) is None]
+    # A full kernel log loses its beginning.
+    missing += [f"the log of {step}" for step in _STEPS if step not in transcript.log]
+    return _report_missing(*missing) if missing else None
 
 
 def _report_missing(*names: str) -> BootReport:

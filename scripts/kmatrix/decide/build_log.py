@@ -3,9 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Literal, get_args
 
 from kmatrix.values.text import plain_line
+
+# The finding codes of a build: a compiler's errors, and those that the image's scripts unpack-packages and build-module
+# report with a code of their own.
+BuildCode = Literal[
+    "compile-error",
+    "module-missing",
+    "package-content-wrong",
+    "package-key-mismatch",
+    "package-key-revoked",
+    "package-signature-bad",
+    "package-signature-missing",
+    "package-version-wrong",
+    "source-missing",
+    "toolkit-lacks-kernel",
+]
+_CODES: Mapping[str, BuildCode] = {code: code for code in get_args(BuildCode)}
 
 # What an operation met that is for the machine to answer for, not for its input, as glibc's strerror and others say.
 _REASONS = (
@@ -38,8 +55,7 @@ _PACKAGES = re.compile(r"The command '[^']*/unpack-packages ")
 # With this, EX_TEMPFAIL, both scripts say that they reached no answer.
 _NO_ANSWER = re.compile(r"returned a non-zero code: 75\b")
 _AGAINST_PACKAGES = re.compile(
-    r"unpack-packages: error: (package-key-mismatch|package-key-revoked|package-signature-bad|package-signature-missing"
-    r"|package-version-wrong|package-content-wrong): ."
+    rf"unpack-packages: error: ({'|'.join(code for code in _CODES if code.startswith('package-'))}): ."
 )
 # The machine's doings explain what the compiler complains of, and its own errors come before what make and the engine
 # say afterwards, which only repeats that something failed.
@@ -90,7 +106,7 @@ def _is_the_worlds(line: str) -> bool:
     return bool(_WORLD.search(line)) and not _ABOUT_SOURCES.match(line)
 
 
-def code_of(cause: str) -> str:
-    """Return a stable code for a cause: the one our own scripts print, else `compile-error`."""
+def code_of(cause: str) -> BuildCode:
+    """Return the finding code of a cause: the one that the image's scripts print, else `compile-error`."""
     match = re.search(r"(?:unpack-packages|build-module): error: ([a-z-]+): ", cause)
-    return match[1] if match else "compile-error"
+    return _CODES.get(match[1], "compile-error") if match else "compile-error"

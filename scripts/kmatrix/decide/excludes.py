@@ -1,4 +1,4 @@
-"""The kernels that a lock holds, and which of their releases the matrix excludes."""
+"""Find the kernels that a lock holds, and their releases that the matrix excludes."""
 
 from __future__ import annotations
 
@@ -28,8 +28,7 @@ class Kernel:
 def kernels_of(releases: Iterable[ReleasePin]) -> list[Kernel]:
     """Return the kernels of a lock in natural order, each once per architecture."""
     found: dict[tuple[str, Arch], tuple[Flavour, list[ReleasePin]]] = {}
-    # The oldest release comes first and gives the toolkit: a new z-stream with the same kernel
-    # changes no cell.
+    # The toolkit of the oldest release is used: a new z-stream with the same kernel changes no cell.
     for pin in sorted(releases, key=lambda pin: (pin.version, pin.toolkit.pinned)):
         for kernel in pin.kernels:
             found.setdefault((kernel.release, pin.arch), (kernel.flavour, []))[1].append(pin)
@@ -38,19 +37,19 @@ def kernels_of(releases: Iterable[ReleasePin]) -> list[Kernel]:
 
 
 def fits(pattern: str | None, value: str) -> bool:
-    """Whether a value matches a glob; no glob matches all."""
+    """Return whether a value matches a glob; None matches all."""
     return pattern is None or fnmatchcase(value, pattern)
 
 
 def excluded(
     kernel: Kernel, excludes: list[tuple[int, Exclude]]
 ) -> tuple[tuple[ReleasePin, ...], int | None, set[int]]:
-    """Return the releases that are left, the exclude that took the last one, and all that took any.
+    """Return the releases that are left, the exclude that removed the last one, and all excludes that removed any.
 
-    An exclude by release takes that release away from the kernel; the cell is out when none is left.
+    An exclude by release removes that release from the kernel; the cell is out when none is left.
     """
     left = kernel.pins
-    taken: int | None = None
+    last: int | None = None
     hits: set[int] = set()
     for index, exclude in excludes:
         if not (
@@ -59,19 +58,19 @@ def excluded(
             and fits(exclude.flavour, kernel.flavour)
         ):
             continue
-        goes = {
+        removed = {
             id(pin) for pin in kernel.pins if fits(exclude.release, str(pin.version)) and fits(exclude.line, pin.line)
         }
-        if goes:
+        if removed:
             hits.add(index)
-        left = tuple(pin for pin in left if id(pin) not in goes)
-        if not left and taken is None:
-            taken = index
-    return left, taken, hits
+        left = tuple(pin for pin in left if id(pin) not in removed)
+        if not left and last is None:
+            last = index
+    return left, last, hits
 
 
 def useless_excludes(profile_name: str, profile: Profile, kernels: list[Kernel], used: set[int]) -> list[Problem]:
-    """Return a problem for every exclude that took nothing, with what is nearest to it."""
+    """Return a problem for every exclude that removed nothing, with the nearest existing values."""
     values: dict[str, list[str]] = {
         "client": [str(client) for client in profile.clients],
         "kernel": [kernel.release for kernel in kernels],
@@ -98,7 +97,7 @@ def useless_excludes(profile_name: str, profile: Profile, kernels: list[Kernel],
 
 
 def nearest(pattern: str, values: list[str]) -> str:
-    """Return `nearest: …`, the values most like a glob."""
+    """Return `nearest: …` with the values most similar to a glob."""
     if not values:
         return "there are none at all"
     near = get_close_matches(re.sub(r"[*?\[\]!]", "", pattern), values, n=3, cutoff=0.3)

@@ -1,4 +1,4 @@
-"""The build in a cluster, as OpenShift's BuildConfig has it: its Dockerfile, its context's files, its arguments."""
+"""Prepare a build in a cluster for OpenShift's BuildConfig: Dockerfile, files of the context, build arguments."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from kmatrix.values.matrix import Profile
 from kmatrix.values.names import ClientVersion
 from kmatrix.values.recipe import KEY_FILE, SOURCE, ImageSource, userland_by_major
 
-# No image has this name: the cluster's driver toolkit takes its place (dockerStrategy.from).
+# No image has this name: the cluster's driver toolkit replaces it (dockerStrategy.from).
 TOOLKIT = "driver-toolkit:of-the-cluster"
 _FOLDER = TEMPLATE.rpartition("/")[0]
 
@@ -19,7 +19,7 @@ def in_cluster_dockerfile(source: ImageSource, profile_name: str, profile: Profi
     Args:
         source: images/beegfs-client.
         profile_name: for the banner.
-        profile: says whether the module has RDMA.
+        profile: decides whether the module has RDMA.
 
     Raises:
         InputError: the template is broken, or a value could change the meaning of the Dockerfile.
@@ -36,15 +36,15 @@ def in_cluster_dockerfile(source: ImageSource, profile_name: str, profile: Profi
 
 
 def in_cluster_files(source: ImageSource, dockerfile: str, package_key: bytes) -> dict[str, str]:
-    """Return the files of the build's context as a ConfigMap's data: text by flat name, those alone that are copied.
+    """Return the files of the build's context that are copied, as a ConfigMap's data: text by flat name.
 
     Args:
         source: images/beegfs-client.
-        dockerfile: as `in_cluster_dockerfile` gives it.
+        dockerfile: the result of `in_cluster_dockerfile`.
         package_key: the public key that signs the packages, armored.
 
     Raises:
-        InputError: a file is not there, is no text, or its name cannot be a ConfigMap's key.
+        InputError: a file is missing or is not text, or its name cannot be a ConfigMap's key.
     """
     files = {**copied_files(source, dockerfile, supplied=(KEY_FILE,)), KEY_FILE: package_key}
     return {name: _text(name, content) for name, content in sorted(files.items())}
@@ -54,18 +54,18 @@ def in_cluster_build_args(profile: Profile, client: ClientVersion, fingerprint: 
     """Return the build's arguments; CLIENT_VERSION is the one an admin changes.
 
     Args:
-        profile: where the packages are.
-        client: which packages.
-        fingerprint: of the key that signs them.
+        profile: has the address of the packages.
+        client: the version of the packages.
+        fingerprint: that of the key that signs them.
     """
     return {"CLIENT_VERSION": str(client), "PACKAGES": profile.packages, "KEY_FINGERPRINT": fingerprint}
 
 
 def _text(name: str, content: bytes) -> str:
     if "/" in name:
-        raise InputError(f"{_FOLDER}/{name}: a ConfigMap cannot hold a folder", f"Put it right below {_FOLDER}.")
+        raise InputError(f"{_FOLDER}/{name}: a ConfigMap cannot hold a folder", f"Put it directly into {_FOLDER}.")
     try:
         return content.decode()
     except UnicodeDecodeError:
         hint = "Armor the key: `gpg --enarmor`." if name == KEY_FILE else f"Only text belongs in {_FOLDER}."
-        raise InputError(f"{name}: a ConfigMap cannot hold it, it is no text", hint) from None
+        raise InputError(f"{name}: a ConfigMap cannot hold it, as it is not text", hint) from None

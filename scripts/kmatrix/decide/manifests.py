@@ -1,17 +1,14 @@
-"""Bundles and the sources under deploy/ to folders of manifests: offline, byte-stable, every image by digest."""
+"""Turn bundles and the sources under deploy/ into folders of manifests: byte-stable, every image by digest."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 
-import jinja2
-
-from kmatrix.values.errors import InputError
+from kmatrix.decide.manifest_templates import Folder as Folder
+from kmatrix.decide.manifest_templates import file_of, render_template
 from kmatrix.values.matrix import MaxUnavailable
 from kmatrix.values.names import GO_ARCH, Arch, ClientVersion, ImageRef
 from kmatrix.values.recipe import userland_packages
@@ -20,7 +17,7 @@ NAME = "beegfs-client"
 RHEL_NAME = "beegfs-client-rhel"
 METHODS = ("prebuilt", "kmm", "in-cluster-build")
 _ACCESS = ("serviceaccount.yaml", "role.yaml", "rolebinding.yaml", "scc.yaml")
-# What a node that may compile lends to the container, besides its os-release.
+# Folders of a node that may compile which its container mounts, besides os-release.
 _NODE_FOLDERS = (
     {"name": "entitlement", "path": "/etc/pki/entitlement"},
     {"name": "rpm-gpg", "path": "/etc/pki/rpm-gpg"},
@@ -29,12 +26,11 @@ _NODE_FOLDERS = (
 )
 _CLUSTER_REGISTRY = "image-registry.openshift-image-registry.svc:5000"
 _OS = "node.openshift.io/os_id"
-_PRINTABLE = re.compile(r"[\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd]*")
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A published bundle: what it is called, by digest, and for which nodes it is.
+    """A published bundle: its image by digest, and the nodes it is for.
 
     `modules` has, by kernel, the image from which Kernel Module Management takes the kernel's module, by digest.
     """
@@ -48,7 +44,7 @@ class Bundle:
 
 @dataclass(frozen=True)
 class InClusterBuild:
-    """What a build in the cluster is given: Dockerfile, files by name, build arguments."""
+    """The inputs of a build in the cluster: Dockerfile, files by name, build arguments."""
 
     client: ClientVersion
     dockerfile: str
@@ -57,7 +53,7 @@ class InClusterBuild:
 
     @property
     def inputs(self) -> str:
-        """A short digest of all of it: other inputs are another build."""
+        """A short digest of all inputs: other inputs are another build."""
         text = json.dumps([self.dockerfile, dict(self.files), dict(self.arguments)], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:10]
 
@@ -68,12 +64,8 @@ class InClusterBuild:
 
     @property
     def tag(self) -> str:
-        """The ImageStreamTag it makes."""
+        """The ImageStreamTag that it writes."""
         return f"{NAME}:{self.client}-{self.inputs}"
-
-
-# A folder of manifests: text by path below it. Sources: the same, of deploy/.
-Folder = Mapping[str, str]
 
 
 def prebuilt(sources: Folder, bundle: Bundle, max_unavailable: MaxUnavailable = 1) -> dict[str, str]:
@@ -81,8 +73,8 @@ def prebuilt(sources: Folder, bundle: Bundle, max_unavailable: MaxUnavailable = 
 
     Args:
         sources: of deploy/.
-        bundle: what is run.
-        max_unavailable: how many of a DaemonSet's nodes, or which share of them, may lack a Ready pod in a roll-out.
+        bundle: the bundle to run.
+        max_unavailable: number or share of a DaemonSet's nodes that may lack a Ready pod during a roll-out.
     """
     about = f"BeeGFS client {bundle.client}: one image with the modules of {_count(len(bundle.kernels), 'kernel')}."
     files = {
@@ -99,11 +91,11 @@ def prebuilt(sources: Folder, bundle: Bundle, max_unavailable: MaxUnavailable = 
 
 
 def kmm(sources: Folder, bundle: Bundle, max_unavailable: MaxUnavailable = 1) -> dict[str, str]:
-    """Return the folder where Kernel Module Management loads the kernels' modules, and the bundle does the rest.
+    """Return the folder where Kernel Module Management loads the module and the bundle's pods do the rest.
 
     Every kernel of the bundle must be in its `modules`. Of a bundle for one architecture the namespace's pods stay on
     nodes of that architecture: Kernel Module Management starts a pod of each image on a node that the scheduler picks,
-    and waits for ever if it fails there (rh-ecosystem-edge/kernel-module-management, internal/pod/imagepuller.go and
+    and waits forever if it fails there (rh-ecosystem-edge/kernel-module-management, internal/pod/imagepuller.go and
     internal/controllers/mic_reconciler.go). With more architectures each image is for all of them.
     `max_unavailable` concerns the bundle's pods alone; see `prebuilt`.
     """
@@ -112,8 +104,8 @@ def kmm(sources: Folder, bundle: Bundle, max_unavailable: MaxUnavailable = 1) ->
     only = [f"kubernetes.io/arch={GO_ARCH[arch]}" for arch in bundle.arches] if len(bundle.arches) == 1 else []
     files = {
         **_base(sources, (), "".join(only)),
-        "loader.yaml": _file(sources, "kmm/loader.yaml", {}),
-        "module.yaml": _render(sources, "kmm/module.yaml.j2", client=bundle.client, modules=known),
+        "loader.yaml": file_of(sources, "kmm/loader.yaml", {}),
+        "module.yaml": render_template(sources, "kmm/module.yaml.j2", client=bundle.client, modules=known),
         "daemonset.yaml": _daemonset(
             sources,
             client=bundle.client,
@@ -134,8 +126,8 @@ def in_cluster_build(
 
     Args:
         sources: of deploy/.
-        build: what is built.
-        rhel_workers: RHEL nodes get a DaemonSet of their own, which may compile for a kernel that the image lacks.
+        build: the build's inputs.
+        rhel_workers: give RHEL nodes a DaemonSet of their own, which may compile for a kernel that the image lacks.
         max_unavailable: of each of the DaemonSets; see `prebuilt`.
     """
     about = f"BeeGFS client {build.client}: built in the cluster, on its driver toolkit."
@@ -144,9 +136,9 @@ def in_cluster_build(
     values = {"name": build.name, "client": build.client, "trigger": build.tag}
     files = {
         **_base(sources, ("SYS_MODULE",)),
-        "imagestream.yaml": _file(sources, "in-cluster-build/imagestream.yaml", {}),
-        "files.yaml": _render(sources, "in-cluster-build/files.yaml.j2", files=named, **values),
-        "buildconfig.yaml": _render(
+        "imagestream.yaml": file_of(sources, "in-cluster-build/imagestream.yaml", {}),
+        "files.yaml": render_template(sources, "in-cluster-build/files.yaml.j2", files=named, **values),
+        "buildconfig.yaml": render_template(
             sources,
             "in-cluster-build/buildconfig.yaml.j2",
             dockerfile=build.dockerfile,
@@ -168,7 +160,7 @@ def in_cluster_build(
 
 
 def _rhel_workers(sources: Folder, build: InClusterBuild, max_unavailable: MaxUnavailable) -> dict[str, str]:
-    # dnf writes the container's root, whose folders are closed to root too (mode 0555).
+    # dnf writes to the container's root folder, which is closed even to root (mode 0555).
     capabilities = ("SYS_MODULE", "DAC_OVERRIDE")
     values = {"name": RHEL_NAME, "capabilities": capabilities}
     daemonset = _daemonset(
@@ -182,23 +174,23 @@ def _rhel_workers(sources: Folder, build: InClusterBuild, max_unavailable: MaxUn
         trigger=build.tag,
         rebuild=True,
     )
-    access = {name: _file(sources, f"base/{name}", values) for name in _ACCESS}
+    access = {name: file_of(sources, f"base/{name}", values) for name in _ACCESS}
     return {f"rhel-{name}": text for name, text in {**access, "daemonset.yaml": daemonset}.items()}
 
 
 def _built(build: InClusterBuild) -> str:
-    """Where the cluster's own registry will have the image: its digest is known only there, after the build."""
+    """Return the image's name in the cluster's own registry: its digest exists only after the build."""
     return f"{_CLUSTER_REGISTRY}/{NAME}/{build.tag}"
 
 
 def components(sources: Folder) -> dict[str, str]:
-    """Return the kustomize components that change what any of the folders asks for."""
+    """Return the kustomize components that modify any of the folders."""
     return {path: text for path, text in sources.items() if path.startswith("components/")}
 
 
 def _base(sources: Folder, capabilities: tuple[str, ...], node_selector: str = "") -> dict[str, str]:
     values = {"name": NAME, "capabilities": capabilities, "node_selector": node_selector}
-    return {name: _file(sources, f"base/{name}", values) for name in ("namespace.yaml", *_ACCESS)}
+    return {name: file_of(sources, f"base/{name}", values) for name in ("namespace.yaml", *_ACCESS)}
 
 
 def _daemonset(
@@ -221,7 +213,7 @@ def _daemonset(
         placement.append({"key": "kubernetes.io/arch", "operator": "In", "values": go})
     if systems:
         placement.append({"key": _OS, "operator": systems[0], "values": [systems[1]]})
-    return _render(
+    return render_template(
         sources,
         "base/daemonset.yaml.j2",
         name=name,
@@ -239,50 +231,8 @@ def _daemonset(
 
 
 def _kustomized(sources: Folder, about: str, files: Mapping[str, str]) -> dict[str, str]:
-    text = _render(sources, "kustomization.yaml.j2", about=about, resources=list(files))
+    text = render_template(sources, "kustomization.yaml.j2", about=about, resources=list(files))
     return {**files, "kustomization.yaml": text}
-
-
-def _file(sources: Folder, path: str, values: Mapping[str, object]) -> str:
-    """A file that is rendered if it is written as a template, else taken as it is."""
-    return sources[path] if path in sources else _render(sources, f"{path}.j2", **values)
-
-
-def _render(sources: Folder, path: str, **values: object) -> str:
-    if path not in sources:
-        raise InputError(f"deploy/{path} is not there", "Take deploy/ from version control.")
-    try:
-        return _compiled(path, sources[path]).render(**values)
-    except jinja2.TemplateError as error:
-        raise InputError(f"deploy/{path}: {error.message}", "Correct the template.") from error
-
-
-@lru_cache(maxsize=32)
-def _compiled(path: str, template: str) -> jinja2.Template:
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False)
-    environment.filters.update({"text": _text, "block": _block})
-    try:
-        return environment.from_string(template)
-    except jinja2.TemplateSyntaxError as error:
-        raise InputError(f"deploy/{path}:{error.lineno}: {error.message}", "Correct the template.") from error
-
-
-def _text(value: object) -> str:
-    """A value as a YAML string, whatever is in it: 7.4 is no number, `yes` no boolean."""
-    return json.dumps(str(value), ensure_ascii=True)
-
-
-def _block(value: str, indent: int) -> str:
-    """A text of several lines as a block that people can read; what a block cannot hold is refused."""
-    if not value.endswith("\n") or value.endswith("\n\n") or not value.strip() or not _PRINTABLE.fullmatch(value):
-        raise InputError(
-            f"the file that begins {value[:40]!r} cannot be in a manifest",
-            "It must be printable text that ends with exactly one line break.",
-        )
-    blanks = " " * indent
-    lines = "\n".join(blanks + line if line else "" for line in value[:-1].split("\n"))
-    # The 2 says where the text begins, also if its first line begins with a blank.
-    return f"|2\n{lines}"
 
 
 def _count(number: int, what: str) -> str:

@@ -1,4 +1,4 @@
-"""Matrix and lock to cells: every client with every kernel, in or out, each with its reason."""
+"""Turn matrix and lock into cells: every client with every kernel, in or out, each with its reason."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ SCHEMA = 1
 class Row:
     """One candidate: a client with a kernel.
 
-    `cell` is None when it is out; `releases` are those the kernel serves, after excludes by release where
-    any are left; `exclude` is the index of the exclude that took it out.
+    `cell` is None when it is out; `releases` are those that run the kernel, after excludes by release if any are left;
+    `exclude` is the index of the exclude that removed it.
     """
 
     id: str
@@ -39,7 +39,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run will do, finished before anything runs; rows and cells are in order."""
+    """The decisions about a run, complete before anything runs; rows and cells are in order."""
 
     profile: str
     rows: tuple[Row, ...]
@@ -55,8 +55,8 @@ def make_plan(profile_name: str, profile: Profile, pins: ProfileLock, only: tupl
 
     Args:
         profile_name: for messages.
-        profile: what is wanted.
-        pins: what discover found for it.
+        profile: the profile of matrix.yaml.
+        pins: its part of the lock.
         only: globs over cell ids; none means all.
 
     Raises:
@@ -93,14 +93,14 @@ def make_plan(profile_name: str, profile: Profile, pins: ProfileLock, only: tupl
                 unpinned.update(f"client {client} on {line} {arch}" for _, line, arch in lacks)
             else:
                 rows.append(_in(row, left))
-    problems = [Problem(profile.lock, f"has no packages for {what}") for what in sorted(unpinned)]
+    problems = [Problem(profile.lock, f"has no packages for {each}") for each in sorted(unpinned)]
     problems += useless_excludes(profile_name, profile, kernels, used)
     rows, useless = _only(rows, only)
     problems += useless
     if problems:
         raise InputError(
             f"there is no plan for profile {profile_name}",
-            f"Correct what is named; if pins are missing, run {command('discover', profile_name)}.",
+            f"Correct the problems above; if pins are missing, run {command('discover', profile_name)}.",
             tuple(problems),
         )
     return Plan(profile_name, tuple(rows))

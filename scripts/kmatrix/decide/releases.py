@@ -1,4 +1,4 @@
-"""What an update graph says, as values; and which of its releases count."""
+"""Read the releases of an update graph, and select those that the matrix wants."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kmatrix.values.matrix import Channel
 from kmatrix.values.names import ImageRef, ReleaseVersion
 
 _CHANNELS = "io.openshift.upgrades.graph.release.channels"
-_ASK_AGAIN = "The lock is as it was. Check profiles.….graph in matrix.yaml, then run `nox -s discover` again."
+_ASK_AGAIN = "The lock is unchanged. Check profiles.….graph in matrix.yaml, then run `nox -s discover` again."
 _STABLE_OKD = re.compile(r"[0-9.]+(-okd-scos\.[0-9]+)?")
 
 
@@ -21,7 +21,7 @@ _STABLE_OKD = re.compile(r"[0-9.]+(-okd-scos\.[0-9]+)?")
 class Node:
     """A release of an update graph; `channels` are those it is in, empty where the graph names none.
 
-    `gone` is of a release that the lock has and the graph has no more in any channel that is wanted.
+    `gone` marks a release that the lock has, but no wanted channel of the graph any more.
     """
 
     version: ReleaseVersion
@@ -35,14 +35,14 @@ def read_graph(text: str, address: str) -> tuple[Node, ...]:
 
     A graph is a list of nodes and a list of edges, each a pair of indexes of nodes (docs/design/cincinnati.md of
     openshift/cincinnati, which itself refuses a graph without either: cincinnati/src/lib.rs). The edges decide nothing
-    here. They show whether the nodes are all there: an edge to a node that is not there means that some were lost.
+    here. They show whether all nodes are there: an edge to a missing node means that some were lost.
 
     Args:
         text: the body.
-        address: where it came from, for messages.
+        address: its address, for messages.
 
     Raises:
-        ProtocolError: the service reports an error in the reply, or it is not a whole graph.
+        ProtocolError: the service reports an error in the reply, or the graph is malformed or incomplete.
     """
     try:
         data = json_object(text, f"the update graph at {address}")
@@ -73,7 +73,9 @@ def _check_edges(edges: Any, nodes: int, address: str) -> None:
             raise _no_graph(address, f"edges[{index}] is not a pair of indexes of nodes")
         outside = [end for end in edge if not 0 <= end < nodes]
         if outside:
-            raise _no_graph(address, f"edges[{index}] names nodes[{outside[0]}], and there are {nodes}: some were lost")
+            raise _no_graph(
+                address, f"edges[{index}] names nodes[{outside[0]}], but there are only {nodes}: some were lost"
+            )
 
 
 def _node(entry: Any, index: int, address: str) -> Node:
@@ -91,17 +93,16 @@ def _node(entry: Any, index: int, address: str) -> Node:
 
 
 def choose(nodes: Iterable[Node], channel: Channel) -> tuple[Node, ...]:
-    """Return the nodes a channel of matrix.yaml asks for, oldest first; may be empty."""
+    """Return the nodes that a channel of matrix.yaml selects, oldest first; may be empty."""
     return _newest(_counting(nodes, channel), channel)
 
 
 def _counting(nodes: Iterable[Node], channel: Channel) -> list[Node]:
-    """Return the nodes that count for a channel, whatever their number.
+    """Return the nodes that count for a channel, without regard to `newest`.
 
-    A channel also holds releases of earlier minors, as starting points for upgrades: only its own minor
-    counts.
-    OKD's graph names no channels, and ignores the one asked for (okd-project/okd#2268): there a stable
-    channel means 4.N.z and 4.N.z-okd-scos.M, any other channel everything of the minor.
+    A channel also holds releases of earlier minors, as starting points for upgrades: only its own minor counts.
+    OKD's graph names no channels, and ignores the requested one (okd-project/okd#2268): there a stable channel means
+    4.N.z and 4.N.z-okd-scos.M, and any other channel all releases of the minor.
     """
     stable = channel.name.startswith("stable-")
     return [
@@ -130,23 +131,23 @@ def select_releases(
 ) -> tuple[Node, ...]:
     """Return the releases of a profile for one architecture, oldest first, each once.
 
-    What the lock remembers and the graph lacks stays, and counts for `from` and `newest` as if it were in the graph:
-    an answer that lost releases takes none away. A service may well lose some without a word: that of OKD leaves out
-    every release of an image stream that it cannot read at that moment (graphHandler of
+    A release that the lock remembers and the graph lacks stays, and counts for `from` and `newest` as if it were in the
+    graph: a reply that lost releases removes none. A service may lose some silently: that of OKD omits every release of
+    an image stream that it cannot read at that moment (graphHandler of
     cmd/release-controller-api/http_upgrade_graph.go, openshift/release-controller).
 
     Args:
         profile_name: for messages.
         channels: the profile's channels.
-        graphs: the nodes that the graph gave for each channel name.
+        graphs: the graph's nodes for each channel name.
         remembered: the releases of the lock, each with the channels of matrix.yaml that chose it.
 
     Returns:
         nodes whose `channels` are those of matrix.yaml that chose them.
 
     Raises:
-        InputError: a channel gives no release; names channel and key, all at once.
-        ProtocolError: two channels give one release two payloads, or the graph has nothing at all where it had before.
+        InputError: a channel gives no release; all channels at once, each with its key.
+        ProtocolError: two channels give one release different payloads, or the graph lost every wanted release.
     """
     remembered = tuple(remembered)
     answers = {name: tuple(nodes) for name, nodes in graphs.items()}
@@ -172,16 +173,16 @@ def select_releases(
             if known.payload != node.payload:
                 raise ProtocolError(
                     f"the update graph gives {node.version} different payloads in different channels",
-                    "Ask the service again later; until then the lock is as it was.",
+                    "Run `nox -s discover` again later; until then the lock is unchanged.",
                 )
             found[node.version] = replace(known, channels=(*known.channels, channel.name))
     if problems:
-        hint = "Correct the channel, or take it out of matrix.yaml, then run `nox -s discover`"
+        hint = "Correct the channel, or remove it from matrix.yaml, then run `nox -s discover`"
         raise InputError("the update graph has nothing for a channel", hint, tuple(problems))
     if not there:
         raise ProtocolError(
             f"the update graph has no release of any channel of profile {profile_name}; the lock has {len(found)}",
-            "This answer cannot be right. The lock is as it was: check profiles.….graph in matrix.yaml, and ask again.",
+            "The reply cannot be right. The lock is unchanged: check profiles.….graph in matrix.yaml and run it again.",
         )
     return tuple(sorted(found.values(), key=lambda node: node.version))
 

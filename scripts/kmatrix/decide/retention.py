@@ -1,4 +1,4 @@
-"""Keeps what an earlier lock has and a shorter answer lacks, unless a rule or a person takes it away."""
+"""Keep releases and kernels that an earlier lock has and a shorter reply lacks, unless a rule or a user drops them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BEFORE_RELEASE = re.compile(r"-(?:rc|ec|fc|okd|0\.)")
 
 
 def remembered(known: ProfileLock | None, arch: Arch, forget: Collection[str] = ()) -> tuple[Node, ...]:
-    """Return the releases that a lock has for an architecture, but those that a person names to be forgotten."""
+    """Return the releases that a lock has for an architecture, without those named by --forget."""
     pins = {pin.version: pin for pin in (known.releases if known else ()) if pin.arch == arch}
     nodes = (Node(pin.version, pin.payload, pin.channels) for pin in pins.values())
     return tuple(node for node in nodes if str(node.version) not in forget)
@@ -24,15 +24,15 @@ def remembered(known: ProfileLock | None, arch: Arch, forget: Collection[str] = 
 def refuse_useless_forgets(
     forget: Collection[str], known: ProfileLock | None, releases: Iterable[ReleasePin]
 ) -> tuple[str, ...]:
-    """Check what a person names to be forgotten; returns those that are kernels.
+    """Check the names that --forget has; return those that are kernels.
 
     Args:
         forget: releases that the lock has and the graph has no more, or kernels that no release has.
         known: the pins before.
-        releases: the pins after, without what is forgotten.
+        releases: the pins after, without the forgotten ones.
 
     Raises:
-        InputError: there is nothing to forget under such a name.
+        InputError: a name has nothing to forget.
     """
     before = {str(pin.version) for pin in (known.releases if known else ())}
     releases = tuple(releases)
@@ -44,7 +44,7 @@ def refuse_useless_forgets(
             has = f"the update graph has {name}" if still else f"{', '.join(dict.fromkeys(having))} has {name}"
             raise InputError(
                 f"--forget {name}: {has}",
-                f"Take it out by an exclude in matrix.yaml ({'release' if still else 'kernel'}: {name}).",
+                f"Add an exclude to matrix.yaml instead ({'release' if still else 'kernel'}: {name}).",
             )
         if name in before:
             continue
@@ -52,7 +52,7 @@ def refuse_useless_forgets(
             gone = sorted({str(pin.version) for pin in releases if pin.gone})
             listed = f"gone and kept: {', '.join(gone)}" if gone else "none is gone and kept"
             raise InputError(
-                f"--forget {name}: the lock has no such release, and it is no kernel's either",
+                f"--forget {name}: the lock has no such release, and it is not a kernel release either",
                 f"Name a release as the lock has it ({listed}), or a kernel as `uname -r` prints it.",
             )
         kernels.append(name)
@@ -67,15 +67,15 @@ def retired(
     kernels: Iterable[str],
     today: str,
 ) -> tuple[RetiredPin, ...]:
-    """Return the kernels that have no pin any more because a rule or a person says so, with those of before.
+    """Return the kernels that lost their pin by a rule or by --forget, with the kernels retired earlier.
 
     Args:
         known: the pins before.
         releases: the pins now.
         profile: as it is now.
-        forget: the releases that a person names to be forgotten.
-        kernels: the kernels that a person names to be forgotten.
-        today: the day, for the reasons.
+        forget: releases named by --forget.
+        kernels: kernels named by --forget.
+        today: the date, for the reasons.
     """
     releases = tuple(releases)
     there = {(kernel.release, pin.arch) for pin in releases for kernel in pin.kernels}
@@ -87,7 +87,7 @@ def retired(
             found |= {(kernel.release, pin.arch): f"{reason}, {today}" for kernel in pin.kernels}
             continue
         for kernel in pin.kernels:
-            # A kernel that is only looked for when its flavour is wanted.
+            # A kernel of such a flavour is only searched when its flavour is wanted.
             if kernel.flavour not in profile.flavours:
                 found[kernel.release, pin.arch] = f"flavour {kernel.flavour} left matrix.yaml, {today}"
     for name in kernels:
@@ -116,7 +116,7 @@ def _rule(channel: Channel) -> str:
 
 
 def _is_kernel(name: str) -> bool:
-    """Whether a name has a kernel's form, with a build number at least, and not that of a release before a release."""
+    """Return whether a name is a kernel release with at least a build number, and not a pre-release of OpenShift."""
     try:
         return kernel_release(name) == name and "-" in name and not _BEFORE_RELEASE.search(name)
     except ValueError:

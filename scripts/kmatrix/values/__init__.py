@@ -1,1 +1,1 @@
-"""Plain values of the project: no decision, no effect, no import from the other layers."""
+"""Define the plain values of the project: no decision, no effect, no import from the other layers."""

@@ -1,4 +1,4 @@
-"""The boot gate's values: what a guest left on its serial line, and what that means."""
+"""Define the boot gate's values: the transcript of a guest's serial line, and the report of a boot."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Transcript:
     """A guest's serial line, read.
 
     Attributes:
-        init_ran: whether the kernel came up as far as our init.
-        done: whether our init came to its end.
+        init_ran: whether the kernel started this project's init.
+        done: whether that init finished.
         step: the step under way when the guest ended ("load-1").
         sections: by name.
-        console: what the kernel itself wrote on the line, from our init's start on.
-        log: the kernel log by step, as far as the guest could tell it.
+        console: the kernel's own lines, from the start of the init on.
+        log: the kernel log by step, as far as the guest reported it.
     """
 
     init_ran: bool
@@ -42,7 +42,10 @@ class Transcript:
 
 @dataclass(frozen=True)
 class BootReport:
-    """What a boot showed. `verdict` errored means that it says nothing about the module."""
+    """The outcome of a boot; the verdict `errored` says nothing about the module.
+
+    `code` is a finding code (docs/findings.md), or `booted`.
+    """
 
     verdict: Literal["passed", "failed", "errored"]
     code: str

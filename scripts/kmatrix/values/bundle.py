@@ -1,4 +1,4 @@
-"""How the bundle of a client version ended; what `build/bundles.json` holds of it."""
+"""Define the outcome of a client version's bundle, as `build/bundles.json` holds it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from kmatrix.values.names import Arch
 class BundleImage:
     """The bundle of one architecture.
 
-    `kernels` has, oldest first, the compressed bytes of each kernel's own layer: what a node pulls for one more
-    kernel; `bytes` are those of all layers; `toolkit_bytes` those of the newest kernel's toolkit,
-    0 where its registry did not tell.
+    `kernels` has, oldest first, the compressed bytes of each kernel's own layer, which a node pulls for one more
+    kernel; `bytes` are those of all layers; `toolkit_bytes` those of the newest kernel's toolkit, 0 if unknown.
     """
 
     arch: Arch
@@ -26,19 +25,18 @@ class BundleImage:
 
 @dataclass(frozen=True)
 class BundleResult:
-    """How one bundle ended.
+    """The outcome of one bundle.
 
-    `image` is its name in the registry and `digest` what that name has there: a manifest, or a list of them where
-    there are several architectures; empty where nothing was published. `missing` are the cells of the plan that are
-    not in it, because they are not published; `dropped` the kernels that the published bundle has and this one has not.
-    `kept` has the kernels that were taken over from the published bundle, as nothing says that they may go, each with
-    the reason why its cell's image did not bring it.
+    `image` is its name in the registry and `digest` that of its manifest, or of its manifest list for several
+    architectures; empty if nothing was published. `missing` are the cells of the plan that it lacks because they are
+    not published; `dropped` the kernels that the published bundle has and this one lacks. `kept` has the kernels taken
+    over from the published bundle, as no rule drops them, each with the reason why its cell's image did not provide it.
     `modules` has, by kernel, the image from which Kernel Module Management takes the kernel's module, named by digest;
-    it is empty where the bundle is not published, and of a bundle that an earlier version of this program published.
-    It is also empty where something is wrong with these images alone. Then the bundle is published all the same, has
-    its `digest`, and is errored, with a finding of the check `module-images`.
-    `seen` is when the registry last told that it has `digest` (UTC, ISO 8601). A run that published nothing leaves that
-    and what it says of the published bundle as they were: `image`, `digest`, `kernels`, `arches`, `images`, `modules`.
+    it is empty if the bundle is not published, and for a bundle that an earlier version of this program published.
+    It is also empty if these images alone are at fault. The bundle is then published all the same, has its `digest`,
+    and is errored, with a finding of the check `module-images`.
+    `seen` is when the registry last reported `digest` (UTC, ISO 8601). A run that published nothing leaves it, and the
+    facts of the published bundle, unchanged: `image`, `digest`, `kernels`, `arches`, `images`, `modules`.
     """
 
     client: str
@@ -59,5 +57,5 @@ class BundleResult:
 
     @property
     def is_published(self) -> bool:
-        """Whether `image` has `digest` in the registry, and every kernel of it was booted."""
+        """Whether `image` has `digest` in the registry, and each of its kernels was booted."""
         return bool(self.digest) and self.verdict != "failed"

@@ -1,6 +1,17 @@
-"""Every error a person can meet: each says what happened, what to do next, and its exit code.
+"""Define every error that a user can meet: each has a message, a next step and an exit code.
 
-They are caught in one place, `kmatrix.commands.guard`.
+    Exception
+    ├── KmatrixError              3  errored, unless a subclass says otherwise
+    │   ├── InputError            2  a file, option or environment variable is malformed
+    │   ├── UnreachableError      4  a service could not be reached
+    │   ├── CredentialError       4  a service refused the credential, or there is none
+    │   ├── ProtocolError         3  a service replied, but not in its protocol
+    │   ├── ToolError             3  a program or the container engine failed
+    │   └── BuildError            1  the product is bad
+    └── InterruptedRunError     130  the run was told to stop
+
+`kmatrix.commands.guard` catches them in one place. In a cell they become its verdict: BuildError failed, all others
+errored.
 """
 
 from __future__ import annotations
@@ -24,14 +35,13 @@ class Exit(IntEnum):
 
 
 class KmatrixError(Exception):
-    """An error meant for people.
+    """An error with a message and a next step for the user.
 
     Args:
-        message: what happened, with the file, key or service concerned.
-        hint: what to do next.
+        message: the fault, with the file, key or service concerned.
+        hint: the next step, in a sentence.
 
-    Whatever an address in them holds beside its server and its path is taken out: errors go to terminals, to logs
-    and into results.
+    Both are stripped of all parts of addresses but server and path: errors go to terminals, to logs and into results.
     """
 
     exit_code: Exit = Exit.ERRORED
@@ -45,7 +55,7 @@ class KmatrixError(Exception):
 
 @dataclass(frozen=True)
 class Problem:
-    """One fault of an input file: where it is, what was expected, what to do."""
+    """One fault of an input file: its place, and a message with the expected form."""
 
     where: str
     message: str
@@ -55,7 +65,7 @@ class Problem:
 
 
 class InputError(KmatrixError):
-    """A file, an option or an environment variable is not as it must be (exit code 2)."""
+    """A file, an option or an environment variable is malformed (exit code 2)."""
 
     exit_code = Exit.USAGE
 
@@ -68,20 +78,20 @@ class InputError(KmatrixError):
 
 
 class UnreachableError(KmatrixError):
-    """A needed service could not be asked (exit code 4); says nothing about what it holds.
+    """A needed service could not be reached (exit code 4); nothing follows about its content.
 
     Args:
-        service: what it is, for people.
-        address: where it was looked for.
-        cause: what went wrong, in the words of whoever tried.
-        hint: what to do next, where more is known than that it does not answer.
+        service: its human-readable name.
+        address: the address that was tried.
+        cause: the message of the failed attempt.
+        hint: the next step, if more is known than that the service does not answer.
     """
 
     exit_code = Exit.UNREACHABLE
 
     def __init__(self, service: str, address: str, cause: str, hint: str = "") -> None:
         super().__init__(
-            f"the {service} at {address} could not be asked: {cause}",
+            f"the {service} at {address} could not be queried: {cause}",
             hint or f"Check that this machine reaches the {service}, then run the same again.",
         )
         self.service = service
@@ -94,20 +104,20 @@ class CredentialError(KmatrixError):
 
 
 class ProtocolError(KmatrixError):
-    """A service answered, but not in the form its protocol asks for."""
+    """A service replied, but not in the form that its protocol demands."""
 
 
 class ToolError(KmatrixError):
-    """A program or the engine failed in a way that says nothing about a cell."""
+    """A program or the container engine failed in a manner that says nothing about a cell."""
 
 
 class BuildError(KmatrixError):
     """An image could not be built from its Dockerfile: the product is bad, not the machine.
 
     Args:
-        message: one line, the reason.
-        excerpt: the lines of the build's log that matter.
-        hint: what to do next, where more is known than that the build's log tells it.
+        message: the reason, in one line.
+        excerpt: the lines of the build's log that name the cause.
+        hint: the next step, if more is known than the build's log has.
     """
 
     exit_code = Exit.FAILED
@@ -120,4 +130,4 @@ class BuildError(KmatrixError):
 
 
 class InterruptedRunError(Exception):
-    """The run was told to stop while this step was under way."""
+    """The run was told to stop while this step was under way (exit code 130)."""

@@ -1,4 +1,4 @@
-"""Field types of the files people and `discover` write, and plain words for what is wrong in them."""
+"""Define the field types of matrix.yaml and matrix.lock, and readable messages for faults in them."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ _PROFILE = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 
 
 class Model(BaseModel):
-    """A value of a file: frozen, nothing unknown in it, no type turned into another."""
+    """A value of a file: frozen, without unknown keys, and without conversion of types."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 def named(parse: Callable[[str], T]) -> PlainValidator:
-    """Return a validator that gives the file's text to a constructor of `names`; ready values pass."""
+    """Return a validator that parses the file's text by a constructor of `names`."""
 
     def check(value: Any) -> T:
         if value is None:
             raise ValueError("has no value")
         if isinstance(value, bool | float | list | tuple | dict):
             raise ValueError("must be text")
-        # A plain `8` is an integer to YAML; the constructor says what it should have been.
+        # A plain `8` is an integer in YAML; the constructor reports the expected form.
         return parse(str(value))
 
     return PlainValidator(check)
@@ -65,13 +65,13 @@ def text(value: str) -> str:
     return value
 
 
-def _matching(pattern: re.Pattern[str], what: str) -> Callable[[str], str]:
+def _matching(pattern: re.Pattern[str], kind: str) -> Callable[[str], str]:
     def check(value: str) -> str:
         if not pattern.fullmatch(value):
-            # A password may be the reason: of what is to be an address, blanks do not end it.
+            # A password may be the reason: in an intended address, blanks do not end it.
             may_hide = any(sign in value for sign in ("://", "@", "?"))
             shown = redacted_reference("".join(value.split())) if may_hide else value
-            raise ValueError(f"{shown!r} is not {what}")
+            raise ValueError(f"{shown!r} is not {kind}")
         return value
 
     return check
@@ -130,7 +130,7 @@ def _pinned_image(value: str) -> ImageRef:
 
 
 def _some(items: tuple[T, ...]) -> tuple[T, ...]:
-    # Not min_length: pydantic counts the valid items, and would call a list of wrong ones empty.
+    # Not min_length: pydantic counts the valid items, and would report a list of malformed ones as empty.
     if not items:
         raise ValueError("must not be empty")
     return items
@@ -158,7 +158,7 @@ UrlField = Annotated[str, named(url)]
 PackageName = Annotated[str, named(package_name)]
 ProfileName = Annotated[str, named(profile_name)]
 Text = Annotated[str, named(text)]
-# Lists come as lists from YAML and JSON and are kept as tuples; the items stay strict.
+# Lists of YAML and JSON become tuples; their items stay strict.
 Many = Annotated[tuple[T, ...], Field(strict=False)]
 Some = Annotated[tuple[T, ...], Field(strict=False), AfterValidator(_some)]
 
@@ -166,7 +166,7 @@ Path = tuple[str | int, ...]
 
 
 def dotted(path: Path) -> str:
-    """Return a path as people write it: profiles.okd.channels[2].from. Keys may be names of registries."""
+    """Return a path in its usual notation: profiles.okd.channels[2].from. Keys may be names of registries."""
     parts = (f"[{part}]" if isinstance(part, int) else f".{redacted_reference(part)}" for part in path)
     return "".join(parts).lstrip(".")
 
@@ -192,7 +192,7 @@ _MESSAGES = {
 
 
 def fault(error: ErrorDetails, known: Callable[[Path], list[str]]) -> tuple[Path, str]:
-    """Return where an error of pydantic is and what it means, in our words.
+    """Return the path of a pydantic error and a readable message.
 
     Args:
         error: one entry of `ValidationError.errors()`.

@@ -1,4 +1,4 @@
-"""matrix.lock as a value: every pin that `discover` resolved; reading and writing lose and change nothing."""
+"""Define matrix.lock as a value: every pin that `discover` resolved; reading and writing are lossless."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from kmatrix.values.matrix import Profile
 from kmatrix.values.names import Arch, Flavour, line_of_rhel
 
 SCHEMA = 1
-# What of a profile changes where bytes come from or which cells are built, never which pins exist.
+# Keys of a profile that change where bytes come from or which cells are built, never which pins exist.
 _NOT_INPUTS = {"about", "base_packages", "target", "mirrors", "lock", "excludes", "rdma", "max_unavailable"}
 T = TypeVar("T")
 
@@ -65,7 +65,7 @@ class ReleasePin(Model):
     """One release on one architecture, with one of its toolkits and that toolkit's kernels.
 
     A release with two OS streams (from 4.21 on) has two pins: one per toolkit.
-    `gone` is the day on which the update graph was first seen without the release, which is kept all the same.
+    `gone` is the date on which the update graph first lacked the release, which is kept all the same.
     """
 
     version: ReleaseField
@@ -79,7 +79,7 @@ class ReleasePin(Model):
 
     @property
     def line(self) -> str:
-        """The RHEL line of the kernels: el9."""
+        """The RHEL major of the kernels: el9."""
         return line_of_rhel(self.rhel)
 
 
@@ -102,9 +102,9 @@ class PackagePin(Model):
 
 
 class ClientPin(Model):
-    """The packages of a client for one RHEL line and architecture.
+    """The packages of a client for one RHEL major and architecture.
 
-    `gone` is the day on which the package root was first seen without them; they are kept all the same.
+    `gone` is the date on which the package root first lacked them; they are kept all the same.
     """
 
     version: ClientField
@@ -121,7 +121,7 @@ class ClientPin(Model):
 
 
 class UnavailablePin(Model):
-    """A client that has no packages for a RHEL line and architecture, and what was found instead."""
+    """A client without packages for a RHEL major and architecture, and the reason."""
 
     client: ClientField
     line: LineField
@@ -130,9 +130,9 @@ class UnavailablePin(Model):
 
 
 class RetiredPin(Model):
-    """A kernel that had pins and has none any more, and the rule of matrix.yaml or the person's word that says so.
+    """A kernel that lost its pins by a rule of matrix.yaml or by --forget, and the reason.
 
-    A kernel that is in neither the pins nor here was lost: a published bundle keeps it.
+    A kernel that is neither pinned nor retired was lost by a service: a published bundle keeps it.
     """
 
     kernel: KernelField
@@ -141,7 +141,7 @@ class RetiredPin(Model):
 
 
 class ProfileLock(Model):
-    """The pins of one profile; `inputs` is the digest of what they were made from."""
+    """The pins of one profile; `inputs` is the digest of the keys of matrix.yaml that they depend on."""
 
     inputs: DigestField
     base: PinnedImage
@@ -167,7 +167,7 @@ class ProfileLock(Model):
 
 
 class Lock(Model):
-    """matrix.lock."""
+    """The content of matrix.lock."""
 
     schema_version: int = Field(alias="schema", default=SCHEMA)
     profiles: dict[ProfileName, ProfileLock] = Field(default_factory=dict)
@@ -180,7 +180,7 @@ class Lock(Model):
         return value
 
     def with_profile(self, profile_name: str, pins: ProfileLock) -> Lock:
-        """The lock with one profile's pins replaced."""
+        """Return the lock with one profile's pins replaced."""
         return Lock(schema=SCHEMA, profiles={**self.profiles, profile_name: pins})
 
 
@@ -188,7 +188,7 @@ def read_lock(text: str, name: str = "matrix.lock") -> Lock:
     """Read a lock.
 
     Raises:
-        InputError: with every problem, each as file and key.
+        InputError: the file is malformed; has every problem, each with file and key.
     """
     try:
         return Lock.model_validate(json.loads(text, object_pairs_hook=_no_duplicates))
@@ -215,7 +215,7 @@ def write_lock(lock: Lock) -> str:
         )
         for name, pins in lock.profiles.items()
     }
-    # A mark that is not there and an empty list of what is retired leave the text as it always was.
+    # An absent date and an empty list of retired kernels are left out, so that they do not change the text.
     data = Lock(schema=SCHEMA, profiles=profiles).model_dump(mode="json", by_alias=True, exclude_none=True)
     for entry in data["profiles"].values():
         if not entry["retired"]:
@@ -224,10 +224,10 @@ def write_lock(lock: Lock) -> str:
 
 
 def inputs_digest(profile: Profile) -> str:
-    """Return the digest of what decides a profile's pins.
+    """Return the digest of the keys that decide a profile's pins.
 
-    Mirrors are left out, so a site behind mirrors uses the lock as it is. Give the profile as matrix.yaml
-    states it, before overrides, for the same reason.
+    Mirrors are left out, so that a site behind mirrors can use the lock unchanged. For the same reason, pass the
+    profile as matrix.yaml states it, before overrides.
     """
     data = profile.model_dump(mode="json", by_alias=True, exclude=_NOT_INPUTS)
     for key in ("arches", "flavours", "clients"):
@@ -237,17 +237,17 @@ def inputs_digest(profile: Profile) -> str:
 
 
 def pins_of(lock: Lock, profile_name: str, profile: Profile) -> ProfileLock:
-    """Return a profile's pins if they were made from what the profile says now.
+    """Return a profile's pins if they are current.
 
     Raises:
-        InputError: there are none, or matrix.yaml changed since.
+        InputError: there are none, or matrix.yaml changed since they were resolved.
     """
     pins = lock.profiles.get(profile_name)
     if pins is None:
         raise InputError(f"{profile.lock} has no pins for profile {profile_name}", _discover(profile_name))
     if pins.inputs != inputs_digest(profile):
-        what = f"matrix.yaml changed since {profile.lock} was made for profile {profile_name}"
-        raise InputError(what, _discover(profile_name))
+        message = f"matrix.yaml changed since {profile.lock} was written for profile {profile_name}"
+        raise InputError(message, _discover(profile_name))
     return pins
 
 
@@ -259,7 +259,7 @@ def _unique(items: tuple[T, ...], keys: Iterable[str]) -> tuple[T, ...]:
     seen: set[str] = set()
     for key in keys:
         if key in seen:
-            raise ValueError(f"{key} is there twice")
+            raise ValueError(f"{key} is listed twice")
         seen.add(key)
     return items
 

@@ -1,4 +1,4 @@
-"""matrix.yaml as a value: profiles, what they select, and what may be overridden for one run."""
+"""Define matrix.yaml as a value: profiles, their sources, and the releases and clients they select."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from kmatrix.values.fields import (
     text,
     url,
 )
-from kmatrix.values.names import ARCHES, FLAVOURS, Arch, Flavour, ImageRef, ReleaseVersion, fingerprint
+from kmatrix.values.names import BOOTED_ARCHES, FLAVOURS, Arch, Flavour, ImageRef, ReleaseVersion, fingerprint
 from kmatrix.values.redaction import redacted_reference
 
 SCHEMA = 1
@@ -74,12 +74,20 @@ def _max_unavailable(value: Any) -> int | str:
     raise ValueError(f"{value!r} is neither a number of nodes (1 to 999999999) nor a percentage of them (1% to 100%)")
 
 
+def _booted_arch(value: str) -> Arch:
+    for arch in BOOTED_ARCHES:
+        if value == arch:
+            return arch
+    raise ValueError(f"{value!r} is not one of {', '.join(BOOTED_ARCHES)}, the architectures that the boot gate boots")
+
+
+BootedArch = Annotated[Arch, named(_booted_arch)]
 # Kubernetes' IntOrString: a number of nodes, or a share of them such as `10%`, which Kubernetes rounds up.
 MaxUnavailable = Annotated[int | str, PlainValidator(_max_unavailable)]
 
 
 class Channel(Model):
-    """A channel of the update graph, and which of its releases count."""
+    """A channel of the update graph, and the range of its releases that counts."""
 
     name: Annotated[str, named(_channel_name)]
     first: ReleaseField | None = Field(default=None, alias="from")
@@ -87,7 +95,7 @@ class Channel(Model):
 
     @property
     def minor(self) -> str:
-        """The minor line the channel is named after: stable-4.16 → 4.16."""
+        """The minor version that the channel is named after: stable-4.16 → 4.16."""
         return self.name.rpartition("-")[2]
 
     @field_validator("first")
@@ -117,26 +125,26 @@ class Exclude(Model):
         return self._where
 
     def placed(self, where: str) -> None:
-        """Note FILE:LINE; only the reader of the file knows it."""
+        """Set FILE:LINE, which only the reader of the file knows."""
         self._where = where
 
     @field_validator("arch", "flavour")
     @classmethod
     def _known_word(cls, value: str | None, info: ValidationInfo) -> str | None:
-        words: tuple[str, ...] = ARCHES if info.field_name == "arch" else FLAVOURS
+        words: tuple[str, ...] = BOOTED_ARCHES if info.field_name == "arch" else FLAVOURS
         if value and not _GLOB.search(value) and value not in words:
             raise ValueError(f"{value!r} is not one of {', '.join(words)}")
         return value
 
     @model_validator(mode="after")
-    def _says_what(self) -> Exclude:
+    def _names_cells(self) -> Exclude:
         if not any((self.client, self.kernel, self.release, self.arch, self.flavour, self.line)):
             raise ValueError("names nothing to exclude: add client, kernel, release, arch, flavour or line")
         return self
 
 
 class Profile(Model):
-    """Where releases, packages and images come from and go to, and what is built of them."""
+    """The sources of releases, packages and images, their target, and the selection that is built."""
 
     about: Text
     graph: UrlField
@@ -149,7 +157,7 @@ class Profile(Model):
     mirrors: dict[PrefixField, PrefixField] = Field(default_factory=dict)
     lock: PathField = "matrix.lock"
     channels: Some[Channel]
-    arches: Some[Arch]
+    arches: Some[BootedArch]
     flavours: Some[Flavour]
     clients: Some[ClientField]
     excludes: Many[Exclude] = ()
@@ -163,7 +171,7 @@ class Profile(Model):
 
 
 class Matrix(Model):
-    """matrix.yaml: the only hand-written statement of what is supported."""
+    """The content of matrix.yaml, the only hand-written statement of the supported versions."""
 
     schema_version: int = Field(alias="schema")
     default_profile: Text
@@ -177,7 +185,7 @@ class Matrix(Model):
         return value
 
     def profile(self, name: str | None = None) -> Profile:
-        """Return a profile, by default the default one.
+        """Return a profile, the default one unless named.
 
         Raises:
             InputError: there is no such profile.
@@ -189,7 +197,7 @@ class Matrix(Model):
 
 
 def mirrored(ref: ImageRef, mirrors: Mapping[str, str]) -> ImageRef:
-    """Return `ref` as this site pulls it: the longest prefix that ends at a `/` (or the whole path) wins.
+    """Return `ref` as this site pulls it: the longest prefix that ends at a `/` (or is the complete path) wins.
 
     Tag and digest stay, so a mirror cannot give other bytes than the lock names.
     """
@@ -209,7 +217,7 @@ def required_target(profile_name: str, profile: Profile) -> str:
     """
     if profile.target is None:
         raise InputError(
-            f"profile {profile_name} says no registry to push to",
+            f"profile {profile_name} names no registry to push to",
             f"Set profiles.{profile_name}.target in matrix.yaml, give --target, or set KMATRIX_TARGET",
         )
     return profile.target

@@ -1,4 +1,4 @@
-"""What is known about a kernel module, the image it lies in, and the kernel it is meant for."""
+"""Define the facts about a kernel module, its image, and the kernel it is for."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ THIS_MODULE = ".gnu.linkonce.this_module"
 FILESYSTEM_ALIAS = "fs-beegfs"
 RDMA_MODULES = ("ib_core", "rdma_cm")
 IMAGE_MODULES = "/opt/lib/modules"
-# Where a container that loads the module has the node's own tree; the target of the image's `host` symlink. OpenShift's
-# Kernel Module Management has it there alone, kubernetes-sigs' there too (both: internal/pod/workerpodmanager.go).
+# The path of the node's own tree in a container that loads the module, and the target of the image's `host` symlink.
+# OpenShift's Kernel Module Management has the tree there alone, kubernetes-sigs' there too (both:
+# internal/pod/workerpodmanager.go).
 NODE_MODULES = "/lib/modules"
 _COMPRESSIONS = (".xz", ".zst", ".gz")
 
@@ -47,7 +48,7 @@ class Export:
 class ElfSection:
     """One section of a module file.
 
-    `size` is in bytes; `loaded` is ELF's SHF_ALLOC, without which the kernel's loader passes a section over;
+    `size` is in bytes; `loaded` is ELF's SHF_ALLOC, without which the kernel's loader skips a section;
     `has_content` is false for one that only reserves memory; `writable_code` means both SHF_WRITE and SHF_EXECINSTR.
     """
 
@@ -64,8 +65,8 @@ class ModuleElf:
 
     `machine` is the ELF name (EM_X86_64); `bits` 32 or 64; `sections` come in the file's order, without the
     empty one at its head; `modinfo` has every value of a repeated key; `undefined` are the symbols the kernel
-    must supply, `weak` those it may; `common` are variables left to the linker; `exported` is what the module
-    offers to others; `version_entries` is `__versions` as it is (symbol, CRC), `extended_entries` its successor
+    must supply, `weak` those it may; `common` are variables left to the linker; `exported` the symbols that the
+    module exports; `version_entries` is `__versions` as stored (symbol, CRC), `extended_entries` its successor
     with long names; `relocation_types` are ELF's numbers of those in loaded sections; `comment` are the
     compilers' own strings.
     """
@@ -93,24 +94,24 @@ class ModuleElf:
 
     @property
     def versions(self) -> dict[str, int]:
-        """Symbol to the CRC that the kernel takes of `__versions`: the first (kernel/module/version.c)."""
+        """The CRC of each symbol that the kernel reads in `__versions`: the first (kernel/module/version.c)."""
         return _first_of_each(self.version_entries)
 
     @property
     def extended_versions(self) -> dict[str, int]:
-        """Symbol to the CRC that a kernel of 6.14 or newer takes of the extended table: the first."""
+        """The CRC of each symbol that a kernel of 6.14 or newer reads in the extended table: the first."""
         return _first_of_each(self.extended_entries)
 
     def named(self, name: str) -> tuple[ElfSection, ...]:
-        """All sections of a name."""
+        """Return all sections of a name."""
         return tuple(section for section in self.sections if section.name == name)
 
     def loaded(self, name: str) -> ElfSection | None:
-        """The section that the kernel finds by a name: the first that is loaded (kernel/module/main.c, find_sec)."""
+        """Return the section that the kernel finds by a name: the first loaded one (kernel/module/main.c, find_sec)."""
         return next((section for section in self.named(name) if section.loaded), None)
 
     def first(self, key: str) -> str | None:
-        """The value the kernel takes of a modinfo key: the first (kernel/module/main.c, get_modinfo)."""
+        """Return the value of a modinfo key that the kernel reads: the first (kernel/module/main.c, get_modinfo)."""
         values = self.modinfo.get(key, ())
         return values[0] if values else None
 
@@ -127,7 +128,7 @@ def _first_of_each(entries: tuple[tuple[str, int], ...]) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class ToolOutput:
-    """What a program run in the image left: its exit code and its standard output."""
+    """The exit code and the standard output of a program that was run in the image."""
 
     exit_code: int
     text: str
@@ -135,7 +136,7 @@ class ToolOutput:
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What was read out of a built cell image.
+    """The facts read from a built cell image.
 
     Attributes:
         labels: its OCI labels.
@@ -160,7 +161,7 @@ class ImageFacts:
 
 @dataclass(frozen=True)
 class ToolkitFiles:
-    """What was read out of a toolkit about one kernel, as it was found.
+    """The files of a toolkit about one kernel, unparsed.
 
     Attributes:
         symvers: text of Module.symvers.
@@ -169,7 +170,7 @@ class ToolkitFiles:
         modules_builtin: text of modules.builtin.
         in_tree: some in-tree modules, at least one unless the kernel has none: path to content, decompressed.
         present: paths of all module files in the tree, seen to exist.
-        system_map: text of System.map; a stub or nothing at all is fine.
+        system_map: text of System.map; may be a stub or empty.
     """
 
     symvers: str
@@ -183,23 +184,23 @@ class ToolkitFiles:
 
 @dataclass(frozen=True)
 class KernelFacts:
-    """What the toolkit says about its kernel; made by `kmatrix.decide.formats.kernel_tree.kernel_facts`.
+    """The toolkit's facts about its kernel; see `kmatrix.decide.formats.kernel_tree.kernel_facts`.
 
     Attributes:
         kernel: kernel release.
         exports: symbol to export, from Module.symvers.
         modversions: whether the kernel has symbol CRCs (CONFIG_MODVERSIONS).
-        compiler: the compiler's own version text; empty if the configuration does not say.
+        compiler: the compiler's own version text; empty if the configuration has none.
         dependencies: modules.dep: path of a module to the paths it needs, relative to /lib/modules/KERNEL.
         builtin: names of the modules built into the kernel.
         present: names of the module files confirmed to be in the tree.
-        vermagic: the whole string of the in-tree modules, its last blank included.
+        vermagic: the complete string of the in-tree modules, with its last blank.
         retpoline: whether the in-tree modules were built with return trampolines.
-        this_module_size: bytes of `struct module` in the in-tree modules, and so in the kernel; 0 if they do not say.
+        this_module_size: bytes of `struct module` in the in-tree modules, and so in the kernel; 0 if unknown.
         loader_sections: sections that all in-tree modules have because the architecture's loader demands them.
         strict_rwx: whether the kernel refuses a section that is both writable and code (CONFIG_STRICT_MODULE_RWX).
         namespaces_enforced: whether it refuses a symbol whose namespace is not imported, or only warns.
-        kernel_symbols: what the kernel itself exports by System.map; None if there is no usable one.
+        kernel_symbols: the kernel's own exports by System.map; None if there is no usable one.
     """
 
     kernel: str
@@ -220,7 +221,7 @@ class KernelFacts:
 
 @dataclass(frozen=True)
 class Expectation:
-    """What the image must be: whose cell it is, made from what, and whether RDMA was asked for."""
+    """The properties that an image must have: its cell, its cell key, and whether RDMA is wanted."""
 
     cell: Cell
     cell_key: str
@@ -232,7 +233,7 @@ class CheckReport:
     """The outcome of the static checks.
 
     `srcversion` is the file's own digest of its sources, to compare with the loaded module's; `depends` are the
-    in-tree modules it needs; `notes` name the rules that could not apply, so that nothing is left out silently.
+    in-tree modules that it needs; `notes` name the rules that could not be applied, so that none is skipped silently.
     """
 
     findings: tuple[Finding, ...]
@@ -242,5 +243,5 @@ class CheckReport:
 
     @property
     def passed(self) -> bool:
-        """True if there is nothing to object to."""
+        """Whether there are no findings."""
         return not self.findings

@@ -1,7 +1,6 @@
-"""The names of the field as types: kernel release, client version, image reference, cell id.
+"""Define names as types: kernel release, client version, release version, image reference, digest.
 
-Every constructor here refuses what could not be such a name. Values that passed are safe in a path,
-in an image tag and in a Dockerfile.
+Every constructor refuses malformed text. Values that passed are safe in a path, in an image tag and in a Dockerfile.
 """
 
 from __future__ import annotations
@@ -18,8 +17,10 @@ Arch = Literal["x86_64", "aarch64", "ppc64le", "s390x"]
 Flavour = Literal["standard", "rt", "64k"]
 
 ARCHES: tuple[Arch, ...] = ("x86_64", "aarch64", "ppc64le", "s390x")
+# Those that the boot gate has a machine for (effects/vm). No profile may have others: their cells could never pass.
+BOOTED_ARCHES: tuple[Arch, ...] = ("x86_64", "aarch64")
 FLAVOURS: tuple[Flavour, ...] = ("standard", "rt", "64k")
-# Go's names, as the update graph and the engine use them.
+# Go's names, which the update graph and container engines use.
 GO_ARCH: dict[Arch, str] = {"x86_64": "amd64", "aarch64": "arm64", "ppc64le": "ppc64le", "s390x": "s390x"}
 
 _KERNEL = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+[A-Za-z0-9._+~-]*")
@@ -27,8 +28,8 @@ _VERSION = re.compile(r"(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)(?:\.(0|[1-9][0-9]*))?")
 _RELEASE = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+(?:-[A-Za-z0-9.-]+)?(?:\+[A-Za-z0-9.-]+)?")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\])(?::[0-9]{1,5})?")
-# Docker Hub as the host of an image's name, which the engine takes alike (distribution/reference, normalize.go), and
-# where its interface is. All are one registry to a credential; the last one names images as any other host does.
+# Docker Hub as the host of an image's name, which container engines treat alike (distribution/reference, normalize.go),
+# and the host of its API. All are one registry to a credential; the last one names images as any other host does.
 _HUB = ("docker.io", "index.docker.io")
 _HUB_REGISTRY = "registry-1.docker.io"
 HUB_HOSTS = (*_HUB, _HUB_REGISTRY)
@@ -42,7 +43,7 @@ def kernel_release(text: str) -> str:
     """Return `text` if it has the form of `uname -r` (5.14.0-427.50.1.el9_4.x86_64+rt).
 
     Raises:
-        ValueError: it has not, or its length cannot be a tag's.
+        ValueError: it has another form, or is too long for a tag.
     """
     if not _KERNEL.fullmatch(text) or len(text) > 96:
         raise ValueError(f"{text!r} is not a kernel release such as 5.14.0-427.50.1.el9_4.x86_64")
@@ -72,18 +73,18 @@ def digest(text: str) -> str:
 
 
 def rhel_line(text: str) -> str:
-    """Return `text` if it names a RHEL line: el8, el9, el10.
+    """Return `text` if it names a RHEL major: el8, el9, el10.
 
     Raises:
         ValueError: it does not.
     """
     if not _LINE.fullmatch(text):
-        raise ValueError(f"{text!r} is not a RHEL line such as el9")
+        raise ValueError(f"{text!r} is not a RHEL major such as el9")
     return text
 
 
 def line_of_rhel(rhel_version: str) -> str:
-    """Return the RHEL line of a RHEL version: 9.4 → el9.
+    """Return the RHEL major of a RHEL version: 9.4 → el9.
 
     Raises:
         ValueError: not of the form MAJOR or MAJOR.MINOR.
@@ -126,7 +127,7 @@ class ClientVersion:
         if not match:
             raise ValueError(f"{text!r} is not a client version such as 7.4.6")
         version = cls(int(match[1]), int(match[2]), int(match[3] or 0))
-        # The vendor names its first releases of a line without the zero: 7.2, later 7.3.0.
+        # The vendor names the first release of some minor versions without the zero: 7.2, but 7.3.0.
         if match[3] is None and str(version) != text:
             raise ValueError(f"{text!r} is not a full client version: write {version}")
         return version
@@ -166,7 +167,7 @@ class ReleaseVersion:
 
     @property
     def minor(self) -> str:
-        """The minor line, e.g. 4.16."""
+        """The minor version, e.g. 4.16."""
         return ".".join(self.text.split(".")[:2])
 
     @property
@@ -181,7 +182,7 @@ class ReleaseVersion:
 
 @dataclass(frozen=True)
 class ImageRef:
-    """Where an image is: registry host, repository path, and a tag or a digest (or neither)."""
+    """The name of an image: registry host, repository path, and a tag or a digest (or neither)."""
 
     host: str
     path: str
@@ -193,7 +194,7 @@ class ImageRef:
         """Parse HOST[:PORT]/PATH[:TAG][@sha256:…]; the host is never implied. An IPv6 host stands in brackets.
 
         Raises:
-            ValueError: any other form; the text says which part is wrong, and shows no user or password.
+            ValueError: any other form; the message names the malformed part, and shows no user or password.
         """
         shown = redacted_reference(text)
         rest, _, found_digest = text.partition("@")
@@ -201,8 +202,8 @@ class ImageRef:
         path, _, tag = path_and_tag.partition(":")
         if slash and host.startswith("[") and ("." in host or "%" in host):
             raise ValueError(
-                f"{shown!r} names no registry: the engine takes an IPv6 host of hexadecimal digits and colons alone, "
-                "without a zone and without an IPv4 address in it"
+                f"{shown!r} names no registry: container engines accept an IPv6 host of hexadecimal digits and "
+                "colons alone, without a zone and without an IPv4 address in it"
             )
         named = _HOST.fullmatch(host) and ("." in host or ":" in host or host == "localhost")
         if not slash or not named or (host.startswith("[") and not _is_ipv6(host)):
@@ -223,9 +224,9 @@ class ImageRef:
 
     @property
     def registry(self) -> tuple[str, str]:
-        """The host and the path by which a registry's HTTP interface knows this image: other ones for Docker Hub.
+        """The host and the path of the image in a registry's HTTP API, which differ from its name for Docker Hub.
 
-        The engine makes the same of a name (moby/moby, daemon/pkg/registry/config.go; older: registry/service_v2.go).
+        Docker maps names the same (moby/moby, daemon/pkg/registry/config.go; older: registry/service_v2.go).
         """
         if self.host not in _HUB:
             return self.host, self.path
@@ -233,7 +234,7 @@ class ImageRef:
 
     @property
     def pinned(self) -> str:
-        """Host, path and digest: what an engine pulls.
+        """Host, path and digest, by which a container engine pulls the image.
 
         Raises:
             ValueError: the reference has no digest.
@@ -243,11 +244,11 @@ class ImageRef:
         return f"{self.repository}@{self.digest}"
 
     def with_digest(self, found: str) -> ImageRef:
-        """The same repository and tag at this digest."""
+        """Return the same repository and tag at this digest."""
         return ImageRef(self.host, self.path, self.tag, digest(found))
 
     def with_tag(self, tag: str) -> ImageRef:
-        """The same repository under this tag, without a digest."""
+        """Return the same repository under this tag, without a digest."""
         return ImageRef(self.host, self.path, tag)
 
 
@@ -263,7 +264,7 @@ def image_tag(name: str) -> str:
     """Return `name` as an image tag: `+`, which no tag may hold, becomes `_` as in KMM.
 
     Raises:
-        ValueError: it could not be a tag even so.
+        ValueError: it is still not a tag.
     """
     tag = name.replace("+", "_").replace("~", "_")
     if not _TAG.fullmatch(tag):

@@ -1,7 +1,7 @@
-"""Takes user information and queries out of the addresses in a text: both may hold passwords, tokens and signatures.
+"""Remove user information and queries from the addresses in a text: both may hold passwords, tokens and signatures.
 
-People and other programs do not always write them as RFC 3986 asks: a password may hold `/`, `?` or `@` as it is. Where
-it is not certain which part of an address is which, more is taken out than is needed, never less.
+Users and other programs do not always write them as RFC 3986 demands: a password may contain a bare `/`, `?` or `@`.
+Where the parts of an address cannot be told apart, more is removed than necessary, never less.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import re
 
 _MARK = "***"
 _ADDRESS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<rest>\S+)")
-# Of an address without a scheme, as a registry is written: user:password@host, up to the last @ that is no digest's.
+# In an address without a scheme, as registries are written: user:password@host, up to the last @ before no digest.
 _PAIR = re.compile(r"(?<![\w*])[^\s'\"=@:/]+:[^\s'\"]*(?<!\*{3})@(?!sha256:)(?=[\w\[])")
-# The request target of an HTTP request, as urllib3 shows it without its server: after `url: ` or in quotes whatever its
-# query is, for a token may be all of it; elsewhere, where a question may stand, only a query that has fields.
+# The request target of an HTTP request, as urllib3 shows it without its server: after `url: ` or in quotes any query,
+# which may be a bare token; elsewhere, where a question mark may be plain text, only a query that has fields.
 _QUERY = re.compile(
     r"(?P<path>(?<=\burl: )[^\s?'\"]*|(?<=['\"])/[^\s?'\"]*)\?(?P<query>\S+)"
     r"|(?P<target>(?<!\w)/[^\s?'\"]*)\?(?P<fields>[^\s=]*=\S*)"
@@ -28,12 +28,12 @@ def redacted(text: str) -> str:
 
 
 def redacted_reference(text: str) -> str:
-    """Return what a person gave as an image's name, without what stands before a host as in an address.
+    """Return an image's name as a user wrote it, without user information before the host.
 
-    A name holds no user; where somebody wrote one, with or without a password, it is as secret as an address's.
+    A name has no user; one that was written all the same, with or without a password, is as secret as an address's.
     """
     found = list(_AT.finditer(text))
-    # The text has no form yet: a @ in it that starts no digest may well end a token, and no name has a question mark.
+    # The text is not validated yet: an @ that starts no digest may end a token, and no name has a question mark.
     shown = f"{_MARK}{text[found[-1].start() :]}" if found and "://" not in text else redacted(text)
     name, mark, query = shown.partition("?")
     return f"{name}?{_MARK}" if mark and query else shown

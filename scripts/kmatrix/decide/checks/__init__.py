@@ -1,18 +1,33 @@
-"""Every check of a built image short of loading its module: facts in, findings out, nothing is run or read.
+"""Judge a built image without loading its module: facts in, findings out; nothing is run or read.
 
-The rules go by number: 1 ELF, 2 vermagic, 3 symbols, 4 CRCs, 5 providers,
-6 dependencies, 7 licence and namespaces, 9 mitigations, 10 srcversion, 12 layout.
-They are those of the kernel's module loader; tests/unit/test_checks_kernel_rules.py sets its refusals beside them.
-Four are stricter than it on purpose; no module that was built for its cell, and came whole, breaks them:
+The rules have the numbers that modules, tests and docs/findings.md use; that page states for each what it demands,
+which kernel source it stands for, and which codes it gives.
+
+- Rule 1: ELF (`form`, `modinfo`)
+- Rule 2: vermagic (`modinfo`)
+- Rule 3: symbols (`symbols`, `form`)
+- Rule 4: CRCs (`crcs`, `form`)
+- Rule 5: providers (`symbols`)
+- Rule 6: dependencies (`modinfo`, `layout`)
+- Rule 7: licence and namespaces (`symbols`)
+- Rule 8: signature (its form alone, in `formats/elf_form`)
+- Rule 9: mitigations (`mitigations`)
+- Rule 10: srcversion (`modinfo`)
+- Rule 11: BTF (a note; loading shows it)
+- Rule 12: layout (`layout`)
+
+They are those of the kernel's module loader; tests/unit/test_checks_kernel_rules.py lists its refusals beside them.
+Four are stricter than the loader on purpose; no complete module that was built for its cell breaks them:
+
 - the release in vermagic, which the kernel skips where there are CRCs, and entries of `__versions` for symbols that the
-  module does not use, show that it was built against another kernel;
-- so does a struct module of another size, which kernels before 6.4 do not compare;
-- bytes that follow the ELF part and are no signature, which the kernel passes over, show that the file was damaged.
+  module does not use: both show that it was built against another kernel;
+- a struct module of another size, which kernels before 6.4 do not compare, shows the same;
+- bytes after the ELF part that are no signature, which the kernel ignores, show that the file was damaged.
 """
 
 from __future__ import annotations
 
-from kmatrix.decide.checks import form, layout, modinfo, symbols
+from kmatrix.decide.checks import crcs, form, layout, modinfo, symbols
 from kmatrix.decide.formats.elf import MalformedElfError, read_module
 from kmatrix.values.cells import Finding
 from kmatrix.values.module import CheckReport, Expectation, ImageFacts, KernelFacts, ModuleElf
@@ -28,12 +43,12 @@ def check_module(expectation: Expectation, image: ImageFacts, kernel: KernelFact
     A damaged module file is a finding, never an exception.
 
     Args:
-        expectation: what the image must be.
-        image: what was read out of it.
-        kernel: what the toolkit says about the kernel.
+        expectation: the properties the image must have.
+        image: the facts read from it.
+        kernel: the toolkit's facts about the kernel.
 
     Raises:
-        ValueError: `kernel` is not the kernel of the cell (a fault of the caller).
+        ValueError: `kernel` is not the kernel of the cell (a bug of the caller).
     """
     cell = expectation.cell
     if kernel.kernel != cell.kernel:
@@ -45,13 +60,13 @@ def check_module(expectation: Expectation, image: ImageFacts, kernel: KernelFact
     try:
         elf = read_module(image.ko)
     except MalformedElfError as fault:
-        damaged = Finding("elf", fault.code, fault.message, expected="a whole ELF file")
+        damaged = Finding("elf", fault.code, fault.message, expected="a complete ELF file")
         return CheckReport((*place, damaged, *rest), notes=(_NOT_JUDGED,))
     unsound = form.check_elf(elf, cell.arch)
     if unsound:
         return CheckReport((*place, *unsound, *rest), notes=(_NOT_JUDGED,))
     judged, notes = _judge(elf, expectation, image, kernel)
-    # The first finding is the reason people read: a tool that fails on a misplaced module is only its consequence.
+    # The first finding becomes the cell's reason; a tool that fails on a misplaced module is only its consequence.
     return CheckReport((*place, *judged, *rest), elf.first("srcversion") or "", tuple(notes), elf.depends)
 
 
@@ -60,16 +75,16 @@ def _judge(
 ) -> tuple[list[Finding], list[str]]:
     described, described_notes = modinfo.check_module_file(elf, expectation, kernel)
     known, known_notes = symbols.check_symbols(elf, kernel)
-    crcs, crc_notes = symbols.check_crcs(elf, kernel)
+    versions, version_notes = crcs.check_crcs(elf, kernel)
     spaces, space_notes = symbols.check_namespaces(elf, kernel)
-    notes = [*described_notes, *known_notes, *crc_notes, *space_notes]
+    notes = [*described_notes, *known_notes, *version_notes, *space_notes]
     if elf.has_btf:
         notes.append("the module carries BTF, which is not compared with the kernel's here: loading shows it")
     findings = [
         *described,
         *form.check_against_loader(elf, kernel),
         *known,
-        *crcs,
+        *versions,
         *symbols.check_providers(elf, kernel),
         *symbols.check_licence(elf, kernel),
         *spaces,

@@ -1,8 +1,9 @@
-"""Judges whether a module file has the form that the kernel's loader takes (rule 1)."""
+"""Judge whether the kernel's loader accepts the form of a module file (rule 1, and exports of rules 3 and 4)."""
 
 from __future__ import annotations
 
-from kmatrix.decide.checks.symbols import LAYOUT_SYMBOL, count, some
+from kmatrix.decide.checks.crcs import LAYOUT_SYMBOL
+from kmatrix.decide.checks.symbols import count, some
 from kmatrix.values.cells import Finding
 from kmatrix.values.module import THIS_MODULE, KernelFacts, ModuleElf
 from kmatrix.values.names import Arch
@@ -15,18 +16,18 @@ _ELF_OF_ARCH: dict[Arch, tuple[str, int, bool]] = {
     "s390x": ("EM_S390", 64, False),
 }
 _REQUIRED_SECTIONS = {".modinfo": "elf-no-modinfo", THIS_MODULE: "elf-no-this-module"}
-# What apply_relocate_add of arch/x86/kernel/module.c and arch/arm64/kernel/module.c can do, the same from 5.14 to 6.12;
-# the numbers are those of the processors' ELF supplements. Other architectures are left to the boot gate.
+# The relocations that apply_relocate_add of arch/x86/kernel/module.c and arch/arm64/kernel/module.c can apply, the same
+# from 5.14 to 6.12; the numbers are those of the processors' ELF supplements. The boot gate judges other architectures.
 _RELOCATIONS = {
     "EM_X86_64": frozenset({0, 1, 2, 4, 10, 11, 24}),
     "EM_AARCH64": frozenset({0, *range(256, 281), *range(282, 294), 299}),
 }
-# The kernel's linker throws these away, and the loader says nothing of a common symbol of that name.
+# The kernel's linker discards these, and the loader accepts a common symbol of that name.
 _LTO_MARK = "__gnu_lto"
 
 
 def check_elf(elf: ModuleElf, arch: Arch) -> list[Finding]:
-    """The file is a relocatable of the cell's architecture that still has what loading needs."""
+    """Check that the file is a relocatable of the cell's architecture with the parts that loading needs."""
     form = (elf.machine, elf.bits, elf.little_endian)
     findings = []
     if form != _ELF_OF_ARCH[arch]:
@@ -40,7 +41,9 @@ def check_elf(elf: ModuleElf, arch: Arch) -> list[Finding]:
             )
         )
     if not elf.relocatable:
-        findings.append(Finding("elf", "elf-not-relocatable", "the file is no relocatable object", expected="ET_REL"))
+        findings.append(
+            Finding("elf", "elf-not-relocatable", "the file is not a relocatable object", expected="ET_REL")
+        )
     if not elf.symbol_count:
         findings.append(
             Finding(
@@ -57,10 +60,13 @@ def check_elf(elf: ModuleElf, arch: Arch) -> list[Finding]:
 
 
 def _check_required(elf: ModuleElf, name: str, code: str) -> Finding | None:
-    """Linux 5.14 takes the first such section that is loaded, 6.12 wants exactly one (elf_validity_cache_index_mod)."""
+    """Check a section that every module has exactly once.
+
+    Linux 5.14 takes the first such section that is loaded, 6.12 requires exactly one (elf_validity_cache_index_mod).
+    """
     found = elf.named(name)
     if not found:
-        message = f"section {name} is missing: this is no finished kernel module"
+        message = f"section {name} is missing: this is not a finished kernel module"
         return Finding("elf", code, message, expected=name)
     if len(found) > 1:
         message = f"the module has {len(found)} sections {name}: two modules were linked into one file"
@@ -77,7 +83,7 @@ def _form(form: tuple[str, int, bool]) -> str:
 
 
 def check_against_loader(elf: ModuleElf, kernel: KernelFacts) -> list[Finding]:
-    """What this kernel's loader demands of a file of sound form, besides its symbols."""
+    """Check a file of sound form against this kernel's loader, except for the symbols it needs."""
     return [
         *_check_this_module(elf, kernel),
         *_check_sections(elf, kernel),
@@ -88,13 +94,14 @@ def check_against_loader(elf: ModuleElf, kernel: KernelFacts) -> list[Finding]:
 
 
 def _check_this_module(elf: ModuleElf, kernel: KernelFacts) -> list[Finding]:
-    """Linux 6.4 and newer refuse another size; an older kernel would use memory beyond the end of a shorter one.
+    """Check the size of struct module.
 
-    It would load a longer one, which is refused too: the headers were another kernel's, and its fields lie elsewhere.
+    Linux 6.4 and newer refuse another size. An older kernel would use memory beyond the end of a shorter struct; it
+    would load a longer one, which is refused here too: the headers were another kernel's, and its fields lie elsewhere.
     """
     (section,) = elf.named(THIS_MODULE)
     layout, wanted = elf.versions.get(LAYOUT_SYMBOL), kernel.exports.get(LAYOUT_SYMBOL)
-    # The CRC of module_layout is one of struct module: where it differs, that is the finding, not its consequence here.
+    # The CRC of module_layout covers struct module: where it differs, that is the finding and not the size.
     if kernel.modversions and layout is not None and wanted is not None and layout != wanted.crc:
         return []
     if not kernel.this_module_size or section.size == kernel.this_module_size:
@@ -145,7 +152,7 @@ def _check_common(elf: ModuleElf) -> list[Finding]:
 
 
 def _check_exports(elf: ModuleElf, kernel: KernelFacts) -> list[Finding]:
-    """The kernel refuses a second export of a name, and exports without CRCs if it has CRCs itself.
+    """Check the module's own exports: no name of the kernel's, and CRCs if the kernel has them.
 
     kernel/module/main.c: verify_exported_symbols, check_export_symbol_versions.
     """

@@ -1,4 +1,4 @@
-"""Judges how a module lies in its image: place, dependency file, link, labels, tools' view (rules 6, 12)."""
+"""Judge how a module lies in its image: place, modules.dep, host link, labels, output of its tools (rules 6, 12)."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ _COMPARED = (
     "retpoline",
 )
 _MODINFO_LINE = re.compile(r"([A-Za-z0-9_]+):\s*(.*)")
-# An entry without a name is shown as a CRC alone, which must not take the next line for its name.
+# An entry without a name is shown as a CRC alone, and must not take the next line for its name.
 _MODVERSION_LINE = re.compile(r"^0x([0-9a-f]+)[ \t]+(\S+)", re.MULTILINE)
 
 
 def check_place(image: ImageFacts, kernel: str) -> list[Finding]:
-    """Rule 12: exactly one beegfs.ko, below the directory of the cell's kernel."""
+    """Check rule 12: exactly one beegfs.ko, below the directory of the cell's kernel."""
     below = f"{IMAGE_MODULES}/{kernel}/"
     match image.module_paths:
         case ():
@@ -55,7 +55,7 @@ def check_place(image: ImageFacts, kernel: str) -> list[Finding]:
 
 
 def check_host_link(image: ImageFacts, kernel: str) -> list[Finding]:
-    """Rule 12: `host` points to the node's own modules, and `cp` is there, as KMM needs."""
+    """Check rule 12: `host` points to the node's own modules, and `cp` is there, as KMM needs."""
     findings = []
     target = f"{NODE_MODULES}/{kernel}"
     if (image.host_link or "").rstrip("/") != target:
@@ -71,9 +71,9 @@ def check_host_link(image: ImageFacts, kernel: str) -> list[Finding]:
 
 
 def check_modules_dep(image: ImageFacts, elf: ModuleElf, kernel: KernelFacts) -> list[Finding]:
-    """Rules 6 and 12: the image's modules.dep lists the module, and its in-tree dependencies below host/."""
+    """Check rules 6 and 12: the image's modules.dep lists the module, and its in-tree dependencies below host/."""
     where = f"{IMAGE_MODULES}/{kernel.kernel}/modules.dep"
-    advice = f"run depmod -b /opt {kernel.kernel} with the kernel's modules in reach of the host link"
+    advice = f"run depmod -b /opt {kernel.kernel} while the host link leads to the kernel's modules"
     if image.modules_dep is None:
         return [Finding("layout", "layout-modules-dep", f"there is no {where}; {advice}", expected=where)]
     try:
@@ -83,7 +83,7 @@ def check_modules_dep(image: ImageFacts, elf: ModuleElf, kernel: KernelFacts) ->
     prefix = f"{IMAGE_MODULES}/{kernel.kernel}/"
     inside = [path.removeprefix(prefix) for path in image.module_paths if path.startswith(prefix)]
     mine = [path for path in entries if module_name(path) == MODULE_NAME]
-    # Where the file itself is misplaced or doubled, that is the finding, not its consequence here.
+    # A misplaced or repeated file is a finding of its own; its consequence here is not another.
     if len(image.module_paths) == 1 and inside and mine != inside:
         message = f"{where} does not list the module where it lies; {advice}"
         return [Finding("layout", "layout-modules-dep", message, expected=inside[0], actual=some(mine) or "not listed")]
@@ -106,7 +106,7 @@ def check_modules_dep(image: ImageFacts, elf: ModuleElf, kernel: KernelFacts) ->
 
 
 def _closure(elf: ModuleElf, kernel: KernelFacts) -> set[str]:
-    """Every in-tree module that must be loaded first, as far as the tree knows it."""
+    """Return every in-tree module that must be loaded first, as far as the tree has it."""
     wanted: set[str] = set()
     for path, needs in kernel.dependencies.items():
         if module_name(path) in elf.depends:
@@ -115,7 +115,7 @@ def _closure(elf: ModuleElf, kernel: KernelFacts) -> set[str]:
 
 
 def check_labels(image: ImageFacts, expectation: Expectation) -> list[Finding]:
-    """Rule 12: the labels of the image name the cell it is of; the tag is made from the cell when it is pushed."""
+    """Check rule 12: the labels of the image name its cell; the tag is derived from the cell when it is pushed."""
     cell: Cell = expectation.cell
     findings = []
     for label, value in cell_labels(cell, expectation.cell_key).items():
@@ -141,9 +141,9 @@ def parse_modinfo(text: str) -> dict[str, list[str]]:
 
 
 def check_tools(image: ImageFacts, elf: ModuleElf, modversions: bool) -> list[Finding]:
-    """The image's own modinfo and modprobe read from the file what was read here.
+    """Check that the image's own modinfo and modprobe read the same facts from the file (rule 12).
 
-    They read it by path, so this finds a file that was swapped after, or differs from, the one examined.
+    They read it by path, so this finds a file that was replaced after, or differs from, the one examined.
     """
     findings = _tool_failures(image, modversions)
     if findings:
@@ -165,10 +165,11 @@ def check_tools(image: ImageFacts, elf: ModuleElf, modversions: bool) -> list[Fi
 
 
 def _tool_failures(image: ImageFacts, modversions: bool) -> list[Finding]:
-    ran = [("modinfo", "modinfo-failed", image.modinfo)]
-    # Without CRCs in the kernel there is nothing to dump, and modprobe says so with its exit code.
-    if modversions:
-        ran.append(("modprobe --dump-modversions", "modversions-failed", image.modversions))
+    ran = (
+        ("modinfo-failed", "modinfo", image.modinfo, True),
+        # Without CRCs in the kernel there is nothing to dump, and modprobe reports that by its exit code.
+        ("modversions-failed", "modprobe --dump-modversions", image.modversions, modversions),
+    )
     return [
         Finding(
             "elf",
@@ -177,16 +178,16 @@ def _tool_failures(image: ImageFacts, modversions: bool) -> list[Finding]:
             expected="exit code 0",
             actual=f"exit code {output.exit_code}",
         )
-        for command, code, output in ran
-        if output.exit_code
+        for code, command, output, judged in ran
+        if judged and output.exit_code
     ]
 
 
 def _compare_versions(output: ToolOutput, elf: ModuleElf) -> list[Finding]:
-    """Compare the tables as they are, entries that the kernel ignores included: modprobe shows these too."""
+    """Compare the complete tables, with the entries that the kernel ignores: modprobe shows these too."""
     shown = _entries((name, int(crc, 16)) for crc, name in _MODVERSION_LINE.findall(output.text))
     both = _entries([*elf.version_entries, *elf.extended_entries])
-    # kmod before 34 knows the basic table alone; a table that is not there cannot be what was shown.
+    # kmod before 34 knows the basic table alone; it cannot have shown a table that is absent.
     tables = [both, *(_entries(table) for table in (elf.version_entries, elf.extended_entries) if table)]
     if shown in tables:
         return []

@@ -1,4 +1,4 @@
-"""Judges what a module says of itself (rules 2, 6, 9, 10 and part of 1)."""
+"""Judge the facts that a module states about itself (rules 2, 6, 9, 10 and part of 1)."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from kmatrix.values.names import ClientVersion
 _REQUIRED = ("name", "version", "vermagic", "license", "depends")
 _REAL_TIME = "preempt_rt"
 # scripts/mod/modpost.c writes each of these once per module, and sources state one version. The kernel and kmod take
-# the first of several, so that the others would say of it what is not true. A licence may be stated by each source.
+# the first of several, so the others would be false. Each source may state a licence.
 _STATED_ONCE = ("name", "version", "vermagic", "depends", "srcversion", "retpoline", "intree")
 
 
 def check_identity(elf: ModuleElf, client: ClientVersion) -> list[Finding]:
-    """Rule 1, second half: the module says, and says once, that it is beegfs of the cell's client version."""
+    """Check rule 1, second half: the module states once that it is beegfs of the cell's client version."""
     findings = []
     missing = [key for key in _REQUIRED if elf.first(key) is None]
     if missing:
@@ -54,7 +54,7 @@ def check_identity(elf: ModuleElf, client: ClientVersion) -> list[Finding]:
     if name is not None and name != MODULE_NAME:
         message = f"the module calls itself {name}"
         findings.append(Finding("elf", "name-wrong", message, expected=MODULE_NAME, actual=name))
-    # The vendor's first release of a line goes without its zero (7.2).
+    # The vendor's first release of a minor version is written without its zero (7.2).
     accepted = {str(client), str(client).removesuffix(".0")}
     if version is not None and version not in accepted:
         message = f"the module is of client version {version}, the cell of {client}: wrong or stale sources"
@@ -63,7 +63,7 @@ def check_identity(elf: ModuleElf, client: ClientVersion) -> list[Finding]:
 
 
 def check_vermagic(elf: ModuleElf, kernel: KernelFacts) -> list[Finding]:
-    """Rule 2: vermagic is, as a whole, that of the in-tree modules.
+    """Check rule 2: the complete vermagic is that of the in-tree modules.
 
     Stricter than the kernel, which skips the release if there are CRCs (kernel/module/version.c, same_magic).
     """
@@ -85,7 +85,7 @@ def check_vermagic(elf: ModuleElf, kernel: KernelFacts) -> list[Finding]:
 
 
 def check_depends(elf: ModuleElf, kernel: KernelFacts, rdma: bool) -> list[Finding]:
-    """Rule 6: `depends` is complete, closes in the target tree, has RDMA if asked for; the alias is there."""
+    """Check rule 6: `depends` is complete, closes in the target tree, has RDMA if wanted; the alias is there."""
     findings = []
     used = providers(elf, kernel)
     unlisted = sorted(used.keys() - set(elf.depends) - kernel.builtin)
@@ -103,7 +103,7 @@ def check_depends(elf: ModuleElf, kernel: KernelFacts, rdma: bool) -> list[Findi
     for name in elf.depends:
         broken = [] if name in kernel.builtin else _open_ends(name, paths, kernel, used)
         if broken:
-            message = f"dependency {name} is not whole in the tree of {kernel.kernel}: no {some(broken)}"
+            message = f"dependency {name} is incomplete in the tree of {kernel.kernel}: no {some(broken)}"
             findings.append(
                 Finding(
                     "depends",
@@ -115,7 +115,7 @@ def check_depends(elf: ModuleElf, kernel: KernelFacts, rdma: bool) -> list[Findi
             )
     without = [name for name in RDMA_MODULES if name not in elf.depends and name not in kernel.builtin]
     if rdma and without:
-        message = f"built without RDMA, which was asked for: the module does not depend on {some(without)}"
+        message = f"built without RDMA, which the profile wants: the module does not depend on {some(without)}"
         findings.append(
             Finding("depends", "rdma-off", message, expected=",".join(RDMA_MODULES), actual=",".join(elf.depends))
         )
@@ -138,18 +138,18 @@ def _open_ends(name: str, paths: dict[str, str], kernel: KernelFacts, used: Mapp
 
 
 def check_srcversion(elf: ModuleElf) -> list[Finding]:
-    """Rule 10: the file has a digest of its sources, to tell a stale loaded module from it."""
+    """Check rule 10: the file has a digest of its sources, by which a stale loaded module is recognised."""
     if elf.first("srcversion"):
         return []
-    message = "the module has no srcversion: a stale loaded module could not be told from it"
+    message = "the module has no srcversion: a stale loaded module could not be recognised"
     return [Finding("srcversion", "srcversion-missing", message, expected="srcversion in .modinfo")]
 
 
 def check_module_file(elf: ModuleElf, expectation: Expectation, kernel: KernelFacts) -> tuple[list[Finding], list[str]]:
-    """Rules 2, 6, 9 and 10 and the second half of 1, on a file of sound form.
+    """Check rules 2, 6, 9 and 10 and the second half of 1, on a file of sound form.
 
     Returns:
-        Findings, and notes on what could not be compared.
+        Findings, and notes on facts that could not be compared.
     """
     mitigations, notes = check_mitigations(elf, kernel, expectation.cell.arch)
     findings = [

@@ -1,1 +1,1 @@
-"""Formats of files and streams that others define: read into plain values, or refused with what is wrong."""
+"""Read files and streams in formats that others define into plain values, or refuse them with the fault."""

@@ -1,7 +1,7 @@
-"""x86 kernel images: the kernel inside a vmlinuz, for a machine that starts it without the kernel's own unpacking.
+"""Unpack the kernel inside an x86 vmlinuz, for a machine that starts it without the kernel's own unpacking.
 
-A vmlinuz is a small program around the packed kernel. Under emulation its unpacking takes longer than all the rest of
-the start, so the very same kernel is unpacked beforehand.
+A vmlinuz is a small program around the packed kernel. Under emulation its unpacking takes longer than the rest of
+the start, so the identical kernel is unpacked beforehand.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from elftools.elf.segments import NoteSegment
 # Documentation/arch/x86/boot.rst: the setup header; payload_offset is there since protocol 2.08.
 _MAGIC_AT, _MAGIC, _VERSION_AT, _VERSION = 0x202, b"HdrS", 0x206, 0x208
 _SECTORS_AT, _SECTOR, _PAYLOAD_AT = 0x1F1, 512, 0x248
-# include/xen/interface/elfnote.h: XEN_ELFNOTE_PHYS32_ENTRY; a kernel with CONFIG_PVH says there where it is entered.
+# include/xen/interface/elfnote.h: XEN_ELFNOTE_PHYS32_ENTRY; a kernel with CONFIG_PVH has its entry point there.
 _ENTRY_NOTE = ("Xen", "18")
 _PIECE = 2**18
 
@@ -41,14 +41,17 @@ _UNPACKERS: tuple[tuple[bytes, Callable[[], _Unpacker]], ...] = (
 
 
 def unpack_kernel(vmlinuz: bytes, target: IO[bytes]) -> bool:
-    """Write the ELF kernel inside a vmlinuz; false if a machine could not start that by itself.
+    """Write the ELF kernel inside a vmlinuz.
 
-    That is so for other architectures, for a form of packing that is not known here, and for a kernel without
-    CONFIG_PVH. A kernel has many times the size of its vmlinuz, so it is never in memory as a whole.
+    A kernel has many times the size of its vmlinuz, so it is never in memory completely.
 
     Args:
         vmlinuz: the kernel image.
-        target: an empty file, open for writing and reading; what is in it after `False` means nothing.
+        target: an empty file, open for writing and reading; its content is meaningless after `False`.
+
+    Returns:
+        False if a machine cannot start the kernel directly: on other architectures, for an unknown compression, and
+        for a kernel without CONFIG_PVH.
     """
     packed = _packed(vmlinuz)
     make = next((make for magic, make in _UNPACKERS if packed.startswith(magic)), None)
@@ -57,28 +60,28 @@ def unpack_kernel(vmlinuz: bytes, target: IO[bytes]) -> bool:
     unpacker = make()
     try:
         for start in range(0, len(packed), _PIECE):
-            # What follows the packed data is its size, which only the kernel's own unpacking needs.
+            # The packed data is followed by its size, which only the kernel's own unpacking needs.
             if not unpacker.eof:
                 target.write(unpacker.decompress(packed[start : start + _PIECE]))
     except (zlib.error, lzma.LZMAError, zstandard.ZstdError):
         return False
-    return unpacker.eof and _says_where_it_is_entered(target)
+    return unpacker.eof and _has_entry_note(target)
 
 
 def _packed(vmlinuz: bytes) -> bytes:
-    """The packed kernel; nothing where the image has another form."""
+    """Return the packed kernel; empty if the image has another form."""
     if vmlinuz[_MAGIC_AT : _MAGIC_AT + len(_MAGIC)] != _MAGIC or len(vmlinuz) < _PAYLOAD_AT + 8:
         return b""
     (version,) = struct.unpack_from("<H", vmlinuz, _VERSION_AT)
     if version < _VERSION:
         return b""
-    # Zero stands for four, for the sake of very old boot loaders.
+    # Zero means four, for compatibility with very old boot loaders.
     setup = (1 + (vmlinuz[_SECTORS_AT] or 4)) * _SECTOR
     offset, size = struct.unpack_from("<II", vmlinuz, _PAYLOAD_AT)
     return vmlinuz[setup + offset : setup + offset + size]
 
 
-def _says_where_it_is_entered(kernel: IO[bytes]) -> bool:
+def _has_entry_note(kernel: IO[bytes]) -> bool:
     try:
         for segment in ELFFile(kernel).iter_segments("PT_NOTE"):
             notes = segment.iter_notes() if isinstance(segment, NoteSegment) else ()

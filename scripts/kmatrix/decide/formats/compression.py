@@ -1,7 +1,7 @@
-"""Reads compressed data by its own first bytes, whatever it is called, and through all of its members.
+"""Read compressed data, recognised by its first bytes and not by its name, through all of its members.
 
 A gzip file may have any number of members (RFC 1952, 2.2), a zstd file any number of frames (RFC 8878, 3.1), skippable
-ones among them: eStargz, bgzip, pzstd and zstd:chunked write such files. Standard tools read them all, as this does.
+ones among them: eStargz, bgzip, pzstd and zstd:chunked write such files. Standard tools read them all.
 """
 
 from __future__ import annotations
@@ -28,12 +28,15 @@ class Unpacker(Protocol):
     """A decoder of one member, as zlib, bz2, lzma and zstandard have it."""
 
     @property
-    def eof(self) -> bool: ...
+    def eof(self) -> bool:
+        """Whether the member has ended."""
 
     @property
-    def unused_data(self) -> bytes: ...
+    def unused_data(self) -> bytes:
+        """Input after the end of the member."""
 
-    def decompress(self, data: bytes, /) -> bytes: ...
+    def decompress(self, data: bytes, /) -> bytes:
+        """Return the content of a further piece of the member."""
 
 
 # The forms that container engines know (moby/go-archive, compression/compression.go), in the order of their age.
@@ -47,18 +50,18 @@ _LONGEST = max(len(start) for _, starts, _ in _FORMS for start in starts)
 
 
 def form_of(start: bytes) -> str | None:
-    """Return the form of compression that data begins with: gzip, bzip2, xz or zstd; None if it is none of them."""
+    """Return the compression of data by its first bytes: gzip, bzip2, xz or zstd; None if it is none of them."""
     return next((name for name, starts, _ in _FORMS if start.startswith(starts)), None)
 
 
 def decompressed(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the content of a stream in pieces; data in no known form of compression comes as it is.
+    """Yield the content of a stream in pieces; data of no known compression is passed through.
 
     Args:
         chunks: the stream, in chunks of any size; its own exceptions pass.
 
     Raises:
-        DamagedError: a member breaks off or is wrong, or something else follows one; says the form.
+        DamagedError: a member is incomplete or damaged, or something else follows one; the message has the format.
     """
     source = _pieces(chunks)
     start = b""
@@ -77,7 +80,7 @@ def decompressed(chunks: Iterable[bytes]) -> Iterator[bytes]:
         left = data
         while left:
             if member is None:
-                # Tapes and block devices are filled up with zeros; gzip and xz pass over them between members.
+                # Tapes and block devices are padded with zeros; gzip and xz skip these between members.
                 left = left.lstrip(b"\0")
                 if not left:
                     break

@@ -1,4 +1,4 @@
-"""What a Dockerfile asks for: its instructions without comments, and the files of its context that it copies.
+"""Read a Dockerfile: its instructions without comments, and the files of its context that it copies.
 
 The rules are those of BuildKit's parser, which Docker's classic builder shares (moby/buildkit,
 frontend/dockerfile/parser/parser.go, directives.go and line_parsers.go), and of the builder's COPY (moby/moby,
@@ -15,7 +15,7 @@ from functools import lru_cache
 
 from kmatrix.values.errors import InputError
 
-# After what some builder passes over: blanks (parser.go), and a first line that begins with #! (directives.go).
+# Some builders skip blanks (parser.go), or a first line that begins with #! (directives.go), before a directive.
 _DIRECTIVE = re.compile(r"(?:#!.*\n)?[^\S\n]*(?:#|//)\s*(?:syntax|escape|check)\s*=", re.IGNORECASE)
 _CONTINUED = re.compile(r"\\[ \t]*$")
 _DOUBTFUL = re.compile(r"\\\\[ \t]*$")
@@ -24,21 +24,21 @@ _HEREDOC = re.compile(r"(?:^|\s)\d*<<-?['\"]?\w")
 _PINNED = re.compile(r"\S+@(sha256:[0-9a-f]{64})")
 _BYTE_ORDER_MARK = "\ufeff"
 _WILDCARDS = re.compile(r"[*?\[]")
-# What vim, emacs, nano, patch, git and desktops leave beside a file that people work on.
+# Files that vim, emacs, nano, patch, git and desktops leave beside one that is being edited.
 _STRAY = re.compile(
     r"\.?[^/]*\.sw[a-p]|[^/]*~|#[^/]*#|\.#[^/]*|4913|[^/]*\.(?:orig|rej|bak|pyc)|\.DS_Store|__pycache__|\.git(?:ignore|keep)?"
 )
 
 
 def is_stray(path: str) -> bool:
-    """Whether a path, relative to a folder that people write, is an editor's or a program's leftover."""
+    """Return whether a path, relative to a folder that people edit, is a leftover of an editor or a program."""
     return any(_STRAY.fullmatch(part) for part in path.split("/"))
 
 
-# A cell's is asked for its key and for its files.
+# A cell's Dockerfile is read for its key and again for its files.
 @lru_cache(maxsize=4)
 def instructions(dockerfile: str) -> tuple[str, ...]:
-    """Return the instructions, each as one line; comments and blank lines decide nothing and are gone."""
+    """Return the instructions, each as one line, without comments and blank lines, which decide nothing."""
     found: list[str] = []
     open_line = ""
     for line in _lines(dockerfile):
@@ -51,7 +51,7 @@ def instructions(dockerfile: str) -> tuple[str, ...]:
 
 
 def _lines(dockerfile: str) -> Iterator[str]:
-    """The lines without comments, blank lines and a byte order mark."""
+    """Yield the lines without comments, blank lines and a byte order mark."""
     for line in dockerfile.removeprefix(_BYTE_ORDER_MARK).replace("\r\n", "\n").split("\n"):
         bare = line.lstrip()
         if bare and not bare.startswith("#"):
@@ -59,9 +59,9 @@ def _lines(dockerfile: str) -> Iterator[str]:
 
 
 def identity(dockerfile: str) -> tuple[str, ...]:
-    """Return what of a Dockerfile decides the image's bytes.
+    """Return the parts of a Dockerfile that decide the image's bytes.
 
-    An image that is pinned by its digest counts by that alone: a mirror, whatever its name, cannot give other bytes.
+    An image that is pinned by its digest counts by that alone: a mirror of any name cannot give other bytes.
     """
     return tuple(
         _PINNED.sub(r"\1", line, count=1) if line[:5].upper() == "FROM " else line for line in instructions(dockerfile)
@@ -69,23 +69,23 @@ def identity(dockerfile: str) -> tuple[str, ...]:
 
 
 def context_sources(dockerfile: str, where: str) -> tuple[str, ...]:
-    """Return the paths and patterns that COPY and ADD take out of the context, in order, each once.
+    """Return the paths and patterns that COPY and ADD take from the context, in order, each once.
 
     Args:
         dockerfile: its text.
         where: its name, for errors.
 
     Raises:
-        InputError: it has a form whose files cannot be told from its text.
+        InputError: it has a form whose files cannot be determined from its text.
     """
-    # One that is not on the first line is a comment.
+    # A directive below the first line is a comment.
     if _DIRECTIVE.match(dockerfile.removeprefix(_BYTE_ORDER_MARK)):
         raise InputError(f"{where}: a parser directive is refused", "Remove `# syntax`, `# escape` or `# check`.")
     for line in _lines(dockerfile):
         if _DOUBTFUL.search(line):
             raise InputError(
-                f"{where}: `{line[:60]}`: builders differ in whether a line that ends in two backslashes goes on",
-                "End the line in one backslash if it goes on, or put something else at its end if not.",
+                f"{where}: `{line[:60]}`: builders disagree whether a line that ends in two backslashes continues",
+                "End the line in one backslash if it continues, or in another character if it does not.",
             )
     found: dict[str, None] = {}
     for line in instructions(dockerfile):
@@ -106,7 +106,7 @@ def context_sources(dockerfile: str, where: str) -> tuple[str, ...]:
         for source in _arguments(_FLAGS.sub("", rest))[:-1]:
             if any(sign in source for sign in "$\\\"'") or "://" in source or source.startswith("git@"):
                 raise InputError(
-                    f"{where}: `{line[:60]}`: {source} is no path in the build context",
+                    f"{where}: `{line[:60]}`: {source} is not a path in the build context",
                     "Name the file itself: no variable, no escape, no quotes, no address.",
                 )
             found[_clean(source)] = None
@@ -120,19 +120,19 @@ def select_copied(
     where: str,
     supplied: Collection[str] = (),
 ) -> dict[str, bytes]:
-    """Return those of the files people wrote that an instruction copies, by path, sorted.
+    """Return the files of a folder that an instruction copies, by path, sorted.
 
-    A file that is named is taken whatever it is; one that a folder or a pattern takes in, unless it is a stray.
+    A file that is named is always taken; a file that a folder or a pattern covers is taken unless it is a stray.
 
     Args:
         dockerfile: its text.
         files: contents by path, relative to the context.
         unreadable: why others could not be read, by path.
         where: the Dockerfile's name, for errors.
-        supplied: files and folders that come into the context from elsewhere; what people have there is left out.
+        supplied: files and folders that come into the context from elsewhere; files of these names are ignored here.
 
     Raises:
-        InputError: a source is not there, could not be read, or cannot be told.
+        InputError: a source does not exist, could not be read, or cannot be determined.
     """
     available = {path for path in (*files, *unreadable) if path.split("/")[0] not in supplied}
     taken: set[str] = set()
@@ -151,18 +151,18 @@ def select_copied(
     for path in sorted(taken & unreadable.keys()):
         raise InputError(
             f"{where} copies {path}, which cannot be read: {unreadable[path]}",
-            "Make it readable for whoever runs this.",
+            "Make it readable for the user who runs this.",
         )
     return {path: files[path] for path in sorted(taken)}
 
 
 def _arguments(rest: str) -> list[str]:
-    """The arguments of COPY or ADD after their flags, in either form."""
+    """Return the arguments of COPY or ADD after their flags, in either form."""
     if rest.startswith("["):
         try:
             listed = json.loads(rest)
         except ValueError:
-            # As the parser does: what is not JSON is split into words.
+            # As the parser does: text that is not JSON is split into words.
             listed = None
         if isinstance(listed, list) and all(isinstance(word, str) for word in listed):
             return listed
@@ -174,7 +174,7 @@ def _clean(source: str) -> str:
 
 
 def _covers(source: str, path: str) -> bool:
-    """Whether a COPY of `source`, a folder or a pattern, takes in a file; `*` stays within one part of a path."""
+    """Return whether a COPY of `source`, a folder or a pattern, covers a file; `*` stays within one part of a path."""
     wanted, parts = [part for part in source.split("/") if part], path.split("/")
     if len(wanted) > len(parts):
         return False

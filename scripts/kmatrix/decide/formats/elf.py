@@ -1,4 +1,4 @@
-"""Reads a kernel module file into plain values; whatever is wrong with the file is one kind of error."""
+"""Read a kernel module file into plain values; every fault of the file is one kind of error."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def read_module(data: bytes) -> ModuleElf:
         data: the file, decompressed; a signature may follow the ELF part.
 
     Raises:
-        MalformedElfError: the file is not ELF, not whole, or contradicts itself.
+        MalformedElfError: the file is not ELF, is incomplete, or contradicts itself.
     """
     check_magic(data)
     try:
         return _read(data)
     except MalformedElfError:
         raise
-    # pyelftools meets damaged files with whatever its parts raise: ELFError, construct's errors,
-    # KeyError, TypeError, AttributeError, UnicodeDecodeError, and more. All of them mean the same.
+    # On damaged files pyelftools raises ELFError, construct's errors, KeyError, TypeError, AttributeError,
+    # UnicodeDecodeError, and more. All of them mean the same.
     except Exception as fault:
         raise MalformedElfError(
             "elf-malformed", f"the module file cannot be read as ELF: {type(fault).__name__}: {fault}"
@@ -84,7 +84,7 @@ def _read(data: bytes) -> ModuleElf:
 
 
 def _relocation_types(sections: Sequence[Section], order: str) -> frozenset[int]:
-    """Read what kernel/module/main.c, apply_relocations, would apply: Elf64_Rela for sections that are loaded."""
+    """Return the types that apply_relocations of kernel/module/main.c applies: Elf64_Rela for loaded sections."""
     types: set[int] = set()
     for section in sections:
         target = section["sh_info"]
@@ -144,7 +144,7 @@ def _modinfo(content: bytes) -> dict[str, tuple[str, ...]]:
 def _versions(content: bytes, order: str, bits: int) -> tuple[tuple[str, int], ...]:
     """Read `__versions` (include/linux/module.h, struct modversion_info).
 
-    The kernel would pass over an entry that is not whole; kmod refuses the table
+    The kernel would skip an incomplete entry; kmod refuses the table
     (libkmod/libkmod-elf.c, kmod_elf_get_modversions).
     """
     if len(content) % _VERSION_ENTRY:
@@ -159,7 +159,7 @@ def _versions(content: bytes, order: str, bits: int) -> tuple[tuple[str, int], .
 def _extended_versions(sections: Sequence[Section], order: str) -> tuple[tuple[str, int], ...]:
     """Read the extended form of Linux 6.14 (kernel/module/main.c, elf_validity_cache_index_versions).
 
-    An empty name counts as one, and names may follow that have no CRC: modpost leaves one such.
+    An empty name counts as a name, and names without a CRC may follow: modpost leaves one such.
     """
     names, crcs = (_loaded(sections, f"__version_ext_{part}") for part in ("names", "crcs"))
     if names is None and crcs is None:

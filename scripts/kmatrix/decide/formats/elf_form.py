@@ -1,7 +1,7 @@
-"""Whether a file has the form that the kernel's module loader demands before it looks at what a module says.
+"""Check that a file has the form that the kernel's module loader demands before it reads the module's content.
 
 The loader's own checks are in kernel/module/main.c: elf_validity_check and setup_load_info of Linux 5.14 to 6.4,
-elf_validity_cache_copy since then. Where the two differ the stricter one is taken: what it refuses is damaged.
+elf_validity_cache_copy since then. Where the two differ, this follows the stricter one.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ _MAGIC = b"\x7fELF"
 _SIGNATURE = b"~Module signature appended~\n"
 # kernel/module_signature.c: struct module_signature is 12 bytes, of which the last 4 are the length, big endian.
 _SIGNATURE_INFO = 12
-# The other bytes say PKCS#7 (PKEY_ID_PKCS7) and nothing else; mod_check_sig refuses all that differs.
+# The other bytes mean PKCS#7 (PKEY_ID_PKCS7) and nothing else; mod_check_sig refuses all others.
 _PKCS7_INFO = bytes([0, 0, 2, 0, 0, 0, 0, 0])
 _LIVEPATCH_INDEX = 0xFF20
 
 
 class MalformedElfError(ValueError):
-    """A file is no whole ELF file.
+    """A file is not a complete ELF file.
 
     Args:
         code: elf-garbage (not ELF at all), elf-truncated (data missing), elf-malformed or signature-malformed.
-        message: one line, what is wrong.
+        message: the fault, in one line.
     """
 
     def __init__(self, code: str, message: str) -> None:
@@ -37,10 +37,10 @@ class MalformedElfError(ValueError):
 
 
 def check_magic(data: bytes) -> None:
-    """Refuse what is not ELF, or ends within the header.
+    """Refuse data that is not ELF, or ends within the header.
 
     Raises:
-        MalformedElfError: it is so.
+        MalformedElfError: the data is refused.
     """
     if not data.startswith(_MAGIC):
         raise MalformedElfError("elf-garbage", f"the module file is not ELF ({len(data)} bytes)")
@@ -49,12 +49,12 @@ def check_magic(data: bytes) -> None:
 
 
 def check_section_table(data: bytes, elf: ELFFile) -> None:
-    """Refuse a section table that is not there, not whole, or of another form.
+    """Refuse a section table that is missing, incomplete or malformed.
 
-    To be asked before sections are read: a damaged count must not become a long loop.
+    Call it before sections are read: a damaged count must not become a long loop.
 
     Raises:
-        MalformedElfError: it is so.
+        MalformedElfError: the table is refused.
     """
     header = elf.header
     count, entry = header["e_shnum"], header["e_shentsize"]
@@ -66,14 +66,14 @@ def check_section_table(data: bytes, elf: ELFFile) -> None:
     if entry != _SECTION_SIZE[elf.elfclass]:
         raise _malformed(f"entries of the section table have {entry} bytes, not {_SECTION_SIZE[elf.elfclass]}")
     if not 0 < header["e_shstrndx"] < count:
-        raise _malformed(f"section {header['e_shstrndx']} of {count} is to hold the names of sections")
+        raise _malformed(f"section {header['e_shstrndx']} of {count} is said to hold the names of sections")
 
 
 def check_sections(data: bytes, elf: ELFFile, sections: Sequence[Section]) -> None:
-    """Refuse a file that lacks part of a section, has no proper names, or goes on after its end.
+    """Refuse a file that lacks part of a section, has no proper names, or continues after its end.
 
     Raises:
-        MalformedElfError: it is so.
+        MalformedElfError: the file is refused.
     """
     header = elf.header
     end = header["e_shoff"] + header["e_shnum"] * header["e_shentsize"]
@@ -109,7 +109,7 @@ def _check_names(sections: Sequence[Section], names: Section) -> None:
 def _check_rest(rest: bytes) -> None:
     """Refuse bytes after the ELF part that are no signature (kernel/module/signing.c, module_sig_check).
 
-    The kernel reads no further than the sections; no build adds anything, so what follows was cut off or put there.
+    The kernel reads no further than the sections; no build adds anything, so the file was damaged or changed.
     """
     if not rest:
         return
@@ -117,7 +117,7 @@ def _check_rest(rest: bytes) -> None:
     info, length = body[-_SIGNATURE_INFO:-4], int.from_bytes(body[-4:], "big")
     if not rest.endswith(_SIGNATURE) or len(body) != _SIGNATURE_INFO + length:
         raise MalformedElfError(
-            "elf-truncated", f"{len(rest)} bytes follow the ELF part that are no whole module signature"
+            "elf-truncated", f"{len(rest)} bytes follow the ELF part that are not a complete module signature"
         )
     if info != _PKCS7_INFO:
         raise MalformedElfError(
@@ -133,7 +133,7 @@ def check_symbol_table(elf: ELFFile, sections: Sequence[Section]) -> SymbolTable
         None if there is none.
 
     Raises:
-        MalformedElfError: there are several, or its names are not whole.
+        MalformedElfError: there are several, or its names are incomplete.
     """
     tables = [
         section
@@ -147,7 +147,7 @@ def check_symbol_table(elf: ELFFile, sections: Sequence[Section]) -> SymbolTable
     (table,) = tables
     link = table["sh_link"]
     if not 0 < link < elf.header["e_shnum"]:
-        raise _malformed(f"section {link} is to hold the names of symbols, and there is none of that number")
+        raise _malformed(f"section {link} is said to hold the names of symbols, and there is none of that number")
     names = sections[link].data()
     if not names or names[0] or names[-1]:
         raise _malformed("the names of symbols do not begin and end with a zero byte")

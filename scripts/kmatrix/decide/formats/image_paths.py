@@ -1,7 +1,7 @@
-"""Which file an image shows at a path, asked of one layer after another from the top.
+"""Find the file that an image shows at a path, through its layers from the top.
 
-Rules: opencontainers/image-spec, layer.md (whiteouts, opaque whiteouts, hard links). Where that leaves something open,
-this does as the engines that unpack layers (containerd pkg/archive/tar.go, moby/go-archive diff.go).
+Rules: opencontainers/image-spec, layer.md (whiteouts, opaque whiteouts, hard links). Where these leave
+something open, this follows the engines that unpack layers (containerd pkg/archive/tar.go, moby/go-archive diff.go).
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Literal, TypeVar
 from kmatrix.values.errors import ProtocolError
 
 L = TypeVar("L")
-# As for the files of a container: more links than this lead nowhere.
+# As for the files of a container: a longer chain counts as endless.
 _LINKS = 8
-_HINT = "The image is damaged or was put together wrongly: publish or mirror it again, or take another release."
+_HINT = "The image is damaged or was assembled wrongly: publish or mirror it again, or choose another release."
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What a layer has at a path; `target` is that of a link, `content` that of a file that was wanted."""
+    """An entry of a layer at a path; `target` is that of a link, `content` that of a file that was wanted."""
 
     kind: Literal["file", "folder", "symlink", "hard link", "other"]
     content: bytes = b""
@@ -30,10 +30,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class LayerView:
-    """What a layer says of some paths and of the folders above them.
+    """The entries of a layer for some paths and for the folders above them.
 
-    `removed` are the paths that it removes from the layers below, `emptied` the folders of which it removes all that
-    layers below have in them (the image's root is the empty path).
+    `removed` are the paths that it removes from the layers below, `emptied` the folders whose content in the layers
+    below it removes (the image's root is the empty path).
     """
 
     entries: Mapping[str, Entry] = field(default_factory=dict)
@@ -42,12 +42,12 @@ class LayerView:
 
 
 def clean_path(name: str) -> str:
-    """A path of an archive without a leading slash, dots and doubled slashes; the root is the empty path."""
+    """Return a path of an archive without a leading slash, dots and doubled slashes; the root is the empty path."""
     return posixpath.normpath(f"/{name}").lstrip("/")
 
 
 def with_parents(path: str) -> Iterator[str]:
-    """The folders above a path, the root first, then the path."""
+    """Yield the folders above a path, the root first, then the path."""
     yield ""
     for end, letter in enumerate(path):
         if letter == "/":
@@ -61,17 +61,17 @@ def find_files(
 ) -> dict[str, bytes]:
     """Return files of the topmost layer that holds any of `names`, by name.
 
-    A file that a layer removes is not looked for below it. A hard link is the file it names in the same layer; a
-    symbolic link, also one in the place of a folder, is followed through the whole image, from the top again.
+    A file that a layer removes is not searched below it. A hard link is the file it names in the same layer; a
+    symbolic link, also one in the place of a folder, is followed through the complete image, from the top again.
 
     Args:
-        layers: the layers to ask, the topmost first.
+        layers: the layers, the topmost first.
         names: paths without a leading slash.
-        read: reads a layer: what it says of a set of paths; may be called again for a layer.
+        read: returns a layer's entries for a set of paths; may be called again for a layer.
         where: the image, for messages.
 
     Raises:
-        ProtocolError: links lead nowhere; and what `read` raises.
+        ProtocolError: links lead nowhere; errors of `read` pass through.
     """
     paths = {name: clean_path(name) for name in names}
     for _ in range(_LINKS + 1):
@@ -84,7 +84,7 @@ def find_files(
 def _one_way_down(
     layers: Sequence[L], paths: Mapping[str, str], read: Callable[[L, Set[str]], LayerView], where: str
 ) -> tuple[dict[str, bytes], dict[str, str]]:
-    """The files that were found, by name; and if there are none, the names that a link points elsewhere, with where."""
+    """Return the files that were found, by name; if there are none, the names that links lead to other paths."""
     left, moved = dict(paths), dict[str, str]()
     for layer in layers:
         view = read(layer, frozenset(left.values()))
@@ -106,12 +106,12 @@ def _one_way_down(
 
 
 def _linked(layer: L, target: str, read: Callable[[L, Set[str]], LayerView], where: str) -> bytes:
-    """The file that a hard link of this layer names: it stands before the link, so the layer is read once more."""
+    """Return the file that a hard link of this layer names: it comes before the link, so the layer is read again."""
     path = clean_path(target)
     for _ in range(_LINKS):
         entry = read(layer, frozenset((path,))).entries.get(path)
         if entry is None or entry.kind not in ("file", "hard link"):
-            raise ProtocolError(f"{where}: a hard link names {path}, which is no file of the same layer", _HINT)
+            raise ProtocolError(f"{where}: a hard link names {path}, which is not a file of the same layer", _HINT)
         if entry.kind == "file":
             return entry.content
         path = clean_path(entry.target)
@@ -119,7 +119,7 @@ def _linked(layer: L, target: str, read: Callable[[L, Set[str]], LayerView], whe
 
 
 def _elsewhere(view: LayerView, path: str) -> str | None:
-    """The path that a symbolic link of this layer, at this path or in place of a folder above it, makes of it."""
+    """Return the path after a symbolic link of this layer, at this path or in place of a folder above it."""
     for part in with_parents(path):
         entry = view.entries.get(part)
         if entry is not None and entry.kind == "symlink":
@@ -128,7 +128,7 @@ def _elsewhere(view: LayerView, path: str) -> str | None:
 
 
 def _is_gone(view: LayerView, path: str) -> bool:
-    """Whether nothing in the layers below shows at this path."""
+    """Return whether this layer hides the path in all layers below."""
     for part in with_parents(path):
         above = part != path
         entry = view.entries.get(part)

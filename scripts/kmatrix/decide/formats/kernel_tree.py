@@ -1,4 +1,4 @@
-"""Turns the toolkit's own files into facts about its kernel, or says which file is not what it should be."""
+"""Turn the toolkit's own files into facts about its kernel, or report the file that is malformed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LOADER_SECTIONS = (
     ".stubs",
     ".mygot",
 )
-_TOOLKIT_HINT = "check that the toolkit image is whole and belongs to this kernel"
+_TOOLKIT_HINT = "check that the toolkit image is complete and belongs to this kernel"
 
 
 def _protocol_error(where: str, number: int, message: str) -> ProtocolError:
@@ -32,27 +32,27 @@ def _protocol_error(where: str, number: int, message: str) -> ProtocolError:
 
 
 def parse_symvers(text: str, where: str = "Module.symvers") -> dict[str, Export]:
-    """Parse Module.symvers: CRC, symbol, module, export type and, optionally, namespace, by tabs.
+    """Parse Module.symvers: CRC, symbol, module, export type and, optionally, namespace, separated by tabs.
 
-    The form is scripts/mod/modpost.c's (write_dump); namespaces are there from Linux 5.4 on, in this
-    order from 5.7 on.
+    The format is that of scripts/mod/modpost.c (write_dump); it has namespaces since Linux 5.4, in this order since
+    5.7.
 
     Args:
         text: the file.
-        where: what errors call it.
+        where: its name, for errors.
 
     Raises:
-        ProtocolError: no symbol at all, or a line of another form; it names the line.
+        ProtocolError: no symbol at all, or a malformed line; the message has the line.
     """
     exports: dict[str, Export] = {}
     for number, line in enumerate(text.splitlines(), 1):
         fields = line.split("\t")
         if len(fields) not in (4, 5):
-            raise _protocol_error(where, number, f"{len(fields)} fields, not 4 or 5, by tabs: {line!r}")
+            raise _protocol_error(where, number, f"{len(fields)} fields separated by tabs, not 4 or 5: {line!r}")
         crc, symbol, module, kind = fields[:4]
         if not _CRC.fullmatch(crc) or not symbol or not module or not kind.startswith("EXPORT_"):
             raise _protocol_error(where, number, f"expected CRC, symbol, module, export type: {line!r}")
-        # The kernel looks through its own exports before those of modules (kernel/module/main.c, find_symbol).
+        # The kernel searches its own exports before those of modules (kernel/module/main.c, find_symbol).
         if symbol in exports and exports[symbol].module == "vmlinux":
             continue
         exports[symbol] = Export(int(crc, 16), module, kind.endswith("_GPL"), "".join(fields[4:]))
@@ -101,9 +101,9 @@ def parse_modules_dep(text: str, where: str = "modules.dep") -> dict[str, tuple[
 
 
 def parse_system_map(text: str) -> frozenset[str] | None:
-    """Return the symbols the kernel exports, or None if the text is no usable System.map.
+    """Return the symbols that the kernel exports, or None if the text is not a usable System.map.
 
-    Debian ships a one-line stub in its place; a map without `__ksymtab_` entries says nothing about exports.
+    Debian ships a one-line stub in its place; a map without `__ksymtab_` entries has no information about exports.
     """
     found = frozenset(match[1] for line in text.splitlines() if (match := _KSYMTAB.fullmatch(line)))
     return found or None
@@ -113,7 +113,7 @@ def kernel_facts(kernel: str, files: ToolkitFiles) -> KernelFacts:
     """Read the toolkit's files about the kernel of release `kernel`.
 
     Raises:
-        ProtocolError: a file is malformed or belongs to another kernel; then no verdict can be reached.
+        ProtocolError: a file is malformed or belongs to another kernel, so no verdict can be reached.
     """
     references = {path: _reference(path, content) for path, content in sorted(files.in_tree.items())}
     settings = parse_config(files.config)
@@ -147,7 +147,7 @@ def _this_module_size(kernel: str, references: Mapping[str, ModuleElf]) -> int:
     found = {section.size: path for path, elf in references.items() for section in elf.named(THIS_MODULE)}
     if len(found) > 1:
         listed = ", ".join(f"{path} has {size} bytes" for size, path in sorted(found.items()))
-        message = f"the in-tree modules of {kernel} give no one size of struct module: {listed}"
+        message = f"the in-tree modules of {kernel} disagree about the size of struct module: {listed}"
         raise ProtocolError(message, _TOOLKIT_HINT)
     return next(iter(found), 0)
 
@@ -160,7 +160,7 @@ def _vermagic(kernel: str, references: Mapping[str, ModuleElf]) -> str:
     found = {elf.first("vermagic") or "": path for path, elf in references.items()}
     if len(found) != 1:
         listed = ", ".join(f"{path} has {vermagic!r}" for vermagic, path in sorted(found.items()))
-        message = f"the in-tree modules of {kernel} give no one vermagic: {listed or 'none was read'}"
+        message = f"the in-tree modules of {kernel} disagree about vermagic: {listed or 'none was read'}"
         raise ProtocolError(message, _TOOLKIT_HINT)
     vermagic, path = next(iter(found.items()))
     if vermagic.split(" ", 1)[0] != kernel:

@@ -1,4 +1,4 @@
-"""The text of matrix.yaml to a Matrix, or one report of everything that is wrong with it, by line."""
+"""Parse the text of matrix.yaml into a Matrix, or report all of its problems at once, by line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kmatrix.values.errors import InputError, Problem
 from kmatrix.values.fields import Model, Path, dotted, fault, suggestion
 from kmatrix.values.matrix import Channel, Exclude, Matrix, Profile
 
-# Far above any real matrix; what is above is an alias that doubles itself.
+# Far above any real matrix; a document above is an alias that multiplies itself.
 MAX_VALUES = 20_000
 MAX_DEPTH = 20
 _YAML = "tag:yaml.org,2002:"
@@ -22,7 +22,7 @@ _NEXT = "correct the file; docs/configuration.md explains each key"
 
 @dataclass
 class _Notes:
-    """What is gathered on the way: the line of every path, and the problems, each with its line."""
+    """Collected while reading: the line of every path, and the problems, each with its line."""
 
     lines: dict[Path, int] = field(default_factory=dict)
     problems: list[tuple[int, str]] = field(default_factory=list)
@@ -40,7 +40,7 @@ class _Notes:
 
 
 class _TooBigError(Exception):
-    """The document grows beyond bounds; the notes say where."""
+    """The document grows beyond bounds; the notes have the place."""
 
 
 def read_matrix(text: str, name: str = "matrix.yaml") -> Matrix:
@@ -85,7 +85,7 @@ def _compose(text: str, notes: _Notes) -> yaml.Node | None:
         return None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        notes.problem((), f"not YAML: a character that may not be there (#x{ord(text[error.position]):02x})", line)
+        notes.problem((), f"not YAML: a character that is not allowed (#x{ord(text[error.position]):02x})", line)
         return None
     except RecursionError:
         notes.problem((), "not YAML: lists and mappings nest too deep")
@@ -100,7 +100,7 @@ def _plain(node: yaml.Node, path: Path, notes: _Notes) -> object:
     """Return a node as plain data, texts kept as they are written: 4.20 never becomes 4.2."""
     notes.values += 1
     if notes.values > MAX_VALUES or len(path) > MAX_DEPTH:
-        # What else was found is found over and over.
+        # The alias repeats all other problems, too.
         notes.problems.clear()
         notes.problem(path[:2], "too many values: an alias repeats too much, or contains itself")
         raise _TooBigError
@@ -127,7 +127,7 @@ def _mapping(node: yaml.MappingNode, path: Path, notes: _Notes) -> dict[str, obj
             continue
         key = str(key_node.value)
         if key_node.tag == _YAML + "merge":
-            notes.problem(path, "merge keys (<<) are not read: repeat the keys", line)
+            notes.problem(path, "merge keys (<<) are not supported: repeat the keys", line)
             continue
         if key in data:
             first = notes.lines[(*path, key)]
@@ -152,7 +152,7 @@ def _scalar(node: yaml.Node) -> str | int | bool | None:
 def _no_duplicates(items: list[object], path: Path, notes: _Notes) -> None:
     seen: dict[str, int] = {}
     for index, item in enumerate(items):
-        # A channel is its name: a second entry for it would contradict the first.
+        # A channel is identified by its name: a second entry would contradict the first.
         named = isinstance(item, dict) and path[-1:] == ("channels",) and "name" in item
         key = str(item["name"]) if named and isinstance(item, dict) else repr(item)
         if key in seen:

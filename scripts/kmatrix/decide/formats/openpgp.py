@@ -1,11 +1,10 @@
-"""Tells whether an OpenPGP key file holds the key that must have signed the packages, and whether it may be used.
+"""Check whether an OpenPGP key file holds the key that must have signed the packages, and whether it is revoked.
 
-The packets, fingerprints and revocations are read by pysequoia, the Python binding of Sequoia-PGP: it is kept (a
-release every few months, wheels for x86_64 and aarch64, Apache-2.0, typed), and RHEL 10's rpm verifies with the same
-library. PGPy had its last release in 2022. `gpg` and `rpmkeys` judge once more, in the container, where
-`unpack-packages` verifies the packages; `discover` must not need them, as it starts no container. Armor is taken off
-here (RFC 9580, section 6.2), since gpg and rpm accept looser forms than the library does: trailing blanks, no blank
-line after the headers.
+pysequoia, the Python binding of Sequoia-PGP, reads packets, fingerprints and revocations: it is maintained (a release
+every few months, wheels for x86_64 and aarch64, Apache-2.0, typed), and RHEL 10's rpm verifies with the same library.
+PGPy had its last release in 2022. `gpg` and `rpmkeys` judge again in the container, where `unpack-packages` verifies
+the packages; `discover` must not need them, as it starts no container. Armor is removed here (RFC 9580, section 6.2),
+since gpg and rpm accept looser forms than the library does: trailing blanks, no blank line after the headers.
 """
 
 from __future__ import annotations
@@ -62,8 +61,8 @@ def public_keys(key_file: bytes, name: str) -> tuple[PublicKey, ...]:
 def check_key(key_file: bytes, wanted: str, name: str) -> None:
     """Refuse a key file that does not hold the wanted key, or holds it revoked.
 
-    Other keys beside it do no harm, as `unpack-packages` imports the wanted one alone. An expired key passes: packages
-    from before its expiry are still what the vendor signed, and rpm judges a key at the time of the signature, too
+    Other keys beside it do no harm, as `unpack-packages` imports the wanted one alone. An expired key passes: the
+    vendor did sign the packages from before its expiry, and rpm judges a key at the time of the signature, too
     (rpm-software-management/rpm-sequoia, src/lib.rs, pgp_verify_signature).
 
     Args:
@@ -72,20 +71,21 @@ def check_key(key_file: bytes, wanted: str, name: str) -> None:
         name: where the file comes from, for errors.
 
     Raises:
-        ProtocolError: the key is not there, is revoked, or the file is not a key file.
+        ProtocolError: the key is missing or revoked, or the file is not a key file.
     """
     keys = {key.fingerprint: key for key in public_keys(key_file, name)}
     if wanted not in keys:
         held = f"holds the key {', '.join(keys)}" if keys else "holds no key"
         raise ProtocolError(
             f"{name} {held}, the matrix names {wanted}",
-            "If the vendor has a new key, check its fingerprint in another way and put it into matrix.yaml.",
+            "If the vendor has a new key, verify the new fingerprint through an independent channel, then update"
+            " matrix.yaml.",
         )
     if keys[wanted].revoked:
         raise ProtocolError(
             f"{name}: its owner has revoked the key {wanted}, so it vouches for no package any more",
-            "Ask the vendor for the new key, check its fingerprint in another way, and put it into matrix.yaml as"
-            " key_fingerprint; do not install packages that only the revoked key has signed.",
+            "Ask the vendor for the new key, verify its fingerprint through an independent channel, and put it into"
+            " matrix.yaml as key_fingerprint; do not install packages that only the revoked key has signed.",
         )
 
 

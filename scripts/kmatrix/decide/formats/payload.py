@@ -1,4 +1,4 @@
-"""What a release payload says of its toolkits, and a toolkit of its kernels, as values."""
+"""Read the toolkits of a release payload, and the kernels of a toolkit, as values."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _OS_NAMES = ("rhel-coreos", "stream-coreos", "rhel-coreos-8", "machine-os-conten
 _TOOLKIT = re.compile(r"driver-toolkit(-[0-9]+)?")
 _RHEL_KERNEL_WITHOUT_ARCH = re.compile(r".*\.el[0-9]+(_[0-9]+)?")
 _EL = re.compile(r"\.el([0-9]+)(?:_([0-9]+))?(?![0-9])")
-# A kernel-rt of its own sources says so in its release: 5.14.0-284.45.1.rt14.330.el9_2.x86_64.
+# A kernel-rt that is built from sources of its own has that in its release: 5.14.0-284.45.1.rt14.330.el9_2.x86_64.
 _RT_RELEASE = re.compile(r"\.rt[0-9]+\.")
 # os-release's VERSION besides a bare version: "9.4 (Plow)".
 _RHEL = re.compile(r"([0-9]{1,2}(?:\.[0-9]+)?)(?: \(.*\))?")
 # rpm -q of a package that is not there (rpm-software-management/rpm, lib/query.c), on its standard output.
 _NOT_INSTALLED = re.compile(r"package (\S+) is not installed")
-_ANOTHER_SERVICE = "Something else answered, such as a proxy's page: ask the address with curl and look."
+_ANOTHER_SERVICE = "Something else answered, such as a proxy's page: look at the reply with curl."
 _RELEASE_FILE = "driver-toolkit-release.json"
-_LEAVE_OUT = "to go on without the release, leave it out with `from` or `newest` of its channel in matrix.yaml"
-_TOOLKIT_HINT = f"Look at /etc/{_RELEASE_FILE} in that image and report it to whoever built the release; {_LEAVE_OUT}."
+_LEAVE_OUT = "to continue without the release, leave it out with `from` or `newest` of its channel in matrix.yaml"
+_TOOLKIT_HINT = f"Look at /etc/{_RELEASE_FILE} in that image and report it to the release's publisher; {_LEAVE_OUT}."
 _PAYLOAD_HINT = (
     "Compare with `oc adm release info` of that release; if a mirror or another graph is set, it serves something "
     f"else; {_LEAVE_OUT}."
@@ -44,7 +44,7 @@ class Toolkit:
 
 @dataclass(frozen=True)
 class ToolkitKernels:
-    """What a toolkit is for: the RHEL version and its kernels, each with its flavour."""
+    """The RHEL version of a toolkit and its kernels, each with its flavour."""
 
     rhel: str
     kernels: tuple[tuple[str, Flavour], ...]
@@ -60,7 +60,7 @@ def read_toolkits(text: str, where: str) -> tuple[Toolkit, ...]:
     spec = data.get("spec")
     tags = spec.get("tags") if isinstance(spec, dict) else None
     if not isinstance(tags, list):
-        raise ProtocolError(f"image-references of {where} is no ImageStream: it has no spec.tags", _PAYLOAD_HINT)
+        raise ProtocolError(f"image-references of {where} is not an ImageStream: it has no spec.tags", _PAYLOAD_HINT)
     sources: dict[str, Any] = {}
     for tag in tags:
         if isinstance(tag, dict) and isinstance(tag.get("name"), str):
@@ -87,15 +87,15 @@ def read_toolkit_kernels(
 ) -> ToolkitKernels:
     """Parse a toolkit's /etc/driver-toolkit-release.json, which the Dockerfile of openshift/driver-toolkit writes.
 
-    All branches write there what `rpm -q` prints of the kernel packages: its complaint where there is no real-time
-    kernel, and where there are two of a package both names without anything between them. `+rt` is added to the
-    real-time kernel's name since 4.16 (openshift/driver-toolkit#154).
+    All branches write the output of `rpm -q` for the kernel packages there: rpm's message that a package is not
+    installed where there is no real-time kernel, and both names without a separator where a package is there twice.
+    `+rt` is appended to the real-time kernel's name since 4.16 (openshift/driver-toolkit#154).
 
     Args:
         text: the file's content.
         arch: the toolkit's architecture; toolkits of 4.7 and 4.8 leave it out of the kernel release.
         where: the toolkit, for messages.
-        release: whose toolkit it is.
+        release: the release of the toolkit.
         flavours: the wanted ones; `64k` adds the 64k kernel of aarch64, which the file does not list.
 
     Raises:
@@ -120,9 +120,9 @@ def read_toolkit_kernels(
 
 
 def _has_64k(release: ReleaseVersion, kernel: str) -> bool:
-    """Whether the toolkit of aarch64 has kernel-64k: from 4.15 on (openshift/driver-toolkit#140), of RHEL or CentOS.
+    """Return whether the toolkit of aarch64 has kernel-64k: since 4.15 (openshift/driver-toolkit#140), RHEL or CentOS.
 
-    RHEL does not tell it: 9.2 has the package, and is below 4.13 and 4.14 too.
+    The RHEL version does not decide it: 9.2 has the package, and 4.13 and 4.14 are based on it too.
     """
     minor = tuple(int(part) for part in release.minor.split("."))
     el = _EL.search(kernel)
@@ -142,13 +142,13 @@ def _kernel(value: Any, name: str, arch: Arch) -> str:
 
 
 def _names(text: str, arch: Arch) -> list[str]:
-    """What may be kernel releases in a text, also where nothing stands between two of them."""
+    """Return the possible kernel releases in a text, also where no separator stands between two of them."""
     glued = rf"(?<=\.{arch})(?=[0-9])|(?<=\.{arch}\+rt)(?=[0-9])"
     return [name for word in re.split(r"[\s,;]+", text) for name in re.split(glued, word) if name]
 
 
 def _real_time_kernel(value: Any, arch: Arch) -> str:
-    """The real-time kernel as a node's `uname -r` prints it; empty where the toolkit has none."""
+    """Return the real-time kernel as a node's `uname -r` prints it; empty where the toolkit has none."""
     name = "RT_KERNEL_VERSION"
     if value is None or value == "":
         return ""
@@ -168,7 +168,7 @@ def _rhel(value: Any, kernel: str) -> str:
     match = _RHEL.fullmatch(text)
     rhel = match[1] if match else text
     line = line_of_rhel(rhel)
-    # Where it is told no version, a toolkit states that of its own base image, which may be of another line.
+    # Without a version from its build, a toolkit states that of its base image, whose RHEL major may differ.
     return of_kernel if of_kernel and line_of_rhel(of_kernel) != line else rhel
 
 
@@ -190,12 +190,12 @@ def json_object(text: str, what: str, hint: str = _ANOTHER_SERVICE) -> dict[str,
     """Parse a JSON object.
 
     Args:
-        text: the whole of it.
-        what: what it should be, for messages.
-        hint: what to do if it is none.
+        text: the document.
+        what: its name, for messages.
+        hint: the next step if it is none.
 
     Raises:
-        ProtocolError: it is none; says what it should have been.
+        ProtocolError: it is none; the message has its name.
     """
     try:
         data = json.loads(text)
@@ -210,7 +210,7 @@ def text_of(value: Any, name: str) -> str:
     """Return `value` if it is text.
 
     Raises:
-        ValueError: it is not; says the name.
+        ValueError: it is not; the message has the name.
     """
     if not isinstance(value, str):
         raise ValueError(f"{name} is missing or is not text")

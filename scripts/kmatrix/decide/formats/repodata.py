@@ -1,6 +1,6 @@
-"""Reads the metadata of an RPM repository: where its package list is, what the list holds, which package is the newest.
+"""Read the metadata of an RPM repository: the place of its package list, its packages, the newest of each.
 
-The forms are createrepo_c's (rpm-software-management/createrepo_c, src/xml_dump_primary.c, src/xml_dump_repomd.c).
+The formats are createrepo_c's (rpm-software-management/createrepo_c, src/xml_dump_primary.c, src/xml_dump_repomd.c).
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _COMMON = "{http://linux.duke.edu/metadata/common}"
 _BASE = "{http://www.w3.org/XML/1998/namespace}base"
 _PORTS = {"http": 80, "https": 443}
 _CHECKSUMS = ("sha256", "sha384", "sha512")
-_MAKE_ANEW = (
-    "Ask who keeps this repository to make its metadata anew with `createrepo_c --checksum sha256`, which is the"
-    " program's default."
+_REGENERATE = (
+    "Ask the maintainer of this repository to regenerate its metadata with `createrepo_c --checksum sha256`, which is"
+    " the program's default."
 )
 _OUT_OF_STEP = (
-    "A mirror may be in the middle of an update: run the command again in some minutes. If it stays so, the mirror's"
-    " metadata must be made anew, or packages in matrix.yaml must name another package root."
+    "A mirror may be in the middle of an update: run the command again in some minutes. If it stays, the mirror's"
+    " metadata must be regenerated, or packages in matrix.yaml must name another package root."
 )
 
 
@@ -42,7 +42,7 @@ class Checksum:
     value: str
 
     def fits(self, data: bytes) -> bool:
-        """Whether these are the file's bytes."""
+        """Return whether these are the file's bytes."""
         return hashlib.new(self.kind, data).hexdigest() == self.value
 
 
@@ -64,7 +64,7 @@ class Package:
 
     @property
     def nevra(self) -> str:
-        """name-epoch:version-release.arch."""
+        """The package as rpm names it: name-epoch:version-release.arch."""
         return f"{self.name}-{self.epoch}:{self.version}-{self.release}.{self.arch}"
 
 
@@ -96,7 +96,7 @@ def primary_of(repomd: bytes, name: str, own_address: str) -> tuple[str, Checksu
         own_address: the repository's web address with a slash at its end; empty for a folder.
 
     Raises:
-        ProtocolError: it names none, or one that lies elsewhere or has a checksum that proves nothing.
+        ProtocolError: it names none, or one outside of the repository or with a checksum that proves nothing.
     """
     for data in _parsed(repomd, f"{name}/repodata/repomd.xml").iter(f"{_REPO}data"):
         location, checksum = data.find(f"{_REPO}location"), data.find(f"{_REPO}checksum")
@@ -112,14 +112,14 @@ def packages_of(
     """Return the packages of some names and architectures; the locations are relative to the repository.
 
     Args:
-        primary: the package list, unpacked.
+        primary: the package list, decompressed.
         name: of the repository, for errors.
         own_address: the repository's web address with a slash at its end; empty for a folder.
-        names: of the packages that are wanted; the others may be as they like.
-        arches: likewise.
+        names: of the packages that are wanted; all others are ignored, also malformed ones.
+        arches: of the packages that are wanted.
 
     Raises:
-        ProtocolError: a wanted package is not told as it must be.
+        ProtocolError: the entry of a wanted package is malformed.
     """
     return tuple(_packages(primary, name, own_address, names, arches))
 
@@ -129,10 +129,10 @@ def package_list(data: bytes, location: str) -> bytes:
 
     Args:
         data: the file.
-        location: what errors call it.
+        location: its name, for errors.
 
     Raises:
-        ProtocolError: it cannot be unpacked.
+        ProtocolError: it cannot be decompressed.
     """
     try:
         return b"".join(compression.decompressed((data,)))
@@ -164,7 +164,7 @@ def _packages(
             version = fields["version"]
             yield Package(
                 name=own,
-                # createrepo_c writes the attribute always, other programs leave it out, or empty.
+                # createrepo_c always writes the attribute, other programs omit it or leave it empty.
                 epoch=str(int(version.get("epoch") or "0")),
                 version=version.attrib["ver"],
                 release=version.attrib["rel"],
@@ -182,19 +182,19 @@ def _checksum(element: Element, name: str, what: str) -> Checksum:
     if kind in ("md5", "sha", "sha1"):
         raise ProtocolError(
             f"{name}: {what} has only {'an MD5' if kind == 'md5' else 'a SHA-1'} checksum, which proves nothing: files"
-            " that differ can be made to have the same one",
-            _MAKE_ANEW,
+            " that differ can be crafted to have the same one",
+            _REGENERATE,
         )
     if kind not in _CHECKSUMS:
         known = ", ".join(_CHECKSUMS)
-        raise ProtocolError(f"{name}: {what} has a checksum of type {kind!r}; wanted is one of {known}", _MAKE_ANEW)
+        raise ProtocolError(f"{name}: {what} has a checksum of type {kind!r}, not one of {known}", _REGENERATE)
     if len(value) != hashlib.new(kind).digest_size * 2 or set(value) - set("0123456789abcdef"):
-        raise ProtocolError(f"{name}: {what} has the {kind} checksum {value!r}, which is none", _MAKE_ANEW)
+        raise ProtocolError(f"{name}: {what} has the {kind} checksum {value!r}, which is malformed", _REGENERATE)
     return Checksum(kind, value)
 
 
 def _normal(own_address: str, base: str, href: str = "") -> str:
-    """An address as addresses are compared (RFC 3986, 6.2.2.1 and 6.2.3), its user aside; empty for what is none."""
+    """Return an address normalised for comparison (RFC 3986, 6.2.2.1 and 6.2.3), without user; empty if malformed."""
     try:
         parts = urlsplit(urljoin(own_address, base))
         port = parts.port or _PORTS.get(parts.scheme, 0)
@@ -206,15 +206,15 @@ def _normal(own_address: str, base: str, href: str = "") -> str:
 
 
 def _location(element: Element, name: str, own_address: str, what: str) -> str:
-    """The location relative to the repository; `xml:base` is honoured where it leads to the repository itself."""
+    """Return the location relative to the repository; `xml:base` is honoured if it leads to the repository itself."""
     href, base = element.get("href", ""), element.get(_BASE)
     if base is not None:
         own, address = _normal(own_address, ""), _normal(own_address, base.rstrip("/") + "/", href)
         if not own_address or not own or not address.startswith(own):
             raise ProtocolError(
                 f"{name}: {what} lies elsewhere: its metadata gives {href!r} the base {base!r}",
-                "Only packages below the package root itself are taken. Set packages in matrix.yaml (--packages,"
-                " KMATRIX_PACKAGES) to where they are, or have the metadata made anew without `--baseurl`.",
+                "Only packages below the package root itself are accepted. Set packages in matrix.yaml (--packages,"
+                " KMATRIX_PACKAGES) to their address, or have the metadata regenerated without `--baseurl`.",
             )
         href = address.removeprefix(own)
     try:
@@ -222,5 +222,5 @@ def _location(element: Element, name: str, own_address: str, what: str) -> str:
     except ValueError as error:
         raise ProtocolError(
             f"{name}: {what} is not below the repository: {error}",
-            "Have the metadata made anew in the folder that holds the packages, without `--location-prefix`.",
+            "Have the metadata regenerated in the folder that holds the packages, without `--location-prefix`.",
         ) from error

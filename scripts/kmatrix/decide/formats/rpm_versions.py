@@ -1,4 +1,4 @@
-"""Orders version and release texts as rpm does, so that the lock and a package manager call the same one the newest."""
+"""Order version and release texts as rpm does, so that the lock and a package manager agree on the newest."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ def rpm_order(text: str) -> VersionKey:
     """Return a sort key for one version, or one release, by the rules of rpm's `rpmvercmp`.
 
     Runs of digits are numbers, a number is newer than letters, separators only separate, `~` is older than the end of
-    the text (1~rc1 before 1) and `^` is newer than it (1 before 1^git1 before 1.1). Two texts that rpm takes for equal
+    the text (1~rc1 before 1) and `^` is newer than it (1 before 1^git1 before 1.1). Two texts that rpm considers equal
     (1.01 and 1_1) have equal keys.
 
-    No library: the rules are a few lines, and `univers`, whose answers are the same, has four dependencies. The
-    tests hold this to rpm's own vectors (rpm-software-management/rpm, tests/rpmvercmp.at) and to the program.
+    No library: the rules are a few lines, and `univers`, whose results are the same, has four dependencies. The
+    tests compare this with rpm's own vectors (rpm-software-management/rpm, tests/rpmvercmp.at) and to the program.
     """
     parts = []
     for part in re.findall(r"~|\^|[0-9]+|[A-Za-z]+", text):

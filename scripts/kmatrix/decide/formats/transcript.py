@@ -1,4 +1,4 @@
-"""Reads the serial line of a boot gate's guest (its protocol: kmatrix/guest/init)."""
+"""Read the serial line of a boot gate's guest (its protocol: kmatrix/guest/init)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _STAMP = re.compile(r"^\[ *[0-9]+\.[0-9]+\](?:\[[^\]]*\])? ?")
 
 
 def read_transcript(lines: Iterable[str]) -> Transcript:
-    """Return what the lines say; a line the kernel broke into is the kernel's."""
+    """Return the transcript in the lines; a line that the kernel interrupted is attributed to the kernel."""
     sections: dict[str, Section] = {}
     console: list[str] = []
     init_ran = done = False
@@ -29,7 +29,7 @@ def read_transcript(lines: Iterable[str]) -> Transcript:
             continue
         text = match[1]
         if not text.startswith("|"):
-            # What the kernel wrote to the same line is the kernel's; output of a command may have stamps of its own.
+            # Text of the kernel on the same line is the kernel's; output of a command may have stamps of its own.
             text, *kernels = _GLUED.split(text, maxsplit=1)
             console += kernels
         if text.startswith("| ") or text == "|":
@@ -55,7 +55,7 @@ def read_transcript(lines: Iterable[str]) -> Transcript:
 
 
 def without_stamp(line: str) -> str:
-    """A kernel log line without its time stamp (and, on some kernels, its processor)."""
+    """Return a kernel log line without its time stamp (and, on some kernels, its processor)."""
     return _STAMP.sub("", line)
 
 
