@@ -214,7 +214,7 @@ def test_without_a_program_for_digests_the_cluster_is_left_alone(tmp_path: Path)
 def test_an_older_bash_is_told_that_it_is_one_before_it_meets_what_it_does_not_know(
     tmp_path: Path, major: int, minor: int, old: bool
 ) -> None:
-    """bash's NEWS: 4.0 brought associative arrays and `mapfile`; from 4.4 on `set -u` lets an empty array pass."""
+    """Bash's NEWS: 4.0 brought associative arrays and `mapfile`; from 4.4 on `set -u` lets an empty array pass."""
     script = (DEPLOY / "build-in-cluster").read_text()
     head, check, rest = script.partition("if ((BASH_VERSINFO[0]")
     assert check

@@ -109,7 +109,7 @@ def make_repository(root: Path, packages: list[tuple[str, str, str, str]]) -> Pa
 def test_the_lock_and_a_build_in_a_cluster_take_the_same_package(
     tmp_path: Path, python: str, machine: Arch, packages: list[tuple[str, str, str, str]], number: int
 ) -> None:
-    """hawkey compares name, EVR and arch (rpm-software-management/libdnf, libdnf/hy-package.cpp, dnf_package_cmp)."""
+    """Hawkey compares name, EVR and arch (rpm-software-management/libdnf, libdnf/hy-package.cpp, dnf_package_cmp)."""
     repository = make_repository(tmp_path, packages)
     found = PackageRoot(str(tmp_path), tmp_path).packages(DIRECTORY, "el9", machine, [NAME]) or ()
     ours = newest_of_each(package for package in found if package.version == "8.98.1")[NAME]
@@ -122,7 +122,7 @@ def test_the_lock_and_a_build_in_a_cluster_take_the_same_package(
 
 @pytest.mark.parametrize("status", [404, 401, 500])
 def test_dnfs_own_words_name_no_password(tmp_path: Path, python: str, status: int) -> None:
-    """librepo names the whole address of a failed download (rpm-software-management/librepo, librepo/downloader.c).
+    """Librepo names the whole address of a failed download (rpm-software-management/librepo, librepo/downloader.c).
 
     dnf writes that to a logger, which prints it where nobody else takes it.
     """

@@ -15,10 +15,9 @@ import pytest
 
 from kmatrix.decide.bundle import Layer
 from kmatrix.decide.cell_manifest import CONFIG, LAYER, MANIFEST
-from kmatrix.effects.registry.auth import NotReadableError
 from kmatrix.stages.concurrency import Once
 from kmatrix.stages.publish import push_image
-from kmatrix.values.errors import ToolError
+from kmatrix.values.errors import NotReadableError, ToolError
 from kmatrix.values.names import Arch, ImageRef
 from tests.unit.support.fake_registry import digest
 from tests.unit.support.http_server import Reply, Request

@@ -12,11 +12,10 @@ from collections.abc import Iterator
 import docker.auth
 import pytest
 
-from kmatrix.effects.registry.auth import NotReadableError
 from kmatrix.effects.registry.credentials import Credentials
 from kmatrix.effects.registry.writer import RegistryWriter
 from kmatrix.stages.concurrency import map_threads
-from kmatrix.values.errors import KmatrixError
+from kmatrix.values.errors import KmatrixError, NotReadableError
 from kmatrix.values.names import ImageRef
 from tests.unit.support.http_server import Reply, Request
 from tests.unit.support.token_service import Product, TokenRegistry, token_registry

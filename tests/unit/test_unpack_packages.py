@@ -120,7 +120,7 @@ def test_a_file_without_the_wanted_key_is_refused(context: Context) -> None:
 
 
 def test_a_folder_too_long_for_the_sockets_of_gpg_changes_no_answer(context: Context) -> None:
-    """gpg's exit code tells also of an agent that it could not ask, in which no public key is (g10/import.c)."""
+    """Gpg's exit code tells also of an agent that it could not ask, in which no public key is (g10/import.c)."""
     wanted, other = context.gpg.key("wanted"), context.gpg.key("other")
     long = Context(context.folder / ("x" * 90), context.gpg)
     for name in ("packages", "tmp"):

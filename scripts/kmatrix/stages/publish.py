@@ -10,12 +10,11 @@ from typing import Any
 from kmatrix.decide.bundle import Layer
 from kmatrix.decide.cell_manifest import LAYER, cell_manifest
 from kmatrix.effects.engine.saved_image import SavedLayer, compressed, digest_and_size, saved_image
-from kmatrix.effects.registry.auth import NotReadableError
 from kmatrix.effects.registry.client import Manifest, labels_of
 from kmatrix.stages.run_context import RunContext
 from kmatrix.values import labels
 from kmatrix.values.cells import Cell
-from kmatrix.values.errors import ToolError
+from kmatrix.values.errors import NotReadableError, ToolError
 from kmatrix.values.names import ImageRef
 from kmatrix.values.recipe import Recipe
 

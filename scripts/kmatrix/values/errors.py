@@ -93,6 +93,10 @@ class CredentialError(KmatrixError):
     exit_code = Exit.UNREACHABLE
 
 
+class NotReadableError(CredentialError):
+    """A repository does not exist, or its credential may not read it: the registry does not say which (exit code 4)."""
+
+
 class ProtocolError(KmatrixError):
     """A service answered, but not in the form its protocol asks for."""
 
