@@ -131,5 +131,5 @@ def test_dnfs_own_words_name_no_password(tmp_path: Path, python: str, status: in
         done = run_fetch(python, tmp_path, address, "x86_64")
     assert done.returncode == 1
     assert "SECRET" not in done.stdout + done.stderr
-    assert "repository-unreadable: client 8.98.1 cannot be had from http://127.0.0.1:" in done.stderr
+    assert "repository-unreadable: cannot fetch client 8.98.1 from http://127.0.0.1:" in done.stderr
     assert f"Status code: {status} for http://127.0.0.1:" in done.stderr
