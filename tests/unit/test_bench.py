@@ -188,7 +188,7 @@ def test_a_program_is_measured(tmp_path: Path) -> None:
     code = "import sys; x = bytearray(300_000_000); print(len(x)); print('said', file=sys.stderr); sys.exit(3)"
     ended = run_program([sys.executable, "-c", code], tmp_path, {}, tmp_path / "log")
     assert (ended.status, "said" in ended.output, "300000000" in ended.output) == (3, True, True)
-    # What the starter itself came to need before, a program that it starts seems to need too.
+    # The kernel counts the starter's own earlier peak into the program's.
     assert ended.peak_rss_mb >= max(300, ended.starter_rss_mb)
     assert ended.seconds > 0
 

@@ -1,4 +1,4 @@
-"""What the boot gate writes for a machine is the run's own; what a dead run left goes, a live one's files stay."""
+"""Files of the boot gate belong to their run: those of a dead run are removed, those of a live one stay."""
 
 from __future__ import annotations
 

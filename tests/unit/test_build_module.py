@@ -1,4 +1,4 @@
-"""images/beegfs-client/build-module with real make, in a tree of its own: which ends speak against the sources."""
+"""images/beegfs-client/build-module with real make, in its own tree: which failures are faults of the sources."""
 
 from __future__ import annotations
 
@@ -117,13 +117,16 @@ def test_a_compile_on_a_disk_that_is_full_was_stopped(toolkit: Toolkit, full: st
     mount = f"mount -t tmpfs -o size=64k none '{folder}'"
     if full == "source":
         mount = f"saved=$(cat '{folder}/Makefile'); {mount}; printf '%s\\n' \"$saved\" >'{folder}/Makefile'"
-    # What is cut short is not always said so: an assembler finds its input ended too early.
+    # Truncated input is not always reported as such: an assembler finds that its input ended too early.
     done = toolkit.run(
         "echo '{standard input}: Error: open CFI at the end of file' >&2; exit 1",
         mount,
         TMPDIR=str(toolkit.root / "tmp"),
     )
-    assert (done.returncode, f"build-module: stopped: disk-full: cannot write to {folder}\n" in done.stderr) == (75, True), done.stderr
+    assert (done.returncode, f"build-module: stopped: disk-full: cannot write to {folder}\n" in done.stderr) == (
+        75,
+        True,
+    ), done.stderr
 
 
 @pytest.mark.parametrize("program", ["depmod", "modinfo", "cp"])

@@ -1,4 +1,4 @@
-"""Credential files as Docker, Podman and OpenShift write them; what they hold is shown to nobody."""
+"""Credential files as Docker, Podman and OpenShift write them; their secrets are never shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files are written whole or not at all, and faults name the file."""
+"""Files are written atomically, and errors name the file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HTTP: transient faults are retried with a bound, credentials stay where they belong, content is what was pinned."""
+"""HTTP: transient faults are retried a few times, credentials stay with their server, content is the pinned one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signals and readers that go away end a run as an interruption, and what was finished is kept.
+"""Signals and readers that go away end a run as an interruption, and finished cells are saved.
 
 bash's `hangup_all_jobs` (jobs.c) sends SIGHUP to every job beside the kernel's own on a closed terminal; signal(7) and
 write(2) have the rest: EPIPE of a pipe without a reader, EIO of a terminal that hung up, ENOSPC of /dev/full.
@@ -41,7 +41,7 @@ BUILD = ("build", "--no-boot", "--only", "7.4.6-*", "--jobs", "3", "--target", "
 
 @dataclass
 class Site:
-    """A project with three cells of client 7.4.6, each with a word for what it does."""
+    """A project with three cells of client 7.4.6, each with a word for its behaviour."""
 
     root: Path
 

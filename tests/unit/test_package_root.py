@@ -1,4 +1,4 @@
-"""A package root, on the web or in a folder: what it has, what it has not, and what must not be believed."""
+"""A package root, on the web or in a folder: present packages, absent ones, and responses that prove nothing."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ IN_PARTS = {
 
 
 class Root:
-    """The files of a package root, and the root opened as this test has it."""
+    """The files of a package root, and the root as a test opens it."""
 
     def __init__(self, folder: Path, where: str) -> None:
         self.folder = folder
@@ -112,7 +112,7 @@ def root(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Root]:
 
     def answer(asked: Request) -> Reply:
         path = folder / asked.path.removeprefix("/release/")
-        # As nginx answers for a folder that it is not told to list.
+        # As nginx answers for a folder that it may not list.
         if asked.path.endswith("/") and path.is_dir():
             return Reply(403)
         return Reply(200, path.read_bytes()) if path.is_file() else Reply(404, b"<html>Not Found</html>")
@@ -288,7 +288,7 @@ def test_a_server_that_knows_nothing_at_all_says_nothing_about_packages(web: Web
 
 @pytest.mark.parametrize("index", ["", "/"])
 def test_a_server_without_folders_does_not_tell_what_is_not_there(web: WebServer, tmp_path: Path, index: str) -> None:
-    """An object store answers 404 for every folder, whatever is in it: also while its index is being written."""
+    """An object store answers 404 for every folder, whatever it contains, also while its index is being written."""
     there = (f"/{DIRECTORY}/gpg/RPM-GPG-KEY-beegfs", index)
     web.answer = lambda asked: Reply(200, b"key") if asked.path in there else Reply(404)
     with pytest.raises(ProtocolError, match=r"rhel10.*for the folder of its own key as well") as caught:
@@ -305,8 +305,9 @@ def test_a_version_whose_key_is_not_there_yet_is_no_version_without_packages(roo
 
 @pytest.mark.parametrize("encoding", ["x-gzip", "gzip"])
 def test_a_servers_word_of_an_encoding_is_held_to_the_checksums(web: WebServer, tmp_path: Path, encoding: str) -> None:
-    """`AddEncoding x-gzip .gz` calls files so that are as they were published (apache/httpd, docs/conf/httpd.conf.in);
-    a proxy may as well pack what nobody asked it to.
+    """A published .gz file may be labelled as encoded, and a proxy may compress a file without a request.
+
+    The label is that of `AddEncoding x-gzip .gz` (apache/httpd, docs/conf/httpd.conf.in).
     """
     rpm = gzip.compress(b"its own compression", mtime=0)
     listed = gzip.compress(

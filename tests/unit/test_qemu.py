@@ -1,4 +1,4 @@
-"""Virtual machines with a stand-in for the emulator: its command line, its lines, its end, and the way to KVM."""
+"""Virtual machines with a stand-in for the emulator: its command line, its output, its end, and the choice of KVM."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kmatrix.effects.vm import qemu
 from kmatrix.effects.vm.qemu import Accel, Guest, GuestEnd, Machines
 from kmatrix.values.errors import InterruptedRunError, ToolError
 
-# Longer than any test takes: where a limit ends what a stand-in does, it is this one that would not.
+# Longer than any test takes: a stand-in that reaches it was not ended by the limit under test.
 LONG = 100.0
 SHORT = 0.3
 ENOUGH = 10.0
@@ -26,7 +26,7 @@ KINDS = [("x86_64", "qemu-system-x86_64", "q35", "ttyS0"), ("aarch64", "qemu-sys
 
 
 class Emulators:
-    """Stand-ins on the PATH; each notes its arguments, a line a start, and then does what the test says."""
+    """Stand-ins on the PATH; each records its arguments, one line per start, and then runs the test's commands."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -58,7 +58,7 @@ def emulators(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Emulators:
 
 @pytest.fixture
 def kvm(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A /dev/kvm is there, and a short limit to try it."""
+    """Provide a /dev/kvm, and a short limit to try it."""
     access = os.access
     monkeypatch.setattr(os, "access", lambda path, mode, **o: path == "/dev/kvm" or access(path, mode, **o))
     monkeypatch.setattr(qemu, "_PROBE_SECONDS", SHORT)

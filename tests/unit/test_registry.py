@@ -1,4 +1,4 @@
-"""Reading a registry: what is there, what is not, what cannot be told; and nothing is believed before its digest."""
+"""Reading a registry: present, absent and undetermined content are distinguished; digests are checked first."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_what_is_no_manifest_is_told(server: FakeRegistry, registry: Registry, c
 
 
 def test_a_name_stands_for_what_it_has_for_each_architecture(server: FakeRegistry, registry: Registry) -> None:
-    """A list that lacks an architecture and one whose manifest is gone are told apart."""
+    """A list that lacks an architecture differs from one whose manifest is missing."""
     ref = server.image("image", [layer({WANTED: b"x"})], {"architecture": "arm64"})
     alone = registry.named(ref)
     assert alone
@@ -198,7 +198,7 @@ def test_a_list_whose_image_is_gone_is_no_absent_image(server: FakeRegistry, reg
 def test_a_registry_that_sends_encodings_nobody_asked_for_is_read(
     server: FakeRegistry, registry: Registry, lying: bool
 ) -> None:
-    """A proxy compresses what it hands on; a store calls a layer's own compression an encoding (`lying`)."""
+    """A proxy compresses content that it forwards; a store calls a layer's own compression an encoding (`lying`)."""
     coded = {"Content-Encoding": "gzip"}
     ref = server.image("image", [layer({WANTED: b"x"})], CONFIG)
     for path, body in server.blobs.items():

@@ -1,4 +1,4 @@
-"""A repository that is not there yet, by what registries answer for it: see tokenservice.py for where that is from."""
+"""A repository that does not exist yet, by the responses of registries: tokenservice.py names their sources."""
 
 from __future__ import annotations
 
@@ -78,8 +78,10 @@ def test_who_may_neither_read_nor_push_is_told_before_anything_is_built(server: 
 def test_who_may_push_and_not_read_by_its_token_is_told_before_anything_is_built(
     server: TokenRegistry, there: bool
 ) -> None:
-    """A token that names the right to push alone says nothing of what is there: distribution/distribution,
-    docs/content/spec/auth/jwt.md (`access` holds what was granted, which may be less than was asked for).
+    """A token with only the right to push proves nothing about the content.
+
+    distribution/distribution, docs/content/spec/auth/jwt.md: `access` lists the granted rights, which may be fewer than
+    the requested ones.
     """
     server.readable, server.there = False, there
     with pytest.raises(
@@ -112,13 +114,13 @@ def test_what_was_just_pushed_and_is_not_to_be_read_is_not_absent(server: TokenR
     pushed = registry.put_manifest(ref(server).with_tag(""), b"{}", "a/b")
     with pytest.raises(NotReadableError, match=r"may push to .*team/image, but not read it"):
         registry.digest_of(ref(server).with_tag("").with_digest(pushed))
-    # Another name need not be there.
+    # Another name need not exist.
     assert registry.digest_of(ref(server)) is None
 
 
 @pytest.mark.parametrize("product", ["amazon"])
 def test_a_registrys_own_words_about_a_refusal_are_passed_on(server: TokenRegistry) -> None:
-    """Amazon's words are those that its users report of a login that has run out (aws/aws-cli#6580)."""
+    """Amazon's message is the one that its users report for an expired login (aws/aws-cli#6580)."""
     plain, words = server.answer, "Your authorization token has expired. Reauthenticate and try again."
 
     def refusing(request: Request) -> Reply:
@@ -192,8 +194,10 @@ def test_who_may_push_and_not_read_gets_over_a_transient_fault(server: TokenRegi
 def test_who_may_push_by_basic_and_not_read_gets_over_a_transient_fault(
     server: TokenRegistry, slept: list[float]
 ) -> None:
-    """A registry may answer 401 also to a right password that lacks a right: distribution/distribution,
-    registry/auth/auth.go (a controller may answer with a challenge, thus 401, where it denies access).
+    """A registry may answer 401 also to a correct password that lacks a right.
+
+    distribution/distribution, registry/auth/auth.go: a controller may answer with a challenge, thus 401, if it denies
+    access.
     """
     plain, left = server.answer, [Reply(503)]
 

@@ -1,4 +1,4 @@
-"""Credentials of a registry: the token and the Basic flow, what is asked how often, and where no secret may go."""
+"""Credentials of a registry: the token and the Basic flow, the number of requests, and the limits for secrets."""
 
 from __future__ import annotations
 

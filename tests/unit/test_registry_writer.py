@@ -1,4 +1,4 @@
-"""Writing to a registry: what is sent, what is not sent twice, and what a registry's refusal reads like."""
+"""Writing to a registry: requests, content that is not sent again, and messages for refusals."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""How fast a roll-out goes, and what stops it: the numbers of deploy/README.md, by the DaemonSet controller's rules.
+"""The speed of a roll-out and its obstacles: the numbers of deploy/README.md, by the DaemonSet controller's rules.
 
-By the rules of every release that OpenShift 4.14 and later have.
+The rules are those of every release that OpenShift 4.14 and later use.
 """
 
 from __future__ import annotations

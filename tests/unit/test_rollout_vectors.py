@@ -1,8 +1,8 @@
 """The model of the DaemonSet controller against the cases of Kubernetes' own tests of it.
 
 The settings and numbers are those of kubernetes/kubernetes, pkg/controller/daemon/update_test.go; each test names the
-function there. A step is what `expectSyncDaemonSets` expects of one pass there: how many pods are made, and how many
-are told to end, which are gone at once. What that file tests with `maxSurge` is left out: no manifest here has it.
+function there. A step is the expectation of one `expectSyncDaemonSets` there: the number of pods that are created, and
+of those that are deleted, which end at once. Its tests of `maxSurge` are omitted: no manifest here uses it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The SCC of the client takes nobody else's pods, changes none, and lets its own in as they are written.
+"""The SCC of the client admits no other application's pods, modifies none, and admits its own unchanged.
 
-A cluster-admin may use every SCC, and so may the accounts that are given that role: each of their pods is offered ours.
+A cluster-admin may use every SCC, and so may accounts with that role: ours is a candidate for each of their pods.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def capability(*names: str, drop: bool = False) -> Object:
 
 PORTS = {"ports": [{"containerPort": 9100, "hostPort": 9100}]}
 RUNTIME_DEFAULT = {"securityContext": {"seccompProfile": {"type": "RuntimeDefault"}}}
-# What a stock SCC other than those for privileged containers admits, or what ours refuses.
+# Pods that a stock SCC other than those for privileged containers admits, or that ours refuses.
 OTHERS = {
     "plain": pod(),
     "plain, runtime's seccomp": pod(**RUNTIME_DEFAULT),
@@ -71,7 +71,7 @@ OTHERS = {
         hostNetwork=True,
     ),
 }
-# What of the stock SCCs only those for privileged containers admit, though it asks for no such container, and ours too.
+# Pods without privileged containers that, of the stock SCCs, only those for privileged containers admit; ours does too.
 ROOTS = {
     "host's network as root": pod(ROOT, hostNetwork=True),
     "host's network, folder and a port, as root": pod({**ROOT, **PORTS}, HOST_FOLDER, hostNetwork=True),
@@ -170,7 +170,7 @@ def test_the_clients_pod_is_admitted_by_its_own_scc_and_not_changed(asked: Objec
 
 @each_pod
 def test_the_clients_pod_states_all_that_an_scc_could_fill_in(asked: Object, scc: Object) -> None:
-    """What `filled_in` can set, but for groups of files, of which the client's volumes need none."""
+    """Everything that `filled_in` can set, except file groups, which the client's volumes do not need."""
     eager = {
         **scc,
         "runAsUser": {"type": "MustRunAs", "uid": 4711},

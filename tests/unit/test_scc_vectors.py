@@ -2,7 +2,7 @@
 
 The settings, numbers and verdicts are those of openshift/apiserver-library-go, pkg/securitycontextconstraints:
 util/sort/byrestrictions_test.go, util/sort/bypriority_test.go and sccadmission/admission_test.go; each test names the
-function there. Left out is what the model leaves out (changes of pods that run, seccomp in annotations, ephemeral
+function there. Features that the model lacks are omitted (changes of running pods, seccomp in annotations, ephemeral
 containers, Windows).
 """
 
@@ -65,7 +65,7 @@ def of_namespace(name: str = "scc-sa") -> Object:
 
 
 def pod(container: Object | None = None, required: str = "", **spec: Any) -> Object:
-    """goodPod, which states nothing, and what a case adds."""
+    """Return goodPod, which states nothing, with a case's additions."""
     annotations = {"annotations": {"openshift.io/required-scc": required}} if required else {}
     return {**annotations, "spec": {"containers": [container or {}], **spec}}
 

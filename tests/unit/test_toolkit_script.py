@@ -1,4 +1,4 @@
-"""What the script that reads a toolkit copies out of it, run by a shell over a small tree."""
+"""The script that copies files out of a toolkit, run by a shell over a small tree."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _IB_CORE = "kernel/drivers/infiniband/core/ib_core.ko.xz"
 
 
 class Toolkit:
-    """A tree as a toolkit has it, and a `modinfo` that knows of these modules."""
+    """A tree in a toolkit's layout, and a `modinfo` that knows these modules."""
 
     def __init__(self, root: Path) -> None:
         self.tree = root / "lib/modules" / KERNEL
@@ -33,7 +33,7 @@ class Toolkit:
         self.knows({})
 
     def knows(self, modules: dict[str, str]) -> None:
-        """Let `modinfo -n` name these files, relative to the tree, or fail as it does for what it does not find."""
+        """Let `modinfo -n` name these files, relative to the tree, or fail as for a module that it does not find."""
         cases = "".join(f"{name}) echo '{self.tree}/{path}' ;;\n" for name, path in modules.items())
         script = self.programs / "modinfo"
         script.write_text(f'#!/bin/sh\ncase "$4" in\n{cases}*) echo "modinfo: ERROR" >&2; exit 1 ;;\nesac\n')
@@ -46,7 +46,7 @@ class Toolkit:
             (self.tree / path).write_bytes(IN_TREE.build())
 
     def read(self) -> set[str]:
-        """Run the script; returns the names of the modules that it took for reference."""
+        """Run the script; return the names of the modules that it copied for reference."""
         script = TOOLKIT_SCRIPT
         for place, here in (
             ("/kmatrix-facts", self.facts),
@@ -74,7 +74,7 @@ def test_the_rdma_modules_are_the_reference_where_there_are_some(toolkit: Toolki
 @pytest.mark.parametrize("builtin", [True, False])
 def test_without_rdma_modules_another_one_is_the_reference(toolkit: Toolkit, builtin: bool) -> None:
     toolkit.add("updates/foreign.ko", "extra/a.ko", "kernel/fs/xfs/xfs.ko.xz", "kernel/fs/ext4/ext4.ko.zst")
-    # kmod names no file for what is built in.
+    # kmod names no file for built-in modules.
     (toolkit.programs / "modinfo").write_text("#!/bin/sh\necho '(builtin)'\n" if builtin else "#!/bin/sh\nexit 1\n")
     assert toolkit.read() == {"ext4.ko.zst"}
 
