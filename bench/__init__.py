@@ -1,1 +1,1 @@
-"""bench: measures the tool against its aims, on this machine."""
+"""Measures kmatrix against its aims, on this machine."""

@@ -1,4 +1,4 @@
-"""What is measured, what is aimed at, and whether it is met: plain arithmetic."""
+"""Measures, aims, and whether a measure meets its aim: plain arithmetic."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ FULL_WEIGHT = 48
 
 @dataclass(frozen=True)
 class Measures:
-    """The measured values under their names in build/bench.json; None where a part was not run."""
+    """The measured values under their names in build/bench.json; None if a part was not run."""
 
     overhead_ratio: float | None = None
     overhead_seconds_per_cell: float | None = None
@@ -28,21 +28,21 @@ class Measures:
 
 @dataclass(frozen=True)
 class Aim:
-    """One aim: the measure's name, what it is for people, its bound, and whether the bound itself still meets it."""
+    """One aim: the measure's name and human-readable label, its bound, and whether the bound itself meets the aim."""
 
     name: str
-    words: str
+    label: str
     bound: float
     unit: str = ""
     inclusive: bool = False
 
     def met(self, value: float) -> bool:
-        """Whether a measured value meets the aim."""
+        """Return whether a measured value meets the aim."""
         return value <= self.bound if self.inclusive else value < self.bound
 
     @property
     def text(self) -> str:
-        """The aim for people: `at most 1.10`."""
+        """The human-readable aim: `at most 1.10`."""
         return f"{'at most' if self.inclusive else 'under'} {self.bound:,} {self.unit}".rstrip()
 
 
@@ -64,7 +64,7 @@ AIMS = (
 
 @dataclass(frozen=True)
 class Judged:
-    """An aim with what was measured; `met` is None where nothing was."""
+    """An aim with its measured value; `met` is None if nothing was measured."""
 
     aim: Aim
     value: float | None
@@ -72,7 +72,7 @@ class Judged:
 
 
 def judge(measures: Measures) -> tuple[Judged, ...]:
-    """Hold every measure against its aim."""
+    """Compare every measure with its aim."""
     values = [getattr(measures, aim.name) for aim in AIMS]
     return tuple(
         Judged(aim, value, None if value is None else aim.met(value)) for aim, value in zip(AIMS, values, strict=True)
@@ -83,9 +83,10 @@ def overhead(tool_seconds: float, bare_seconds: float, cells: int, jobs: int) ->
     """Return the tool's wall time as a multiple of bare make's, and the seconds a cell costs beyond its compile.
 
     Args:
-        tool_seconds, bare_seconds: wall time of the whole matrix.
-        cells: how many cells it has.
-        jobs: how many were under way at a time, so a cell's seconds are that many times its share of the wall time.
+        tool_seconds: wall time of the complete matrix by the tool.
+        bare_seconds: the same by bare make.
+        cells: number of cells.
+        jobs: cells that ran at a time, so that a cell's seconds are so many times its share of the wall time.
     """
     return tool_seconds / bare_seconds, (tool_seconds - bare_seconds) * min(jobs, cells) / cells
 
@@ -97,7 +98,7 @@ def image_ratio(sizes: Iterable[tuple[int, int]]) -> float:
 
 @dataclass(frozen=True)
 class Pulled:
-    """What a registry has of one cell: the client version, and the bytes of its configuration and of each layer."""
+    """The download sizes of one cell's image: client version, bytes of its configuration and of each layer."""
 
     client: str
     config_bytes: int
@@ -105,9 +106,10 @@ class Pulled:
 
 
 def kernel_change_bytes(cells: Sequence[Pulled]) -> int:
-    """Return the most bytes a node pulls that has a cell's image and gets that of another kernel, same client.
+    """Return the largest download of a node that has one cell's image and pulls another kernel's of the same client.
 
-    Compressed layers that the two do not share, and the configuration; 0 where no client has two cells.
+    It counts the compressed layers that the two images do not share, and the configuration; 0 if no client has two
+    cells.
     """
     return max((_difference(old, new) for old in cells for new in cells if old.client == new.client), default=0)
 

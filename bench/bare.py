@@ -1,4 +1,4 @@
-"""The yardstick: the same modules by bare `make` in containers of the same toolkits, the same number at a time."""
+"""The baseline: the same modules, built by bare `make` in containers of the same toolkits, as many at a time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from kmatrix.values.recipe import Recipe
 _LONGEST_COMPILE_SECONDS = 3600
 _SOURCES = "/opt/beegfs"
 _UNPACK = "mkdir -p /unpacked && cd /unpacked && rpm2cpio /package.rpm | cpio -idm --quiet"
-# As images/beegfs-client/build-module has them; a test compares the two.
+# The same commands as in images/beegfs-client/build-module; a test compares the two.
 COMPILE = """
 source=/opt/beegfs/src/client/client_module_$major/build
 arguments=("KRELEASE=$kernel")
@@ -29,7 +29,7 @@ export KBUILD_BUILD_TIMESTAMP='Thu Jan  1 00:00:00 UTC 1970' KBUILD_BUILD_USER=k
 make -C "$source" -j"${MAKE_JOBS:-1}" module "${arguments[@]}"
 """
 _SCRIPT = f"set -euo pipefail; kernel=$1 major=$2 rdma=$3 MAKE_JOBS=$4\n{COMPILE}"
-# Whoever compiles first would otherwise read the toolkit from disk for whoever comes second.
+# Otherwise the side that compiles first would pay for reading the toolkit from disk.
 _READ = "find /usr/src /usr/lib/gcc /usr/include /usr/bin -type f -exec cat {} + >/dev/null"
 
 
@@ -43,17 +43,17 @@ class Bare:
 
 
 def warm_toolkits(setting: Setting, site: Site) -> None:
-    """Have what a compile reads in memory, so that neither side of the comparison pays for the disk."""
+    """Read the toolkits into the page cache, so that neither side of the comparison pays for the disk."""
     for toolkit in sorted({recipe.toolkit.pinned for recipe in site.recipes}):
         _finished(setting, toolkit, ["sh", "-c", _READ], "read")
 
 
 def bare_make(setting: Setting, site: Site, make_jobs: int) -> Bare:
-    """Compile every cell, `setting.jobs` at a time; containers and sources are made before the clock starts.
+    """Compile every cell, `setting.jobs` at a time; containers and sources are prepared before the measurement.
 
     Raises:
         ToolError: a compile failed.
-        UnreachableError: the engine went away.
+        UnreachableError: the container engine stopped.
     """
     engine, seconds = setting.engine, {}
     with ExitStack() as stack:
@@ -86,7 +86,7 @@ def bare_make(setting: Setting, site: Site, make_jobs: int) -> Bare:
 
 
 def module_of_image(setting: Setting, image: str, recipe: Recipe) -> str:
-    """Return the SHA-256 of the module in a published image, empty where there is none; the engine keeps no image."""
+    """Return the SHA-256 of the module in a published image, empty if there is none; the pulled image is removed."""
     engine = setting.engine
     engine.pull(image, None)
     try:
@@ -111,7 +111,7 @@ def _ready(setting: Setting, site: Site, recipe: Recipe, make_jobs: int) -> Iter
     rdma = "yes" if setting.chosen.effective.rdma else "no"
     command = ["bash", "-c", _SCRIPT, "bare-make", cell.kernel, str(cell.client.major), rdma, str(make_jobs)]
     with setting.engine.container(recipe.toolkit.pinned, command) as container:
-        # The folder comes as `beegfs`, and its parent is in every toolkit.
+        # The archive's top folder is `beegfs`; its parent exists in every toolkit.
         put_archive(setting.engine, container, "/opt", _sources(setting, site, recipe))
         yield container
 
@@ -125,7 +125,7 @@ def _sources(setting: Setting, site: Site, recipe: Recipe) -> bytes:
         if done.status != 0:
             raise ToolError(
                 f"{package.name} cannot be unpacked: {done.stderr.strip()[-300:]}",
-                "Run `nox -s lab -- reset` and `nox -s lab -- up`, which make the packages anew.",
+                "Run `nox -s lab -- reset` and `nox -s lab -- up`, which rebuild the packages.",
             )
         return take_archive(setting.engine, container, f"/unpacked{_SOURCES}")
 
@@ -136,5 +136,5 @@ def _finished(setting: Setting, image: str, command: list[str], doing: str) -> N
     if done.status != 0:
         raise ToolError(
             f"{image} cannot be {doing}: {done.stderr.strip()[-300:]}",
-            "Check that the disk is not full, then run `nox -s lab -- reset`, `nox -s lab -- up` and this again.",
+            "Check that the disk is not full, then run `nox -s lab -- reset`, `nox -s lab -- up` and the bench again.",
         )

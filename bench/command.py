@@ -1,4 +1,4 @@
-"""`nox -s bench`: runs the parts, writes build/bench.json, and says loudly which aims are missed."""
+"""`nox -s bench`: runs the parts, writes build/bench.json, and highlights missed aims."""
 
 from __future__ import annotations
 
@@ -45,20 +45,20 @@ SCHEMA = 1
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the bench; a missed aim does not change the exit code (see `kmatrix.values.errors.Exit`)."""
     console = Console(stderr=True)
-    return guarded(console, lambda: _bench(arguments, console), "interrupted; nothing was written")
+    return guarded(console, lambda: _bench(arguments, console), "Interrupted. Nothing was written.")
 
 
 def _bench(arguments: Sequence[str] | None, console: Console) -> int:
     options = _parser().parse_args(arguments)
     root = Path.cwd()
     if not (root / "matrix.yaml").is_file():
-        raise InputError(f"{root} has no matrix.yaml", "Run this in the project's folder.")
+        raise InputError(f"{root} has no matrix.yaml", "Run this command in the project's folder.")
     call = Invocation(root, console, LAB, overrides_from_environment(os.environ), command="bench")
     chosen = select_profile(call)
     parts = [name for name in _PARTS if not options.only or name in options.only]
     with Engine(secrets.token_hex(6)) as engine:
         setting = Setting(call, chosen, engine, options.jobs or default_jobs(), options.weight)
-        # The runs that are measured are alone in this checkout themselves.
+        # Released before the measured runs, which lock this checkout themselves.
         with alone(call):
             ensure_lab(call, chosen, engine)
         measures, raw = _measured(setting, parts)
@@ -76,7 +76,7 @@ def _bench(arguments: Sequence[str] | None, console: Console) -> int:
 
 
 def _merged(path: Path, new: dict[str, Any]) -> dict[str, Any]:
-    """What was measured before stays where a part was not run again; `raw` tells which parts ran when."""
+    """Return new measurements, completed with earlier ones of parts that were not run; `raw` dates each part."""
     try:
         old = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -96,7 +96,7 @@ def _measured(setting: Setting, parts: Sequence[str]) -> tuple[Measures, dict[st
     for name in parts:
         found, raw[name] = _PARTS[name](setting)
         both = {key: (getattr(measures, key), value) for key, value in asdict(found).items() if value is not None}
-        # Peak memory is measured by two parts; the larger is the peak.
+        # Two parts measure peak memory; the larger value counts.
         measures = replace(measures, **{key: max(new, old or 0) for key, (old, new) in both.items()})
     return measures, raw
 
@@ -108,22 +108,26 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         type=_count,
         default=FULL_WEIGHT,
-        help=f"units of about a CPU-second (default: {FULL_WEIGHT})",
+        help=f"compile weight of the stand-in client, in units of about a CPU-second (default: {FULL_WEIGHT})",
     )
     parser.add_argument(
-        "--only", metavar="PART", choices=_PARTS, action="append", help=f"{', '.join(_PARTS)}; may be repeated"
+        "--only",
+        metavar="PART",
+        choices=_PARTS,
+        action="append",
+        help=f"run only this part ({', '.join(_PARTS)}); may be repeated",
     )
-    parser.add_argument("--jobs", metavar="N", type=_positive, help="cells at a time (default: one a core)")
+    parser.add_argument("--jobs", metavar="N", type=_positive, help="cells at a time (default: one per core)")
     return parser
 
 
 def _count(text: str) -> int:
     if not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a non-negative integer")
     return int(text)
 
 
 def _positive(text: str) -> int:
     if _count(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive integer")
     return int(text)

@@ -1,4 +1,4 @@
-"""Reads what a run wrote: counters out of its last lines, and which steps the engine really did out of a build log."""
+"""Parses the output of runs: the counters in its last lines, and the executed steps in a build log."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ _STEP = re.compile(r"Step \d+/\d+ : (.*)")
 
 
 def counters(output: str) -> tuple[int, int]:
-    """Return how many builds and pulls a run says it asked the engine for.
+    """Return the numbers of engine builds and pulls that a run reports.
 
     Raises:
-        ToolError: it says nothing of the kind.
+        ToolError: the output does not report them.
     """
     found = _COUNTERS.findall(output)
     if not found:
-        raise ToolError("the run did not say how many builds and pulls it did", "Its output is under build/logs/bench.")
+        raise ToolError(
+            "the run did not report its numbers of builds and pulls", "Read its output in build/logs/bench."
+        )
     builds, pulls = found[-1]
     return int(builds), int(pulls)
 
 
 def steps_done(log: str) -> tuple[str, ...]:
-    """Return the instructions of a build log that the engine carried out, in order: not those its cache answered."""
+    """Return the instructions that the engine executed according to a build log, in order, without cached ones."""
     done: list[str] = []
     step = ""
     for line in log.splitlines():

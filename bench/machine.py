@@ -1,4 +1,4 @@
-"""What the machine is that a measurement was made on; a number without it says little."""
+"""Facts about the machine of a measurement; a number means little without them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kmatrix.effects.engine.docker import Engine
 
 
 def machine(engine: Engine) -> dict[str, Any]:
-    """Return facts on this machine, JSON-able."""
+    """Return facts about this machine, as JSON values."""
     version = engine.version()
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -27,14 +27,14 @@ def machine(engine: Engine) -> dict[str, Any]:
 
 
 def load() -> float:
-    """The average number of running tasks in the last minute: other people's work shows here."""
+    """Return the average number of running tasks in the last minute, which includes other work on the machine."""
     return round(os.getloadavg()[0], 2)
 
 
 def busy_seconds() -> float:
-    """CPU seconds that this machine has spent on anything since it started; a difference says what a run cost it."""
+    """Return the CPU seconds that this machine has used since it started; a difference is the cost of a run."""
     ticks = Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()[1:]
-    # user nice system idle iowait irq softirq steal ...: guests are in user already.
+    # user nice system idle iowait irq softirq steal ...: user includes guests.
     busy = sum(int(tick) for position, tick in enumerate(ticks[:8]) if position not in (3, 4))
     return busy / os.sysconf("SC_CLK_TCK")
 

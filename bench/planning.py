@@ -53,9 +53,9 @@ def measure_planning(setting: Setting) -> tuple[Measures, dict[str, Any]]:
         written = sum(1 for _ in (root / "dockerfiles" / PROFILE).glob("*/Dockerfile"))
         if written != CELLS:
             raise ToolError(
-                f"render wrote {written} Dockerfiles, {CELLS} were wanted",
-                "Run `pytest tests/unit/test_plan.py tests/unit/test_dockerfiles_stage.py`: planning or writing left "
-                "cells out.",
+                f"render wrote {written} Dockerfiles instead of {CELLS}",
+                "Run `pytest tests/unit/test_plan.py tests/unit/test_dockerfiles_stage.py`: planning or writing has "
+                "lost cells.",
             )
     finally:
         shutil.rmtree(root, ignore_errors=True)
@@ -66,7 +66,7 @@ def measure_planning(setting: Setting) -> tuple[Measures, dict[str, Any]]:
         "peak_rss_mb": ended.peak_rss_mb,
         "bench_rss_mb": ended.starter_rss_mb,
         "how": "wall time of `python -m kmatrix render` in a fresh process, its start and imports included: reads "
-        "matrix and lock, plans, makes recipes and keys, writes every Dockerfile",
+        "matrix and lock, plans, computes recipes and keys, writes every Dockerfile",
     }
     return Measures(plan_render_5000_seconds=round(ended.seconds, 3)), raw
 
@@ -81,7 +81,7 @@ def _write_project(setting: Setting, root: Path) -> None:
 
 
 def made_up_profile() -> Profile:
-    """Return a profile that asks for 25 clients on both kernels of every release."""
+    """Return a profile with 25 clients for both kernels of every release."""
     return Profile(
         about="a matrix of 5,000 cells",
         graph=f"https://{_HOST}/graph",

@@ -1,4 +1,4 @@
-"""Parts `second` and `sizes`: what a run costs that finds everything published, and what nodes have to pull."""
+"""Parts `second` and `sizes`: the cost of a run that finds everything published, and the bytes that nodes pull."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from kmatrix.values.names import ImageRef
 
 
 def publish_all(setting: Setting) -> None:
-    """Bring the lab's cells to where a second run finds them published.
+    """Publish the lab's cells, so that a second run finds them published.
 
     Raises:
         ToolError: a cell does not pass.
     """
-    setting.say("publishing what the lab does not have yet")
+    setting.say("publishing cells that the lab lacks")
     setting.nox("first-build", "-s", "build")
 
 
 def measure_second(setting: Setting) -> tuple[Measures, dict[str, Any]]:
-    """Return the wall time, builds and pulls of the README's command where all is published, and the raw run."""
+    """Return the wall time, builds and pulls of the README's command if all cells are published, and the raw run."""
     before = load()
     ended = setting.nox("second-build", "-s", "build")
     builds, pulls = counters(ended.output)
@@ -71,7 +71,7 @@ def measure_sizes(setting: Setting) -> tuple[Measures, dict[str, Any]]:
         image_ratio=round(image_ratio(sizes.values()), 4), kernel_change_bytes=kernel_change_bytes([*pulled.values()])
     )
     raw = {
-        "how": "Size as the engine's image inspection has it, of the image as published (pulled by digest) and of its "
+        "how": "size reported by the engine's image inspection, for the published image (pulled by digest) and for its "
         "toolkit; pulled bytes are the sizes in the registry's manifests, configuration included",
         "image_and_toolkit_bytes": {name: list(pair) for name, pair in sizes.items()},
         "layers": {name: dict(entry.layers) for name, entry in pulled.items()},
@@ -85,7 +85,7 @@ def _pulled(cell: Cell, manifest: Manifest) -> Pulled:
 
 
 def _size(setting: Setting, ref: ImageRef, keep: bool = False) -> int:
-    """The size of an image in the engine; unless it is to be kept, it is not there longer than before."""
+    """Return the size of an image in the engine; an image that it did not have before is removed, unless `keep`."""
     engine = setting.engine
     had = engine.image(ref.pinned) is not None
     engine.pull(ref.pinned, None)

@@ -1,4 +1,4 @@
-"""The bench for people: one row for each aim, and a loud word where one is missed."""
+"""The human-readable report: one row per aim, and remarks on missed ones."""
 
 from __future__ import annotations
 
@@ -15,17 +15,21 @@ _BUSY = 0.25
 
 def table(judged: Iterable[Judged]) -> Table:
     """Return the table of all aims."""
-    made = Table(box=None, pad_edge=False)
+    rows = Table(box=None, pad_edge=False)
     for column in ("measure", "measured", "aim", "verdict"):
-        made.add_column(column, no_wrap=column != "measure", justify="right" if column == "measured" else "left")
+        rows.add_column(column, no_wrap=column != "measure", justify="right" if column == "measured" else "left")
     for entry in judged:
-        words = {True: Text("met", style="green"), False: Text("MISSED", style="bold red"), None: Text("not measured")}
-        made.add_row(entry.aim.words, shown(entry), entry.aim.text, words[entry.met])
-    return made
+        verdicts = {
+            True: Text("met", style="green"),
+            False: Text("MISSED", style="bold red"),
+            None: Text("not measured"),
+        }
+        rows.add_row(entry.aim.label, shown(entry), entry.aim.text, verdicts[entry.met])
+    return rows
 
 
 def shown(entry: Judged) -> str:
-    """Return a measured value for people: whole numbers with commas, others with two places."""
+    """Return a measured value as text: integers with thousands separators, others with two decimals."""
     if entry.value is None:
         return "-"
     number = f"{entry.value:,}" if isinstance(entry.value, int) else f"{entry.value:.2f}"
@@ -33,19 +37,19 @@ def shown(entry: Judged) -> str:
 
 
 def remarks(judged: Iterable[Judged], weight: int | None, busy: float = 0) -> list[str]:
-    """Return what must not be overlooked: missed aims, a weight that is not the aim's, other work on the machine.
+    """Return the remarks: missed aims, a weight other than the aims', other work on the machine.
 
     Args:
         judged: every aim.
-        weight: the stand-in's in the cold matrix; None where that was not run.
+        weight: of the stand-in client in the cold matrix; None if that was not run.
         busy: running tasks per core before the bench began.
     """
     missed = [entry.aim.name for entry in judged if entry.met is False]
     found = [f"MISSED {len(missed)} of the aims: {', '.join(missed)}"] if missed else []
     if weight is not None and weight != FULL_WEIGHT:
-        found.append(f"the cold matrix had weight {weight}, the aims are meant for {FULL_WEIGHT}: do not quote them")
+        found.append(f"the cold matrix had weight {weight}, the aims assume {FULL_WEIGHT}: do not quote its results")
     if busy > _BUSY:
-        found.append(f"the machine was at work before ({busy:.2f} running tasks a core): wall times are too long")
+        found.append(f"the machine was busy before ({busy:.2f} running tasks per core): wall times are too long")
     return found
 
 

@@ -1,4 +1,4 @@
-"""The bench's arithmetic, and that what it compares with bare make is what the product runs."""
+"""The bench's arithmetic, and that its bare make runs the same commands as the product."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_counters_are_those_of_the_last_run() -> None:
 
 
 def test_a_run_without_counters_is_no_run() -> None:
-    with pytest.raises(ToolError, match="did not say"):
+    with pytest.raises(ToolError, match="did not report"):
         counters("error: the image registry could not be asked")
 
 
@@ -165,9 +165,9 @@ def test_missed_aims_are_told_loudly_and_a_light_weight_too() -> None:
     said = console.file.getvalue()
     assert said.count("MISSED") == len(AIMS) + 1
     assert "kernel_change_bytes" in said.splitlines()[-2]
-    assert f"weight 4, the aims are meant for {FULL_WEIGHT}" in said
+    assert f"weight 4, the aims assume {FULL_WEIGHT}" in said
     assert remarks(judge(GOOD), FULL_WEIGHT, 0.25) == []
-    assert ["at work before" in remark for remark in remarks(judge(GOOD), FULL_WEIGHT, 0.26)] == [True]
+    assert ["was busy before" in remark for remark in remarks(judge(GOOD), FULL_WEIGHT, 0.26)] == [True]
 
 
 def test_a_run_costs_the_machine_what_it_works() -> None:
@@ -188,7 +188,7 @@ def test_a_program_is_measured(tmp_path: Path) -> None:
     code = "import sys; x = bytearray(300_000_000); print(len(x)); print('said', file=sys.stderr); sys.exit(3)"
     ended = run_program([sys.executable, "-c", code], tmp_path, {}, tmp_path / "log")
     assert (ended.status, "said" in ended.output, "300000000" in ended.output) == (3, True, True)
-    # What the starter itself came to need before, a program that it starts seems to need too.
+    # The kernel counts the starter's own earlier peak into the program's.
     assert ended.peak_rss_mb >= max(300, ended.starter_rss_mb)
     assert ended.seconds > 0
 

@@ -1,4 +1,4 @@
-"""A disk that has no room for a kernel's files is told by its place, with what to do, and half a kernel never stays."""
+"""A disk that is too full for a kernel's files is named, with the next step, and no partial kernel stays."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""deploy/build-in-cluster, against an `oc` that plays a cluster: when it applies nothing, and what it waits for."""
+"""deploy/build-in-cluster, against a fake `oc`: reasons to apply nothing, and to wait."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from tests.unit.support.fake_cluster import DEPLOY, node, program
         ({"version": capabilities(CAPABILITIES, ["ImageRegistry"])}, "without the capability Build"),
         ({"version": capabilities(CAPABILITIES, ["Build"])}, "without the capability ImageRegistry"),
         ({"registry": {"spec": {"managementState": "Removed"}}}, "registry is off (managementState: Removed)"),
-        ({"refuses": ["get clusterversions.config.openshift.io"]}, "cannot ask the cluster for its capabilities"),
-        ({"refuses": ["get configs.imageregistry.operator.openshift.io"]}, "cannot ask for the cluster's own registry"),
-        ({"refuses": ["get nodes"]}, "cannot ask for the nodes"),
-        ({"refuses": ["get imagestreams"]}, "cannot ask for the ImageStream"),
+        ({"refuses": ["get clusterversions.config.openshift.io"]}, "cannot get the cluster's capabilities"),
+        ({"refuses": ["get configs.imageregistry.operator.openshift.io"]}, "of the cluster's own registry"),
+        ({"refuses": ["get nodes"]}, "cannot list the nodes"),
+        ({"refuses": ["get imagestreams"]}, "cannot get the ImageStream"),
         ({"toolkits": toolkits(latest="", **{NEW: "b"})}, "no image under the tag latest"),
         ({"toolkits": toolkits()}, "no image under the tag latest"),
     ],
@@ -51,7 +51,7 @@ def test_a_cluster_that_cannot_build_or_cannot_be_asked_is_left_alone(
 @pytest.mark.parametrize(
     "state",
     [
-        # Releases before 4.14 know these capabilities not: they cannot be without.
+        # Releases before 4.14 do not know these capabilities: they are always enabled.
         {"version": capabilities(["NodeTuning"], ["NodeTuning"])},
         {"version": {"status": {}}},
         {"registry": {"spec": {"managementState": "Unmanaged"}}},
@@ -99,7 +99,7 @@ def test_a_cluster_that_stops_to_answer_is_not_one_without_a_build(tmp_path: Pat
     cluster = cluster_of(tmp_path, phases={tag("latest"): ["Running"] * 3}, refuses=[call])
     done = run(cluster)
     assert done.returncode == 1
-    assert "cannot ask" in done.stderr
+    assert "run this again when the cluster answers" in done.stderr
     assert "no build was started" not in done.stderr
     assert [selector for selector, _ in cluster["applied"]] == ["!app.kubernetes.io/component", ""]
 
@@ -121,7 +121,7 @@ def test_a_folder_of_another_way_is_refused(tmp_path: Path, way: str) -> None:
     cluster = cluster_of(tmp_path, way)
     done = run(cluster)
     assert done.returncode == 1
-    assert "no folder of in-cluster-build" in done.stderr
+    assert "is not a folder of in-cluster-build" in done.stderr
     assert cluster["applied"] == []
 
 
@@ -164,7 +164,7 @@ def test_builds_on_nodes_of_several_architectures_are_told_on_which(tmp_path: Pa
     cluster = cluster_of(tmp_path, nodes=nodes)
     done = run(cluster)
     assert done.returncode == 1
-    assert "the nodes have several architectures: amd64 arm64. Have all builds run on one" in done.stderr
+    assert "the nodes have several architectures: amd64 arm64. Restrict all builds to one" in done.stderr
     assert cluster["applied"] == []
     file = tmp_path / "folder" / "all.yaml"
     line = "  mountTrustedCA: true\n"

@@ -54,7 +54,7 @@ def test_nodes_of_no_coreos_are_told_and_nothing_is_built_for_them(tmp_path: Pat
     cluster = cluster_of(tmp_path, nodes=nodes)
     done = run(cluster)
     assert done.returncode == 0, done.stderr
-    assert f"nodes that run {system or 'a system that they do not tell'}: worker1 worker2." in done.stderr
+    assert f"nodes that run {system or 'an unknown system'}: worker1 worker2." in done.stderr
     assert set(configs(cluster)) == {"latest", "image"}
 
 
@@ -128,7 +128,7 @@ def test_an_os_version_whose_build_fails_is_named_and_the_others_go_on(tmp_path:
     cluster = cluster_of(tmp_path, nodes=MIXED, toolkits=STREAM, phases={tag(OLD): failed})
     done = run(cluster)
     assert done.returncode == 1
-    assert f"no modules for the toolkit {OLD} (nodes: paused): the build ended so: Failed" in done.stderr
+    assert f"no modules for the toolkit {OLD} (nodes: paused): the build ended with: Failed" in done.stderr
     assert f"oc -n beegfs-client start-build {BUILD.name}-{OLD}" in done.stderr.splitlines()[-1]
     assert taken(configs(cluster)["image"]) == [tag(end) for end in ALL if end != OLD]
     assert cluster["applied"][-1][0] == "app.kubernetes.io/component notin (build)"
@@ -141,7 +141,7 @@ def test_where_the_newest_toolkit_fails_the_nodes_of_the_others_are_served(tmp_p
     cluster = cluster_of(tmp_path, nodes=behind, phases={tag("latest"): failed})
     done = run(cluster)
     assert done.returncode == 1
-    assert "no modules for the toolkit latest: the build ended so: Failed" in done.stderr.splitlines()[-1]
+    assert "no modules for the toolkit latest: the build ended with: Failed" in done.stderr.splitlines()[-1]
     assert taken(configs(cluster)["image"]) == [tag(OLD)]
     assert cluster["applied"][-1][0] == "app.kubernetes.io/component notin (build)"
 
@@ -151,7 +151,7 @@ def test_a_toolkit_that_fails_is_not_compiled_again_by_another_name_and_its_node
     cluster = cluster_of(tmp_path, nodes=MIXED, toolkits=STREAM, phases={tag("latest"): failed})
     done = run(cluster)
     assert done.returncode == 1
-    assert f"no modules for the toolkit {NEW} (nodes: n1, n2): the build ended so: Failed" in done.stderr
+    assert f"no modules for the toolkit {NEW} (nodes: n1, n2): the build ended with: Failed" in done.stderr
     assert set(configs(cluster)) == {*COMPILING, "image"}
     assert taken(configs(cluster)["image"]) == [tag(TEN), tag(OLD), tag("latest-rhel-10")]
 
@@ -165,7 +165,7 @@ def test_a_newest_toolkit_that_fails_after_an_update_is_named_though_its_tag_has
     cluster = cluster_of(tmp_path, nodes=nodes, toolkits=stream, compiled_with=earlier, later_builds=later)
     done = run(cluster)
     assert done.returncode == 1
-    says = "no modules for the toolkit latest as it is now, only for an earlier one: the build ended so: Failed"
+    says = "no modules for the toolkit latest as it is now, only for an earlier one: the build ended with: Failed"
     assert says in done.stderr.splitlines()[-1]
     assert taken(configs(cluster)["image"]) == [tag(OLD), tag("latest")]
     assert cluster["applied"][-1][0] == "app.kubernetes.io/component notin (build)"

@@ -282,5 +282,5 @@ def test_a_published_bundle_that_cannot_be_read_does_not_pass_for_one_without_ke
         del bench.server.blobs[f"/v2/site/beegfs-client/blobs/{of_arm.config.digest}"]
     result = bench.make(images[0], missing=(images[1].cell.id,))
     assert (result.verdict, bench.written) == ("errored", [])
-    assert "is not there, though its" in result.reason
+    assert "does not exist, but the image's manifest" in result.reason
     assert bench.names("8.98.1") == before.digest

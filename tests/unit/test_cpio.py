@@ -1,4 +1,4 @@
-"""The initramfs archive, read back by the kernel's own description of the form (buffer-format.rst)."""
+"""The initramfs archive, parsed according to the kernel's description of the format (buffer-format.rst)."""
 
 from __future__ import annotations
 

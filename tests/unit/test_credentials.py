@@ -1,4 +1,4 @@
-"""Credential files as Docker, Podman and OpenShift write them; what they hold is shown to nobody."""
+"""Credential files as Docker, Podman and OpenShift write them; their secrets are never shown."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_a_file_that_was_named_must_be_there(tmp_path: Path, monkeypatch: pytest
 )
 def test_a_file_of_another_form_is_told_without_its_content(tmp_path: Path, content: Any) -> None:
     path = write(tmp_path / "auth.json", content)
-    with pytest.raises(InputError, match=r"auth\.json: not of the form") as caught:
+    with pytest.raises(InputError, match=r"auth\.json: does not have the form") as caught:
         load_credentials(path)
     assert SECRET not in f"{caught.value} {caught.value.hint}"
     assert "docker login" in caught.value.hint
@@ -315,9 +315,9 @@ def test_a_helper_that_is_not_installed_ends_nothing(tmp_path: Path, setting: di
         ("echo 'the key ring is locked'; exit 1", "failed: the key ring is locked"),
         ("echo 'no session' >&2; exit 2", "failed: no session"),
         (f"""echo '{{"Secret": "{SECRET}"}}'; exit 1""", "failed"),
-        (f"echo {SECRET}", "answered in another form (JSONDecodeError)"),
-        (f"""echo '["{SECRET}"]'""", "answered in another form (AttributeError)"),
-        ("""printf '{"Username": "u", "Secret": 7}'""", "answered in another form (TypeError)"),
+        (f"echo {SECRET}", "answered in an unexpected form (JSONDecodeError)"),
+        (f"""echo '["{SECRET}"]'""", "answered in an unexpected form (AttributeError)"),
+        ("""printf '{"Username": "u", "Secret": 7}'""", "answered in an unexpected form (TypeError)"),
     ],
 )
 def test_a_helper_that_fails_is_named_where_a_credential_is_missed(

@@ -22,7 +22,7 @@ from tests.unit.support.http_server import Reply, Request, WebServer, web_server
 pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="there is no kubectl on this machine")
 
 _RESOURCE = {"name": "things", "singularName": "thing", "kind": "Thing", "namespaced": False, "verbs": ["get", "list"]}
-# As much of an API server as `kubectl get things` wants (k8s.io/client-go discovery/discovery_client.go).
+# As much of an API server as `kubectl get things` needs (k8s.io/client-go discovery/discovery_client.go).
 _DISCOVERY: dict[str, dict[str, Any]] = {
     "/api": {"kind": "APIVersions", "versions": ["v1"]},
     "/apis": {"kind": "APIGroupList", "apiVersion": "v1", "groups": []},

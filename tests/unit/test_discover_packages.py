@@ -85,7 +85,7 @@ def test_the_newest_release_is_pinned_by_sha256(root: Path) -> None:
 def test_a_line_without_packages_is_told_from_one_whose_index_is_away(root: Path) -> None:
     assert isinstance(pin(root, "el10"), UnavailablePin)
     (root / REPOSITORY / "repodata/repomd.xml").unlink()
-    with pytest.raises(ProtocolError, match="is there, but has no repodata"):
+    with pytest.raises(ProtocolError, match="exists, but has no repodata"):
         pin(root)
 
 

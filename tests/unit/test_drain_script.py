@@ -1,4 +1,4 @@
-"""deploy/drain-mounted-nodes, against an `oc` that plays a cluster: what waits for mounts is drained, nothing else."""
+"""deploy/drain-mounted-nodes, against a fake `oc`: it drains nodes that wait for mounts, and no others."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def test_nodes_that_wait_for_mounts_are_drained_one_by_one_and_no_other(tmp_path
 @pytest.mark.parametrize(
     ("state", "says"),
     [
-        ({"refuses": ["get daemonsets"]}, "cannot be asked"),
+        ({"refuses": ["get daemonsets"]}, "cannot list the cluster's DaemonSets"),
         ({"daemonsets": []}, "no DaemonSet"),
-        ({"refuses": ["get infrastructures.config.openshift.io"]}, "cannot be asked for its topology"),
-        ({"refuses": ["get pods"]}, "cannot be asked for the client's pods"),
-        ({"refuses": ["get nodes"]}, "cannot be asked for its nodes"),
-        ({"refuses": ["get nodes -l node-role.kubernetes.io/control-plane"]}, "for the nodes of its control plane"),
-        ({"refuses": ["get nodes -l node-role.kubernetes.io/master"]}, "for the nodes of its control plane"),
+        ({"refuses": ["get infrastructures.config.openshift.io"]}, "cannot get the cluster's topology"),
+        ({"refuses": ["get pods"]}, "cannot list the client's pods"),
+        ({"refuses": ["get nodes"]}, "cannot list the cluster's nodes"),
+        ({"refuses": ["get nodes -l node-role.kubernetes.io/control-plane"]}, "the nodes of the control plane"),
+        ({"refuses": ["get nodes -l node-role.kubernetes.io/master"]}, "the nodes of the control plane"),
     ],
 )
 def test_without_a_cluster_that_answers_or_a_daemonset_nothing_is_drained(
@@ -66,7 +66,7 @@ def test_where_a_roll_out_waits_for_something_else_nothing_is_drained(tmp_path: 
     cluster = cluster_of(tmp_path, {"n1": pod("n1", log, ready=ending, ending=ending)})
     done = cluster.run("drain-mounted-nodes")
     assert done.returncode == 1
-    assert "nothing waits for mounts, and yet" in done.stderr
+    assert "nothing waits for mounts, but the roll-out" in done.stderr
     assert cluster["drained"] == cluster["uncordoned"] == []
 
 
@@ -96,7 +96,7 @@ def test_a_node_without_a_module_for_its_kernel_is_named_with_what_to_do(tmp_pat
 def test_a_dead_node_is_never_drained_but_named_with_what_to_do(
     tmp_path: Path, dead: dict[str, Any], ready: str
 ) -> None:
-    """Whatever its pod said last; to drain it would evict what nothing there can end."""
+    """Whatever its pod's last message was: a drain would evict pods that no other node can run."""
     nodes = [node("n1"), node("n2", ready=ready), node("n3")]
     cluster = cluster_of(tmp_path, {"n2": dead}, nodes=nodes)
     done = cluster.run("drain-mounted-nodes")

@@ -1,4 +1,4 @@
-"""What `discover` pins and what fetch-packages takes with real dnf: the same package of the same repository."""
+"""`discover` pins, and fetch-packages with real dnf downloads, the same package of the same repository."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def python_with_dnf() -> str | None:
 
 
 def run_fetch(python: str, folder: Path, address: str, machine: Arch) -> subprocess.CompletedProcess[str]:
-    """Run the script's fetch with real dnf, as on a machine; what it brings is in `out`."""
+    """Run the script's fetch with real dnf, as on a machine; the downloaded packages are in `out`."""
     (folder / "out").mkdir()
     program = (
         "import sys, types\n"
@@ -100,7 +100,7 @@ def make_repository(root: Path, packages: list[tuple[str, str, str, str]]) -> Pa
         ("x86_64", [('epoch="20"', "8.98.1", "1", "noarch"), ('epoch="20"', "8.98.1", "1", "x86_64")], 1),
         ("x86_64", [('epoch="20"', "8.98.1", "01", "noarch"), ('epoch="20"', "8.98.1", "1", "noarch")], 0),
         ("x86_64", [('epoch="20"', "8.98.2", "1", "noarch"), ('epoch="20"', "8.98.1", "1", "noarch")], 1),
-        # As text, aarch64 comes before noarch: the machine's own package is not the one that is taken.
+        # As text, aarch64 comes before noarch: the machine's own package is not the chosen one.
         ("aarch64", [('epoch="20"', "8.98.1", "1", "aarch64"), ('epoch="20"', "8.98.1", "1", "noarch")], 1),
         ("aarch64", [('epoch="20"', "8.98.1", "1", "noarch"), ('epoch="20"', "8.98.1", "1", "aarch64")], 0),
         ("aarch64", [('epoch="20"', "8.98.1", "1", "aarch64"), ('epoch="20"', "8.98.1", "1", "x86_64")], 0),
@@ -131,5 +131,5 @@ def test_dnfs_own_words_name_no_password(tmp_path: Path, python: str, status: in
         done = run_fetch(python, tmp_path, address, "x86_64")
     assert done.returncode == 1
     assert "SECRET" not in done.stdout + done.stderr
-    assert "repository-unreadable: client 8.98.1 cannot be had from http://127.0.0.1:" in done.stderr
+    assert "repository-unreadable: cannot fetch client 8.98.1 from http://127.0.0.1:" in done.stderr
     assert f"Status code: {status} for http://127.0.0.1:" in done.stderr

@@ -15,10 +15,16 @@ import pytest
 from kmatrix.decide.cell_manifest import LAYER, MANIFEST, cell_manifest
 from kmatrix.decide.gate_record import MalformedRecordError, read_record, record_image, record_layer, record_tag
 from kmatrix.decide.image_documents import Layer
-from kmatrix.effects.registry.auth import NotReadableError
 from kmatrix.stages import gate_records as stage
 from kmatrix.stages.gate_records import add_to_record, find_record
-from kmatrix.values.errors import CredentialError, InterruptedRunError, ProtocolError, ToolError, UnreachableError
+from kmatrix.values.errors import (
+    CredentialError,
+    InterruptedRunError,
+    NotReadableError,
+    ProtocolError,
+    ToolError,
+    UnreachableError,
+)
 from kmatrix.values.gate_record import GatePass, GateRecord
 from tests.unit.support.fake_registry import digest, problem
 from tests.unit.support.gate_records import put_manifest, put_record, record_of

@@ -1,4 +1,4 @@
-"""HTTP: transient faults are retried with a bound, credentials stay where they belong, content is what was pinned."""
+"""HTTP: transient faults are retried a few times, credentials stay with their server, content is the pinned one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ import pytest
 import requests
 
 from kmatrix.effects.net import http
-from kmatrix.effects.registry.encodings import content_of
+from kmatrix.effects.net.addresses import is_loopback
+from kmatrix.effects.net.bodies import download, json_in
+from kmatrix.effects.net.encodings import content_of
 from kmatrix.values.errors import Exit, InputError, ProtocolError, UnreachableError
 from tests.unit.support.http_server import RESET, Reply, Request, WebServer, closed_port, has_ipv6, in_turn, web_server
 
@@ -40,7 +42,7 @@ def session() -> Iterator[requests.Session]:
 
 
 def ask(session: requests.Session, url: str, headers: dict[str, str] | None = None) -> bytes:
-    return http.whole(lambda: http.get(session, url, SERVICE, headers), http.content, SERVICE)
+    return http.read_body(lambda: http.get(session, url, SERVICE, headers), http.content, SERVICE)
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
@@ -139,7 +141,7 @@ def test_a_fault_of_the_content_is_no_reason_to_ask_again(web: WebServer, sessio
         raise UnreachableError(SERVICE, response.url, "says so itself")
 
     with pytest.raises(UnreachableError, match="says so itself"):
-        http.whole(lambda: http.get(session, f"{web.url}/x", SERVICE), read, SERVICE)
+        http.read_body(lambda: http.get(session, f"{web.url}/x", SERVICE), read, SERVICE)
     assert len(web.requests) == 1
 
 
@@ -213,10 +215,10 @@ def test_servers_of_this_machine_are_not_asked_through_a_proxy(
 @pytest.mark.parametrize(
     ("proxy", "said", "advice"),
     [
-        ("socks5://127.0.0.1:1", "a SOCKS proxy for http://service.invalid/x, and only HTTP", "NO_PROXY"),
+        ("socks5://127.0.0.1:1", "a SOCKS proxy for http://service.invalid/x; only HTTP", "NO_PROXY"),
         ("SOCKS5h://user:word@127.0.0.1:1", "a SOCKS proxy", "an HTTP proxy"),
         ("user:word@127.0.0.1:1", "a proxy for http://service.invalid/x without http:// before", "Put http:// before"),
-        ("http://user:wo/rd@127.0.0.1:1", "or of the proxy in the environment, cannot be read as one", "%2F for /"),
+        ("http://user:wo/rd@127.0.0.1:1", "or of the proxy in the environment, is not valid", "%2F for /"),
     ],
 )
 def test_what_is_wrong_with_a_proxy_is_told_for_what_it_is(
@@ -243,13 +245,13 @@ def test_a_proxy_of_where_a_redirect_leads_is_told_for_what_it_is(
     "body", [b"[" * 200_000, b"\xff{}", b"{", b"", b"7"], ids=["deep", "no text", "open", "empty", "no object"]
 )
 def test_what_is_no_json_object_is_told_in_the_same_words(body: bytes) -> None:
-    with pytest.raises(ProtocolError, match=r"^the thing: what http://host/x sent is not (JSON: |a JSON object)"):
-        http.json_in(body, "http://host/x", "the thing")
+    with pytest.raises(ProtocolError, match=r"^the thing: the reply from http://host/x is not (JSON: |a JSON object)"):
+        json_in(body, "http://host/x", "the thing")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_json_may_come_in_each_of_its_encodings(encoding: str) -> None:
-    assert http.json_in('{"a": "ä"}'.encode(encoding), "http://host/x", "the thing") == {"a": "ä"}
+    assert json_in('{"a": "ä"}'.encode(encoding), "http://host/x", "the thing") == {"a": "ä"}
 
 
 @pytest.mark.parametrize(
@@ -277,7 +279,7 @@ def test_json_may_come_in_each_of_its_encodings(encoding: str) -> None:
     ],
 )
 def test_what_counts_as_this_machine(host: str, expected: bool) -> None:
-    assert http.is_loopback(host) is expected
+    assert is_loopback(host) is expected
 
 
 class TestDownload:
@@ -287,7 +289,7 @@ class TestDownload:
 
     @staticmethod
     def bring(session: requests.Session, web: WebServer, target: Path, content: bytes = b"fine") -> None:
-        http.download(session, f"{web.url}/file", target, hashlib.sha256(content).hexdigest(), SERVICE)
+        download(session, f"{web.url}/file", target, hashlib.sha256(content).hexdigest(), SERVICE)
 
     def test_what_was_pinned_is_written(self, web: WebServer, session: requests.Session, target: Path) -> None:
         self.bring(session, web, target)
@@ -306,7 +308,7 @@ class TestDownload:
         target.parent.mkdir()
         target.write_bytes(b"before")
         web.answer = in_turn(Reply(200, b"<html>sign in</html>"))
-        with pytest.raises(ProtocolError, match=f"{SERVICE}: {web.url}/file has the SHA-256 .*, the pin says"):
+        with pytest.raises(ProtocolError, match=f"{SERVICE}: {web.url}/file has the SHA-256 .* is pinned$"):
             self.bring(session, web, target)
         assert target.read_bytes() == b"before"
         assert len(web.requests) == 1
@@ -346,7 +348,7 @@ def test_a_files_own_compression_is_no_encoding_whatever_the_server_calls_it(
 ) -> None:
     packed = gzip.compress(b"fine", mtime=0)
     web.answer = in_turn(Reply(200, packed, {"Content-Encoding": "gzip"}, chunked=chunked))
-    http.download(session, f"{web.url}/x.gz", tmp_path / "x.gz", hashlib.sha256(packed).hexdigest(), SERVICE)
+    download(session, f"{web.url}/x.gz", tmp_path / "x.gz", hashlib.sha256(packed).hexdigest(), SERVICE)
     assert (tmp_path / "x.gz").read_bytes() == packed
 
 
@@ -357,7 +359,7 @@ def test_what_fits_neither_way_is_another_content(
 ) -> None:
     web.answer = in_turn(Reply(200, body, {"Content-Encoding": encoding}))
     with pytest.raises(ProtocolError, match="has the SHA-256"):
-        http.download(session, f"{web.url}/x", tmp_path / "x", hashlib.sha256(b"fine").hexdigest(), SERVICE)
+        download(session, f"{web.url}/x", tmp_path / "x", hashlib.sha256(b"fine").hexdigest(), SERVICE)
 
 
 @pytest.mark.parametrize("chunked", [False, True])
@@ -368,7 +370,7 @@ def test_an_encoded_body_that_breaks_off_is_asked_again(
     packed = gzip.compress(b"fine", mtime=0)
     coded = {"Content-Encoding": "gzip"}
     web.answer = in_turn(Reply(200, packed, coded, cut=12, chunked=chunked), Reply(200, packed, coded))
-    http.download(session, f"{web.url}/x", tmp_path / "x", hashlib.sha256(b"fine").hexdigest(), SERVICE)
+    download(session, f"{web.url}/x", tmp_path / "x", hashlib.sha256(b"fine").hexdigest(), SERVICE)
     assert (tmp_path / "x").read_bytes() == b"fine"
 
 

@@ -57,7 +57,7 @@ def test_an_identity_token_is_exchanged_for_an_access_token(server: FakeRegistry
 @pytest.mark.parametrize("status", [404, 405])
 def test_a_service_that_knows_no_exchange_gets_the_password_beside_the_token(server: FakeRegistry, status: int) -> None:
     server.instead["/token"] = Reply(status)
-    with pytest.raises(ProtocolError, match="does not take an identity token") as caught:
+    with pytest.raises(ProtocolError, match="does not accept an identity token") as caught:
         ask(server, Login(identity_token=TOKEN))
     assert "Log in with a user and a password" in caught.value.hint
     plain = server.answer

@@ -232,7 +232,7 @@ def test_no_user_and_no_query_of_what_is_no_address_is_printed(fetching: ModuleT
 
 @pytest.mark.parametrize("root", ["file:///srv/packages", "/srv/packages", "packages.example"])
 def test_a_package_root_in_a_cluster_is_on_the_web(fetching: ModuleType, root: str) -> None:
-    with pytest.raises(fetching.Refused, match=f"^root-invalid: PACKAGES is '{root}', which is no web address"):
+    with pytest.raises(fetching.Refused, match=f"^root-invalid: PACKAGES is '{root}', which is not a web address"):
         fetching.repository(root, "8.2.2", "9")
 
 

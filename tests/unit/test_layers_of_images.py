@@ -1,7 +1,7 @@
-"""Layers as registries hold them, made by the real tools: each is read to its end, and shows what an engine shows.
+"""Layers as registries hold them, built by the real tools: each is read to its end, with an engine's result.
 
-What a layer is follows from its first bytes, as for engines (moby/go-archive, compression/compression.go: `Detect`,
-which also lets a layer of no bytes pass). What it shows follows opencontainers/image-spec, layer.md, and containerd's
+The first bytes decide the form of a layer, as for engines (moby/go-archive, compression/compression.go: `Detect`, which
+also accepts an empty layer). The visible files follow opencontainers/image-spec, layer.md, and containerd's
 pkg/archive/tar.go. Layers of several gzip members: containerd/stargz-snapshotter, docs/estargz.md.
 """
 
@@ -41,14 +41,14 @@ def filled(root: Path, files: dict[str, bytes]) -> None:
 
 
 def archive(root: Path, *options: str) -> bytes:
-    """A folder as GNU tar packs it."""
+    """Return a folder as GNU tar packs it."""
     command = ["tar", "--sort=name", "--mtime=@0", *options, "-C", str(root), "-cf", "-", "."]
     return subprocess.run(command, check=True, capture_output=True).stdout
 
 
 @pytest.fixture
 def layer(tmp_path: Path) -> Callable[..., bytes]:
-    """Makes a layer of what is put into a folder: files by path, or a function that is given the folder."""
+    """Builds a layer from a folder: files by path, or a function that fills the folder."""
     number = iter(range(99))
 
     def make(fill: dict[str, bytes] | Fill, *options: str) -> bytes:
@@ -219,7 +219,7 @@ def test_the_digest_may_be_of_the_other_kind_that_images_have(layer: Callable[..
     assert read(blob, digest=sha(blob, "sha512")).entries[WANTED].content == b"newer"
     with pytest.raises(ProtocolError, match="sent other content, of digest sha512:"):
         read(blob, digest=sha(b"", "sha512"))
-    with pytest.raises(ProtocolError, match="its digest is none of sha256 or sha512") as caught:
+    with pytest.raises(ProtocolError, match="its digest is not sha256 or sha512") as caught:
         read(blob, digest=sha(blob, "md5"))
     assert caught.value.hint
 
@@ -284,7 +284,7 @@ def test_a_symbolic_link_is_followed_through_the_whole_image(layer: Callable[...
 
 def test_a_folder_may_be_a_symbolic_link(layer: Callable[..., bytes]) -> None:
     assert Image(layer(link("usr/etc", "etc")), layer({f"usr/{WANTED}": b"x"})).find(WANTED) == {WANTED: b"x"}
-    # What is stated under the very name counts all the same.
+    # An entry under the same name still counts.
     assert Image(layer({WANTED: b"new"}), layer(link("usr/etc", "etc"))).find(WANTED) == {WANTED: b"new"}
 
 

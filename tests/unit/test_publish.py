@@ -16,11 +16,10 @@ import pytest
 from kmatrix.decide.cell_manifest import CONFIG, LAYER, MANIFEST
 from kmatrix.decide.gate_record import record_tag
 from kmatrix.decide.image_documents import Layer
-from kmatrix.effects.registry.auth import NotReadableError
 from kmatrix.stages.concurrency import Once
 from kmatrix.stages.gate_records import find_record
 from kmatrix.stages.publish import push_image
-from kmatrix.values.errors import ToolError
+from kmatrix.values.errors import NotReadableError, ToolError
 from kmatrix.values.gate_record import GatePass, GateRecord
 from kmatrix.values.names import Arch, ImageRef
 from tests.unit.support.fake_registry import digest

@@ -1,4 +1,4 @@
-"""Reading a registry: what is there, what is not, what cannot be told; and nothing is believed before its digest."""
+"""Reading a registry: present, absent and undetermined content are distinguished; digests are checked first."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from typing import Any
 import docker.auth
 import pytest
 
-from kmatrix.effects.registry.client import Registry, base_of
+from kmatrix.effects.registry.client import Registry
 from kmatrix.effects.registry.credentials import Credentials
+from kmatrix.effects.registry.transport import base_of
 from kmatrix.values.errors import ProtocolError, UnreachableError
 from kmatrix.values.names import ImageRef
 from tests.unit.support.fake_registry import INDEX, MANIFEST, FakeRegistry, digest, fake_registry, layer, problem
@@ -79,7 +80,7 @@ def test_absent_is_what_the_registry_says_is_absent(server: FakeRegistry, regist
 def test_a_404_of_a_proxy_does_not_read_as_absent(server: FakeRegistry, registry: Registry, body: bytes) -> None:
     ref = ImageRef.parse(f"{server.web.address}/image:1")
     server.instead[path_of(ref)] = Reply(404, body)
-    with pytest.raises(UnreachableError, match=r"image registry at .* 404 in a form that is no registry's"):
+    with pytest.raises(UnreachableError, match=r"image registry at .* 404 in a form that no registry uses"):
         registry.manifest(ref, "x86_64")
     with pytest.raises(UnreachableError):
         registry.resolve(ref)
@@ -126,7 +127,7 @@ def test_what_is_no_manifest_is_told(server: FakeRegistry, registry: Registry, c
 
 
 def test_a_name_stands_for_what_it_has_for_each_architecture(server: FakeRegistry, registry: Registry) -> None:
-    """A list that lacks an architecture and one whose manifest is gone are told apart."""
+    """A list that lacks an architecture differs from one whose manifest is missing."""
     ref = server.image("image", [layer({WANTED: b"x"})], {"architecture": "arm64"})
     alone = registry.named(ref)
     assert alone
@@ -144,7 +145,7 @@ def test_a_name_stands_for_what_it_has_for_each_architecture(server: FakeRegistr
     assert list(of_one.manifests) == ["aarch64"]
     assert of_one.digest == digest(server.manifests["/v2/image/manifests/one"]) != alone.digest
     entries = [entry("arm64", alone.digest), entry("amd64", digest(b"gone"))]
-    with pytest.raises(ProtocolError, match="not there, though its list names it"):
+    with pytest.raises(ProtocolError, match="does not exist, but the image's manifest list names it"):
         registry.named(server.manifest("image", {"manifests": entries}, "gone"))
     assert registry.named(ref.with_tag("absent")) is None
 
@@ -188,7 +189,7 @@ def test_resolve_pins_a_tag_and_leaves_a_digest(server: FakeRegistry, registry: 
 def test_a_list_whose_image_is_gone_is_no_absent_image(server: FakeRegistry, registry: Registry) -> None:
     entry = {"digest": digest(b"gone"), "mediaType": MANIFEST, "platform": {"architecture": "amd64", "os": "linux"}}
     ref = server.manifest("image", {"mediaType": INDEX, "manifests": [entry]})
-    with pytest.raises(ProtocolError, match="not there, though its list names it") as caught:
+    with pytest.raises(ProtocolError, match="does not exist, but the image's manifest list names it") as caught:
         registry.manifest(ref, "x86_64")
     assert "Push or mirror" in caught.value.hint
 
@@ -197,7 +198,7 @@ def test_a_list_whose_image_is_gone_is_no_absent_image(server: FakeRegistry, reg
 def test_a_registry_that_sends_encodings_nobody_asked_for_is_read(
     server: FakeRegistry, registry: Registry, lying: bool
 ) -> None:
-    """A proxy compresses what it hands on; a store calls a layer's own compression an encoding (`lying`)."""
+    """A proxy compresses content that it forwards; a store calls a layer's own compression an encoding (`lying`)."""
     coded = {"Content-Encoding": "gzip"}
     ref = server.image("image", [layer({WANTED: b"x"})], CONFIG)
     for path, body in server.blobs.items():
@@ -367,5 +368,5 @@ class TestFiles:
         found = registry.manifest(server.image("image", [layer({WANTED: b"x"})], CONFIG), "x86_64")
         assert found
         server.blobs.clear()
-        with pytest.raises(ProtocolError, match="not there, though its manifest names it"):
+        with pytest.raises(ProtocolError, match="does not exist, but the image's manifest names it"):
             registry.find_file(found, [WANTED], 1)

@@ -1,4 +1,4 @@
-"""A repository that is not there yet, by what registries answer for it: see tokenservice.py for where that is from."""
+"""A repository that does not exist yet, by the responses of registries: tokenservice.py names their sources."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from collections.abc import Iterator
 import docker.auth
 import pytest
 
-from kmatrix.effects.registry.auth import NotReadableError
 from kmatrix.effects.registry.client import Registry
 from kmatrix.effects.registry.credentials import Credentials
 from kmatrix.effects.registry.grants import grant_of
 from kmatrix.effects.registry.writer import RegistryWriter
-from kmatrix.values.errors import CredentialError, Exit, ProtocolError
+from kmatrix.values.errors import CredentialError, Exit, NotReadableError, ProtocolError
 from kmatrix.values.names import ImageRef
 from tests.unit.support.fake_registry import digest, problem
 from tests.unit.support.http_server import Reply, Request
@@ -59,7 +58,7 @@ def test_the_right_to_push_is_asked_for_only_after_it_could_not_be_read(server: 
 @pytest.mark.parametrize("product", ["quay", "artifactory"])
 def test_who_does_not_push_makes_nothing_and_is_told_both_reasons(server: TokenRegistry) -> None:
     for registry in (Registry(credentials(server)), Registry(credentials(server), f"{server.web.address}/te")):
-        with pytest.raises(NotReadableError, match=r"team/image is not there, or .* may not read it") as caught:
+        with pytest.raises(NotReadableError, match=r"team/image does not exist, or .* may not read it") as caught:
             registry.manifest(ref(server), "x86_64")
         assert caught.value.exit_code is Exit.UNREACHABLE
         assert "create repositories" in caught.value.hint
@@ -83,7 +82,9 @@ def test_who_may_push_and_not_read_by_its_token_is_told_before_anything_is_built
     docs/content/spec/auth/jwt.md (`access` holds what was granted, which may be less than was asked for).
     """
     server.readable, server.there = False, there
-    with pytest.raises(NotReadableError, match=r"the-file has .* may push to .*team/image, but not read it") as caught:
+    with pytest.raises(
+        NotReadableError, match=r"credential for .* in the-file may push to .*team/image, but not read it"
+    ) as caught:
         pushing(server).manifest(ref(server), "x86_64")
     assert "to pull as well" in caught.value.hint
     assert not any("/uploads/" in each.path for each in server.web.requests)
@@ -111,13 +112,13 @@ def test_what_was_just_pushed_and_is_not_to_be_read_is_not_absent(server: TokenR
     pushed = registry.put_manifest(ref(server).with_tag(""), b"{}", "a/b")
     with pytest.raises(NotReadableError, match=r"may push to .*team/image, but not read it"):
         registry.digest_of(ref(server).with_tag("").with_digest(pushed))
-    # Another name need not be there.
+    # Another name need not exist.
     assert registry.digest_of(ref(server)) is None
 
 
 @pytest.mark.parametrize("product", ["amazon"])
 def test_a_registrys_own_words_about_a_refusal_are_passed_on(server: TokenRegistry) -> None:
-    """Amazon's words are those that its users report of a login that has run out (aws/aws-cli#6580)."""
+    """Amazon's message is the one that its users report for an expired login (aws/aws-cli#6580)."""
     plain, words = server.answer, "Your authorization token has expired. Reauthenticate and try again."
 
     def refusing(request: Request) -> Reply:
@@ -145,7 +146,7 @@ def test_a_wrong_password_is_a_matter_of_the_credential(server: TokenRegistry, s
 
 @pytest.mark.parametrize("product", ALL)
 def test_without_a_credential_one_is_asked_for(server: TokenRegistry) -> None:
-    with pytest.raises(CredentialError, match="asks for a credential"):
+    with pytest.raises(CredentialError, match="demands a credential"):
         Registry(credentials(server, None), f"{server.web.address}/team").manifest(ref(server), "x86_64")
 
 
@@ -167,7 +168,7 @@ def test_the_first_push_asks_for_the_right_to_push_at_once(server: TokenRegistry
 def test_who_may_not_push_is_told_what_is_missing(server: TokenRegistry) -> None:
     server.creates, server.there = False, True
     with pytest.raises(
-        CredentialError, match="does not let the credential that the-file has for it push to team/image"
+        CredentialError, match="does not allow the credential in the-file to push to team/image"
     ) as caught:
         RegistryWriter(credentials(server)).put_manifest(ref(server), b"{}", "a/b")
     assert "create the repository" in caught.value.hint
@@ -228,7 +229,7 @@ def test_a_wrong_password_is_tried_once_also_after_a_transient_fault(server: Tok
 def test_a_registry_that_makes_no_repositories_is_told_as_such(server: TokenRegistry) -> None:
     with pytest.raises(ProtocolError, match=r"answers 404.*NAME_UNKNOWN") as caught:
         RegistryWriter(credentials(server)).put_blob(ref(server), b"blob")
-    assert "make it there" in caught.value.hint
+    assert "create it there" in caught.value.hint
 
 
 @pytest.mark.parametrize("product", ["quay"])
@@ -241,7 +242,7 @@ def test_a_token_that_grants_what_is_refused_is_no_fault_of_the_credential(serve
         return server.refusal("", "pull") if reply.status == 404 else reply
 
     server.web.answer = refusing
-    with pytest.raises(ProtocolError, match="refuses the token that its own token service gave") as caught:
+    with pytest.raises(ProtocolError, match="refuses the token that its own token service issued") as caught:
         Registry(credentials(server)).manifest(ref(server), "x86_64")
     assert "clocks" in caught.value.hint
 

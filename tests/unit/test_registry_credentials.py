@@ -1,4 +1,4 @@
-"""Credentials of a registry: the token and the Basic flow, what is asked how often, and where no secret may go."""
+"""Credentials of a registry: the token and the Basic flow, the number of requests, and the limits for secrets."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_the_right_password_opens(server: FakeRegistry) -> None:
 def test_a_missing_credential_is_named_with_its_file(server: FakeRegistry) -> None:
     wants_basic(server)
     error = refusal(server, None)
-    assert str(error) == f"{server.web.address} asks for a credential for team/image, and {FILE} has none for it"
+    assert str(error) == f"{server.web.address} demands a credential for team/image, and {FILE} has none for it"
     assert "--authfile" in error.hint
     assert len(server.web.requests) == 1
 
@@ -227,7 +227,7 @@ def test_a_helper_that_could_not_be_asked_is_named_where_a_credential_is_missed(
 @pytest.mark.parametrize("challenge", ["", "Negotiate abc"])
 def test_an_unknown_authentication_is_told(server: FakeRegistry, challenge: str) -> None:
     server.authorization, server.challenge = "nothing opens", challenge
-    with pytest.raises(ProtocolError, match="authentication that is not known here"):
+    with pytest.raises(ProtocolError, match="unsupported authentication scheme"):
         client(server).manifest(ref(server), "x86_64")
 
 

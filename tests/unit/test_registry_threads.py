@@ -1,7 +1,7 @@
-"""Many cells in one repository, asked for at once: what one thread is granted decides nothing for another.
+"""Many cells in one repository, requested at once: one thread's grant decides nothing for another.
 
-The registries are those of tokenservice.py, which says where their answers are from. Their answers are held back until
-the others have come as far as a test wants them to.
+The registries are those of tokenservice.py, which names the sources of their responses. A response is delayed until the
+other threads have reached the point that a test needs.
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ from collections.abc import Iterator
 import docker.auth
 import pytest
 
-from kmatrix.effects.registry.auth import NotReadableError
 from kmatrix.effects.registry.credentials import Credentials
 from kmatrix.effects.registry.writer import RegistryWriter
 from kmatrix.stages.concurrency import map_threads
-from kmatrix.values.errors import KmatrixError
+from kmatrix.values.errors import KmatrixError, NotReadableError
 from kmatrix.values.names import ImageRef
 from tests.unit.support.http_server import Reply, Request
 from tests.unit.support.token_service import Product, TokenRegistry, token_registry
@@ -44,9 +43,9 @@ def ref(server: TokenRegistry, tag: int) -> ImageRef:
 
 
 class Held:
-    """A registry that is asked for CELLS tags at once and lets one of them, the leader, go before the others.
+    """A registry that gets requests for CELLS tags at once and answers one of them, the leader, before the others.
 
-    The first request for each tag is answered when all of them have come.
+    The first request for each tag is answered when all of them have arrived.
     """
 
     def __init__(self, server: TokenRegistry) -> None:
@@ -61,7 +60,7 @@ class Held:
         self.begun: set[str] = set()
 
     def first(self, request: Request) -> bool:
-        """Whether a tag is asked for the first time; waits for the others then."""
+        """Return whether this is the first request for a tag; if so, wait for the others."""
         with self.lock:
             is_first = "/manifests/" in request.path and request.path not in self.begun
             self.begun.add(request.path)
@@ -70,7 +69,7 @@ class Held:
         return is_first
 
     def pull_token(self, request: Request) -> int:
-        """The number of a request for a token that may only pull, from 1; 0 for any other."""
+        """Return the number of a request for a token that may only pull, from 1; 0 for any other."""
         with self.lock:
             if request.path != "/token" or request.query["scope"] != PULL:
                 return 0
@@ -78,7 +77,7 @@ class Held:
             return self.pulls
 
     def leads(self, request: Request) -> bool:
-        """Whether a request for a tag is the leader's, who is whoever comes first."""
+        """Return whether a request for a tag is the leader's: the first one."""
         with self.lock:
             self.leader = self.leader or request.path
             return self.leader == request.path
@@ -90,7 +89,7 @@ class Held:
 class PushFirst(Held):
     """The leader has the right to push before the others are refused with tokens that may only pull.
 
-    Each thread's first token is given out when all of them have asked for one.
+    Each thread's first token is issued when all of them have requested one.
     """
 
     def answer(self, request: Request) -> Reply:

@@ -1,4 +1,4 @@
-"""Writing to a registry: what is sent, what is not sent twice, and what a registry's refusal reads like."""
+"""Writing to a registry: requests, content that is not sent again, and messages for refusals."""
 
 from __future__ import annotations
 
@@ -98,13 +98,13 @@ def test_a_refusal_is_told_in_the_registrys_own_words_and_not_tried_again(server
 
 def test_another_digest_than_that_of_what_was_sent_is_an_error(server: Writable) -> None:
     server.before = [Reply(201, headers={"Docker-Content-Digest": digest(b"other")})]
-    with pytest.raises(ProtocolError, match="keeps sha256:"):
+    with pytest.raises(ProtocolError, match="the registry stored sha256:"):
         writer(server).put_manifest(ref(server, "1"), MANIFEST, KIND)
 
 
 def test_an_upload_without_a_place_is_an_error(server: Writable) -> None:
     server.place = ""
-    with pytest.raises(ProtocolError, match="does not say where"):
+    with pytest.raises(ProtocolError, match="names no address for it"):
         writer(server).put_blob(ref(server), BLOB)
 
 

@@ -1,6 +1,6 @@
 """The pace of a roll-out, and its obstacles: the numbers of docs/upgrade.md, by the DaemonSet controller's rules.
 
-By the rules of every release that OpenShift 4.14 and later have.
+The rules are those of every release that OpenShift 4.14 and later use.
 """
 
 from __future__ import annotations

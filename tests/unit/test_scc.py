@@ -1,6 +1,6 @@
 """The client's SCC admits no other pods, changes none, and admits its own as they are written.
 
-A cluster-admin may use every SCC, and so may the accounts that are given that role: each of their pods is offered ours.
+A cluster-admin may use every SCC, and so may accounts with that role: ours is a candidate for each of their pods.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""No secret of an address reaches a message, whoever meets it, and whatever another library says of it."""
+"""No secret in an address reaches a message, whichever module or library raises it."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def registry() -> Registry:
 
 
 def assert_silent(work: Callable[[], object]) -> None:
-    """What a person, a log and results get of an error, its cause included, has no secret."""
+    """Return an error as terminal, log and results show it, its cause included, and check that it has no secret."""
     caught: list[BaseException] = []
 
     def run() -> int:
@@ -70,7 +70,7 @@ def assert_silent(work: Callable[[], object]) -> None:
     assert isinstance(error, KmatrixError), repr(error)
     assert SECRET not in out.getvalue()
     assert SECRET not in f"{error} {error!r} {error.message} {error.hint} {error.args}"
-    # As it would be written, were it a fault of this program.
+    # As for an internal error of this program.
     again = io.StringIO()
 
     def fault() -> int:

@@ -1,7 +1,7 @@
-"""images/beegfs-client/unpack-packages with real gpg, rpmbuild, rpmsign, rpmkeys and rpm: what verifies, and what not.
+"""images/beegfs-client/unpack-packages with real gpg, rpmbuild, rpmsign, rpmkeys and rpm: packages pass or are refused.
 
-rpm 4.18 imports a revoked key like any other, and every key of a file, and takes packages that any of them has signed;
-so the script must choose the key.
+rpm 4.18 imports a revoked key like any other, and every key of a file, and accepts packages signed by any of them; so
+the script must choose the key.
 """
 
 from __future__ import annotations
@@ -241,7 +241,7 @@ _FULL = "echo 'error: sqlite failure: INSERT: database or disk is full' >&2"
 def test_a_program_that_reaches_no_answer_says_nothing_against_key_or_packages(
     context: Context, monkeypatch: pytest.MonkeyPatch, program: str, body: str, code: str
 ) -> None:
-    """The words of rpm's lib/rpmchecksig.c; capitals there name what did not verify."""
+    """The messages are those of rpm's lib/rpmchecksig.c; capitals mark the parts that did not verify."""
     key = context.gpg.key("good")
     put_key(context, context.gpg.export(key))
     file = context.add(key)

@@ -50,7 +50,7 @@ static char *trim(char *text)
 	return text;
 }
 
-/* Keys that the stand-in does not use are taken and ignored. */
+/* Keys that the stand-in does not use are accepted and ignored. */
 static void set(char *line)
 {
 	char *equals = strchr(line, '=');
@@ -94,7 +94,7 @@ int main(int argc, char **argv)
 	for (int i = 1; i < argc; i++)
 		set(argv[i]);
 
-	/* The vendor's daemon does the same: no secret and no word that none is wanted is an error. */
+	/* As in the vendor's daemon: a missing secret is an error unless authentication is disabled explicitly. */
 	if (strcasecmp(auth_off, "true") && access(auth_file, R_OK))
 		return fail("set connDisableAuthentication = true, or give a secret: connAuthFile", auth_file);
 

@@ -8,10 +8,9 @@ from dataclasses import replace
 from importlib import metadata
 
 from kmatrix.decide.gate_record import MalformedRecordError, read_record, record_image, record_layer, record_tag
-from kmatrix.effects.registry.auth import NotReadableError
 from kmatrix.effects.registry.client import Registry
 from kmatrix.effects.registry.writer import RegistryWriter
-from kmatrix.values.errors import InterruptedRunError, ToolError
+from kmatrix.values.errors import InterruptedRunError, NotReadableError, ToolError
 from kmatrix.values.gate_record import GatePass, GateRecord
 from kmatrix.values.names import ImageRef
 

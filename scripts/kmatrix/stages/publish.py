@@ -9,13 +9,12 @@ from typing import Any
 from kmatrix.decide.cell_manifest import LAYER, cell_manifest
 from kmatrix.decide.image_documents import Layer
 from kmatrix.effects.engine.saved_image import SavedLayer, compressed, digest_and_size, saved_image
-from kmatrix.effects.registry.auth import NotReadableError
 from kmatrix.effects.registry.client import Manifest
 from kmatrix.effects.retry import retried
 from kmatrix.stages.gate_records import add_to_record
 from kmatrix.stages.run_context import RunContext
 from kmatrix.values.cells import Cell
-from kmatrix.values.errors import ToolError
+from kmatrix.values.errors import NotReadableError, ToolError
 from kmatrix.values.gate_record import GatePass, GateRecord
 from kmatrix.values.names import ImageRef
 from kmatrix.values.recipe import Recipe

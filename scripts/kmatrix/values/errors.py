@@ -5,6 +5,7 @@
     │   ├── InputError            2  a file, option or environment variable is malformed
     │   ├── UnreachableError      4  a service could not be reached
     │   ├── CredentialError       4  a service refused the credential, or there is none
+    │   │   └── NotReadableError  4  a registry lets this account push, but not read
     │   ├── ProtocolError         3  a service replied, but not in its protocol
     │   ├── ToolError             3  a program or the container engine failed
     │   └── BuildError            1  the product is bad
@@ -101,6 +102,10 @@ class CredentialError(KmatrixError):
     """A service refuses the credential, or there is none (exit code 4); never retried."""
 
     exit_code = Exit.UNREACHABLE
+
+
+class NotReadableError(CredentialError):
+    """A repository does not exist, or its credential may not read it: the registry does not say which (exit code 4)."""
 
 
 class ProtocolError(KmatrixError):

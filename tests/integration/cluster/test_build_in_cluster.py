@@ -173,8 +173,8 @@ def test_the_packages_are_those_of_the_toolkits_rhel_line(image: str, log: list[
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"CLIENT_VERSION": "8.98.9"}, r"version-missing: .* has no beegfs-client 8\.98\.9 .* it has: .*8\.98\.1"),
-        ({"CLIENT_VERSION": "8.99.0"}, r"repository-unreadable: client 8\.99\.0 cannot be had from .*beegfs_8\.99/"),
+        ({"CLIENT_VERSION": "8.98.9"}, r"version-missing: .* has no beegfs-client 8\.98\.9 .* only: .*8\.98\.1"),
+        ({"CLIENT_VERSION": "8.99.0"}, r"repository-unreadable: cannot fetch client 8\.99\.0 from .*beegfs_8\.99/"),
         ({"CLIENT_VERSION": "latest"}, r"version-invalid: CLIENT_VERSION is 'latest'"),
         ({"KEY_FINGERPRINT": "0" * 40}, r"package-key-mismatch: .* 0{40}"),
         ({"PACKAGES": "http://127.0.0.1:9/release"}, r"repository-unreadable: .*127\.0\.0\.1:9"),

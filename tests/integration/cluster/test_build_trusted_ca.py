@@ -148,7 +148,7 @@ def test_packages_come_through_tls_that_the_cluster_trusts_and_not_without_its_t
     assert manifests.config["spec"]["mountTrustedCA"] is True
     without = fetched(engine, toolkit, manifests, packages, tmp_path / "without", None)
     assert without.status == 1, without.stdout
-    assert f"error: repository-unreadable: client {NEWER_CLIENT} cannot be had from {packages}/" in without.stderr
+    assert f"error: repository-unreadable: cannot fetch client {NEWER_CLIENT} from {packages}/" in without.stderr
     trust = tmp_path / "ca-trust"
     bundle = trust / _BUNDLE.removeprefix("/etc/pki/ca-trust/")
     bundle.parent.mkdir(parents=True)

@@ -30,8 +30,8 @@ def test_the_build_id_tells_what_is_loaded(rebuilt_node: tuple[CellNode, str]) -
     assert f"build ID {build_id[:12]}" in node.client("info").stdout
     node.loaded(NEWER_CLIENT, srcversion=srcversion, build_id="00" * 20)
     said = node.client("ready").stderr
-    assert f"wanted is: version {NEWER_CLIENT}, srcversion {srcversion}, build ID {build_id[:12]}," in said
-    assert f"loaded is: version {NEWER_CLIENT}, srcversion {srcversion}, build ID 000000000000" in said
+    assert f"expected: version {NEWER_CLIENT}, srcversion {srcversion}, build ID {build_id[:12]}," in said
+    assert f"loaded: version {NEWER_CLIENT}, srcversion {srcversion}, build ID 000000000000" in said
     assert node.client("load").status == 0
     assert [call.split()[0] for call in node.calls] == ["rmmod", "modprobe"]
 
@@ -87,7 +87,7 @@ def test_another_module_in_use_is_kept(rebuilt_node: tuple[CellNode, str], use: 
         "mount": "/var/lib/kubelet/a",
         "reference": "1 users",
         "unknown": "/host/proc",
-        "race": "rmmod says: in use",
+        "race": "it is in use: in use",
     }
     assert told[use.partition(",")[0]] in said.stderr
     assert "version 8.1.0" in said.stderr
@@ -99,9 +99,9 @@ def test_another_module_in_use_is_kept(rebuilt_node: tuple[CellNode, str], use: 
     [
         ("Operation not permitted", "The container lacks the capability SYS_MODULE"),
         ("Permission denied", "The container's SELinux label is "),
-        ("Required key not available", "This node takes signed modules alone, and this one is not signed"),
+        ("Required key not available", "This node accepts only signed modules, and this one is not signed"),
         ("Unknown symbol in module", "The host's /lib/modules must be mounted at /lib/modules"),
-        ("Cannot allocate memory", "The kernel log of the node says more"),
+        ("Cannot allocate memory", "See the kernel log of the node"),
     ],
 )
 def test_the_message_of_modprobe_is_reported_with_its_cause(
@@ -118,7 +118,7 @@ def test_the_message_of_modprobe_is_reported_with_its_cause(
     ("label", "found"),
     [
         ("system_u:system_r:container_t:s0:c1,c2", "label is system_u:system_r:container_t:s0:c1,c2; its type must be"),
-        ("system_u:system_r:spc_t:s0", "SELinux lets spc_t load modules unless secure_mode_insmod is on"),
+        ("system_u:system_r:spc_t:s0", "SELinux allows spc_t to load modules unless secure_mode_insmod is on"),
     ],
 )
 def test_the_selinux_label_is_looked_at(rebuilt_node: tuple[CellNode, str], label: str, found: str) -> None:

@@ -157,7 +157,7 @@ def test_installed_files_are_looked_at_again_and_mended(older_node: CellNode) ->
         f"rm {INSTALLED}/version; until {PROGRAM} ready 2>/dev/null; do :; done; kill $pid; wait $pid || exit 95",
     )
     assert said.status == 0, said
-    assert "files: they are not all as" in said.stderr
+    assert "files: some differ from those of" in said.stderr
 
 
 def test_new_files_are_on_the_disk_before_they_take_the_place_of_the_old(node: CellNode) -> None:

@@ -158,7 +158,7 @@ def test_a_404_of_the_proxy_does_not_read_as_absent(shared: Project) -> None:
     run = shared.build()
     assert run.code == 4
     assert f"the image registry at http://{shared.proxy.address}/" in run.stderr
-    assert "404 in a form that is no registry's" in run.stderr
+    assert "404 in a form that no registry uses" in run.stderr
     assert {request["method"] for request in shared.proxy.asked()} == {"GET"}
 
 

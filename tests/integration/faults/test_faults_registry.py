@@ -47,7 +47,7 @@ def test_a_missing_credential_is_told_with_the_file_that_lacks_it(closed: Closed
     file = authfile(tmp_path, "other.example", PASSWORD)
     run = site.run("build", "--target", f"{closed.address}/{path}", "--authfile", file)
     assert run.code == 4
-    assert f"{closed.address} asks for a credential for {path}/beegfs-client, and {file} has none" in run.stderr
+    assert f"{closed.address} demands a credential for {path}/beegfs-client, and {file} has none" in run.stderr
     assert "--authfile" in run.stderr
     assert run.results == {}
     assert closed.tags(f"{path}/beegfs-client") == set()

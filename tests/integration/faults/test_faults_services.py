@@ -135,5 +135,5 @@ def test_a_package_that_was_replaced_is_refused(lab: Lab, site: Site, web: WebSe
     cell = f"{NEWER_CLIENT}-{lab.kernels.newer}"
     assert run.code == 3, run.stderr
     assert run.cell(cell)["reason"].startswith(f"package root: {web.url}/")
-    assert "the pin says" in run.cell(cell)["reason"]
+    assert "is pinned" in run.cell(cell)["reason"]
     assert site.tags == set()

@@ -89,7 +89,7 @@ def test_a_worker_that_is_not_entitled_is_told_what_to_do_and_gets_no_module(sho
     assert shown.text("poor-state") == "exited 1"
     message = shown.text("poor-message")
     assert "no module could be built on this node: rebuild-module: error: not-entitled: " in message
-    assert "/host/etc/pki/entitlement/1-key.pem, which is not there" in message
+    assert "/host/etc/pki/entitlement/1-key.pem, which does not exist" in message
     assert "Register the node with subscription-manager" in message
     assert "rebuild-module: error: not-entitled: " in shown.text("poor-log")
     assert shown.status("poor-module") == 0

@@ -174,7 +174,7 @@ def test_a_worker_without_repositories_is_told_to_register(worker: Worker) -> No
 def test_a_worker_without_its_certificates_is_told_which(worker: Worker, missing: str) -> None:
     add_repository(worker.folder, worker.url)
     (worker.folder / missing).unlink()
-    assert f"/host/{missing}, which is not there" in worker.refused("not-entitled")
+    assert f"/host/{missing}, which does not exist" in worker.refused("not-entitled")
 
 
 def test_a_worker_whose_subscription_ended_is_told(worker: Worker) -> None:

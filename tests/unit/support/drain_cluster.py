@@ -9,10 +9,10 @@ from tests.unit.support.fake_cluster import Cluster, node
 
 KEPT = (
     "beegfs-node: kept the loaded module (version 8.2.2), it is in use: mounts on the host: /mnt. "
-    "Not ready: this image brings 8.3.1. "
+    "Not ready: this image has 8.3.1. "
 )
 DRAIN = KEPT + "Drain the node, or end the pods that use it"
-STAYS = "beegfs-node: told to end; the helper daemon stays for the mounts on the host: /mnt"
+STAYS = "beegfs-node: stopping; the helper daemon stays for the mounts on the host: /mnt"
 SERVED = """beegfs-node: node n1: loaded version 8.3.1, srcversion 0123
 beegfs-node: node n1: module is loaded: version 8.3.1, srcversion 0123
 beegfs-node: node n1: serving client 8.3.1"""

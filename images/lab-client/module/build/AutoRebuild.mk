@@ -1,4 +1,4 @@
-# What a service does at its start when a package left its flag: build anew for the running kernel.
+# Rebuilds for the running kernel: run at the start of a service if a package has set its flag.
 auto_rebuild:
 	$(MAKE) clean
 	$(MAKE) install

@@ -1,4 +1,4 @@
-# How the build asks what this kernel has; "make features" shows the answer.
+# Detects the features of this kernel; "make features" prints them.
 FEATURE_DETECT = ./feature-detect.sh "$(KDIR)" "$(KSRCDIR)"
 
 features:

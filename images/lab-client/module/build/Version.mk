@@ -1,2 +1,2 @@
-# The package writes its own version, and its fault if it has one, over this file.
+# A package overwrites this file with its own version, and with its fault if it has one.
 BEEGFS_VERSION = 0.98.0

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-only
-# Prints a -DKERNEL_HAS_* flag, one a line, for each interface that this kernel has: feature-detect.sh KDIR KSRCDIR
+# Prints a -DKERNEL_HAS_* flag, one per line, for each interface that this kernel has: feature-detect.sh KDIR KSRCDIR
 set -eu
 
 kdir=$1
@@ -9,7 +9,7 @@ headers=$ksrc/include/linux
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
-# A calling make's job server is not ours to use.
+# The job server of a calling make is not available here.
 unset MAKEFLAGS MFLAGS MAKELEVEL
 
 die() {
@@ -24,7 +24,7 @@ has() {
 	fi
 }
 
-# compiles CODE: with the very flags that kbuild uses for a module
+# compiles CODE: compiles it with kbuild's flags for a module
 compiles() {
 	printf '%s\n' "$1" >"$scratch/probe.c"
 	(cd "$kdir" && eval "${CC:-gcc} $flags -Werror -fsyntax-only \"$scratch/probe.c\"") >"$scratch/log" 2>&1

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* What the units of the stand-in client share. */
+/* Declarations shared by the units of the stand-in client. */
 #ifndef BEEGFS_H
 #define BEEGFS_H
 
@@ -12,7 +12,7 @@
 #include <linux/seq_file.h>
 
 #define BEEGFS_NAME "beegfs"
-/* The number by which stat -f knows this file system. */
+/* The file system type that stat -f reports. */
 #define BEEGFS_MAGIC 0x19830326
 
 struct beegfs_stats {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* One spelling for interfaces that differ between kernels; feature-detect.sh sets the KERNEL_HAS_* flags. */
+/* Common names for interfaces that differ between kernels; feature-detect.sh sets the KERNEL_HAS_* flags. */
 #ifndef BEEGFS_COMPAT_H
 #define BEEGFS_COMPAT_H
 
@@ -27,7 +27,7 @@
 #define BEEGFS_MKDIR_RESULT(error) (error)
 #endif
 
-/* Contents and attributes changed now. */
+/* Set the times of content and attributes to now. */
 static inline void beegfs_touch(struct inode *inode)
 {
 #if defined(KERNEL_HAS_INODE_MTIME_ACCESSORS)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Faults for tests. A package made with a fault sets one BEEGFS_FAULT_* and is otherwise the normal package.
- * Two more faults are no code: "no-rdma" is in build/Makefile, "wrong-version" is the version below.
+ * Faults for tests. A package built with a fault sets one BEEGFS_FAULT_* and is otherwise the normal package.
+ * Two more faults are not code: "no-rdma" is in build/Makefile, "wrong-version" is the version below.
  */
 #ifndef BEEGFS_FAULT_H
 #define BEEGFS_FAULT_H
@@ -18,7 +18,7 @@
 #define BEEGFS_MODULE_VERSION BEEGFS_VERSION
 #endif
 
-/* Only the empty directory is left behind: a file would call code that is gone. */
+/* Leaves only the empty directory: a file would call code that was unloaded. */
 #ifdef BEEGFS_FAULT_EXIT_PROC_LEAK
 #define BEEGFS_LEAK_PROC_DIRECTORY 1
 #else

@@ -14,7 +14,7 @@ struct inode *beegfs_inode_new(struct super_block *sb, const struct inode *dir, 
 	inode->i_ino = get_next_ino();
 	inode_init_owner(BEEGFS_NO_IDMAP, inode, dir, mode);
 	beegfs_touch_new(inode);
-	/* There is no store behind the pages: they must not be dropped. */
+	/* No storage backs the pages: they must not be dropped. */
 	inode->i_mapping->a_ops = &ram_aops;
 	mapping_set_unevictable(inode->i_mapping);
 

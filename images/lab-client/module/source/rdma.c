@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Watches RDMA devices and holds a connection identifier: a real need for ib_core and rdma_cm. */
+/* Watches RDMA devices and holds a connection identifier, so that it really needs ib_core and rdma_cm. */
 #include "beegfs.h"
 
 #if IS_ENABLED(CONFIG_INFINIBAND_ADDR_TRANS) && !defined(BEEGFS_NO_RDMA)

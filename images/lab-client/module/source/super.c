@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* The file system type and its mounts: any source is taken, every option is ignored. */
+/* The file system type and its mounts: any source is accepted, every option is ignored. */
 #include <linux/fs_context.h>
 #include <linux/fs_parser.h>
 
@@ -54,7 +54,7 @@ static int init_context(struct fs_context *context)
 
 static void kill_super(struct super_block *sb)
 {
-	/* A mount that failed half-way has no root and was not counted. */
+	/* A mount that failed before it was complete has no root and was not counted. */
 	if (sb->s_root)
 		atomic_dec(&beegfs_stats.mounts);
 	kill_litter_super(sb);

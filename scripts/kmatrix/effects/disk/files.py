@@ -1,4 +1,4 @@
-"""Files: read with a clear error, written whole or not at all."""
+"""Files: read with a clear error, written atomically."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from kmatrix.values.errors import InputError
 
-# A name that no editor or person gives: files of it are of a process that was killed while it wrote.
+# Part of a name that no editor or person uses: such files belong to a process that was killed while it wrote.
 _UNFINISHED = ".kmatrix-"
 _WRITE_HINTS = {
     errno.ENOSPC: "Make room on that disk, and run the same command again.",
@@ -19,35 +19,35 @@ _WRITE_HINTS = {
     errno.EACCES: "Give your user the right to write there, and run the same command again.",
     errno.EPERM: "Give your user the right to write there, and run the same command again.",
     errno.EROFS: "Use a checkout on a disk that can be written.",
-    errno.EEXIST: "Move away what has that name, or that of a folder above it; it does not belong to this program.",
-    errno.ENOTDIR: "Move away what has the name of a folder above that path; it does not belong to this program.",
-    errno.EISDIR: "Move away the folder that has this name; it does not belong to this program.",
-    errno.ENOTEMPTY: "Something else writes to that folder: end it, and run the same command again.",
+    errno.EEXIST: "Move away the file that has that name, or that of a folder above it; kmatrix did not create it.",
+    errno.ENOTDIR: "Move away the file that has the name of a folder above that path; kmatrix did not create it.",
+    errno.EISDIR: "Move away the folder that has this name; kmatrix did not create it.",
+    errno.ENOTEMPTY: "Another program writes to that folder: end it, and run the same command again.",
 }
 _READ_HINTS = {
     errno.EACCES: "Give your user the right to read it, and run the same command again.",
     errno.EISDIR: "Move away the folder that has this name.",
-    errno.ENOTDIR: "Move away what has the name of a folder above it.",
+    errno.ENOTDIR: "Move away the file that has the name of a folder above it.",
 }
 
 
 def cannot_write(path: Path, error: OSError) -> InputError:
-    """The error that says a place cannot be written, why, and what to do about it."""
-    hint = _WRITE_HINTS.get(error.errno or 0, "Look whether its disk is in order, and run the same command again.")
+    """Return the error for a path that cannot be written, with the reason and the next step."""
+    hint = _WRITE_HINTS.get(error.errno or 0, "Check that its disk works, and run the same command again.")
     return InputError(f"cannot write {path}: {error.strerror or error}", hint)
 
 
 def cannot_read(path: Path, what: str, error: OSError, hint: str = "") -> InputError:
-    """The error that says a file cannot be read, why, and what to do about it."""
-    other = hint or "Look whether it is there and its disk is in order, and run the same command again."
+    """Return the error for a file that cannot be read, with the reason and the next step."""
+    other = hint or "Check that it exists and that its disk works, and run the same command again."
     return InputError(f"{what} {path}: {error.strerror or error}", _READ_HINTS.get(error.errno or 0, other))
 
 
 def remove_unfinished(path: Path) -> None:
-    """Remove what `write_atomically` leaves beside a file where it is killed; nobody else may write it meanwhile.
+    """Remove the temporary files that a killed `write_atomically` left; no other process may write the file meanwhile.
 
     Raises:
-        InputError: it cannot be removed.
+        InputError: one cannot be removed.
     """
     for left in path.parent.glob(f".{glob.escape(path.name)}{_UNFINISHED}*"):
         try:
@@ -57,12 +57,12 @@ def remove_unfinished(path: Path) -> None:
 
 
 def read_text(path: Path, what: str, hint: str = "") -> str:
-    """Return the text of a file a person is responsible for.
+    """Return the text of a file that a person maintains.
 
     Args:
         path: the file.
-        what: what it is, for the error ("matrix file").
-        hint: what to do when it is not there.
+        what: its kind, for the error ("matrix file").
+        hint: the next step if it cannot be read.
 
     Raises:
         InputError: it cannot be read, or is not UTF-8.
@@ -76,10 +76,10 @@ def read_text(path: Path, what: str, hint: str = "") -> str:
 
 
 def write_atomically(path: Path, content: str | bytes, mode: int = 0o644) -> None:
-    """Write a file so that readers see the old or the new content, never a part.
+    """Write a file so that readers see either the old or the new content, complete.
 
     Raises:
-        InputError: the place cannot be written.
+        InputError: the path cannot be written.
     """
     data = content.encode() if isinstance(content, str) else content
     try:

@@ -1,4 +1,4 @@
-"""Folders that this program writes: read as a whole, replaced as a whole."""
+"""Generated folders: read and replaced as a unit."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from pathlib import Path
 from kmatrix.effects.disk.files import cannot_write, read_text
 from kmatrix.values.errors import InputError
 
-# Lies in every folder that `replace_folder` wrote, and says that it may replace it.
+# Marks every folder that `replace_folder` wrote, and may therefore replace.
 MARK = ".written-by-kmatrix"
 
 
 def read_folder(folder: Path, what: str, suffixes: tuple[str, ...]) -> dict[str, str]:
-    """Return the texts below a folder by path, only those with one of the suffixes.
+    """Return the texts of the files below a folder that have one of the suffixes, by path.
 
     Raises:
         InputError: there are none, or one cannot be read.
     """
     paths = [path for path in sorted(folder.rglob("*")) if path.name.endswith(suffixes) and path.is_file()]
     if not paths:
-        raise InputError(f"{what} {folder}: there is none", "Take it from version control.")
+        raise InputError(f"{what} {folder}: there is none", "Restore it from version control.")
     return {path.relative_to(folder).as_posix(): read_text(path, what) for path in paths}
 
 
 def read_written(folder: Path) -> dict[str, str]:
-    """Return the texts by path that `replace_folder` wrote, or whoever changed them since; none if it wrote none."""
+    """Return the current texts by path of a folder that `replace_folder` wrote; empty for any other folder."""
     if not (folder / MARK).is_file():
         return {}
     paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != MARK]
@@ -34,13 +34,15 @@ def read_written(folder: Path) -> dict[str, str]:
 
 
 def replace_folder(folder: Path, files: Mapping[str, str]) -> None:
-    """Make a folder hold exactly these files; it is never there in part.
+    """Replace the content of a folder with exactly these files, atomically.
 
     Raises:
-        InputError: it holds what this program did not write, or it cannot be written.
+        InputError: this program did not create the folder's content, or it cannot be written.
     """
     if folder.exists() and not (folder / MARK).is_file() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} holds other things, and would be replaced", "Name another folder with --out.")
+        raise InputError(
+            f"refusing to overwrite {folder}: kmatrix did not create it", "Name another folder with --out."
+        )
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:

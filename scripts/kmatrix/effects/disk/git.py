@@ -1,4 +1,4 @@
-"""What version control knows of this checkout."""
+"""Facts about this checkout from version control."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from urllib.parse import urlsplit, urlunsplit
 
 
 def source(root: Path) -> str:
-    """Return where a checkout comes from, as a web address without credentials; empty where there is none."""
+    """Return a checkout's origin as a web address without credentials; empty if it has none."""
     found = _git(root, "config", "--get", "remote.origin.url").removesuffix(".git")
     if found.startswith("git@"):
         host, _, path = found.removeprefix("git@").partition(":")
         found = f"https://{host}/{path}"
-    # Up to the last @, as a password may have one too, or a slash.
+    # Up to the last @, as a password may contain one, or a slash.
     parts = urlsplit(re.sub(r"^([a-z+]+://).*@", r"\1", found))
     return urlunsplit(("https", parts.hostname or "", parts.path, "", "")) if parts.scheme in ("https", "ssh") else ""
 
 
 def revision(root: Path) -> str:
-    """Return the commit of a checkout; empty where it is none, or git is not installed."""
+    """Return the commit of a checkout; empty if the folder is no checkout, or git is not installed."""
     return _git(root, "rev-parse", "HEAD")
 
 

@@ -1,1 +1,1 @@
-"""HTTP, and the services that are read over it: the update graph and package roots."""
+"""HTTP, and services that use it: the update graph and package roots."""

@@ -1,4 +1,4 @@
-"""Asks an update graph (Cincinnati) for the releases of a channel."""
+"""Queries an update graph (Cincinnati) for the releases of a channel."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def fetch_graph(address: str, channel: str, arch: Arch) -> str:
         arch: the machine; the service takes Go's name of it.
 
     Raises:
-        UnreachableError: it could not be asked.
+        UnreachableError: the service could not be reached.
         ProtocolError: it answers with an error, or not in UTF-8.
     """
     parts = urlsplit(address)
@@ -41,7 +41,7 @@ def fetch_graph(address: str, channel: str, arch: Arch) -> str:
         except UnicodeDecodeError as error:
             raise ProtocolError(
                 f"the update graph's reply to {url} is not UTF-8 at byte {error.start}",
-                "The lock is as it was. Check the graph address in matrix.yaml, and ask again.",
+                "The lock file is unchanged. Check the graph address in matrix.yaml, and run the command again.",
             ) from error
 
-    return http.whole(lambda: http.get(session, url, _SERVICE, {"Accept": "application/json"}), read, _SERVICE)
+    return http.read_body(lambda: http.get(session, url, _SERVICE, {"Accept": "application/json"}), read, _SERVICE)

@@ -1,1 +1,1 @@
-"""Programs, signals and outputs of this process and its children."""
+"""Child processes, signals, and the standard streams of this process."""

@@ -1,4 +1,4 @@
-"""Runs a program to its end: exit code, wall time, peak memory and output; none is left behind."""
+"""Runs a program to its end and measures it: exit code, wall time, peak memory, output; no process is left behind."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from kmatrix.effects.process.orphans import ending_with_us
 from kmatrix.values.errors import InputError, ToolError
 
 _LONGEST_CLEAN_UP_SECONDS = 120
-_HINT = "Run ./scripts/bootstrap, which installs what is needed."
+_HINT = "Run ./scripts/bootstrap, which installs the programs that are needed."
 
 
 @dataclass(frozen=True)
 class Ended:
-    """A program that ended: exit code (negative: the signal), wall seconds, peak memory in MB, what it said.
+    """A program that ended: exit code (negative: the signal), wall seconds, peak memory in MB, output.
 
-    The kernel counts the memory of whoever starts a program into the program's peak, so no `peak_rss_mb` is below
-    `starter_rss_mb`: where the two are equal, the program needed at most that.
+    The kernel counts the memory of the starting process into the program's peak, so `peak_rss_mb` is never below
+    `starter_rss_mb`: if the two are equal, the program needed at most that.
     """
 
     status: int
@@ -40,14 +40,14 @@ def run_program(command: Sequence[str], folder: Path, environment: Mapping[str, 
 
     Args:
         command: program and arguments.
-        folder: where it runs.
-        environment: all of its environment.
-        log: is given its standard output and standard error.
+        folder: its working directory.
+        environment: its complete environment.
+        log: file for its standard output and standard error.
 
     Raises:
         ToolError: it cannot be started.
         InputError: its log cannot be written.
-        KeyboardInterrupt: after the program, and whatever it started, was told the same and has ended.
+        KeyboardInterrupt: after the program and its children got the same signal and ended.
     """
     if shutil.which(command[0], path=environment.get("PATH", os.defpath)) is None:
         raise ToolError(f"{command[0]} cannot be started: it is not installed", _HINT)
@@ -57,12 +57,12 @@ def run_program(command: Sequence[str], folder: Path, environment: Mapping[str, 
         opened = log.open("wb")
     except OSError as error:
         raise InputError(
-            f"cannot write {log}: {error.strerror or error}", "Free that place, and run it again."
+            f"cannot write {log}: {error.strerror or error}", "Make that path writable, and run the command again."
         ) from error
     with opened as file:
         start = time.monotonic()
         try:
-            # A session of its own: Ctrl-C on the terminal then reaches it once, from here.
+            # A session of its own: Ctrl-C on the terminal then reaches it only once, through `_end`.
             process = subprocess.Popen(
                 ending_with_us(command, signal.SIGTERM),
                 cwd=folder,

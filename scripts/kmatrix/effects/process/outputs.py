@@ -1,7 +1,7 @@
-"""Standard output and standard error that may break: what cannot be written never ends up in a cell's verdict.
+"""Standard output and standard error that may break: a failed write never becomes a cell's verdict.
 
-A reader that goes away (`| head`, a closed terminal) interrupts the run. A full disk behind standard error loses
-messages alone; behind standard output it loses results, which the end of the command has to say.
+A reader that goes away (`| head`, a closed terminal) interrupts the run. A full disk behind standard error only loses
+messages; behind standard output it loses results, which the command has to report at its end.
 """
 
 from __future__ import annotations
@@ -17,36 +17,36 @@ from typing import Any, TextIO, cast
 from kmatrix.effects.process.signals import interrupt
 
 _READER_GONE = (errno.EPIPE, errno.EIO)
-# A closed descriptor would be given to the next file that is opened, and messages would go into that. Standard output
-# gets one that refuses to be written: who asked for results must not take silence for them.
+# The next file that is opened would get a closed descriptor's number, and messages would be written into that file.
+# Standard output is replaced by a read-only descriptor: the loss of results must not go unnoticed.
 _STAND_INS = {0: os.O_RDONLY, 1: os.O_RDONLY, 2: os.O_WRONLY}
 
 
 @dataclass
 class Outputs:
-    """What became of the two streams, by descriptor; a stream that is not in there could be written so far."""
+    """The write errors of the two streams, by descriptor; a stream without an entry could be written so far."""
 
     lost: dict[int, OSError] = field(default_factory=dict)
 
     @property
     def reader_gone(self) -> bool:
-        """Whether whoever read one of the two went away."""
+        """Whether the reader of one of the streams went away."""
         return any(error.errno in _READER_GONE for error in self.lost.values())
 
     @property
     def results_lost(self) -> OSError | None:
-        """Why standard output could not be written, if it could not."""
+        """The error that standard output could not be written with, or None."""
         return self.lost.get(1)
 
     def flush(self) -> None:
-        """Write what is buffered; a stream that cannot be written is noted."""
+        """Write buffered output; note a stream that cannot be written."""
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:
                 stream.flush()
 
 
 class _Watched:
-    """A text stream whose writes never raise OSError; the first such error is told, and the rest is dropped."""
+    """A text stream whose writes never raise OSError; the first such error is reported, later output is dropped."""
 
     def __init__(self, stream: TextIO, lost: Callable[[OSError], None]) -> None:
         self._stream = stream
@@ -74,7 +74,7 @@ class _Watched:
             self._lost(error)
 
     def _drop(self) -> None:
-        """Have the interpreter's own last flush succeed, which would otherwise decide the exit code."""
+        """Redirect the stream to /dev/null: the interpreter's own last flush would otherwise decide the exit code."""
         with contextlib.suppress(OSError, ValueError):
             number = self._stream.fileno()
             nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -84,7 +84,7 @@ class _Watched:
 
 @contextlib.contextmanager
 def watched_outputs() -> Iterator[Outputs]:
-    """Watch standard output and standard error; yields what becomes of them."""
+    """Watch standard output and standard error; yield their write errors."""
     outputs, before = Outputs(), (sys.stdout, sys.stderr)
     _fill_closed()
 
@@ -110,7 +110,7 @@ def _fill_closed() -> None:
         try:
             os.fstat(number)
         except OSError:
-            # The lowest number that is free, so this one.
+            # `open` uses the lowest free descriptor, which is this one.
             os.open(os.devnull, mode)
 
 

@@ -1,6 +1,6 @@
-"""The signals that end a run: each interrupts the main thread, except where it would lose what is finished.
+"""Signals that end a run: each interrupts the main thread, except while a finished result is being saved.
 
-Ctrl-C, a cancelled job (SIGTERM) and a closed terminal (SIGHUP) are one to us. A signal that was ignored when the
+Ctrl-C, a cancelled job (SIGTERM) and a closed terminal (SIGHUP) are treated alike. A signal that was ignored when the
 program started (nohup, a shell's background job) stays ignored.
 """
 
@@ -17,15 +17,15 @@ from types import FrameType
 from kmatrix.values.errors import Exit
 
 _ENDING = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
-# Whoever asks this often while one thing is held has no patience with it any more.
+# So many signals during one hold mean that the user does not want to wait any longer.
 _LAST_HELD = 3
 _SHOW_CURSOR = b"\x1b[?25h"
-_LAST_WORDS = b"interrupted a third time; the process ends at once, and what it was keeping may be lost\n"
+_LAST_MESSAGE = b"interrupted a third time; the process ends at once, and the result that it was saving may be lost\n"
 
 
 @dataclass
 class Hold:
-    """How many signals came while this was held."""
+    """The number of signals that arrived during a hold."""
 
     signals: int = 0
 
@@ -38,16 +38,16 @@ class _Run:
     asked: bool = False
 
 
-# The one that signals reach, while there is one: a process has one set of handlers.
+# At most one, which gets the signals: a process has one set of handlers.
 _runs: list[_Run] = []
 _asking = threading.Lock()
 
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Have every signal that ends a run raise KeyboardInterrupt in the main thread.
+    """Raise KeyboardInterrupt in the main thread for every signal that ends a run.
 
-    Nested, or in another thread than the main one, it changes nothing.
+    Nested, or outside the main thread, it has no effect.
     """
     if _runs or threading.current_thread() is not threading.main_thread():
         yield
@@ -67,10 +67,10 @@ def interruptible() -> Iterator[None]:
 
 @contextlib.contextmanager
 def held() -> Iterator[Hold]:
-    """Hold signals back; one that came raises KeyboardInterrupt at the end. The third in one hold ends the process.
+    """Defer signals: one that arrived raises KeyboardInterrupt at the end; the third in one hold ends the process.
 
-    An error that ends the hold then is the interruption's cause.
-    Where `interruptible` is not in force, in other threads too, nothing is held.
+    An error that ends the hold becomes the interruption's cause.
+    Outside `interruptible`, and in other threads than the main one, nothing is deferred.
     """
     hold, run = Hold(), _run()
     if run is None or threading.current_thread() is not threading.main_thread():
@@ -100,7 +100,7 @@ def interrupt() -> None:
         run.asked = True
     main = threading.main_thread().ident
     assert main is not None
-    # A real one: the main thread leaves a wait for a lock for nothing else.
+    # A real signal: nothing else makes the main thread leave a wait for a lock.
     signal.pthread_kill(main, run.taken[0])
 
 
@@ -114,7 +114,7 @@ def _on_signal(number: int, _: FrameType | None) -> None:
         raise KeyboardInterrupt
     again, run.interrupted = run.interrupted, True
     if again and number == signal.SIGHUP:
-        # A terminal that closes sends several, and its shell sends more: that is no impatience.
+        # A terminal that closes sends several, and its shell sends more: they do not mean a repeated request.
         return
     if not run.holds:
         raise KeyboardInterrupt
@@ -127,5 +127,5 @@ def _leave() -> None:
     with contextlib.suppress(OSError):
         if os.isatty(2):
             os.write(2, _SHOW_CURSOR)
-        os.write(2, _LAST_WORDS)
+        os.write(2, _LAST_MESSAGE)
     os._exit(Exit.INTERRUPTED)

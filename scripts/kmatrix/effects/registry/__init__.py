@@ -1,1 +1,1 @@
-"""Image registries over their HTTP interface: reading, writing, authorisation."""
+"""Image registries over their HTTP interface: reading, writing, authorization."""

@@ -1,6 +1,6 @@
-"""Answers a registry that asks for authorisation: Basic, or a token of the service it names.
+"""Authorizes requests to a registry: Basic, or a token of the token service that the registry names.
 
-Nothing is ever retried here that was refused: a wrong password that is tried again may lock an account.
+A refused credential is never tried again: repeating a wrong password may lock an account.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from urllib.parse import urlencode, urlsplit
 import requests
 
 from kmatrix.effects.net import http
+from kmatrix.effects.net.addresses import is_loopback
+from kmatrix.effects.net.bodies import json_in
 from kmatrix.effects.registry.challenges import Challenge
 from kmatrix.effects.registry.credentials import Credentials
+from kmatrix.effects.registry.error_bodies import error_detail
 from kmatrix.effects.registry.grants import Grant, grant_of
-from kmatrix.effects.registry.own_words import words_of
-from kmatrix.values.errors import CredentialError, KmatrixError, ProtocolError
+from kmatrix.values.errors import CredentialError, KmatrixError, NotReadableError, ProtocolError
 from kmatrix.values.names import ImageRef
 
 _SERVICE = "token service"
@@ -24,105 +26,101 @@ _CLIENT = "kmatrix"
 _REFUSED = (requests.codes.unauthorized, requests.codes.forbidden)
 
 
-class NotReadableError(CredentialError):
-    """A repository is not there, or is not to be read: its registry does not say which, and the login is not wrong.
+class RefusedReadError(NotReadableError):
+    """A refusal to read, with the grant that the refused request showed, if it showed one."""
 
-    `grant` is what the refused request showed, where it showed something.
-    """
-
-    def __init__(self, message: str, hint: str, grant: Grant | None = None) -> None:
+    def __init__(self, message: str, hint: str, grant: Grant | None) -> None:
         super().__init__(message, hint)
         self.grant = grant
 
 
 class Authorizations:
-    """What opened each repository, kept for the next request; safe to share between threads.
+    """The grants that opened repositories, kept for later requests; safe to share between threads.
 
-    Another thread may replace what is kept at any time: a refusal is judged by what its own request showed.
+    Another thread may replace a grant at any time: a refusal is judged by the grant that its own request showed.
     """
 
     def __init__(self, credentials: Credentials) -> None:
-        # Asking for a token twice does no harm, also where it is asked for by POST.
+        # Requesting a token twice is harmless, also by POST.
         self._tokens = http.new_session(methods=("GET", "POST"))
         self._credentials = credentials
         self._known: dict[tuple[str, str], Grant] = {}
         self._lock = threading.Lock()
 
     def known(self, ref: ImageRef) -> Grant | None:
-        """Return what opened a repository before."""
+        """Return the grant that opened a repository before, or None."""
         with self._lock:
             return self._known.get((ref.host, ref.path))
 
     def answer(self, ref: ImageRef, challenges: Sequence[Challenge], push: bool = False) -> Grant:
-        """Return what answers a registry's challenges, and keep it for the repository.
+        """Return a grant for a registry's challenges, and keep it for the repository.
 
-        The first challenge that can be answered is; a token needs no credential, where everybody may read.
+        The first challenge that can be answered is used; public repositories give out tokens without a credential.
 
         Args:
             ref: the image.
-            challenges: of the answer's WWW-Authenticate headers.
-            push: ask for the right to push too, whatever the challenge asks for. It is also asked for where it was
-                before: whoever pushes in another thread must not find it replaced by a token that may only pull.
+            challenges: from the response's WWW-Authenticate headers.
+            push: request the right to push too, whatever the challenge demands. It is also requested if it was before:
+                a token that may only pull must not replace the one of another thread that pushes.
 
         Raises:
             CredentialError: there is no credential, or the token service refuses it.
-            ProtocolError: no challenge can be answered, or the service does not keep to the protocol.
-            UnreachableError: the token service could not be asked.
+            ProtocolError: no challenge can be answered, or the token service violates its protocol.
+            UnreachableError: the token service could not be reached.
         """
         before = self.known(ref)
         grant = self._first(ref, challenges, push or (before is not None and before.push))
         with self._lock:
             kept = self._known.get((ref.host, ref.path))
-            # A token that may push can only have come in the meantime: it is as new as this one.
+            # A kept token that may push can only have arrived in the meantime: it is as new as this one.
             if kept is None or not kept.push or grant.push or not grant.token:
                 self._known[(ref.host, ref.path)] = grant
         return grant
 
-    def refusal(self, ref: ImageRef, grant: Grant | None, status: int, said: str) -> KmatrixError:
-        """The error for a registry that refuses to let something be read.
+    def refusal(self, ref: ImageRef, grant: Grant | None, status: int, detail: str) -> KmatrixError:
+        """Return the error for a registry that refuses a read.
 
         Args:
             ref: the image.
-            grant: what was shown to the registry.
-            status: of its answer.
-            said: its own words, from `words_of`.
+            grant: the grant that the request showed.
+            status: of the response.
+            detail: the registry's own message, from `error_detail`.
         """
         login = self._credentials.login(ref)
-        # Basic has no token service that told a right password from a wrong one: the status does.
+        # Basic has no token service that distinguishes a wrong password: the status does.
         known = grant is not None and (grant.token or status == requests.codes.forbidden)
         if login is None or grant is None or not known or grant.anonymous:
-            return refused(ref, self._credentials, said)
+            return refused(ref, self._credentials, detail)
         if grant.may("pull") and grant.actions is not None:
             return ProtocolError(
-                f"{ref.host} refuses the token that its own token service gave to pull {ref.path}{said}",
+                f"{ref.host} refuses the token that its own token service issued to pull {ref.path}{detail}",
                 "Compare the clocks of the registry and of its token service, or ask whoever runs them.",
             )
-        return NotReadableError(
-            f"{ref.repository} is not there, or the credential that {self._credentials.source} has for it may not read "
-            f"it{said or ': the registry does not say which'}",
-            "If it is to be there, check its name, and that the credential's account may read it. If it is to be made "
-            "by the first push, the account must be allowed to create repositories there.",
+        return RefusedReadError(
+            f"{ref.repository} does not exist, or the credential in {self._credentials.source} may not read "
+            f"it{detail or ': the registry does not say which'}",
+            "If it should exist, check its name, and that the credential's account may read it. If the first push is "
+            "to create it, the account must be allowed to create repositories there.",
             grant,
         )
 
     def unreadable(self, ref: ImageRef) -> NotReadableError:
-        """The error for a repository that may be pushed to and not be read: nothing can tell what is there."""
+        """Return the error for a repository that the credential may push to but not read, so its content is unknown."""
         return NotReadableError(
-            f"the credential that {self._credentials.source} has for {ref.host} may push to {ref.repository}, but not "
-            "read it, so this run cannot tell what is there",
-            "Its account must be allowed to pull as well: what is published already is left alone, and what was pushed "
+            f"the credential for {ref.host} in {self._credentials.source} may push to {ref.repository}, but not "
+            "read it, so its content cannot be determined",
+            "Allow its account to pull as well: published images must be recognised, and a pushed image "
             "is read back before it gets its name.",
         )
 
-    def push_refusal(self, ref: ImageRef, grant: Grant | None, said: str) -> KmatrixError:
-        """The error for a registry that refuses to take something, with `grant` shown; `said` is in its own words."""
+    def push_refusal(self, ref: ImageRef, grant: Grant | None, detail: str) -> KmatrixError:
+        """Return the error for a registry that refuses a push, with `grant` shown; `detail` is its own message."""
         login = self._credentials.login(ref)
         if login is None or grant is None or grant.anonymous or not grant.token:
-            return refused(ref, self._credentials, said)
+            return refused(ref, self._credentials, detail)
         return CredentialError(
-            f"{ref.host} does not let the credential that {self._credentials.source} has for it push to "
-            f"{ref.path}{said}",
-            "Its account must be allowed to push there, and to create the repository if it is not there yet.",
+            f"{ref.host} does not allow the credential in {self._credentials.source} to push to {ref.path}{detail}",
+            "Allow its account to push there, and to create the repository if it does not exist yet.",
         )
 
     def _first(self, ref: ImageRef, challenges: Sequence[Challenge], push: bool) -> Grant:
@@ -142,14 +140,14 @@ class Authorizations:
                 return self._token(ref, realm, challenge, push)
         if problem is not None:
             raise problem
-        asked = " or ".join(sorted({challenge.scheme for challenge in challenges})) or "none that it names"
+        schemes = " or ".join(sorted({challenge.scheme for challenge in challenges})) or "it names no scheme"
         raise ProtocolError(
-            f"{ref.host}: asks for an authentication that is not known here: {asked}",
-            "Known are Basic and Bearer: set up one of them there, or ask without the proxy in between.",
+            f"{ref.host}: demands an unsupported authentication scheme: {schemes}",
+            "Basic and Bearer are supported: set up one of them there, or bypass the proxy in between.",
         )
 
     def _token(self, ref: ImageRef, realm: str, challenge: Challenge, push: bool) -> Grant:
-        """Ask the token service that a Bearer challenge names."""
+        """Request a token from the service that a Bearer challenge names."""
         service = challenge.parameters.get("service", "")
         scopes = _scopes(ref, challenge, push)
         login = self._credentials.login(ref)
@@ -162,7 +160,7 @@ class Authorizations:
                 "scope": " ".join(scopes),
             }
             found = self._ask(ref, realm, form)
-            # By its specification a service may know only the older form; that needs a password.
+            # The specification lets a service support the older form only; that one needs a password.
             if found is not None or login.pair is None:
                 return self._granted(ref, realm, found, push)
         basic = self._credentials.basic(ref)
@@ -173,13 +171,13 @@ class Authorizations:
     def _granted(self, ref: ImageRef, realm: str, token: str | None, push: bool) -> Grant:
         if token is None:
             raise ProtocolError(
-                f"the token service of {ref.host} at {realm} does not take an identity token",
-                f"Log in with a user and a password, so that {self._credentials.source} has them for {ref.host}.",
+                f"the token service of {ref.host} at {realm} does not accept an identity token",
+                f"Log in with a user and a password, so that {self._credentials.source} holds them for {ref.host}.",
             )
         return grant_of(token, ref.registry[1], push)
 
     def _ask(self, ref: ImageRef, url: str, form: dict[str, str] | None, basic: str | None = None) -> str | None:
-        """Get a token; None if the service knows no such form.
+        """Request a token; None if the service does not support this form.
 
         Forms: distribution/distribution, docs/content/spec/auth/token.md (GET) and oauth.md (POST).
         """
@@ -189,26 +187,26 @@ class Authorizations:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
             method, data = "POST", urlencode(form).encode()
         name = f"the token service of {ref.host} at {url.partition('?')[0]}"
-        hint = "Try again later; if it stays, ask whoever runs the registry, and the proxy before it, if there is one."
+        hint = "Try again later; if this persists, ask whoever runs the registry, or the proxy in front of it."
 
         def send() -> requests.Response:
-            # What is posted is secret: it goes nowhere else.
+            # The form holds a secret: no redirect may carry it elsewhere.
             return http.get(self._tokens, url, _SERVICE, headers, method, data, redirects=form is None)
 
         def read(response: requests.Response) -> str | None:
             if response.status_code in _REFUSED:
-                raise refused(ref, self._credentials, words_of(response))
+                raise refused(ref, self._credentials, error_detail(response))
             if form is not None and response.status_code in (requests.codes.not_found, 405):
                 return None
             if response.status_code != requests.codes.ok:
                 raise ProtocolError(f"{name} answers {response.status_code} {response.reason}", hint)
-            reply = http.json_object(response, name)
+            reply = json_in(response.content, response.url, name)
             token = reply.get("token") or reply.get("access_token")
             if not isinstance(token, str):
                 raise ProtocolError(f"{name} sent no token", hint)
             return token
 
-        return http.whole(send, read, _SERVICE)
+        return http.read_body(send, read, _SERVICE)
 
 
 def _realm(ref: ImageRef, challenge: Challenge) -> str:
@@ -217,9 +215,9 @@ def _realm(ref: ImageRef, challenge: Challenge) -> str:
         address = urlsplit(realm)
     except ValueError:
         address = urlsplit("")
-    safe = address.scheme == "https" or (address.scheme == "http" and http.is_loopback(address.netloc))
+    safe = address.scheme == "https" or (address.scheme == "http" and is_loopback(address.netloc))
     if not (address.netloc and safe):
-        # Anybody on the way could read a credential that is sent without TLS.
+        # Anybody on the network path could read a credential that is sent without TLS.
         raise ProtocolError(
             f"{ref.host}: names the token service {realm!r}, which is not an https address",
             "Set the address of the token service in the registry's configuration to one that begins with https://.",
@@ -228,7 +226,7 @@ def _realm(ref: ImageRef, challenge: Challenge) -> str:
 
 
 def _scopes(ref: ImageRef, challenge: Challenge, push: bool) -> list[str]:
-    """What a token is asked for: what the registry wants, and the right to push where this program is about to."""
+    """Return the scopes to request: those that the registry demands, and the right to push if it is needed."""
     own = f"repository:{ref.registry[1]}:"
     wanted = challenge.parameters.get("scope", "").split() or [f"{own}pull"]
     if not push or any(scope.startswith(own) and "push" in scope for scope in wanted):
@@ -236,23 +234,23 @@ def _scopes(ref: ImageRef, challenge: Challenge, push: bool) -> list[str]:
     return [*(scope for scope in wanted if not scope.startswith(own)), f"{own}pull,push"]
 
 
-def refused(ref: ImageRef, credentials: Credentials, said: str = "") -> CredentialError:
-    """The error for a registry that refuses: it says which credential is missing or wrong.
+def refused(ref: ImageRef, credentials: Credentials, detail: str = "") -> CredentialError:
+    """Return the error for a registry that refuses a request: it names the missing or wrong credential.
 
     Args:
         ref: the image.
-        credentials: those that there are.
-        said: the registry's own words, from `words_of`.
+        credentials: the run's credentials.
+        detail: the registry's own message, from `error_detail`.
     """
     source, note = credentials.source, credentials.note(ref)
     note = f"; {note}" if note else ""
     if credentials.login(ref) is None:
         return CredentialError(
-            f"{ref.host} asks for a credential for {ref.path}, and {source} has none for it{note}",
+            f"{ref.host} demands a credential for {ref.path}, and {source} has none for it{note}",
             f"Add an entry for {ref.host} to {source} (docker login writes one), or name another file with "
             "--authfile or KMATRIX_AUTHFILE.",
         )
     return CredentialError(
-        f"{ref.host} refuses the credential that {source} has for {ref.path}{said}{note}",
+        f"{ref.host} refuses the credential that {source} has for {ref.path}{detail}{note}",
         "Check that it is still valid and may use this repository.",
     )

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-# The base64 that Negotiate and NTLM send: a parameter without a value looks like it, but has a comma or the end behind.
+# The base64 that Negotiate and NTLM send; a comma or the end after it distinguishes it from a parameter's name.
 _TOKEN68 = re.compile(r"[A-Za-z0-9._~+/-]+=*[ \t]*(?=,|\Z)")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
-# By the standard a value with a colon is quoted; some services do not know.
+# The standard demands quotes around a value with a colon; some services omit them.
 _PLAIN = re.compile(r'[^\s",]*')
 _EQUALS = re.compile(r"[ \t]*=[ \t]*")
 _BLANKS = re.compile(r"[ \t]*")
@@ -20,14 +20,14 @@ _REST = re.compile(r'(?:"(?:[^"\\]|\\.)*(?:"|\Z)|[^,"])*')
 
 @dataclass(frozen=True)
 class Challenge:
-    """One way to be authenticated: the scheme and the names of the parameters are in small letters."""
+    """One authentication scheme on offer; the scheme and the names of the parameters are in lower case."""
 
     scheme: str
     parameters: Mapping[str, str] = field(default_factory=dict)
 
 
 def parse_challenges(headers: Iterable[str]) -> tuple[Challenge, ...]:
-    """Return the challenges of all WWW-Authenticate headers of an answer, in order; what is none is left out."""
+    """Return the challenges of all WWW-Authenticate headers of a response, in order; malformed ones are skipped."""
     return tuple(challenge for header in headers for challenge in _parse(header))
 
 
@@ -62,13 +62,13 @@ def _parameters(header: str, position: int, parameters: dict[str, str]) -> int:
         else:
             position = _after(_PLAIN, header, equals.end())
             value = header[equals.end() : position]
-        # The first of two is meant: a proxy that adds to a header adds behind.
+        # The first of two wins: a proxy that adds to a header appends.
         parameters.setdefault(name[0].lower(), value)
-        # Whatever follows a value before the comma belongs to nothing.
+        # Text between a value and the next comma is ignored.
         position = _after(_BETWEEN, header, _after(_REST, header, position))
 
 
 def _after(pattern: re.Pattern[str], text: str, position: int) -> int:
-    """Where a pattern that also fits the empty text ends."""
+    """Return the end of a match of a pattern that also matches the empty text."""
     match = pattern.match(text, position)
     return match.end() if match else position

@@ -1,6 +1,6 @@
-"""Registry credentials out of a Docker configuration file (or an OpenShift pull secret: the same format).
+"""Registry credentials from a Docker configuration file, or from an OpenShift pull secret, which has the same format.
 
-Which entry is for which image is as `docker` and the programs that read auth.json have it: docker/cli
+Entries apply to images as in `docker` and in the programs that read auth.json: docker/cli
 (cli/config/configfile/file.go, cli/config/credentials) and containers/image (pkg/docker/config/config.go).
 """
 
@@ -10,54 +10,32 @@ import base64
 import binascii
 import json
 import os
-import shutil
-import subprocess
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import docker.auth
 
 from kmatrix.effects.disk.files import read_text
+from kmatrix.effects.registry.credential_helpers import login_from_helper
+from kmatrix.effects.registry.login import Login as Login
+from kmatrix.effects.registry.login import text_field
 from kmatrix.values.errors import InputError
 from kmatrix.values.names import HUB_HOSTS, ImageRef
 
-# Docker Hub's key, which is an address, for whatever name a person gives it.
+# The key of Docker Hub under any of its names: an address, unlike other keys.
 _HUB_KEY = "https://index.docker.io/v1/"
-_IDENTITY_USER = "<token>"
-_HELPER_HAS_NONE = "credentials not found in native keychain"
-_HELPER_SECONDS = 60
-_LOGIN = "Write it with `docker login`, or take the cluster's pull secret as it is."
-
-
-@dataclass(frozen=True, repr=False)
-class Login:
-    """What a registry is given: a user's password, or an identity token for its token service, which then goes first.
-
-    Never printed. Bytes that are no UTF-8 are kept as Python keeps them in file names (surrogateescape).
-    """
-
-    user: str = ""
-    password: str = ""
-    identity_token: str = ""
-
-    def __repr__(self) -> str:
-        return "Login(***)"
-
-    @property
-    def pair(self) -> tuple[str, str] | None:
-        """User and password, or None: a user without a password is a dummy, as beside an identity token."""
-        return (self.user, self.password) if self.user and self.password else None
+_LOGIN = "Write it with `docker login`, or use the cluster's pull secret unchanged."
 
 
 class Credentials:
-    """A login per registry or per repository path; safe to share between threads.
+    """Logins by registry or repository path; safe to share between threads.
 
-    A helper of the registry's own (credHelpers) is asked, and has the last word; else the one for all (credsStore), and
-    then the longest entry of the file that matches (auths). A helper that cannot be asked is none: most runs need no
-    credential at all, and `note` says it where one is missed. Never printed: `repr` names only the file.
+    A registry's own helper (credHelpers) is queried, and its answer is final; otherwise the common helper (credsStore)
+    is, and then the longest matching entry of the file (auths). A helper that cannot be queried counts as absent: most
+    runs need no credential at all, and `note` gives the reason where one is missed. Never printed: `repr` names only
+    the file.
     """
 
     def __init__(
@@ -73,7 +51,7 @@ class Credentials:
             entries: by registry or repository path, as in a file.
             source: the file, for messages.
             helpers: credsStore and credHelpers.
-            broken: by the same keys, what is wrong with an entry; an error for whoever needs it.
+            broken: faults of entries, by the same keys; an error once such an entry is needed.
         """
         logins = {key: each if isinstance(each, Login) else Login(*each) for key, each in entries.items()}
         self._entries: dict[str, Login | str] = {**_by_name(logins), **_by_name(broken or {})}
@@ -94,7 +72,7 @@ class Credentials:
         return self._found(ref)[0]
 
     def note(self, ref: ImageRef) -> str:
-        """Return why the helper for an image's registry could not be asked, as one clause; empty if it could."""
+        """Return why the helper for an image's registry could not be queried, as one clause; empty if it could."""
         return self._found(ref)[1]
 
     def pair(self, ref: ImageRef) -> tuple[str, str] | None:
@@ -103,14 +81,14 @@ class Credentials:
         return login.pair if login else None
 
     def basic(self, ref: ImageRef) -> str | None:
-        """Return the value of a Basic authorisation for an image, or None."""
+        """Return the value of a Basic authorization for an image, or None if there is no password."""
         pair = self.pair(ref)
         return base64.b64encode(":".join(pair).encode(errors="surrogateescape")).decode() if pair else None
 
     def for_engine(self, ref: ImageRef) -> dict[str, str] | None:
-        """Return what the Docker SDK takes as `auth_config`, or None.
+        """Return the Docker SDK's `auth_config` for an image, or None if there is no login.
 
-        The SDK sends it as it is in X-Registry-Auth: the names are those of the engine's own type (moby/moby,
+        The SDK sends it unchanged in X-Registry-Auth: the names are those of the engine's own type (moby/moby,
         api/types/registry/authconfig.go), which prefers an identity token to a password.
         """
         login = self.login(ref)
@@ -122,9 +100,9 @@ class Credentials:
         return known or None
 
     def _found(self, ref: ImageRef) -> tuple[Login | None, str]:
-        asked, note, final = self._from_helper(ref)
-        if asked is not None or final:
-            return asked, note
+        login, note, final = self._from_helper(ref)
+        if login is not None or final:
+            return login, note
         name = f"{_host_of(ref.host)}/{ref.registry[1]}"
         while name:
             if name in self._entries:
@@ -136,7 +114,7 @@ class Credentials:
         return None, note
 
     def _from_helper(self, ref: ImageRef) -> tuple[Login | None, str, bool]:
-        """What a configured helper has for a registry, why it could not be asked, and whether that is the last word."""
+        """Return a configured helper's login for a registry, why it could not be queried, and whether that is final."""
         hub = _host_of(ref.host) == HUB_HOSTS[0]
         keys = (_HUB_KEY, *HUB_HOSTS) if hub else (ref.host,)
         own = next((key for key in keys if key in self._helpers.cred_helpers), None)
@@ -144,67 +122,22 @@ class Credentials:
         if not suffix:
             return None, "", False
         program = f"docker-credential-{suffix}"
-        login, note = self._asked(program, own or keys[0])
+        login, note = self._answer(program, own or keys[0])
         return login, note, not note and (login is not None or own is not None)
 
-    def _asked(self, program: str, server: str) -> tuple[Login | None, str]:
-        """What a helper has for a registry, and why it could not be asked; it is asked once in a run.
-
-        A helper may ask a person, or a service that counts.
-        """
+    def _answer(self, program: str, server: str) -> tuple[Login | None, str]:
+        """Query a helper, once in a run: it may prompt a person, or ask a service that limits requests."""
         with self._lock:
             if (program, server) not in self._answers:
-                login, note = None, ""
-                if shutil.which(program) is None:
-                    note = f"its credential helper {program} is not installed"
-                else:
-                    try:
-                        login = _ask(program, server)
-                    except _HelperError as error:
-                        note = f"its credential helper {program} {error}"
-                self._answers[program, server] = login, note
+                self._answers[program, server] = login_from_helper(program, server)
             return self._answers[program, server]
 
 
-class _HelperError(Exception):
-    """A credential helper gave no answer; the text says how it failed."""
-
-
-def _ask(program: str, server: str) -> Login | None:
-    """Ask a credential helper; None if it says that it has nothing.
-
-    The protocol is docker/docker-credential-helpers' (client/client.go, credentials/error.go): the server on standard
-    input, JSON on standard output, and words of its own for what is not there.
-    """
-    try:
-        done = subprocess.run(
-            [program, "get"], input=server.encode(), capture_output=True, check=False, timeout=_HELPER_SECONDS
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise _HelperError(f"did not run to its end ({type(error).__name__})") from None
-    if done.returncode != 0:
-        said = (done.stdout.strip() or done.stderr.strip()).decode("utf-8", "replace")
-        if said == _HELPER_HAS_NONE:
-            return None
-        # A helper that fails says why in a line; anything longer may be what it keeps.
-        words = f": {said}" if "{" not in said and len(said) <= 200 else ""
-        raise _HelperError(f"failed{words}")
-    try:
-        answer = json.loads(done.stdout)
-        user, secret = _text(answer.get("Username")), _text(answer.get("Secret"))
-    except (ValueError, AttributeError, TypeError) as error:
-        raise _HelperError(f"answered in another form ({type(error).__name__})") from None
-    # `pass` answers so for a server it does not know.
-    if not secret:
-        return None
-    return Login(identity_token=secret) if user == _IDENTITY_USER else Login(user, secret)
-
-
 def load_credentials(authfile: Path | None) -> Credentials:
-    """Read `authfile`, or, if None, what Docker and Podman users have: REGISTRY_AUTH_FILE, ~/.docker/config.json.
+    """Read `authfile`, or, if None, the usual file of Docker and Podman: REGISTRY_AUTH_FILE, ~/.docker/config.json.
 
     Raises:
-        InputError: a file that was named cannot be read, or is not of the form.
+        InputError: the named file cannot be read, or does not have the form.
     """
     named = authfile or (Path(value) if (value := os.environ.get("REGISTRY_AUTH_FILE")) else None)
     default = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
@@ -220,7 +153,7 @@ def load_credentials(authfile: Path | None) -> Credentials:
     except (ValueError, AttributeError, TypeError) as error:
         # The text itself is never shown: it is a secret.
         raise InputError(
-            f"credential file {path}: not of the form "
+            f"credential file {path}: does not have the form "
             f'{{"auths": {{HOST: {{"auth": BASE64}}}}}} ({type(error).__name__})',
             _LOGIN,
         ) from error
@@ -230,7 +163,7 @@ def load_credentials(authfile: Path | None) -> Credentials:
         try:
             login = _login(entry or {})
         except (ValueError, AttributeError, TypeError) as error:
-            broken[key] = f'not of the form {{"auth": BASE64 of USER:PASSWORD}} ({type(error).__name__})'
+            broken[key] = f'it does not have the form {{"auth": BASE64 of USER:PASSWORD}} ({type(error).__name__})'
             continue
         if login is not None:
             entries[key] = login
@@ -238,17 +171,11 @@ def load_credentials(authfile: Path | None) -> Credentials:
 
 
 def _login(entry: Mapping[str, Any]) -> Login | None:
-    """Read an entry; None for one that holds nothing, which `docker login` leaves where a helper has the secret."""
-    user, password, token = (_text(entry.get(name)) for name in ("username", "password", "identitytoken"))
-    if auth := _text(entry.get("auth")):
+    """Read an entry; None if it is empty, as `docker login` writes it where a helper keeps the secret."""
+    user, password, token = (text_field(entry.get(name)) for name in ("username", "password", "identitytoken"))
+    if auth := text_field(entry.get("auth")):
         user, password = _decode(auth)
     return Login(user, password, token) if user or token else None
-
-
-def _text(value: Any) -> str:
-    if value is not None and not isinstance(value, str):
-        raise TypeError("no text")
-    return value or ""
 
 
 def _decode(value: str) -> tuple[str, str]:
@@ -263,15 +190,15 @@ def _decode(value: str) -> tuple[str, str]:
 
 
 def _by_name(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Entries by what they are for; one whose key is a plain name goes before one whose key is an address."""
+    """Return entries by registry or path; an entry whose key is a plain name wins over one whose key is an address."""
     addresses = {key for key in found if "://" in key}
     return {_name_of(key): found[key] for keys in (addresses, set(found) - addresses) for key in sorted(keys)}
 
 
 def _name_of(key: str) -> str:
-    """What an entry is for: a registry, or, of a key without a scheme, also a path in it.
+    """Return the registry that a key stands for, or, if the key has no scheme, the registry with a path.
 
-    Addresses are of old `docker login`s, with the path of an interface (/v1/, /v2/) that names no repository.
+    Old versions of `docker login` wrote addresses, with the path of an API (/v1/, /v2/) that names no repository.
     """
     _, scheme, rest = key.rpartition("://")
     host, _, path = rest.rstrip("/").partition("/")

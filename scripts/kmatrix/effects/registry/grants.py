@@ -1,7 +1,7 @@
-"""What a registry's token service granted, as far as its token says.
+"""The rights that a registry's token service granted, as far as its token states them.
 
-A client is not meant to look into a token. But registries answer alike for a repository that is not there and for one
-that the login may not read, and some also for a wrong password: what was granted is the only thing that tells.
+Clients are not meant to look into tokens. But registries answer alike for a repository that does not exist and for one
+that the login may not read, and some also for a wrong password: only the granted rights distinguish these.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from typing import Any
 
 @dataclass(frozen=True, repr=False)
 class Grant:
-    """An Authorization header's value, and what is known of what it grants for one repository.
+    """An Authorization header's value, and the rights it is known to grant for one repository.
 
-    `actions` is None for a token that does not say, and for Basic; `anonymous`: the token is nobody's, though it may
-    have been asked for with a password; `push`: it is a token, and the right to push was asked for with it.
+    `actions` is None for a token that does not list them, and for Basic; `anonymous`: the token was issued to nobody,
+    although it may have been requested with a password; `push`: it is a token that was requested with the right to
+    push.
     """
 
     authorization: str
@@ -27,26 +28,26 @@ class Grant:
     push: bool = False
 
     def may(self, action: str) -> bool:
-        """Whether an action is granted, as far as is known."""
+        """Return whether an action is granted, or may be: nothing is known."""
         return self.actions is None or action in self.actions or "*" in self.actions
 
 
 def headers_of(grant: Grant | None) -> dict[str, str]:
-    """What is sent with a request that shows a grant, or none."""
+    """Return the headers of a request that shows a grant; empty for none."""
     return {"Authorization": grant.authorization} if grant else {}
 
 
 def grant_of(token: str, path: str, push: bool = False) -> Grant:
-    """Read what a token grants for a repository, if it is a JWT with the claims of registries; never fails.
+    """Read the rights of a token for a repository, if it is a JWT with the claims of registries; never fail.
 
     Args:
         token: as the token service sent it.
         path: the repository's name in its registry.
-        push: whether the right to push was asked for.
+        push: whether the right to push was requested.
 
-    The claims are those of distribution/distribution, docs/content/spec/auth/jwt.md. Nobody is the subject "" of Harbor
-    (goharbor/harbor, src/core/service/token/creator.go: a wrong password gets such a token) and "(anonymous)" of Quay
-    (quay/quay, util/security/registry_jwt.py), where a token of an application has none at all.
+    The claims are those of distribution/distribution, docs/content/spec/auth/jwt.md. Harbor's subject for nobody is ""
+    (goharbor/harbor, src/core/service/token/creator.go: a wrong password gets such a token), Quay's is "(anonymous)"
+    (quay/quay, util/security/registry_jwt.py), where the token of an application has no subject at all.
     """
     claims = _claims(token)
     access = claims.get("access")

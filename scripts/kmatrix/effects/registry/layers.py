@@ -1,4 +1,4 @@
-"""Reads files out of an image layer while it comes in, and holds it to its digest."""
+"""Reads files from an image layer while it is received, and compares the layer with its digest."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ _ALGORITHMS = ("sha256", "sha512")
 
 
 def read_layer(raw: Any, wanted: Set[str], name: str, digest: str) -> LayerView:
-    """Return what a layer says of some paths and of the folders above them, with the files among them.
+    """Return a layer's entries at some paths and at the folders above them, with the content of files.
 
-    The layer is unpacked by what it is: registries hold plain archives that are called gzip, and the other way round.
+    The content decides how the layer is unpacked: registries hold plain archives that are called gzip, and vice versa.
 
     Args:
         raw: the stream of the blob.
         wanted: paths without a leading slash.
         name: of the layer, for messages.
-        digest: what the whole stream must have.
+        digest: the expected digest of the complete stream.
 
     Raises:
-        ProtocolError: it has another digest, or is no archive, or one that cannot be read to its end.
+        ProtocolError: it has another digest, or is not an archive that can be read to its end.
     """
     algorithm = digest.partition(":")[0]
     if algorithm not in _ALGORITHMS:
         raise ProtocolError(
-            f"{name}: its digest is none of {' or '.join(_ALGORITHMS)}",
-            "Publish or mirror the image again with an engine that writes such digests.",
+            f"{name}: its digest is not {' or '.join(_ALGORITHMS)}",
+            "Publish or mirror the image again with a container engine that writes such digests.",
         )
     found = hashlib.new(algorithm)
     chunks = _hashed(raw, found)
@@ -52,13 +52,13 @@ def read_layer(raw: Any, wanted: Set[str], name: str, digest: str) -> LayerView:
     if f"{algorithm}:{found.hexdigest()}" != digest:
         raise ProtocolError(
             f"{name}: the registry sent other content, of digest {algorithm}:{found.hexdigest()}",
-            "Run the command again; if it stays so, the registry, a mirror or a proxy before it has a damaged copy: "
-            "mirror the image again, or ask without the proxy.",
+            "Run the command again; if this persists, the registry, a mirror or a proxy in front of it has a damaged "
+            "copy: mirror the image again, or bypass the proxy.",
         )
     if problem is not None:
         raise ProtocolError(
             f"{name}: the layer is not a readable archive: {problem}",
-            "The image was published like that, and no engine can pull it either: publish or mirror it again.",
+            "The image was published in this state, and no container engine can pull it: publish or mirror it again.",
         ) from problem
     return view
 
@@ -69,7 +69,7 @@ def _view(content: Iterator[bytes], wanted: Set[str]) -> LayerView:
     removed, emptied = set[str](), set[str]()
     first = next(content, None)
     if first is None:
-        # Engines take nothing at all for a layer without files (moby/go-archive, compression/compression.go).
+        # Container engines accept an empty blob as a layer without files (moby/go-archive, compression/compression.go).
         return LayerView()
     for member, archive in entries(ChunkReader(chain((first,), content))):
         path = clean_path(member.name)
@@ -80,7 +80,7 @@ def _view(content: Iterator[bytes], wanted: Set[str]) -> LayerView:
             removed.add(posixpath.join(folder, base.removeprefix(_WHITEOUT)))
         elif path in watched:
             found[path] = _entry(member, archive, path in wanted)
-    # An engine does not stop at the archive's end either, and only behind it is the stream known to be sound.
+    # A container engine reads past the archive's end too, and only the complete stream can be checked.
     for _ in content:
         continue
     return LayerView(found, removed & watched, emptied & watched)

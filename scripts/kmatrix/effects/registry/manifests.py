@@ -1,4 +1,4 @@
-"""Manifests of images and lists of them, as registries send them: parsed, and refused where they are none."""
+"""Image manifests and manifest lists, as registries send them: parsed, and refused if they are malformed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ACCEPT = ", ".join((*_INDEXES, *_MANIFESTS))
 
 @dataclass(frozen=True)
 class Manifest:
-    """An image manifest: its digest, its configuration's digest and its layers (digest, media type, bytes).
+    """An image manifest: its digest, its configuration's digest and its layers (digest, media type, size in bytes).
 
     `config_size` is the size of the configuration in bytes; `content` are the manifest's own bytes, of `media_type`.
     """
@@ -39,7 +39,7 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Named:
-    """What a name stands for: a digest, of a manifest or of a list, and the manifest of each architecture it has."""
+    """The target of a name: the digest of a manifest or a list, and the manifest of each architecture it has."""
 
     digest: str
     manifests: Mapping[Arch, Manifest]
@@ -47,7 +47,7 @@ class Named:
 
 @dataclass(frozen=True)
 class RawManifest:
-    """A manifest or a list of them as the registry sent it, and parsed."""
+    """A manifest or a manifest list, as the registry sent it and parsed."""
 
     digest: str
     media_type: str
@@ -56,12 +56,12 @@ class RawManifest:
 
 
 def digest_of(content: bytes) -> str:
-    """The digest of a blob or a manifest."""
+    """Return the digest of a blob or a manifest."""
     return "sha256:" + hashlib.sha256(content).hexdigest()
 
 
 def is_list(raw: RawManifest) -> bool:
-    """Whether it is a list of manifests."""
+    """Return whether it is a manifest list."""
     return "manifests" in raw.parsed
 
 
@@ -69,7 +69,7 @@ def manifest_of(ref: ImageRef, raw: RawManifest) -> Manifest:
     """Parse the manifest of an image.
 
     Raises:
-        ProtocolError: it is none.
+        ProtocolError: it is malformed.
     """
     try:
         layers = tuple((each["digest"], each["mediaType"], int(each["size"])) for each in raw.parsed["layers"])
@@ -84,13 +84,13 @@ def of_platform(ref: ImageRef, raw: RawManifest, arch: Arch) -> str | None:
     """Return the digest of the first Linux image for an architecture in a manifest list, or None if there is none.
 
     Raises:
-        ProtocolError: it is no manifest list.
+        ProtocolError: the list is malformed.
     """
     try:
         for entry in raw.parsed["manifests"]:
             platform = entry.get("platform") or {}
             if platform.get("architecture") == GO_ARCH[arch] and platform.get("os", "linux") == "linux":
-                # It must have the form of a digest, as it becomes part of an address.
+                # It must be a valid digest, as it becomes part of an address.
                 return ref.with_digest(str(entry["digest"])).digest
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _malformed(ref, error) from error
@@ -99,5 +99,6 @@ def of_platform(ref: ImageRef, raw: RawManifest, arch: Arch) -> str | None:
 
 def _malformed(ref: ImageRef, error: Exception) -> ProtocolError:
     return ProtocolError(
-        f"{ref}: not an image manifest ({error!r} is missing or wrong)", "Look at what is pushed there under this name."
+        f"{ref}: not an image manifest ({error!r} is missing or wrong)",
+        "Check which artifact was pushed under this name.",
     )

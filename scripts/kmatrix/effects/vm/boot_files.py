@@ -1,4 +1,4 @@
-"""What a boot needs, as files: a toolkit's kernel with the in-tree modules, and the initramfs out of a cell image."""
+"""The files for a boot: a toolkit's kernel with the in-tree modules, and the initramfs from a cell image."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ kernel=$1; shift
 mkdir {_OUT}
 cp "/lib/modules/$kernel/vmlinuz" {_OUT}/vmlinuz
 for name in "$@"; do
-  # A dependency the toolkit lacks is left out: the guest shows what a node would.
+  # A dependency that the toolkit lacks is skipped: the guest then fails as a node would.
   modprobe -S "$kernel" --show-depends "$name" 2>/dev/null || true
 done | sort -u | while read -r word path _; do
   [ "$word" = insmod ] || continue
@@ -36,7 +36,7 @@ done | sort -u | while read -r word path _; do
   cp "$path" "{_OUT}/modules/$relative"
 done
 """
-# What our init runs, whatever programs the image has, and what a person at its prompt cannot do without.
+# The programs that our init runs, independent of the image's own, and those that a person at its prompt needs.
 _APPLETS = (
     *("cat", "cp", "cttyhack", "dmesg", "grep", "ls", "lsmod", "mkdir"),
     *("mount", "poweroff", "ps", "sed", "setsid", "sh", "umount"),
@@ -50,7 +50,7 @@ _BUSYBOX = ("/bin/busybox", "/usr/bin/busybox", "/usr/lib/busybox/busybox")
 class KernelFiles:
     """A toolkit's kernel on disk: vmlinuz, and in-tree modules below a folder by their path in the module tree.
 
-    `unpacked` is the same kernel without its packing, where a machine can start that.
+    `unpacked` is the same kernel uncompressed, if a machine can start that.
     """
 
     vmlinuz: Path
@@ -59,15 +59,15 @@ class KernelFiles:
 
 
 def run_prefix(run_id: str) -> str:
-    """How the names of what a run makes for its boots begin, so that no run takes or removes another's."""
+    """Return the prefix of the names of a run's temporary boot files, so that no run uses or removes another's."""
     return f"run-{run_id}-"
 
 
 def remove_boot_files(folder: Path, run_id: str) -> None:
-    """Remove what a run that is over left below the folder of boots; kernels that are whole stay.
+    """Remove a finished run's temporary files below the folder of boots; complete kernels stay.
 
     Raises:
-        InputError: it cannot be removed.
+        InputError: one cannot be removed.
     """
     for left in sorted(folder.rglob(f"{run_prefix(run_id)}*")):
         try:
@@ -80,14 +80,14 @@ def remove_boot_files(folder: Path, run_id: str) -> None:
 
 
 def kernel_files(engine: Engine, toolkit: str, kernel: str, depends: Iterable[str], folder: Path) -> KernelFiles:
-    """Return a kernel's files, read out of its toolkit unless `folder` has them.
+    """Return a kernel's files, extracted from its toolkit unless `folder` has them.
 
     Args:
-        engine: has the toolkit.
+        engine: container engine that has the toolkit.
         toolkit: its reference by digest.
         kernel: kernel release.
-        depends: names of the modules the cell's module needs.
-        folder: where they are kept; its name must tell toolkit and kernel.
+        depends: names of the modules that the cell's module needs.
+        folder: where they are kept; its name must identify toolkit and kernel.
 
     Raises:
         ToolError: the toolkit has no vmlinuz of this kernel.
@@ -103,7 +103,7 @@ def kernel_files(engine: Engine, toolkit: str, kernel: str, depends: Iterable[st
         if done.status != 0:
             raise ToolError(
                 f"the toolkit {toolkit} has no kernel to boot for {kernel}: {done.stderr.strip()[-300:]}",
-                "Look with `nox -s plan` which release the toolkit is of; `--no-boot` checks without the boot gate.",
+                "`nox -s plan` shows the release that the toolkit belongs to; use `--no-boot` to skip the boot gate.",
             )
         found = engine.read_tree(container, _OUT)
     try:
@@ -123,7 +123,7 @@ def _put_tree(found: Mapping[str, bytes], target: Path, folder: Path, run_id: st
         try:
             os.replace(staging, target)
         except OSError:
-            # Where another cell of the same kernel was quicker, its files are the same.
+            # If another cell of the same kernel was quicker, its files are the same.
             if not target.is_dir():
                 raise
     finally:
@@ -131,9 +131,9 @@ def _put_tree(found: Mapping[str, bytes], target: Path, folder: Path, run_id: st
 
 
 def _with_unpacked(files: KernelFiles, run_id: str) -> KernelFiles:
-    """The kernel is unpacked once; an empty file says that it cannot be."""
+    """Unpack the kernel unless that was done before; an empty file records that it cannot be unpacked."""
     path = files.vmlinuz.with_name("vmlinux")
-    # One at a time: unpacking takes much of the memory that this program may have.
+    # One at a time: unpacking needs much of this program's memory limit.
     with _unpacking:
         try:
             if not path.exists() or path.stat().st_mtime_ns < files.vmlinuz.stat().st_mtime_ns:
@@ -155,7 +155,7 @@ def _unpack(vmlinuz: Path, path: Path, run_id: str) -> None:
 def write_initramfs(
     engine: Engine, image: str, kernel: str, files: KernelFiles, target: Path, arch: Arch, interactive: bool = False
 ) -> int:
-    """Write the initramfs of a boot: the image's own root, our init, and the in-tree modules that init puts in place.
+    """Write the initramfs of a boot: the image's own root, our init, and in-tree modules that init moves into place.
 
     Returns:
         its size in bytes.
@@ -183,8 +183,8 @@ def write_initramfs(
         for member, archive in engine.root_files(container):
             name = member.name.strip("/")
             if name in _HELD:
-                # While it starts, the kernel asks this for modules that are not there, which takes a second; with it
-                # out of reach the kernel comes up as it does by itself. The guest's init puts it where it belongs.
+                # While it starts, the kernel runs modprobe for modules that do not exist, which takes a second; without
+                # the program it starts undisturbed. The guest's init then moves it to its place.
                 writer.add_member(member, archive, f"{_GUEST}/held/{name}")
             elif not name.startswith(("dev/", "proc/", "sys/")):
                 writer.add_member(member, archive, name)
@@ -194,23 +194,23 @@ def write_initramfs(
 
 
 def write_bare_initramfs(target: Path) -> None:
-    """Write the least there can be: busybox, and an init that powers off at once; what a gate is measured against."""
+    """Write a minimal initramfs, whose init powers off at once: the bench compares the boot gate with it."""
     with target.open("wb") as file:
         writer = InitramfsWriter(file)
         writer.add_file("busybox", _static_busybox(), 0o755)
-        # It says what the gate's init says first, so that both are waited for alike.
+        # It prints the first line of the gate's init, so that the caller can wait for both alike.
         writer.add_file("init", b"#!/busybox sh\n/busybox echo '@kmatrix init'\n/busybox poweroff -f\n", 0o755)
         writer.finish()
 
 
 def _static_busybox(arch: Arch | None = None) -> bytes:
-    """A static busybox that runs on `arch`; by default on this machine."""
+    """Return a static busybox that runs on `arch`; by default on this machine."""
     if arch is not None and arch != platform.machine():
         path = f"/usr/lib/busybox-static/busybox-{arch}"
         if Path(path).is_file():
             return Path(path).read_bytes()
-        hint = f"Put one at {path}: Debian's busybox-static of that architecture has it as bin/busybox."
-        raise ToolError(f"there is no static busybox of {arch} for the guest", hint)
+        hint = f"Put one at {path}: Debian's busybox-static for that architecture contains it as bin/busybox."
+        raise ToolError(f"there is no static busybox for {arch} for the guest", hint)
     for path in _BUSYBOX:
         if Path(path).is_file():
             content = Path(path).read_bytes()

@@ -1,4 +1,4 @@
-"""Writes an initramfs: a cpio archive in the `newc` form (the kernel's early-userspace/buffer-format.rst)."""
+"""Writes an initramfs: a cpio archive in the `newc` format (the kernel's early-userspace/buffer-format.rst)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _CONSOLE = (5, 1)
 
 
 class InitramfsWriter:
-    """Adds entries to an initramfs; parents that are missing are made, a path that came before is not added again."""
+    """Adds entries to an initramfs; missing parents are created, a path that exists is not added again."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -26,11 +26,11 @@ class InitramfsWriter:
         self._entry(path, stat.S_IFLNK | 0o777, _encoded(target))
 
     def add_folder(self, path: str, mode: int = 0o755) -> None:
-        """Add a folder unless it is there."""
+        """Add a folder unless it exists."""
         self._entry(path, stat.S_IFDIR | mode, b"")
 
     def add_member(self, member: tarfile.TarInfo, archive: tarfile.TarFile, path: str) -> None:
-        """Add an entry of a tar archive as `path`; devices and the like are left out, the guest makes its own."""
+        """Add an entry of a tar archive as `path`; devices and the like are skipped, as the guest creates its own."""
         if not path or path == ".":
             return
         if member.isdir():
@@ -38,14 +38,14 @@ class InitramfsWriter:
         elif member.issym():
             self.add_link(path, member.linkname)
         elif member.islnk():
-            # The other name of the same file; a stream cannot be read twice.
+            # A symbolic link to the file's first name, because a stream cannot be read twice.
             self.add_link(path, f"/{member.linkname.strip('/')}")
         elif member.isfile():
             file = archive.extractfile(member)
             self.add_file(path, file.read() if file else b"", member.mode)
 
     def finish(self) -> None:
-        """Add the console that process 1 talks to, and the archive's end."""
+        """Add the console of process 1, and the archive's end."""
         self._entry("dev/console", stat.S_IFCHR | 0o600, b"", _CONSOLE)
         self._write("TRAILER!!!", 0, b"", (0, 0))
 
@@ -68,7 +68,7 @@ class InitramfsWriter:
 
 
 def _encoded(name: str) -> bytes:
-    # The bytes of an archive's name that are no text, as tarfile passes them on.
+    # As tarfile passes on the bytes of a name that are not UTF-8.
     return name.encode("utf-8", "surrogateescape")
 
 

@@ -1,4 +1,4 @@
-"""Virtual machines: boots a kernel with an initramfs, reads its serial line, and ends it by a deadline."""
+"""Virtual machines: boots a kernel with an initramfs, reads its serial console, and ends it at a deadline."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _INIT_MARK = "@kmatrix init"
 
 @dataclass(frozen=True)
 class Kind:
-    """How a machine of an architecture is made: emulator, machine type, serial console."""
+    """The virtual machine for an architecture: emulator, machine type, serial console."""
 
     emulator: str
     machine: str
@@ -47,7 +47,7 @@ KINDS: dict[Arch, Kind] = {
 class Guest:
     """One boot: architecture, kernel, initramfs, memory in MB, and whether a person sits at the console.
 
-    `unpacked`, if there is one, is the kernel inside `vmlinuz`, and starts sooner.
+    `unpacked`, if given, is the uncompressed kernel inside `vmlinuz`, which starts sooner.
     """
 
     arch: Arch
@@ -60,14 +60,14 @@ class Guest:
 
 @dataclass(frozen=True)
 class GuestEnd:
-    """How a machine ended, and what QEMU itself said."""
+    """How a machine ended, and QEMU's own error output."""
 
     end: End
     stderr: str
 
 
 class Machines:
-    """The machines of a run; safe to share between threads. `stop` ends all of them."""
+    """The virtual machines of a run; safe to share between threads. `stop` ends all of them."""
 
     def __init__(self, accel: Accel) -> None:
         self._accel = accel
@@ -78,7 +78,7 @@ class Machines:
         self._stopping = False
 
     def accelerator(self, guest: Guest) -> str:
-        """Return `kvm` or `tcg`; `auto` boots the kernel under KVM once per run, with a short limit."""
+        """Return `kvm` or `tcg`; `auto` tries to boot the kernel under KVM once per run, with a short limit."""
         if self._accel != "auto":
             return self._accel
         with self._probing:
@@ -87,27 +87,27 @@ class Machines:
             return self._found[guest.arch]
 
     def boot(self, guest: Guest, boot_seconds: float, seconds: float, on_line: Callable[[str], None]) -> GuestEnd:
-        """Boot a guest and read its serial line to its end.
+        """Boot a guest and read its serial console to its end.
 
         Args:
-            guest: what to boot.
-            boot_seconds: by when its init must run.
-            seconds: how long init may take from then on.
-            on_line: is given every line, without its end.
+            guest: the guest to boot.
+            boot_seconds: limit until its init runs.
+            seconds: limit for init from then on.
+            on_line: called with every line, without its line end.
 
         Raises:
             ToolError: QEMU is not installed, or does not start.
-            InterruptedRunError: the run was told to stop.
+            InterruptedRunError: the run is being stopped.
         """
         return self._run(guest, self.accelerator(guest), boot_seconds, seconds, on_line)
 
     def attach(self, guest: Guest) -> int:
-        """Boot a guest on the caller's own terminal; returns QEMU's exit status."""
+        """Boot a guest on the caller's own terminal; return QEMU's exit status."""
         command = self._command(guest, self.accelerator(guest))
         return subprocess.run(ending_with_us(command), check=False).returncode
 
     def stop(self) -> None:
-        """End every machine under way."""
+        """End every running machine, and every one that starts later."""
         with self._lock:
             self._stopping = True
             running = tuple(self._running)
@@ -118,16 +118,16 @@ class Machines:
         kind = KINDS.get(guest.arch)
         if kind is None:
             raise ToolError(
-                f"no virtual machine is known for {guest.arch}",
-                "Boot gates exist for x86_64 and aarch64; --no-boot goes without.",
+                f"there is no virtual machine for {guest.arch}",
+                "The boot gate supports x86_64 and aarch64; use --no-boot to skip it.",
             )
         if shutil.which(kind.emulator) is None:
             raise ToolError(
-                f"{kind.emulator} is not installed", "Run ./scripts/bootstrap; --no-boot goes without the boot gate."
+                f"{kind.emulator} is not installed", "Run ./scripts/bootstrap, or use --no-boot to skip the boot gate."
             )
-        # A panic ends the machine (-no-reboot), and so does an oops: what follows one says nothing more.
-        # The kernel's self-tests of its ciphers are no business of this gate, and take a second.
-        # Merged, a cache that the module leaks would hide behind the kernel's own.
+        # A panic ends the machine (-no-reboot), and so does an oops: output after an oops proves nothing.
+        # The kernel's self-tests of its ciphers do not concern this gate, and take a second.
+        # With slab merging, a leaked slab cache would go unnoticed.
         quick = "panic=-1 oops=panic quiet log_buf_len=1M cryptomgr.notests"
         append = f"console={kind.console} {quick} slab_nomerge"
         serial = "mon:stdio" if guest.interactive else "stdio"
@@ -141,40 +141,40 @@ class Machines:
         ]
 
     def _kvm_works(self, guest: Guest) -> bool:
-        """Whether this very kernel gets somewhere under KVM: a /dev/kvm may be there and hang every guest."""
+        """Return whether this kernel runs under KVM: a /dev/kvm may exist and still hang every guest."""
         if not os.access("/dev/kvm", os.R_OK | os.W_OK):
             return False
         lines: list[str] = []
         bare = Guest(guest.arch, guest.vmlinuz, None, guest.memory_mb)
         with contextlib.suppress(ToolError):
-            # Without an initramfs the kernel ends in a panic; that it says so is what counts.
+            # Without an initramfs the kernel ends in a panic; its message shows that the kernel ran.
             self._run(bare, "kvm", _PROBE_SECONDS, _PROBE_SECONDS, lines.append)
         return any("Kernel panic" in line for line in lines)
 
     def _run(
         self, guest: Guest, accel: str, boot_seconds: float, seconds: float, on_line: Callable[[str], None]
     ) -> GuestEnd:
-        # Standard error goes to a file: a pipe that is read at the end alone can fill up and hold the machine there.
-        with tempfile.TemporaryFile() as said:
+        # Standard error is a file: a pipe that is read only at the end can fill up and block the machine.
+        with tempfile.TemporaryFile() as errors:
             init_ran, in_time, status = self._serial(
-                self._command(guest, accel), said, (boot_seconds, seconds), on_line
+                self._command(guest, accel), errors, (boot_seconds, seconds), on_line
             )
-            said.seek(0)
-            stderr = said.read().decode("utf-8", "replace").strip()
+            errors.seek(0)
+            stderr = errors.read().decode("utf-8", "replace").strip()
         if not in_time:
             return GuestEnd("deadline" if init_ran else "no-boot", stderr)
         if status == 0:
             return GuestEnd("powered-off", stderr)
         if status == -signal.SIGABRT or status > 0:
             raise ToolError(
-                f"QEMU failed ({status}): {stderr or 'it said nothing'}", "If memory is short, use fewer --jobs."
+                f"QEMU failed ({status}): {stderr or 'without a message'}", "If memory is short, use fewer --jobs."
             )
         return GuestEnd("killed", stderr)
 
     def _serial(
         self, command: Sequence[str], stderr: IO[bytes], seconds: tuple[float, float], on_line: Callable[[str], None]
     ) -> tuple[bool, bool, int]:
-        """Run an emulator; returns whether init ran, whether all was in time, and the exit status."""
+        """Run an emulator; return whether init ran, whether it ended in time, and the exit status."""
         process = subprocess.Popen(
             ending_with_us(command),
             stdin=subprocess.DEVNULL,
@@ -215,7 +215,7 @@ class Machines:
 
 
 def _lines(stream: IO[bytes], limit: Sequence[float]) -> Iterator[str | None]:
-    """Yield a stream's lines until its end; None when the limit (a monotonic time, may be moved) passes first."""
+    """Yield a stream's lines until its end; None if the limit (a monotonic time, may be changed) passes first."""
     rest = b""
     with selectors.DefaultSelector() as selector:
         selector.register(stream, selectors.EVENT_READ)
@@ -229,15 +229,15 @@ def _lines(stream: IO[bytes], limit: Sequence[float]) -> Iterator[str | None]:
             data = os.read(stream.fileno(), 65536)
             if not data:
                 break
-            *whole, rest = (rest + data).split(b"\n")
-            for line in whole:
+            *complete, rest = (rest + data).split(b"\n")
+            for line in complete:
                 yield from _plain_lines(line)
     if rest:
         yield from _plain_lines(rest)
 
 
 def _plain_lines(data: bytes) -> list[str]:
-    """A guest may write whatever it likes: from here on none of it steers a terminal or breaks a report."""
+    """Return a guest's output without control characters, which could steer a terminal or break a report."""
     return plain(data.decode("utf-8", "replace")).split("\n")
 
 

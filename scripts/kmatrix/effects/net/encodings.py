@@ -1,4 +1,4 @@
-"""Bodies that come in an encoding which nobody asked for: what has the digest is the content."""
+"""Decodes response bodies with a content encoding that was not requested; a checksum decides which form is meant."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ _DECODERS: dict[str, Callable[[bytes], bytes]] = {
 
 
 def content_of(response: requests.Response, sha256: str) -> bytes:
-    """The whole body that has a SHA-256, to give to `whole`; that of another body where none has it."""
+    """Return the complete body in the form that has a SHA-256 (some other form if neither has it), for `read_body`."""
     return content_that(response, lambda content: hashlib.sha256(content).hexdigest() == sha256)
 
 
 def content_that(response: requests.Response, fits: Callable[[bytes], bool] | None = None) -> bytes:
-    """The whole body that fits, to give to `whole`; another body where none does.
+    """Return the complete body in the form that fits (some other form if neither does), for `read_body`.
 
-    A server may send a file in an encoding that nobody asked for, or call a file's own compression an encoding (as
-    `AddEncoding x-gzip .gz` does, apache/httpd, docs/conf/httpd.conf.in): both what came and what it decodes to are
-    compared.
+    A server may send a file in an encoding that was not requested, or call a file's own compression an encoding (as
+    `AddEncoding x-gzip .gz` does, apache/httpd, docs/conf/httpd.conf.in): both the body as received and the decoded
+    body are compared.
 
     Args:
-        response: the answer, whose body is still to be read.
-        fits: whether a body is the one that was meant; None if nothing is known of it, and the encoding is believed.
+        response: the response, whose body has not been read yet.
+        fits: whether a body is the expected one; None if nothing is known of it: then the encoding is believed.
     """
     raw: bytes = response.raw.read(decode_content=False)
     encoding = response.headers.get("content-encoding", "identity").strip().lower()
