@@ -163,7 +163,7 @@ def test_a_configuration_that_cannot_be_read_is_reported(bench: Bench) -> None:
     bench.server.blobs = {name: blob for name, blob in bench.server.blobs.items() if blob != config_of(made)}
     found, unread = published_cells(bench.run, [recipe])
     assert (found, [*unread]) == ([], [made.cell.id])
-    assert "is not there, though its manifest names it" in unread[made.cell.id]
+    assert "does not exist, but the image's manifest names it" in unread[made.cell.id]
 
 
 def test_a_bundle_without_a_record_is_booted_and_published_again(bench: Bench) -> None:
