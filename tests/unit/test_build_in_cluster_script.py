@@ -1,4 +1,4 @@
-"""deploy/build-in-cluster, against an `oc` that plays a cluster: what it has built, and what it applies."""
+"""deploy/build-in-cluster, against a fake `oc`: the builds that it starts, and the objects that it applies."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_the_image_takes_the_modules_by_way_of_the_context_and_follows_them(tmp_
     paths = [{"sourcePath": "/opt/lib/modules/.", "destinationDir": "modules"}]
     assert spec["source"]["images"] == [{"from": each, "paths": paths} for each in froms]
     follows = [{"type": "ImageChange", "imageChange": {"from": each}} for each in froms]
-    # Not its base image: `latest` comes by way of its modules, and pods would change twice.
+    # Not its base image: a new `latest` arrives with its modules, and pods would change twice.
     assert spec["triggers"] == [{"type": "ConfigChange"}, *follows]
     assert built_from(spec, {"driver-toolkit:latest": "toolkit@digest"}) == ["toolkit@digest"]
 
@@ -106,7 +106,7 @@ def test_the_image_compiles_nothing_and_is_otherwise_that_of_the_folder(tmp_path
 
 
 def built_from(spec: dict[str, Any], known: dict[str, str]) -> list[str]:
-    """The base images of a build, as OpenShift's builder has them.
+    """Return the base images of a build, as OpenShift's builder sets them.
 
     openshift/builder pkg/build/builder/common.go, addBuildParameters: the strategy's `from` takes the place of the last
     FROM, and then every FROM that `as` of an image source names becomes that image.
@@ -135,7 +135,7 @@ def test_openshift_knows_every_field_of_the_buildconfigs(tmp_path: Path) -> None
 
 
 def test_their_names_are_labels_of_their_builds(tmp_path: Path) -> None:
-    """Longer ones are cut off (generator.go, labelValue), and the script would not find the builds."""
+    """Longer names are cut off (generator.go, labelValue), and the script would not find the builds."""
     cluster = cluster_of(tmp_path, nodes=MIXED, toolkits=STREAM)
     run(cluster)
     longest = len("8.10.10") - len(str(BUILD.client))
@@ -168,7 +168,7 @@ def test_daemonsets_are_applied_when_the_image_is_there_and_by_its_digest(tmp_pa
 
 
 def configs_of_version(applied: list[list[str]]) -> list[list[str]]:
-    """The BuildConfigs that compile with the toolkit of an OS version."""
+    """Return the BuildConfigs that compile with the toolkit of an OS version."""
     return [each for each in applied if f"name: {BUILD.name}-{OLD}\n" in each[1]]
 
 
@@ -186,7 +186,7 @@ def test_a_second_run_changes_nothing(tmp_path: Path) -> None:
 
 
 def as_tag(name: str) -> str:
-    """The ImageStreamTag of a BuildConfig."""
+    """Return the ImageStreamTag of a BuildConfig."""
     return name.replace("beegfs-client-", "beegfs-client:", 1)
 
 
@@ -245,6 +245,6 @@ def test_buildconfigs_of_other_versions_are_listed_with_their_files(tmp_path: Pa
     for name in (old, f"{old}-{OLD}"):
         known = f"buildconfig/{name} configmap/{old} imagestreamtag/{as_tag(name)}"
         assert f"delete --ignore-not-found {known}\n" in done.stdout
-    # A run of another way made this one; the files are in use.
+    # A run of another deployment method created this one; the files are in use.
     assert f"delete --ignore-not-found buildconfig/{BUILD.name} imagestreamtag/{BUILD.tag}\n" in done.stdout
     assert done.stdout.count("still builds") == 3

@@ -1,4 +1,4 @@
-"""deploy/build-in-cluster and toolkits: which one a node's OS version needs, which failed, and what becomes of the others."""
+"""deploy/build-in-cluster and toolkits: the one that a node's OS version needs, and failures of one."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_without_a_coreos_node_the_image_is_that_of_the_newest_toolkit(tmp_path:
 def test_a_toolkit_with_two_names_compiles_once_and_its_modules_stay_when_latest_moves(tmp_path: Path) -> None:
     """`oc tag` with a digest gives a tag that stays (openshift/oc pkg/cli/tag/tag.go: an ImageStreamImage).
 
-    A build says which toolkit it had: its source images are resolved to digests when it is made (generator.go,
+    A build says which toolkit it had: its source images are resolved to digests when it is created (generator.go,
     setBuildSourceImage, of openshift/openshift-apiserver), and its output is in `status.output.to.imageDigest`
     (openshift/api build/v1/types.go, BuildStatusOutputTo).
     """
@@ -169,7 +169,7 @@ def test_a_newest_toolkit_that_fails_after_an_update_is_named_though_its_tag_has
     assert says in done.stderr.splitlines()[-1]
     assert taken(configs(cluster)["image"]) == [tag(OLD), tag("latest")]
     assert cluster["applied"][-1][0] == "app.kubernetes.io/component notin (build)"
-    # A build that runs is none that failed.
+    # A running build has not failed.
     cluster.change(later_builds={tag("latest"): [*failed, "Running"]})
     assert run(cluster).returncode == 0
 
@@ -201,7 +201,7 @@ def test_where_no_toolkit_compiles_no_pod_is_changed(tmp_path: Path) -> None:
             "latest-rhel-9",
             [NEW, TEN, "latest", "latest-rhel-9"],
         ),
-        # The old line has no tag that goes with updates.
+        # The old RHEL major has no tag that follows updates.
         ({"latest": "x", OLD: "a", NEW: "b", TEN: "x"}, NEW, [NEW, TEN, OLD, "latest"]),
         ({"latest": "x", TEN: "x"}, "latest", [TEN, "latest"]),
     ],

@@ -1,4 +1,4 @@
-"""The kernel inside a vmlinuz: found in each form of packing, and nothing taken for one that a machine cannot start."""
+"""The kernel inside a vmlinuz: found in each packed form, and nothing else is taken for a kernel."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def elf(note_type: int = _PVH, owner: bytes = b"Xen\0") -> bytes:
 
 
 def vmlinuz(packed: bytes, *, sectors: int = 3, version: int = 0x20F, magic: bytes = b"HdrS", offset: int = 7) -> bytes:
-    """A kernel image around what is packed, as Documentation/arch/x86/boot.rst has it; its size follows the data."""
+    """Return a kernel image around packed data (Documentation/arch/x86/boot.rst); the size follows the data."""
     payload = packed + struct.pack("<I", 1234)
     setup = bytearray((1 + (sectors or 4)) * 512)
     setup[0x1F1] = sectors

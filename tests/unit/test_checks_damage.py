@@ -18,7 +18,7 @@ _PKCS7 = bytes([0, 0, 2, 0, 0, 0, 0, 0])
 
 
 def codes(ko: bytes) -> list[str]:
-    """Codes of the findings about an image with this module file."""
+    """Return the codes of the findings about an image with this module file."""
     return [finding.code for finding in Case(image={"ko": ko}).check().findings]
 
 
@@ -52,7 +52,7 @@ def test_file_without_section_table_is_truncated(offset: int, size: int) -> None
 
 
 def with_section(index: int, kind: int, size: int) -> bytes:
-    """The baseline's module with another type and size in one entry of its section table."""
+    """Return the baseline's module with another type and size in one entry of its section table."""
     whole = bytearray(KO.build())
     entry = int.from_bytes(whole[40:48], "little") + 64 * index
     whole[entry + 4 : entry + 8] = kind.to_bytes(4, "little")

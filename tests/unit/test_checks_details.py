@@ -1,4 +1,4 @@
-"""What the findings tell, and what the checks leave alone on purpose."""
+"""Details of findings, and cases that the checks leave alone on purpose."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.unit.support.elf_maker import AARCH64, S390, Ko
 
 
 def only(case: Case) -> Finding:
-    """The one finding of a case."""
+    """Return the one finding of a case."""
     (finding,) = case.check().findings
     return finding
 

@@ -153,7 +153,7 @@ def test_a_symbol_that_is_both_weak_and_strong_must_be_there() -> None:
 
 
 def test_the_kernels_own_section_is_the_first_that_is_loaded() -> None:
-    """torvalds/linux, kernel/module/main.c (find_sec): one that is not loaded is passed over."""
+    """torvalds/linux, kernel/module/main.c (find_sec): sections that are not loaded are skipped."""
     good = table(*versions().items())
     ko = replace(KO, flags={"__versions": 0}, raw={"__versions": bytes(64)}, extra=(("__versions", ALLOC, good),))
     assert read_module(ko.build()).versions == versions()

@@ -2,7 +2,7 @@
 
 The rows follow load_module in kernel/module/main.c, with signing.c, version.c, strict_rwx.c and module_signature.c,
 of torvalds/linux as of 6.12 to 6.14, of Debian's 6.1 and 6.12, and of a 5.14 with Red Hat's patches
-(ctrliq/kernel-src-tree); `since` is for what 5.14 lets pass.
+(ctrliq/kernel-src-tree); `since` marks rules that 5.14 lacks.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _MACHINE = "a matter of the node or of its kernel's settings, not of the module"
 
 @dataclass(frozen=True)
 class Refusal:
-    """One place where the kernel says no: its function, what it refuses, and our code or why we have none."""
+    """A place where the kernel refuses: its function, the refused case, and our code or why we have none."""
 
     function: str
     what: str
@@ -218,7 +218,7 @@ REFUSALS = [
         Case(replace(KO, extra=((".text.bad", ALLOC | WRITE | EXECUTE, b"\xc3"),))),
     ),
     Refusal("move_module, percpu_modalloc", "no memory", why_none=_BOOT),
-    # find_module_sections and what follows
+    # find_module_sections and later
     Refusal("find_module_sections", ".ctors and .init_array", why_none="kernels with KASAN or GCOV alone"),
     Refusal(
         "check_export_symbol_versions",

@@ -17,7 +17,7 @@ _FIELDS = 13
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry as the kernel reads it."""
+    """An entry as the kernel reads it."""
 
     name: str
     inode: int
@@ -28,7 +28,7 @@ class Entry:
 
 
 def written(fill: Callable[[InitramfsWriter], None]) -> list[Entry]:
-    """Every entry up to the trailer, after which there must be nothing."""
+    """Return every entry up to the trailer, after which there must be nothing."""
     file = io.BytesIO()
     writer = InitramfsWriter(file)
     fill(writer)

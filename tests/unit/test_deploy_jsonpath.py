@@ -1,4 +1,4 @@
-"""The JSONPaths of deploy/'s scripts mean to kubectl what the made-up `oc` of their tests makes of them."""
+"""The JSONPaths of deploy/'s scripts have the same result in kubectl as in the fake `oc` of their tests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.unit.support.http_server import Reply, Request, WebServer, web_server
 pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="there is no kubectl on this machine")
 
 _RESOURCE = {"name": "things", "singularName": "thing", "kind": "Thing", "namespaced": False, "verbs": ["get", "list"]}
-# As much of an API server as `kubectl get things` wants (k8s.io/client-go discovery/discovery_client.go).
+# As much of an API server as `kubectl get things` needs (k8s.io/client-go discovery/discovery_client.go).
 _DISCOVERY: dict[str, dict[str, Any]] = {
     "/api": {"kind": "APIVersions", "versions": ["v1"]},
     "/apis": {"kind": "APIGroupList", "apiVersion": "v1", "groups": []},
@@ -64,7 +64,7 @@ def templates() -> set[str]:
 
 
 def asked_by_the_scripts(tmp_path: Path) -> list[tuple[str, dict[str, Any], str]]:
-    """Every kind of object that they read, with fields missing, empty or null as the API leaves them."""
+    """Return every kind of object that they read, with fields missing, empty or null as the API leaves them."""
     for name in ("build", "drain"):
         (tmp_path / name).mkdir()
     failed = ["Running", "Running\nNew InvalidOutputReference Output image could not be resolved.", "Failed"]

@@ -1,9 +1,9 @@
-"""What a Dockerfile takes out of its context, by the builder's own rules.
+"""The files that a Dockerfile copies from its context, by the builder's own rules.
 
 They are those of moby/buildkit (frontend/dockerfile/parser/parser.go: comments and blank lines are dropped within a
 continued instruction too, blanks before a continued line stay, and, in newer releases alone, a backslash behind another
-continues nothing; directives.go: what is passed over before a directive; line_parsers.go: what looks like JSON and is
-none is words) and of moby/moby (builder/dockerfile/copy.go: a pattern's `*` ends at a slash, a folder is taken whole).
+continues nothing; directives.go: the lines skipped before a directive; line_parsers.go: text that only looks like JSON
+is words) and of moby/moby (builder/dockerfile/copy.go: a pattern's `*` ends at a slash, a folder is copied completely).
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def test_a_copy_of_what_is_not_there_is_told_before_anything_is_built(line: str)
         "FROM x\nRUN --mount=type=bind,target=/y cat /y/a\n",
         "# syntax = docker/dockerfile:1\nFROM x\n",
         "# escape=`\nFROM x\n",
-        # Builders pass over a byte order mark, some of them over blanks, and BuildKit over a first line with #!.
+        # Builders skip a byte order mark, some of them blanks, and BuildKit a first line with #!.
         "\ufeff# syntax=docker/dockerfile:1\nFROM x\n",
         " \t# escape=`\nFROM x\n",
         "#!/usr/bin/env x\n# syntax=docker/dockerfile:1\nFROM x\n",

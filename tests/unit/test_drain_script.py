@@ -1,4 +1,4 @@
-"""deploy/drain-mounted-nodes, against an `oc` that plays a cluster: what waits for mounts is drained, nothing else."""
+"""deploy/drain-mounted-nodes, against a fake `oc`: it drains nodes that wait for mounts, and no others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The boot gate's judgement: one transcript of a good boot, and each thing that can go wrong as one change of it."""
+"""The boot gate's judgement: one transcript of a good boot, and every fault as one change of it."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def logged(line: str, step: str = "load-1") -> str:
 
 
 def cut(after: str, *lines: str) -> str:
-    """The line as it is when the kernel dies after `after`, having said `lines`."""
+    """Return the serial line of a kernel that dies after `after`, having printed `lines`."""
     return GOOD[: GOOD.index(after) + len(after)] + "".join(f"[    4.900000] {line}\n" for line in lines)
 
 
@@ -84,7 +84,7 @@ def test_a_good_boot_passes() -> None:
 
 
 def test_a_root_that_was_cut_short_says_nothing_about_the_module() -> None:
-    """What modprobe says then is not to be believed."""
+    """The messages of modprobe are not to be believed then."""
     cut = GOOD.replace(section("whole"), section("whole", status=1))
     cut = cut.replace(section("modprobe", "/usr/sbin/modprobe"), section("modprobe", "not found", status=127))
     report = judge(cut)

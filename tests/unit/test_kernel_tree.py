@@ -1,4 +1,4 @@
-"""The toolkit's files are read as the kernel writes them; a bad one is named, with its line."""
+"""The toolkit's files are read as the kernel writes them; an error names a bad one, with its line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lab's kernels are chosen from what the archive has, and told where it has not enough."""
+"""The lab's kernels are chosen from the archive's; an error says where it has too few."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Imports run one way: values, decisions, effects, stages and lab, command line. What touches the world is effects'."""
+"""Imports run one way: values, decisions, effects, stages and lab, command line. Effects alone touch the world."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def layer(module: str) -> str:
 
 
 def imports(source: str, module: str, names: set[str]) -> Iterator[str]:
-    """Every module that a module imports, as a full name; `names` are those of this project."""
+    """Return every module that a module imports, as a full name; `names` are those of this project."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -48,7 +48,7 @@ def name_of(path: Path, source: Path = SOURCE) -> str:
 
 
 def breaches(sources: dict[str, str]) -> list[str]:
-    """Every import that the rule forbids, as `module imports module`."""
+    """Return every import that the rule forbids, as `module imports module`."""
     found = []
     for module, text in sorted(sources.items()):
         for imported in sorted(set(imports(text, module, set(sources)))):

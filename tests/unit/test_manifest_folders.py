@@ -40,7 +40,7 @@ def kubectl(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def kustomized(folder: Path) -> dict[tuple[str, str], dict[str, Any]]:
-    """Return what kubectl would apply, by kind and name."""
+    """Return the objects that kubectl would apply, by kind and name."""
     done = kubectl("kustomize", str(folder))
     assert (done.returncode, done.stderr) == (0, ""), f"{folder}: {done.stderr}"
     made = [document for document in yaml.safe_load_all(done.stdout) if document]
@@ -135,7 +135,7 @@ def test_a_component_changes_what_it_says_and_nothing_else(project: Path, way: s
 
 
 def expressions(daemonset: dict[str, Any]) -> list[dict[str, Any]]:
-    """What a node must be for a DaemonSet's pods."""
+    """Return the rules that a node must fulfil for a DaemonSet's pods."""
     affinity = daemonset["spec"]["template"]["spec"]["affinity"]["nodeAffinity"]
     (term,) = affinity["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
     found: list[dict[str, Any]] = term["matchExpressions"]

@@ -29,12 +29,12 @@ COMPONENTS = {path: yaml.safe_load(text) for path, text in manifests.components(
 @each_folder
 @pytest.mark.parametrize("path", COMPONENTS)
 def test_a_component_finds_all_it_has_to_change_and_nothing_else(name: str, path: str) -> None:
-    """What kustomize makes of it is asked where kubectl knows Components; this holds everywhere."""
+    """test_manifest_folders.py runs kustomize where kubectl knows Components; this test runs everywhere."""
     known = objects(FOLDERS[name])
     for patch in COMPONENTS[path]["patches"]:
         kind = patch["target"]["kind"]
         own = {key for key in known if key[0] == kind and key[1] in {manifests.NAME, manifests.RHEL_NAME}}
-        # kustomize wants the whole name to match.
+        # kustomize requires the complete name to match.
         found = {key for key in known if key[0] == kind and re.fullmatch(patch["target"]["name"], key[1])}
         assert found == own
         assert found
@@ -44,7 +44,7 @@ def test_a_component_finds_all_it_has_to_change_and_nothing_else(name: str, path
 
 
 def reaches(patch: Any, document: dict[str, Any]) -> bool:
-    """Whether a patch changes something that the object has."""
+    """Return whether a patch changes something that the object has."""
     if isinstance(patch, list):
         return all(changes(operation, document) for operation in patch)
     if patch.get("$patch") == "delete":
@@ -79,7 +79,7 @@ def test_the_component_keeps_the_client_off_nodes_with_a_driver_pod_of_nvidia(fo
 
 
 def is_for(expressions: list[dict[str, Any]], labels: dict[str, str]) -> bool:
-    """Whether all expressions of a node selector's term hold for a node's labels."""
+    """Return whether all expressions of a node selector's term hold for a node's labels."""
     for each in expressions:
         value = labels.get(each["key"])
         held = {

@@ -49,7 +49,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_without_any_bundle_it_writes_nothing_and_says_how_to_get_one(
     project: Path, capsys: pytest.CaptureFixture[str], bundles: list[BundleResult], profile: str, says: str
 ) -> None:
-    # Bundles of the profile that are known already would stay.
+    # Recorded bundles of the profile would stay.
     (project / "build" / "bundles.json").unlink(missing_ok=True)
     write_file(project, bundles, profile)
     assert manifests(project, "--way", "prebuilt", "--way", "kmm") == Exit.USAGE

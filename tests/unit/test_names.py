@@ -1,4 +1,4 @@
-"""Names: what is one, what is refused, how they order."""
+"""Names: which are accepted, which are refused, and their order."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ run_program(["sh", "-c", sys.argv[1]], Path.cwd(), dict(os.environ), Path("log")
 
 
 def ends_soon(process: int) -> bool:
-    """Whether a process ends; one that does not is ended."""
+    """Return whether a process ends; one that does not is killed."""
     handle = os.pidfd_open(process)
     try:
         poll = select.poll()

@@ -1,7 +1,7 @@
 """driver-toolkit-release.json as toolkits really have it.
 
-openshift/driver-toolkit, Dockerfile (branches of 4.8 to 5.0) and Dockerfile.rhel10, writes into it what `rpm -q --qf
-"%{VERSION}-%{RELEASE}.%{ARCH}"` prints of the kernel packages, and what it was told of RHEL or read in os-release.
+openshift/driver-toolkit, Dockerfile (branches of 4.8 to 5.0) and Dockerfile.rhel10, writes into it the output of
+`rpm -q --qf "%{VERSION}-%{RELEASE}.%{ARCH}"` for the kernel packages, and RHEL's version by argument or os-release.
 Its pull requests: #44 (the architecture in the names), #154 (`+rt`), #168 (VERSION_ID for VERSION, "9.4 (Plow)").
 """
 
@@ -58,7 +58,7 @@ def test_no_real_time_kernel_is_what_rpm_says(tmp_path: Path) -> None:
     """By the Dockerfile's own command; rpm has the message on standard output (rpm, lib/query.c: RPMLOG_NOTICE)."""
     command = ["rpm", "--dbpath", str(tmp_path), "-q", "--qf", "%{VERSION}-%{RELEASE}.%{ARCH}+rt", "kernel-rt-core"]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"}, check=False)
-    # What $(...) leaves of it.
+    # $(...) removes the line's end.
     assert done.stdout.rstrip("\n") == NO_RT
 
 
@@ -75,7 +75,7 @@ def test_other_words_are_no_answer(words: str) -> None:
         (KERNEL, f"{KERNEL}+rt"),
         ("5.14.0-427.51.1.el9_4.x86_64", "5.14.0-427.51.1.el9_4.x86_64+rt"),
         ("5.14.0-427.50.1.el9_4", f"{KERNEL}+rt"),
-        # A real-time kernel of its own sources.
+        # A real-time kernel from other sources.
         ("5.14.0-284.45.1.rt14.330.el9_2.x86_64", "5.14.0-284.45.1.rt14.330.el9_2.x86_64"),
         ("4.18.0-372.36.1.rt7.193.el8_6.x86_64", "4.18.0-372.36.1.rt7.193.el8_6.x86_64"),
         ("4.18.0-305.19.1.rt7.91.el8_4", "4.18.0-305.19.1.rt7.91.el8_4.x86_64"),
@@ -105,7 +105,7 @@ def test_one_name_for_two_kernels_is_refused(twin: str) -> None:
 @pytest.mark.parametrize("suffix", ["", "+rt"])
 @pytest.mark.parametrize("arch", ["x86_64", "s390x"])
 def test_several_kernels_in_one_field_are_named(field: str, between: str, suffix: str, arch: Arch) -> None:
-    """rpm puts nothing between the packages of one name: the Dockerfile's format has no line end."""
+    """The program rpm puts nothing between the packages of one name: the Dockerfile's format has no line end."""
     names = [f"5.14.0-427.{number}.1.el9_4.{arch}{suffix}" for number in (60, 50)]
     fields: dict[str, Any] = {"KERNEL_VERSION": f"5.14.0-1.el9.{arch}", field: between.join(names)}
     message = refusal(arch, **fields)

@@ -1,4 +1,4 @@
-"""Matrix and lock to cells: golden plans, the order of cells, and what a plan refuses."""
+"""Matrix and lock to cells: golden plans, the order of cells, and refusals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the node tests make of a manifest: a kubelet's rules for commands, capabilities, volumes, and none left out."""
+"""The node tests' translation of a manifest: a kubelet's rules for commands, capabilities and volumes."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def test_bootstrap_installs_what_tests_need() -> None:
         for call in re.findall(r"\b(?:needs|require|through)\(([^()]*)\)", file.read_text(encoding="utf-8"))
         for program in re.findall(r'"([a-z][\w-]+)"', call)
     }
-    # Parts of a package that another program in the table stands for.
+    # Parts of a package that the table has under another program.
     parts = {"rpmsign", "rpmkeys", "rpm", "pzstd", "gzip"}
     assert {"rpmbuild", "createrepo_c", "pigz", "bgzip"} <= needed
     assert needed - parts <= installed

@@ -1,4 +1,4 @@
-"""What is taken out of addresses, however people and other programs write them, and what stays."""
+"""Secrets are removed from addresses, however people and other programs write them; the rest stays."""
 
 from __future__ import annotations
 

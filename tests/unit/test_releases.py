@@ -1,4 +1,4 @@
-"""Update graphs, payloads and toolkits: what counts, what pairs, and what is refused."""
+"""Update graphs, payloads and toolkits: which releases count, which toolkits pair, and refusals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rendering: golden Dockerfiles for every RHEL line, closed to injection, stable; and what the key is over."""
+"""Rendering: golden Dockerfiles for every RHEL major, closed to injection, stable; and the inputs of the cell key."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ GOLDEN = ROOT / "tests" / "golden" / "render"
 
 
 def test_rendered_dockerfiles_are_the_golden_ones() -> None:
-    """`KMATRIX_UPDATE_GOLDEN=1` writes them anew; look at the difference before you commit it."""
+    """`KMATRIX_UPDATE_GOLDEN=1` writes them; read the difference before you commit it."""
     rendered = {name: recipe.dockerfile for name, recipe in recipes(profile()).items()}
     if os.environ.get("KMATRIX_UPDATE_GOLDEN"):
         for name, text in rendered.items():

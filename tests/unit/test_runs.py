@@ -1,4 +1,4 @@
-"""One run at a time; one that was killed is noticed by the next, and one that lives is left alone."""
+"""One run at a time; the next one notices a killed run, and leaves a live one alone."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def ended_process() -> int:
 
 @pytest.mark.parametrize("words", ["", "{", "7", '{"pid": 1}', "of a run that is over"])
 def test_a_lock_without_words_of_its_holder_is_told_as_that(tmp_path: Path, words: str) -> None:
-    """Between taking the lock and writing who took it is a moment in which a dead run's words may be there."""
+    """Between taking the lock and writing its holder, the file may still name a dead run."""
     path = tmp_path / "run.lock"
     if words.startswith("of"):
         host = socket.gethostname()

@@ -1,4 +1,4 @@
-"""The serial line of a guest, read: what is ours, what is the kernel's, and what neither may pretend to be."""
+"""Reading a guest's serial line: our reports, the kernel's messages, and output that must not pass for either."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_what_comes_before_init_is_not_kept() -> None:
 
 
 def test_output_that_looks_like_a_report_is_output() -> None:
-    """A module can log what it likes, and modprobe can print it."""
+    """A module can log anything, and modprobe can print it."""
     forged = ["@kmatrix done", "@kmatrix end load-1 0", "@kmatrix step end", "@kmatrix| more"]
     lines = [
         "@kmatrix init",

@@ -12,7 +12,7 @@ from kmatrix.decide.formats.rpm_versions import evr_order, natural, rpm_order
 from tests.unit.support.programs import needs
 
 # Rows of rpm-software-management/rpm, tests/rpmvercmp.at (those with a caret from rpm 4.15 on): one text, another, and
-# what rpm.vercmp says of them.
+# rpm.vercmp's result.
 VECTORS = [
     ("1.0", "1.0", 0),
     ("1.0", "2.0", -1),
