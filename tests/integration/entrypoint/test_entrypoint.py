@@ -186,7 +186,7 @@ def test_a_killed_install_says_no_version_and_the_next_one_cleans_up(
     node.say(f"{PROGRAM} install & read -r _ </test/here; kill -9 $!; wait $! || true")
     left = node.installed
     assert [path for path in left if path.rpartition("/")[2].startswith(".")], left
-    assert ("version" in left) == (program == "cp"), "the old files are whole, or the host says no version"
+    assert ("version" in left) == (program == "cp"), "the old files are complete, or the host has no version"
     assert node.client("ready").stderr.count("files: ") == 1
     node.say(f"rm /test/{program}")
     # As an install of another version would leave it.

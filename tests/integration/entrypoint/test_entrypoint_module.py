@@ -192,7 +192,7 @@ def test_a_module_that_initialises_for_ever_is_not_waited_for(rebuilt_node: tupl
     assert said.status == 3
     assert "has been initialising for 60 s" in said.stderr
     assert len(node.say("cat /test/naps").splitlines()) == 60
-    assert node.say("ls /run/beegfs-node") == "", "serve goes on"
+    assert node.say("ls /run/beegfs-node") == "", "serve continues"
 
 
 def test_the_kernel_module_manager_unloads_what_it_loads(node: CellNode) -> None:

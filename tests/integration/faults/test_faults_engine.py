@@ -1,4 +1,4 @@
-"""The container engine goes away: at the start, in the middle of a compile, in the middle of a check."""
+"""The container engine becomes unreachable: at the start, during a compile, during a check."""
 
 from __future__ import annotations
 

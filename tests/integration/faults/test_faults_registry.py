@@ -1,4 +1,4 @@
-"""The target registry wants a password, goes away during a run, or is not there at all."""
+"""The target registry needs a password, becomes unreachable during a run, or does not exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The update graph and the package root go away, or answer something else than they should."""
+"""The update graph and the package root become unreachable, or give wrong answers."""
 
 from __future__ import annotations
 

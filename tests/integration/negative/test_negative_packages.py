@@ -93,7 +93,7 @@ def test_a_repository_with_another_key_is_refused_before_anything_is_built(
 
 def test_a_package_whose_payload_was_changed_is_refused(lab: Lab, new_site: SiteMaker, folder: PackageFolder) -> None:
     folder.make()
-    # The repository's metadata is right about the file, so only the signature tells.
+    # The repository's metadata is right about the file, so only the signature reveals it.
     folder.alter("beegfs-client", lambda rpm: rpm[:-100] + bytes([rpm[-100] ^ 1]) + rpm[-99:])
     site, run, cell = built(lab, new_site, folder)
     assert_refused(site, run, cell, "package-signature-bad")

@@ -20,7 +20,7 @@ from tests.integration.support.project.site import NEWER_CLIENT, OLDER_CLIENT
 from tests.integration.support.session import Session
 
 _FAULTS = f"""
-# ended POD: its end, in sections.
+# ended POD: reports its end, in sections.
 ended() {{
   within 60 pod_ended "$1"
   section "$1-state" pod_state "$1"
@@ -85,7 +85,7 @@ done
 """
 
 _KILLED = f"""
-# A program that takes its time to be copied, so that there is a half of it to see.
+# A program that takes long to copy, so that half of it can be seen.
 dd if=/dev/zero of=/images/new/opt/beegfs/sbin/zz-large bs=1M count=32 2>/dev/null
 temporary() {{ for file in {CLIENT}/sbin/.*large*; do [ -e "$file" ] && return 0; done; return 1; }}
 

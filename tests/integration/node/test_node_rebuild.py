@@ -14,7 +14,7 @@ from tests.integration.support.node.virtual_node import PLUGIN, Node, Shown, Wis
 from tests.integration.support.project.site import NEWER_CLIENT, SiteMaker
 from tests.integration.support.session import Session
 
-# The pod comes to a node that is not registered, which then is. Its probe is asked seldom: it takes the guest's time.
+# The pod starts on a node that is not registered, and then is. Its probe runs seldom: it costs the guest time.
 _SCENARIO = f"""
 httpd -p 127.0.0.1:8080 -h /srv/www
 mv /etc/pki/entitlement /etc/pki/later

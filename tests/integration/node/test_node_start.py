@@ -164,7 +164,7 @@ section restart await_ready aged
 section unload-mounted pod_exec aged beegfs-node unload
 umount /mnt
 rm -rf {PLUGIN}/client
-# A signal ends the wait for the next look. CRI-O makes a volume's folder anew when it starts a container.
+# A signal ends the wait for the next look. CRI-O creates a volume's folder again when it starts a container.
 pod_exec aged bash -c 'kill -HUP 1'
 within 30 pod_ended aged
 host_path DirectoryOrCreate {PLUGIN}/client

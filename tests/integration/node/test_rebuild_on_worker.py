@@ -141,7 +141,7 @@ def test_headers_alone_go_to_folders_that_root_may_write_to(worker: Worker) -> N
 @pytest.mark.parametrize(
     ("repository", "before"),
     [
-        # Below the minor alone, as those of Extended Update Support; below the major alone; where the node says.
+        # In the minor's folder alone, as for Extended Update Support; in the major's alone; where the node's file says.
         ("9.4", "true"),
         ("9", "true"),
         ("9.2", "mkdir -p /host/etc/dnf/vars; echo 9.2 >/host/etc/dnf/vars/releasever"),

@@ -76,7 +76,7 @@ def test_a_bundle_has_every_kernels_own_layer_and_one_more_kernel_adds_one(lab: 
     site = new_site(kernels=order)
     built(site)
 
-    # A cell that is not published is named, and everything else goes on.
+    # An unpublished cell is named, and the others are composed.
     site.registry.delete(site.repository, image_tag(f"{NEWER_CLIENT}-{order[-1]}"))
     fewer = site.run("bundle")
     assert fewer.code == 0, fewer.stderr
@@ -96,7 +96,7 @@ def test_a_bundle_has_every_kernels_own_layer_and_one_more_kernel_adds_one(lab: 
     assert entry["digest"] == site.registry.digest(site.repository, NEWER_CLIENT)
 
     of_cells = [layers(site, f"{NEWER_CLIENT}-{kernel}") for kernel in order]
-    assert all(each[:-1] == of_cells[0][:-1] for each in of_cells), "the cells do not share what is below the module"
+    assert all(each[:-1] == of_cells[0][:-1] for each in of_cells), "the cells do not share the layers below the module"
     found = layers(site, NEWER_CLIENT)
     assert found == [*of_cells[0][:-1], *(each[-1] for each in of_cells)]
     assert len(set(found)) == len(of_cells[0]) + 3
@@ -113,7 +113,7 @@ def test_a_bundle_has_every_kernels_own_layer_and_one_more_kernel_adds_one(lab: 
     assert (image["bytes"], list(image["kernels"].values())) == (sum(sizes), sizes[-4:])
     assert image["toolkit_bytes"] > image["bytes"] > sizes[-1] > 0
     assert f"{sum(sizes)} bytes compressed, of which {sizes[-1]} are kernel {order[-1]}'s own" in whole.stderr
-    assert not held_by_engine(site, entry["digest"]), "what was pulled to be booted is still there"
+    assert not held_by_engine(site, entry["digest"]), "the image that was pulled for the boot is still there"
 
     # A kernel that the published bundle has is taken over from it, to the byte; once it is not wanted, that is said.
     site.registry.delete(site.repository, image_tag(f"{NEWER_CLIENT}-{order[-1]}"))
@@ -146,7 +146,7 @@ def test_a_kernel_that_was_built_for_on_another_day_adds_its_module_alone(
     monkeypatch.setattr(Engine, "build", lambda *args, **options: build(*args, **{**options, "no_cache": True}))
     built(site, "--only", f"{NEWER_CLIENT}-{older}")
     first, second = (layers(site, f"{NEWER_CLIENT}-{kernel}") for kernel in (newer, older))
-    assert first[:-1] != second[:-1], "the second was not built anew"
+    assert first[:-1] != second[:-1], "the second was not built again"
 
     run = site.run("bundle")
     assert run.code == 0, run.stderr
@@ -184,7 +184,7 @@ def test_kmms_image_of_a_kernel_stays_while_its_module_does(lab: Lab, new_site: 
 
     site.alter("beegfs-node", "#!/bin/bash\n", "#!/bin/bash\n# Another entry point, the same module.\n")
     built(site)
-    assert not set(of_cells().values()) & set(first.values()), "the cells were not built anew"
+    assert not set(of_cells().values()) & set(first.values()), "the cells were not built again"
     assert modules() == first
     assert bundles(site)[NEWER_CLIENT]["digest"] != of_bundle, "the bundle has the new entry point"
 

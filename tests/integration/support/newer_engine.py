@@ -67,7 +67,7 @@ def newer_engine(session: Session, folder: Path) -> Iterator[NewerEngine]:
                 # A machine that is a container itself may have less than all that "privileged" asks for.
                 cap_add=["SYS_ADMIN", "NET_ADMIN"],
                 security_opt=["seccomp=unconfined", "apparmor=unconfined"],
-                # Layers cannot lie on layers; a volume without a name goes with its container.
+                # An overlay cannot lie on an overlay; a nameless volume is removed with its container.
                 mounts=[Mount("/var/lib/docker", None, type="volume")],
             )
             container.with_volume_mapping(str(folder / "daemon.json"), "/etc/docker/daemon.json", "ro")
