@@ -125,7 +125,9 @@ def test_in_tree_modules_compressed_with_xz_are_loaded(lab: Lab, new_site: SiteM
     assert list(made.kernel_files.rglob("rdma_cm.ko.xz")), "this kernel's modules are not compressed"
 
 
-def test_what_is_neither_a_cell_nor_of_a_kernel_of_the_plan_is_a_usage_error(manual: ManualBoot, lab: Lab) -> None:
+def test_a_name_of_neither_a_cell_nor_an_image_for_a_planned_kernel_is_a_usage_error(
+    manual: ManualBoot, lab: Lab
+) -> None:
     assert manual.boot("No Such Thing").run.code == 2
     shown = manual.boot(lab.toolkits["newer"])
     assert shown.run.code == 2

@@ -40,7 +40,7 @@ def pinned(runs: tuple[Engine, Engine], registry: ThrowAwayRegistry, session: Se
     return f"{registry.address}/{name}@{registry.digest(name, '1')}"
 
 
-def test_what_another_run_holds_stays(runs: tuple[Engine, Engine], pinned: str) -> None:
+def test_an_image_that_another_run_holds_stays(runs: tuple[Engine, Engine], pinned: str) -> None:
     one, other = runs
     one.hold(pinned, None)
     other.hold(pinned, None)
@@ -50,7 +50,7 @@ def test_what_another_run_holds_stays(runs: tuple[Engine, Engine], pinned: str) 
     assert other.image(pinned) is None
 
 
-def test_what_was_there_before_stays(runs: tuple[Engine, Engine], pinned: str) -> None:
+def test_an_image_that_was_there_before_stays(runs: tuple[Engine, Engine], pinned: str) -> None:
     one, other = runs
     other.pull(pinned, None)
     one.hold(pinned, None)

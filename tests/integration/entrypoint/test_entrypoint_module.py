@@ -52,7 +52,7 @@ def test_an_idle_module_stays_where_the_images_own_cannot_be_read(rebuilt_node: 
     assert node.calls == []
 
 
-def test_what_sysfs_shows_a_moment_later_is_waited_for(rebuilt_node: tuple[CellNode, str]) -> None:
+def test_values_that_sysfs_shows_a_moment_later_are_waited_for(rebuilt_node: tuple[CellNode, str]) -> None:
     node = having_ours(rebuilt_node)
     node.say("mv /test/modprobe /test/loads")
     node.program("modprobe", '/test/loads "$@"; mv /sys/module/beegfs/srcversion /test/srcversion')
@@ -104,7 +104,7 @@ def test_another_module_in_use_is_kept(rebuilt_node: tuple[CellNode, str], use: 
         ("Cannot allocate memory", "The kernel log of the node says more"),
     ],
 )
-def test_what_modprobe_says_is_told_with_what_was_found(
+def test_the_message_of_modprobe_is_reported_with_its_cause(
     rebuilt_node: tuple[CellNode, str], said: str, found: str
 ) -> None:
     node = having_ours(rebuilt_node)

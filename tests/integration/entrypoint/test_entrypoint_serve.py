@@ -93,7 +93,7 @@ def test_unload_ends_the_helper_daemon_and_serve_waits_to_be_told(older_node: Ce
     assert older_node.calls == ["rmmod beegfs"]
 
 
-def test_what_unload_ended_is_not_started_again_while_serve_still_waits(older_node: CellNode) -> None:
+def test_a_daemon_that_unload_ended_is_not_started_again_while_serve_still_waits(older_node: CellNode) -> None:
     older_node.loaded("7.1")
     older_node.hurried()
     said = serving(
@@ -260,7 +260,9 @@ def test_a_failed_install_ends_a_container_that_has_no_mounts(
 @pytest.mark.parametrize(
     "end", ["kill -TERM $pid; echo >/test/go", "echo >/test/go; until_said removing; kill -TERM $pid"]
 )
-def test_what_was_loaded_while_unload_ran_goes_again(rebuilt_node: tuple[CellNode, str], end: str) -> None:
+def test_a_module_that_is_loaded_while_unload_runs_is_unloaded_again(
+    rebuilt_node: tuple[CellNode, str], end: str
+) -> None:
     node = having_ours(rebuilt_node)
     node.say("mv /test/modprobe /test/loads; mkfifo /test/at-work /test/go")
     node.program("modprobe", 'echo >/test/at-work; read -r _ </test/go; exec /test/loads "$@"')

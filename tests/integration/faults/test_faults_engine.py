@@ -95,7 +95,7 @@ def test_an_engine_that_goes_away_in_a_compile_leaves_nothing(
     assert containers_of(client, site) == []
 
 
-def test_what_a_run_could_not_remove_the_next_one_removes(
+def test_the_next_run_removes_images_that_a_run_could_not(
     lab: Lab, new_site: SiteMaker, forwarder: Forwarder, client: docker.DockerClient
 ) -> None:
     site = new_site(kernels=[lab.kernels.newer])

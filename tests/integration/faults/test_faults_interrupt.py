@@ -55,7 +55,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_next_run_goes_on(
     assert rest.verdicts == {first: "skipped", second: "passed", third: "passed"}
 
 
-def test_who_is_killed_leaves_nothing_that_the_next_run_does_not_remove(
+def test_the_next_run_removes_everything_that_a_killed_run_left(
     lab: Lab, new_site: SiteMaker, client: docker.DockerClient
 ) -> None:
     """The engine lets no build label its containers and steps, so a run notes them while it builds."""

@@ -64,7 +64,7 @@ def test_packages_that_go_away_after_discovery_cost_the_cells_and_no_more(
     assert site.tags == {cell}
 
 
-def test_what_was_fetched_before_needs_no_package_root(lab: Lab, new_site: SiteMaker, packages: Server) -> None:
+def test_fetched_packages_need_no_package_root(lab: Lab, new_site: SiteMaker, packages: Server) -> None:
     site = new_site(kernels=[lab.kernels.newer], packages=f"http://{packages.address}{RELEASE}")
     assert site.run("build", "--no-push").code == 0
     packages.stop()

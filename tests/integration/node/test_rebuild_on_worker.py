@@ -124,7 +124,7 @@ def test_an_entitled_worker_gets_a_module_for_its_kernel(worker: Worker) -> None
     assert loaded[-1] == f"insmod {tree}/extra/beegfs.ko "
 
 
-def test_what_the_headers_require_goes_to_folders_that_only_dac_override_writes_to(worker: Worker) -> None:
+def test_requirements_of_the_headers_go_to_folders_that_only_dac_override_writes_to(worker: Worker) -> None:
     add_repository(worker.folder, worker.url)
     assert "failed on file /usr/lib/" in worker.refused("install-failed", without=["DAC_OVERRIDE"])
 

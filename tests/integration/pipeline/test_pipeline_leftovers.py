@@ -34,7 +34,7 @@ def test_a_run_leaves_no_image_behind(lab: Lab, new_site: SiteMaker, client: doc
     assert made_by(client, site.path) == []
 
 
-def test_what_was_not_pushed_is_kept_and_can_be_pushed_later(lab: Lab, new_site: SiteMaker) -> None:
+def test_an_image_that_was_withheld_can_be_pushed_later(lab: Lab, new_site: SiteMaker) -> None:
     site = new_site(kernels=[lab.kernels.older, lab.kernels.newer])
     kept = site.run("build", "--no-push")
     assert kept.code == 0, kept.stderr
