@@ -1,4 +1,4 @@
-"""deploy/build-in-cluster, against an `oc` that plays a cluster: its builds, and the objects that it applies."""
+"""deploy/build-in-cluster, against a fake `oc`: the builds that it starts, and the objects that it applies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The JSONPaths of deploy/'s scripts give the same with kubectl as with the made-up `oc` of their tests."""
+"""The JSONPaths of deploy/'s scripts have the same result in kubectl as in the fake `oc` of their tests."""
 
 from __future__ import annotations
 

@@ -90,6 +90,11 @@ def test_a_folder_whose_modules_share_fixtures_stays_on_one_worker() -> None:
         assert sum(any(test.startswith(folder) for test in share) for share in found) == 1
 
 
+def test_a_module_that_shares_nothing_may_leave_its_folders_group() -> None:
+    assert group_of("node/test_node_start.py") == group_of("node/test_node_upgrade.py") == "node"
+    assert group_of("node/test_rebuild_on_worker.py") == "node/test_rebuild_on_worker.py"
+
+
 def test_one_worker_runs_the_tests_as_they_are_collected() -> None:
     assert in_running_order(TESTS, 1, group) == TESTS
 

@@ -115,7 +115,7 @@ def test_a_bundle_has_every_kernels_own_layer_and_one_more_kernel_adds_one(lab: 
     assert (image["bytes"], list(image["kernels"].values())) == (sum(sizes), sizes[-4:])
     assert image["toolkit_bytes"] > image["bytes"] > sizes[-1] > 0
     assert f"{sum(sizes)} bytes compressed, {sizes[-1]} of them for kernel {order[-1]} alone" in whole.stderr
-    assert not held_by_engine(site, entry["digest"]), "what was pulled to be booted is still there"
+    assert not held_by_engine(site, entry["digest"]), "the image that was pulled for the boot is still there"
 
     # A kernel that the published bundle has is taken over from it, to the byte; once it is not wanted, that is said.
     site.registry.delete(site.repository, image_tag(f"{NEWER_CLIENT}-{order[-1]}"))

@@ -13,24 +13,30 @@ from typing import Generic, TypeVar
 
 Test = TypeVar("Test")
 
-# Rough seconds of a module, or of a folder whose modules share expensive fixtures: such a folder stays on one worker.
+# Rough seconds of a module, or of a folder's other modules, which share expensive fixtures and so stay on one worker.
 # Only their ratio counts.
 SECONDS = {
-    "boot/test_boot_command.py": 100,
-    "boot/test_boot_machine.py": 100,
-    "cluster/test_build_in_cluster.py": 120,
-    "cluster/test_build_in_cluster_versions.py": 120,
+    "boot/test_boot_command.py": 110,
+    "boot/test_boot_faults.py": 170,
+    "boot/test_boot_machine.py": 90,
+    "cluster/test_build_in_cluster.py": 240,
+    "cluster/test_build_in_cluster_versions.py": 150,
+    "cluster/test_build_trusted_ca.py": 70,
     "engine/test_newer_engine.py": 270,
-    "engine/test_two_at_once.py": 90,
-    "entrypoint": 300,
-    "faults/test_faults_engine.py": 60,
-    "faults/test_faults_interrupt.py": 60,
-    "negative/test_negative_packages.py": 90,
-    "node": 400,
-    "pipeline/test_bundle.py": 120,
-    "pipeline/test_pipeline_first_run.py": 100,
+    "engine/test_two_at_once.py": 120,
+    "entrypoint": 260,
+    "faults/test_faults_engine.py": 70,
+    "faults/test_faults_proxy.py": 80,
+    "negative/test_negative_modules.py": 100,
+    "negative/test_negative_packages.py": 200,
+    "node": 650,
+    "node/test_node_rebuild.py": 300,
+    "node/test_rebuild_on_worker.py": 200,
+    "pipeline/test_bundle.py": 350,
+    "pipeline/test_pipeline_again.py": 170,
+    "pipeline/test_pipeline_first_run.py": 130,
 }
-DEFAULT_SECONDS = 30
+DEFAULT_SECONDS = 40
 
 
 @dataclass
@@ -49,9 +55,9 @@ class _Share(Generic[Test]):
 
 
 def group_of(module: str) -> str:
-    """Return the group of a test module (its path below tests/integration): its folder if that is one, or itself."""
+    """Return the group of a test module (its path below tests/integration): itself, or a folder that is listed."""
     folder = module.partition("/")[0]
-    return folder if folder in SECONDS else module
+    return folder if folder in SECONDS and module not in SECONDS else module
 
 
 def in_running_order(tests: Sequence[Test], workers: int, group: Callable[[Test], str]) -> list[Test]:

@@ -41,7 +41,7 @@ def topology(control_plane: str, infrastructure: str = "HighlyAvailable") -> dic
 def cluster_of(
     tmp_path: Path, blocked: dict[str, dict[str, Any]], names: tuple[str, ...] = NAMES, **state: Any
 ) -> Cluster:
-    """Return a cluster of nodes with Ready pods, whose roll-out turns some of them into `blocked`."""
+    """Return a cluster of nodes with Ready pods, some of which the roll-out replaces by `blocked`."""
     known: dict[str, Any] = {
         "pods": [pod(name) for name in names],
         "nodes": [node(name) for name in names],

@@ -7,7 +7,6 @@ from kmatrix.stages.boot import boot_image, subject_of
 from kmatrix.stages.gates.gate import Outcome, TestedImage
 from kmatrix.stages.run_context import BootOptions
 from kmatrix.values.boot import BootReport
-from kmatrix.values.cells import Finding
 from kmatrix.values.command_lines import command
 
 
@@ -34,10 +33,6 @@ def boot_module(image: TestedImage) -> Outcome:
     if report.verdict == "passed":
         return Outcome("passed", report.message, serial=serial, srcversion=srcversion)
     return _not_passed(image, report, serial, srcversion)
-
-
-def _without_module(image: TestedImage, code: str, message: str) -> Outcome:
-    return _not_passed(image, BootReport("failed", code, message, (Finding("boot", code, message),)), "", "")
 
 
 def _not_passed(image: TestedImage, report: BootReport, serial: str, srcversion: str) -> Outcome:
