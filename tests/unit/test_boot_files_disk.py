@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import pytest
 
-from kmatrix.effects.engine.docker import Engine
+from kmatrix.effects.engine import Engine
 from kmatrix.effects.vm import boot_files
 from kmatrix.effects.vm.boot_files import KernelFiles, kernel_files
 from kmatrix.values.errors import InputError

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from kmatrix.decide.boot import Booted
-from kmatrix.effects.engine.docker import Engine
+from kmatrix.effects.engine import Engine
 from kmatrix.effects.vm.boot_files import KernelFiles, remove_boot_files, run_prefix
 from kmatrix.stages import boot as boot_stage
 from kmatrix.stages.boot import Subject, prepare_guest, remove_guest

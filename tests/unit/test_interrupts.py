@@ -170,7 +170,7 @@ def cells(count: int) -> list[Recipe]:
 def run_context(stop: Callable[[], None], said: list[str]) -> RunContext:
     engine = SimpleNamespace(remove_leftovers=lambda: None)
     progress = SimpleNamespace(say=said.append)
-    return cast("RunContext", SimpleNamespace(stop=stop, engine=engine, garbage=[], progress=progress))
+    return cast("RunContext", SimpleNamespace(stop=stop, engine=engine, progress=progress))
 
 
 def test_signals_that_come_while_a_cell_is_kept_lose_none() -> None:

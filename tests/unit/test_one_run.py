@@ -38,6 +38,7 @@ from kmatrix.values.cells import CellResult
 from kmatrix.values.errors import Exit
 from kmatrix.values.lock import Lock, inputs_digest, read_lock, write_lock
 from kmatrix.values.names import ClientVersion
+from tests.unit.support.stand_in_engine import StandInEngine
 from tests.unit.test_cli import MATRIX, ROOT
 from tests.unit.test_render import lock, profile
 
@@ -133,10 +134,12 @@ def test_pins_that_another_profile_got_meanwhile_stay(site: Path, monkeypatch: p
 def test_the_next_run_clears_engine_and_disk_of_a_run_that_is_over(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     removed: list[str] = []
 
-    def engine(run_id: str, *_: object) -> NoEngine:
-        return NoEngine(run_id=run_id, remove_leftovers=removed.append)
+    class ClearingEngine(StandInEngine):
+        def remove_leftovers(self, run_id: str = "") -> None:
+            assert self.notes == site / "build" / "builds"
+            removed.append(run_id)
 
-    monkeypatch.setattr(profile_command, "Engine", engine)
+    monkeypatch.setattr(profile_command, "DockerEngine", ClearingEngine)
     call = call_for(site)
     with marked_engine(call) as dead:
         pass
@@ -210,24 +213,12 @@ def test_a_lock_that_cannot_be_looked_at_is_not_taken_for_none(site: Path, capsy
     assert "Not a directory" in capsys.readouterr().err
 
 
-class NoEngine(SimpleNamespace):
-    """An engine that nothing is asked of."""
-
-    tidied = False
-
-    def __enter__(self) -> NoEngine:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return
-
-
 @pytest.mark.parametrize(("up", "code"), [(True, Exit.OK), (False, Exit.USAGE)])
 def test_a_lab_that_is_up_needs_no_lock(
     site: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], up: bool, code: Exit
 ) -> None:
     shutil.copy(ROOT / "matrix.yaml", site / "matrix.yaml")
-    monkeypatch.setattr(lab_command, "Engine", lambda _: NoEngine())
+    monkeypatch.setattr(lab_command, "DockerEngine", StandInEngine)
     monkeypatch.setattr(lab_up, "status", lambda *_: lab_up.LabStatus((("content", up, ""),)))
     with only_run(site / "build" / "run.lock", "build"):
         assert main(["lab", "up", "--root", str(site)]) == code
@@ -249,7 +240,7 @@ def published(site: Path, monkeypatch: pytest.MonkeyPatch) -> CellResult:
     def job(call: Invocation) -> Iterator[Any]:
         recipe = SimpleNamespace(cell=first, dockerfile="")
         yield SimpleNamespace(
-            call=call, chosen=choose(call), engine=NoEngine(builds=0, pulls=0), pins=pins, recipes=[recipe], target="r"
+            call=call, chosen=choose(call), engine=StandInEngine(), pins=pins, recipes=[recipe], target="r"
         )
 
     def run(_shop: object, _work: object, recipes: list[Any], _jobs: int, keep: Any) -> None:

@@ -10,7 +10,7 @@ from kmatrix.decide.boot import Booted
 from kmatrix.decide.bundle import kernels_of_label
 from kmatrix.decide.formats.elf import MalformedElfError, read_module
 from kmatrix.decide.plan import make_plan
-from kmatrix.effects.engine.docker import Engine
+from kmatrix.effects.engine import Engine
 from kmatrix.effects.engine.inspect import read_cell_image
 from kmatrix.effects.registry.client import Registry
 from kmatrix.effects.registry.credentials import load_credentials
@@ -119,11 +119,10 @@ def find_subjects(call: Invocation, chosen: Chosen, engine: Engine, name: str) -
             f"the engine has no image {ref}, though it just pulled it",
             "Something else removes images of this engine: end it, and run the same command again.",
         )
-    call.say(f"{ref}: {image['Id']} from {place}")
-    found = (image.get("Config") or {}).get("Labels") or {}
-    kernels = kernels_of_label(found.get(labels.KERNELS, "")) or (found.get(labels.KERNEL, ""),)
+    call.say(f"{ref}: {image.id} from {place}")
+    kernels = kernels_of_label(image.labels.get(labels.KERNELS, "")) or (image.labels.get(labels.KERNEL, ""),)
     own = [cell] if cell else [_cell_of_kernel(cells, kernel, str(ref)) for kernel in kernels]
-    return [_subject(engine, str(image["Id"]), each, mirrored(each.toolkit, chosen.profile.mirrors)) for each in own]
+    return [_subject(engine, image.id, each, mirrored(each.toolkit, chosen.profile.mirrors)) for each in own]
 
 
 def _subject(engine: Engine, image: str, cell: Cell, toolkit: ImageRef) -> Subject:

@@ -14,7 +14,7 @@ from kmatrix.decide.kept_results import keep_known
 from kmatrix.decide.plan import make_plan
 from kmatrix.effects.disk.git import revision, source
 from kmatrix.effects.disk.results import read_results, write_results
-from kmatrix.effects.engine.docker import Engine
+from kmatrix.effects.engine import Engine
 from kmatrix.effects.registry.credentials import load_credentials
 from kmatrix.effects.registry.writer import RegistryWriter
 from kmatrix.effects.vm.qemu import Machines
@@ -120,13 +120,14 @@ class _Book:
     order: tuple[str, ...]
     asked: frozenset[str] = frozenset()
     changed: dict[str, CellResult] = field(default_factory=dict)
+    engine: Mapping[str, str] | None = None
 
     def keep(self, result: CellResult) -> None:
         """Take a cell's result."""
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         result = keep_known(result, self.known.get(result.cell), now, asked=result.cell in self.asked)
         self.changed[result.cell] = result
-        write_results(self.job.call.results_path, self.job.chosen.name, self.changed, self.order)
+        write_results(self.job.call.results_path, self.job.chosen.name, self.changed, self.order, self.engine)
         self.progress.done(result)
 
 
@@ -143,7 +144,7 @@ def _run(job: _Job, work: Callable[[_Book, RunContext], None], pushes: bool) -> 
     shown = LiveProgress(call.console, total) if call.console.is_terminal else None
     progress: Progress = shown or PlainProgress(call.console, total)
     order = tuple(cell.id for cell in make_plan(job.chosen.name, job.chosen.profile, job.pins).cells)
-    book = _Book(job, progress, _earlier(job), order)
+    book = _Book(job, progress, _earlier(job), order, engine=engine.in_use().as_dict())
     credentials = load_credentials(call.authfile)
     registry = RegistryWriter(credentials, pushes_to=job.target if pushes else "")
     options = Options(

@@ -25,7 +25,7 @@ from kmatrix.decide.bundle import (
 from kmatrix.decide.formats.elf import MalformedElfError, read_module
 from kmatrix.decide.module_images import module_images
 from kmatrix.effects.disk.logs import open_log
-from kmatrix.effects.engine.docker import Engine
+from kmatrix.effects.engine import Engine
 from kmatrix.effects.registry.client import Manifest
 from kmatrix.effects.registry.credentials import Credentials
 from kmatrix.effects.registry.writer import RegistryWriter

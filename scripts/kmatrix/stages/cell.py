@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Literal
 
 from kmatrix.decide.build_log import code_of
 from kmatrix.effects.disk.logs import open_log
@@ -18,6 +18,7 @@ from kmatrix.stages.run_context import CellContext, RunContext, cell_result
 from kmatrix.values import labels
 from kmatrix.values.cells import CellResult, Finding
 from kmatrix.values.command_lines import command
+from kmatrix.values.engine import EngineImage
 from kmatrix.values.errors import BuildError, InterruptedRunError, KmatrixError, ToolError
 from kmatrix.values.names import ImageRef
 from kmatrix.values.recipe import Recipe
@@ -134,9 +135,8 @@ def _build_check_push(cell: CellContext) -> CellResult:
     try:
         return _push(cell, result)
     finally:
-        # What is published is the registry's; what could not be is made again. Its steps are left to the end of the
-        # run: another cell that is being built may stand on the same ones.
-        run.engine.remove_image(run.engine.own_name(recipe.cell.tag), with_steps=False)
+        # A published image is the registry's; one that could not be is built again.
+        run.engine.remove_image(run.engine.own_name(recipe.cell.tag))
 
 
 def _check_again(cell: CellContext, tell: Callable[[str], None]) -> CellResult:
@@ -157,20 +157,20 @@ def _check_again(cell: CellContext, tell: Callable[[str], None]) -> CellResult:
             # Another checkout with this target gives its images the same name.
             if local is None or _key_of(local) not in recipe.satisfying_keys:
                 raise _nothing_to_check(run, recipe, ref)
-            return pass_gates(cell, str(local["Id"]))
+            return pass_gates(cell, local.id)
         published = ref.with_digest(digest)
         pull(run, published)
     try:
-        return pass_gates(cell, str(_known(run, published)["Id"]))
+        return pass_gates(cell, _known(run, published).id)
     finally:
         run.engine.let_go(published.pinned)
 
 
-def _key_of(image: Mapping[str, Any]) -> str:
-    return str(((image.get("Config") or {}).get("Labels") or {}).get(labels.CELL_KEY, ""))
+def _key_of(image: EngineImage) -> str:
+    return image.labels.get(labels.CELL_KEY, "")
 
 
-def _known(run: RunContext, image: ImageRef) -> dict[str, Any]:
+def _known(run: RunContext, image: ImageRef) -> EngineImage:
     found = run.engine.image(image.pinned)
     if found is None:
         raise ToolError(
@@ -213,7 +213,8 @@ def _push_tested(cell: CellContext, tested: CellResult) -> CellResult:
     if _key_of(local) not in cell.recipe.satisfying_keys:
         raise ToolError(f"{tested.image} was made from other inputs than the matrix has now", again)
     result = _push(cell, replace(tested, reason=tested.reason.partition("; not pushed")[0]))
-    if (engine.image(tested.image) or {}).get("Id") == tested.image_id:
+    named = engine.image(tested.image)
+    if named is not None and named.id == tested.image_id:
         engine.remove_image(tested.image)
     return result
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from kmatrix.effects.engine.docker import Engine
+from kmatrix.effects.engine import Engine
 from kmatrix.effects.engine.errors import RegistryRefusalError, TakenAwayError
 from kmatrix.effects.registry.auth import refused
 from kmatrix.effects.registry.credentials import Credentials
@@ -45,8 +45,8 @@ def held(engine: Engine, credentials: Credentials, image: ImageRef) -> None:
         CredentialError: it refuses the credential, or there is none.
         ToolError: it has no such image.
     """
-    auth = credentials.for_engine(image)
+    login = credentials.for_engine(image)
     try:
-        patiently(lambda: engine.hold(image.pinned, auth), engine)
+        patiently(lambda: engine.hold(image.pinned, login), engine)
     except RegistryRefusalError as error:
         raise refused(image, credentials) from error

@@ -119,12 +119,9 @@ def _keep_ended(run: RunContext, future: Future[CellResult], keep: Keep) -> None
 
 
 def clean_up(run: RunContext) -> None:
-    """Remove this run's containers, and the images that were only steps on the way."""
+    """Remove everything that this run leaves in the engine and nobody needs."""
     try:
         run.engine.remove_leftovers()
-        for image in reversed(run.garbage):
-            run.engine.remove_step(image)
-        run.engine.tidied = True
     except KmatrixError as error:
         # What the cells came to must not be hidden by this; the next run removes what is left.
         run.progress.say(f"could not clean up: {error}")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kmatrix.decide.bundle import Layer
 from kmatrix.effects.disk.logs import Log
-from kmatrix.effects.engine.docker import Engine
+from kmatrix.effects.engine import Engine
 from kmatrix.effects.registry.credentials import Credentials
 from kmatrix.effects.registry.writer import RegistryWriter
 from kmatrix.effects.vm.qemu import Accel, Machines
@@ -59,8 +59,8 @@ class Options:
 class RunContext:
     """What the cells of a run share.
 
-    `garbage` are the images that builds made on their way; `published` has one published cell image of the same inputs
-    for each architecture; `blobs` are the layers that the registry is known to have, by the digest of their archive.
+    `published` has one published cell image of the same inputs for each architecture; `blobs` are the layers that the
+    registry is known to have, by the digest of their archive.
     """
 
     engine: Engine
@@ -74,7 +74,6 @@ class RunContext:
     pulled: Once[None] = field(default_factory=Once)
     kernels: Once[KernelFacts] = field(default_factory=Once)
     files: Once[bytes] = field(default_factory=Once)
-    garbage: list[str] = field(default_factory=list)
     sent: Once[Layer] = field(default_factory=Once)
     blobs: dict[str, Layer] = field(default_factory=dict)
     published: dict[Arch, ImageRef] = field(default_factory=dict)

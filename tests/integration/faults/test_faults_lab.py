@@ -11,7 +11,8 @@ from pathlib import Path
 import docker
 import pytest
 
-from kmatrix.effects.engine.docker import Engine
+from kmatrix.effects.engine import Engine
+from kmatrix.effects.engine.docker import DockerEngine
 from kmatrix.effects.lab.servers import running
 from kmatrix.lab.layout import Layout
 from kmatrix.lab.services import servers, start_web
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.engine
 @pytest.fixture
 def engine(lab: Lab) -> Iterator[Engine]:
     assert lab.services
-    with Engine(f"tests-{secrets.token_hex(4)}") as made:
+    with DockerEngine(f"tests-{secrets.token_hex(4)}") as made:
         yield made
 
 

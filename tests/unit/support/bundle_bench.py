@@ -20,28 +20,29 @@ from kmatrix.stages import bundle as stage
 from kmatrix.stages.bundle import Packing, make_bundle
 from kmatrix.stages.run_context import BootOptions
 from kmatrix.values.boot import BootReport
+from kmatrix.values.engine import EngineImage, RegistryLogin
 from kmatrix.values.names import Arch, ImageRef
 from tests.unit.support.cell_images import CLIENT, config_of, digest, image
+from tests.unit.support.stand_in_engine import StandInEngine
 from tests.unit.support.writable_registry import Writable, writable_registry
 
 PASSED = BootReport("passed", "booted", "loaded twice")
 
 
-@dataclass
-class NoEngine:
-    """Stands in for the engine: has every file, notes what it pulls."""
+class PullingEngine(StandInEngine):
+    """Has every file, and notes the images that it pulls."""
 
-    pulled: list[str] = field(default_factory=list)
-    held: set[str] = field(default_factory=set)
-    lost: list[str] = field(default_factory=list)
-    stopping: bool = False
+    def __init__(self) -> None:
+        super().__init__()
+        self.pulled: list[str] = []
+        self.held: set[str] = set()
+        self.lost: list[str] = []
+        self.known: set[str] = set()
 
-    def image(self, name: str) -> dict[str, str] | None:
-        return {"Id": name} if name in self.held else None
+    def image(self, name: str) -> EngineImage | None:
+        return EngineImage(name) if name in self.held else None
 
-    known: set[str] = field(default_factory=set)
-
-    def hold(self, pinned: str, _: object) -> None:
+    def hold(self, pinned: str, login: RegistryLogin | None) -> None:
         if pinned in self.held and pinned not in self.pulled:
             self.known.add(pinned)
         self.pulled.append(pinned)
@@ -51,15 +52,8 @@ class NoEngine:
         if pinned not in self.known:
             self.held.discard(pinned)
 
-    @contextmanager
-    def container(self, name: str) -> Iterator[str]:
-        yield name
-
-    def read_file(self, _: str, path: str) -> bytes:
+    def read_file(self, container: str, path: str) -> bytes:
         return path.encode()
-
-    def stop(self) -> None:
-        self.stopping = True
 
 
 @dataclass
@@ -68,7 +62,7 @@ class Bench:
 
     server: Writable
     packing: Packing
-    engine: NoEngine
+    engine: PullingEngine
     reports: dict[str, BootReport | BaseException] = field(default_factory=dict)
     booted: list[str] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
@@ -119,11 +113,11 @@ class Bench:
 @contextmanager
 def bundle_bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     """Run a registry, and have nothing booted for real."""
-    engine, lines = NoEngine(), list[str]()
+    engine, lines = PullingEngine(), list[str]()
     credentials = Credentials({}, "no-file", docker.auth.AuthConfig({}))
     with writable_registry("site/beegfs-client") as server:
         packing = Packing(
-            engine=cast("Any", engine),
+            engine=engine,
             registry=RegistryWriter(credentials),
             credentials=credentials,
             machines=cast("Any", SimpleNamespace(stop=lambda: None)),

@@ -1,4 +1,4 @@
-"""Makes what an engine saves of an image: the layout of Docker's image store, and that of containerd's.
+"""Makes the archive that an engine saves of an image: in the layout of Docker's image store, and of containerd's.
 
 Both as `docker save` writes them: moby's image/tarexport/save.go (20.10) and daemon/containerd/image_exporter.go.
 """
@@ -78,10 +78,9 @@ class SavingEngine:
 
     def __init__(self, *images: Saved) -> None:
         self.saved = {image.id: image.content() for image in images}
-        self.api = self
 
-    def get_image(self, image: str) -> Iterator[bytes]:
-        """As the Docker SDK has it."""
+    def save(self, image: str) -> Iterator[bytes]:
+        """Yield an image's archive in pieces."""
         data = self.saved[image]
         return (data[at : at + 700] for at in range(0, len(data), 700))
 

@@ -21,6 +21,7 @@ from typing import Any
 import docker.auth
 
 from kmatrix.effects.disk.files import read_text
+from kmatrix.values.engine import RegistryLogin
 from kmatrix.values.errors import InputError
 from kmatrix.values.names import HUB_HOSTS, ImageRef
 
@@ -107,19 +108,13 @@ class Credentials:
         pair = self.pair(ref)
         return base64.b64encode(":".join(pair).encode(errors="surrogateescape")).decode() if pair else None
 
-    def for_engine(self, ref: ImageRef) -> dict[str, str] | None:
-        """Return what the Docker SDK takes as `auth_config`, or None.
-
-        The SDK sends it as it is in X-Registry-Auth: the names are those of the engine's own type (moby/moby,
-        api/types/registry/authconfig.go), which prefers an identity token to a password.
-        """
+    def for_engine(self, ref: ImageRef) -> RegistryLogin | None:
+        """Return the credential that the container engine is to send to a registry, or None."""
         login = self.login(ref)
-        if login is None:
+        if login is None or not (login.pair or login.identity_token):
             return None
-        known = {"identitytoken": login.identity_token} if login.identity_token else {}
-        if login.pair:
-            known |= {"username": login.pair[0], "password": login.pair[1]}
-        return known or None
+        username, password = login.pair or ("", "")
+        return RegistryLogin(username, password, login.identity_token)
 
     def _found(self, ref: ImageRef) -> tuple[Login | None, str]:
         asked, note, final = self._from_helper(ref)
