@@ -64,7 +64,7 @@ def test_the_engine_s_own_package_alone_knows_docker() -> None:
 
 
 def test_tests_use_an_engine_by_its_interface_alone() -> None:
-    """A test may have a client of its own, by which it sees what the code under test did; never the engine's."""
+    """A test may have a client of its own, to watch the code under test; never the engine's."""
     reached = [
         f"{path.relative_to(ROOT)}:{node.lineno}"
         for path in sorted((ROOT / "tests" / "integration").rglob("*.py"))

@@ -38,7 +38,7 @@ from kmatrix.values.cells import CellResult
 from kmatrix.values.errors import Exit
 from kmatrix.values.lock import Lock, inputs_digest, read_lock, write_lock
 from kmatrix.values.names import ClientVersion
-from tests.unit.support.stand_in_engine import StandInEngine
+from tests.unit.support.stand_in_engine import IN_USE, StandInEngine
 from tests.unit.test_cli import MATRIX, ROOT
 from tests.unit.test_render import lock, profile
 
@@ -70,7 +70,7 @@ def test_a_command_that_writes_is_told_who_runs_and_touches_nothing(
         assert sorted(site.rglob("*")) == sorted([*before, site / "build", site / "build" / "run.lock"])
     said = capsys.readouterr().err
     assert f"another run is under way in this checkout: `kmatrix build`, process {os.getpid()} on " in said
-    assert "Wait for its end" in said
+    assert "Wait until it ends" in said
 
 
 def test_commands_that_read_run_beside_one_that_writes(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -262,7 +262,9 @@ def test_only_a_run_that_asked_forgets_what_is_published(
     site: Path, published: CellResult, arguments: tuple[str, ...], known: bool
 ) -> None:
     assert main([*arguments, "--root", str(site)]) == Exit.ERRORED
-    (result,) = read_results(site / "build" / "results.json", "site").values()
+    path = site / "build" / "results.json"
+    assert json.loads(path.read_text(encoding="utf-8"))["engine"] == IN_USE.as_dict()
+    (result,) = read_results(path, "site").values()
     assert (result.digest, result.seen) == ((published.digest, "then") if known else ("", result.seen))
     assert result.seen
 

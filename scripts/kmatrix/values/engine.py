@@ -109,7 +109,7 @@ class ServerContainer:
         command: program and arguments.
         address: HOST:PORT on this machine.
         port: where it listens in the container.
-        mounts: what it sees of this machine, and its volumes.
+        mounts: parts of this machine that it sees, and its volumes.
         labels: of the container.
     """
 

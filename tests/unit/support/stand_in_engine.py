@@ -17,7 +17,7 @@ IN_USE = EngineInUse("Stand-in", "1.0", "unix:///no-engine.sock", "none")
 
 
 class StandInEngine:
-    """Implements the interface with as little as there can be; a test's own stand-in overrides what it is about."""
+    """Implements the interface with as little as there can be; a test's own stand-in overrides the rest."""
 
     builds = 0
     pulls = 0

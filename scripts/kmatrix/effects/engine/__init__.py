@@ -1,4 +1,4 @@
-"""The container engine behind one interface: `Engine` is what its users need, `docker` implements it.
+"""The container engine behind one interface: `Engine` is the interface, `docker` implements it.
 
 Nothing outside this package knows an engine's API, the lines that its builder prints, or its intermediate images.
 """

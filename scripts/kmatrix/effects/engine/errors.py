@@ -62,7 +62,7 @@ _CREDENTIAL_WORDS = (
 
 # Somebody else removed an image that a build stands on (moby: builder/dockerfile, layer/layer_store.go).
 _TAKEN_AWAY = re.compile(r"unknown parent image|no such image|layer does not exist|unknown parent layer", re.IGNORECASE)
-ADDRESS = "DOCKER_HOST or the local socket"
+ADDRESS = "DOCKER_HOST, the Docker context or the local socket"
 PASSING = "Check that it runs, then run the command again; it resumes from here."
 
 

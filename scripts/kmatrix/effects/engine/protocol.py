@@ -1,4 +1,4 @@
-"""The interface of a container engine: exactly what stages, lab, commands and bench need of one."""
+"""The interface of a container engine: the methods that stages, lab, commands and bench need, and no others."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Engine(Protocol):
     - **Leftovers.** Whatever a run makes and no longer needs is the engine's own business: containers, names of the
       run's own, and the intermediate images of its builds, which it alone knows. It removes them in
       `remove_leftovers` and not earlier, since builds side by side share intermediate images; an image that has a
-      name, or that something stands on, is never one. What a killed run left is found again by that run's id.
+      name, or that something stands on, is never one. Leftovers of a killed run are found by its id.
     - **Names.** An image's id is opaque. It is accepted wherever a name or NAME@DIGEST is.
     - **Text.** Lines, outputs and error messages are plain text: no control characters, no terminal sequences.
     """
@@ -252,7 +252,7 @@ class Engine(Protocol):
         """
 
     def push(self, repository: str, tag: str, login: RegistryLogin | None) -> None:
-        """Push an image by its name. Ask the registry for the digest: engines do not agree in what they report.
+        """Push an image by its name. Ask the registry for the digest: engines differ in their reports.
 
         Raises:
             UnreachableError: the registry cannot be reached.

@@ -133,7 +133,7 @@ class Images(Connection):
 
     def remove_image(self, name: str) -> None:
         """See `Engine.remove_image`."""
-        # Nor may an engine that went away spoil what was reached by then.
+        # An engine that went away must not spoil results that were reached by then.
         with suppress(UnreachableError):
             self._remove_image(name)
 
