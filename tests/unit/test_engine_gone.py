@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import http.client
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import docker
 import docker.errors
@@ -14,7 +14,7 @@ import urllib3.exceptions
 from kmatrix.effects.engine import Engine
 from kmatrix.effects.engine.docker import DockerEngine
 from kmatrix.effects.engine.docker.errors import engine_errors
-from kmatrix.values.errors import BuildError, InputError, ToolError, UnreachableError
+from kmatrix.values.errors import BuildError, InputError, InterruptedRunError, ToolError, UnreachableError
 from tests.unit.support.http_server import RESET, Reply, Request, in_turn, web_server
 
 
@@ -99,6 +99,35 @@ def test_a_run_can_be_stopped_though_the_engine_is_gone(monkeypatch: pytest.Monk
         engine._track("", "other")
         engine.stop()
         assert engine.stopping
+
+
+@pytest.mark.parametrize("doing", ["run", "build", "pull", "push"])
+def test_an_answer_that_fails_because_the_run_is_told_to_stop_is_an_interruption(
+    monkeypatch: pytest.MonkeyPatch, doing: str
+) -> None:
+    """To stop removes containers, and what waits for one is then told that there is none."""
+    pinned = "127.0.0.1:1/x@sha256:" + "a" * 64
+
+    def answer(asked: Request) -> Reply:
+        if "version" in asked.path:
+            return VERSION
+        if asked.path.endswith("/start"):
+            return Reply(204)
+        if not asked.path.endswith("/json"):
+            engine.stop()
+        return Reply(404, b'{"message": "no such container"}')
+
+    with web_server(answer) as web:
+        monkeypatch.setenv("DOCKER_HOST", f"tcp://{web.address}")
+        with DockerEngine("test") as engine:
+            asked: dict[str, Callable[[], object]] = {
+                "run": lambda: engine.run("container"),
+                "build": lambda: engine.build(b"context", on_line=lambda _: None),
+                "pull": lambda: engine.pull(pinned, None),
+                "push": lambda: engine.push("127.0.0.1:1/x", "y", None),
+            }
+            with pytest.raises(InterruptedRunError):
+                asked[doing]()
 
 
 def test_what_was_reached_is_not_lost_to_an_engine_that_goes_away_while_it_clears_up(

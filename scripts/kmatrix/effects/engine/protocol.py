@@ -37,7 +37,8 @@ class Engine(Protocol):
       `remove_leftovers` and not earlier, since builds side by side share intermediate images; an image that has a
       name, or that something stands on, is never one. Leftovers of a killed run are found by its id.
     - **Names.** An image's id is opaque. It is accepted wherever a name or NAME@DIGEST is.
-    - **Text.** Lines, outputs and error messages are plain text: no control characters, no terminal sequences.
+    - **Text.** The lines of a build, and error messages, are plain text: no control characters, no terminal sequences.
+      A container's outputs are as its program wrote them, decoded from UTF-8.
     """
 
     @property

@@ -59,7 +59,7 @@ class Builds(Images):
         """See `Engine.build`."""
         self.builds += 1
         last, error, container, log = "", "", "", BuildLog()
-        with engine_errors("build"):
+        with self._asking("build"):
             stream = self._api.build(
                 fileobj=io.BytesIO(labelled_context(context, labels or {})),
                 custom_context=True,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Self
 
 import docker.errors
@@ -12,7 +12,7 @@ import docker.errors
 from kmatrix.effects.engine.docker import sdk
 from kmatrix.effects.engine.docker.errors import engine_errors
 from kmatrix.values.engine import EngineInUse
-from kmatrix.values.errors import InterruptedRunError, ToolError, UnreachableError
+from kmatrix.values.errors import InterruptedRunError, KmatrixError, ToolError, UnreachableError
 
 _TIMEOUT_SECONDS = 600
 # containerd's image store reports its snapshotter as the driver, and itself here (moby: daemon/containerd/service.go).
@@ -92,6 +92,16 @@ class Connection:
         """See `Engine.raise_if_stopping`."""
         if self._stopping.is_set():
             raise InterruptedRunError
+
+    @contextmanager
+    def _asking(self, doing: str) -> Iterator[None]:
+        """Ask for something long; like `engine_errors`, but a failure that follows from `stop` is an interruption."""
+        try:
+            with engine_errors(doing):
+                yield
+        except KmatrixError:
+            self.raise_if_stopping()
+            raise
 
     def _track(self, old: str, new: str) -> str:
         """Have `stop` remove the container `new`, and `old` no more; either may be empty."""

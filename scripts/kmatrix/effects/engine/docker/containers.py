@@ -59,7 +59,7 @@ class Containers(Connection):
 
     def run(self, container: str, timeout_seconds: int = 120) -> RunOutput:
         """See `Engine.run`."""
-        with engine_errors("run a container"):
+        with self._asking("run a container"):
             self._api.start(container)
             try:
                 status = int(self._api.wait(container, timeout=timeout_seconds)["StatusCode"])

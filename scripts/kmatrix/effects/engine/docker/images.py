@@ -67,7 +67,7 @@ class Images(Connection):
         self.pulls += 1
         repository, _, digest = pinned.partition("@")
         error = ""
-        with engine_errors(f"pull {pinned}"):
+        with self._asking(f"pull {pinned}"):
             for part in self._api.pull(
                 repository, tag=digest, stream=True, decode=True, auth_config=auth_config(login)
             ):
@@ -112,7 +112,7 @@ class Images(Connection):
     def push(self, repository: str, tag: str, login: RegistryLogin | None) -> None:
         """See `Engine.push`."""
         error = ""
-        with engine_errors(f"push {repository}:{tag}"):
+        with self._asking(f"push {repository}:{tag}"):
             for part in self._api.push(repository, tag, stream=True, decode=True, auth_config=auth_config(login)):
                 self.raise_if_stopping()
                 error = error or str(part.get("error", ""))
