@@ -34,6 +34,9 @@ class Docker:
     named: tuple[str, ...] = ()
     names: dict[str, str] = field(default_factory=dict)
     away: bool = False
+    leaves_at: str = ""
+    leaves_after: str = ""
+    needed: tuple[str, ...] = ()
     removed: list[str] = field(default_factory=list)
     noprune: list[str] = field(default_factory=list)
 
@@ -53,8 +56,14 @@ class Docker:
             return _json([])
         if asked.method == "DELETE":
             name = path.partition("s/")[2]
+            self.away = name == self.leaves_at
+            if self.away:
+                return RESET
+            if name in self.needed:
+                return Reply(409, b'{"message": "conflict: image has dependent child images"}')
             self.removed.append(path.lstrip("/"))
             self.noprune += asked.query.get("noprune", [])
+            self.away = name == self.leaves_after
             self.names.pop(name, None)
             return _json([])
         if name not in self.there:
@@ -132,6 +141,31 @@ def test_notes_stay_while_the_engine_is_away(docker: Docker, tmp_path: Path, run
     with DockerEngine("run", tmp_path) as engine:
         engine.build(b"", on_line=lambda _: None)
         docker.away = True
+        with pytest.raises(UnreachableError):
+            engine.remove_leftovers(run_id)
+    assert {path.name for path in tmp_path.iterdir()} == {"run", "ended"}
+
+
+def test_an_intermediate_image_that_something_stands_on_stays_and_keeps_no_other(
+    docker: Docker, tmp_path: Path
+) -> None:
+    docker.needed = (THREE,)
+    noted(tmp_path / "ended")
+    with DockerEngine("run", tmp_path) as engine:
+        engine.remove_leftovers("ended")
+    assert docker.removed == [f"containers/{TWO}", f"images/{ONE}"]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("run_id", "last"), [("", THREE), ("ended", TWO), ("ended", THREE)])
+@pytest.mark.parametrize("moment", ["leaves_at", "leaves_after"])
+def test_notes_stay_where_the_engine_goes_away_in_between(
+    docker: Docker, tmp_path: Path, run_id: str, last: str, moment: str
+) -> None:
+    noted(tmp_path / "ended")
+    setattr(docker, moment, last)
+    with DockerEngine("run", tmp_path) as engine:
+        engine.build(b"", on_line=lambda _: None)
         with pytest.raises(UnreachableError):
             engine.remove_leftovers(run_id)
     assert {path.name for path in tmp_path.iterdir()} == {"run", "ended"}

@@ -118,9 +118,13 @@ def test_the_engine_in_use_is_reported_with_its_real_address(
             assert engine.in_use().as_dict()["address"] == f"tcp://{running.address}"
 
 
-def test_the_local_socket_is_the_address_where_nothing_names_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("DOCKER_HOST", "DOCKER_CONTEXT"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("DOCKER_CONFIG", "/no-such-folder")
+@pytest.mark.parametrize("context", ["default", "no-such-context"])
+def test_the_local_socket_is_the_address_where_nothing_names_another(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, context: str
+) -> None:
+    """The SDK goes there as well if a context is named that does not exist (docker-py, docker/context/api.py)."""
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    monkeypatch.setenv("DOCKER_CONTEXT", context)
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
     monkeypatch.setattr(sdk, "_Api", lambda *_, **__: None)
     assert connect(10, 1)[1] == "unix:///var/run/docker.sock"
