@@ -157,10 +157,16 @@ def test_an_intermediate_image_that_something_stands_on_stays_and_keeps_no_other
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("run_id", "last"), [("", THREE), ("ended", TWO), ("ended", THREE)])
-@pytest.mark.parametrize("moment", ["leaves_at", "leaves_after"])
+@pytest.mark.parametrize(
+    ("moment", "run_id", "last"),
+    [
+        *[("leaves_at", run_id, name) for run_id, name in (("", THREE), ("", ONE))],
+        *[("leaves_at", "ended", name) for name in (TWO, THREE, ONE)],
+        *[("leaves_after", run_id, name) for run_id, name in (("", THREE), ("ended", TWO), ("ended", THREE))],
+    ],
+)
 def test_notes_stay_where_the_engine_goes_away_in_between(
-    docker: Docker, tmp_path: Path, run_id: str, last: str, moment: str
+    docker: Docker, tmp_path: Path, moment: str, run_id: str, last: str
 ) -> None:
     noted(tmp_path / "ended")
     setattr(docker, moment, last)
