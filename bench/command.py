@@ -57,6 +57,7 @@ def _bench(arguments: Sequence[str] | None, console: Console) -> int:
     chosen = choose(call)
     parts = [name for name in _PARTS if not options.only or name in options.only]
     with DockerEngine(secrets.token_hex(6)) as engine:
+        call.say(f"engine: {engine.in_use()}")
         setting = Setting(call, chosen, engine, options.jobs or default_jobs(), options.weight)
         # The runs that are measured are alone in this checkout themselves.
         with alone(call):

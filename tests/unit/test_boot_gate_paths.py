@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -15,6 +14,7 @@ from kmatrix.effects.vm.boot_files import KernelFiles, remove_boot_files, run_pr
 from kmatrix.stages import boot as boot_stage
 from kmatrix.stages.boot import Subject, prepare_guest, remove_guest
 from kmatrix.values.errors import InputError
+from tests.unit.support.stand_in_engine import StandInEngine
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def engine(run_id: str) -> Engine:
-    return cast("Engine", SimpleNamespace(run_id=run_id))
+    return StandInEngine(run_id)
 
 
 def subject(image: str) -> Subject:

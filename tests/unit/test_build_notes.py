@@ -32,6 +32,7 @@ class Docker:
 
     there: list[str] = field(default_factory=lambda: [ONE, TWO, THREE])
     named: tuple[str, ...] = ()
+    kind: str = "RepoTags"
     names: dict[str, str] = field(default_factory=dict)
     away: bool = False
     leaves_at: str = ""
@@ -68,7 +69,7 @@ class Docker:
             return _json([])
         if name not in self.there:
             return Reply(404, b'{"message": "no such image"}')
-        return _json({"Id": name, "RepoTags": ["a:b"] if name in self.named else []})
+        return _json({"Id": name, self.kind: ["a:b"] if name in self.named else []})
 
 
 def _json(content: object) -> Reply:
@@ -105,8 +106,10 @@ def test_a_run_removes_its_intermediate_images_from_the_last_back_and_forgets_it
     assert len(docker.removed) == 2
 
 
-def test_an_intermediate_image_that_has_a_name_stays(docker: Docker, tmp_path: Path) -> None:
-    docker.named = (THREE,)
+@pytest.mark.parametrize("kind", ["RepoTags", "RepoDigests"])
+def test_an_image_that_has_a_name_is_not_intermediate(docker: Docker, tmp_path: Path, kind: str) -> None:
+    """Nor is one that was built, pushed, removed and pulled by digest again."""
+    docker.named, docker.kind = (THREE,), kind
     with DockerEngine("run", tmp_path) as engine:
         engine.build(b"", on_line=lambda _: None)
         engine.remove_leftovers()

@@ -43,7 +43,7 @@ class EngineImage:
 
     Attributes:
         id: opaque; engines give either the configuration's digest or the manifest's.
-        names: every NAME:TAG that it has in the engine.
+        names: every NAME:TAG and NAME@DIGEST that it has in the engine.
         labels: of its configuration.
         size: bytes on the engine's disk, layers that it shares with other images included.
     """

@@ -67,10 +67,18 @@ PASSING = "Check that it runs, then run the command again; it resumes from here.
 
 
 class StepFailedError(BuildError):
-    """A program of a build's step ended with an exit code of its own; `step` has its output."""
+    """A program of a build's step ended with an exit code of its own; `step` has its output.
 
-    def __init__(self, message: str, step: FailedStep) -> None:
-        super().__init__(message)
+    Args:
+        message: one line, the builder's.
+        step: the step.
+        hint: what to do next.
+    """
+
+    def __init__(
+        self, message: str, step: FailedStep, hint: str = "Read the build's log, and correct the step that it names."
+    ) -> None:
+        super().__init__(message, hint=hint)
         self.step = step
 
 

@@ -143,7 +143,7 @@ class Builds(Images):
         BuildNotes(path).forget()
 
     def _remove_intermediate(self, image: str) -> None:
-        """Remove an image of a build unless it has a name, or something needs it."""
+        """Remove an image of a build unless it has a name, also one by digest, or something needs it."""
         found = self.image(image)
         if found is not None and not found.names:
             self._remove_image(image)

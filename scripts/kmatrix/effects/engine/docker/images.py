@@ -48,7 +48,7 @@ class Images(Connection):
         labels = (found.get("Config") or {}).get("Labels") or {}
         return EngineImage(
             id=str(found["Id"]),
-            names=tuple(str(each) for each in found.get("RepoTags") or ()),
+            names=tuple(str(each) for kind in ("RepoTags", "RepoDigests") for each in found.get(kind) or ()),
             labels={str(key): str(value) for key, value in labels.items()},
             size=int(found.get("Size") or 0),
         )
