@@ -105,7 +105,7 @@ def test_a_run_can_be_stopped_though_the_engine_is_gone(monkeypatch: pytest.Monk
 def test_an_answer_that_fails_because_the_run_is_told_to_stop_is_an_interruption(
     monkeypatch: pytest.MonkeyPatch, doing: str
 ) -> None:
-    """To stop removes containers, and what waits for one is then told that there is none."""
+    """To stop removes containers, and a call that waits for one is then told that there is none."""
     pinned = "127.0.0.1:1/x@sha256:" + "a" * 64
 
     def answer(asked: Request) -> Reply:

@@ -1,4 +1,4 @@
-"""Two runs on one engine: what both pulled goes when the last of them needs it no more, and never before."""
+"""Two runs on one engine: an image that both pulled is removed when the last of them needs it no more, not before."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ _DOCKER = "application/vnd.docker."
 def newer(
     request: pytest.FixtureRequest, session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[docker.DockerClient]:
-    """Every command of a test goes to a newer engine; what it publishes goes where all tests publish."""
+    """Every command of a test uses a newer engine; it publishes in the registry of all tests."""
     for of_the_first_engine in ("lab", "registry"):
         request.getfixturevalue(of_the_first_engine)
     with newer_engine(session, tmp_path) as started:
@@ -77,7 +77,7 @@ def test_the_pipeline_publishes_what_it_tested_and_leaves_nothing(
     assert ended.code == 130, "".join(ended.said)
     assert other not in site.tags
 
-    # What it was built from stays: the next run builds from it again.
+    # Toolkits and base stay: the next run builds from them again.
     pulled = {*lab.toolkits.values(), site.pins.base.pinned}
     images = newer.api.images(all=True)
     assert {name for image in images for name in image.get("RepoDigests") or [image["Id"]]} <= pulled

@@ -1,4 +1,4 @@
-"""Two checkouts build and bundle at the same time on one engine: neither takes away what the other stands on."""
+"""Two checkouts build and bundle at the same time on one engine: neither removes an image that the other needs."""
 
 from __future__ import annotations
 

@@ -279,7 +279,7 @@ class Engine(Protocol):
     def remove_image(self, name: str) -> None:
         """Remove a name of an image, or an image by its id, if it is there and nothing uses it.
 
-        The image goes with its last name. An engine that went away is no error here: the next run clears up.
+        The image is removed with its last name. An engine that went away is no error here: the next run clears up.
         """
 
     # Servers
