@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from bench.setting import Setting
 from bench.site import Site
-from kmatrix.effects.engine.transfer import put_archive, take_archive
 from kmatrix.lab.up import lab_state
+from kmatrix.values.engine import Mount
 from kmatrix.values.errors import ToolError
 from kmatrix.values.recipe import Recipe
 
@@ -112,22 +112,22 @@ def _ready(setting: Setting, site: Site, recipe: Recipe, make_jobs: int) -> Iter
     command = ["bash", "-c", _SCRIPT, "bare-make", cell.kernel, str(cell.client.major), rdma, str(make_jobs)]
     with setting.engine.container(recipe.toolkit.pinned, command) as container:
         # The archive's top folder is `beegfs`; its parent exists in every toolkit.
-        put_archive(setting.engine, container, "/opt", _sources(setting, site, recipe))
+        setting.engine.put_archive(container, "/opt", _sources(setting, site, recipe))
         yield container
 
 
 def _sources(setting: Setting, site: Site, recipe: Recipe) -> bytes:
     package = site.packages / recipe.repository / recipe.source.pin.location
-    binds = {str(package): {"bind": "/package.rpm", "mode": "ro"}}
+    mounts = [Mount(str(package), "/package.rpm")]
     workshop = lab_state(setting.layout)["workshop"]
-    with setting.engine.container(workshop, ["bash", "-o", "pipefail", "-c", _UNPACK], binds=binds) as container:
+    with setting.engine.container(workshop, ["bash", "-o", "pipefail", "-c", _UNPACK], mounts=mounts) as container:
         done = setting.engine.run(container)
         if done.status != 0:
             raise ToolError(
                 f"{package.name} cannot be unpacked: {done.stderr.strip()[-300:]}",
                 "Run `nox -s lab -- reset` and `nox -s lab -- up`, which rebuild the packages.",
             )
-        return take_archive(setting.engine, container, f"/unpacked{_SOURCES}")
+        return setting.engine.take_archive(container, f"/unpacked{_SOURCES}")
 
 
 def _finished(setting: Setting, image: str, command: list[str], doing: str) -> None:

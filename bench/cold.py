@@ -9,7 +9,6 @@ from typing import Any
 
 from bench.aims import Measures, overhead
 from bench.bare import bare_make, module_of_image, warm_toolkits
-from bench.logs import steps_done
 from bench.machine import busy_seconds, load
 from bench.setting import PROFILE, Setting
 from bench.site import Site, cold_site
@@ -53,7 +52,7 @@ def measure_cold(setting: Setting) -> tuple[Measures, dict[str, Any]]:
             _keep_logs(setting, site)
         setting.say(f"cold: the tool took {tool.seconds:.1f} s")
         results = {entry["cell"]: entry for entry in _results(site)}
-        _check_cold(site)
+        _check_cold(setting, site)
         same = {
             recipe.cell.id: bare.modules[recipe.cell.id]
             == module_of_image(setting, published(results[recipe.cell.id]), recipe)
@@ -94,11 +93,13 @@ def _results(site: Site) -> list[dict[str, Any]]:
     return cells
 
 
-def _check_cold(site: Site) -> None:
+def _check_cold(setting: Setting, site: Site) -> None:
     """Make sure that no cache of an earlier run did the work: every compile ran, every group was unpacked."""
     logs = site.root / "build" / "logs" / PROFILE
     done = {
-        recipe.cell.id: steps_done((logs / f"{recipe.cell.id}.log").read_text(encoding="utf-8"))
+        recipe.cell.id: setting.engine.steps_done(
+            (logs / f"{recipe.cell.id}.log").read_text(encoding="utf-8").splitlines()
+        )
         for recipe in site.recipes
     }
     cached = [cell for cell, steps in done.items() if not any("build-module" in step for step in steps)]

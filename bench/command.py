@@ -26,7 +26,7 @@ from kmatrix.commands.guard import guarded
 from kmatrix.commands.invocation import Invocation
 from kmatrix.commands.profile import LAB, alone, ensure_lab, select_profile
 from kmatrix.effects.disk.files import write_atomically
-from kmatrix.effects.engine.docker import Engine
+from kmatrix.effects.engine.docker import DockerEngine
 from kmatrix.stages.run import default_jobs
 from kmatrix.values.errors import Exit, InputError
 from kmatrix.values.overrides import overrides_from_environment
@@ -56,7 +56,8 @@ def _bench(arguments: Sequence[str] | None, console: Console) -> int:
     call = Invocation(root, console, LAB, overrides_from_environment(os.environ), command="bench")
     chosen = select_profile(call)
     parts = [name for name in _PARTS if not options.only or name in options.only]
-    with Engine(secrets.token_hex(6)) as engine:
+    with DockerEngine(secrets.token_hex(6)) as engine:
+        call.say(f"engine: {engine.in_use()}")
         setting = Setting(call, chosen, engine, options.jobs or default_jobs(), options.weight)
         # Released before the measured runs, which lock this checkout themselves.
         with alone(call):

@@ -1,4 +1,4 @@
-"""Parses the output of runs: the counters in its last lines, and the executed steps in a build log."""
+"""Parses the output of runs: the counters in its last lines."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import re
 from kmatrix.values.errors import ToolError
 
 _COUNTERS = re.compile(r"builds: (\d+), pulls: (\d+)")
-_STEP = re.compile(r"Step \d+/\d+ : (.*)")
 
 
 def counters(output: str) -> tuple[int, int]:
@@ -23,16 +22,3 @@ def counters(output: str) -> tuple[int, int]:
         )
     builds, pulls = found[-1]
     return int(builds), int(pulls)
-
-
-def steps_done(log: str) -> tuple[str, ...]:
-    """Return the instructions that the engine executed according to a build log, in order, without cached ones."""
-    done: list[str] = []
-    step = ""
-    for line in log.splitlines():
-        if match := _STEP.fullmatch(line.strip()):
-            step = match[1]
-        elif line.strip().startswith("---> Running in") and step:
-            done.append(step)
-            step = ""
-    return tuple(done)

@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from kmatrix.effects.engine.docker import Engine
+from kmatrix.effects.engine import Engine
 
 
 def machine(engine: Engine) -> dict[str, Any]:
     """Return facts about this machine, as JSON values."""
-    version = engine.version()
+    version = str(engine.in_use())
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "cores": len(os.sched_getaffinity(0)),

@@ -90,7 +90,10 @@ def _size(setting: Setting, ref: ImageRef, keep: bool = False) -> int:
     had = engine.image(ref.pinned) is not None
     engine.pull(ref.pinned, None)
     try:
-        return int((engine.image(ref.pinned) or {})["Size"])
+        found = engine.image(ref.pinned)
+        if found is None:
+            raise ToolError(f"the engine no longer has {ref.pinned}", "Something else removes images; run it again.")
+        return found.size
     finally:
         if not had and not keep:
             engine.remove_image(ref.pinned)

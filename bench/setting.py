@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kmatrix.commands.invocation import Invocation
 from kmatrix.commands.profile import SelectedProfile
-from kmatrix.effects.engine.docker import Engine
+from kmatrix.effects.engine import Engine
 from kmatrix.effects.process.measured import Ended, run_program
 from kmatrix.lab.layout import Layout, layout_of
 from kmatrix.values.errors import ToolError

@@ -52,7 +52,7 @@ def cold_site(setting: Setting) -> Iterator[Site]:
     _clear(setting, server)
     try:
         command = ["docker-registry", "serve", "/etc/kmatrix-lab/registry.yml"]
-        start_server(engine, server, state["services"], command, _PORT, {}, {LAB_LABEL: "bench"})
+        start_server(engine, server, state["services"], command, _PORT, (), {LAB_LABEL: "bench"})
         fingerprint = ""
         setting.say(f"packaging clients {' and '.join(CLIENTS)} of weight {setting.weight}")
         for client, line in product(CLIENTS, LINES):

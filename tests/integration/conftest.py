@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from kmatrix.effects.engine.docker import Engine
+from kmatrix.effects.engine import Engine
+from kmatrix.effects.engine.docker import DockerEngine
 from kmatrix.lab.up import older_base as make_older_base
 from kmatrix.values.errors import ToolError
 from tests.integration.support.lab import Lab, find_lab
@@ -81,7 +82,7 @@ def registry(lab: Lab, session: Session) -> Iterator[ThrowAwayRegistry]:
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Engine]:
     """A module's own engine, whose leftovers are removed at the end."""
-    with Engine(f"tests-{secrets.token_hex(4)}") as made:
+    with DockerEngine(f"tests-{secrets.token_hex(4)}") as made:
         yield made
         made.remove_leftovers()
 
@@ -90,7 +91,7 @@ def engine() -> Iterator[Engine]:
 def older_base(lab: Lab, session: Session) -> str:
     """The reference by digest of a base whose bash, kmod and coreutils are as old as production's."""
     known = session.folder / "older-base"
-    with session.locked("older-base"), Engine("tests") as engine:
+    with session.locked("older-base"), DockerEngine("tests") as engine:
         if not known.exists():
             try:
                 made = make_older_base(engine, lab.layout, lab.profile, lambda _: None)
@@ -142,5 +143,5 @@ def client_node(
 
         product = site(clients, kernels)
         plain = site(clients[1:], kernels[:1], rdma=False)
-        engine = stack.enter_context(Engine("tests"))
+        engine = stack.enter_context(DockerEngine("tests"))
         yield ClientNode(lab, product, plain, engine, tmp_path_factory.mktemp("node"))

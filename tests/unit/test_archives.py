@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from kmatrix.effects.engine.archives import ChunkReader, entries, regular_files
-from kmatrix.effects.engine.docker import Engine
+from kmatrix.effects.engine.docker import DockerEngine
 from kmatrix.values.errors import UnreachableError
 
 FILES = {"folder/a": b"a" * 700, "folder/b": b"", "folder/c": b"c" * 512}
@@ -79,8 +79,8 @@ class HalfApi:
 def test_an_engine_that_breaks_off_is_named_whatever_is_read(packed: bytes) -> None:
     with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
         half = packed[: archive.getmember("folder/c").offset]
-    engine = Engine.__new__(Engine)
-    engine.api = HalfApi(half)  # type: ignore[assignment]
+    engine = DockerEngine.__new__(DockerEngine)
+    engine._api = HalfApi(half)  # type: ignore[assignment]
     for read in (
         lambda: engine.read_file("a container", "folder"),
         lambda: engine.read_tree("a container", "folder"),

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from bench.aims import AIMS, FULL_WEIGHT, Measures, Pulled, image_ratio, judge, kernel_change_bytes, overhead
 from bench.bare import COMPILE
-from bench.logs import counters, steps_done
+from bench.logs import counters
 from bench.machine import busy_seconds
 from bench.planning import CELLS, made_up_pins, made_up_profile
 from bench.report import print_report, remarks, shown
@@ -114,29 +114,6 @@ def test_counters_are_those_of_the_last_run() -> None:
 def test_a_run_without_counters_is_no_run() -> None:
     with pytest.raises(ToolError, match="did not report"):
         counters("error: the image registry could not be asked")
-
-
-LOG = """Step 1/4 : FROM base AS packages
- ---> 0123456789ab
-Step 2/4 : COPY a b
- ---> Using cache
- ---> 1123456789ab
-Step 3/4 : RUN ["/kmatrix/unpack-packages", "x"]
-
- ---> Running in 2123456789ab
-Removing intermediate container 2123456789ab
- ---> 3123456789ab
-Step 4/4 : RUN ["/kmatrix/build-module", "6.1.0"]
-
- ---> Using cache
- ---> 4123456789ab
-"""
-
-
-def test_steps_that_the_cache_answered_are_not_steps_done() -> None:
-    assert steps_done(LOG) == ('RUN ["/kmatrix/unpack-packages", "x"]',)
-    fresh = LOG.replace("---> Using cache\n ---> 4123456789ab", "---> Running in 5123456789ab")
-    assert steps_done(fresh)[-1] == 'RUN ["/kmatrix/build-module", "6.1.0"]'
 
 
 def test_bare_make_is_what_the_product_runs() -> None:

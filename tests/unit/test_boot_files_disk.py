@@ -5,33 +5,21 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from kmatrix.effects.engine.docker import Engine
 from kmatrix.effects.vm import boot_files
 from kmatrix.effects.vm.boot_files import KernelFiles, kernel_files
 from kmatrix.values.errors import InputError
+from tests.unit.support.stand_in_engine import StandInEngine
 
 
-class HasKernel:
-    """Stands in for an engine whose toolkit has a kernel and no modules."""
+class HasKernel(StandInEngine):
+    """An engine whose toolkit has a kernel and no modules."""
 
-    run_id = "a1"
-
-    @contextmanager
-    def container(self, *_: object) -> Iterator[str]:
-        yield "container"
-
-    def run(self, _: str) -> Any:
-        return SimpleNamespace(status=0)
-
-    def read_tree(self, *_: object) -> dict[str, bytes]:
+    def read_tree(self, container: str, path: str) -> dict[str, bytes]:
         return {"kmatrix-boot/vmlinuz": b"kernel"}
 
 
@@ -40,7 +28,7 @@ def full(*_: object, **__: object) -> Any:
 
 
 def read(folder: Path) -> KernelFiles:
-    return kernel_files(cast("Engine", HasKernel()), "t@sha256:0", "k", (), folder)
+    return kernel_files(HasKernel(), "t@sha256:0", "k", (), folder)
 
 
 @pytest.fixture

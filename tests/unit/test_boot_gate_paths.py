@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import errno
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from kmatrix.decide.boot import Booted
-from kmatrix.effects.engine.docker import Engine
+from kmatrix.effects.engine import Engine
 from kmatrix.effects.vm.boot_files import KernelFiles, remove_boot_files, run_prefix
 from kmatrix.stages import boot as boot_stage
 from kmatrix.stages.boot import Subject, prepare_guest, remove_guest
 from kmatrix.values.errors import InputError
+from tests.unit.support.stand_in_engine import StandInEngine
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def engine(run_id: str) -> Engine:
-    return cast("Engine", SimpleNamespace(run_id=run_id))
+    return StandInEngine(run_id)
 
 
 def subject(image: str) -> Subject:

@@ -1,56 +1,52 @@
-"""The stages below a cell's compile: what needs a network, and what the cells of an architecture share."""
+"""The stages of a cell's image: which need a network, and which the cells of an architecture share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from kmatrix.effects.engine.build_context import pack_context
+from kmatrix.effects.engine.errors import StepFailedError
 from kmatrix.stages import build as build_stage
 from kmatrix.stages.concurrency import Once
+from kmatrix.values.engine import FailedStep
 from kmatrix.values.errors import BuildError, ToolError
 from kmatrix.values.names import ImageRef
 from tests.unit.support.made_up_profile import profile, recipes
+from tests.unit.support.stand_in_engine import StandInEngine
 
 PUBLISHED = ImageRef.parse("registry.example/team/beegfs-client@sha256:" + "a" * 64)
-INSTALL = "The command '/bin/sh -c microdnf install -y kmod' returned a non-zero code: 1"
 OUT = "error: Failed to download metadata for repo 'ubi-9-baseos': Cannot prepare internal mirrorlist"
+INSTALL = FailedStep("/bin/sh -c microdnf install -y kmod", 1, (OUT,))
 CONTEXT = pack_context("FROM scratch\n", {})
 
 
-@dataclass
-class Engine:
-    """Says of every build what a test wants it to, and notes which images were there for it."""
+class BuildingEngine(StandInEngine):
+    """Ends its builds with the errors of a test, and notes which images were there for each."""
 
-    errors: list[Exception] = field(default_factory=list)
-    held: set[str] = field(default_factory=set)
-    options: list[dict[str, Any]] = field(default_factory=list)
-    there: list[bool] = field(default_factory=list)
-    stopping: bool = False
+    def __init__(self, *errors: Exception) -> None:
+        super().__init__()
+        self.errors = list(errors)
+        self.options: list[dict[str, Any]] = []
+        self.there: list[bool] = []
 
-    def own_name(self, word: str) -> str:
-        return f"kmatrix-run/1:{word}"
-
-    def build(self, _: bytes, *, on_line: Callable[[str], None], **options: Any) -> str:
+    def build(self, context: bytes, *, on_line: Callable[[str], None], **options: Any) -> str:
         self.options.append(options)
-        self.there.append(PUBLISHED.pinned in self.held)
+        self.there.append(PUBLISHED.pinned in self.images)
         on_line(OUT)
         if self.errors:
             raise self.errors.pop(0)
         return "sha256:built"
 
-    def hold(self, pinned: str, _: object) -> None:
-        self.held.add(pinned)
 
-    def let_go(self, pinned: str) -> None:
-        self.held.discard(pinned)
+def failed(step: FailedStep) -> StepFailedError:
+    return StepFailedError(f"The command '{step.command}' returned a non-zero code: {step.status}", step)
 
 
-def work(engine: Engine, published: bool = False) -> Any:
+def work(engine: BuildingEngine, published: bool = False) -> Any:
     """A cell under way in a run with this engine."""
     recipe = next(iter(recipes(profile(base_packages=["kmod"])).values()))
     known = {recipe.cell.arch: PUBLISHED} if published else {}
@@ -59,7 +55,6 @@ def work(engine: Engine, published: bool = False) -> Any:
         published=known,
         options=SimpleNamespace(rebuild="", profile_name="site"),
         credentials=SimpleNamespace(for_engine=lambda _: None),
-        garbage=[],
         pulls=Once(),
     )
     return SimpleNamespace(run=run_context, recipe=recipe, line=lambda _: None)
@@ -67,7 +62,7 @@ def work(engine: Engine, published: bool = False) -> Any:
 
 def test_packages_that_cannot_be_installed_say_nothing_about_the_product() -> None:
     """A package manager without a network ends with the exit code of one that finds no such package."""
-    engine = Engine([BuildError(INSTALL)])
+    engine = BuildingEngine(failed(INSTALL))
     with pytest.raises(ToolError, match="base's packages could not be installed") as caught:
         build_stage.build_base(work(engine), CONTEXT)
     assert not isinstance(caught.value, BuildError)
@@ -76,7 +71,7 @@ def test_packages_that_cannot_be_installed_say_nothing_about_the_product() -> No
 
 
 def test_the_base_alone_is_built_with_a_network() -> None:
-    engine = Engine()
+    engine = BuildingEngine()
     build_stage.build_base(work(engine), CONTEXT)
     build_stage.build_group(work(engine), CONTEXT)
     base, group = engine.options
@@ -87,13 +82,13 @@ def test_the_base_alone_is_built_with_a_network() -> None:
 
 def test_who_tries_again_to_build_the_base_has_the_published_one_again() -> None:
     """Else it would install its packages anew, and nodes would pull them again."""
-    engine = Engine([ToolError("a container did not end", "Is the machine busy?")])
+    engine = BuildingEngine(ToolError("a container did not end", "Is the machine busy?"))
     cell = work(engine, published=True)
     with pytest.raises(ToolError):
         build_stage.build_base(cell, CONTEXT)
     build_stage.build_base(cell, CONTEXT)
     assert engine.there == [True, True]
-    assert engine.held == set()
+    assert engine.images == {}
     assert [options["cache_from"] for options in engine.options] == [[PUBLISHED.pinned]] * 2
 
 
@@ -101,12 +96,8 @@ def test_who_tries_again_to_build_the_base_has_the_published_one_again() -> None
     ("said", "kind"),
     [("a.c:1: error: no such member", BuildError), ("cc1: out of memory allocating 9 bytes", ToolError)],
 )
-def test_a_compile_s_own_words_fail_a_cell_and_the_machine_s_do_not(
-    said: str, kind: type[Exception], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    error = "The command '/kmatrix/build-module 5.14.0 8 yes /module' returned a non-zero code: 2"
-    engine = Engine([BuildError(error)])
-    monkeypatch.setattr(f"{__name__}.OUT", said)
+def test_a_compile_s_own_words_fail_a_cell_and_the_machine_s_do_not(said: str, kind: type[Exception]) -> None:
+    engine = BuildingEngine(failed(FailedStep("/kmatrix/build-module 5.14.0 8 yes /module", 2, (said,))))
     with pytest.raises(kind, match=r"non-zero code|no fault of the product") as caught:
         build_stage._judged(work(engine), CONTEXT, name="cell")
     assert type(caught.value) is kind

@@ -1,4 +1,4 @@
-"""Build contexts: labels come in one instruction, and say what they were to say; the base is one made before."""
+"""Build contexts: labels come in one instruction, with exactly their values; the base is a prebuilt one."""
 
 from __future__ import annotations
 

@@ -1,20 +1,22 @@
-"""A build's log is boiled down to the lines that say why it failed."""
+"""The output of a failed build step is boiled down to the lines that say why it failed."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import pytest
 
 from kmatrix.decide.build_log import causes, code_of, is_the_products_fault
+from kmatrix.values.engine import FailedStep
 
 MAKE = "make[1]: *** [Makefile:10: main.o] Error 1"
-ENGINE = "The command '/kmatrix/build-module' returned a non-zero code: 2"
 
 
 @pytest.mark.parametrize(
     ("lines", "expected"),
     [
         (
-            ["Step 3/9 : RUN x", "  CC main.o", "main.c:3:1: error: no such field", "note: here", MAKE, ENGINE],
+            ["  CC main.o", "main.c:3:1: error: no such field", "note: here", MAKE],
             ("main.c:3:1: error: no such field",),
         ),
         (["main.c:1:10: fatal error: x.h: No such file", MAKE], ("main.c:1:10: fatal error: x.h: No such file",)),
@@ -22,22 +24,18 @@ ENGINE = "The command '/kmatrix/build-module' returned a non-zero code: 2"
         (["ERROR: modpost: missing MODULE_LICENSE()", MAKE], ("ERROR: modpost: missing MODULE_LICENSE()",)),
         (["note: this is so", "the copy failed"], ("the copy failed",)),
         (
-            ["build-module: error: source-missing: no folder", "x.c:1: error: y", ENGINE],
+            ["build-module: error: source-missing: no folder", "x.c:1: error: y"],
             ("build-module: error: source-missing: no folder",),
         ),
         (
             ["x.c:9: error: expected ';'", "gcc: fatal error: Killed signal terminated program cc1", MAKE],
             ("gcc: fatal error: Killed signal terminated program cc1",),
         ),
-        (
-            ["Step 1/2 : RUN a", "a: No space left on device", "Step 2/2 : RUN b", "x.c:9: error: y"],
-            ("x.c:9: error: y",),
-        ),
-        (["unpack-packages: stopped: step-killed: gpg", ENGINE], ("unpack-packages: stopped: step-killed: gpg",)),
+        (["unpack-packages: stopped: step-killed: gpg"], ("unpack-packages: stopped: step-killed: gpg",)),
         (["write: No space left on device", MAKE], ("write: No space left on device",)),
-        (["  CC a.o", MAKE, ENGINE], (MAKE,)),
+        (["  CC a.o", MAKE], (MAKE,)),
         ([f"line {number}" for number in range(9)], tuple(f"line {number}" for number in range(4, 9))),
-        ([" ---> abc", "Removing intermediate container abc", "", "   "], ()),
+        (["", "   "], ()),
         ([], ()),
     ],
 )
@@ -63,14 +61,17 @@ def test_a_cause_has_a_code(line: str, expected: str) -> None:
     assert code_of(line) == expected
 
 
-COMPILE = "The command '/kmatrix/build-module 5.14.0 8 yes /module' returned a non-zero code: 2"
-CHECK = "The command '/kmatrix/unpack-packages AB /userland all a.rpm=a' returned a non-zero code: 1"
-INSTALL = "The command '/bin/sh -c microdnf install -y kmod' returned a non-zero code: 1"
-STEP = 'Step 9/14 : RUN ["/kmatrix/build-module", "5.14.0", "8", "yes", "/module"]'
+COMPILE = FailedStep("/kmatrix/build-module 5.14.0 8 yes /module", 2)
+CHECK = FailedStep("/kmatrix/unpack-packages AB /userland all a.rpm=a", 1)
+INSTALL = FailedStep("/bin/sh -c microdnf install -y kmod", 1)
+
+
+def fault(step: FailedStep, *output: str) -> bool:
+    return is_the_products_fault(replace(step, output=output))
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("step", "said"),
     [
         (COMPILE, "Main.c:7:2: error: implicit declaration of function 'super_setup_bdi'"),
         (COMPILE, 'ERROR: modpost: "rdma_create_qp" [beegfs.ko] undefined!'),
@@ -99,8 +100,8 @@ STEP = 'Step 9/14 : RUN ["/kmatrix/build-module", "5.14.0", "8", "yes", "/module
         (COMPILE, "LD [M]  /opt/beegfs/src/No space left on device"),
     ],
 )
-def test_the_compile_and_the_check_of_packages_can_fail_a_cell(error: str, said: str) -> None:
-    assert is_the_products_fault(error, [STEP, " ---> Running in 0123456789ab", said, "make: *** [all] Error 2"])
+def test_the_compile_and_the_check_of_packages_can_fail_a_cell(step: FailedStep, said: str) -> None:
+    assert fault(step, said, "make: *** [all] Error 2")
 
 
 @pytest.mark.parametrize(
@@ -135,7 +136,7 @@ def test_the_compile_and_the_check_of_packages_can_fail_a_cell(error: str, said:
     ],
 )
 def test_what_the_machine_did_to_a_compile_fails_nothing(said: str) -> None:
-    assert not is_the_products_fault(COMPILE, [STEP, said, "make: *** [all] Error 2"])
+    assert not fault(COMPILE, said, "make: *** [all] Error 2")
 
 
 @pytest.mark.parametrize(
@@ -155,22 +156,14 @@ def test_what_the_machine_did_to_a_compile_fails_nothing(said: str) -> None:
     ],
 )
 def test_the_check_of_packages_fails_a_cell_by_its_explicit_words_alone(code: int, said: str) -> None:
-    error = f"The command '/kmatrix/unpack-packages AB /userland all a.rpm=a' returned a non-zero code: {code}"
-    assert not is_the_products_fault(error, [STEP, said])
+    assert not fault(replace(CHECK, status=code), said)
 
 
 def test_a_compile_that_its_script_calls_stopped_fails_nothing() -> None:
-    error = "The command '/kmatrix/build-module 5.14.0 8 yes /module' returned a non-zero code: 75"
     said = ["ar: x: file truncated", "build-module: stopped: disk-full: /tmp cannot be written to"]
-    assert not is_the_products_fault(error, [STEP, *said])
+    assert not fault(replace(COMPILE, status=75), *said)
 
 
-def test_what_an_earlier_step_met_and_got_over_is_not_the_compiles() -> None:
-    assert is_the_products_fault(COMPILE, ["Step 1/9 : RUN x", "No space left on device", STEP, "a.c:1: error: no"])
-
-
-@pytest.mark.parametrize(
-    ("error", "said"), [(INSTALL, "error: Failed to download metadata"), (CHECK, "rpm: Bus error")]
-)
-def test_a_step_that_needs_the_world_fails_nothing(error: str, said: str) -> None:
-    assert not is_the_products_fault(error, ["Step 2/9 : RUN x", said])
+@pytest.mark.parametrize(("step", "said"), [(INSTALL, "error: Failed to download metadata"), (CHECK, "rpm: Bus error")])
+def test_a_step_that_needs_the_world_fails_nothing(step: FailedStep, said: str) -> None:
+    assert not fault(step, said)

@@ -6,40 +6,36 @@ import io
 import lzma
 import tarfile
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, cast
 
 import pytest
 
 from kmatrix.effects.engine.archives import ChunkReader
-from kmatrix.effects.engine.docker import Engine, RunOutput
 from kmatrix.effects.engine.inspect import read_cell_image
+from kmatrix.values.engine import EngineImage, RunOutput
 from kmatrix.values.errors import ToolError
 from tests.unit.support.check_case import IMAGE_DEP, KERNEL, KO, OPT, Case
+from tests.unit.support.stand_in_engine import StandInEngine
 
 _MODULE = f"{OPT}/extra/beegfs.ko".lstrip("/")
 _DEP = f"{OPT}/modules.dep".lstrip("/")
 
 
-class ImageEngine:
+class ImageEngine(StandInEngine):
     """An engine with one image: `files` by path, and (path, kind, target) of links."""
 
     def __init__(self, files: dict[str, bytes], links: list[tuple[str, bytes, str]]) -> None:
+        super().__init__()
         self.files, self.links = files, links
         self.asked: list[str] = []
         self.ran = RunOutput(127, "", "")
 
-    def image(self, name: str) -> dict[str, Any]:
-        return {"Id": name, "Config": {"Labels": {}}}
+    def image(self, name: str) -> EngineImage:
+        return EngineImage(name)
 
-    @contextmanager
-    def container(self, image: str, _command: list[str]) -> Iterator[str]:
-        yield image
-
-    def run(self, _container: str) -> RunOutput:
+    def run(self, container: str, timeout_seconds: int = 120) -> RunOutput:
         return self.ran
 
-    def root_files(self, _container: str) -> Iterator[tuple[tarfile.TarInfo, tarfile.TarFile]]:
+    def root_files(self, container: str) -> Iterator[tuple[tarfile.TarInfo, tarfile.TarFile]]:
         buffer = io.BytesIO()
         with tarfile.open(fileobj=buffer, mode="w") as written:
             for name, content in self.files.items():
@@ -54,7 +50,7 @@ class ImageEngine:
             for member in archive:
                 yield member, archive
 
-    def read_file(self, _container: str, path: str) -> bytes | None:
+    def read_file(self, container: str, path: str) -> bytes | None:
         self.asked.append(path)
         target = next(target for name, _, target in self.links if f"/{name}" == path)
         return self.files.get(target.lstrip("/"))
@@ -64,7 +60,7 @@ class ImageEngine:
 def test_linked_files_are_read_through_their_links(kind: bytes) -> None:
     files = {"store/module": KO.build(), "store/dep": IMAGE_DEP.encode()}
     engine = ImageEngine(files, [(_MODULE, kind, "store/module"), (_DEP, kind, "store/dep")])
-    facts = read_cell_image(cast(Engine, engine), "sha256:1", KERNEL)
+    facts = read_cell_image(engine, "sha256:1", KERNEL)
     assert facts.module_paths == (f"/{_MODULE}",)
     assert facts.ko == KO.build()
     assert facts.modules_dep == IMAGE_DEP
@@ -72,14 +68,14 @@ def test_linked_files_are_read_through_their_links(kind: bytes) -> None:
 
 def test_a_link_to_nothing_is_a_module_without_content() -> None:
     engine = ImageEngine({}, [(_MODULE, tarfile.SYMTYPE, "/nowhere"), (_DEP, tarfile.SYMTYPE, "/nowhere")])
-    facts = read_cell_image(cast(Engine, engine), "sha256:1", KERNEL)
+    facts = read_cell_image(engine, "sha256:1", KERNEL)
     assert (facts.module_paths, facts.ko, facts.modules_dep) == ((f"/{_MODULE}",), b"", None)
 
 
 def test_a_damaged_packed_module_is_a_finding() -> None:
     cut = lzma.compress(KO.build())[:-9]
     engine = ImageEngine({f"{_MODULE}.xz": cut}, [])
-    facts = read_cell_image(cast(Engine, engine), "sha256:1", KERNEL)
+    facts = read_cell_image(engine, "sha256:1", KERNEL)
     assert facts.ko == cut
     assert [finding.code for finding in Case(image={"ko": facts.ko}).check().findings] == ["elf-garbage"]
 
@@ -87,7 +83,7 @@ def test_a_damaged_packed_module_is_a_finding() -> None:
 def test_plain_files_are_read_in_the_one_pass() -> None:
     files = {_MODULE: KO.build(), _DEP: IMAGE_DEP.encode(), "usr/bin/cp": b"x", "opt/lib/beegfs.ko.d": b"no module"}
     engine = ImageEngine(files, [(f"{OPT}/host".lstrip("/"), tarfile.SYMTYPE, f"/lib/modules/{KERNEL}")])
-    facts = read_cell_image(cast(Engine, engine), "sha256:1", KERNEL)
+    facts = read_cell_image(engine, "sha256:1", KERNEL)
     assert (facts.ko, facts.modules_dep, facts.has_cp) == (KO.build(), IMAGE_DEP, True)
     assert facts.host_link == f"/lib/modules/{KERNEL}"
     assert engine.asked == []
@@ -103,15 +99,15 @@ _MARKS = "@kmatrix-status {}\n@kmatrix-status {}\n"
         (0, _MARKS.format(0, 139), "`modprobe --dump-modversions` was killed by signal 11"),
         (137, "", "its shell was killed by signal 9"),
         (137, "filename: x\n@kmatrix-status 0\n", "its shell was killed by signal 9"),
-        (0, "", "the engine lost what modinfo and modprobe wrote"),
-        (0, "filename: x\n@kmatrix-status 0\n", "the engine lost what modinfo and modprobe wrote"),
+        (0, "", "the engine lost the output of modinfo and modprobe"),
+        (0, "filename: x\n@kmatrix-status 0\n", "the engine lost the output of modinfo and modprobe"),
     ],
 )
 def test_tools_that_were_killed_or_not_heard_say_nothing_about_the_module(status: int, stdout: str, said: str) -> None:
     engine = ImageEngine({_MODULE: KO.build()}, [])
     engine.ran = RunOutput(status, stdout, "")
     with pytest.raises(ToolError, match=said) as raised:
-        read_cell_image(cast(Engine, engine), "sha256:1", KERNEL)
+        read_cell_image(engine, "sha256:1", KERNEL)
     assert raised.value.hint
 
 
@@ -122,5 +118,5 @@ def test_tools_that_were_killed_or_not_heard_say_nothing_about_the_module(status
 def test_tools_that_fail_by_themselves_do(status: int, stdout: str, codes: tuple[int, int]) -> None:
     engine = ImageEngine({_MODULE: KO.build()}, [])
     engine.ran = RunOutput(status, stdout, "")
-    facts = read_cell_image(cast(Engine, engine), "sha256:1", KERNEL)
+    facts = read_cell_image(engine, "sha256:1", KERNEL)
     assert (facts.modinfo.exit_code, facts.modversions.exit_code) == codes

@@ -11,7 +11,9 @@ from typing import Any
 import docker.auth
 import pytest
 
+from kmatrix.effects.engine.docker.images import auth_config
 from kmatrix.effects.registry.credentials import Login, load_credentials
+from kmatrix.values.engine import RegistryLogin
 from kmatrix.values.errors import InputError
 from kmatrix.values.names import ImageRef
 
@@ -69,7 +71,7 @@ def test_a_password_may_hold_anything(tmp_path: Path) -> None:
     found = load_credentials(write(tmp_path / "auth.json", {"auths": {"quay.io": entry("robot")}}))
     ref = ImageRef.parse("quay.io/x")
     assert found.pair(ref) == ("robot", SECRET)
-    assert found.for_engine(ref) == {"username": "robot", "password": SECRET}
+    assert found.for_engine(ref) == RegistryLogin("robot", SECRET)
     assert base64.b64decode(found.basic(ref) or "").decode() == f"robot:{SECRET}"
     assert found.for_engine(ImageRef.parse("other.io/x")) is None
     assert found.basic(ImageRef.parse("other.io/x")) is None
@@ -212,8 +214,8 @@ def test_the_engine_gets_an_identity_token_under_its_own_name_for_it(tmp_path: P
     """The names are of moby/moby, api/types/registry/authconfig.go; the SDK sends the mapping as it is."""
     azure = {**entry("00000000-0000-0000-0000-000000000000", ""), "identitytoken": "the token"}
     found = load_credentials(write(tmp_path / "a.json", {"auths": {"quay.io": azure}}))
-    assert found.for_engine(QUAY) == {"identitytoken": "the token"}
-    sent = json.loads(base64.urlsafe_b64decode(docker.auth.encode_header(found.for_engine(QUAY))))
+    assert found.for_engine(QUAY) == RegistryLogin(identity_token="the token")
+    sent = json.loads(base64.urlsafe_b64decode(docker.auth.encode_header(auth_config(found.for_engine(QUAY)))))
     assert sent == {"identitytoken": "the token"}
     assert "the token" not in repr(found.login(QUAY))
 
@@ -278,7 +280,7 @@ def test_a_helpers_identity_token_is_one(tmp_path: Path, monkeypatch: pytest.Mon
     helper(tmp_path / "bin", answering("quay.io", "<token>"), monkeypatch)
     found = load_credentials(write(tmp_path / "config.json", {"credsStore": "test"}))
     assert found.login(QUAY) == Login(identity_token=SECRET)
-    assert found.for_engine(QUAY) == {"identitytoken": SECRET}
+    assert found.for_engine(QUAY) == RegistryLogin(identity_token=SECRET)
     assert found.basic(QUAY) is None
 
 

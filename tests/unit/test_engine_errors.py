@@ -1,29 +1,72 @@
-"""What the engine's own words mean: a bad product, a fault of the engine, a transient one, a credential."""
+"""An engine's messages are understood: a bad product, a fault of the engine, a transient one, a credential."""
 
 from __future__ import annotations
 
 import docker.errors
 import pytest
 
-from kmatrix.effects.engine.errors import (
-    RegistryRefusalError,
-    TakenAwayError,
-    build_error,
-    engine_errors,
-    registry_error,
-)
-from kmatrix.values.errors import BuildError, ToolError, UnreachableError
+from kmatrix.effects.engine.docker.errors import build_error, engine_errors
+from kmatrix.effects.engine.docker.log import BuildLog, steps_done
+from kmatrix.effects.engine.errors import RegistryRefusalError, StepFailedError, TakenAwayError, registry_error
+from kmatrix.values.errors import ToolError, UnreachableError
 
 
 @pytest.mark.parametrize(
-    "words",
+    ("message", "command", "status"),
     [
-        "The command '/kmatrix/build-module 5.14.0' returned a non-zero code: 2",
-        "The command '/bin/sh -c false' returned a non-zero code: 1",
+        (
+            "The command '/kmatrix/build-module 5.14.0' returned a non-zero code: 2",
+            "/kmatrix/build-module 5.14.0",
+            2,
+        ),
+        ("The command '/bin/sh -c false' returned a non-zero code: 1", "/bin/sh -c false", 1),
+        (
+            "The command '/bin/sh -c echo \"it's\";\tfalse' returned a non-zero code: 1",
+            '/bin/sh -c echo "it\'s";\tfalse',
+            1,
+        ),
+        ("returned a non-zero code: 5", "", 5),
     ],
 )
-def test_a_step_that_says_no_has_an_exit_code_of_its_own(words: str) -> None:
-    assert isinstance(build_error(words), BuildError)
+def test_a_step_that_fails_has_an_exit_code_of_its_own(message: str, command: str, status: int) -> None:
+    error = build_error(message, ("a.c:1: error: no",))
+    assert isinstance(error, StepFailedError)
+    assert (error.step.command, error.step.status) == (command, status)
+    assert error.step.output == ("a.c:1: error: no",)
+
+
+LOG = """\
+Step 1/4 : FROM base AS first
+ ---> 000000000000
+Step 2/4 : COPY a /a
+ ---> Using cache
+ ---> 111111111111
+Step 3/4 : RUN make
+ ---> Running in 222222222222
+  CC [M] a.o
+built ---> 999999999999
+Removing intermediate container 222222222222
+ ---> 333333333333
+Step 4/4 : RUN ["/kmatrix/build-module"]
+ ---> Running in 444444444444
+
+    7 |   int x
+a.c:7: error: no such field
+The command '/kmatrix/build-module' returned a non-zero code: 2
+"""
+
+
+def test_the_builder_s_lines_are_told_from_those_of_the_programs() -> None:
+    log, containers, images = BuildLog(), [], []
+    for line in LOG.splitlines():
+        log.add(line)
+        containers += [log.container] if log.container else []
+        images += [log.image] if log.image else []
+    assert containers == ["222222222222", "444444444444"]
+    assert images == ["111111111111", "333333333333"], "a base, or an id that a program printed, is not the build's"
+    assert log.output == ("", "    7 |   int x", "a.c:7: error: no such field"), (
+        "an earlier step's lines are not its own"
+    )
 
 
 @pytest.mark.parametrize(
@@ -106,3 +149,26 @@ def test_a_refused_credential_is_not(words: str) -> None:
 
 def test_any_other_refusal_is_final() -> None:
     assert type(registry_error("push", "r/i:t", "manifest invalid")) is ToolError
+
+
+CACHED = """Step 1/4 : FROM base AS packages
+ ---> 0123456789ab
+Step 2/4 : COPY a b
+ ---> Using cache
+ ---> 1123456789ab
+Step 3/4 : RUN ["/kmatrix/unpack-packages", "x"]
+
+ ---> Running in 2123456789ab
+Removing intermediate container 2123456789ab
+ ---> 3123456789ab
+Step 4/4 : RUN ["/kmatrix/build-module", "6.1.0"]
+
+ ---> Using cache
+ ---> 4123456789ab
+"""
+
+
+def test_steps_that_the_cache_answered_are_not_steps_done() -> None:
+    assert steps_done(CACHED.splitlines()) == ('RUN ["/kmatrix/unpack-packages", "x"]',)
+    fresh = CACHED.replace("---> Using cache\n ---> 4123456789ab", "---> Running in 5123456789ab")
+    assert steps_done(fresh.splitlines())[-1] == 'RUN ["/kmatrix/build-module", "6.1.0"]'

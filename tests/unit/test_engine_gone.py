@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import http.client
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import docker
 import docker.errors
@@ -11,9 +11,10 @@ import pytest
 import requests
 import urllib3.exceptions
 
-from kmatrix.effects.engine.docker import Engine
-from kmatrix.effects.engine.errors import engine_errors
-from kmatrix.values.errors import BuildError, InputError, ToolError, UnreachableError
+from kmatrix.effects.engine import Engine
+from kmatrix.effects.engine.docker import DockerEngine
+from kmatrix.effects.engine.docker.errors import engine_errors
+from kmatrix.values.errors import BuildError, InputError, InterruptedRunError, ToolError, UnreachableError
 from tests.unit.support.http_server import RESET, Reply, Request, in_turn, web_server
 
 
@@ -60,7 +61,7 @@ STREAM = b'{"stream": "Step 1/2"}\r\n{"stream": "half'
 
 @pytest.fixture(params=[Reply(200, STREAM, cut=30, reset=True, chunked=True), Reply(200, STREAM, chunked=True)])
 def broken_engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
-    """An engine that answers what it is, and breaks off everything else: in a chunk, or between two."""
+    """An engine that reports its version, and breaks off everything else: in a chunk, or between two."""
 
     def answer(asked: Request) -> Reply:
         if "version" in asked.path:
@@ -69,7 +70,7 @@ def broken_engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
 
     with web_server(answer) as web:
         monkeypatch.setenv("DOCKER_HOST", f"tcp://{web.address}")
-        with Engine("test") as engine:
+        with DockerEngine("test") as engine:
             yield engine
 
 
@@ -92,12 +93,41 @@ def test_a_pull_whose_stream_breaks_off_is_no_success(broken_engine: Engine) -> 
 def test_a_run_can_be_stopped_though_the_engine_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     with web_server(in_turn(VERSION)) as web:
         monkeypatch.setenv("DOCKER_HOST", f"tcp://{web.address}")
-        engine = Engine("test")
+        engine = DockerEngine("test")
     with engine:
         engine._track("", "one")
         engine._track("", "other")
         engine.stop()
         assert engine.stopping
+
+
+@pytest.mark.parametrize("doing", ["run", "build", "pull", "push"])
+def test_an_answer_that_fails_because_the_run_is_told_to_stop_is_an_interruption(
+    monkeypatch: pytest.MonkeyPatch, doing: str
+) -> None:
+    """To stop removes containers, and a call that waits for one is then told that there is none."""
+    pinned = "127.0.0.1:1/x@sha256:" + "a" * 64
+
+    def answer(asked: Request) -> Reply:
+        if "version" in asked.path:
+            return VERSION
+        if asked.path.endswith("/start"):
+            return Reply(204)
+        if not asked.path.endswith("/json"):
+            engine.stop()
+        return Reply(404, b'{"message": "no such container"}')
+
+    with web_server(answer) as web:
+        monkeypatch.setenv("DOCKER_HOST", f"tcp://{web.address}")
+        with DockerEngine("test") as engine:
+            asked: dict[str, Callable[[], object]] = {
+                "run": lambda: engine.run("container"),
+                "build": lambda: engine.build(b"context", on_line=lambda _: None),
+                "pull": lambda: engine.pull(pinned, None),
+                "push": lambda: engine.push("127.0.0.1:1/x", "y", None),
+            }
+            with pytest.raises(InterruptedRunError):
+                asked[doing]()
 
 
 def test_what_was_reached_is_not_lost_to_an_engine_that_goes_away_while_it_clears_up(
@@ -106,7 +136,7 @@ def test_what_was_reached_is_not_lost_to_an_engine_that_goes_away_while_it_clear
     pinned = "127.0.0.1:1/x@sha256:" + "a" * 64
     with web_server(in_turn(VERSION, RESET)) as web:
         monkeypatch.setenv("DOCKER_HOST", f"tcp://{web.address}")
-        with Engine("test") as engine:
+        with DockerEngine("test") as engine:
             engine._held[pinned] = False
             engine.let_go(pinned)
             engine.remove_image(pinned)
@@ -115,11 +145,11 @@ def test_what_was_reached_is_not_lost_to_an_engine_that_goes_away_while_it_clear
 def test_no_engine_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no-engine.sock")
     with pytest.raises(UnreachableError, match="container engine"):
-        Engine("test")
+        DockerEngine("test")
 
 
 def test_something_else_in_the_engines_place_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     with web_server(in_turn(Reply(200, b"<html>"))) as web:
         monkeypatch.setenv("DOCKER_HOST", f"tcp://{web.address}")
         with pytest.raises(UnreachableError, match="container engine"):
-            Engine("test")
+            DockerEngine("test")

@@ -41,7 +41,7 @@ from tests.unit.support.fake_registry import MANIFEST, digest, problem
 from tests.unit.support.gate_records import BOTH, PASSED, put_manifest, put_record, record_of
 from tests.unit.support.made_up_profile import profile, recipes
 from tests.unit.support.writable_registry import Writable, writable_registry
-from tests.unit.test_verify_again import NoEngine
+from tests.unit.test_verify_again import PullingEngine
 
 PATH = "team/beegfs-client"
 FAULT = Finding("made-up", "not-nice", "it is not nice")
@@ -115,7 +115,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     with writable_registry(PATH) as server:
         options = Options(tmp_path, "site", profile(), f"{server.web.address}/team", boot=BootOptions())
         progress, anything = Lines(), cast("Any", None)
-        engine = cast("Any", NoEngine())
+        engine = cast("Any", PullingEngine())
         run = RunContext(engine, RegistryWriter(credentials), credentials, options, progress, anything)
         yield Bench(server, run, recipe, progress)
 
@@ -226,7 +226,7 @@ def test_a_run_that_is_told_to_stop_gives_no_verdict(bench: Bench, monkeypatch: 
 def test_what_cannot_be_pulled_leaves_known_what_is_published(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     image = bench.publish()
     with_gate(monkeypatch)
-    cast("NoEngine", bench.run.engine).broken = "toolkit"
+    cast("PullingEngine", bench.run.engine).broken = "toolkit"
     result = bench.build()
     assert result is not None
     assert (result.verdict, result.digest, result.image) == ("errored", image, str(bench.ref))

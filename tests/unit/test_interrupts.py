@@ -115,7 +115,7 @@ def run_context(stop: Callable[[], None], said: list[str], jobs: int) -> RunCont
     progress = SimpleNamespace(say=said.append)
     return cast(
         "RunContext",
-        SimpleNamespace(stop=stop, engine=engine, garbage=[], progress=progress, options=SimpleNamespace(jobs=jobs)),
+        SimpleNamespace(stop=stop, engine=engine, progress=progress, options=SimpleNamespace(jobs=jobs)),
     )
 
 

@@ -40,6 +40,7 @@ from kmatrix.values.lock import inputs_digest, read_lock, write_lock
 from kmatrix.values.names import ClientVersion
 from tests.unit.support.made_up_profile import ROOT, lock, profile
 from tests.unit.support.projects import MATRIX, write_project
+from tests.unit.support.stand_in_engine import IN_USE, StandInEngine
 
 TARGETED = MATRIX.replace("    base_line:", "    target: registry.invalid/team\n    base_line:")
 
@@ -65,7 +66,7 @@ def test_a_command_that_writes_is_told_who_runs_and_touches_nothing(
         assert sorted(site.rglob("*")) == sorted([*before, site / "build", site / "build" / "run.lock"])
     said = capsys.readouterr().err
     assert f"another run is under way in this checkout: `kmatrix build`, process {os.getpid()} on " in said
-    assert "Wait for its end" in said
+    assert "Wait until it ends" in said
 
 
 def test_commands_that_read_run_beside_one_that_writes(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -129,10 +130,12 @@ def test_pins_that_another_profile_got_meanwhile_stay(site: Path, monkeypatch: p
 def test_the_next_run_clears_engine_and_disk_of_a_run_that_is_over(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     removed: list[str] = []
 
-    def engine(run_id: str, *_: object) -> NoEngine:
-        return NoEngine(run_id=run_id, remove_leftovers=removed.append)
+    class ClearingEngine(StandInEngine):
+        def remove_leftovers(self, run_id: str = "") -> None:
+            assert self.notes == site / "build" / "builds"
+            removed.append(run_id)
 
-    monkeypatch.setattr(profile_command, "Engine", engine)
+    monkeypatch.setattr(profile_command, "DockerEngine", ClearingEngine)
     call = call_for(site)
     with marked_engine(call) as dead:
         pass
@@ -208,24 +211,12 @@ def test_a_lock_that_cannot_be_looked_at_is_not_taken_for_none(site: Path, capsy
     assert "Not a directory" in capsys.readouterr().err
 
 
-class NoEngine(SimpleNamespace):
-    """An engine that nothing is asked of."""
-
-    tidied = False
-
-    def __enter__(self) -> NoEngine:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return
-
-
 @pytest.mark.parametrize(("up", "code"), [(True, Exit.OK), (False, Exit.USAGE)])
 def test_a_lab_that_is_up_needs_no_lock(
     site: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], up: bool, code: Exit
 ) -> None:
     shutil.copy(ROOT / "matrix.yaml", site / "matrix.yaml")
-    monkeypatch.setattr(lab_command, "Engine", lambda _: NoEngine())
+    monkeypatch.setattr(lab_command, "DockerEngine", StandInEngine)
     monkeypatch.setattr(lab_up, "status", lambda *_: lab_up.LabStatus((("content", up, ""),)))
     with only_run(site / "build" / "run.lock", "build"):
         assert main(["lab", "up", "--root", str(site)]) == code
@@ -249,7 +240,7 @@ def published(site: Path, monkeypatch: pytest.MonkeyPatch) -> CellResult:
         yield SimpleNamespace(
             call=call,
             chosen=select_profile(call),
-            engine=NoEngine(builds=0, pulls=0),
+            engine=StandInEngine(),
             pins=pins,
             recipes=[recipe],
             target="r",
@@ -274,7 +265,9 @@ def test_only_a_run_that_asked_forgets_what_is_published(
     site: Path, published: CellResult, arguments: tuple[str, ...], known: bool
 ) -> None:
     assert main([*arguments, "--root", str(site)]) == Exit.ERRORED
-    (result,) = read_results(site / "build" / "results.json", "site").values()
+    path = site / "build" / "results.json"
+    assert json.loads(path.read_text(encoding="utf-8"))["engine"] == IN_USE.as_dict()
+    (result,) = read_results(path, "site").values()
     assert (result.digest, result.seen) == ((published.digest, "then") if known else ("", result.seen))
     assert result.seen
 

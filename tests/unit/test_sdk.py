@@ -1,4 +1,4 @@
-"""The Docker SDK is kept from a person's credentials: what is broken or missing there ends no run that needs none."""
+"""The Docker SDK is kept from a person's credentials: a broken or missing one ends no run that needs none."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from kmatrix.effects.engine.docker import Engine
-from kmatrix.effects.engine.sdk import connect
+from kmatrix.effects.engine.docker import DockerEngine, sdk
+from kmatrix.effects.engine.docker.sdk import connect
 from tests.unit.support.http_server import Reply, Request, WebServer, web_server
 
 VERSION = Reply(200, b'{"ApiVersion": "1.41", "MinAPIVersion": "1.12"}', {"Content-Type": "application/json"})
@@ -48,7 +48,7 @@ def test_a_build_needs_no_credential_and_sends_none(
 ) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
-    with Engine("run") as engine:
+    with DockerEngine("run") as engine:
         engine.build(b"", on_line=lambda _: None)
     (build,) = [request for request in server.requests if request.path.endswith("/build")]
     assert not [name for name in build.headers if name.startswith("x-registry")]
@@ -60,7 +60,7 @@ def test_the_proxies_of_the_file_still_hold_for_builds(
     config = {"credsStore": "absent.exe", "proxies": {"default": {"httpProxy": "http://proxy.example:3128"}}}
     (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
-    with Engine("run") as engine:
+    with DockerEngine("run") as engine:
         engine.build(b"", on_line=lambda _: None)
     (build,) = [request for request in server.requests if request.path.endswith("/build")]
     assert json.loads(build.query["buildargs"][0])["HTTP_PROXY"] == "http://proxy.example:3128"
@@ -81,5 +81,50 @@ def test_the_engine_of_the_docker_context_is_asked(tmp_path: Path, monkeypatch: 
         monkeypatch.delenv("DOCKER_CONTEXT", raising=False)
         if by == "environment":
             monkeypatch.setenv("DOCKER_CONTEXT", "other")
-        with closing(connect(10, 1)) as client:
+        client, address = connect(10, 1)
+        with closing(client):
             assert client.base_url == f"http://{running.address}"
+        assert address == f"tcp://{running.address}"
+
+
+INFO = {"Driver": "overlay2", "DriverStatus": [["Backing Filesystem", "extfs"]]}
+CONTAINERD = {"Driver": "overlayfs", "DriverStatus": [["driver-type", "io.containerd.snapshotter.v1"]]}
+PODMAN = {"Version": "5.4.2", "ApiVersion": "1.41", "Components": [{"Name": "Podman Engine"}]}
+
+
+@pytest.mark.parametrize(
+    ("version", "info", "shown"),
+    [
+        ({"Version": "20.10.24", "ApiVersion": "1.41"}, INFO, "Docker 20.10.24 at {}, image store overlay2"),
+        (
+            {"Version": "29.4.2", "ApiVersion": "1.41", "Components": [{"Name": "Engine"}]},
+            CONTAINERD,
+            "Docker 29.4.2 at {}, image store containerd (overlayfs)",
+        ),
+        (PODMAN, {"Driver": "overlay", "DriverStatus": None}, "Podman 5.4.2 at {}, image store overlay"),
+        ({"ApiVersion": "1.41"}, {}, "Docker of unknown version at {}, image store unknown"),
+    ],
+)
+def test_the_engine_in_use_is_reported_with_its_real_address(
+    monkeypatch: pytest.MonkeyPatch, version: dict[str, Any], info: dict[str, Any], shown: str
+) -> None:
+    def reports(request: Request) -> Reply:
+        return Reply(200, json.dumps(version if request.path.endswith("/version") else info).encode())
+
+    with web_server(reports) as running:
+        monkeypatch.setenv("DOCKER_HOST", f"tcp://{running.address}")
+        with DockerEngine("run") as engine:
+            assert str(engine.in_use()) == shown.format(f"tcp://{running.address}")
+            assert engine.in_use().as_dict()["address"] == f"tcp://{running.address}"
+
+
+@pytest.mark.parametrize("context", ["default", "no-such-context"])
+def test_the_local_socket_is_the_address_where_nothing_names_another(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, context: str
+) -> None:
+    """The SDK goes there as well if a context is named that does not exist (docker-py, docker/context/api.py)."""
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    monkeypatch.setenv("DOCKER_CONTEXT", context)
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    monkeypatch.setattr(sdk, "_Api", lambda *_, **__: None)
+    assert connect(10, 1)[1] == "unix:///var/run/docker.sock"

@@ -15,7 +15,8 @@ from rich.console import Console
 from kmatrix.commands.guard import guarded
 from kmatrix.decide.formats.matrix_yaml import read_matrix
 from kmatrix.effects.disk.git import source
-from kmatrix.effects.engine.errors import build_error, registry_error
+from kmatrix.effects.engine.docker.errors import build_error
+from kmatrix.effects.engine.errors import registry_error
 from kmatrix.effects.net import http
 from kmatrix.effects.net.package_root import PackageRoot
 from kmatrix.effects.net.update_graph import fetch_graph

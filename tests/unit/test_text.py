@@ -18,7 +18,7 @@ from rich.console import Console
 from kmatrix.commands.guard import guarded
 from kmatrix.decide.build_log import causes
 from kmatrix.effects.disk.results import junit, read_results, write_results
-from kmatrix.effects.engine.docker import Engine
+from kmatrix.effects.engine.docker import DockerEngine
 from kmatrix.values.cells import CellResult, Finding
 from kmatrix.values.errors import BuildError, InputError, Problem
 from kmatrix.values.text import plain, plain_line
@@ -132,7 +132,7 @@ def test_a_builder_s_lines_enter_plain(monkeypatch: pytest.MonkeyPatch) -> None:
     lines: list[str] = []
     with web_server(answer) as web:
         monkeypatch.setenv("DOCKER_HOST", f"tcp://{web.address}")
-        with Engine("test") as engine, pytest.raises(Exception, match=WORDS) as caught:
+        with DockerEngine("test") as engine, pytest.raises(Exception, match=WORDS) as caught:
             engine.build(b"context", on_line=lines.append)
     assert lines == [WORDS, " 1%", " 2%", WORDS]
     assert "\x1b" not in str(caught.value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,28 +17,30 @@ from kmatrix.stages.run_context import CellContext, Options, RunContext, cell_re
 from kmatrix.stages.verify import verify_cell
 from kmatrix.values import labels
 from kmatrix.values.cells import CellResult
+from kmatrix.values.engine import EngineImage, RegistryLogin
 from kmatrix.values.errors import ToolError
 from kmatrix.values.names import ImageRef
 from kmatrix.values.recipe import Recipe
 from tests.unit.support.fake_registry import FakeRegistry, fake_registry, problem
 from tests.unit.support.gate_records import PASSED, put_record, record_of
 from tests.unit.support.made_up_profile import profile, recipes
+from tests.unit.support.stand_in_engine import StandInEngine
 
 
-@dataclass
-class NoEngine:
+class PullingEngine(StandInEngine):
     """Has the images that it pulled, and those that a test gives it."""
 
-    held: set[str] = field(default_factory=set)
-    broken: str = ""
-    stopping: bool = False
-    key: str = ""
+    def __init__(self) -> None:
+        super().__init__()
+        self.held: set[str] = set()
+        self.broken = ""
+        self.key = ""
 
-    def image(self, name: str) -> dict[str, Any] | None:
-        found = {"Id": f"id of {name}", "Config": {"Labels": {labels.CELL_KEY: self.key}}}
+    def image(self, name: str) -> EngineImage | None:
+        found = EngineImage(f"id of {name}", labels={labels.CELL_KEY: self.key})
         return found if name in self.held else None
 
-    def hold(self, pinned: str, _: object) -> None:
+    def hold(self, pinned: str, login: RegistryLogin | None) -> None:
         if self.broken and self.broken in pinned:
             raise ToolError("the engine cannot pull", "Look at it.")
         self.held.add(pinned)
@@ -64,7 +66,7 @@ class Bench:
 
     server: FakeRegistry
     run: RunContext
-    engine: NoEngine
+    engine: PullingEngine
     recipe: Recipe
 
     @property
@@ -100,7 +102,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
         (tmp_path / "auth.json").write_text('{"auths": {}}', encoding="utf-8")
         credentials = load_credentials(tmp_path / "auth.json")
         options = Options(root=tmp_path, profile_name="site", profile=profile(), target=f"{server.web.address}/team")
-        engine = NoEngine()
+        engine = PullingEngine()
         registry, anything = RegistryWriter(credentials), cast("Any", None)
         run_context = RunContext(cast("Any", engine), registry, credentials, options, Quiet(), anything)
         yield Bench(server, run_context, engine, recipe)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kmatrix.commands.invocation import Invocation
 from kmatrix.commands.profile import SelectedProfile, marked_engine, pins_for, select_profile, tidy
-from kmatrix.effects.engine.docker import Engine
+from kmatrix.effects.engine import Engine
 from kmatrix.effects.registry.credentials import load_credentials
 from kmatrix.stages.boot import Subject, boot_image, prepare_guest, remove_guest
 from kmatrix.stages.boot_subjects import find_subjects

@@ -14,7 +14,7 @@ from kmatrix.decide.kept_results import keep_known
 from kmatrix.decide.plan import make_plan
 from kmatrix.effects.disk.git import revision, source
 from kmatrix.effects.disk.results import read_results, write_results
-from kmatrix.effects.engine.docker import Engine
+from kmatrix.effects.engine import Engine
 from kmatrix.effects.registry.credentials import load_credentials
 from kmatrix.stages import tables
 from kmatrix.stages.cell import push_cell, run_cell
@@ -123,13 +123,14 @@ class _Recorder:
     order: tuple[str, ...]
     unpublished: frozenset[str] = frozenset()
     changed: dict[str, CellResult] = field(default_factory=dict)
+    engine: Mapping[str, str] | None = None
 
     def record(self, result: CellResult) -> None:
         """Record a cell's result."""
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         result = keep_known(result, self.known.get(result.cell), now, asked=result.cell in self.unpublished)
         self.changed[result.cell] = result
-        write_results(self.job.call.results_path, self.job.chosen.name, self.changed, self.order)
+        write_results(self.job.call.results_path, self.job.chosen.name, self.changed, self.order, self.engine)
         self.progress.done(result)
 
 
@@ -146,7 +147,7 @@ def _run(job: _Job, work: Callable[[_Recorder, RunContext], None], pushes: bool,
     shown = LiveProgress(call.console, total) if call.console.is_terminal else None
     progress: Progress = shown or PlainProgress(call.console, total)
     order = tuple(cell.id for cell in make_plan(job.chosen.name, job.chosen.effective, job.pins).cells)
-    recorder = _Recorder(job, progress, _earlier(job), order)
+    recorder = _Recorder(job, progress, _earlier(job), order, engine=engine.in_use().as_dict())
     options = Options(
         root=call.root,
         profile_name=job.chosen.name,

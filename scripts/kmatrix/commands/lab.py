@@ -6,7 +6,8 @@ import secrets
 
 from kmatrix.commands.invocation import Invocation
 from kmatrix.commands.profile import LAB, SelectedProfile, alone, ensure_lab, marked_engine, select_profile
-from kmatrix.effects.engine.docker import Engine
+from kmatrix.effects.engine import Engine
+from kmatrix.effects.engine.docker import DockerEngine
 from kmatrix.lab import up as lab_up
 from kmatrix.lab.layout import layout_of
 from kmatrix.values.errors import Exit
@@ -15,9 +16,10 @@ from kmatrix.values.errors import Exit
 def lab(call: Invocation) -> Exit:
     """Run an action on the lab; `status` exits with 4 unless everything is up."""
     chosen = select_profile(call, LAB)
-    with Engine(secrets.token_hex(6)) as engine:
+    with DockerEngine(secrets.token_hex(6)) as engine:
         # A lab that is up is not changed, so another run may be under way.
         if call.action == "status" or (call.action == "up" and _is_up(call, chosen, engine)):
+            call.say(f"engine: {engine.in_use()}")
             return _act(call, chosen, engine)
     with alone(call), marked_engine(call) as engine:
         return _act(call, chosen, engine)

@@ -11,9 +11,9 @@ from kmatrix.decide.formats.matrix_yaml import read_matrix
 from kmatrix.decide.plan import Plan
 from kmatrix.decide.render import make_recipe
 from kmatrix.effects.disk.files import read_text, remove_unfinished, write_atomically
+from kmatrix.effects.engine import Engine
 from kmatrix.effects.engine.build_context import read_image_source
-from kmatrix.effects.engine.build_notes import BuildNotes, remove_noted
-from kmatrix.effects.engine.docker import Engine
+from kmatrix.effects.engine.docker import DockerEngine
 from kmatrix.effects.registry.client import Registry
 from kmatrix.effects.registry.credentials import load_credentials
 from kmatrix.effects.runs import clear_ended_runs, marked_run, only_run
@@ -85,21 +85,15 @@ def marked_engine(call: Invocation) -> Iterator[Engine]:
     """
     runs = call.root / "build" / "runs"
     builds = call.root / "build" / "builds"
-    with marked_run(runs, call.command) as run_id:
-        notes = BuildNotes(builds / run_id)
-        with Engine(run_id, notes.note) as engine:
+    with marked_run(runs, call.command) as run_id, DockerEngine(run_id, builds) as engine:
+        call.say(f"engine: {engine.in_use()}")
 
-            def clear(ended: str) -> None:
-                engine.remove_leftovers(ended)
-                # Afterwards: an image that has a name, or is part of one that has, is no step.
-                remove_noted(engine, builds / ended)
-                remove_boot_files(call.boot_folder, ended)
+        def clear(ended: str) -> None:
+            engine.remove_leftovers(ended)
+            remove_boot_files(call.boot_folder, ended)
 
-            clear_ended_runs(runs, clear)
-            yield engine
-            # A run that ends otherwise, or that lost the engine, may have left something.
-            if engine.tidied:
-                notes.forget()
+        clear_ended_runs(runs, clear)
+        yield engine
 
 
 def tidy(call: Invocation, engine: Engine) -> None:

@@ -1,4 +1,4 @@
-"""Reads in a build's log why it failed, and whose fault that is."""
+"""Reads in the output of a failed build step why it failed, and whose fault that is."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
+from kmatrix.values.engine import FailedStep
 from kmatrix.values.text import plain_line
 
 # The finding codes of a build: a compiler's errors, and those that the image's scripts unpack-packages and build-module
@@ -48,58 +49,54 @@ _WORLD = re.compile(
 # What a compiler says about the sources, and what it quotes of them: behind a bar, before gcc 9 behind a blank. Its own
 # troubles are fatal errors.
 _ABOUT_SOURCES = re.compile(r"\s|\d*\s*\||.*: (warning|note|remark): |\S+:\d+(:\d+)?: error: ")
-_STEP = re.compile(r"Step \d+/\d+ : ")
-# The two steps whose own words say something about the product: the check of its packages, and its compile.
-_COMPILE = re.compile(r"The command '[^']*/build-module ")
-_PACKAGES = re.compile(r"The command '[^']*/unpack-packages ")
-# With this, EX_TEMPFAIL, both scripts say that they reached no answer.
-_NO_ANSWER = re.compile(r"returned a non-zero code: 75\b")
+# The two commands whose own output says something about the product: the check of its packages, and its compile.
+_COMPILE = re.compile(r"[^']*/build-module ")
+_PACKAGES = re.compile(r"[^']*/unpack-packages ")
+# With this, EX_TEMPFAIL of sysexits.h, both scripts report that they reached no answer.
+_NO_ANSWER = 75
 _AGAINST_PACKAGES = re.compile(
     rf"unpack-packages: error: ({'|'.join(code for code in _CODES if code.startswith('package-'))}): ."
 )
-# The machine's doings explain what the compiler complains of, and its own errors come before what make and the engine
-# say afterwards, which only repeats that something failed.
+# The machine's doings explain the compiler's complaints, and its own errors come before those of make, which only
+# repeat that something failed.
 _CAUSES = (
     re.compile(r"(unpack-packages|build-module): (error|stopped): "),
     re.compile(r": (fatal )?error: |^ERROR: modpost|error: .*undeclared|undefined reference|modpost: .*undefined!"),
     re.compile(r"(^|\s)(error|fatal|failed)\b", re.IGNORECASE),
 )
-_ENGINE = re.compile(r"Step \d|---> |Removing intermediate container |The command '")
 _KEPT = 5
 
 
-def causes(lines: Sequence[str]) -> tuple[str, ...]:
-    """Return the first few lines of the last step that name a cause; the last lines where none does."""
-    step = _last_step(lines)
-    told = [line.strip() for line in step]
-    told = [line for line in told if line and not _ENGINE.match(line)]
-    world = [line.strip() for line in step if _is_the_worlds(line)]
-    for found in (world, *([line for line in told if pattern.search(line)] for pattern in _CAUSES)):
-        if found:
-            return tuple(dict.fromkeys(found))[:_KEPT]
-    return tuple(told[-_KEPT:])
-
-
-def is_the_products_fault(error: str, lines: Sequence[str]) -> bool:
-    """Whether a build that a step ended says that the product is bad: its compile, or its packages' check, said no.
-
-    A full disk, a killed compiler or a step that needs the network say nothing about it, whatever the step's exit code.
+def causes(output: Sequence[str]) -> tuple[str, ...]:
+    """Return the first few lines that name a cause; the last lines where none does.
 
     Args:
-        error: the engine's own words, which name the step's command and its exit code.
-        lines: the build's log.
+        output: the lines that the programs of the failed step wrote.
     """
-    step = _last_step(lines)
-    if _NO_ANSWER.search(error) or any(_is_the_worlds(line) for line in step):
+    lines = _plain(output)
+    shown = [line.strip() for line in lines if line.strip()]
+    world = [line.strip() for line in lines if _is_the_worlds(line)]
+    for found in (world, *([line for line in shown if pattern.search(line)] for pattern in _CAUSES)):
+        if found:
+            return tuple(dict.fromkeys(found))[:_KEPT]
+    return tuple(shown[-_KEPT:])
+
+
+def is_the_products_fault(step: FailedStep) -> bool:
+    """Return whether a failed step shows that the product is bad: its compile, or the check of its packages, failed.
+
+    A full disk, a killed compiler or a step that needs the network show nothing of it, whatever the step's exit code.
+    """
+    lines = _plain(step.output)
+    if step.status == _NO_ANSWER or any(_is_the_worlds(line) for line in lines):
         return False
-    if _PACKAGES.search(error):
-        return any(_AGAINST_PACKAGES.match(line) for line in step)
-    return bool(_COMPILE.search(error))
+    if _PACKAGES.match(step.command):
+        return any(_AGAINST_PACKAGES.match(line) for line in lines)
+    return bool(_COMPILE.match(step.command))
 
 
-def _last_step(lines: Sequence[str]) -> list[str]:
-    last = max((number for number, line in enumerate(lines) if _STEP.match(line)), default=0)
-    return [plain_line(line).rstrip() for line in lines[last:]]
+def _plain(output: Sequence[str]) -> list[str]:
+    return [plain_line(line).rstrip() for line in output]
 
 
 def _is_the_worlds(line: str) -> bool:

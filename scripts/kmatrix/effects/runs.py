@@ -1,6 +1,6 @@
 """One run at a time writes to a checkout, and every run is marked while it lives, so that the next clears up after it.
 
-Both are locks of flock(2), which the kernel gives back however a process ends; what stands in the files is for people.
+Both are locks of flock(2), which the kernel releases however a process ends; the content of the files is informative.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from kmatrix.values.errors import InputError
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a lock: the command, its process, the machine, and since when (UTC, ISO 8601)."""
+    """The holder of a lock: command, process, machine, and start (UTC, ISO 8601)."""
 
     command: str
     pid: int
@@ -34,14 +34,14 @@ class Holder:
 
 @contextmanager
 def only_run(path: Path, command: str) -> Iterator[None]:
-    """Be the one run of a checkout that writes, for as long as the context lives.
+    """Lock a checkout against other runs that write, for as long as the context lasts.
 
     Args:
         path: the file that is locked. It stays: a lock on a file that others remove protects nothing.
-        command: what runs, for whoever comes second.
+        command: the command of this run, shown to a second one.
 
     Raises:
-        InputError: another run holds it, with who that is; or the place cannot be written or locked.
+        InputError: another run, which the message names, holds it; or the file cannot be written or locked.
     """
     with _opened(path) as file:
         try:
@@ -54,20 +54,20 @@ def only_run(path: Path, command: str) -> Iterator[None]:
         try:
             yield
         finally:
-            # While the lock is held, so that nobody is told of a run that is over.
+            # While the lock is held, so that no message names a run that is over.
             os.ftruncate(file.fileno(), 0)
 
 
 @contextmanager
 def marked_run(folder: Path, command: str = "") -> Iterator[str]:
-    """Mark a run for as long as it lives, however it ends; yields its id.
+    """Mark a run for as long as the context lasts, however it ends, and yield its id.
 
     Args:
         folder: where this checkout's runs are marked, each by a locked file of its id's name.
-        command: what runs, for people.
+        command: the command of this run, informative.
 
     Raises:
-        InputError: the place cannot be written or locked.
+        InputError: the marker cannot be written or locked.
     """
     while True:
         run_id = secrets.token_hex(6)
@@ -78,7 +78,7 @@ def marked_run(folder: Path, command: str = "") -> Iterator[str]:
             except OSError as error:
                 raise _cannot_lock(path, error) from error
             if not _is_at(marker, path):
-                # Another run saw the marker before it was locked, and took it for that of a run that is over.
+                # Another run saw the marker before it was locked, and took it for one of a run that is over.
                 continue
             _write_holder(path, marker, command)
             yield run_id
@@ -90,7 +90,7 @@ def clear_ended_runs(folder: Path, clear: Callable[[str], None]) -> None:
 
     Args:
         folder: where this checkout's runs are marked.
-        clear: removes what a run left; where it fails, the run is remembered.
+        clear: removes the leftovers of a run; if it fails, the run is remembered.
     """
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         try:
@@ -111,7 +111,7 @@ def clear_ended_runs(folder: Path, clear: Callable[[str], None]) -> None:
 def _opened(path: Path) -> IO[str]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Neither emptied nor replaced: its words are those of the holder, which may still run.
+        # Neither emptied nor replaced: its content is the holder's, which may still run.
         return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+", encoding="utf-8")
     except OSError as error:
         raise cannot_write(path, error) from error
@@ -130,7 +130,7 @@ def _write_holder(path: Path, file: IO[str], command: str) -> None:
     holder = Holder(command, os.getpid(), socket.gethostname(), since)
     try:
         os.ftruncate(file.fileno(), 0)
-        # Not by way of the file's buffer, which would be written once more when it is closed.
+        # Not through the file's buffer, which would be written once more when it is closed.
         os.pwrite(file.fileno(), json.dumps(asdict(holder)).encode() + b"\n", 0)
     except OSError as error:
         raise cannot_write(path, error) from error
@@ -140,19 +140,19 @@ def _held(path: Path, file: IO[str]) -> InputError:
     holder = _read_holder(file)
     if holder is None:
         return InputError(
-            f"another run in this checkout has just begun; it has not yet said who it is (in {path})",
-            "Run the same command again in a moment: it then tells who runs, or goes on where that run ended.",
+            f"another run in this checkout has just begun; it has not yet written its command and process to {path}",
+            "Run the same command again in a moment: it then names that run, or resumes where it ended.",
         )
     who = f"`kmatrix {holder.command}`, process {holder.pid} on {holder.host}, since {holder.since}"
     return InputError(
         f"another run is under way in this checkout: {who} (as {path} says)",
-        "Wait for its end, or end it with Ctrl-C where it runs; then run the same command again. "
+        "Wait until it ends, or stop it with Ctrl-C where it runs; then run the same command again. "
         "A second checkout can run beside this one.",
     )
 
 
 def _read_holder(file: IO[str]) -> Holder | None:
-    """Who wrote the file; None if nobody did yet, or a run that is over: its words stay until the next one's."""
+    """Return the holder that the file names; None if it names none yet, or a run that is over, not overwritten yet."""
     try:
         holder = Holder(**json.loads(file.read()))
         if holder.host == socket.gethostname():
@@ -168,5 +168,5 @@ def _read_holder(file: IO[str]) -> Holder | None:
 def _cannot_lock(path: Path, error: OSError) -> InputError:
     hint = "Put the checkout on a local disk, or on a file system whose server offers locks."
     if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF):
-        hint = "Look whether its file system is in order, and run the same command again."
+        hint = "Check its file system, and run the same command again."
     return InputError(f"cannot lock {path}: {error.strerror or error}", hint)

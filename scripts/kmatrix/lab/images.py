@@ -1,4 +1,4 @@
-"""The lab's images: a Debian base (public, or bootstrapped) and what is built on it, each made once."""
+"""The lab's images: a Debian base (public, or bootstrapped) and the images built on it, each built once."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 
 from kmatrix.decide.formats.dockerfile import is_stray, select_copied
 from kmatrix.effects.disk.files import read_text
+from kmatrix.effects.engine import Engine
 from kmatrix.effects.engine.build_context import pack_context, read_files
-from kmatrix.effects.engine.docker import Engine
 from kmatrix.effects.lab.debian import bootstrap_base
 from kmatrix.lab.layout import IMAGES, LAB_LABEL, Layout
 from kmatrix.values.errors import BuildError, InputError, KmatrixError, ToolError
@@ -18,13 +18,13 @@ from kmatrix.values.errors import BuildError, InputError, KmatrixError, ToolErro
 SUITE = "bookworm"
 # bash 5.1, kmod 28 and coreutils 8.32, as in UBI 9; the suite above has newer ones.
 OLDER_SUITE = "bullseye"
-# What the run-time image takes out of it beyond a minimal Debian.
+# The packages of that suite that the run-time image needs beyond a minimal Debian.
 OLDER_PACKAGES = "gnupg kmod rpm xz-utils"
 Say = Callable[[str], None]
 
 
 def ensure_base(engine: Engine, say: Say, suite: str = SUITE) -> str:
-    """Return the name of a suite's base image; where it is not there, pull the public one, else bootstrap it.
+    """Return the name of a suite's base image; if it is missing, pull the public one, else bootstrap it.
 
     Raises:
         ToolError: neither is possible.
@@ -34,13 +34,13 @@ def ensure_base(engine: Engine, say: Say, suite: str = SUITE) -> str:
     base, public = f"{repository}:{suite}", f"docker.io/library/debian:{suite}-slim"
     if engine.image(base) is not None:
         return base
-    say(f"base image of {suite}: asking for the public one")
+    say(f"base image of {suite}: pulling the public one")
     try:
         engine.pull(public, None)
         engine.tag(public, repository, suite)
         return base
     except KmatrixError:
-        say(f"base image of {suite}: the public one is out of reach; bootstrapping it (about 40 s)")
+        say(f"base image of {suite}: the public one is unreachable; bootstrapping it (about 40 s)")
     bootstrap_base(engine, suite, repository, suite)
     return base
 
@@ -48,9 +48,9 @@ def ensure_base(engine: Engine, say: Say, suite: str = SUITE) -> str:
 def ensure_image(
     engine: Engine, layout: Layout, name: str, base: str, say: Say, buildargs: Mapping[str, str] | None = None
 ) -> str:
-    """Return the name of the image made from images/lab-NAME; build it unless it is there.
+    """Return the name of the image built from images/lab-NAME; build it unless the engine has it.
 
-    The name's tag is a digest over context, base and arguments, so a changed definition is built anew.
+    The name's tag is a digest over context, base and arguments, so a changed definition is rebuilt.
 
     Raises:
         ToolError: it cannot be built.
@@ -77,7 +77,7 @@ def ensure_image(
         tail = "\n  ".join(lines[-12:])
         raise ToolError(
             f"the lab's image {name} could not be built: {error}\n  {tail}",
-            "If the package archive could not be reached, run `nox -s lab -- up` again later.",
+            "If the package archive was unreachable, run `nox -s lab -- up` again later.",
         ) from error
     return reference
 
@@ -86,17 +86,17 @@ def image_context(folder: Path) -> bytes:
     """Return the build context in images/<name>: its Dockerfile, and the files that an instruction copies.
 
     Raises:
-        InputError: one of them is not there, or cannot be read.
+        InputError: one of them is missing, or cannot be read.
     """
     files = definition(folder)
     return pack_context(files.pop("Dockerfile").decode(), files)
 
 
 def definition(folder: Path) -> dict[str, bytes]:
-    """Return the files of images/<name> that decide what is made of it, by path; those of editors do not.
+    """Return the files of images/<name> that decide the result, by path; leftovers of editors do not.
 
     Raises:
-        InputError: one of them is not there, or cannot be read.
+        InputError: one of them is missing, or cannot be read.
     """
     files, unreadable = read_files(folder)
     if "Dockerfile" in files or "Dockerfile" in unreadable:

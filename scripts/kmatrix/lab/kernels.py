@@ -1,4 +1,4 @@
-"""Which of Debian's kernels the lab has: chosen from what the archive holds, never fixed."""
+"""The lab's kernels: chosen from those that Debian's package archive offers, never fixed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class LabKernels:
     next_line: str
 
     def as_dict(self) -> dict[str, str]:
-        """For the lab's state file."""
+        """Return the kernels by role, for the lab's state file."""
         return asdict(self)
 
 
@@ -33,7 +33,7 @@ def choose_kernels(package_names: Iterable[str]) -> LabKernels:
     """Choose from the names of all packages an archive offers.
 
     Raises:
-        ToolError: it lacks a kernel of one of the roles; names what there is.
+        ToolError: it lacks a kernel of one of the roles; the message lists the kernels that it has.
     """
     parts: dict[str, set[str]] = {}
     order: dict[str, tuple[str, int, int, bool]] = {}
@@ -47,9 +47,9 @@ def choose_kernels(package_names: Iterable[str]) -> LabKernels:
     with_rt = [r for r in plain["6.1"] if r.replace("-amd64", "-rt-amd64") in whole]
     if len(plain["6.1"]) < 2 or not with_rt or not plain["6.12"]:
         raise ToolError(
-            "the package archive has not the kernels the lab needs: two of 6.1, one of them with its real-time "
+            "the package archive lacks kernels that the lab needs: two of 6.1, one of them with its real-time "
             f"sibling, and one of 6.12; it has image and headers of: {', '.join(whole) or 'none'}",
-            "The lab is made for Debian 12; look at /etc/apt of the base image.",
+            "The lab needs Debian 12; check /etc/apt of the base image.",
         )
     newer = with_rt[-1]
     older = next(r for r in plain["6.1"] if r != newer)

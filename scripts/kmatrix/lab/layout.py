@@ -1,4 +1,4 @@
-"""Where the lab keeps things and what they are called; addresses come from the lab's profile alone."""
+"""The lab's folders and the names of its containers; its addresses come from its profile alone."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ class Layout:
 
     @property
     def id(self) -> str:
-        """Tells the labs of several checkouts on one machine apart."""
+        """An id that differs between the labs of several checkouts on one machine."""
         return hashlib.sha256(str(self.root).encode()).hexdigest()[:8]
 
     @property
     def state(self) -> Path:
-        """What was made, and from what."""
+        """The file that lists the parts of the lab, and from which inputs it was built."""
         return self.folder / "state.json"
 
     @property
     def folder(self) -> Path:
-        """Everything the lab writes."""
+        """The folder of everything that the lab writes."""
         return self.root / "build" / "lab"
 
     @property
     def www(self) -> Path:
-        """What the web server serves: graph/ and release/."""
+        """The folder that the web server serves: graph/ and release/."""
         return self.folder / "www"
 
     @property
@@ -49,16 +49,16 @@ class Layout:
 
     @property
     def registry_container(self) -> str:
-        """The container that runs the registry, and the volume of its content."""
+        """The name of the container that runs the registry, and of the volume with its content."""
         return f"{IMAGES}-{self.id}-registry"
 
     @property
     def web_container(self) -> str:
-        """The container that runs the web server."""
+        """The name of the container that runs the web server."""
         return f"{IMAGES}-{self.id}-web"
 
     def images(self, name: str) -> Path:
-        """The build context of one of the lab's images."""
+        """Return the build context of one of the lab's images."""
         return self.root / "images" / f"lab-{name}"
 
 

@@ -1,4 +1,4 @@
-"""The lab's package root: the stand-in client, packaged, signed and laid out as the vendor's."""
+"""The lab's package root: the stand-in client, packaged, signed and laid out like the vendor's."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kmatrix.effects.disk.files import write_atomically
-from kmatrix.effects.engine.docker import Engine
+from kmatrix.effects.engine import Engine
 from kmatrix.lab.layout import Layout
+from kmatrix.values.engine import Mount
 from kmatrix.values.errors import ToolError
 from kmatrix.values.names import ClientVersion
 
@@ -25,18 +26,18 @@ def make_packages(
     fingerprint_file: Path,
     say: Say,
 ) -> None:
-    """Make the package root of the lab anew, with the key of before if there is one.
+    """Rebuild the package root of the lab; an existing key is kept.
 
     Args:
         engine: runs the workshop.
-        layout: where it goes.
+        layout: of the lab.
         workshop: the workshop image.
         clients: the versions.
-        fingerprint_file: is given the key's fingerprint.
-        say: is given progress.
+        fingerprint_file: the key's fingerprint is written to it.
+        say: called with progress messages.
 
     Raises:
-        ToolError: a package could not be made.
+        ToolError: a package could not be built.
     """
     release = layout.www / "release"
     shutil.rmtree(release, ignore_errors=True)
@@ -72,19 +73,19 @@ def package_client(engine: Engine, layout: Layout, workshop: str, out: Path, arg
         '/lab-client/make-key --gnupghome /gnupg --public-key "$key" && '
         '/lab-client/package "$@" >&2'
     )
-    binds = {
-        str(layout.images("client")): {"bind": "/lab-client", "mode": "ro"},
-        str(out): {"bind": "/out", "mode": "rw"},
-        str(layout.gnupg): {"bind": "/gnupg", "mode": "rw"},
-    }
+    mounts = [
+        Mount(str(layout.images("client")), "/lab-client"),
+        Mount(str(out), "/out", writable=True),
+        Mount(str(layout.gnupg), "/gnupg", writable=True),
+    ]
     signing = [] if "--unsigned" in arguments else ["--gnupghome", "/gnupg"]
     command = ["bash", "-c", script, "package-client", public_key, *arguments, "--out", "/out", *signing]
-    with engine.container(workshop, command, user=f"{os.getuid()}:{os.getgid()}", binds=binds) as container:
+    with engine.container(workshop, command, user=f"{os.getuid()}:{os.getgid()}", mounts=mounts) as container:
         done = engine.run(container, timeout_seconds=600)
     if done.status != 0:
         tail = "\n  ".join(done.stderr.strip().splitlines()[-10:])
         raise ToolError(
             f"the stand-in client could not be packaged ({' '.join(arguments)}):\n  {tail}",
-            "Correct what the lines above name, in images/lab-client, then run `nox -s lab -- up` again.",
+            "Fix the problem that the lines above name, in images/lab-client, then run `nox -s lab -- up` again.",
         )
     return done.stdout.split()[-1]

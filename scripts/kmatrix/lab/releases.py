@@ -1,4 +1,4 @@
-"""The lab's OpenShift releases: what runs which toolkit, as image-references and as an update graph."""
+"""The lab's OpenShift releases and their toolkits, as image-references and as an update graph."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def image_references(release: LabRelease, toolkit: str) -> str:
     """Return a payload's release-manifests/image-references.
 
     Args:
-        release: whose.
+        release: the release of the payload.
         toolkit: the toolkit's reference by digest.
     """
     return _json(
@@ -82,7 +82,7 @@ def graph(channel: str, payloads: dict[str, str]) -> str:
 
 
 def channels() -> tuple[str, ...]:
-    """Every channel of the lab."""
+    """Return every channel of the lab."""
     return tuple(sorted({channel for release in RELEASES for channel in release.channels}))
 
 

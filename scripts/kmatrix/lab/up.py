@@ -1,6 +1,6 @@
-"""`lab up`, `status`, `down`, `reset`: brings the lab to the state its definitions ask for, step by step.
+"""`lab up`, `status`, `down`, `reset`: brings the lab to the state that its definitions describe, step by step.
 
-For the tests alone it also makes an older run-time base, which is no part of that state.
+For the tests alone it also builds an older run-time base, which is no part of that state.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from kmatrix.effects.disk.files import write_atomically
+from kmatrix.effects.engine import Engine
 from kmatrix.effects.engine.build_context import pack_context
-from kmatrix.effects.engine.docker import Engine
-from kmatrix.effects.lab.servers import remove_volume, running, serves, stop_server
+from kmatrix.effects.lab.servers import running, serves, stop_server
 from kmatrix.effects.registry.client import Registry
 from kmatrix.effects.registry.credentials import load_credentials
 from kmatrix.lab import releases, services
@@ -35,42 +35,42 @@ _STATE_SCHEMA = 2
 
 @dataclass(frozen=True)
 class LabStatus:
-    """What of the lab is there: each part with whether it is as it must be, and a word on it."""
+    """The state of the lab: its parts, each with whether it is ready and a description."""
 
     parts: tuple[tuple[str, bool, str], ...]
 
     @property
     def up(self) -> bool:
-        """Whether everything is there and runs."""
+        """Whether every part is ready."""
         return all(ready for _, ready, _ in self.parts)
 
 
 def status(engine: Engine, layout: Layout, profile: Profile) -> LabStatus:
-    """Look at the lab without changing it; quick."""
+    """Return the state of the lab without changing it; quick."""
     made = _made(layout, profile)
-    parts = [("content", made, _content(_read_state(layout)) if made else "not made yet, or from other definitions")]
+    parts = [("content", made, _content(_read_state(layout)) if made else "not built yet, or from other definitions")]
     for server in services.servers(layout):
         word = f"{server.address}, container {server.container}"
         ready = running(engine, server)
         if not ready:
-            word = "does not run"
+            word = "not running"
         elif made and not serves(server, services.PROOFS[server.name]):
-            ready, word = False, f"{word}: runs, but what it should serve is not there"
+            ready, word = False, f"{word}: running, but its content is missing"
         parts.append((server.name, ready, word))
     return LabStatus(tuple(parts))
 
 
 def up(engine: Engine, layout: Layout, profile: Profile, say: Say) -> bool:
-    """Make and start whatever is missing. Returns whether anything was.
+    """Build and start everything that is missing; return whether anything was.
 
     Raises:
-        ToolError, InputError, UnreachableError: a step failed; what was made before stays, the next `up` goes on.
+        ToolError, InputError, UnreachableError: a step failed; finished parts stay, the next `up` resumes.
     """
     if status(engine, layout, profile).up:
         return False
     base = ensure_base(engine, say)
     if not _made(layout, profile):
-        # Its folder may have been removed and made again under it: a server keeps what it was started with.
+        # Its folder may have been removed and created again: a running server would keep the removed one.
         stop_server(engine, services.servers(layout)[1])
     with ThreadPoolExecutor(2) as pool:
         servers_image = pool.submit(ensure_image, engine, layout, "services", base, say)
@@ -89,7 +89,7 @@ def up(engine: Engine, layout: Layout, profile: Profile, say: Say) -> bool:
             _publish(engine, layout, profile.base.path, profile.base.tag or "latest", runtime)
             if profile.key_file is None:
                 raise InputError(
-                    "profile lab: key_fingerprint must be file:PATH, the lab makes its own key",
+                    "profile lab: key_fingerprint must be file:PATH, the lab creates its own key",
                     "Write it in matrix.yaml as version control has it, and give no --key-fingerprint.",
                 )
             make_packages(engine, layout, workshop, profile.clients, layout.root / profile.key_file, say)
@@ -111,12 +111,12 @@ def up(engine: Engine, layout: Layout, profile: Profile, say: Say) -> bool:
 
 
 def older_base(engine: Engine, layout: Layout, profile: Profile, say: Say) -> str:
-    """Make a run-time base whose bash, kmod and coreutils are as old as those of UBI 9; returns its name by digest.
+    """Build a run-time base whose bash, kmod and coreutils are as old as those of UBI 9; return its name by digest.
 
     The lab itself does not need it, and its suite's archive will not be there for ever.
 
     Raises:
-        ToolError: it cannot be made.
+        ToolError: it cannot be built.
         UnreachableError: the engine went away.
     """
     base = ensure_base(engine, say, OLDER_SUITE)
@@ -125,14 +125,14 @@ def older_base(engine: Engine, layout: Layout, profile: Profile, say: Say) -> st
 
 
 def down(engine: Engine, layout: Layout) -> bool:
-    """Stop the servers; everything made stays. Whether any ran."""
+    """Stop the servers, and return whether any ran; images, files and volumes stay."""
     return any(tuple(stop_server(engine, server) for server in services.servers(layout)))
 
 
 def reset(engine: Engine, layout: Layout) -> None:
-    """Remove everything the lab made: servers, registry volume, files, images."""
+    """Remove every part of the lab: servers, registry volume, files, images."""
     down(engine, layout)
-    remove_volume(engine, layout.registry_container)
+    engine.remove_volume(layout.registry_container)
     for name in engine.image_names():
         if name.startswith((f"{IMAGES}/", f"{layout.registry}/")):
             engine.remove_image(name)
@@ -144,7 +144,7 @@ def _made(layout: Layout, profile: Profile) -> bool:
 
 
 def lab_state(layout: Layout) -> dict[str, Any]:
-    """What the lab consists of (kernels by role, toolkit digests, image names).
+    """Return the parts of the lab: kernels by role, toolkit digests, image names.
 
     Raises:
         InputError: it is not up.
@@ -168,7 +168,7 @@ def _content(state: dict[str, Any]) -> str:
 
 
 def lab_inputs(layout: Layout, profile: Profile) -> str:
-    """Return a digest over everything that decides what the lab is."""
+    """Return a digest over everything that the lab is built from."""
     digest = hashlib.sha256()
     for name in _DEFINITIONS:
         folder = layout.images(name)
@@ -183,15 +183,15 @@ def lab_inputs(layout: Layout, profile: Profile) -> str:
 def _kernels(engine: Engine, layout: Layout, toolkit_base: str, say: Say) -> LabKernels:
     known = layout.folder / "kernels.json"
     if known.exists():
-        # Kernels stay until a reset, so that what was built for them stays valid while the archive moves on.
+        # Kernels stay until a reset, so that images built for them stay valid while the archive moves on.
         return LabKernels(**json.loads(known.read_text(encoding="utf-8")))
-    say("kernels: asking the package archive")
+    say("kernels: querying the package archive")
     command = ["sh", "-c", "apt-get update -qq && apt-cache pkgnames linux-"]
     with engine.container(toolkit_base, command, network="default") as container:
         done = engine.run(container)
     if done.status != 0:
         raise ToolError(
-            f"the package archive could not be asked for kernels: {done.stderr.strip()[-300:]}",
+            f"the package archive could not be queried for kernels: {done.stderr.strip()[-300:]}",
             "Check that containers reach the network, then run `nox -s lab -- up` again.",
         )
     kernels = choose_kernels(done.stdout.split())
@@ -200,7 +200,7 @@ def _kernels(engine: Engine, layout: Layout, toolkit_base: str, say: Say) -> Lab
 
 
 def _toolkits(engine: Engine, layout: Layout, base: str, kernels: LabKernels, say: Say) -> dict[str, str]:
-    """Make and publish the toolkits; returns their references by digest, by name."""
+    """Build and publish the toolkits; return their references by digest, by name."""
     wanted = {
         "newer": {"KERNEL": kernels.newer, "RT_KERNEL": kernels.real_time, "RHEL_VERSION": "9.4"},
         "older": {"KERNEL": kernels.older, "RHEL_VERSION": "9.2"},
@@ -253,5 +253,5 @@ def _publish(engine: Engine, layout: Layout, path: str, tag: str, image: str) ->
         engine.push(repository, tag, None)
         return Registry(load_credentials(None)).resolve(ImageRef.parse(f"{repository}:{tag}")).pinned
     finally:
-        # The name stays in the registry; the engine keeps the image under the lab's own name.
+        # The registry keeps the name; the engine keeps the image under the lab's own name.
         engine.remove_image(f"{repository}:{tag}")

@@ -11,7 +11,7 @@ from kmatrix.decide.boot import Booted, judge_boot
 from kmatrix.decide.formats.elf import MalformedElfError, read_module
 from kmatrix.decide.formats.transcript import read_transcript
 from kmatrix.effects.disk.files import cannot_write
-from kmatrix.effects.engine.docker import Engine
+from kmatrix.effects.engine import Engine
 from kmatrix.effects.vm.boot_files import kernel_files, run_prefix, write_initramfs
 from kmatrix.effects.vm.qemu import Guest, Machines
 from kmatrix.values.boot import BootReport

@@ -48,11 +48,10 @@ def find_subjects(run: RunContext, pins: ProfileLock, name: str) -> list[Subject
             f"the engine has no image {ref}, though it just pulled it",
             "Something else removes images of this engine: end it, and run the same command again.",
         )
-    run.progress.say(f"{ref}: {image['Id']}: {place}")
-    found = (image.get("Config") or {}).get("Labels") or {}
-    kernels = labels.kernels_of_label(found.get(labels.KERNELS, "")) or (found.get(labels.KERNEL, ""),)
+    run.progress.say(f"{ref}: {image.id}: {place}")
+    kernels = labels.kernels_of_label(image.labels.get(labels.KERNELS, "")) or (image.labels.get(labels.KERNEL, ""),)
     own = [cell] if cell else [_cell_of_kernel(cells, kernel, str(ref)) for kernel in kernels]
-    return [_subject(run, str(image["Id"]), each) for each in own]
+    return [_subject(run, image.id, each) for each in own]
 
 
 def _reference(run: RunContext, name: str) -> ImageRef:

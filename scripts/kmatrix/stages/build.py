@@ -1,4 +1,4 @@
-"""What a cell's image is built of: the base's packages, the stages that its kernels share, the cell itself."""
+"""Builds the image of a cell: the base's packages, the stages that its kernels share, the cell itself."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from kmatrix.decide.build_log import causes, is_the_products_fault
 from kmatrix.effects.disk.files import cannot_read
 from kmatrix.effects.engine.build_context import pack_context
+from kmatrix.effects.engine.errors import StepFailedError
 from kmatrix.effects.net.package_root import PackageRoot
 from kmatrix.stages.held_images import hold_image
 from kmatrix.stages.patience import patiently
@@ -17,15 +18,15 @@ from kmatrix.values import labels
 from kmatrix.values.errors import BuildError, KmatrixError, ToolError
 from kmatrix.values.recipe import KEY_FILE, PACKAGES_FOLDER, Recipe
 
-_WORLD = "Correct what the message names (the cell's log has all of it), then run the command again."
+_WORLD = "Fix the reported problem (the cell's log has the complete output), then run the command again."
 
 
 def build_context(run: RunContext, recipe: Recipe) -> bytes:
     """Return the archive the engine gets: Dockerfile, our scripts, key and packages, each checked against its pin.
 
     Raises:
-        UnreachableError: the package root could not be asked.
-        ProtocolError, InputError: a file is not there, or not what was pinned.
+        UnreachableError: the package root cannot be reached.
+        ProtocolError, InputError: a file is missing, or differs from its pin.
     """
     cache = run.options.root / "build" / "packages"
     root = PackageRoot(run.options.profile.packages, run.options.root)
@@ -48,15 +49,15 @@ def build_context(run: RunContext, recipe: Recipe) -> bytes:
 
 
 def build_group(cell: CellContext, context: bytes) -> str:
-    """Build the stages below the compile: packages are verified and unpacked here, once for all kernels."""
+    """Build the stages below the compile, once for all kernels: packages are verified and unpacked here."""
     return _judged(cell, context, target="userland", name=f"group-{_word(cell.recipe.group)}")
 
 
 def build_base(cell: CellContext, context: bytes) -> str:
-    """Install what the base lacks, once for all cells of an architecture, and return that image.
+    """Install the packages that the base lacks, once for all cells of an architecture, and return that image.
 
-    A package manager writes other bytes each time, and nodes would pull all of it again with every new kernel: so the
-    layer of a published cell is taken, if there is one.
+    A package manager writes different bytes each time, and nodes would pull all of them again with every new kernel: so
+    the layer of a published cell is reused, if there is one.
     """
     run, published = cell.run, cell.run.published.get(cell.recipe.cell.arch)
     # Of all stages this alone needs a network.
@@ -64,12 +65,12 @@ def build_base(cell: CellContext, context: bytes) -> str:
     if published is None:
         return build()
     try:
-        # Not as `pull` does, once for the run: it is given up below, and whoever tries again needs it again.
+        # Not as `pull` does, once for the run: it is given up below, and another attempt needs it again.
         hold_image(run, published)
     except KmatrixError as error:
         if run.engine.stopping:
             raise
-        cell.line(f"kmatrix: the base's packages are installed anew: {error.message}")
+        cell.line(f"kmatrix: the base's packages are installed again: {error.message}")
         return build()
     try:
         return build(cache_from=[published.pinned])
@@ -79,19 +80,24 @@ def build_base(cell: CellContext, context: bytes) -> str:
 
 def _install(cell: CellContext, context: bytes, **options: Any) -> str:
     name = f"base-{cell.recipe.cell.arch}"
-    lines: list[str] = []
     try:
-        return _logged(cell, context, lines, target="base", network="default", name=name, **options)
-    except BuildError as error:
+        return _logged(cell, context, target="base", network="default", name=name, **options)
+    except StepFailedError as error:
         # A package manager's refusal and a network that is out have the same exit code.
         raise ToolError(
-            f"the base's packages could not be installed: {'; '.join(causes(lines)) or error.message}",
-            "If its package repositories could not be reached, run the command again; else see base_packages and base "
+            f"the base's packages could not be installed: {'; '.join(causes(error.step.output)) or error.message}",
+            "If its package repositories were unreachable, run the command again; else see base_packages and base "
             "in matrix.yaml.",
         ) from error
 
 
 def build_cell(cell: CellContext, context: bytes) -> str:
+    """Build a cell's image and return its id.
+
+    Raises:
+        BuildError: the product is bad.
+        UnreachableError, ToolError: anything else kept it from being built.
+    """
     options, recipe = cell.run.options, cell.recipe
     arguments = {"MAKE_JOBS": str(options.make_jobs)}
     if options.rebuild:
@@ -106,50 +112,39 @@ def build_cell(cell: CellContext, context: bytes) -> str:
 
 
 def _judged(cell: CellContext, context: bytes, **options: Any) -> str:
-    """Build; what ends it is the product's fault, or the world's.
+    """Build, and tell the product's faults from those of the machine and of services.
 
     Raises:
         BuildError: the product is bad.
         UnreachableError, ToolError: anything else.
     """
-    lines: list[str] = []
     try:
-        return _logged(cell, context, lines, **options)
-    except BuildError as error:
-        found = causes(lines)
-        if is_the_products_fault(error.message, lines):
+        return _logged(cell, context, **options)
+    except StepFailedError as error:
+        found = causes(error.step.output)
+        if is_the_products_fault(error.step):
             raise BuildError(error.message, found) from error
         raise ToolError(
             f"a step of the build failed for no fault of the product: {'; '.join(found)}", _WORLD
         ) from error
 
 
-def _logged(cell: CellContext, context: bytes, lines: list[str], *, name: str, **options: Any) -> str:
-    """Build, with every line in the cell's log and in `lines`.
+def _logged(cell: CellContext, context: bytes, *, name: str, **options: Any) -> str:
+    """Build, with every line in the cell's log.
 
     Args:
-        run: the cell.
+        cell: the cell.
         context: the archive.
-        lines: is given the lines of the last attempt.
-        name: the image gets it as a name of this run's own, so that no other run's clean-up takes it away.
+        name: the image gets it as a name of this run's own, so that no other run's clean-up removes the image.
         options: of `Engine.build`.
 
     Raises:
-        BuildError: a step said no.
+        StepFailedError: a program of a step ended with an exit code of its own.
         UnreachableError, ToolError: anything else.
     """
     engine = cell.run.engine
-    options = {"network": "none", "tag": engine.own_name(name), "steps": cell.run.garbage, **options}
-
-    def on_line(line: str) -> None:
-        lines.append(line)
-        cell.line(line)
-
-    def build() -> str:
-        lines.clear()
-        return engine.build(context, on_line=on_line, **options)
-
-    return patiently(build, engine)
+    options = {"network": "none", "tag": engine.own_name(name), **options}
+    return patiently(lambda: engine.build(context, on_line=cell.line, **options), engine)
 
 
 def _word(text: str) -> str:

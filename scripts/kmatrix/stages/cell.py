@@ -79,9 +79,8 @@ def _build_check_push(cell: CellContext) -> CellResult:
     try:
         return _push(cell, result)
     finally:
-        # The registry keeps a published image, and one that could not be published is built again. Its intermediate
-        # images are left to the end of the run: another cell that is being built may stand on the same ones.
-        run.engine.remove_image(run.engine.own_name(recipe.cell.tag), with_steps=False)
+        # The registry keeps a published image, and one that could not be published is built again.
+        run.engine.remove_image(run.engine.own_name(recipe.cell.tag))
 
 
 def _why_withheld(run: RunContext, result: CellResult) -> str:
@@ -130,7 +129,8 @@ def _push_tested(cell: CellContext, tested: CellResult) -> CellResult:
     if key_in_engine(local) != cell.recipe.cell_key:
         raise ToolError(f"{tested.image} is stale: built from inputs that have changed since", again)
     result = _push(cell, replace(tested, reason=tested.reason.partition("; not pushed")[0]))
-    if (engine.image(tested.image) or {}).get("Id") == tested.image_id:
+    tagged = engine.image(tested.image)
+    if tagged is not None and tagged.id == tested.image_id:
         engine.remove_image(tested.image)
     return result
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from kmatrix.effects.engine.docker import Engine
+from kmatrix.effects.engine import Engine
 from kmatrix.effects.engine.errors import TakenAwayError
 from kmatrix.effects.retry import retried
 from kmatrix.values.errors import UnreachableError

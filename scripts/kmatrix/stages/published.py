@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from kmatrix.effects.registry.client import labels_of
 from kmatrix.stages.gate_records import find_record
@@ -13,6 +11,7 @@ from kmatrix.stages.run_context import RunContext
 from kmatrix.values import labels
 from kmatrix.values.cells import CellResult, Verdict
 from kmatrix.values.command_lines import command
+from kmatrix.values.engine import EngineImage
 from kmatrix.values.errors import ToolError
 from kmatrix.values.gate_record import GateRecord, RecordedImage
 from kmatrix.values.names import ImageRef
@@ -90,12 +89,12 @@ def id_in_engine(run: RunContext, image: ImageRef) -> str:
             f"the container engine pulled {image.pinned} and does not have it",
             "Something else removes images; run the command again.",
         )
-    return str(found["Id"])
+    return found.id
 
 
-def key_in_engine(image: Mapping[str, Any]) -> str:
+def key_in_engine(image: EngineImage) -> str:
     """Return the cell key that an image of the container engine claims, or an empty text."""
-    return str(((image.get("Config") or {}).get("Labels") or {}).get(labels.CELL_KEY, ""))
+    return image.labels.get(labels.CELL_KEY, "")
 
 
 def build_command(run: RunContext, recipe: Recipe) -> str:

@@ -78,12 +78,9 @@ def run_cells(run: RunContext, work: Work, recipes: Iterable[Recipe], keep: Keep
 
 
 def clean_up(run: RunContext) -> None:
-    """Remove this run's containers and its intermediate images."""
+    """Remove everything that this run leaves in the container engine and no other run needs."""
     try:
         run.engine.remove_leftovers()
-        for image in reversed(run.garbage):
-            run.engine.remove_step(image)
-        run.engine.tidied = True
     except KmatrixError as error:
         # This must not hide the cells' verdicts; the next run removes the rest.
         run.progress.say(f"could not clean up: {error}")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from kmatrix.decide.image_documents import Layer
 from kmatrix.effects.disk.logs import Log
-from kmatrix.effects.engine.docker import Engine
+from kmatrix.effects.engine import Engine
 from kmatrix.effects.registry.credentials import Credentials
 from kmatrix.effects.registry.writer import RegistryWriter
 from kmatrix.effects.vm.qemu import Accel, Machines
@@ -63,7 +63,7 @@ class RunContext:
     """The context that the cells, bundles or boots of a run share.
 
     `base_images`, `userland_builds`, `pulls`, `kernel_facts` and `package_files` are caches, and so is `sent`, of the
-    layers that were pushed. `garbage` are the intermediate images of builds; `published` has one published cell image
+    layers that were pushed. `published` has one published cell image
     of the same inputs for each architecture; `ungated` are the published images of this run's cells that have not
     passed every gate of it, by cell id; `blobs` are the layers that the registry is known to have, by the digest of their
     archive.
@@ -80,7 +80,6 @@ class RunContext:
     pulls: Once[None] = field(default_factory=Once)
     kernel_facts: Once[KernelFacts] = field(default_factory=Once)
     package_files: Once[bytes] = field(default_factory=Once)
-    garbage: list[str] = field(default_factory=list)
     sent: Once[Layer] = field(default_factory=Once)
     blobs: dict[str, Layer] = field(default_factory=dict)
     published: dict[Arch, ImageRef] = field(default_factory=dict)

@@ -81,7 +81,7 @@ def _local_image(run: RunContext, recipe: Recipe, stale: PublishedImage | None) 
     local = run.engine.image(str(ref))
     # Another checkout with this target gives its images the same name.
     if local is not None and key_in_engine(local) == recipe.cell_key:
-        return str(local["Id"])
+        return local.id
     if stale is None:
         raise ToolError(
             f"{recipe.cell.id} is neither in the registry nor in the container engine",

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from kmatrix.effects.engine.docker import Engine
+from kmatrix.effects.engine import Engine
 from kmatrix.effects.vm.qemu import Machines
 from kmatrix.stages.boot import Subject, boot_image
 from kmatrix.stages.gates import boot as boot_gate

@@ -11,7 +11,7 @@ import pytest
 
 from kmatrix.decide.boot import Booted
 from kmatrix.decide.formats.elf import read_module
-from kmatrix.effects.engine.docker import Engine
+from kmatrix.effects.engine import Engine
 from kmatrix.effects.vm.qemu import Machines
 from kmatrix.stages.boot import Subject, boot_image
 from kmatrix.values.errors import BuildError

@@ -13,9 +13,10 @@ import pytest
 
 from kmatrix.decide.boot import Booted
 from kmatrix.decide.formats.elf import read_module
-from kmatrix.effects.engine.docker import Engine
+from kmatrix.effects.engine import Engine
 from kmatrix.effects.vm.qemu import Machines
 from kmatrix.stages.boot import Subject, boot_image
+from kmatrix.values.engine import Mount
 from kmatrix.values.errors import BuildError
 from tests.integration.support.cluster.build_configs import Applied, applied_by_the_script, built_config, output_of
 from tests.integration.support.cluster.openshift import read, rendered_text, run_in, small_copy
@@ -121,12 +122,12 @@ def test_the_modules_find_what_they_need_in_the_tree_of_their_node(
 ) -> None:
     """A container of the toolkit stands for the node: its /lib/modules is that of these kernels alone."""
     with engine.container(made.image) as container:
-        stream, _ = engine.api.get_archive(container, "/opt/lib/modules")
-        subprocess.run(["tar", "-x", "-C", str(tmp_path)], input=b"".join(stream), check=True)
-    binds = {str(tmp_path / "modules"): {"bind": "/opt/lib/modules", "mode": "ro"}}
+        modules = engine.take_archive(container, "/opt/lib/modules")
+    subprocess.run(["tar", "-x", "-C", str(tmp_path)], input=modules, check=True)
+    mounts = [Mount(str(tmp_path / "modules"), "/opt/lib/modules")]
     for kernel in kernels_of(lab, tag):
         script = f"modprobe -d /opt -S {kernel} --show-depends beegfs"
-        done = run_in(engine, lab.toolkits[LAB[tag]], script, binds=binds)
+        done = run_in(engine, lab.toolkits[LAB[tag]], script, mounts=mounts)
         assert done.status == 0, done.stderr
         loaded = [line.split()[1] for line in done.stdout.splitlines()]
         assert loaded[-1] == f"/opt/lib/modules/{kernel}/extra/beegfs.ko"

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from kmatrix.effects.engine.docker import Engine, RunOutput
+from kmatrix.effects.engine import Engine
+from kmatrix.values.engine import Mount, RunOutput
 from kmatrix.values.recipe import userland_by_major
 from tests.integration.support.cluster.openshift import InCluster, derived, rendered, run_in
 from tests.integration.support.lab import Lab
@@ -125,10 +126,10 @@ def fetched(
     names = " ".join(f"{major}={','.join(names)}" for major, names in userland_by_major())
     assert f" /kmatrix/packages {names} " in manifests.dockerfile
     script = f"python3 /kmatrix/fetch-packages {packages} {NEWER_CLIENT} /packages {names} && ls /packages"
-    binds = {str(folder): {"bind": "/kmatrix", "mode": "ro"}}
+    mounts = [Mount(str(folder), "/kmatrix")]
     if trust:
-        binds[str(trust)] = {"bind": "/etc/pki/ca-trust", "mode": "ro"}
-    return run_in(engine, toolkit, script, network="host", binds=binds)
+        mounts.append(Mount(str(trust), "/etc/pki/ca-trust"))
+    return run_in(engine, toolkit, script, network="host", mounts=mounts)
 
 
 def test_packages_come_through_tls_that_the_cluster_trusts_and_not_without_its_trust(

@@ -8,8 +8,9 @@ from contextlib import ExitStack
 
 import pytest
 
+from kmatrix.effects.engine import Engine
 from kmatrix.effects.engine.build_context import pack_context
-from kmatrix.effects.engine.docker import Engine
+from kmatrix.effects.engine.docker import DockerEngine
 from tests.integration.support.registries import ThrowAwayRegistry
 from tests.integration.support.session import LABEL, Session
 
@@ -18,7 +19,7 @@ from tests.integration.support.session import LABEL, Session
 def runs() -> Iterator[tuple[Engine, Engine]]:
     """Two engines with run ids of their own, as two runs have them."""
     with ExitStack() as stack:
-        made = [stack.enter_context(Engine(f"tests-{secrets.token_hex(4)}")) for _ in range(2)]
+        made = [stack.enter_context(DockerEngine(f"tests-{secrets.token_hex(4)}")) for _ in range(2)]
         yield made[0], made[1]
         for engine in made:
             engine.remove_leftovers()

@@ -11,7 +11,7 @@ import docker
 import pytest
 from docker.errors import NotFound
 
-from kmatrix.effects.engine.docker import RUN_LABEL
+from kmatrix.effects.engine.docker.containers import RUN_LABEL
 from tests.integration.support.faulty.engine_cut import Forwarder
 from tests.integration.support.faulty.trigger import at_container, at_line
 from tests.integration.support.lab import Lab

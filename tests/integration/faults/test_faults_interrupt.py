@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import docker
 import pytest
 
-from kmatrix.effects.engine.docker import RUN_LABEL
+from kmatrix.effects.engine.docker.containers import RUN_LABEL
 from tests.integration.support.faulty.interrupted_build import interrupt_while_compiling
 from tests.integration.support.lab import Lab
 from tests.integration.support.project.site import PROFILE, Site, SiteMaker

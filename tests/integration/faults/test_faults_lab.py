@@ -9,7 +9,7 @@ from pathlib import Path
 import docker
 import pytest
 
-from kmatrix.effects.engine.docker import Engine
+from kmatrix.effects.engine import Engine
 from kmatrix.effects.lab.servers import running
 from kmatrix.lab.layout import Layout
 from kmatrix.lab.services import servers, start_web

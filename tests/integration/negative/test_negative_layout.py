@@ -9,8 +9,9 @@ from typing import Any, cast
 
 import pytest
 
+from kmatrix.effects.engine import Engine
 from kmatrix.effects.engine import saved_image as saving
-from kmatrix.effects.engine.docker import Engine
+from kmatrix.effects.engine.docker import DockerEngine
 from kmatrix.stages import publish
 from kmatrix.values import labels
 from tests.integration.support.faulty.trigger import at_stage
@@ -60,17 +61,17 @@ def test_a_modules_dep_that_lost_the_in_tree_dependencies_is_refused(sabotaged: 
 
 
 def test_labels_of_another_cell_are_refused(lab: Lab, new_site: SiteMaker, monkeypatch: pytest.MonkeyPatch) -> None:
-    build = Engine.build
+    build = DockerEngine.build
     bad, good = lab.kernels.newer, lab.kernels.older
     site = new_site(kernels=[good, bad])
 
-    def mixing_up(engine: Engine, context: bytes, **options: Any) -> str:
+    def mixing_up(engine: DockerEngine, context: bytes, **options: Any) -> str:
         found = dict(options.get("labels") or {})
         if found.get(labels.KERNEL) == bad:
             found[labels.KERNEL] = good
         return build(engine, context, **{**options, "labels": found})
 
-    monkeypatch.setattr(Engine, "build", mixing_up)
+    monkeypatch.setattr(DockerEngine, "build", mixing_up)
     assert_refused(site, site.run("build"), f"{NEWER_CLIENT}-{bad}", "label-mismatch")
 
 
@@ -85,8 +86,8 @@ def test_another_image_than_the_tested_one_is_never_published_as_passed(
         # All of its parts fit each other.
         other = engine.image(site.pins.base.pinned)
         assert other
-        api = SimpleNamespace(get_image=lambda _: engine.api.get_image(other["Id"]))
-        return saved(cast("Engine", SimpleNamespace(api=api, raise_if_stopping=lambda: None)), image, folder)
+        instead = SimpleNamespace(save=lambda _: engine.save(other.id), raise_if_stopping=lambda: None)
+        return saved(cast("Engine", instead), image, folder)
 
     monkeypatch.setattr(publish, "saved_image", mixed_up)
     run = site.run("build", "--only", f"{NEWER_CLIENT}-{lab.kernels.newer}")
@@ -104,7 +105,7 @@ def test_a_name_that_is_moved_to_another_image_before_the_push_is_of_no_use(
     cell = f"{NEWER_CLIENT}-{lab.kernels.newer}"
 
     def move() -> None:
-        with Engine("tests") as engine:
+        with DockerEngine("tests") as engine:
             engine.tag(site.pins.base.pinned, f"{site.target}/beegfs-client", site.tag_of(cell))
 
     at_stage(monkeypatch, "push", cell, move)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kmatrix.effects.engine.docker import Engine
+from kmatrix.effects.engine import Engine
 from kmatrix.values.errors import BuildError
 from tests.integration.support.cluster.openshift import built, compiling_copy, rendered, with_red_hats_modes
 from tests.integration.support.lab import Lab

@@ -10,18 +10,19 @@ from typing import Any
 
 import pytest
 
-from kmatrix.effects.engine.docker import Engine, RunOutput
+from kmatrix.effects.engine import Engine
+from kmatrix.values.engine import RunOutput
 from kmatrix.values.errors import BuildError
 from tests.integration.support.cluster.openshift import (
     InCluster,
     built,
     node_mounts,
     rendered,
-    run_in,
     with_red_hats_modes,
 )
 from tests.integration.support.lab import Lab
 from tests.integration.support.node.rhel_worker import ENTITLEMENT, add_repository, make_repository, make_worker, served
+from tests.integration.support.project.images import run_confined
 from tests.integration.support.project.site import NEWER_CLIENT, SiteMaker
 from tests.integration.support.session import Session
 
@@ -50,7 +51,6 @@ def image(engine: Engine, lab: Lab, session: Session, manifests: InCluster) -> I
 class Worker:
     """A RHEL worker in a folder that runs a kernel the image has no module for; `url` has that kernel's headers."""
 
-    engine: Engine
     image: str
     manifests: InCluster
     kernel: str
@@ -70,12 +70,10 @@ class Worker:
         script = f"""{before}; rebuild-module {kernel or self.kernel} || exit 1
         modinfo -F vermagic /opt/lib/modules/{self.kernel}/extra/beegfs.ko
         modprobe -d /opt -S {self.kernel} --show-depends beegfs"""
-        return run_in(
-            self.engine,
+        return run_confined(
             self.image,
             script,
-            network="host",
-            binds=node_mounts(self.manifests.worker, self.folder),
+            node_mounts(self.manifests.worker, self.folder),
             cap_drop=capabilities["drop"],
             cap_add=[name for name in capabilities["add"] if name not in without],
             security_opt=["no-new-privileges"],
@@ -102,13 +100,11 @@ def node(engine: Engine, lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture
-def worker(
-    engine: Engine, lab: Lab, image: str, manifests: InCluster, node: tuple[Path, str], tmp_path: Path
-) -> Worker:
+def worker(lab: Lab, image: str, manifests: InCluster, node: tuple[Path, str], tmp_path: Path) -> Worker:
     """A RHEL worker with a folder of its own, which a test may change."""
     folder = tmp_path / "node"
     shutil.copytree(node[0], folder, symlinks=True)
-    return Worker(engine, image, manifests, lab.kernels.older, folder, node[1])
+    return Worker(image, manifests, lab.kernels.older, folder, node[1])
 
 
 def test_an_entitled_worker_gets_a_module_for_its_kernel(worker: Worker) -> None:

@@ -18,7 +18,7 @@ import requests
 from kmatrix.decide import bundle as composing
 from kmatrix.decide.bundle import CellImage, Composed
 from kmatrix.decide.image_documents import Layer
-from kmatrix.effects.engine.docker import Engine
+from kmatrix.effects.engine.docker import DockerEngine
 from kmatrix.effects.registry.credentials import load_credentials
 from kmatrix.effects.registry.writer import RegistryWriter
 from kmatrix.stages import bundle as stage
@@ -144,8 +144,8 @@ def test_a_kernel_that_was_built_for_on_another_day_adds_its_module_alone(
     stage_line = "FROM base AS userland\n"
     site.alter("Dockerfile.j2", stage_line, f"{stage_line}RUN cat /proc/uptime >/made-at\n")
     built(site, "--only", f"{NEWER_CLIENT}-{newer}")
-    build = Engine.build
-    monkeypatch.setattr(Engine, "build", lambda *args, **options: build(*args, **{**options, "no_cache": True}))
+    build = DockerEngine.build
+    monkeypatch.setattr(DockerEngine, "build", lambda *args, **options: build(*args, **{**options, "no_cache": True}))
     built(site, "--only", f"{NEWER_CLIENT}-{older}")
     first, second = (layers(site, f"{NEWER_CLIENT}-{kernel}") for kernel in (newer, older))
     assert first[:-1] != second[:-1], "the second was not built again"
@@ -207,7 +207,7 @@ def test_a_second_run_asks_the_registry_alone(lab: Lab, new_site: SiteMaker, mon
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("it was not to be pulled, booted or written")
 
-    for owner, name in ((Engine, "pull"), (bundle_boots, "boot_image"), (RegistryWriter, "put_manifest")):
+    for owner, name in ((DockerEngine, "pull"), (bundle_boots, "boot_image"), (RegistryWriter, "put_manifest")):
         monkeypatch.setattr(owner, name, refuse)
     again = site.run("bundle")
     found = bundles(site)

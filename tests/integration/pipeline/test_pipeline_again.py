@@ -13,7 +13,8 @@ import docker
 import pytest
 from docker.errors import ImageNotFound
 
-from kmatrix.effects.engine.docker import RUN_LABEL, Engine
+from kmatrix.effects.engine.docker import DockerEngine
+from kmatrix.effects.engine.docker.containers import RUN_LABEL
 from tests.integration.support.lab import Lab
 from tests.integration.support.project.images import diff_ids, output_in
 from tests.integration.support.project.site import JOBS, NEWER_CLIENT, Site, SiteMaker
@@ -97,11 +98,11 @@ def test_force_compiles_again_and_gives_the_same_bytes(site: Site, newer: str) -
 
 def test_the_layers_below_the_module_are_reproducible(site: Site, newer: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the engine's cache, the same packages and base give the same layers."""
-    build = Engine.build
+    build = DockerEngine.build
     cached: list[list[str]] = []
     fresh: list[list[str]] = []
 
-    def twice(engine: Engine, context: bytes, **options: Any) -> str:
+    def twice(engine: DockerEngine, context: bytes, **options: Any) -> str:
         made = build(engine, context, **options)
         if options.get("target") == "userland":
             cached.append(diff_ids(made))
@@ -110,7 +111,7 @@ def test_the_layers_below_the_module_are_reproducible(site: Site, newer: str, mo
             fresh.append(diff_ids(again))
         return made
 
-    monkeypatch.setattr(Engine, "build", twice)
+    monkeypatch.setattr(DockerEngine, "build", twice)
     assert site.run("build", "--only", newer).code == 0
     assert len(fresh) == 1
     assert fresh == cached

@@ -8,7 +8,7 @@ import docker
 import pytest
 
 from kmatrix.effects.engine.build_context import pack_context
-from kmatrix.effects.engine.docker import Engine
+from kmatrix.effects.engine.docker import DockerEngine
 from tests.integration.support.lab import Lab
 from tests.integration.support.project.site import NEWER_CLIENT, SiteMaker
 from tests.integration.support.session import LABEL, Session
@@ -55,7 +55,7 @@ def test_a_base_that_has_no_other_name_is_not_removed(
     """A base or a toolkit is pulled by digest and has no tag; pulling it again for each run would cost gigabytes."""
     site = new_site(kernels=[lab.kernels.newer])
     repository = f"{site.target}/base"
-    engine = Engine("tests")
+    engine = DockerEngine("tests")
     image = engine.build(
         pack_context(f"FROM {site.pins.base.pinned}\n", {}),
         on_line=lambda _: None,
@@ -64,7 +64,7 @@ def test_a_base_that_has_no_other_name_is_not_removed(
     engine.tag(image, repository, "12")
     engine.push(repository, "12", None)
     engine.remove_image(f"{repository}:12")
-    engine.api.close()
+    engine.close()
     site.change_profile(base=f"{repository}:12")
     assert site.run("discover").code == 0
     first = site.run("build")

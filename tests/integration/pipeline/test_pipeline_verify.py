@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kmatrix.effects.engine.build_context import pack_context
-from kmatrix.effects.engine.docker import Engine
+from kmatrix.effects.engine.docker import DockerEngine
 from tests.integration.support.lab import Lab
 from tests.integration.support.project import damaged_modules
 from tests.integration.support.project.build_cache import module_of
@@ -18,7 +18,7 @@ def test_verify_finds_what_somebody_put_into_a_published_image(lab: Lab, session
     sound = site.run("verify")
     assert (sound.code, sound.builds) == (0, 0), sound.stderr
     assert sound.verdicts == {good: "passed", bad: "passed"}
-    engine = Engine("tests")
+    engine = DockerEngine("tests")
     damaged = damaged_modules.with_crc_changed(
         module_of(session, NEWER_CLIENT, lab.kernels.newer), "register_filesystem"
     )
@@ -32,7 +32,7 @@ def test_verify_finds_what_somebody_put_into_a_published_image(lab: Lab, session
         labels={LABEL: session.name},
     )
     engine.push(image, bad, None)
-    engine.api.close()
+    engine.close()
     again = site.run("verify")
     assert again.code == 1, again.stderr
     assert again.verdicts == {good: "passed", bad: "failed"}

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from kmatrix.decide.formats.matrix_yaml import read_matrix
-from kmatrix.effects.engine.docker import Engine
+from kmatrix.effects.engine.docker import DockerEngine
 from kmatrix.lab.kernels import LabKernels
 from kmatrix.lab.layout import Layout, layout_of
 from kmatrix.lab.up import lab_state, status
@@ -62,14 +62,14 @@ def find_lab(root: Path, environment: Mapping[str, str]) -> Lab:
     layout = layout_of(profile, root)
     try:
         state = lab_state(layout)
-        engine = Engine("tests")
+        engine = DockerEngine("tests")
         # Definitions that changed since do not matter here: `nox -s tests` brings the lab up to date first.
         stopped = [name for name, ready, _ in status(engine, layout, profile).parts if not (ready or name == "content")]
     except KmatrixError as error:
         pytest.fail(f"{error}; {BRING_UP}", pytrace=False)
     if stopped:
         pytest.fail(f"the {' and the '.join(stopped)} does not run; {BRING_UP}", pytrace=False)
-    engine.api.close()
+    engine.close()
     return Lab(
         root=root,
         layout=layout,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from testcontainers.core.wait_strategies import HttpWaitStrategy
 _HERE = "127.0.0.1"
 _START_SECONDS = 30
 _NO_TAG = "<none>:<none>"
+# As the classic builder prints them.
+_IMAGE = re.compile(r"---> ([0-9a-f]{12})$", re.MULTILINE)
 # Its reaper is an image from the network; each container here is removed by the context manager that created it.
 testcontainers_config.ryuk_disabled = True
 # Where tests run in a container themselves, it would use the bridge; the servers listen on this address alone.
@@ -86,6 +89,10 @@ class Session:
         """Note the images that builds of this session created or used."""
         with (self.folder / "made").open("a", encoding="utf-8") as file:
             file.writelines(f"{image}\n" for image in ids)
+
+    def note_builds(self, log: str) -> None:
+        """Note the images that a log of builds names, for the check that none is left."""
+        self.note_images(_IMAGE.findall(log))
 
     def leave(self) -> list[str]:
         """Count this worker out; the last removes the session's stages and returns everything else that is left."""

@@ -24,29 +24,34 @@ from kmatrix.stages.bundle import make_bundle
 from kmatrix.stages.run_context import BootOptions, Options, RunContext
 from kmatrix.values.boot import BootReport
 from kmatrix.values.bundle import BundleResult
+from kmatrix.values.engine import EngineImage, RegistryLogin
 from kmatrix.values.names import Arch, ImageRef, without_arch
 from tests.unit.support.cell_images import CLIENT, config_of, digest, image
+from tests.unit.support.stand_in_engine import StandInEngine
 from tests.unit.support.writable_registry import Writable, writable_registry
 
 PASSED = BootReport("passed", "booted", "loaded twice")
 
 
-@dataclass
-class NoEngine:
-    """Stands in for the engine: has every file, notes the images that it pulls."""
+class PullingEngine(StandInEngine):
+    """An engine that has every file and records its pulls."""
 
-    pulled: list[str] = field(default_factory=list)
-    held: set[str] = field(default_factory=set)
-    lost: list[str] = field(default_factory=list)
-    stopping: bool = False
-    told: threading.Event = field(default_factory=threading.Event)
+    def __init__(self) -> None:
+        super().__init__()
+        self.pulled: list[str] = []
+        self.held: set[str] = set()
+        self.lost: list[str] = []
+        self.known: set[str] = set()
+        self.told = threading.Event()
 
-    def image(self, name: str) -> dict[str, str] | None:
-        return {"Id": name} if name in self.held else None
+    def stop(self) -> None:
+        super().stop()
+        self.told.set()
 
-    known: set[str] = field(default_factory=set)
+    def image(self, name: str) -> EngineImage | None:
+        return EngineImage(name) if name in self.held else None
 
-    def hold(self, pinned: str, _: object) -> None:
+    def hold(self, pinned: str, login: RegistryLogin | None) -> None:
         if pinned in self.held and pinned not in self.pulled:
             self.known.add(pinned)
         self.pulled.append(pinned)
@@ -56,16 +61,8 @@ class NoEngine:
         if pinned not in self.known:
             self.held.discard(pinned)
 
-    @contextmanager
-    def container(self, name: str) -> Iterator[str]:
-        yield name
-
-    def read_file(self, _: str, path: str) -> bytes:
+    def read_file(self, container: str, path: str) -> bytes:
         return path.encode()
-
-    def stop(self) -> None:
-        self.stopping = True
-        self.told.set()
 
 
 @dataclass
@@ -74,7 +71,7 @@ class Bench:
 
     server: Writable
     run: RunContext
-    engine: NoEngine
+    engine: PullingEngine
     reports: dict[str, BootReport | BaseException | Callable[[], BootReport]] = field(default_factory=dict)
     booted: list[str] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
@@ -129,13 +126,13 @@ class Bench:
 @contextmanager
 def bundle_bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     """Run a registry, and have nothing booted for real."""
-    engine, lines = NoEngine(), list[str]()
+    engine, lines = PullingEngine(), list[str]()
     credentials = Credentials({}, "no-file", docker.auth.AuthConfig({}))
     with writable_registry("site/beegfs-client") as server:
         profile = cast("Any", SimpleNamespace(mirrors={}))
         options = Options(tmp_path, "lab", profile, f"{server.web.address}/site", jobs=2, boot=BootOptions())
         run = RunContext(
-            engine=cast("Any", engine),
+            engine=engine,
             registry=RegistryWriter(credentials),
             credentials=credentials,
             options=options,

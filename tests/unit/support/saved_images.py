@@ -78,10 +78,9 @@ class SavingEngine:
 
     def __init__(self, *images: Saved) -> None:
         self.saved = {image.id: image.content() for image in images}
-        self.api = self
 
-    def get_image(self, image: str) -> Iterator[bytes]:
-        """As the Docker SDK has it."""
+    def save(self, image: str) -> Iterator[bytes]:
+        """Yield an image's archive in pieces."""
         data = self.saved[image]
         return (data[at : at + 700] for at in range(0, len(data), 700))
 

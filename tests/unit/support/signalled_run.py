@@ -16,7 +16,6 @@ from __future__ import annotations
 import sys
 import threading
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -28,31 +27,17 @@ from kmatrix.stages.run_context import CellContext, RunContext, cell_result
 from kmatrix.values.cells import CellResult
 from kmatrix.values.errors import InterruptedRunError
 from kmatrix.values.recipe import Recipe
+from tests.unit.support.stand_in_engine import StandInEngine
 
 TOLD = threading.Event()
 
 
-class NoEngine:
-    """An engine without images that runs nothing."""
-
-    builds = pulls = 0
-    tidied = False
-
-    def __init__(self, *_: object) -> None:
-        pass
-
-    def __enter__(self) -> NoEngine:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
+class ToldEngine(StandInEngine):
+    """An engine that reports when it is told to stop."""
 
     @property
     def stopping(self) -> bool:
         return TOLD.is_set()
-
-    def remove_leftovers(self, _: str = "") -> None:
-        pass
 
     def stop(self) -> None:
         sys.stderr.write("STOPPING\n")
@@ -84,8 +69,7 @@ def main(folder: Path, arguments: list[str]) -> int:
         return cell_result(run.recipe, "passed", "every check passed")
 
     with pytest.MonkeyPatch.context() as patch:
-        made: Any = NoEngine
-        patch.setattr(profile, "Engine", made)
+        patch.setattr(profile, "DockerEngine", ToldEngine)
         patch.setattr(build_command, "split_published", all_of_them)
         patch.setattr(cell_stage, "_build_check_push", work)
         return cli.main(arguments)

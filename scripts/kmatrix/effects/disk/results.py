@@ -33,7 +33,13 @@ def results_text(path: Path, profile_name: str) -> str:
     return profile_text(_file(path), profile_name)
 
 
-def write_results(path: Path, profile_name: str, results: Mapping[str, CellResult], order: Iterable[str]) -> None:
+def write_results(
+    path: Path,
+    profile_name: str,
+    results: Mapping[str, CellResult],
+    order: Iterable[str],
+    engine: Mapping[str, str] | None = None,
+) -> None:
     """Put results into results.json, and write results.xml (JUnit) beside it.
 
     Other cells and other profiles stay as they are on disk now; the caller holds the checkout's lock.
@@ -43,13 +49,15 @@ def write_results(path: Path, profile_name: str, results: Mapping[str, CellResul
         profile_name: whose cells.
         results: the results that this run changed, by cell id.
         order: cell ids in the plan's order; others are left out.
+        engine: the container engine of this run, as `EngineInUse.as_dict` has it.
 
     Raises:
         InputError: a file cannot be written, or the file there is no results file.
     """
     merged = {**read_results(path, profile_name), **results}
     cells = [merged[cell] for cell in order if cell in merged]
-    write_entries(_file(path), profile_name, [asdict(cell) for cell in cells])
+    facts = {"engine": dict(engine)} if engine else {}
+    write_entries(_file(path), profile_name, [asdict(cell) for cell in cells], facts)
     write_atomically(path.with_suffix(".xml"), junit(profile_name, cells))
 
 

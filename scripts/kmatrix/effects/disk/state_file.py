@@ -62,17 +62,28 @@ def known_fields(kind: type, entry: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in entry.items() if name in names}
 
 
-def write_entries(file: StateFile, profile_name: str, entries: Sequence[Mapping[str, Any]]) -> None:
+def write_entries(
+    file: StateFile,
+    profile_name: str,
+    entries: Sequence[Mapping[str, Any]],
+    facts: Mapping[str, Any] | None = None,
+) -> None:
     """Write a profile's entries, and keep those of other profiles as they are on disk now.
 
     The caller holds the checkout's lock: between reading and writing nobody else may write.
+
+    Args:
+        file: the file.
+        profile_name: the profile of the entries.
+        entries: its entries, in order.
+        facts: further top-level members, about this run; those of the run before are replaced.
 
     Raises:
         InputError: the file cannot be read or written, or is of another schema.
     """
     with _told(file):
         lists = _lists(file)
-    write_atomically(file.path, _text(file, profile_name, {**lists, profile_name: list(entries)}))
+    write_atomically(file.path, _text(file, profile_name, {**lists, profile_name: list(entries)}, facts or {}))
 
 
 def profile_text(file: StateFile, profile_name: str) -> str:
@@ -83,11 +94,18 @@ def profile_text(file: StateFile, profile_name: str) -> str:
     """
     with _told(file):
         lists = _lists(file)
-    return _text(file, profile_name, lists)
+        facts = _facts(file, profile_name)
+    return _text(file, profile_name, lists, facts)
 
 
-def _text(file: StateFile, profile_name: str, lists: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
-    content: dict[str, Any] = {"schema": file.schema, "profile": profile_name, file.key: lists.get(profile_name, [])}
+def _text(
+    file: StateFile,
+    profile_name: str,
+    lists: Mapping[str, Sequence[Mapping[str, Any]]],
+    facts: Mapping[str, Any],
+) -> str:
+    content: dict[str, Any] = {"schema": file.schema, "profile": profile_name, **facts}
+    content[file.key] = lists.get(profile_name, [])
     others = {name: lists[name] for name in sorted(lists) if name != profile_name}
     if others:
         content[_OTHERS] = others
@@ -116,6 +134,18 @@ def _check_schema(file: StateFile, found: object) -> None:
     raise InputError(
         f"{file.what} {file.path} has schema {found!r}, and this version of kmatrix knows {file.schema}", hint
     )
+
+
+def _facts(file: StateFile, profile_name: str) -> dict[str, Any]:
+    """Return the members about the last run, if it was one of this profile."""
+    try:
+        content = json.loads(file.path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    own = ("schema", "profile", file.key, _OTHERS)
+    return {
+        name: value for name, value in content.items() if name not in own and content.get("profile") == profile_name
+    }
 
 
 def _lists(file: StateFile) -> dict[str, list[Mapping[str, Any]]]:

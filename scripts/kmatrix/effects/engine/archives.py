@@ -78,9 +78,11 @@ class ChunkReader(io.RawIOBase):
         self._rest = memoryview(b"")
 
     def readable(self) -> bool:
+        """Return that it can be read."""
         return True
 
     def read(self, size: int = -1) -> bytes:
+        """Return the next `size` bytes, less only at the end; all that is left by default."""
         parts = []
         missing = size
         while size < 0 or missing > 0:

@@ -1,4 +1,4 @@
-"""Build contexts: what people wrote under images/, and the archive an engine is given."""
+"""Build contexts: the folders under images/, and the archive that an engine is given."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def read_image_source(folder: Path) -> ImageSource:
 def read_files(folder: Path) -> tuple[dict[str, bytes], dict[str, str]]:
     """Return every file below a folder by its path there, and why some could not be read.
 
-    A leftover of an editor may be nobody's to read, and no instruction may copy it: so that is no error yet.
+    A leftover of an editor may be unreadable, and no instruction may copy it: so that is no error yet.
     """
     files: dict[str, bytes] = {}
     unreadable: dict[str, str] = {}
@@ -65,7 +65,7 @@ def pack_context(dockerfile: str, files: Mapping[str, bytes]) -> bytes:
 def labelled_context(context: bytes, labels: Mapping[str, str]) -> bytes:
     """Return a context whose Dockerfile ends with all labels in one instruction.
 
-    The engine's own option for labels makes an instruction, and with it a container and a commit, of each.
+    The engine's own option for labels makes an instruction of each, and with it a container and a commit.
 
     Raises:
         ToolError: a label holds a character that could end the instruction.
@@ -77,7 +77,7 @@ def labelled_context(context: bytes, labels: Mapping[str, str]) -> bytes:
         if not (name.isprintable() and value.isprintable()):
             raise ToolError(
                 f"the label {name!r} has the value {value!r}, which no label can have",
-                "Look at where it comes from: the remote's address in git, matrix.yaml or matrix.lock.",
+                "Correct it at its source: the remote's address in git, matrix.yaml or matrix.lock.",
             )
         words.append("=".join(json.dumps(text, ensure_ascii=False).replace("$", "\\$") for text in (name, value)))
     files = regular_files(context)
@@ -86,11 +86,11 @@ def labelled_context(context: bytes, labels: Mapping[str, str]) -> bytes:
 
 
 def based_context(context: bytes, image: str) -> bytes:
-    """Return a context whose stage `base` is an image that was made of it before.
+    """Return the context with its stage `base` replaced by a prebuilt image.
 
     Args:
         context: as the engine is given it.
-        image: the id of an image.
+        image: the id of the prebuilt image.
 
     Raises:
         ToolError: the Dockerfile has no stage `base`.

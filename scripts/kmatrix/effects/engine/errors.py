@@ -1,19 +1,19 @@
-"""Turns what the Docker SDK raises, and what a registry tells the engine in-band, into this project's errors."""
+"""The errors of a container engine that its users tell apart, and how an engine's messages are understood.
+
+Docker, BuildKit and Podman are Go programs: the messages of its libraries, and of registries, are the same in all.
+"""
 
 from __future__ import annotations
 
-import http.client
 import re
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import docker.errors
-import urllib3.exceptions
-
+from kmatrix.values.engine import FailedStep
 from kmatrix.values.errors import BuildError, ToolError, UnreachableError
 
-# As Go's net and net/http, moby and registries word them, in small letters.
+# The messages of Go's net and net/http, of moby and of registries, in small letters.
 _TRANSIENT_WORDS = (
     "connection reset",
     "connection refused",
@@ -60,93 +60,77 @@ _CREDENTIAL_WORDS = (
     "forbidden",
 )
 
+# Somebody else removed an image that a build stands on (moby: builder/dockerfile, layer/layer_store.go).
+_TAKEN_AWAY = re.compile(r"unknown parent image|no such image|layer does not exist|unknown parent layer", re.IGNORECASE)
+ADDRESS = "DOCKER_HOST, the Docker context or the local socket"
+PASSING = "Check that it runs, then run the command again; it resumes from here."
 
-_PASSING = "Check that it runs; the next run goes on from here."
+
+class StepFailedError(BuildError):
+    """A program of a build's step ended with an exit code of its own; `step` has its output.
+
+    Args:
+        message: one line, the builder's.
+        step: the step.
+        hint: what to do next.
+    """
+
+    def __init__(
+        self, message: str, step: FailedStep, hint: str = "Read the build's log, and correct the step that it names."
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.step = step
 
 
 class RegistryRefusalError(ToolError):
     """The registry refuses the engine's credential; never retried."""
 
 
-# A step of the Dockerfile that ran and said no. Shells report 128 and the signal's number for what was killed.
-_SAID_NO = re.compile(r"returned a non-zero code: (\d+)")
-_SIGNALS = range(129, 129 + 64)
-# Somebody else on this engine removed what this build was standing on (moby: builder/dockerfile, layer/layer_store.go).
-_TAKEN_AWAY = re.compile(r"unknown parent image|no such image|layer does not exist|unknown parent layer", re.IGNORECASE)
-
-
 class TakenAwayError(ToolError):
     """An image that a build stands on was removed meanwhile; the same build makes it again."""
 
 
-def build_error(error: str) -> BuildError | ToolError | UnreachableError:
-    """The error for a build that the engine ended with these words."""
-    said_no = _SAID_NO.search(error)
-    if said_no and int(said_no[1]) not in _SIGNALS:
-        return BuildError(error)
-    if said_no:
-        return ToolError(
-            f"a step of the build was killed: {error}",
-            "Look for what ended it (the kernel's log names processes for which there was no memory), then run again.",
-        )
-    if _TAKEN_AWAY.search(error):
-        return TakenAwayError(f"the engine could not build: {error}", "Something else removes images; run again.")
-    if is_transient(error):
-        return UnreachableError("container engine", _ADDRESS, f"as it was asked to build: {error}", _PASSING)
-    return ToolError(f"the engine could not build: {error}", "Mend what it names; the next run goes on from here.")
+class AddressInUseError(ToolError):
+    """Something else listens on the address that a server was to have."""
 
 
-def is_transient(words: str) -> bool:
-    """Whether an engine's words are those for a fault that passes: of the network, of a busy or starting service."""
-    lower = words.lower()
+def is_transient(message: str) -> bool:
+    """Return whether a message is that of a fault that passes: of the network, of a busy or starting service."""
+    lower = message.lower()
     return any(each in lower for each in _TRANSIENT_WORDS)
 
 
+def was_taken_away(message: str) -> bool:
+    """Return whether a builder's message is about an image that was there, and that somebody else removed."""
+    return bool(_TAKEN_AWAY.search(message))
+
+
 def registry_error(verb: str, name: str, error: str) -> UnreachableError | ToolError:
-    """The error for what a registry told the engine: worth a retry, a matter of credentials, or final."""
+    """Return the error for a registry's answer to the engine: worth a retry, a matter of credentials, or final."""
     if is_transient(error):
-        return UnreachableError("image registry", name, error, _PASSING)
+        return UnreachableError("image registry", name, error, PASSING)
     if any(word in error.lower() for word in _CREDENTIAL_WORDS):
         return RegistryRefusalError(
             f"the registry refuses to {verb} {name}: {error}",
-            "`docker login` writes a credential; check that it may read, and where it is to publish write, there.",
+            "`docker login` writes a credential; check that it may read there, and also write if it is to publish.",
         )
-    return ToolError(f"could not {verb} {name}: {error}", "Check the name in matrix.yaml, and what the registry says.")
+    return ToolError(f"could not {verb} {name}: {error}", "Check the name in matrix.yaml, and the registry's message.")
 
 
-_ADDRESS = "DOCKER_HOST or the local socket"
-_REFUSED = "Mend what it names (`docker info` and the engine's own log tell more), then run the command again."
-# While it reads a stream, the SDK lets through what its own HTTP libraries raise; those of requests are OSErrors.
-_GONE = (
-    docker.errors.DockerException,
-    docker.errors.StreamParseError,
-    urllib3.exceptions.HTTPError,
-    http.client.HTTPException,
-    tarfile.TarError,
-    OSError,
-)
+def engine_gone(doing: str, error: Exception) -> UnreachableError:
+    """Return the error for an engine that broke off, or never answered, while it was asked to do something."""
+    return UnreachableError(
+        "container engine",
+        ADDRESS,
+        f"as it was asked to {doing}: {error}",
+        "`./scripts/bootstrap` starts the local one; `docker info` shows whether it answers.",
+    )
 
 
 @contextmanager
-def engine_errors(doing: str, absent_passes: bool = False) -> Iterator[None]:
-    """Turn the SDK's errors into ours; with `absent_passes`, NotFound stays as it is."""
+def archive_errors(doing: str) -> Iterator[None]:
+    """Turn a damaged archive, or one that breaks off, into the error for an engine that went away."""
     try:
         yield
-    except docker.errors.NotFound as error:
-        if absent_passes:
-            raise
-        raise ToolError(f"the engine could not {doing}: {error.explanation}", _REFUSED) from error
-    except docker.errors.APIError as error:
-        words = str(error.explanation or error)
-        if is_transient(words):
-            raise UnreachableError(
-                "container engine", _ADDRESS, f"as it was asked to {doing}: {words}", _PASSING
-            ) from error
-        raise ToolError(f"the engine could not {doing}: {words}", _REFUSED) from error
-    except _GONE as error:
-        raise UnreachableError(
-            "container engine",
-            _ADDRESS,
-            f"as it was asked to {doing}: {error}",
-            "`./scripts/bootstrap` starts the local one; `docker info` shows whether it answers.",
-        ) from error
+    except tarfile.TarError as error:
+        raise engine_gone(doing, error) from error

@@ -6,16 +6,16 @@ import re
 from dataclasses import dataclass
 
 from kmatrix.decide.formats import compression
-from kmatrix.effects.engine.docker import Engine
+from kmatrix.effects.engine.protocol import Engine
 from kmatrix.values.errors import ProtocolError, ToolError
 from kmatrix.values.module import IMAGE_MODULES, RDMA_MODULES, ImageFacts, ToolkitFiles, ToolOutput
 
 _FACTS = "/kmatrix-facts"
 _MARK = "@kmatrix-status "
-# A shell, and the engine for a container's own program, report 128 and the signal's number for what was killed.
+# A shell, and the engine for a container's own program, report 128 and the signal's number for a killed program.
 _LAST_OF_ITS_OWN = 128
-_KILLED_HINT = "the kernel's log names what it ended for want of memory; see to that, then run the command again"
-_DAMAGED_HINT = "build or pull the image that holds the file anew; if that does not help, its maker must mend the image"
+_KILLED_HINT = "Look in the kernel's log for processes that ran out of memory, then run the command again."
+_DAMAGED_HINT = "Rebuild or pull the image that holds the file; if that does not help, its publisher must fix it."
 # kmod goes by these, not by the suffix, and knows no other form: no bzip2, no zstd that begins with a frame to skip
 # (kmod-project/kmod, libkmod/libkmod-file.c, comp_types).
 _PACKED = (b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\0", b"\x1f\x8b")
@@ -60,7 +60,7 @@ _CP = re.compile(r"(usr/)?s?bin/(cp|busybox)")
 
 
 def read_toolkit(engine: Engine, toolkit: str, kernel: str) -> ToolkitFiles:
-    """Read what the checks need to know about one kernel of a toolkit.
+    """Read the facts that the checks need about one kernel of a toolkit.
 
     Args:
         engine: has the toolkit.
@@ -76,7 +76,7 @@ def read_toolkit(engine: Engine, toolkit: str, kernel: str) -> ToolkitFiles:
         if done.status != 0:
             raise ToolError(
                 f"the toolkit {toolkit} cannot be read for kernel {kernel}: {done.stderr.strip()[-300:]}",
-                "Check that it has /lib/modules and /usr/src/kernels of that kernel, and that the engine can run it",
+                "Check that it has /lib/modules and /usr/src/kernels of that kernel, and that the engine can run it.",
             )
         files = engine.read_tree(container, _FACTS)
     texts = {path.partition("/")[2]: content for path, content in files.items()}
@@ -102,7 +102,7 @@ def read_toolkit(engine: Engine, toolkit: str, kernel: str) -> ToolkitFiles:
 
 
 def read_cell_image(engine: Engine, image: str, kernel: str) -> ImageFacts:
-    """Read a built cell image: its whole file list, its module, and what its own kmod says about that.
+    """Read a built cell image: its complete file list, its module, and the output of its own kmod about that.
 
     Args:
         engine: has the image.
@@ -118,13 +118,12 @@ def read_cell_image(engine: Engine, image: str, kernel: str) -> ImageFacts:
             f"the engine has no image {image}",
             "Something removed it since it was built or pulled; run the command again.",
         )
-    labels = (inspected.get("Config") or {}).get("Labels") or {}
     with engine.container(image, ["sh", "-c", _MODINFO_SCRIPT, "modinfo", kernel]) as container:
         done = engine.run(container)
         listing = _scan(engine, container, kernel)
     first, second = _two_outputs(done.stdout, done.status)
     return ImageFacts(
-        labels=labels,
+        labels=inspected.labels,
         module_paths=tuple(sorted(listing.modules)),
         ko=next((content for _, content in sorted(listing.modules.items())), None),
         modinfo=first,
@@ -144,7 +143,7 @@ class _Listing:
 
 
 def _scan(engine: Engine, container: str, kernel: str) -> _Listing:
-    """Go through every file of an image once: nothing in it needs to work for that."""
+    """Read every file of an image in one pass; nothing in it needs to work for that."""
     tree = f"{IMAGE_MODULES}/{kernel}".lstrip("/")
     dependencies = f"{tree}/modules.dep"
     found = _Listing({})
@@ -158,7 +157,7 @@ def _scan(engine: Engine, container: str, kernel: str) -> _Listing:
             file = archive.extractfile(member) if member.isfile() else None
             contents[member.name] = file.read() if file else None
     for name, read in contents.items():
-        # A stream cannot go back to what a link leads to; the engine is asked for it.
+        # A stream cannot go back to the file that a link leads to; the engine can read it.
         content = engine.read_file(container, f"/{name}") if read is None else read
         if name == dependencies:
             found.modules_dep = content.decode("utf-8", "replace") if content is not None else None
@@ -171,12 +170,12 @@ def _module_content(content: bytes, name: str) -> bytes:
     try:
         return unpacked_module(content, name)
     except ProtocolError:
-        # The image is what is examined: a damaged module in it is for the checks to find, not a failure to read it.
+        # The image itself is examined: a damaged module in it is for the checks to find, not a failure to read it.
         return content
 
 
 def _two_outputs(text: str, status: int) -> tuple[ToolOutput, ToolOutput]:
-    """Split what modinfo and modprobe wrote; raise ToolError where one was killed, or what they wrote was lost."""
+    """Split the output of modinfo and modprobe; raise ToolError if one was killed, or if output was lost."""
     outputs: list[ToolOutput] = []
     lines: list[str] = []
     for line in text.splitlines():
@@ -195,10 +194,10 @@ def _two_outputs(text: str, status: int) -> tuple[ToolOutput, ToolOutput]:
             )
     if len(outputs) < len(programs) and status == 0:
         raise ToolError(
-            "the engine lost what modinfo and modprobe wrote about the module in the image",
-            "Check that the engine's disk has room (`docker info` names its folder), then run the command again",
+            "the engine lost the output of modinfo and modprobe about the module in the image",
+            "Check that the engine's disk has room (`docker info` names its folder), then run the command again.",
         )
-    # No shell, or no kmod: then the program's own failure is what there is to judge.
+    # No shell, or no kmod: then the program's own failure is judged.
     outputs += [ToolOutput(status, "")] * (len(programs) - len(outputs))
     return outputs[0], outputs[1]
 
@@ -207,14 +206,14 @@ def unpacked_module(content: bytes, name: str) -> bytes:
     """Return a kernel module's ELF file, packed or not; its first bytes say which.
 
     All members of a gzip file, streams of an xz file and frames of a zstd file are read, as kmod does
-    (libkmod/libkmod-file-zlib.c, -xz.c, -zstd.c), and the last of them must be whole.
+    (libkmod/libkmod-file-zlib.c, -xz.c, -zstd.c), and the last of them must be complete.
 
     Args:
         content: the file.
-        name: what errors call it.
+        name: its name in errors.
 
     Raises:
-        ProtocolError: its suffix says that it is packed and its content does not, or it is not whole.
+        ProtocolError: its suffix says that it is packed and its content does not, or it is incomplete.
     """
     if not content.startswith(_PACKED):
         if name.endswith((".xz", ".zst", ".gz")) and not content.startswith(b"\x7fELF"):

@@ -1,7 +1,7 @@
-"""An image as the engine saves it: every part compared with the image that was asked for, layers ready to be sent.
+"""An image as the engine saves it: every part compared with the wanted image, layers ready to be sent.
 
-An engine's own push goes by a name, which anybody may move meanwhile, and what it then says about digests differs from
-engine to engine. What it saves can be checked here before a registry has any of it.
+An engine's own push goes by a name, which anybody may move meanwhile, and engines differ in the digests they report
+then. A saved image can be checked here before a registry has any of it.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
 from kmatrix.decide.formats.compression import decompressed
 from kmatrix.effects.engine.archives import ChunkReader, entries
-from kmatrix.effects.engine.docker import Engine
-from kmatrix.effects.engine.errors import engine_errors
+from kmatrix.effects.engine.errors import archive_errors
+from kmatrix.effects.engine.protocol import Engine
 from kmatrix.effects.registry.manifests import digest_of
 from kmatrix.values.errors import InputError, ToolError
 
@@ -28,7 +28,7 @@ _BLOCK = 1 << 20
 _GZIP = b"\x1f\x8b"
 _LEVEL = 6
 _AGAIN = (
-    "Run the command again; if it stays so, the engine's storage is damaged: `docker system prune`, then build anew."
+    "Run the command again; if that does not help, the engine's storage is damaged: `docker system prune`, rebuild."
 )
 
 
@@ -37,7 +37,7 @@ class SavedLayer:
     """A layer: the digest of its tar archive (its diff id), and the file that holds it.
 
     `compressed` is whether that file is one of gzip already; it may also be a plain archive, or one of zstd, as
-    containerd's store keeps what it pulled.
+    containerd's store keeps pulled layers.
     """
 
     diff_id: str
@@ -55,7 +55,7 @@ class SavedImage:
 
 @contextmanager
 def saved_image(engine: Engine, image: str, folder: Path) -> Iterator[SavedImage]:
-    """Have an image saved, for as long as the context lasts; its files have no name, so that none is left behind.
+    """Save an image for as long as the context lasts; its files have no name, so that none is left behind.
 
     Docker's image store hands out its own layout with plain layers, containerd's an OCI layout with compressed ones
     (moby: image/tarexport/save.go, daemon/containerd/image_exporter.go). An image's id is its configuration's digest
@@ -74,15 +74,13 @@ def saved_image(engine: Engine, image: str, folder: Path) -> Iterator[SavedImage
     with ExitStack() as stack:
         with _writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        with engine_errors("save an image"):
-            chunks = cast("Iterator[bytes]", engine.api.get_image(image))
-        files, links = _unpacked(engine, chunks, folder, stack)
+        files, links = _unpacked(engine, image, folder, stack)
         yield _checked(image, files, links)
 
 
 @contextmanager
 def compressed(layer: SavedLayer, folder: Path) -> Iterator[IO[bytes]]:
-    """Have a layer as a file compressed by gzip, at its beginning; the same bytes for the same layer.
+    """Yield a layer as a file compressed by gzip, at its beginning; the same layer always gives the same bytes.
 
     Raises:
         InputError: the disk is full, or cannot be written.
@@ -103,7 +101,7 @@ def compressed(layer: SavedLayer, folder: Path) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def _new_file(folder: Path) -> Iterator[IO[bytes]]:
-    """A file without a name."""
+    """Open a file without a name for as long as the context lasts."""
     with ExitStack() as stack:
         with _writing(folder):
             file = stack.enter_context(tempfile.TemporaryFile(dir=folder))
@@ -116,12 +114,12 @@ def _writing(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise InputError(
-            f"cannot write to {folder}: {error.strerror or error}", "Make room there, or mend its permissions."
+            f"cannot write to {folder}: {error.strerror or error}", "Make room there, or correct its permissions."
         ) from error
 
 
 def digest_and_size(file: IO[bytes]) -> tuple[str, int]:
-    """Return the digest and the size in bytes of a whole file; it is at its beginning afterwards."""
+    """Return the digest and the size in bytes of a complete file, and rewind it."""
     file.seek(0)
     digest, size = hashlib.sha256(), 0
     while block := file.read(_BLOCK):
@@ -132,13 +130,13 @@ def digest_and_size(file: IO[bytes]) -> tuple[str, int]:
 
 
 def _unpacked(
-    engine: Engine, chunks: Iterator[bytes], folder: Path, stack: ExitStack
+    engine: Engine, image: str, folder: Path, stack: ExitStack
 ) -> tuple[dict[str, IO[bytes]], dict[str, str]]:
-    """Unpack the archive; returns its files by path, and the paths that are links to others."""
+    """Unpack the saved archive; return its files by path, and the paths that are links to others."""
     files: dict[str, IO[bytes]] = {}
     links: dict[str, str] = {}
-    with engine_errors("save an image"):
-        for member, archive in entries(ChunkReader(chunks), ends_with_zeros=True):
+    with archive_errors("save an image"):
+        for member, archive in entries(ChunkReader(engine.save(image)), ends_with_zeros=True):
             engine.raise_if_stopping()
             if member.issym():
                 # Docker's store saves a layer once; further ones with the same content lead to it.
@@ -169,7 +167,7 @@ def _checked(image: str, files: dict[str, IO[bytes]], links: dict[str, str]) -> 
 
 
 def _names(files: dict[str, IO[bytes]], config: bytes) -> set[str]:
-    """The ids that engines give an image of this configuration: its digest, and that of the manifest which names it."""
+    """Return the ids that engines give an image of a configuration: its digest, and that of the manifest naming it."""
     names = {digest_of(config)}
     if "index.json" in files:
         for entry in _json(files, "index.json")["manifests"]:

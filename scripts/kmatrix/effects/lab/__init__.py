@@ -1,1 +1,1 @@
-"""What the lab alone needs of the outside world: servers in containers, Debian's archive."""
+"""The outside world as the lab alone needs it: servers in containers, Debian's package archive."""

@@ -1,4 +1,4 @@
-"""Makes a Debian base image out of Debian's own package archive, where no registry has one to give."""
+"""Bootstraps a Debian base image out of Debian's own package archive, where no registry has one."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from kmatrix.effects.engine.docker import Engine
-from kmatrix.effects.engine.errors import engine_errors
+from kmatrix.effects.engine import Engine
 from kmatrix.values.errors import ToolError
 
 _SHOWN = 500
 
 
 def bootstrap_base(engine: Engine, suite: str, repository: str, tag: str) -> None:
-    """Bootstrap a minimal Debian and give it to the engine under a name.
+    """Bootstrap a minimal Debian, and import it into the engine under a name.
 
     Raises:
-        ToolError: mmdebstrap is not there, or fails.
+        ToolError: mmdebstrap is not installed, or fails.
         UnreachableError: the engine went away.
     """
     with tempfile.TemporaryDirectory() as folder:
@@ -32,5 +31,4 @@ def bootstrap_base(engine: Engine, suite: str, repository: str, tag: str) -> Non
                 f"mmdebstrap failed: {done.stderr.strip()[-_SHOWN:]}",
                 "The lab needs Debian's package archive; check the network, then run `nox -s lab -- up` again.",
             )
-        with engine_errors("import the base image"):
-            engine.api.import_image_from_file(str(archive), repository=repository, tag=tag)
+        engine.import_image(archive, repository, tag)

@@ -5,25 +5,25 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import docker.errors
-
-from kmatrix.effects.engine.docker import Engine
-from kmatrix.effects.engine.errors import engine_errors
+from kmatrix.effects.engine import Engine
+from kmatrix.effects.engine.errors import AddressInUseError
 from kmatrix.effects.net import http
+from kmatrix.values.engine import Mount, ServerContainer
 from kmatrix.values.errors import InputError, ToolError, UnreachableError
 
 _START_SECONDS = 30
 _PAUSE_SECONDS = 0.1
 _LISTENING = "0A"
+_SHOWN_LINES = 5
 
 
 @dataclass(frozen=True)
 class Server:
-    """One server: what it is, its container's name, its address (HOST:PORT), what answers when it is ready."""
+    """One server: its name in messages, its container, its address (HOST:PORT), and a path that answers once ready."""
 
     name: str
     container: str
@@ -39,14 +39,12 @@ def free_address() -> str:
 
 
 def running(engine: Engine, server: Server) -> bool:
-    """Whether a server's container runs."""
-    with engine_errors(f"look for the {server.name}"):
-        found = engine.api.containers(all=True, filters={"name": f"^/{server.container}$"})
-    return bool(found) and found[0]["State"] == "running"
+    """Return whether a server's container runs."""
+    return engine.server_runs(server.container)
 
 
 def serves(server: Server, path: str) -> bool:
-    """Whether a server that runs has what is at `path`."""
+    """Return whether a running server has something at `path`."""
     try:
         response = http.get(http.new_session(), f"http://{server.address}{path}", server.name)
     except UnreachableError:
@@ -56,69 +54,48 @@ def serves(server: Server, path: str) -> bool:
 
 
 def stop_server(engine: Engine, server: Server) -> bool:
-    """Stop and remove a server's container. Whether there was one."""
-    with engine_errors(f"look for the {server.name}"):
-        found = engine.api.containers(all=True, quiet=True, filters={"name": f"^/{server.container}$"})
-    for entry in found:
-        engine.remove_container(entry["Id"])
-    return bool(found)
-
-
-def remove_volume(engine: Engine, name: str) -> None:
-    """Remove a volume if it is there."""
-    try:
-        with engine_errors(f"remove the volume {name}", absent_passes=True):
-            engine.api.remove_volume(name)
-    except docker.errors.NotFound:
-        return
+    """Stop and remove a server's container; return whether there was one."""
+    return engine.stop_server(server.container)
 
 
 def start_server(
     engine: Engine,
     server: Server,
     image: str,
-    command: list[str],
+    command: Iterable[str],
     port: int,
-    volumes: dict[str, Mapping[str, str]],
-    labels: dict[str, str],
+    mounts: Iterable[Mount],
+    labels: Mapping[str, str],
 ) -> bool:
     """Start a server unless it runs, and wait until it answers.
 
     Args:
         engine: runs it.
-        server: what is wanted.
-        image, command, volumes, labels: of the container.
+        server: the server.
+        image: of the container, in the engine already.
+        command: the container's program and its arguments.
         port: where it listens in the container.
+        mounts: parts of this machine that the container sees, and its volumes.
+        labels: of the container.
 
     Returns:
         whether it was started.
 
     Raises:
-        InputError: something else has its address; says what.
+        InputError: something else has its address; the message names it.
         ToolError: it does not start, or does not answer.
         UnreachableError: the engine went away.
     """
     if running(engine, server):
         return False
     stop_server(engine, server)
-    host, _, published = server.address.partition(":")
-    with engine_errors(f"make the {server.name}"):
-        config = engine.api.create_host_config(
-            port_bindings={port: (host, int(published))}, binds=volumes, restart_policy={"Name": "no"}
-        )
-        created = engine.api.create_container(
-            image, command, name=server.container, ports=[port], host_config=config, labels=labels
-        )
+    wanted = ServerContainer(server.container, image, tuple(command), server.address, port, tuple(mounts), dict(labels))
     try:
-        with engine_errors(f"start the {server.name}"):
-            engine.api.start(created["Id"])
-    except ToolError as error:
-        engine.remove_container(created["Id"])
-        if "already" not in str(error) and "in use" not in str(error):
-            raise
+        engine.start_server(wanted)
+    except AddressInUseError as error:
+        taken_by = _holder(engine, int(server.address.rpartition(":")[2])) or "something else"
         raise InputError(
-            f"the {server.name} cannot listen on {server.address}: it is taken by "
-            f"{_holder(engine, int(published)) or 'something else'}",
+            f"the {server.name} cannot listen on {server.address}: it is taken by {taken_by}",
             "Stop that (`nox -s lab -- down` in its checkout, if it is another lab), or give this lab other ports "
             "with KMATRIX_GRAPH, KMATRIX_PACKAGES, KMATRIX_BASE and KMATRIX_TARGET.",
         ) from error
@@ -138,29 +115,25 @@ def _wait(engine: Engine, server: Server) -> None:
             if time.monotonic() > deadline or not running(engine, server):
                 raise ToolError(
                     f"the {server.name} does not answer on {url}: {_last_lines(engine, server)}",
-                    "Make it again with `nox -s lab -- reset` and `up`; if another program has that address, give this "
+                    "Rebuild it with `nox -s lab -- reset` and `up`; if another program has that address, give this "
                     "lab other ports with KMATRIX_GRAPH, KMATRIX_PACKAGES, KMATRIX_BASE and KMATRIX_TARGET.",
                 ) from error
         time.sleep(_PAUSE_SECONDS)
 
 
 def _last_lines(engine: Engine, server: Server) -> str:
-    try:
-        with engine_errors(f"read the log of the {server.name}", absent_passes=True):
-            return engine.api.logs(server.container, tail=5).decode("utf-8", "replace").strip() or "its log is empty"
-    except docker.errors.NotFound:
-        return "its container is gone"
+    lines = engine.server_log(server.container, _SHOWN_LINES)
+    return "its container is gone" if lines is None else lines or "its log is empty"
 
 
 def _holder(engine: Engine, port: int) -> str:
-    """Who listens on a port of this machine, as far as that can be seen from here."""
-    with engine_errors("list containers"):
-        names = [entry["Names"][0].lstrip("/") for entry in engine.api.containers(filters={"publish": str(port)})]
+    """Return the container or process that listens on a port of this machine, as far as that can be seen from here."""
+    names = engine.servers_on(port)
     return f"container {', '.join(names)}" if names else _process_on(port)
 
 
 def _process_on(port: int) -> str:
-    """The process that listens on a port, by what Linux tells in /proc; empty where it does not tell."""
+    """Return the process that listens on a port, found by Linux's /proc; empty where that does not show it."""
     inodes = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         try:

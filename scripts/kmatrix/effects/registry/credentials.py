@@ -21,6 +21,7 @@ from kmatrix.effects.disk.files import read_text
 from kmatrix.effects.registry.credential_helpers import login_from_helper
 from kmatrix.effects.registry.login import Login as Login
 from kmatrix.effects.registry.login import text_field
+from kmatrix.values.engine import RegistryLogin
 from kmatrix.values.errors import InputError
 from kmatrix.values.names import HUB_HOSTS, ImageRef
 
@@ -85,19 +86,13 @@ class Credentials:
         pair = self.pair(ref)
         return base64.b64encode(":".join(pair).encode(errors="surrogateescape")).decode() if pair else None
 
-    def for_engine(self, ref: ImageRef) -> dict[str, str] | None:
-        """Return the Docker SDK's `auth_config` for an image, or None if there is no login.
-
-        The SDK sends it unchanged in X-Registry-Auth: the names are those of the engine's own type (moby/moby,
-        api/types/registry/authconfig.go), which prefers an identity token to a password.
-        """
+    def for_engine(self, ref: ImageRef) -> RegistryLogin | None:
+        """Return the credential that the container engine is to send to a registry, or None."""
         login = self.login(ref)
-        if login is None:
+        if login is None or not (login.pair or login.identity_token):
             return None
-        known = {"identitytoken": login.identity_token} if login.identity_token else {}
-        if login.pair:
-            known |= {"username": login.pair[0], "password": login.pair[1]}
-        return known or None
+        username, password = login.pair or ("", "")
+        return RegistryLogin(username, password, login.identity_token)
 
     def _found(self, ref: ImageRef) -> tuple[Login | None, str]:
         login, note, final = self._from_helper(ref)

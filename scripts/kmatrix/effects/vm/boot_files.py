@@ -14,7 +14,7 @@ from pathlib import Path
 
 from kmatrix.decide.formats.bzimage import unpack_kernel
 from kmatrix.effects.disk.files import cannot_write, write_atomically
-from kmatrix.effects.engine.docker import Engine
+from kmatrix.effects.engine import Engine
 from kmatrix.effects.vm.cpio import InitramfsWriter
 from kmatrix.values.errors import ToolError
 from kmatrix.values.names import Arch

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from kmatrix.effects.engine.docker import Engine
+from kmatrix.effects.engine import Engine
 from tests.integration.support.cluster.openshift import built_dockerfile, with_bases
 from tests.integration.support.session import Session
 from tests.unit.support.build_cluster import cluster_of, run
@@ -103,8 +103,7 @@ def _copy_out(engine: Engine, image: str, source: str, destination: Path) -> Non
     whole = source.endswith("/.")
     path = posixpath.normpath(source)
     with TemporaryDirectory() as mounted, engine.container(image) as container:
-        stream, _ = engine.api.get_archive(container, path)
-        subprocess.run(["tar", "-x", "-C", mounted], input=b"".join(stream), check=True)
+        subprocess.run(["tar", "-x", "-C", mounted], input=engine.take_archive(container, path), check=True)
         inside = f"{mounted}/{posixpath.basename(path)}" + ("/." if whole else "")
         destination.mkdir(parents=True, exist_ok=True)
         subprocess.run(["cp", "-r", inside, str(destination)], check=True)

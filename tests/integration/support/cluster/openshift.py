@@ -8,7 +8,7 @@ import secrets
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,9 @@ from typing import Any
 
 import yaml
 
-from kmatrix.effects.engine.docker import Engine, RunOutput
+from kmatrix.effects.engine import Engine
+from kmatrix.effects.engine.protocol import Network
+from kmatrix.values.engine import Mount, RunOutput
 from tests.integration.support.project.site import Site
 from tests.integration.support.session import LABEL, Session
 
@@ -217,17 +219,15 @@ def _made(
     folder: Path | None = None,
     **options: Any,
 ) -> Iterator[str]:
-    steps: list[str] = []
-    # With a name, as the removal of an image removes the nameless ones that it was built from.
+    # With a name, as the removal of an image removes the nameless ones that it was built from. Those that no image was
+    # made from are removed with the engine's leftovers, at the end of the module.
     name = f"kmatrix-test/in-cluster:{secrets.token_hex(6)}"
     try:
-        engine.build(_context(files, folder), on_line=log.append, steps=steps, tag=name, **options)
+        engine.build(_context(files, folder), on_line=log.append, tag=name, **options)
         yield name
     finally:
-        session.note_images(steps)
+        session.note_builds("\n".join(log))
         engine.remove_image(name)
-        for step in reversed(steps):
-            engine.remove_step(step)
 
 
 def _context(files: Mapping[str, str], folder: Path | None) -> bytes:
@@ -243,18 +243,20 @@ def _context(files: Mapping[str, str], folder: Path | None) -> bytes:
     return buffer.getvalue()
 
 
-def run_in(engine: Engine, image: str, script: str, **host: object) -> RunOutput:
-    """Run a bash script in a container of an image; `host` goes to `Engine.container`."""
-    with engine.container(image, ["bash", "-c", script], **host) as container:  # type: ignore[arg-type]
+def run_in(
+    engine: Engine, image: str, script: str, network: Network = "none", mounts: Sequence[Mount] = ()
+) -> RunOutput:
+    """Run a bash script in a container of an image."""
+    with engine.container(image, ["bash", "-c", script], network=network, mounts=mounts) as container:
         return engine.run(container, timeout_seconds=300)
 
 
-def node_mounts(worker: Mapping[str, Any], node: Path) -> dict[str, dict[str, str]]:
-    """Return the binds that show a RHEL worker's container the node's files, of a node in a folder."""
+def node_mounts(worker: Mapping[str, Any], node: Path) -> list[Mount]:
+    """Return the mounts that show a RHEL worker's container the node's files, of a node in a folder."""
     (container,) = worker["containers"]
     paths = [mount["mountPath"] for mount in container["volumeMounts"] if mount.get("readOnly")]
-    return {
-        str(node / path.removeprefix("/host").lstrip("/")): {"bind": path, "mode": "ro"}
+    return [
+        Mount(str(node / path.removeprefix("/host").lstrip("/")), path)
         for path in paths
         if path.startswith("/host/etc/") or path == "/lib/modules"
-    }
+    ]

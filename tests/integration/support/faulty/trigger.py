@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from kmatrix.commands import build as build_command
-from kmatrix.effects.engine.docker import Engine, RunOutput
+from kmatrix.effects.engine.docker import DockerEngine
 from kmatrix.stages.progress import PlainProgress
 from kmatrix.stages.run import default_jobs
+from kmatrix.values.engine import RunOutput
 from tests.integration.support.project.site import JOBS
 
 Action = Callable[[], None]
@@ -54,9 +55,9 @@ def at_stage(patch: pytest.MonkeyPatch, stage: str, cell: str, action: Action) -
 
 def at_line(patch: pytest.MonkeyPatch, pattern: str, action: Action) -> None:
     """Act once, when a build prints a line that matches `pattern`."""
-    build, act = Engine.build, _Once(action)
+    build, act = DockerEngine.build, _Once(action)
 
-    def building(self: Engine, context: bytes, *, on_line: Callable[[str], None], **options: Any) -> str:
+    def building(self: DockerEngine, context: bytes, *, on_line: Callable[[str], None], **options: Any) -> str:
         def saying(line: str) -> None:
             on_line(line)
             if re.search(pattern, line):
@@ -64,15 +65,15 @@ def at_line(patch: pytest.MonkeyPatch, pattern: str, action: Action) -> None:
 
         return build(self, context, on_line=saying, **options)
 
-    patch.setattr(Engine, "build", building)
+    patch.setattr(DockerEngine, "build", building)
 
 
 def at_container(patch: pytest.MonkeyPatch, action: Action) -> None:
     """Act once, when a container of this run is created and not yet started."""
-    run, act = Engine.run, _Once(action)
+    run, act = DockerEngine.run, _Once(action)
 
-    def running(self: Engine, container: str, timeout_seconds: int = 120) -> RunOutput:
+    def running(self: DockerEngine, container: str, timeout_seconds: int = 120) -> RunOutput:
         act()
         return run(self, container, timeout_seconds)
 
-    patch.setattr(Engine, "run", running)
+    patch.setattr(DockerEngine, "run", running)

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from kmatrix.effects.engine.docker import Engine
+from kmatrix.effects.engine import Engine
 from kmatrix.stages import bundle_boots
 from kmatrix.stages.gates import boot as boot_gate
 from kmatrix.values.boot import BootReport

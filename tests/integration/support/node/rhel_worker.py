@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from kmatrix.effects.engine.docker import Engine
+from kmatrix.effects.engine import Engine
+from kmatrix.values.engine import Mount
 from tests.integration.support.lab import Lab
 from tests.unit.support.http_server import Reply, Request, WebServer, web_server
 
@@ -120,7 +121,7 @@ def served(folder: Path) -> Iterator[WebServer]:
 
 def _run(engine: Engine, image: str, out: Path, script: str, *arguments: str) -> None:
     command = ["sh", "-ec", f"export HOME=/tmp; {script}", "script", *arguments]
-    binds = {str(out): {"bind": "/out", "mode": "rw"}}
-    with engine.container(image, command, user=f"{os.getuid()}:{os.getgid()}", binds=binds) as container:
+    mounts = [Mount(str(out), "/out", writable=True)]
+    with engine.container(image, command, user=f"{os.getuid()}:{os.getgid()}", mounts=mounts) as container:
         done = engine.run(container, timeout_seconds=300)
     assert done.status == 0, done.stdout + done.stderr

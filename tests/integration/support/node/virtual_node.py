@@ -20,13 +20,14 @@ from typing import Any
 import pytest
 
 from kmatrix.decide.formats.transcript import read_transcript
-from kmatrix.effects.engine.docker import Engine
+from kmatrix.effects.engine import Engine
 from kmatrix.effects.vm.boot_files import KernelFiles, kernel_files
 from kmatrix.effects.vm.cpio import InitramfsWriter
 from kmatrix.effects.vm.qemu import Guest, Machines
 from kmatrix.values.boot import Section, Transcript
 from tests.integration.support.node.pod_spec import Pod, Root, translate
 from tests.integration.support.node.pod_volumes import Folder, HostPath, Tmpfs
+from tests.integration.support.project.images import configuration_of
 
 NODE = "node-1"
 PLUGIN = "/var/lib/kubelet/plugins/beegfs.csi.netapp.com"
@@ -158,7 +159,7 @@ class Node:
             for name, wish in pods.items():
                 folder = f"/pods/{name}"
                 names = (wish.image, *wish.init_images)
-                root, *others = (Root(self._configuration(images[image]), f"/images/{image}") for image in names)
+                root, *others = (Root(configuration_of(images[image]), f"/images/{image}") for image in names)
                 pod = translate(wish.daemonset, root, folder, NODE, wish.secrets, others)
                 for path, content in _pod_files(name, pod):
                     writer.add_file(f"{folder}/{path}".lstrip("/"), content)
@@ -176,12 +177,6 @@ class Node:
                 # These two are the engine's, not the image's.
                 if name != ".dockerenv" and not name.startswith("dev/"):
                     writer.add_member(member, archive, f"{root}/{name}")
-
-    def _configuration(self, reference: str) -> Mapping[str, Any]:
-        found = self._engine.image(reference)
-        assert found, f"the engine has no {reference}"
-        config: Mapping[str, Any] = found["Config"]
-        return config
 
 
 def _applets() -> Sequence[str]:

@@ -9,7 +9,7 @@ from typing import Any
 import docker
 from docker.errors import ImageNotFound
 
-from kmatrix.effects.engine.docker import Engine
+from kmatrix.effects.engine.docker import DockerEngine
 from kmatrix.values import labels
 from kmatrix.values.names import image_tag
 from tests.integration.support.session import LABEL, Session
@@ -33,10 +33,10 @@ def module_of(session: Session, client_version: str, kernel: str) -> bytes:
 
 
 def keeping_stages(client: docker.DockerClient, session: Session, variant: str = "") -> Any:
-    """Return an `Engine.build` that names every stage it builds; `variant` distinguishes sites with other stages."""
-    build = Engine.build
+    """Return an `DockerEngine.build` that names every stage it builds; `variant` distinguishes sites with other stages."""
+    build = DockerEngine.build
 
-    def keeping(engine: Engine, context: bytes, **options: Any) -> str:
+    def keeping(engine: DockerEngine, context: bytes, **options: Any) -> str:
         built = build(engine, context, **options)
         if not options.get("target"):
             made = options["labels"]

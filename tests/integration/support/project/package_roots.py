@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from kmatrix.effects.engine.docker import Engine
+from kmatrix.effects.engine.docker import DockerEngine
 from kmatrix.lab.layout import Layout
 from kmatrix.lab.packages import package_client
 from kmatrix.values.names import ClientVersion
@@ -68,13 +68,9 @@ class PackageFolder:
         """Package the stand-in client with arguments of images/lab-client/package, by default with the lab's key."""
         lab = self._lab.layout
         layout = _OtherKey(lab.root, lab.registry, lab.web, gnupg) if gnupg else lab
-        engine = Engine("tests")
-        try:
-            words = ["--version", version, "--dist", LINE, *arguments]
-            with _alone(layout.gnupg):
-                package_client(engine, layout, self._lab.workshop, self.root, words)
-        finally:
-            engine.api.close()
+        words = ["--version", version, "--dist", LINE, *arguments]
+        with DockerEngine("tests") as engine, _alone(layout.gnupg):
+            package_client(engine, layout, self._lab.workshop, self.root, words)
 
     def take_key_of_the_lab(self) -> None:
         """Publish the lab's key, whichever key signed the packages."""

@@ -20,7 +20,7 @@ import yaml
 
 from bench.without_boot import without_boot
 from kmatrix import cli
-from kmatrix.effects.engine.docker import Engine
+from kmatrix.effects.engine.docker import DockerEngine
 from kmatrix.values.lock import ProfileLock, read_lock
 from kmatrix.values.names import image_tag
 from tests.integration.support.lab import Lab
@@ -35,7 +35,6 @@ OLDER_CLIENT = "7.98.1"
 JOBS = "2"
 SIDE_BY_SIDE = ("build", "verify", "push", "bundle")
 GATED = ("build", "verify", "push", "report")
-_STEP = re.compile(r"---> ([0-9a-f]{12})$", re.MULTILINE)
 _COUNTERS = re.compile(r"builds: (\d+), pulls: (\d+)")
 _COMPILE = re.compile(r'RUN \["/kmatrix/build-module"[^\n]*\]\n')
 _SHARED_STAGES = re.compile(r"^FROM .* AS (?!base).*\n", re.MULTILINE)
@@ -220,7 +219,7 @@ class Site:
     def note_steps(self) -> None:
         """Note the images that this project's logs name, for the check that none is left."""
         for log in (self.root / "build" / "logs" / PROFILE).glob("*.log"):
-            self.session.note_images(_STEP.findall(log.read_text(encoding="utf-8")))
+            self.session.note_builds(log.read_text(encoding="utf-8"))
 
     def forget(self) -> None:
         """Remove every image that has a name of this project."""
@@ -301,7 +300,7 @@ def warm_up(
                 Site.made(root, lab, session, registry, warm=False, **everything, **stated) as site,
                 pytest.MonkeyPatch.context() as patch,
             ):
-                patch.setattr(Engine, "build", keeping_stages(client, session, variant))
+                patch.setattr(DockerEngine, "build", keeping_stages(client, session, variant))
                 only = [word for version, kernel in missing for word in ("--only", f"{version}-{kernel}")]
                 done = site.run("build", "--no-push", *only)
                 assert done.code == 0, done.stderr

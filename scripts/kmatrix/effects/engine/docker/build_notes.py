@@ -1,19 +1,24 @@
-"""What a run's builds make in the engine, noted on disk meanwhile: a killed run cannot remove it, the next one can.
-
-An engine does not let a build label its containers, nor its images before the last one.
-"""
+"""The containers and images of a run's builds, noted on disk: a killed run cannot remove them, the next one can."""
 
 from __future__ import annotations
 
 import re
 import threading
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from kmatrix.effects.disk.files import cannot_write
-from kmatrix.effects.engine.docker import Engine
 
 _LINE = re.compile(r"(container|image) ([0-9a-f]{12,64})")
+
+
+@dataclass(frozen=True)
+class Noted:
+    """The ids of containers and images that a run noted, in the order in which its builds made them."""
+
+    containers: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()
 
 
 class BuildNotes:
@@ -23,16 +28,16 @@ class BuildNotes:
         """Begin without notes.
 
         Args:
-            path: the file, of this run's own; it is made with the first note.
+            path: the file, of this run's own; it is created with the first note.
         """
         self._path = path
         self._lock = threading.Lock()
 
     def note(self, kind: str, name: str) -> None:
-        """Note a `container` or an `image` that a build made.
+        """Note a `container` or an `image` of a build.
 
         Raises:
-            InputError: the place cannot be written.
+            InputError: the file cannot be written.
         """
         with self._lock:
             try:
@@ -43,28 +48,17 @@ class BuildNotes:
                 raise cannot_write(self._path, error) from error
 
     def forget(self) -> None:
-        """Remove the notes: the run removed what they name."""
+        """Remove the notes, once everything that they name is removed."""
         with suppress(OSError):
             self._path.unlink()
 
 
-def remove_noted(engine: Engine, path: Path) -> None:
-    """Remove what the notes of a run that is over name, and the notes.
-
-    Raises:
-        UnreachableError: the engine went away; the notes stay.
-    """
+def read_notes(path: Path) -> Noted:
+    """Return the notes of a run that is over; none where it left no notes."""
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return
+        return Noted()
     # The last line may be cut.
     found = [match for line in text.splitlines() if (match := _LINE.fullmatch(line))]
-    for match in found:
-        if match[1] == "container":
-            engine.remove_container(match[2])
-    for match in reversed(found):
-        if match[1] == "image":
-            engine.remove_step(match[2])
-    with suppress(OSError):
-        path.unlink()
+    return Noted(*(tuple(match[2] for match in found if match[1] == kind) for kind in ("container", "image")))

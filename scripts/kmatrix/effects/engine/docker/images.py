@@ -1,0 +1,170 @@
+"""Docker's images: looked at, named, pulled, pushed, saved and removed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, cast
+
+import docker.errors
+
+from kmatrix.effects.engine.docker.connection import Connection, translated
+from kmatrix.effects.engine.docker.errors import engine_errors
+from kmatrix.effects.engine.errors import TakenAwayError, registry_error
+from kmatrix.values.engine import EngineImage, RegistryLogin
+from kmatrix.values.errors import ToolError, UnreachableError
+
+_RUN_NAMES = "kmatrix-run"
+
+
+def names_of(run_id: str) -> str:
+    """Return the repository, a local name only, of all names that a run gives."""
+    return f"{_RUN_NAMES}/{run_id}"
+
+
+class Images(Connection):
+    """See `Engine` for every public method."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(run_id)
+        self.pulls = 0
+        # Whether an image that is held was there before this run.
+        self._held: dict[str, bool] = {}
+
+    def own_name(self, word: str) -> str:
+        """See `Engine.own_name`."""
+        return f"{names_of(self._run_id)}:{word}"
+
+    def image(self, name: str) -> EngineImage | None:
+        """See `Engine.image`; API 1.52 and later leave empty fields out."""
+        try:
+            with engine_errors("inspect an image", absent_passes=True):
+                inspect = cast("Callable[[str], dict[str, Any]]", self._api.inspect_image)
+                found = inspect(name)
+        except docker.errors.NotFound:
+            return None
+        labels = (found.get("Config") or {}).get("Labels") or {}
+        return EngineImage(
+            id=str(found["Id"]),
+            names=tuple(str(each) for kind in ("RepoTags", "RepoDigests") for each in found.get(kind) or ()),
+            labels={str(key): str(value) for key, value in labels.items()},
+            size=int(found.get("Size") or 0),
+        )
+
+    def image_names(self, repository: str | None = None) -> tuple[str, ...]:
+        """See `Engine.image_names`."""
+        with engine_errors("list images"):
+            found = self._api.images(name=repository)
+        names = tuple(str(name) for image in found for name in image.get("RepoTags") or [])
+        return names if repository is None else tuple(name for name in names if name.startswith(f"{repository}:"))
+
+    def pull(self, pinned: str, login: RegistryLogin | None) -> None:
+        """See `Engine.pull`."""
+        if self.image(pinned) is not None:
+            return
+        self.pulls += 1
+        repository, _, digest = pinned.partition("@")
+        error = ""
+        with self._asking(f"pull {pinned}"):
+            for part in self._api.pull(
+                repository, tag=digest, stream=True, decode=True, auth_config=auth_config(login)
+            ):
+                self.raise_if_stopping()
+                error = error or str(part.get("error", ""))
+        if error:
+            raise registry_error("pull", pinned, error)
+
+    def hold(self, pinned: str, login: RegistryLogin | None) -> None:
+        """See `Engine.hold`; an image that another run gave a name of its own is not removed."""
+        found = self.image(pinned)
+        with self._lock:
+            # An image that is there for another run's sake alone is removed by the last one that holds it.
+            self._held.setdefault(pinned, found is not None and not _held_by_runs(found))
+        self.pull(pinned, login)
+        try:
+            self.tag(pinned, *self._held_name(pinned).split(":"))
+        except ToolError as error:
+            if self.image(pinned) is None:
+                raise TakenAwayError(f"{pinned} was removed as soon as it was pulled", error.hint) from error
+            raise
+
+    def let_go(self, pinned: str) -> None:
+        """See `Engine.let_go`."""
+        with self._lock:
+            known = self._held.pop(pinned, True)
+        self.remove_image(self._held_name(pinned))
+        if not known:
+            with suppress(UnreachableError):
+                found = self.image(pinned)
+                if found is not None and not _held_by_runs(found):
+                    self.remove_image(pinned)
+
+    def _held_name(self, pinned: str) -> str:
+        return self.own_name("held-" + hashlib.sha256(pinned.encode()).hexdigest()[:16])
+
+    def tag(self, image: str, repository: str, tag: str) -> None:
+        """See `Engine.tag`."""
+        with engine_errors("tag an image"):
+            self._api.tag(image, repository, tag)
+
+    def push(self, repository: str, tag: str, login: RegistryLogin | None) -> None:
+        """See `Engine.push`."""
+        error = ""
+        with self._asking(f"push {repository}:{tag}"):
+            for part in self._api.push(repository, tag, stream=True, decode=True, auth_config=auth_config(login)):
+                self.raise_if_stopping()
+                error = error or str(part.get("error", ""))
+        if error:
+            raise registry_error("push", f"{repository}:{tag}", error)
+
+    def save(self, image: str) -> Iterator[bytes]:
+        """See `Engine.save`."""
+        doing = "save an image"
+        with engine_errors(doing):
+            chunks = cast("Iterator[bytes]", self._api.get_image(image))
+        yield from translated(doing, chunks)
+
+    def import_image(self, archive: Path, repository: str, tag: str) -> None:
+        """See `Engine.import_image`."""
+        with engine_errors(f"import {repository}:{tag}"):
+            self._api.import_image_from_file(str(archive), repository=repository, tag=tag)
+
+    def remove_image(self, name: str) -> None:
+        """See `Engine.remove_image`."""
+        # An engine that went away must not spoil results that were reached by then.
+        with suppress(UnreachableError):
+            self._remove_image(name)
+
+    def _remove_image(self, name: str) -> None:
+        """Remove a name or an image, and the nameless images it was made from that nothing else was made from.
+
+        These stay where the name is one of a run's own: they are intermediate images of the run's builds, another build
+        of the same run may stand on them, and the run removes them at its end.
+
+        Raises:
+            UnreachableError: the engine went away.
+        """
+        try:
+            with engine_errors("remove an image", absent_passes=True):
+                self._api.remove_image(name, noprune=name.startswith(f"{_RUN_NAMES}/"))
+        except (docker.errors.NotFound, ToolError):
+            # Absent, or the base of another image: then it is not ours to remove.
+            return
+
+
+def _held_by_runs(image: EngineImage) -> bool:
+    return any(name.startswith(f"{_RUN_NAMES}/") for name in image.names)
+
+
+def auth_config(login: RegistryLogin | None) -> dict[str, str]:
+    """Return the mapping that the SDK sends as it is in X-Registry-Auth.
+
+    The names are those of the engine's own type (moby/moby, api/types/registry/authconfig.go), which prefers an
+    identity token to a password.
+    """
+    if login is None:
+        return {}
+    values = {"username": login.username, "password": login.password, "identitytoken": login.identity_token}
+    return {name: value for name, value in values.items() if value}
