@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -21,10 +21,12 @@ from kmatrix.stages.run_context import Options, RunContext
 from kmatrix.values import labels
 from kmatrix.values.boot import BootReport
 from kmatrix.values.cells import Cell, Finding
+from kmatrix.values.engine import EngineImage, RegistryLogin
 from kmatrix.values.errors import InputError, ToolError
 from tests.unit.support.elf_maker import Ko
 from tests.unit.support.fake_registry import FakeRegistry, fake_registry
 from tests.unit.support.made_up_profile import lock, profile, recipes
+from tests.unit.support.stand_in_engine import StandInEngine
 
 KO = Ko(modinfo=(("version", "9.9.9"), ("srcversion", "ABC"), ("depends", "ib_core,rdma_cm"))).build()
 TOOLKIT = "registry.example/toolkit@sha256:" + "a" * 64
@@ -53,20 +55,20 @@ def test_an_image_without_a_module_to_boot_has_failed_and_says_why(ko: bytes | N
     assert report.message
 
 
-@dataclass
-class StandInEngine:
-    """Has the images that a test gives it by name, and those of a registry that it held."""
+class LabelledEngine(StandInEngine):
+    """Has images with the labels that a test gives it by name, and those of a registry that it held."""
 
-    images: dict[str, dict[str, str]] = field(default_factory=dict)
-    remote: dict[str, str] = field(default_factory=dict)
-    held: list[str] = field(default_factory=list)
-    stopping: bool = False
+    def __init__(self) -> None:
+        super().__init__()
+        self.local: dict[str, dict[str, str]] = {}
+        self.remote: dict[str, str] = {}
+        self.held: list[str] = []
 
-    def image(self, name: str) -> dict[str, Any] | None:
-        found = self.images.get(name, self.remote if name in self.held else None)
-        return None if found is None else {"Id": f"id of {name}", "Config": {"Labels": found}}
+    def image(self, name: str) -> EngineImage | None:
+        found = self.local.get(name, self.remote if name in self.held else None)
+        return None if found is None else EngineImage(f"id of {name}", labels=found)
 
-    def hold(self, pinned: str, _: object) -> None:
+    def hold(self, pinned: str, login: RegistryLogin | None) -> None:
         self.held.append(pinned)
 
 
@@ -75,7 +77,7 @@ class Stage:
     """A run whose profile has pins, its engine, a registry, and the lines that were printed."""
 
     run: RunContext
-    engine: StandInEngine
+    engine: LabelledEngine
     server: FakeRegistry
     lines: list[str]
     modules: dict[str, bytes | None]
@@ -86,7 +88,7 @@ class Stage:
 
 @pytest.fixture
 def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
-    engine, lines, modules = StandInEngine(), list[str](), dict[str, bytes | None]()
+    engine, lines, modules = LabelledEngine(), list[str](), dict[str, bytes | None]()
     monkeypatch.setattr(
         boot_subjects, "read_cell_image", lambda _, __, kernel: SimpleNamespace(ko=modules.get(kernel, KO))
     )
@@ -106,7 +108,7 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
 def test_a_cells_local_image_takes_precedence_over_the_registry(stage: Stage) -> None:
     cell = a_cell()
     ref = str(image_of(stage.run.options.target, cell))
-    stage.engine.images[ref] = {labels.KERNEL: "another kernel, which a cell's id overrides"}
+    stage.engine.local[ref] = {labels.KERNEL: "another kernel, which a cell's id overrides"}
     (subject,) = stage.find(cell.id)
     assert (subject.image, subject.module.kernel, subject.toolkit) == (f"id of {ref}", cell.kernel, cell.toolkit.pinned)
     assert stage.lines == [f"{ref}: id of {ref}: using the local image (it takes precedence over the registry)"]
@@ -126,13 +128,13 @@ def test_an_image_that_the_engine_lacks_is_pulled_by_digest(stage: Stage) -> Non
 def test_each_kernel_of_a_bundle_is_a_subject_in_the_bundles_order(stage: Stage) -> None:
     kernels = list(dict.fromkeys(recipe.cell.kernel for recipe in recipes(profile()).values()))[:2]
     assert len(kernels) == 2
-    stage.engine.images["registry.example/bundle:1"] = {labels.KERNELS: ",".join(kernels)}
+    stage.engine.local["registry.example/bundle:1"] = {labels.KERNELS: ",".join(kernels)}
     assert [subject.module.kernel for subject in stage.find("registry.example/bundle:1")] == kernels
 
 
 @pytest.mark.parametrize("name", ["No Such Thing", "registry.example/image:1"])
 def test_a_name_of_no_cell_and_an_image_of_another_kernel_are_input_errors(stage: Stage, name: str) -> None:
-    stage.engine.images["registry.example/image:1"] = {labels.KERNEL: "1.2.3"}
+    stage.engine.local["registry.example/image:1"] = {labels.KERNEL: "1.2.3"}
     with pytest.raises(InputError, match=r"is no cell of profile site|kernel 1\.2\.3, which no release") as caught:
         stage.find(name)
     assert "nox -s plan" in caught.value.hint
@@ -140,7 +142,7 @@ def test_a_name_of_no_cell_and_an_image_of_another_kernel_are_input_errors(stage
 
 def test_an_image_whose_module_cannot_be_booted_is_no_verdict_by_hand(stage: Stage) -> None:
     cell = a_cell()
-    stage.engine.images["registry.example/image:1"] = {labels.KERNEL: cell.kernel}
+    stage.engine.local["registry.example/image:1"] = {labels.KERNEL: cell.kernel}
     stage.modules[cell.kernel] = None
     with pytest.raises(ToolError, match=f"its module for {cell.kernel} cannot be booted: the image has no /opt/lib"):
         stage.find("registry.example/image:1")

@@ -18,9 +18,6 @@ from kmatrix.cli import main
 from kmatrix.decide.formats.matrix_yaml import read_matrix
 from tests.unit.support.documents import ROOT, code_blocks, documents, section, text_of
 
-# Pages, and an option, that another change brings. A test fails as soon as one is there: then it leaves this list.
-PENDING: frozenset[str] = frozenset()
-PENDING_OPTIONS: frozenset[str] = frozenset()
 # The longest that a page may be, in words as `wc -w` counts them: everything between blanks, code and tables included.
 MOST_WORDS = {"README.md": 1000, "deploy/README.md": 2500}
 # Code blocks and code spans in these pages are about the product; those under tests/ and images/ about themselves.
@@ -49,8 +46,6 @@ def leads_somewhere(page: str, link: str) -> bool:
     target = (ROOT / page).parent.joinpath(name).resolve() if name else ROOT / page
     if not target.is_relative_to(ROOT):
         return False
-    if target.relative_to(ROOT).as_posix() in PENDING:
-        return True
     return target.exists() and (not anchor or anchor in anchors(target.read_text(encoding="utf-8")))
 
 
@@ -70,11 +65,6 @@ def test_every_relative_link_leads_to_a_file_and_an_anchor(page: str) -> None:
 )
 def test_a_link_that_leads_nowhere_is_found(link: str) -> None:
     assert broken_links("README.md", f"see [it]({link}), [this](docs/gates.md#the-record)") == [link]
-
-
-@pytest.mark.parametrize("page", sorted(PENDING))
-def test_a_pending_page_is_pending(page: str) -> None:
-    assert not (ROOT / page).exists(), f"{page} exists now: take it out of PENDING"
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -142,7 +132,7 @@ def test_every_option_of_a_command_exists() -> None:
         for option in [word.partition("=")[0] for word in words[words.index("--") + 1 :] if word.startswith("--")]:
             seen.add(option)
             known = set(re.findall(r"--[a-z][a-z-]*", help_of(words[0])))
-            assert option in known | PENDING_OPTIONS, f"{page}: nox -s {' '.join(words)}"
+            assert option in known, f"{page}: nox -s {' '.join(words)}"
     assert {"--forget", "--check", "--only", "--no-push"} <= seen
 
 
@@ -154,15 +144,10 @@ def test_every_option_in_prose_exists() -> None:
     others = {"--dry-run", "--strip-debug"}
     removed = {"--way", "--push-unbooted"}
     for page in PAGES:
-        allowed = known | others | PENDING_OPTIONS | (removed if page == "CHANGELOG.md" else set())
+        allowed = known | others | (removed if page == "CHANGELOG.md" else set())
         spans = [span.strip("`") for span in _CODE_SPAN.findall(text_of(page))]
         named = {span.split()[0].partition("=")[0] for span in spans if re.match(r"--[a-z]", span)}
         assert named <= allowed, page
-
-
-@pytest.mark.parametrize("option", sorted(PENDING_OPTIONS))
-def test_a_pending_option_is_pending(option: str) -> None:
-    assert option not in help_of("manifests"), f"{option} exists now: take it out of PENDING_OPTIONS"
 
 
 _PLACES = (ROOT, ROOT / "scripts" / "kmatrix")
@@ -190,7 +175,7 @@ def missing_paths(text: str) -> list[str]:
 # The page of findings names files of the kernel, after which its rules are made.
 @pytest.mark.parametrize("page", [page for page in PAGES if page != "docs/findings.md"])
 def test_every_path_that_is_named_exists(page: str) -> None:
-    assert [name for name in missing_paths(text_of(page)) if name not in PENDING] == []
+    assert list(missing_paths(text_of(page))) == []
 
 
 def test_every_page_that_a_program_names_exists() -> None:
@@ -204,7 +189,7 @@ def test_every_page_that_a_program_names_exists() -> None:
                 re.findall(r"\b(?:docs|deploy|tests|dockerfiles)/[\w-]+\.md\b", path.read_text(errors="replace"))
             )
     assert {"docs/configuration.md", "deploy/README.md"} <= named
-    assert [name for name in sorted(named - PENDING) if not (ROOT / name).is_file()] == []
+    assert [name for name in sorted(named) if not (ROOT / name).is_file()] == []
 
 
 def test_a_path_that_does_not_exist_is_found() -> None:

@@ -305,8 +305,10 @@ def test_a_version_whose_key_is_not_there_yet_is_no_version_without_packages(roo
 
 @pytest.mark.parametrize("encoding", ["x-gzip", "gzip"])
 def test_a_servers_word_of_an_encoding_is_held_to_the_checksums(web: WebServer, tmp_path: Path, encoding: str) -> None:
-    """`AddEncoding x-gzip .gz` calls files so that are as they were published (apache/httpd, docs/conf/httpd.conf.in);
-    a proxy may as well pack what nobody asked it to.
+    """The content is held to its checksum whether an encoding was applied or only named.
+
+    `AddEncoding x-gzip .gz` names it for files that are as they were published (apache/httpd,
+    docs/conf/httpd.conf.in); a proxy may also compress files that nobody asked it to.
     """
     rpm = gzip.compress(b"its own compression", mtime=0)
     listed = gzip.compress(

@@ -78,8 +78,10 @@ def test_who_may_neither_read_nor_push_is_told_before_anything_is_built(server: 
 def test_who_may_push_and_not_read_by_its_token_is_told_before_anything_is_built(
     server: TokenRegistry, there: bool
 ) -> None:
-    """A token that names the right to push alone says nothing of what is there: distribution/distribution,
-    docs/content/spec/auth/jwt.md (`access` holds what was granted, which may be less than was asked for).
+    """A token that grants only the right to push does not show whether the image exists.
+
+    distribution/distribution, docs/content/spec/auth/jwt.md: `access` holds the granted rights, which may be fewer
+    than requested.
     """
     server.readable, server.there = False, there
     with pytest.raises(
@@ -192,8 +194,9 @@ def test_who_may_push_and_not_read_gets_over_a_transient_fault(server: TokenRegi
 def test_who_may_push_by_basic_and_not_read_gets_over_a_transient_fault(
     server: TokenRegistry, slept: list[float]
 ) -> None:
-    """A registry may answer 401 also to a right password that lacks a right: distribution/distribution,
-    registry/auth/auth.go (a controller may answer with a challenge, thus 401, where it denies access).
+    """A registry may answer 401 also to a correct password of an account that lacks a right.
+
+    distribution/distribution, registry/auth/auth.go: a controller may deny access by a challenge, and thus by 401.
     """
     plain, left = server.answer, [Reply(503)]
 

@@ -1,6 +1,6 @@
-"""Text from outside: no control character gets into results, JUnit XML, errors or a terminal, by whatever way it comes.
+r"""Text from outside: no control character gets into results, JUnit XML, errors or a terminal, whatever its source.
 
-GCC writes colours as `ESC [ 01;31m ESC [K` (gcc/color-macros.h) and links as `ESC ] 8;;URL` ended by BEL or `ESC \\`
+GCC writes colours as `ESC [ 01;31m ESC [K` (gcc/color-macros.h) and links as `ESC ] 8;;URL` ended by BEL or `ESC \`
 (gcc/pretty-print.cc); ECMA-48 has the forms of control sequences and strings; XML 1.0 (production 2) the characters a
 document may have.
 """

@@ -33,7 +33,7 @@ def module_of(session: Session, client_version: str, kernel: str) -> bytes:
 
 
 def keeping_stages(client: docker.DockerClient, session: Session, variant: str = "") -> Any:
-    """Return an `DockerEngine.build` that names every stage it builds; `variant` distinguishes sites with other stages."""
+    """Return a `DockerEngine.build` that names every stage it builds; `variant` tells sites with other stages apart."""
     build = DockerEngine.build
 
     def keeping(engine: DockerEngine, context: bytes, **options: Any) -> str:
