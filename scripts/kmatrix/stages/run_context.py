@@ -64,8 +64,8 @@ class RunContext:
 
     `base_images`, `userland_builds`, `pulls`, `kernel_facts` and `package_files` are caches, and so is `sent`, of the
     layers that were pushed. `published` has one published cell image of the same inputs for each architecture;
-    `ungated` are the published images of this run's cells that have not passed every gate of it, by cell id; `blobs` are the
-    layers that the registry is known to have, by the digest of their archive.
+    `ungated` are the published images of this run's cells that have not passed every gate of it, by cell id; `blobs`
+    are the layers that the registry is known to have, by the digest of their archive.
     """
 
     engine: Engine
