@@ -228,7 +228,7 @@ def test_cells_that_are_not_run_alike_are_an_error_of_that_bundle_alone(bench: B
     images[0] = replace(images[0], config={**config, "config": {**config["config"], "Cmd": ["other"]}})
     result = bench.make(*images)
     assert result.verdict == "errored"
-    assert "has other Cmd than" in result.reason
+    assert f"differs from {images[0].cell.id} in Cmd" in result.reason
     assert "nox -s build" in result.reason
     assert bench.written == []
 

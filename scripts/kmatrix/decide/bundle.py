@@ -6,7 +6,6 @@ that the registry has already.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,7 +26,7 @@ from kmatrix.values import labels
 from kmatrix.values.cells import Cell
 from kmatrix.values.command_lines import command
 from kmatrix.values.errors import ProtocolError, ToolError
-from kmatrix.values.names import ARCHES, GO_ARCH, Arch, ClientVersion
+from kmatrix.values.names import ARCHES, GO_ARCH, Arch, ClientVersion, digest_of
 
 # Labels that are about one cell alone.
 _OF_ONE_CELL = (labels.VERSION, labels.KERNEL, labels.CELL_KEY, labels.TITLE)
@@ -209,7 +208,7 @@ def _labels(client: ClientVersion, images: tuple[CellImage, ...]) -> dict[str, s
         labels.CLIENT: str(client),
         labels.ARCH: images[-1].cell.arch,
         labels.KERNELS: labels.kernels_label(image.cell.kernel for image in images),
-        labels.BUNDLE_KEY: "sha256:" + hashlib.sha256(json_bytes(identity)).hexdigest(),
+        labels.BUNDLE_KEY: digest_of(json_bytes(identity)),
         labels.TITLE: f"BeeGFS client {client} for {len(images)} kernel{'s' if len(images) != 1 else ''}",
     }
 
@@ -259,6 +258,6 @@ def _run_alike(client: ClientVersion, first: CellImage, image: CellImage, profil
     ]
     if other:
         raise ToolError(
-            f"{image.cell.id} has other {', '.join(other)} than {first.cell.id}",
+            f"{image.cell.id} differs from {first.cell.id} in {', '.join(other)}",
             f"Build them again: {command('build', profile_name, '--force', '--only', f'{client}-*')}.",
         )
