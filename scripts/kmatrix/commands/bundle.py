@@ -53,6 +53,7 @@ def bundle(call: Invocation) -> Exit:
     now: list[BundleResult] = []
     with _job(call) as job:
         name = job.chosen.name
+        engine = job.run.engine.in_use().as_dict()
         known = read_bundles(path, name)
         changed: dict[str, BundleResult] = {}
         planned = {recipe.cell.client for recipe in job.recipes}
@@ -67,7 +68,7 @@ def bundle(call: Invocation) -> Exit:
             now.append(result)
             time = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
             changed[result.client] = keep_published(result, known.get(result.client), time)
-            update_bundles(path, name, changed, order)
+            update_bundles(path, name, changed, order, engine)
     print_bundles(call.console, now)
     call.say("build/bundles.json has the complete results.")
     return exit_code(result.verdict for result in now)
@@ -97,6 +98,7 @@ def print_bundles(console: Console, results: Iterable[BundleResult]) -> None:
             lines.append(f"with modules that were built earlier, from other inputs: {', '.join(result.earlier)}")
         if result.missing:
             lines.append(f"not included, because unpublished: {', '.join(result.missing)}")
+        lines += [f"not included: {cell}: {why}" for cell, why in result.lacking.items()]
         if result.dropped:
             lines.append(f"warning: the new bundle drops {', '.join(result.dropped)}")
         lines += [f"kept {kernel} from the earlier bundle: {why}" for kernel, why in result.kept.items()]

@@ -14,7 +14,7 @@ from kmatrix.stages.bundle_boots import boot_bundle, put_untagged
 from kmatrix.stages.bundle_kept import keep_kernels
 from kmatrix.stages.bundle_record import is_recorded, record_boots, without_record
 from kmatrix.stages.concurrency import map_threads
-from kmatrix.stages.gate_records import find_record
+from kmatrix.stages.gate_records import OTHER_WRITER, find_record
 from kmatrix.stages.gates import not_passed
 from kmatrix.stages.module_images import choose_modules, put_modules, with_modules
 from kmatrix.stages.publish import IMAGE, image_of
@@ -134,7 +134,7 @@ def _make(run: RunContext, wanted: Wanted, ref: ImageRef, blank: BundleResult) -
     if run.registry.digest_of(ref) != digest:
         raise ProtocolError(
             f"{ref}: the registry has another digest there than the tested one, {digest}",
-            "Something else writes to this repository; give this project one of its own.",
+            OTHER_WRITER,
         )
     return with_modules(replace(result, verdict="passed", reason=_loaded(wanted), digest=digest), modules)
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from kmatrix.decide.bundle import Wanted
 from kmatrix.effects.registry.writer import RegistryWriter
-from kmatrix.stages.gate_records import add_to_record, find_record, passes
+from kmatrix.stages.gate_records import add_to_record, find_record, gate_passes
 from kmatrix.values.command_lines import command
 from kmatrix.values.errors import ToolError
 from kmatrix.values.gate_record import BOOT_GATE, GateRecord
@@ -48,7 +48,7 @@ def record_boots(
         InterruptedRunError: the run was told to stop.
     """
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    add_to_record(registry, ref, GateRecord(digest, str(client), "", passes({BOOT_GATE: now})), say, stopping)
+    add_to_record(registry, ref, GateRecord(digest, str(client), "", gate_passes({BOOT_GATE: now})), say, stopping)
 
 
 def without_record(wanted: Wanted, ref: ImageRef, digest: str, kernels: tuple[str, ...]) -> ToolError:

@@ -12,6 +12,7 @@ from kmatrix.effects.registry.client import Named
 from kmatrix.effects.registry.writer import RegistryWriter
 from kmatrix.stages.bundle_kept import put_restored
 from kmatrix.stages.concurrency import map_threads
+from kmatrix.stages.gate_records import OTHER_WRITER
 from kmatrix.stages.run_context import RunContext, raise_if_stopping
 from kmatrix.values import labels
 from kmatrix.values.bundle import BundleResult
@@ -108,7 +109,7 @@ def put_module_images(registry: RegistryWriter, chosen: Iterable[Chosen]) -> Non
         if registry.digest_of(each.ref) != document.digest:
             raise ProtocolError(
                 f"{each.ref}: the registry has another digest there than the one just put, {document.digest}",
-                "Something else writes to this repository; give this project one of its own.",
+                OTHER_WRITER,
             )
 
 
