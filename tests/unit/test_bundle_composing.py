@@ -12,6 +12,7 @@ import pytest
 from kmatrix.decide.bundle import (
     CellImage,
     Composed,
+    PublishedCells,
     compose,
     manifest_list,
     wanted_bundles,
@@ -41,7 +42,7 @@ def test_every_published_cell_is_included_oldest_kernel_first_and_the_others_are
     other = ClientVersion.parse("7.98.1")
     images = [image(kernel) for kernel in KERNELS]
     cells = [*(each.cell for each in reversed(images)), cell("6.13.0"), cell("6.13.0", other)]
-    older, newer = wanted_bundles(cells, images)
+    older, newer = wanted_bundles(cells, PublishedCells(images))
     assert (older.client, older.images, older.missing) == (other, (), (f"7.98.1-{cell('6.13.0').kernel}",))
     assert newer.client == CLIENT
     assert newer.images == tuple(images), "427.9 is older than 427.10"
@@ -198,7 +199,8 @@ def test_media_types_are_of_one_family() -> None:
 
 def test_one_architecture_is_a_manifest_and_more_are_a_list_of_them() -> None:
     (wanted,) = wanted_bundles(
-        [cell(KERNELS[0]), cell(KERNELS[0], arch="aarch64")], [image(KERNELS[0], arch="aarch64"), image(KERNELS[0])]
+        [cell(KERNELS[0]), cell(KERNELS[0], arch="aarch64")],
+        PublishedCells([image(KERNELS[0], arch="aarch64"), image(KERNELS[0])]),
     )
     assert wanted.arches == ("x86_64", "aarch64")
     bundles = [compose(CLIENT, wanted.of(arch)) for arch in wanted.arches]

@@ -329,7 +329,7 @@ def test_a_bundle_that_reaches_no_verdict_leaves_known_which_is_published(
         ]
     )
     monkeypatch.setattr(bundle_command, "_job", job)
-    monkeypatch.setattr(bundle_command, "published_cells", lambda *_: ([], {}))
+    monkeypatch.setattr(bundle_command, "published_cells", lambda *_: None)
     monkeypatch.setattr(bundle_command, "wanted_bundles", lambda *_: [None])
     monkeypatch.setattr(bundle_command, "make_bundle", lambda *_: next(results))
     assert main(["bundle", "--root", str(site)]) == Exit.ERRORED

@@ -18,9 +18,10 @@ from kmatrix.decide.kept_results import keep_published
 from kmatrix.decide.plan import make_plan
 from kmatrix.effects.disk.bundles import read_bundles, update_bundles
 from kmatrix.effects.registry.credentials import load_credentials
-from kmatrix.stages.bundle import make_bundle, published_cells
+from kmatrix.stages.bundle import make_bundle
 from kmatrix.stages.columns import Column, Row, print_table
 from kmatrix.stages.progress import STYLES, PlainProgress
+from kmatrix.stages.published import published_cells
 from kmatrix.stages.run import default_jobs, exit_code
 from kmatrix.stages.run_context import BootOptions, Options, RunContext, new_run
 from kmatrix.values.bundle import BundleResult
@@ -62,8 +63,8 @@ def bundle(call: Invocation) -> Exit:
             why = f"{command('plan', name)} shows why each candidate is excluded"
             call.say(f"{client}: no bundle, because the plan has no cell of this client; {why}")
         own = [recipe for recipe in job.recipes if recipe.cell.client in job.selected]
-        images, unread = published_cells(job.run, own)
-        for wanted in wanted_bundles((recipe.cell for recipe in own), images, unread, job.bounds):
+        published = published_cells(job.run, own)
+        for wanted in wanted_bundles((recipe.cell for recipe in own), published, job.bounds):
             result = make_bundle(job.run, wanted)
             now.append(result)
             time = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

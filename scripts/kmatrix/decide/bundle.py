@@ -66,17 +66,32 @@ class CellImage:
 
 
 @dataclass(frozen=True)
+class PublishedCells:
+    """The registry's answers about the cells of a plan.
+
+    `images` passed every gate, by this project's own records, and were built from current inputs or earlier ones;
+    `unread` are the cells whose image the registry could not show, by id, each with the reason; `lacking` are the cells
+    that are published although a record does not show every gate passed, each with the missing part and the next step.
+    """
+
+    images: Iterable[CellImage] = ()
+    unread: Mapping[str, str] = field(default_factory=dict)
+    lacking: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Wanted:
     """The planned bundle of a client: its published cells, oldest kernel first, and the ids of unpublished ones.
 
-    `unread` are the cells whose image the registry could not show, each with the reason; `bounds` say which kernels of
-    the published bundle may be left out. `profile_name` is for messages.
+    `unread` and `lacking` are those of `PublishedCells`; `bounds` say which kernels of the published bundle may be left
+    out. `profile_name` is for messages.
     """
 
     client: ClientVersion
     images: tuple[CellImage, ...]
     missing: tuple[str, ...]
     unread: Mapping[str, str] = field(default_factory=dict)
+    lacking: Mapping[str, str] = field(default_factory=dict)
     bounds: Bounds = field(default_factory=Bounds)
     profile_name: str = ""
 
@@ -108,28 +123,29 @@ class Composed:
 
 def wanted_bundles(
     cells: Iterable[Cell],
-    published: Iterable[CellImage],
-    unread: Mapping[str, str] | None = None,
+    published: PublishedCells,
     bounds: Mapping[ClientVersion, Bounds] | None = None,
 ) -> tuple[Wanted, ...]:
     """Decide which cells each client's bundle has.
 
     Args:
         cells: the cells of the plan.
-        published: those that passed every gate and are in the registry, built from current inputs or earlier ones.
-        unread: the cells whose image the registry could not show, by id, each with the reason.
+        published: the registry's answers about them.
         bounds: the bounds of each client's bundle.
     """
     cells = tuple(cells)
-    images = {image.cell: image for image in published}
-    unread = unread or {}
+    images = {image.cell: image for image in published.images}
+    faulty = {*published.unread, *published.lacking}
     bundles = []
     for client in sorted({cell.client for cell in cells}):
         own = sorted((cell for cell in cells if cell.client == client), key=lambda cell: natural(cell.kernel))
         there = tuple(images[cell] for cell in own if cell in images)
-        missing = tuple(cell.id for cell in own if cell not in images and cell.id not in unread)
-        lost = {cell.id: unread[cell.id] for cell in own if cell.id in unread}
-        bundles.append(Wanted(client, there, missing, lost, (bounds or {}).get(client, Bounds())))
+        missing = tuple(cell.id for cell in own if cell not in images and cell.id not in faulty)
+        unread, lacking = (
+            {cell.id: reasons[cell.id] for cell in own if cell.id in reasons}
+            for reasons in (published.unread, published.lacking)
+        )
+        bundles.append(Wanted(client, there, missing, unread, lacking, (bounds or {}).get(client, Bounds())))
     return tuple(bundles)
 
 

@@ -65,7 +65,7 @@ def without_record(wanted: Wanted, ref: ImageRef, digest: str, kernels: tuple[st
     forget = command("discover", wanted.profile_name, "--forget", kernels[0])
     return ToolError(
         f"{ref} names {digest}, and the registry has no record of this project's that this was booted; no published "
-        f"cell has its kernels {', '.join(kernels)}",
+        f"cell with every gate passed has its kernels {', '.join(kernels)}",
         f"For each of these kernels: {again} publishes its cell, if it is planned, and {forget} lets it go. To let all "
         f"of them go, remove the tag {ref.tag} from the registry.",
     )
