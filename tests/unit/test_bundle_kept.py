@@ -186,6 +186,10 @@ def test_a_published_cell_that_lacks_a_gate_holds_the_bundle_that_has_its_module
     assert (finding.check, finding.code) == ("published-cells", "cell-gates-missing")
     assert finding.message == f"{images[1].cell.id}: {LACKING}"
     assert "8.98.1 stays as it is" in result.reason
+    assert result.reason.partition("; ")[0].endswith(
+        f"no record shows every gate passed by its modules for {images[1].cell.kernel}"
+    )
+    assert result.lacking == {}
     assert finding.message in result.reason
     assert (bench.names("8.98.1"), result.dropped) == (before.digest, ())
     assert "no longer published" not in bench.said

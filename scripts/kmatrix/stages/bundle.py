@@ -54,13 +54,14 @@ def _make(run: RunContext, wanted: Wanted, ref: ImageRef, blank: BundleResult) -
     faults = tuple(
         Finding("published-cells", "cell-gates-missing", f"{cell}: {why}") for cell, why in bounded.lacking.items()
     )
-    if bounded.held:
-        kernels = f"{ref} stays as it is: it has kernels whose module is not shown to have passed every gate"
-        return _with_lacking(replace(blank, reason=kernels), faults)
-    if there is not None and not recorded and bounded.kept:
-        raise without_record(bounded.wanted, ref, there.digest, tuple(bounded.kept))
     wanted = bounded.wanted
     blank = replace(blank, missing=wanted.missing, lacking=dict(wanted.lacking))
+    if bounded.held:
+        kernels = ", ".join(bounded.held)
+        reason = f"{ref} stays as it is: no record shows every gate passed by its modules for {kernels}"
+        return _with_lacking(replace(blank, reason=reason), faults)
+    if there is not None and not recorded and bounded.kept:
+        raise without_record(wanted, ref, there.digest, tuple(bounded.kept))
     blank = replace(blank, dropped=bounded.dropped, kept=bounded.kept)
     return _with_lacking(_publish(run, wanted, ref, blank, there.digest if there and recorded else ""), faults)
 
