@@ -13,11 +13,14 @@ import pytest
 from rich.console import Console
 
 from kmatrix.commands.bundle import print_bundles
-from kmatrix.decide.bundle import CellImage, PublishedCells, compose
+from kmatrix.decide.bundle import CellImage, PublishedCells, compose, wanted_bundles
 from kmatrix.decide.bundle_bounds import Bounds, bounds_of
 from kmatrix.decide.kept_kernels import read_published, restored, restored_config
 from kmatrix.decide.plan import make_plan
 from kmatrix.effects.disk.bundles import read_bundles, write_bundles
+from kmatrix.stages import gates
+from kmatrix.stages.bundle import make_bundle
+from kmatrix.stages.gates.gate import Gate, Outcome
 from kmatrix.stages.published import published_cells
 from kmatrix.values import labels
 from kmatrix.values.errors import ProtocolError
@@ -26,6 +29,7 @@ from kmatrix.values.names import ClientVersion
 from kmatrix.values.recipe import Recipe
 from tests.unit.support.bundle_bench import Bench
 from tests.unit.support.cell_images import CLIENT, KERNELS, OCI, image, with_manifest
+from tests.unit.support.gate_records import put_manifest, put_record, record_of
 from tests.unit.support.http_server import Reply, Request
 from tests.unit.support.plan_data import pins as plan_pins
 from tests.unit.support.plan_data import profile_of
@@ -193,6 +197,38 @@ def test_a_published_cell_that_lacks_a_gate_holds_the_bundle_that_has_its_module
     assert finding.message in result.reason
     assert (bench.names("8.98.1"), result.dropped) == (before.digest, ())
     assert "no longer published" not in bench.said
+
+
+def test_a_gate_that_is_added_to_the_list_holds_a_bundle_of_cells_that_have_not_passed_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = three(bench)
+    recipes = [cast("Recipe", SimpleNamespace(cell=each.cell, cell_key="sha256:key")) for each in images]
+    for each in images:
+        put_manifest(bench.server, bench.server.repository, each.cell.tag, each.manifest.content)
+        put_record(bench.server, bench.server.repository, record_of(each.digest, each.cell.id, "sha256:key"))
+
+    def bundled() -> Any:
+        (wanted,) = wanted_bundles([each.cell for each in images], published_cells(bench.run, recipes))
+        return make_bundle(bench.run, wanted)
+
+    before = bundled()
+    assert before.verdict == "passed"
+    added = Gate("mount", lambda _: Outcome("passed", ""))
+    monkeypatch.setattr(gates, "GATES", (*gates.GATES, added))
+    with_gate = record_of(images[0].digest, images[0].cell.id, "sha256:key", ["static", "boot", "mount"])
+    put_record(bench.server, bench.server.repository, with_gate)
+    result = bundled()
+    assert (result.verdict, result.digest, bench.names("8.98.1")) == ("errored", "", before.digest)
+    again = f"`nox -s build -- --profile lab --only {images[1].cell.id}` runs the missing gates"
+    assert result.findings[0].message == (
+        f"{images[1].cell.id}: its published image has not passed gate mount; {again}"
+    )
+    assert [finding.code for finding in result.findings] == ["cell-gates-missing"] * 2
+    for each in images[1:]:
+        record = record_of(each.digest, each.cell.id, "sha256:key", ["static", "boot", "mount"])
+        put_record(bench.server, bench.server.repository, record)
+    assert (bundled().verdict, bundled().digest) == ("skipped", before.digest)
 
 
 def test_a_kept_module_of_an_image_with_a_record_is_published_although_its_cells_tag_names_another(
