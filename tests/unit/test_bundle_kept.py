@@ -102,7 +102,7 @@ def test_a_new_kernel_is_added_to_the_kept_ones(bench: Bench, image_is_there: bo
     kernels = tuple(each.cell.kernel for each in (*images, new))
     assert (result.verdict, result.kernels, result.missing) == ("passed", kernels, ())
     assert sorted(bench.booted) == sorted(each.cell.kernel for each in (images[0], images[2], new))
-    assert result.reason == "loaded in 3 kernels; 1 kept from the bundle before, where it was loaded"
+    assert result.reason == "loaded in 3 kernels; 1 kept from the earlier bundle, where it was loaded"
     assert [*result.kept] == [images[0].cell.kernel, images[1].cell.kernel]
     assert "planned, but no longer published" in result.kept[images[0].cell.kernel]
     assert "no release of the lock has it" in result.kept[images[1].cell.kernel]

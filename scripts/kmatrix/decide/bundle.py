@@ -230,7 +230,7 @@ def _labels(client: ClientVersion, images: tuple[CellImage, ...]) -> dict[str, s
 
 
 def _below_the_module(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return a cell's history up to the entry of its module, the last one that made a layer."""
+    """Return a cell's history up to the entry of its module, the last one that created a layer."""
     last = max(index for index, entry in enumerate(history) if not entry.get("empty_layer"))
     return history[:last]
 

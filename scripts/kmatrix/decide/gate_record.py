@@ -1,8 +1,8 @@
 """The form in which a registry keeps a record of gates: an ordinary image with one small file, under a tag of its own.
 
-The tag is made of the digest that the record is about, as cosign makes the tags of its signatures (sigstore/cosign,
-pkg/oci/remote/remote.go, normalize). The record is a file in an ordinary layer, under a manifest of the kind that cells
-have: versions of Quay refuse layers of media types beyond a list in their configuration (quay/quay,
+The tag is derived from the digest that the record is about, as cosign derives the tags of its signatures
+(sigstore/cosign, pkg/oci/remote/remote.go, normalize). The record is a file in an ordinary layer, under a manifest of
+the kind that cells have: versions of Quay refuse layers of media types beyond a list in their configuration (quay/quay,
 image/oci/manifest.py), so only some registries would keep a media type of this project's own. Quay also parses the
 configuration, which needs a root file system and a history (quay/quay, image/docker/schema2/config.py).
 """
@@ -33,7 +33,7 @@ _MOST_BYTES = 1 << 20
 
 
 class MalformedRecordError(ValueError):
-    """A registry has something under the tag of a record that is no record for that digest; the text says why."""
+    """The content under the tag of a record is no record for that digest; the message has the reason."""
 
 
 @dataclass(frozen=True)

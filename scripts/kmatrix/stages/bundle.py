@@ -109,7 +109,7 @@ def _loaded(wanted: Wanted) -> str:
     booted = sum(image.bootable for image in wanted.images)
     rest = len(wanted.images) - booted
     every = "each of its " if booted > 1 and not rest else ""
-    before = f"; {rest} kept from the bundle before, where {'it was' if rest == 1 else 'they were'} loaded"
+    before = f"; {rest} kept from the earlier bundle, where {'it was' if rest == 1 else 'they were'} loaded"
     return f"loaded in {every}{booted} kernel{'s' if booted != 1 else ''}" + (before if rest else "")
 
 
@@ -158,6 +158,6 @@ def _manifest(run: RunContext, ref: ImageRef, cell: Cell) -> Manifest:
     found = run.registry.manifest(ref, cell.arch)
     if found is None:
         raise ProtocolError(
-            f"{ref}: the registry says there is no such image", "Was it removed just now? Run it again."
+            f"{ref}: the registry reports that there is no such image", "Was it removed just now? Run it again."
         )
     return found

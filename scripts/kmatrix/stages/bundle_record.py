@@ -17,7 +17,7 @@ from kmatrix.values.names import ClientVersion, ImageRef
 def is_recorded(
     registry: RegistryWriter, ref: ImageRef, client: ClientVersion, digest: str, say: Callable[[str], None]
 ) -> bool:
-    """Whether this project's record says that exactly this bundle was booted.
+    """Return whether this project's record shows that exactly this bundle was booted.
 
     Args:
         registry: has the bundle.
@@ -55,7 +55,7 @@ def without_record(wanted: Wanted, ref: ImageRef, digest: str, kernels: tuple[st
     """Return the error for kernels that only a published bundle without a record has.
 
     Args:
-        wanted: the bundle to be made, those kernels included.
+        wanted: the bundle to be published, those kernels included.
         ref: the published bundle's name.
         digest: of the published bundle.
         kernels: at least one.
@@ -66,6 +66,6 @@ def without_record(wanted: Wanted, ref: ImageRef, digest: str, kernels: tuple[st
     return ToolError(
         f"{ref} names {digest}, and the registry has no record of this project's that this was booted; no published "
         f"cell with every gate passed has its kernels {', '.join(kernels)}",
-        f"For each of these kernels: {again} publishes its cell, if it is planned, and {forget} lets it go. To let all "
-        f"of them go, remove the tag {ref.tag} from the registry.",
+        f"For each of these kernels: {again} publishes its cell, if it is planned, and {forget} removes it. To remove "
+        f"all of them, remove the tag {ref.tag} from the registry.",
     )

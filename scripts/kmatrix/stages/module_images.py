@@ -138,8 +138,8 @@ def _choose(
         named = registry.named(ref.with_digest(now))
         if named is None:
             raise ProtocolError(
-                f"{ref}: the registry says that {now} is not there, though the tag names it",
-                "Run it again; a registry that deletes images at this moment may say so for a while.",
+                f"{ref}: the registry reports that {now} is not there, though the tag names it",
+                "Run it again; a registry that deletes images at this moment may report so for a while.",
             )
         there = _holdings(registry, named, say)
     except ProtocolError as error:

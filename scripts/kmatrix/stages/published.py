@@ -38,7 +38,7 @@ class PublishedImage:
 
 
 def published_image(run: RunContext, recipe: Recipe) -> PublishedImage | None:
-    """Return the image that a cell's tag names, or None where the registry says that there is no such tag.
+    """Return the image that a cell's tag names, or None where the registry reports that there is no such tag.
 
     Raises:
         UnreachableError, CredentialError, ProtocolError: the registry could not be queried.
@@ -54,7 +54,7 @@ def published_image(run: RunContext, recipe: Recipe) -> PublishedImage | None:
 
 
 def recorded_image(run: RunContext, recipe: Recipe) -> RecordedImage | None:
-    """Return a cell's published image if this project's record says that it was built from the recipe, else None.
+    """Return a cell's published image if this project's record shows that it was built from the recipe, else None.
 
     Raises:
         UnreachableError, CredentialError, ProtocolError: the registry could not be queried.
