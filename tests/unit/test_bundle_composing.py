@@ -12,6 +12,7 @@ import pytest
 from kmatrix.decide.bundle import (
     CellImage,
     Composed,
+    PublishedCells,
     compose,
     manifest_list,
     wanted_bundles,
@@ -41,7 +42,7 @@ def test_every_published_cell_is_included_oldest_kernel_first_and_the_others_are
     other = ClientVersion.parse("7.98.1")
     images = [image(kernel) for kernel in KERNELS]
     cells = [*(each.cell for each in reversed(images)), cell("6.13.0"), cell("6.13.0", other)]
-    older, newer = wanted_bundles(cells, images)
+    older, newer = wanted_bundles(cells, PublishedCells(images))
     assert (older.client, older.images, older.missing) == (other, (), (f"7.98.1-{cell('6.13.0').kernel}",))
     assert newer.client == CLIENT
     assert newer.images == tuple(images), "427.9 is older than 427.10"
@@ -159,7 +160,7 @@ def test_more_kernels_than_an_engine_takes_layers_are_refused_before_anything_is
 def test_cells_that_are_not_run_alike_are_refused_with_the_next_step(index: int) -> None:
     images = [image(kernel) for kernel in KERNELS]
     images[index] = with_config(images[index], config={**images[index].config["config"], "Env": ["A=c"]})
-    with pytest.raises(ToolError, match="has other Env than") as caught:
+    with pytest.raises(ToolError, match=r"differs from 8.98.1-.* in Env") as caught:
         compose(CLIENT, tuple(images))
     assert images[0].cell.id in caught.value.message
     assert "--force --only '8.98.1-*'" in caught.value.hint
@@ -198,7 +199,8 @@ def test_media_types_are_of_one_family() -> None:
 
 def test_one_architecture_is_a_manifest_and_more_are_a_list_of_them() -> None:
     (wanted,) = wanted_bundles(
-        [cell(KERNELS[0]), cell(KERNELS[0], arch="aarch64")], [image(KERNELS[0], arch="aarch64"), image(KERNELS[0])]
+        [cell(KERNELS[0]), cell(KERNELS[0], arch="aarch64")],
+        PublishedCells([image(KERNELS[0], arch="aarch64"), image(KERNELS[0])]),
     )
     assert wanted.arches == ("x86_64", "aarch64")
     bundles = [compose(CLIENT, wanted.of(arch)) for arch in wanted.arches]
@@ -223,6 +225,7 @@ RESULT = BundleResult(
     arches=("x86_64",),
     earlier=("c",),
     missing=("a",),
+    lacking={"d": "its published image has not passed gate boot"},
     dropped=("b",),
     images=(BundleImage("x86_64", digest("x"), 113, {KERNELS[0]: 1}, 1000),),
     findings=(Finding("boot", "load-refused", "no"),),
@@ -239,10 +242,26 @@ def test_bundles_are_read_as_they_were_written(tmp_path: Path) -> None:
     content = json.loads(path.read_text(encoding="utf-8"))
     assert content["schema"] == 2
     assert {"client", "image", "digest", "kernels", "arches", "verdict", "reason"} <= set(content["bundles"][0])
-    # As it was before there were images for Kernel Module Management.
-    del content["bundles"][0]["modules"]
+
+
+def test_a_file_names_the_engine_of_its_last_run(tmp_path: Path) -> None:
+    path = tmp_path / "bundles.json"
+    update_bundles(path, "lab", {"8.98.1": RESULT}, ["8.98.1"], {"name": "Docker", "version": "26.1"})
+    assert json.loads(path.read_text(encoding="utf-8"))["engine"] == {"name": "Docker", "version": "26.1"}
+    update_bundles(path, "lab", {"8.98.1": RESULT}, ["8.98.1"], {"name": "Other"})
+    assert json.loads(path.read_text(encoding="utf-8"))["engine"] == {"name": "Other"}
+    assert read_bundles(path, "lab") == {"8.98.1": RESULT}
+
+
+@pytest.mark.parametrize("field", ["kept", "lacking", "modules", "kernels"])
+def test_a_file_that_lacks_a_field_is_refused(tmp_path: Path, field: str) -> None:
+    path = tmp_path / "bundles.json"
+    write_bundles(path, "lab", [RESULT])
+    content = json.loads(path.read_text(encoding="utf-8"))
+    del content["bundles"][0][field]
     path.write_text(json.dumps(content), encoding="utf-8")
-    assert read_bundles(path, "lab") == {"8.98.1": replace(RESULT, modules={})}
+    with pytest.raises(InputError, match=f"not as this program writes it .KeyError: '{field}'"):
+        read_bundles(path, "lab")
 
 
 def test_a_run_replaces_the_bundles_it_made_and_keeps_all_others(tmp_path: Path) -> None:

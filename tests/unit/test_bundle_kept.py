@@ -13,12 +13,15 @@ import pytest
 from rich.console import Console
 
 from kmatrix.commands.bundle import print_bundles
-from kmatrix.decide.bundle import CellImage, compose
+from kmatrix.decide.bundle import CellImage, PublishedCells, compose, wanted_bundles
 from kmatrix.decide.bundle_bounds import Bounds, bounds_of
 from kmatrix.decide.kept_kernels import read_published, restored, restored_config
 from kmatrix.decide.plan import make_plan
 from kmatrix.effects.disk.bundles import read_bundles, write_bundles
-from kmatrix.stages.bundle import published_cells
+from kmatrix.stages import gates
+from kmatrix.stages.bundle import make_bundle
+from kmatrix.stages.gates.gate import Gate, Outcome
+from kmatrix.stages.published import published_cells
 from kmatrix.values import labels
 from kmatrix.values.errors import ProtocolError
 from kmatrix.values.lock import RetiredPin
@@ -26,6 +29,7 @@ from kmatrix.values.names import ClientVersion
 from kmatrix.values.recipe import Recipe
 from tests.unit.support.bundle_bench import Bench
 from tests.unit.support.cell_images import CLIENT, KERNELS, OCI, image, with_manifest
+from tests.unit.support.gate_records import put_manifest, put_record, record_of
 from tests.unit.support.http_server import Reply, Request
 from tests.unit.support.plan_data import pins as plan_pins
 from tests.unit.support.plan_data import profile_of
@@ -98,7 +102,7 @@ def test_a_new_kernel_is_added_to_the_kept_ones(bench: Bench, image_is_there: bo
     kernels = tuple(each.cell.kernel for each in (*images, new))
     assert (result.verdict, result.kernels, result.missing) == ("passed", kernels, ())
     assert sorted(bench.booted) == sorted(each.cell.kernel for each in (images[0], images[2], new))
-    assert result.reason == "loaded in 3 kernels; 1 kept from the bundle before, where it was loaded"
+    assert result.reason == "loaded in 3 kernels; 1 kept from the earlier bundle, where it was loaded"
     assert [*result.kept] == [images[0].cell.kernel, images[1].cell.kernel]
     assert "planned, but no longer published" in result.kept[images[0].cell.kernel]
     assert "no release of the lock has it" in result.kept[images[1].cell.kernel]
@@ -168,6 +172,100 @@ def test_a_cell_that_cannot_be_read_is_kept_where_it_was_and_makes_the_bundle_er
     assert "none of its 2 cells" in alone.reason
 
 
+LACKING = "its published image has not passed gate boot; `nox -s build -- --only CELL` runs the missing gates"
+
+
+@pytest.mark.parametrize("more", [False, True])
+def test_a_published_cell_that_lacks_a_gate_holds_the_bundle_that_has_its_module(bench: Bench, more: bool) -> None:
+    """A gate that was added later and fails must not be forgotten because the bundle had the module before."""
+    images = three(bench)
+    before = bench.make(*images)
+    bench.publish(images[1], gates=["static"])
+    bench.booted.clear()
+    new = [bench.image(NEW)] if more else []
+    lacking = {images[1].cell.id: LACKING}
+    result = bench.make(images[0], images[2], *new, lacking=lacking, bounds=pinned(*images, *new))
+    assert (result.verdict, result.digest, bench.written, bench.booted) == ("errored", "", [], [])
+    (finding,) = result.findings
+    assert (finding.check, finding.code) == ("published-cells", "cell-gates-missing")
+    assert finding.message == f"{images[1].cell.id}: {LACKING}"
+    assert "8.98.1 stays as it is" in result.reason
+    assert result.reason.partition("; ")[0].endswith(
+        f"no record shows every gate passed by its modules for {images[1].cell.kernel}"
+    )
+    assert result.lacking == {}
+    assert finding.message in result.reason
+    assert (bench.names("8.98.1"), result.dropped) == (before.digest, ())
+    assert "no longer published" not in bench.said
+
+
+def test_a_gate_that_is_added_to_the_list_holds_a_bundle_of_cells_that_have_not_passed_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = three(bench)
+    recipes = [cast("Recipe", SimpleNamespace(cell=each.cell, cell_key="sha256:key")) for each in images]
+    for each in images:
+        put_manifest(bench.server, bench.server.repository, each.cell.tag, each.manifest.content)
+        put_record(bench.server, bench.server.repository, record_of(each.digest, each.cell.id, "sha256:key"))
+
+    def bundled() -> Any:
+        (wanted,) = wanted_bundles([each.cell for each in images], published_cells(bench.run, recipes))
+        return make_bundle(bench.run, wanted)
+
+    before = bundled()
+    assert before.verdict == "passed"
+    added = Gate("mount", lambda _: Outcome("passed", ""))
+    monkeypatch.setattr(gates, "GATES", (*gates.GATES, added))
+    with_gate = record_of(images[0].digest, images[0].cell.id, "sha256:key", ["static", "boot", "mount"])
+    put_record(bench.server, bench.server.repository, with_gate)
+    result = bundled()
+    assert (result.verdict, result.digest, bench.names("8.98.1")) == ("errored", "", before.digest)
+    again = f"`nox -s build -- --profile lab --only {images[1].cell.id}` runs the missing gates"
+    assert result.findings[0].message == (
+        f"{images[1].cell.id}: its published image has not passed gate mount; {again}"
+    )
+    assert [finding.code for finding in result.findings] == ["cell-gates-missing"] * 2
+    for each in images[1:]:
+        record = record_of(each.digest, each.cell.id, "sha256:key", ["static", "boot", "mount"])
+        put_record(bench.server, bench.server.repository, record)
+    assert (bundled().verdict, bundled().digest) == ("skipped", before.digest)
+
+
+def test_a_kept_module_of_an_image_with_a_record_is_published_although_its_cells_tag_names_another(
+    bench: Bench,
+) -> None:
+    images = three(bench)
+    bench.make(*images)
+    bench.booted.clear()
+    new = bench.image(NEW)
+    lacking = {images[1].cell.id: LACKING}
+    result = bench.make(images[0], images[2], new, lacking=lacking, bounds=pinned(*images, new))
+    assert (result.verdict, result.digest) == ("errored", bench.names("8.98.1"))
+    assert result.is_published
+    assert result.kernels == tuple(each.cell.kernel for each in (*images, new))
+    assert sorted(bench.booted) == sorted(result.kernels)
+    assert result.kept == {images[1].cell.kernel: LACKING}
+    assert [finding.code for finding in result.findings] == ["cell-gates-missing"]
+    assert result.reason == f"loaded in each of its 4 kernels; {images[1].cell.id}: {LACKING}"
+    assert result.lacking == {}
+
+
+def test_a_published_cell_that_lacks_a_gate_and_is_in_no_bundle_is_left_out_and_named(bench: Bench) -> None:
+    images = three(bench)
+    lacking = {images[1].cell.id: LACKING}
+    result = bench.make(images[0], images[2], lacking=lacking, bounds=pinned(*images))
+    assert (result.verdict, result.lacking, result.missing, result.findings) == ("passed", lacking, (), ())
+    assert result.kernels == (images[0].cell.kernel, images[2].cell.kernel)
+    console = Console(file=StringIO(), width=200)
+    print_bundles(console, [result])
+    printed = cast("StringIO", console.file).getvalue()
+    assert f"8.98.1: not included: {images[1].cell.id}: {LACKING}\n" in printed
+    assert "unpublished" not in printed
+    alone = bench.make(lacking=lacking)
+    assert (alone.verdict, alone.lacking) == ("errored", lacking)
+    assert "none of its 1 cells is published with its current inputs and every gate passed" in alone.reason
+
+
 @pytest.mark.usefixtures("slept")
 @pytest.mark.parametrize("reply", [Reply(418), Reply(503), Reply(404, b"<html>"), Reply(403), Reply(200, b"{}")])
 def test_an_unreadable_answer_of_the_registry_is_never_taken_for_no_bundle(bench: Bench, reply: Reply) -> None:
@@ -190,12 +288,12 @@ def test_an_unreadable_answer_of_the_registry_is_never_taken_for_no_bundle(bench
 def test_a_cell_whose_tag_is_unreadable_is_distinguished_from_an_absent_one(bench: Bench) -> None:
     made = three(bench)[0]
     recipe = cast("Recipe", SimpleNamespace(cell=made.cell, cell_key="sha256:key"))
-    assert published_cells(bench.run, [recipe]) == ([], {})
+    assert published_cells(bench.run, [recipe]) == PublishedCells([])
     answers = bench.server.web.answer
     bench.server.web.answer = lambda request: Reply(418) if "/manifests/" in request.path else answers(request)
-    images, unread = published_cells(bench.run, [recipe])
-    assert (images, [*unread]) == ([], [made.cell.id])
-    assert "418" in unread[made.cell.id]
+    found = published_cells(bench.run, [recipe])
+    assert (found.images, [*found.unread], found.lacking) == ([], [made.cell.id], {})
+    assert "418" in found.unread[made.cell.id]
 
 
 def test_an_image_that_is_no_bundle_has_no_kernels_and_a_bundle_that_is_spoilt_is_not_replaced(bench: Bench) -> None:
@@ -268,14 +366,10 @@ def test_a_kernel_without_packages_is_kept_and_booted(bench: Bench) -> None:
     assert result.reason == "loaded in each of its 4 kernels"
 
 
-def test_kept_kernels_are_written_and_read_and_older_files_have_none(tmp_path: Path, bench: Bench) -> None:
+def test_kept_kernels_are_written_and_read(tmp_path: Path, bench: Bench) -> None:
     images = three(bench)
     bench.make(*images)
     result = bench.make(*images[:2])
     path = tmp_path / "bundles.json"
     write_bundles(path, "one", [result])
     assert read_bundles(path, "one") == {"8.98.1": result}
-    data = json.loads(path.read_text())
-    del data["bundles"][0]["kept"]
-    path.write_text(json.dumps(data))
-    assert read_bundles(path, "one") == {"8.98.1": replace(result, kept={})}

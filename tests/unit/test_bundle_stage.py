@@ -16,7 +16,7 @@ from kmatrix.decide.bundle_bounds import Bounds
 from kmatrix.decide.gate_record import record_tag
 from kmatrix.effects.disk.files import cannot_write
 from kmatrix.stages import bundle as stage
-from kmatrix.stages.bundle import published_cells
+from kmatrix.stages.published import published_cells
 from kmatrix.values.boot import BootReport
 from kmatrix.values.errors import InterruptedRunError, ToolError
 from kmatrix.values.gate_record import GateRecord
@@ -120,50 +120,55 @@ def test_a_module_that_was_built_from_other_inputs_is_included_and_named(bench: 
     assert images[0].cell.kernel in bench.booted
     alone = bench.make(images[0])
     assert alone.verdict == "errored"
-    assert "none of its 1 cells is published as it would be built now" in alone.reason
+    assert "none of its 1 cells is published with its current inputs and every gate passed" in alone.reason
 
 
 def test_published_cells_are_believed_by_the_record_of_exactly_their_image(bench: Bench) -> None:
     key, cell, other = digest("key"), image(KERNELS[0]).cell, image(KERNELS[1]).cell
-    made = bench.publish(image(KERNELS[0]))
+    made = bench.publish(image(KERNELS[0]), gates=())
     recipe = cast("Recipe", SimpleNamespace(cell=cell, cell_key=key))
     path = bench.server.repository
     put_manifest(bench.server, path, cell.tag, made.manifest.content)
-    cases: list[tuple[GateRecord | None, bool | None]] = [
-        (None, None),
+    again = "`nox -s build -- --profile lab --only 8.98.1-5.14.0-427.9.1.el9_4.x86_64`"
+    cases: list[tuple[GateRecord | None, bool | str]] = [
+        (None, f"has no record of passed gates that this project wrote for it; {again} builds it again"),
         (record_of(made.digest, cell.id, key), True),
         (record_of(made.digest, cell.id, digest("other inputs")), False),
-        (record_of(made.digest, cell.id, key, ["static"]), None),
-        (record_of(made.digest, other.id, key), None),
+        (record_of(made.digest, cell.id, key, ["static"]), f"has not passed gate boot; {again} runs the missing gates"),
+        (record_of(made.digest, cell.id, "old", []), f"has not passed gates static, boot; {again} builds it again"),
+        (record_of(made.digest, other.id, key), f"has the record of '{other.id}' instead of its own; {again} builds"),
     ]
     for record, current in cases:
         if record is not None:
             put_record(bench.server, path, record)
-        found, unread = published_cells(bench.run, [recipe])
-        assert ([each.current for each in found], unread) == ([] if current is None else [current], {}), record
+        found = published_cells(bench.run, [recipe])
+        assert found.unread == {}
+        assert [each.current for each in found.images] == ([] if isinstance(current, str) else [current]), record
+        assert [*found.lacking] == ([cell.id] if isinstance(current, str) else [])
+        assert str(current) in found.lacking.get(cell.id, str(current))
 
 
 def test_a_record_of_another_image_is_named_and_not_believed(bench: Bench) -> None:
-    made = bench.publish(image(KERNELS[0]))
+    made = bench.publish(image(KERNELS[0]), gates=())
     recipe = cast("Recipe", SimpleNamespace(cell=made.cell, cell_key=digest("key")))
     path = bench.server.repository
     put_manifest(bench.server, path, made.cell.tag, made.manifest.content)
     record = record_of("sha256:" + "b" * 64, made.cell.id, digest("key"))
     put_record(bench.server, path, record, tag=record_tag(made.digest))
-    assert published_cells(bench.run, [recipe]) == ([], {})
+    assert "has no record" in published_cells(bench.run, [recipe]).lacking[made.cell.id]
     assert f"{record_tag(made.digest)} is not believed as a record of passed gates: it is about" in bench.said
 
 
 def test_a_configuration_that_cannot_be_read_is_reported(bench: Bench) -> None:
-    made = bench.publish(image(KERNELS[0]))
+    made = bench.publish(image(KERNELS[0]), gates=())
     recipe = cast("Recipe", SimpleNamespace(cell=made.cell, cell_key=digest("key")))
     path = bench.server.repository
     put_manifest(bench.server, path, made.cell.tag, made.manifest.content)
     put_record(bench.server, path, record_of(made.digest, made.cell.id, digest("key")))
     bench.server.blobs = {name: blob for name, blob in bench.server.blobs.items() if blob != config_of(made)}
-    found, unread = published_cells(bench.run, [recipe])
-    assert (found, [*unread]) == ([], [made.cell.id])
-    assert "does not exist, but the image's manifest names it" in unread[made.cell.id]
+    found = published_cells(bench.run, [recipe])
+    assert (found.images, [*found.unread], found.lacking) == ([], [made.cell.id], {})
+    assert "does not exist, but the image's manifest names it" in found.unread[made.cell.id]
 
 
 def test_a_bundle_without_a_record_is_booted_and_published_again(bench: Bench) -> None:
@@ -187,10 +192,8 @@ def test_a_kernel_of_a_bundle_without_a_record_is_neither_believed_nor_dropped(b
         put_record(bench.server, bench.server.repository, record_of(first.digest, name, gates=gates))
     result = bench.make(*images[:2])
     assert (result.verdict, result.digest, bench.written) == ("errored", "", [])
-    assert (
-        f"no record of this project's that this was booted; no published cell has its kernels {first.kernels[2]}"
-        in (result.reason)
-    )
+    assert "no record of this project's that this was booted" in result.reason
+    assert f"no published cell with every gate passed has its kernels {first.kernels[2]}" in result.reason
     assert f"nox -s build -- --profile lab --only {images[2].cell.id}" in result.reason
     assert f"--forget {first.kernels[2]}" in result.reason
     assert bench.names("8.98.1") == first.digest
@@ -228,7 +231,7 @@ def test_cells_that_are_not_run_alike_are_an_error_of_that_bundle_alone(bench: B
     images[0] = replace(images[0], config={**config, "config": {**config["config"], "Cmd": ["other"]}})
     result = bench.make(*images)
     assert result.verdict == "errored"
-    assert "has other Cmd than" in result.reason
+    assert f"differs from {images[0].cell.id} in Cmd" in result.reason
     assert "nox -s build" in result.reason
     assert bench.written == []
 

@@ -7,8 +7,10 @@ import io
 import json
 import tarfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from itertools import count
+from random import Random
 
 import pytest
 
@@ -97,6 +99,15 @@ def layer_of(content: bytes, name: str = "gates.json") -> bytes:
     return gzip.compress(buffer.getvalue(), mtime=0)
 
 
+def layer_of_size(size: int) -> bytes:
+    """A layer whose archive claims that its file has this size, as GNU tar writes large numbers (base 256)."""
+    archive = bytearray(gzip.decompress(layer_of(b"{}")))
+    archive[124:136] = (b"\x80" if size >= 0 else b"\xff") + size.to_bytes(11, "big", signed=True)
+    header = bytes(archive[:148]) + b" " * 8 + bytes(archive[156:512])
+    archive[148:156] = b"%06o\0 " % sum(header)
+    return gzip.compress(bytes(archive), mtime=0)
+
+
 PASSED = {"verdict": "passed", "at": "then", "kmatrix": "0"}
 
 
@@ -107,7 +118,7 @@ PASSED = {"verdict": "passed", "at": "then", "kmatrix": "0"}
         (layer_with(schema=2), "it has schema 2, and this version of kmatrix knows 1"),
         (layer_with(schema=True), "it has schema True"),
         (layer_with(schema=None), "not as this program writes it"),
-        (layer_with(gates={"static": {**PASSED, "verdict": "failed"}}), "the verdict 'failed' for gate static"),
+        (layer_with(gates={"static": {**PASSED, "verdict": "failed"}}), "the verdict 'failed' for gate 'static'"),
         (layer_with(gates={"static": "passed"}), "not as this program writes it"),
         (layer_with(gates=["static"]), "not as this program writes it"),
         (layer_with(gates={"static": {**PASSED, "at": 7}}), "not as this program writes it"),
@@ -116,7 +127,13 @@ PASSED = {"verdict": "passed", "at": "then", "kmatrix": "0"}
         (layer_of(b"[]"), "not as this program writes it"),
         (layer_of(b"{"), "not as this program writes it"),
         (layer_of(b"[" * 100_000), "not as this program writes it"),
-        (layer_of(b"{}", "other.json"), "not as this program writes it"),
+        (layer_with(name="\ud800"), "not as this program writes it"),
+        (layer_with(gates={"\ud800": PASSED}), "not as this program writes it"),
+        (layer_with(schema="9" * 100_000), "it has schema '999"),
+        (layer_of(b'{"schema": 1e400}'), "it has schema inf"),
+        (layer_of_size(1 << 80), "cannot be unpacked"),
+        (layer_of_size(-(1 << 70)), "cannot be unpacked"),
+        (layer_of(b"{}", "other.json"), "has no file gates.json"),
         (gzip.compress(b"no archive", mtime=0), "cannot be unpacked"),
         (gzip.compress(b"0" * (1 << 21), mtime=0), "unpacks to more than"),
         (record_image(RECORD).layer[:-9], "cannot be unpacked"),
@@ -131,6 +148,7 @@ def test_a_malformed_record_is_no_record_and_is_named(server: Writable, layer: b
     said: list[str] = []
     assert found(server, said) is None
     (note,) = said
+    assert len(note) < 500
     assert f"{PATH}:{TAG} is not believed as a record of passed gates: " in note
     assert words in note
     with pytest.raises(MalformedRecordError):
@@ -150,6 +168,15 @@ def without_layers() -> bytes:
         without_layers(),
         json.dumps({"layers": [{"digest": "../x", "size": 1}]}).encode(),
         json.dumps({"layers": [{"digest": IMAGE, "size": 1 << 30}]}).encode(),
+        b'{"layers": [{"digest": "%b", "size": 1e400}]}' % IMAGE.encode(),
+        b'{"layers": [{"digest": "%b", "size": NaN}]}' % IMAGE.encode(),
+        b'{"layers": [{"digest": 7, "size": 1}]}',
+        b'{"layers": [{"digest": "\\ud800", "size": 1}]}',
+        json.dumps({"layers": [{"digest": "x" * 100_000, "size": 1}]}).encode(),
+        json.dumps({"layers": {"size": 1}}).encode(),
+        b"[" * 100_000,
+        b"\xff\xfe",
+        b"",
         json.dumps({"layers": [{"digest": IMAGE, "size": 1}, {"digest": IMAGE, "size": 1}]}).encode(),
     ],
     ids=count(),
@@ -159,8 +186,31 @@ def test_a_manifest_that_is_not_a_record_s_is_no_record(server: Writable, manife
     said: list[str] = []
     assert found(server, said) is None
     assert len(said) == 1
+    assert len(said[0]) < 500
     with pytest.raises(MalformedRecordError):
         record_layer(manifest)
+
+
+def spoilt(sound: bytes, seed: int) -> bytes:
+    """Return the bytes with some of them exchanged, removed or doubled, the same for the same seed."""
+    random = Random(seed)
+    content = bytearray(sound)
+    for _ in range(random.randint(1, 8)):
+        at = random.randrange(len(content))
+        content[at : at + random.randint(0, 3)] = random.randbytes(random.randint(0, 3))
+    return bytes(content)
+
+
+@pytest.mark.parametrize("start", range(0, 600, 200))
+def test_a_spoilt_record_is_a_record_or_a_malformed_one_and_never_a_crash(start: int) -> None:
+    image = record_image(RECORD)
+    archive = gzip.decompress(image.layer)
+    for seed in range(start, start + 200):
+        with suppress(MalformedRecordError):
+            record_layer(spoilt(image.manifest.content, seed))
+        for layer in (spoilt(image.layer, seed), gzip.compress(spoilt(archive, seed), mtime=0)):
+            with suppress(MalformedRecordError):
+                assert read_record(layer, digest(layer), IMAGE).digest == IMAGE
 
 
 @pytest.mark.parametrize("layer", ["gone", "of another digest"])

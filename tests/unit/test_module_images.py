@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import pytest
 
-from kmatrix.decide.bundle import CellImage, Wanted, wanted_bundles
+from kmatrix.decide.bundle import CellImage, PublishedCells, Wanted, wanted_bundles
 from kmatrix.decide.image_documents import Document
 from kmatrix.decide.module_images import Holding, ModuleImage, may_stay, module_images
 from kmatrix.values import labels
@@ -21,6 +21,7 @@ from kmatrix.values.errors import ProtocolError, ToolError
 from kmatrix.values.names import Arch, without_arch
 from tests.unit.support.bundle_bench import Bench, made_of, tag
 from tests.unit.support.cell_images import CLIENT, KERNELS, OCI, cell, digest, image, rebuilt, with_manifest
+from tests.unit.support.gate_records import put_record, record_of
 
 
 def wanted(*images: CellImage, missing: tuple[str, ...] = ()) -> Wanted:
@@ -103,7 +104,7 @@ MANIFEST_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 def test_only_published_cells_of_the_bundle_are_listed() -> None:
     published = [image(KERNELS[0]), image(KERNELS[1]), image(KERNELS[1], arch="aarch64")]
     cells = [*(each.cell for each in published), cell(KERNELS[0], arch="aarch64"), cell(KERNELS[2])]
-    (bundle,) = wanted_bundles(cells, published)
+    (bundle,) = wanted_bundles(cells, PublishedCells(published))
     found = module_images(bundle)
     assert [{each.cell for each in made.cells} for made in found] == [
         {published[0].cell},
@@ -236,12 +237,51 @@ def test_an_image_of_another_cell_with_the_same_topmost_layer_does_not_stay(benc
     made = bench.image(KERNELS[0])
     made_of(bench, made)
     foreign = {**made.config["config"], "Labels": {labels.VERSION: "8.98.1-6.1", labels.KERNEL: made.cell.kernel}}
-    other = bench.publish(with_manifest(replace(made, config={**made.config, "config": foreign})))
+    other = bench.publish(with_manifest(replace(made, config={**made.config, "config": foreign})), gates=())
+    put_record(bench.server, bench.server.repository, record_of(other.digest, "8.98.1-6.1"))
     registry = bench.run.registry
     registry.put_manifest(bench.ref(tag(made)), other.manifest.content, other.manifest.media_type)
     again = made_of(bench, made)
     assert (again.verdict, again.modules) == ("skipped", {made.cell.kernel: pinned(bench, made.digest)})
     assert bench.names(tag(made)) == made.digest
+
+
+@pytest.mark.parametrize("gates", [(), ("static",)])
+def test_an_image_with_copied_labels_and_topmost_layer_does_not_stay_without_a_record(
+    bench: Bench, gates: tuple[str, ...]
+) -> None:
+    """Kernel Module Management would run its entry point, on the layers below the module."""
+    made = bench.image(KERNELS[0])
+    made_of(bench, made)
+    evil = rebuilt(made)
+    run = {**made.config["config"], "Entrypoint": ["/evil"]}
+    evil = bench.publish(with_manifest(replace(evil, config={**evil.config, "config": run})), gates)
+    bench.run.registry.put_manifest(bench.ref(tag(made)), evil.manifest.content, evil.manifest.media_type)
+    again = made_of(bench, made)
+    assert (again.verdict, again.modules) == ("skipped", {made.cell.kernel: pinned(bench, made.digest)})
+    assert bench.names(tag(made)) == made.digest
+
+
+@pytest.mark.parametrize("place", ["of a stand-in", "of the kernel", "of no architecture"])
+def test_a_list_stays_only_if_records_vouch_for_each_of_its_images(bench: Bench, place: str) -> None:
+    """KMM's first pod runs the image of whichever architecture its node has."""
+    images = [bench.image(KERNELS[0]), bench.image(KERNELS[1], "aarch64")]
+    before = made_of(bench, *images)
+    images[0] = bench.publish(rebuilt(images[0]))
+    evil = bench.publish(rebuilt(images[1], "evil"), gates=())
+    there = json.loads(bench.server.manifests[f"/v2/{bench.server.repository}/manifests/{tag(images[0])}"][1])
+    entries = {entry["platform"]["architecture"]: entry for entry in there["manifests"]}
+    if place == "of a stand-in":
+        entries["arm64"].update(digest=evil.digest, size=len(evil.manifest.content))
+    elif place == "of the kernel":
+        bench.forget_record(entries["amd64"]["digest"])
+    else:
+        there["manifests"].append({**entries["arm64"], "digest": evil.digest, "platform": {"architecture": "riscv64"}})
+    bench.run.registry.put_manifest(bench.ref(tag(images[0])), json.dumps(there).encode(), there["mediaType"])
+    again = made_of(bench, *images)
+    name = bench.names(tag(images[0])) or ""
+    assert again.modules[images[0].cell.kernel] == pinned(bench, name) != before.modules[images[0].cell.kernel]
+    assert listed(bench.document(name)) == {"amd64": images[0].digest, "arm64": images[1].digest}
 
 
 def test_a_bundle_that_a_kernel_does_not_load_from_changes_no_image(bench: Bench) -> None:

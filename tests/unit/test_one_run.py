@@ -318,9 +318,10 @@ def test_a_bundle_that_reaches_no_verdict_leaves_known_which_is_published(
     def job(call: Invocation) -> Iterator[Any]:
         recipes = [SimpleNamespace(cell=SimpleNamespace(client=client))]
         yield SimpleNamespace(
-            chosen=select_profile(call), run=None, recipes=recipes, selected={client}, bounds={client: None}
+            chosen=select_profile(call), run=run, recipes=recipes, selected={client}, bounds={client: None}
         )
 
+    run = SimpleNamespace(engine=StandInEngine())
     results = iter(
         [
             BundleResult("8.2.2", before.image, "errored", "no answer"),
@@ -328,7 +329,7 @@ def test_a_bundle_that_reaches_no_verdict_leaves_known_which_is_published(
         ]
     )
     monkeypatch.setattr(bundle_command, "_job", job)
-    monkeypatch.setattr(bundle_command, "published_cells", lambda *_: ([], {}))
+    monkeypatch.setattr(bundle_command, "published_cells", lambda *_: None)
     monkeypatch.setattr(bundle_command, "wanted_bundles", lambda *_: [None])
     monkeypatch.setattr(bundle_command, "make_bundle", lambda *_: next(results))
     assert main(["bundle", "--root", str(site)]) == Exit.ERRORED
@@ -336,3 +337,4 @@ def test_a_bundle_that_reaches_no_verdict_leaves_known_which_is_published(
     assert main(["bundle", "--root", str(site)]) == Exit.OK
     now = read_bundles(path, "site")["8.2.2"]
     assert (now.digest, now.kernels, now.seen.endswith("Z")) == ("sha256:2", ("k", "l"), True)
+    assert json.loads(path.read_text(encoding="utf-8"))["engine"] == IN_USE.as_dict()

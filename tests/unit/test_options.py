@@ -7,6 +7,7 @@ import importlib.metadata
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -15,8 +16,9 @@ from kmatrix.cli.commands import COMMANDS, MEANINGS
 from kmatrix.cli.options import ARGUMENT, OPTIONS, OVERRIDES, Option, options_of
 from kmatrix.cli.parser import make_parser
 from kmatrix.commands.invocation import Invocation
+from kmatrix.stages.run_context import new_run
 from kmatrix.stages.tables import wide_console
-from kmatrix.values.errors import Exit
+from kmatrix.values.errors import Exit, InputError
 from kmatrix.values.overrides import NAMES, variable
 from tests.unit.support.projects import MATRIX
 
@@ -149,6 +151,9 @@ def test_a_package_that_is_not_installed_has_no_version(
 
     monkeypatch.setattr(importlib.metadata, "version", absent)
     assert "./scripts/bootstrap" in refused(capsys, "--version")[1]
+    # A run ends before it builds anything, not at its first record.
+    with pytest.raises(InputError, match="kmatrix is not installed"):
+        new_run(cast("Any", None), cast("Any", None), cast("Any", None), cast("Any", None), pushes=False)
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])

@@ -137,7 +137,7 @@ def test_a_plan_has_whole_ids_and_reasons_of_words(width: int, monkeypatch: pyte
 def test_a_bundle_s_row_is_whole(width: int) -> None:
     image: Any = SimpleNamespace(arch="x86_64", kernels={"k": 20_000}, bytes=11_000_000, toolkit_bytes=459_000_000)
     fields = {"client": "8.3.1", "verdict": "passed", "digest": "sha256:0123456789ab", "images": (image,)}
-    rest = {"earlier": (), "missing": (), "dropped": (), "kept": {}, "findings": (), "reason": ""}
+    rest = {"earlier": (), "missing": (), "lacking": {}, "dropped": (), "kept": {}, "findings": (), "reason": ""}
     result = cast("BundleResult", SimpleNamespace(**fields, **rest))
     lines = on(width, lambda console: print_bundles(console, [result]))
     assert lines[0].split()[:2] == ["bundle", "verdict"]

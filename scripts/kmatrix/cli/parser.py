@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any, NoReturn
 
 from kmatrix.cli.commands import COMMANDS, MEANINGS, Command
 from kmatrix.cli.options import ARGUMENT, OPTIONS, Option, options_of
+from kmatrix.effects.installed_version import installed_version
 from kmatrix.values.command_lines import command as command_line
 from kmatrix.values.errors import Exit, InputError
 
@@ -92,17 +92,8 @@ class _Version(argparse.Action):
         super().__init__(option_strings, dest, nargs=0, help=help)
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
-        sys.stdout.write(f"kmatrix {_version()}\n")
+        sys.stdout.write(f"kmatrix {installed_version()}\n")
         parser.exit()
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("kmatrix")
-    except importlib.metadata.PackageNotFoundError as error:
-        raise InputError(
-            "kmatrix is not installed, so its version is unknown", "`./scripts/bootstrap` installs it into .venv."
-        ) from error
 
 
 def _formatter(prog: str) -> argparse.HelpFormatter:

@@ -18,9 +18,10 @@ from kmatrix.decide.kept_results import keep_published
 from kmatrix.decide.plan import make_plan
 from kmatrix.effects.disk.bundles import read_bundles, update_bundles
 from kmatrix.effects.registry.credentials import load_credentials
-from kmatrix.stages.bundle import make_bundle, published_cells
+from kmatrix.stages.bundle import make_bundle
 from kmatrix.stages.columns import Column, Row, print_table
 from kmatrix.stages.progress import STYLES, PlainProgress
+from kmatrix.stages.published import published_cells
 from kmatrix.stages.run import default_jobs, exit_code
 from kmatrix.stages.run_context import BootOptions, Options, RunContext, new_run
 from kmatrix.values.bundle import BundleResult
@@ -53,6 +54,7 @@ def bundle(call: Invocation) -> Exit:
     now: list[BundleResult] = []
     with _job(call) as job:
         name = job.chosen.name
+        engine = job.run.engine.in_use().as_dict()
         known = read_bundles(path, name)
         changed: dict[str, BundleResult] = {}
         planned = {recipe.cell.client for recipe in job.recipes}
@@ -61,13 +63,13 @@ def bundle(call: Invocation) -> Exit:
             why = f"{command('plan', name)} shows why each candidate is excluded"
             call.say(f"{client}: no bundle, because the plan has no cell of this client; {why}")
         own = [recipe for recipe in job.recipes if recipe.cell.client in job.selected]
-        images, unread = published_cells(job.run, own)
-        for wanted in wanted_bundles((recipe.cell for recipe in own), images, unread, job.bounds):
+        published = published_cells(job.run, own)
+        for wanted in wanted_bundles((recipe.cell for recipe in own), published, job.bounds):
             result = make_bundle(job.run, wanted)
             now.append(result)
             time = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
             changed[result.client] = keep_published(result, known.get(result.client), time)
-            update_bundles(path, name, changed, order)
+            update_bundles(path, name, changed, order, engine)
     print_bundles(call.console, now)
     call.say("build/bundles.json has the complete results.")
     return exit_code(result.verdict for result in now)
@@ -97,6 +99,7 @@ def print_bundles(console: Console, results: Iterable[BundleResult]) -> None:
             lines.append(f"with modules that were built earlier, from other inputs: {', '.join(result.earlier)}")
         if result.missing:
             lines.append(f"not included, because unpublished: {', '.join(result.missing)}")
+        lines += [f"not included: {cell}: {why}" for cell, why in result.lacking.items()]
         if result.dropped:
             lines.append(f"warning: the new bundle drops {', '.join(result.dropped)}")
         lines += [f"kept {kernel} from the earlier bundle: {why}" for kernel, why in result.kept.items()]

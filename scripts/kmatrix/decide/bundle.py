@@ -6,7 +6,6 @@ that the registry has already.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,7 +26,7 @@ from kmatrix.values import labels
 from kmatrix.values.cells import Cell
 from kmatrix.values.command_lines import command
 from kmatrix.values.errors import ProtocolError, ToolError
-from kmatrix.values.names import ARCHES, GO_ARCH, Arch, ClientVersion
+from kmatrix.values.names import ARCHES, GO_ARCH, Arch, ClientVersion, digest_of
 
 # Labels that are about one cell alone.
 _OF_ONE_CELL = (labels.VERSION, labels.KERNEL, labels.CELL_KEY, labels.TITLE)
@@ -67,17 +66,32 @@ class CellImage:
 
 
 @dataclass(frozen=True)
+class PublishedCells:
+    """The registry's answers about the cells of a plan.
+
+    `images` passed every gate, by this project's own records, and were built from current inputs or earlier ones;
+    `unread` are the cells whose image the registry could not show, by id, each with the reason; `lacking` are the cells
+    that are published although a record does not show every gate passed, each with the missing part and the next step.
+    """
+
+    images: Iterable[CellImage] = ()
+    unread: Mapping[str, str] = field(default_factory=dict)
+    lacking: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Wanted:
     """The planned bundle of a client: its published cells, oldest kernel first, and the ids of unpublished ones.
 
-    `unread` are the cells whose image the registry could not show, each with the reason; `bounds` say which kernels of
-    the published bundle may be left out. `profile_name` is for messages.
+    `unread` and `lacking` are those of `PublishedCells`; `bounds` say which kernels of the published bundle may be left
+    out. `profile_name` is for messages.
     """
 
     client: ClientVersion
     images: tuple[CellImage, ...]
     missing: tuple[str, ...]
     unread: Mapping[str, str] = field(default_factory=dict)
+    lacking: Mapping[str, str] = field(default_factory=dict)
     bounds: Bounds = field(default_factory=Bounds)
     profile_name: str = ""
 
@@ -109,28 +123,29 @@ class Composed:
 
 def wanted_bundles(
     cells: Iterable[Cell],
-    published: Iterable[CellImage],
-    unread: Mapping[str, str] | None = None,
+    published: PublishedCells,
     bounds: Mapping[ClientVersion, Bounds] | None = None,
 ) -> tuple[Wanted, ...]:
     """Decide which cells each client's bundle has.
 
     Args:
         cells: the cells of the plan.
-        published: those that passed every gate and are in the registry, built from current inputs or earlier ones.
-        unread: the cells whose image the registry could not show, by id, each with the reason.
+        published: the registry's answers about them.
         bounds: the bounds of each client's bundle.
     """
     cells = tuple(cells)
-    images = {image.cell: image for image in published}
-    unread = unread or {}
+    images = {image.cell: image for image in published.images}
+    faulty = {*published.unread, *published.lacking}
     bundles = []
     for client in sorted({cell.client for cell in cells}):
         own = sorted((cell for cell in cells if cell.client == client), key=lambda cell: natural(cell.kernel))
         there = tuple(images[cell] for cell in own if cell in images)
-        missing = tuple(cell.id for cell in own if cell not in images and cell.id not in unread)
-        lost = {cell.id: unread[cell.id] for cell in own if cell.id in unread}
-        bundles.append(Wanted(client, there, missing, lost, (bounds or {}).get(client, Bounds())))
+        missing = tuple(cell.id for cell in own if cell not in images and cell.id not in faulty)
+        unread, lacking = (
+            {cell.id: reasons[cell.id] for cell in own if cell.id in reasons}
+            for reasons in (published.unread, published.lacking)
+        )
+        bundles.append(Wanted(client, there, missing, unread, lacking, (bounds or {}).get(client, Bounds())))
     return tuple(bundles)
 
 
@@ -209,13 +224,13 @@ def _labels(client: ClientVersion, images: tuple[CellImage, ...]) -> dict[str, s
         labels.CLIENT: str(client),
         labels.ARCH: images[-1].cell.arch,
         labels.KERNELS: labels.kernels_label(image.cell.kernel for image in images),
-        labels.BUNDLE_KEY: "sha256:" + hashlib.sha256(json_bytes(identity)).hexdigest(),
+        labels.BUNDLE_KEY: digest_of(json_bytes(identity)),
         labels.TITLE: f"BeeGFS client {client} for {len(images)} kernel{'s' if len(images) != 1 else ''}",
     }
 
 
 def _below_the_module(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return a cell's history up to the entry of its module, the last one that made a layer."""
+    """Return a cell's history up to the entry of its module, the last one that created a layer."""
     last = max(index for index, entry in enumerate(history) if not entry.get("empty_layer"))
     return history[:last]
 
@@ -259,6 +274,6 @@ def _run_alike(client: ClientVersion, first: CellImage, image: CellImage, profil
     ]
     if other:
         raise ToolError(
-            f"{image.cell.id} has other {', '.join(other)} than {first.cell.id}",
+            f"{image.cell.id} differs from {first.cell.id} in {', '.join(other)}",
             f"Build them again: {command('build', profile_name, '--force', '--only', f'{client}-*')}.",
         )

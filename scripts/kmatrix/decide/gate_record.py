@@ -1,8 +1,8 @@
 """The form in which a registry keeps a record of gates: an ordinary image with one small file, under a tag of its own.
 
-The tag is made of the digest that the record is about, as cosign makes the tags of its signatures (sigstore/cosign,
-pkg/oci/remote/remote.go, normalize). The record is a file in an ordinary layer, under a manifest of the kind that cells
-have: versions of Quay refuse layers of media types beyond a list in their configuration (quay/quay,
+The tag is derived from the digest that the record is about, as cosign derives the tags of its signatures
+(sigstore/cosign, pkg/oci/remote/remote.go, normalize). The record is a file in an ordinary layer, under a manifest of
+the kind that cells have: versions of Quay refuse layers of media types beyond a list in their configuration (quay/quay,
 image/oci/manifest.py), so only some registries would keep a media type of this project's own. Quay also parses the
 configuration, which needs a root file system and a history (quay/quay, image/docker/schema2/config.py).
 """
@@ -10,11 +10,9 @@ configuration, which needs a root file system and a history (quay/quay, image/do
 from __future__ import annotations
 
 import gzip
-import hashlib
 import io
 import json
 import tarfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +21,7 @@ from kmatrix.decide.cell_manifest import LAYER, cell_manifest
 from kmatrix.decide.image_documents import Document, Layer
 from kmatrix.values.gate_record import GatePass, GateRecord
 from kmatrix.values.names import digest as checked_digest
+from kmatrix.values.names import digest_of
 
 SCHEMA = 1
 _FILE = "gates.json"
@@ -34,7 +33,7 @@ _MOST_BYTES = 1 << 20
 
 
 class MalformedRecordError(ValueError):
-    """A registry has something under the tag of a record that is no record for that digest; the text says why."""
+    """The content under the tag of a record is no record for that digest; the message has the reason."""
 
 
 @dataclass(frozen=True)
@@ -72,12 +71,12 @@ def record_image(record: GateRecord) -> RecordImage:
             "os": "unknown",
             "created": _CREATED,
             "config": {"Labels": {_TITLE: f"gates that {record.digest} has passed"}},
-            "rootfs": {"type": "layers", "diff_ids": [_sha256(archive)]},
+            "rootfs": {"type": "layers", "diff_ids": [digest_of(archive)]},
             "history": [{"created": _CREATED, "created_by": "kmatrix: record of gates"}],
         },
         separators=(",", ":"),
     ).encode()
-    return RecordImage(layer, config, cell_manifest(config, (Layer(_sha256(layer), LAYER, len(layer)),)))
+    return RecordImage(layer, config, cell_manifest(config, (Layer(digest_of(layer), LAYER, len(layer)),)))
 
 
 def record_layer(manifest: bytes) -> str:
@@ -88,13 +87,15 @@ def record_layer(manifest: bytes) -> str:
     """
     try:
         (layer,) = json.loads(manifest)["layers"]
-        if int(layer["size"]) > _MOST_BYTES:
-            raise MalformedRecordError(f"its layer has {layer['size']} bytes, and a record at most {_MOST_BYTES}")
+        size = int(layer["size"])
+        if size > _MOST_BYTES:
+            raise MalformedRecordError(f"its layer has {size:.3g} bytes, and a record at most {_MOST_BYTES}")
         return checked_digest(layer["digest"])
     except MalformedRecordError:
         raise
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise MalformedRecordError(f"its manifest is not that of an image with one layer ({error!r})") from error
+    except Exception as error:
+        # Whoever may push can write any bytes there, and they must not end a run.
+        raise MalformedRecordError(f"its manifest is not that of an image with one layer ({_short(error)})") from error
 
 
 def read_record(layer: bytes, layer_digest: str, digest: str) -> GateRecord:
@@ -108,35 +109,48 @@ def read_record(layer: bytes, layer_digest: str, digest: str) -> GateRecord:
     Raises:
         MalformedRecordError: the layer is damaged, or holds no record of a known schema for exactly that digest.
     """
-    if _sha256(layer) != layer_digest:
-        raise MalformedRecordError(f"its layer has the digest {_sha256(layer)} instead of {layer_digest}")
+    if digest_of(layer) != layer_digest:
+        raise MalformedRecordError(f"its layer has the digest {digest_of(layer)} instead of {layer_digest}")
     try:
-        return _record(json.loads(_file(layer)), digest)
+        content = _file(layer)
     except MalformedRecordError:
         raise
-    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
-        raise MalformedRecordError(f"its layer cannot be unpacked ({error!r})") from error
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise MalformedRecordError(f"its {_FILE} is not as this program writes it ({error!r})") from error
+    except Exception as error:
+        # As of the manifest: a header of tar alone makes tarfile raise six kinds of errors.
+        raise MalformedRecordError(f"its layer cannot be unpacked ({_short(error)})") from error
+    try:
+        return _record(json.loads(content), digest)
+    except MalformedRecordError:
+        raise
+    except Exception as error:
+        raise MalformedRecordError(f"its {_FILE} is not as this program writes it ({_short(error)})") from error
 
 
 def _record(content: Mapping[str, Any], digest: str) -> GateRecord:
     if content["schema"] is True or content["schema"] != SCHEMA:
-        raise MalformedRecordError(f"it has schema {content['schema']!r}, and this version of kmatrix knows {SCHEMA}")
+        raise MalformedRecordError(
+            f"it has schema {content['schema']!r:.40}, and this version of kmatrix knows {SCHEMA}"
+        )
     if content["digest"] != digest:
-        raise MalformedRecordError(f"it is about {content['digest']!r}, another image")
+        raise MalformedRecordError(f"it is about {content['digest']!r:.80}, another image")
     gates = {}
     for name, entry in content["gates"].items():
         if entry["verdict"] != "passed":
-            raise MalformedRecordError(f"it has the verdict {entry['verdict']!r} for gate {name}")
-        gates[name] = GatePass(_text(entry["at"]), _text(entry["kmatrix"]))
+            raise MalformedRecordError(f"it has the verdict {entry['verdict']!r:.40} for gate {name!r:.40}")
+        gates[_text(name)] = GatePass(_text(entry["at"]), _text(entry["kmatrix"]))
     return GateRecord(digest, _text(content["name"]), _text(content["cell_key"]), gates)
 
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!r:.40} is no text")
+    # A lone surrogate is valid JSON, and no terminal and no file takes it.
+    value.encode()
     return value
+
+
+def _short(error: Exception) -> str:
+    return f"{error!r:.200}"
 
 
 def _file(layer: bytes) -> bytes:
@@ -145,9 +159,9 @@ def _file(layer: bytes) -> bytes:
     if len(archive) > _MOST_BYTES:
         raise MalformedRecordError(f"its layer unpacks to more than {_MOST_BYTES} bytes")
     with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as files:
-        file = files.extractfile(_FILE)
+        file = files.extractfile(_FILE) if _FILE in files.getnames() else None
         if file is None:
-            raise KeyError(_FILE)
+            raise MalformedRecordError(f"its layer has no file {_FILE}")
         return file.read()
 
 
@@ -158,7 +172,3 @@ def _archive(content: bytes) -> bytes:
         member.size = len(content)
         archive.addfile(member, io.BytesIO(content))
     return buffer.getvalue()
-
-
-def _sha256(content: bytes) -> str:
-    return "sha256:" + hashlib.sha256(content).hexdigest()

@@ -6,13 +6,12 @@ is of OCI's.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kmatrix.values.names import GO_ARCH, Arch
+from kmatrix.values.names import GO_ARCH, Arch, digest_of
 
 _OCI = "application/vnd.oci.image."
 _DOCKER = "application/vnd.docker."
@@ -38,7 +37,7 @@ class Document:
     @property
     def digest(self) -> str:
         """The digest of the bytes."""
-        return "sha256:" + hashlib.sha256(self.content).hexdigest()
+        return digest_of(self.content)
 
 
 def config_document(config: Mapping[str, Any], layers: Iterable[Layer]) -> Document:

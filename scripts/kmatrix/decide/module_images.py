@@ -41,7 +41,7 @@ class ModuleImage:
 
 @dataclass(frozen=True)
 class Holding:
-    """The content of a published image for one architecture: the cell and kernel of its labels, its topmost layer."""
+    """An image of a published module image that passed every gate: its record's cell, its kernel, its topmost layer."""
 
     cell: str
     kernel: str
@@ -88,7 +88,7 @@ def may_stay(image: ModuleImage, there: Mapping[Arch, Holding]) -> bool:
 
     Args:
         image: the module image as it would be composed now.
-        there: the content of the tag's image, by architecture.
+        there: the content of the tag's image, by architecture; empty if records do not vouch for all of it.
     """
     same = all(
         there.get(each.cell.arch) == Holding(each.cell.id, each.cell.kernel, each.module.digest) for each in image.cells

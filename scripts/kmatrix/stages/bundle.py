@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 
-from kmatrix.decide.bundle import CellImage, Composed, Wanted, compose, manifest_list
-from kmatrix.decide.image_documents import Document, Layer
+from kmatrix.decide.bundle import Composed, Wanted, compose, manifest_list
 from kmatrix.effects.registry.client import Manifest
 from kmatrix.stages.bundle_boots import boot_bundle, put_untagged
 from kmatrix.stages.bundle_kept import keep_kernels
 from kmatrix.stages.bundle_record import is_recorded, record_boots, without_record
-from kmatrix.stages.concurrency import map_threads
-from kmatrix.stages.gate_records import find_record
-from kmatrix.stages.gates import not_passed
+from kmatrix.stages.gate_records import OTHER_WRITER
 from kmatrix.stages.module_images import choose_modules, put_modules, with_modules
-from kmatrix.stages.publish import IMAGE, image_of
+from kmatrix.stages.publish import IMAGE
 from kmatrix.stages.run_context import RunContext, reason_of
 from kmatrix.values.bundle import BundleImage, BundleResult
 from kmatrix.values.cells import Cell, Finding, Verdict
@@ -25,49 +20,6 @@ from kmatrix.values.command_lines import command
 from kmatrix.values.errors import InterruptedRunError, KmatrixError, ProtocolError
 from kmatrix.values.matrix import mirrored
 from kmatrix.values.names import ImageRef
-from kmatrix.values.recipe import Recipe
-
-
-def published_cells(run: RunContext, recipes: Iterable[Recipe]) -> tuple[list[CellImage], dict[str, str]]:
-    """Ask the registry which cells passed every gate and are published, from current inputs or from earlier ones.
-
-    Returns:
-        their images, and the cells whose image cannot be read, by id, each with the reason: these may be published.
-
-    Raises:
-        UnreachableError, CredentialError: the registry cannot answer.
-    """
-    recipes = tuple(recipes)
-    found = map_threads(partial(_published_cell, run), recipes)
-    images = [image for image in found if isinstance(image, CellImage)]
-    return images, {
-        recipe.cell.id: answer.message
-        for recipe, answer in zip(recipes, found, strict=True)
-        if isinstance(answer, ProtocolError)
-    }
-
-
-def _published_cell(run: RunContext, recipe: Recipe) -> CellImage | ProtocolError | None:
-    """Return the published image of a cell, if the record of exactly that image says that it passed every gate.
-
-    An error is returned, not raised, for an answer of the registry that does not show which image is published.
-    """
-    cell, registry = recipe.cell, run.registry
-    try:
-        ref = image_of(run.options.target, cell)
-        manifest = registry.manifest(ref, cell.arch)
-        if manifest is None:
-            return None
-        record = find_record(registry, ref, manifest.digest, run.progress.say)
-        if record is None or record.name != cell.id or not_passed(dict.fromkeys(record.gates, "passed")):
-            return None
-        layers = tuple(Layer(*layer) for layer in manifest.layers)
-        document = Document(manifest.media_type, manifest.content)
-        current = record.cell_key == recipe.cell_key
-        return CellImage(cell, document, layers, registry.config(manifest), current)
-    except ProtocolError as error:
-        run.progress.say(f"{cell.id}: its image cannot be read: {error.message}")
-        return error
 
 
 def make_bundle(run: RunContext, wanted: Wanted) -> BundleResult:
@@ -79,10 +31,11 @@ def make_bundle(run: RunContext, wanted: Wanted) -> BundleResult:
     wanted = replace(wanted, profile_name=run.options.profile_name)
     ref = ImageRef.parse(f"{run.options.target}/{IMAGE}:{wanted.client}")
     earlier = tuple(image.cell.id for image in wanted.images if not image.current)
-    blank = BundleResult(str(wanted.client), str(ref), "errored", "", earlier=earlier, missing=wanted.missing)
+    blank = BundleResult(str(wanted.client), str(ref), "errored", "", earlier=earlier)
+    blank = replace(blank, missing=wanted.missing, lacking=dict(wanted.lacking))
     if len(earlier) == len(wanted.images):
-        count = len(wanted.missing) + len(earlier) + len(wanted.unread)
-        reason = f"none of its {count} cells is published as it would be built now"
+        count = len(wanted.missing) + len(earlier) + len(wanted.unread) + len(wanted.lacking)
+        reason = f"none of its {count} cells is published with its current inputs and every gate passed"
         reason += f"; run {command('build', wanted.profile_name)}"
         return _with_unread(replace(blank, reason=reason), wanted)
     try:
@@ -98,13 +51,26 @@ def _make(run: RunContext, wanted: Wanted, ref: ImageRef, blank: BundleResult) -
     there = run.registry.named(ref)
     recorded = there is not None and is_recorded(run.registry, ref, wanted.client, there.digest, say)
     bounded = keep_kernels(run.registry, ref, wanted, there, say)
-    if there is not None and not recorded and bounded.kept:
-        raise without_record(bounded.wanted, ref, there.digest, tuple(bounded.kept))
+    faults = tuple(
+        Finding("published-cells", "cell-gates-missing", f"{cell}: {why}") for cell, why in bounded.lacking.items()
+    )
     wanted = bounded.wanted
-    blank = replace(blank, missing=wanted.missing, dropped=bounded.dropped, kept=bounded.kept)
+    blank = replace(blank, missing=wanted.missing, lacking=dict(wanted.lacking))
+    if bounded.held:
+        kernels = ", ".join(bounded.held)
+        reason = f"{ref} stays as it is: no record shows every gate passed by its modules for {kernels}"
+        return _with_lacking(replace(blank, reason=reason), faults)
+    if there is not None and not recorded and bounded.kept:
+        raise without_record(wanted, ref, there.digest, tuple(bounded.kept))
+    blank = replace(blank, dropped=bounded.dropped, kept=bounded.kept)
+    return _with_lacking(_publish(run, wanted, ref, blank, there.digest if there and recorded else ""), faults)
+
+
+def _publish(run: RunContext, wanted: Wanted, ref: ImageRef, blank: BundleResult, recorded: str) -> BundleResult:
+    """Boot the bundle and publish it, unless `recorded`, the digest of the published one that was booted, is its."""
+    say = run.progress.say
     composed = [compose(wanted.client, wanted.of(arch), wanted.profile_name) for arch in wanted.arches]
     complete = manifest_list(composed)
-    before = there.digest if there else None
     chosen = choose_modules(run, wanted, ref)
     result = replace(
         blank,
@@ -113,10 +79,10 @@ def _make(run: RunContext, wanted: Wanted, ref: ImageRef, blank: BundleResult) -
         images=tuple(_measured(run, wanted, each) for each in composed),
         findings=(chosen,) if isinstance(chosen, Finding) else (),
     )
-    if before == complete.digest and recorded:
+    if recorded == complete.digest:
         modules = put_modules(run, wanted, chosen)
         reason = "already published, of the same cells"
-        return with_modules(replace(result, verdict="skipped", reason=reason, digest=before), modules)
+        return with_modules(replace(result, verdict="skipped", reason=reason, digest=recorded), modules)
     for each in composed:
         findings, errored = boot_bundle(run, wanted, each, ref)
         if findings:
@@ -134,7 +100,7 @@ def _make(run: RunContext, wanted: Wanted, ref: ImageRef, blank: BundleResult) -
     if run.registry.digest_of(ref) != digest:
         raise ProtocolError(
             f"{ref}: the registry has another digest there than the tested one, {digest}",
-            "Something else writes to this repository; give this project one of its own.",
+            OTHER_WRITER,
         )
     return with_modules(replace(result, verdict="passed", reason=_loaded(wanted), digest=digest), modules)
 
@@ -143,8 +109,18 @@ def _loaded(wanted: Wanted) -> str:
     booted = sum(image.bootable for image in wanted.images)
     rest = len(wanted.images) - booted
     every = "each of its " if booted > 1 and not rest else ""
-    before = f"; {rest} kept from the bundle before, where {'it was' if rest == 1 else 'they were'} loaded"
+    before = f"; {rest} kept from the earlier bundle, where {'it was' if rest == 1 else 'they were'} loaded"
     return f"loaded in {every}{booted} kernel{'s' if booted != 1 else ''}" + (before if rest else "")
+
+
+def _with_lacking(result: BundleResult, faults: tuple[Finding, ...]) -> BundleResult:
+    """Return the result, errored if the published bundle has cells whose gates are missing."""
+    if not faults:
+        return result
+    others = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+    verdict: Verdict = "failed" if result.verdict == "failed" else "errored"
+    reason = f"{result.reason}; {faults[0].message}{others}"
+    return replace(result, verdict=verdict, reason=reason, findings=(*result.findings, *faults))
 
 
 def _with_unread(result: BundleResult, wanted: Wanted) -> BundleResult:
@@ -182,6 +158,6 @@ def _manifest(run: RunContext, ref: ImageRef, cell: Cell) -> Manifest:
     found = run.registry.manifest(ref, cell.arch)
     if found is None:
         raise ProtocolError(
-            f"{ref}: the registry says there is no such image", "Was it removed just now? Run it again."
+            f"{ref}: the registry reports that there is no such image", "Was it removed just now? Run it again."
         )
     return found

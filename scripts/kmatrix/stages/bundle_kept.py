@@ -11,6 +11,8 @@ from kmatrix.decide.image_documents import Document, Layer
 from kmatrix.decide.kept_kernels import PublishedBundle, PublishedKernel, read_published, restored, restored_config
 from kmatrix.effects.registry.client import Named
 from kmatrix.effects.registry.writer import RegistryWriter
+from kmatrix.stages.gate_records import find_record
+from kmatrix.stages.published import lacking_in
 from kmatrix.values import labels
 from kmatrix.values.cells import Cell
 from kmatrix.values.command_lines import command
@@ -23,11 +25,16 @@ class Bounded:
     """A bundle that lacks no kernel of the published one except those that a rule removes.
 
     `wanted` has the kept kernels among its images; `kept` has the reason for each; `dropped` are the removed kernels.
+    `lacking` are the cells of kept kernels that are published without every gate passed, by id, each with the missing
+    part of the record; `held` are those of their kernels whose module in the published bundle is of no other image that
+    passed every gate either, so that no new bundle may have it.
     """
 
     wanted: Wanted
     kept: dict[str, str]
     dropped: tuple[str, ...]
+    lacking: dict[str, str]
+    held: tuple[str, ...]
 
 
 def keep_kernels(
@@ -49,6 +56,7 @@ def keep_kernels(
     images = list(wanted.images)
     kept: dict[str, str] = {}
     dropped = []
+    held = []
     for arch, manifest in before.manifests.items() if before else ():
         layers = tuple(Layer(*layer) for layer in manifest.layers)
         bundle = read_published(arch, layers, registry.config(manifest), str(ref))
@@ -64,11 +72,19 @@ def keep_kernels(
             image = _kept_image(registry, ref, manifest.digest, wanted, bundle, kernel)
             images.append(image)
             kept[kernel.kernel] = _why(wanted, arch, image)
+            if image.cell.id in wanted.lacking:
+                # The tag of the cell may name another image than the one that this module came from.
+                record = find_record(registry, ref, kernel.origin, say)
+                if lacking_in(record, image.cell.id):
+                    held.append(kernel.kernel)
             say(f"{wanted.client}: {kernel.kernel} is kept from the published bundle: {kept[kernel.kernel]}")
     images.sort(key=lambda image: natural(image.cell.kernel))
     taken = {image.cell.id for image in images}
     missing = tuple(cell for cell in wanted.missing if cell not in taken)
-    return Bounded(replace(wanted, images=tuple(images), missing=missing), kept, tuple(dropped))
+    outside = {cell: why for cell, why in wanted.lacking.items() if cell not in taken}
+    inside = {cell: why for cell, why in wanted.lacking.items() if cell in taken}
+    bundle_wanted = replace(wanted, images=tuple(images), missing=missing, lacking=outside)
+    return Bounded(bundle_wanted, kept, tuple(dropped), inside, tuple(held))
 
 
 def put_restored(registry: RegistryWriter, ref: ImageRef, wanted: Wanted) -> None:
@@ -118,6 +134,8 @@ def _why(wanted: Wanted, arch: Arch, image: CellImage) -> str:
         return f"no release of the lock has it, so it is not booted again either ({forget})"
     if image.cell.id in wanted.unread:
         return f"its cell's image could not be read: {wanted.unread[image.cell.id]}"
+    if image.cell.id in wanted.lacking:
+        return wanted.lacking[image.cell.id]
     if image.cell.id in wanted.missing:
         again = command("build", wanted.profile_name, "--only", image.cell.id)
         return f"its cell is planned, but no longer published ({again} builds it again)"

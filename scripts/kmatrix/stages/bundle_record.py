@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from kmatrix.decide.bundle import Wanted
 from kmatrix.effects.registry.writer import RegistryWriter
-from kmatrix.stages.gate_records import add_to_record, find_record, passes
+from kmatrix.stages.gate_records import add_to_record, find_record, gate_passes
 from kmatrix.values.command_lines import command
 from kmatrix.values.errors import ToolError
 from kmatrix.values.gate_record import BOOT_GATE, GateRecord
@@ -17,7 +17,7 @@ from kmatrix.values.names import ClientVersion, ImageRef
 def is_recorded(
     registry: RegistryWriter, ref: ImageRef, client: ClientVersion, digest: str, say: Callable[[str], None]
 ) -> bool:
-    """Whether this project's record says that exactly this bundle was booted.
+    """Return whether this project's record shows that exactly this bundle was booted.
 
     Args:
         registry: has the bundle.
@@ -48,14 +48,14 @@ def record_boots(
         InterruptedRunError: the run was told to stop.
     """
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    add_to_record(registry, ref, GateRecord(digest, str(client), "", passes({BOOT_GATE: now})), say, stopping)
+    add_to_record(registry, ref, GateRecord(digest, str(client), "", gate_passes({BOOT_GATE: now})), say, stopping)
 
 
 def without_record(wanted: Wanted, ref: ImageRef, digest: str, kernels: tuple[str, ...]) -> ToolError:
     """Return the error for kernels that only a published bundle without a record has.
 
     Args:
-        wanted: the bundle to be made, those kernels included.
+        wanted: the bundle to be published, those kernels included.
         ref: the published bundle's name.
         digest: of the published bundle.
         kernels: at least one.
@@ -65,7 +65,7 @@ def without_record(wanted: Wanted, ref: ImageRef, digest: str, kernels: tuple[st
     forget = command("discover", wanted.profile_name, "--forget", kernels[0])
     return ToolError(
         f"{ref} names {digest}, and the registry has no record of this project's that this was booted; no published "
-        f"cell has its kernels {', '.join(kernels)}",
-        f"For each of these kernels: {again} publishes its cell, if it is planned, and {forget} lets it go. To let all "
-        f"of them go, remove the tag {ref.tag} from the registry.",
+        f"cell with every gate passed has its kernels {', '.join(kernels)}",
+        f"For each of these kernels: {again} publishes its cell, if it is planned, and {forget} removes it. To remove "
+        f"all of them, remove the tag {ref.tag} from the registry.",
     )

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from kmatrix.effects.engine.build_context import based_context
 from kmatrix.stages.build import build_base, build_cell, build_context, build_group
-from kmatrix.stages.gate_records import passes
+from kmatrix.stages.gate_records import gate_passes
 from kmatrix.stages.gates import gates_of_run, named, not_passed, pass_gates
 from kmatrix.stages.gates.gate import Gate
 from kmatrix.stages.held_images import pull
@@ -102,7 +102,7 @@ def _pass_lacking_gates(cell: CellContext, published: RecordedImage) -> CellResu
         run.engine.let_go(published.ref.pinned)
     if result.gates_at and run.options.push:
         with cell.stage("record"):
-            record_gates(run, published.ref, replace(published.record, gates=passes(result.gates_at)))
+            record_gates(run, published.ref, replace(published.record, gates=gate_passes(result.gates_at)))
     if result.verdict == "failed":
         names = named(gate.name for gate in lacking if gate.name not in result.gates_at)
         again = command("build", run.options.profile_name, "--force", "--only", recipe.cell.id)
@@ -139,5 +139,5 @@ def _push(cell: CellContext, result: CellResult) -> CellResult:
     run, recipe = cell.run, cell.recipe
     with cell.stage("push"):
         ref = image_of(run.options.target, recipe.cell)
-        digest = push_image(run, result.image_id, ref, recipe, passes(result.gates_at))
+        digest = push_image(run, result.image_id, ref, recipe, gate_passes(result.gates_at))
     return replace(result, digest=digest)

@@ -5,22 +5,28 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from importlib import metadata
 
 from kmatrix.decide.gate_record import MalformedRecordError, read_record, record_image, record_layer, record_tag
+from kmatrix.effects.installed_version import installed_version
 from kmatrix.effects.registry.client import Registry
 from kmatrix.effects.registry.writer import RegistryWriter
 from kmatrix.values.errors import InterruptedRunError, NotReadableError, ToolError
 from kmatrix.values.gate_record import GatePass, GateRecord
 from kmatrix.values.names import ImageRef
 
+# The next step where a registry has something else than this program has just written.
+OTHER_WRITER = "Something else writes to this repository or removes tags from it; give this project one of its own."
 _ATTEMPTS = 4
 _FIRST_PAUSE_SECONDS = 0.5
 
 
-def passes(times: Mapping[str, str]) -> dict[str, GatePass]:
-    """Return the entries of a record for gates that were passed at these times (UTC, ISO 8601)."""
-    version = metadata.version("kmatrix")
+def gate_passes(times: Mapping[str, str]) -> dict[str, GatePass]:
+    """Return the entries of a record for gates that were passed at these times (UTC, ISO 8601).
+
+    Raises:
+        InputError: this program is not installed; `new_run` refuses that before anything is built.
+    """
+    version = installed_version()
     return {name: GatePass(at, version) for name, at in times.items()}
 
 
@@ -93,7 +99,7 @@ def add_to_record(
                 return
     raise ToolError(
         f"{name}: the registry does not keep the record of the gates that {record.name} has passed",
-        "Something else writes to this repository, or removes tags from it; give this project one of its own.",
+        OTHER_WRITER,
     )
 
 

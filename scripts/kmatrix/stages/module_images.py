@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 
 from kmatrix.decide.bundle import Wanted
+from kmatrix.decide.image_documents import Document, list_of
 from kmatrix.decide.module_images import Holding, ModuleImage, may_stay, module_images
 from kmatrix.effects.registry.client import Named
 from kmatrix.effects.registry.writer import RegistryWriter
 from kmatrix.stages.bundle_kept import put_restored
 from kmatrix.stages.concurrency import map_threads
+from kmatrix.stages.gate_records import OTHER_WRITER, find_record
+from kmatrix.stages.published import lacking_in
 from kmatrix.stages.run_context import RunContext, raise_if_stopping
 from kmatrix.values import labels
 from kmatrix.values.bundle import BundleResult
@@ -45,7 +48,7 @@ def choose_modules(run: RunContext, wanted: Wanted, ref: ImageRef) -> Choice | F
         InterruptedRunError: the run was told to stop.
     """
     try:
-        return choose_module_images(run.registry, ref, module_images(wanted))
+        return choose_module_images(run.registry, ref, module_images(wanted), run.progress.say)
     except KmatrixError as error:
         return Finding("module-images", "module-image-unknown", _message(run, error))
 
@@ -82,8 +85,13 @@ def with_modules(result: BundleResult, modules: dict[str, str] | Finding) -> Bun
     return replace(result, modules=modules)
 
 
-def choose_module_images(registry: RegistryWriter, repository: ImageRef, images: Iterable[ModuleImage]) -> Choice:
+def choose_module_images(
+    registry: RegistryWriter, repository: ImageRef, images: Iterable[ModuleImage], say: Callable[[str], None]
+) -> Choice:
     """Query which images the tags of module images name now; nothing is written.
+
+    An image that is there stays only if this project's records show that every image it lists passed every gate: labels
+    and layers alone can be copied by whoever may push.
 
     Returns:
         all images that the tags will name, and those of them that have to be put there.
@@ -92,7 +100,7 @@ def choose_module_images(registry: RegistryWriter, repository: ImageRef, images:
         UnreachableError, CredentialError, ProtocolError: the registry did not answer for one of them. Then no digest
             is chosen for it: a new one would make KMM exchange modules because of a fault of the registry.
     """
-    found = map_threads(partial(_choose, registry, repository), images)
+    found = map_threads(partial(_choose, registry, repository, say), images)
     return tuple(chosen for chosen, _ in found), tuple(chosen for chosen, there in found if not there)
 
 
@@ -108,7 +116,7 @@ def put_module_images(registry: RegistryWriter, chosen: Iterable[Chosen]) -> Non
         if registry.digest_of(each.ref) != document.digest:
             raise ProtocolError(
                 f"{each.ref}: the registry has another digest there than the one just put, {document.digest}",
-                "Something else writes to this repository; give this project one of its own.",
+                OTHER_WRITER,
             )
 
 
@@ -117,7 +125,9 @@ def _message(run: RunContext, error: KmatrixError) -> str:
     return f"{error.message} {error.hint}".rstrip()
 
 
-def _choose(registry: RegistryWriter, repository: ImageRef, image: ModuleImage) -> tuple[Chosen, bool]:
+def _choose(
+    registry: RegistryWriter, repository: ImageRef, say: Callable[[str], None], image: ModuleImage
+) -> tuple[Chosen, bool]:
     ref = repository.with_tag(image.tag)
     wanted = Chosen(image, ref, image.manifest.digest)
     now = registry.digest_of(ref)
@@ -128,10 +138,10 @@ def _choose(registry: RegistryWriter, repository: ImageRef, image: ModuleImage) 
         named = registry.named(ref.with_digest(now))
         if named is None:
             raise ProtocolError(
-                f"{ref}: the registry says that {now} is not there, though the tag names it",
-                "Run it again; a registry that deletes images at this moment may say so for a while.",
+                f"{ref}: the registry reports that {now} is not there, though the tag names it",
+                "Run it again; a registry that deletes images at this moment may report so for a while.",
             )
-        there = _holdings(registry, named)
+        there = _holdings(registry, named, say)
     except ProtocolError as error:
         raise ProtocolError(
             error.message,
@@ -141,10 +151,20 @@ def _choose(registry: RegistryWriter, repository: ImageRef, image: ModuleImage) 
     return (Chosen(image, ref, now), True) if may_stay(image, there) else (wanted, False)
 
 
-def _holdings(registry: RegistryWriter, named: Named) -> dict[Arch, Holding]:
+def _holdings(registry: RegistryWriter, named: Named, say: Callable[[str], None]) -> dict[Arch, Holding]:
+    """Return the content of a published module image; empty if this project's records do not vouch for all of it.
+
+    Each architecture's image needs a record that it passed every gate, and a list must be, byte for byte, the list that
+    this project composes of these images: it may name no other.
+    """
+    documents = {arch: Document(each.media_type, each.content) for arch, each in named.manifests.items()}
+    if not documents or list_of(documents).digest != named.digest:
+        return {}
     found = {}
     for arch, manifest in named.manifests.items():
-        image_labels = registry.labels(manifest)
+        record = find_record(registry, manifest.ref, manifest.digest, say)
+        if record is None or lacking_in(record, record.name):
+            return {}
         module = manifest.layers[-1][0] if manifest.layers else ""
-        found[arch] = Holding(image_labels.get(labels.VERSION, ""), image_labels.get(labels.KERNEL, ""), module)
+        found[arch] = Holding(record.name, registry.labels(manifest).get(labels.KERNEL, ""), module)
     return found

@@ -11,7 +11,7 @@ from kmatrix.decide.image_documents import Layer
 from kmatrix.effects.engine.saved_image import SavedLayer, compressed, digest_and_size, saved_image
 from kmatrix.effects.registry.client import Manifest
 from kmatrix.effects.retry import retried
-from kmatrix.stages.gate_records import add_to_record
+from kmatrix.stages.gate_records import OTHER_WRITER, add_to_record
 from kmatrix.stages.run_context import RunContext
 from kmatrix.values.cells import Cell
 from kmatrix.values.errors import NotReadableError, ToolError
@@ -20,7 +20,6 @@ from kmatrix.values.names import ImageRef
 from kmatrix.values.recipe import Recipe
 
 IMAGE = "beegfs-client"
-_OTHERS = "Something else writes to this repository; give this project one of its own."
 
 
 def image_of(target: str, cell: Cell) -> ImageRef:
@@ -57,14 +56,14 @@ def push_image(run: RunContext, image: str, ref: ImageRef, recipe: Recipe, gates
     there = _settled(run, untagged.with_digest(digest), recipe.cell)
     if there is None or there.config != config:
         found = there.config if there else "nothing"
-        raise ToolError(f"{untagged}@{digest}: the registry has {found} there, tested was {config}", _OTHERS)
+        raise ToolError(f"{untagged}@{digest}: the registry has {found} there, tested was {config}", OTHER_WRITER)
     run.engine.raise_if_stopping()
     record_gates(run, ref, GateRecord(digest, recipe.cell.id, recipe.cell_key, gates))
     run.engine.raise_if_stopping()
     run.registry.put_manifest(ref, document.content, document.media_type)
     named = run.registry.digest_of(ref)
     if named != digest:
-        raise ToolError(f"{ref} was written to name {digest} and names {named or 'nothing'}", _OTHERS)
+        raise ToolError(f"{ref} was written to name {digest} and names {named or 'nothing'}", OTHER_WRITER)
     return digest
 
 

@@ -1,18 +1,24 @@
-"""Queries the registry about a cell's published image, and about the gates that it has passed."""
+"""Queries the registry about the published images of cells, and about the gates that they have passed."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 
+from kmatrix.decide.bundle import CellImage, PublishedCells
+from kmatrix.decide.image_documents import Document, Layer
 from kmatrix.effects.registry.client import labels_of
+from kmatrix.stages.concurrency import map_threads
 from kmatrix.stages.gate_records import find_record
+from kmatrix.stages.gates import named, not_passed
 from kmatrix.stages.publish import image_of, note_layers
 from kmatrix.stages.run_context import RunContext
 from kmatrix.values import labels
 from kmatrix.values.cells import CellResult, Verdict
 from kmatrix.values.command_lines import command
 from kmatrix.values.engine import EngineImage
-from kmatrix.values.errors import ToolError
+from kmatrix.values.errors import ProtocolError, ToolError
 from kmatrix.values.gate_record import GateRecord, RecordedImage
 from kmatrix.values.names import ImageRef
 from kmatrix.values.recipe import Recipe
@@ -32,7 +38,7 @@ class PublishedImage:
 
 
 def published_image(run: RunContext, recipe: Recipe) -> PublishedImage | None:
-    """Return the image that a cell's tag names, or None where the registry says that there is no such tag.
+    """Return the image that a cell's tag names, or None where the registry reports that there is no such tag.
 
     Raises:
         UnreachableError, CredentialError, ProtocolError: the registry could not be queried.
@@ -48,7 +54,7 @@ def published_image(run: RunContext, recipe: Recipe) -> PublishedImage | None:
 
 
 def recorded_image(run: RunContext, recipe: Recipe) -> RecordedImage | None:
-    """Return a cell's published image if this project's record says that it was built from the recipe, else None.
+    """Return a cell's published image if this project's record shows that it was built from the recipe, else None.
 
     Raises:
         UnreachableError, CredentialError, ProtocolError: the registry could not be queried.
@@ -57,6 +63,65 @@ def recorded_image(run: RunContext, recipe: Recipe) -> RecordedImage | None:
     if found is None or found.record is None or not is_of_recipe(found.record, recipe):
         return None
     return RecordedImage(found.ref, found.record)
+
+
+def published_cells(run: RunContext, recipes: Iterable[Recipe]) -> PublishedCells:
+    """Query the registry which cells are published, and which of them passed every gate.
+
+    Raises:
+        UnreachableError, CredentialError: the registry cannot answer.
+    """
+    recipes = tuple(recipes)
+    answers = map_threads(partial(_published_cell, run), recipes)
+    found = dict(zip((recipe.cell.id for recipe in recipes), answers, strict=True))
+    return PublishedCells(
+        [answer for answer in found.values() if isinstance(answer, CellImage)],
+        {cell: answer.message for cell, answer in found.items() if isinstance(answer, ProtocolError)},
+        {cell: answer for cell, answer in found.items() if isinstance(answer, str)},
+    )
+
+
+def _published_cell(run: RunContext, recipe: Recipe) -> CellImage | ProtocolError | str | None:
+    """Return the published image of a cell if the record of exactly that image shows that it passed every gate.
+
+    Returns:
+        None if the cell is not published; the missing part of the record, with the next step; or an error, not raised,
+        for an answer of the registry that does not show which image is published.
+    """
+    cell, registry = recipe.cell, run.registry
+    try:
+        ref = image_of(run.options.target, cell)
+        manifest = registry.manifest(ref, cell.arch)
+        if manifest is None:
+            return None
+        record = find_record(registry, ref, manifest.digest, run.progress.say)
+        lacking = lacking_in(record, cell.id)
+        if record is None or lacking:
+            only_gates = record is not None and is_of_recipe(record, recipe)
+            again = "runs the missing gates" if only_gates else "builds it again"
+            return f"its published image {lacking}; {build_command(run, recipe)} {again}"
+        layers = tuple(Layer(*layer) for layer in manifest.layers)
+        document = Document(manifest.media_type, manifest.content)
+        current = record.cell_key == recipe.cell_key
+        return CellImage(cell, document, layers, registry.config(manifest), current)
+    except ProtocolError as error:
+        run.progress.say(f"{cell.id}: its image cannot be read: {error.message}")
+        return error
+
+
+def lacking_in(record: GateRecord | None, cell: str) -> str:
+    """Return why a record does not show that a cell's image passed every gate; empty if it does.
+
+    Args:
+        record: for the image, or None if it has none that is believed.
+        cell: the cell's id.
+    """
+    if record is None:
+        return "has no record of passed gates that this project wrote for it"
+    if record.name != cell:
+        return f"has the record of {record.name!r:.80} instead of its own"
+    missing = not_passed(dict.fromkeys(record.gates, "passed"))
+    return f"has not passed {named(missing)}" if missing else ""
 
 
 def is_of_recipe(record: GateRecord, recipe: Recipe) -> bool:

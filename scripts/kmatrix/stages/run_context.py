@@ -12,6 +12,7 @@ from pathlib import Path
 from kmatrix.decide.image_documents import Layer
 from kmatrix.effects.disk.logs import Log
 from kmatrix.effects.engine import Engine
+from kmatrix.effects.installed_version import installed_version
 from kmatrix.effects.registry.credentials import Credentials
 from kmatrix.effects.registry.writer import RegistryWriter
 from kmatrix.effects.vm.qemu import Accel, Machines
@@ -103,7 +104,12 @@ class RunContext:
 def new_run(
     engine: Engine, credentials: Credentials, options: Options, progress: Progress, *, pushes: bool
 ) -> RunContext:
-    """Return the context of a run; only one that `pushes` asks for credentials that may write to the target."""
+    """Return the context of a run; only one that `pushes` asks for credentials that may write to the target.
+
+    Raises:
+        InputError: this program is not installed, so it could not name its version in a record of passed gates.
+    """
+    installed_version()
     registry = RegistryWriter(credentials, pushes_to=options.target if pushes else "")
     machines = Machines(options.boot.accel if options.boot else "auto")
     return RunContext(engine, registry, credentials, options, progress, machines)

@@ -29,12 +29,12 @@ class BundleResult:
 
     `image` is its name in the registry and `digest` that of its manifest, or of its manifest list for several
     architectures; empty if nothing was published. `missing` are the cells of the plan that it lacks because they are
-    not published; `dropped` the kernels that the published bundle has and this one lacks. `kept` has the kernels taken
-    over from the published bundle, as no rule drops them, each with the reason why its cell's image did not provide it.
+    not published; `lacking` those that it lacks although they are published, each with the gates that its record lacks;
+    `dropped` the kernels that the published bundle has and this one lacks. `kept` has the kernels taken over from the
+    published bundle, as no rule drops them, each with the reason why its cell's image did not provide it.
     `modules` has, by kernel, the image from which Kernel Module Management takes the kernel's module, named by digest;
-    it is empty if the bundle is not published, and for a bundle that an earlier version of this program published.
-    It is also empty if these images alone are at fault. The bundle is then published all the same, has its `digest`,
-    and is errored, with a finding of the check `module-images`.
+    it is empty if the bundle is not published, and also if these images alone are at fault. The bundle is then
+    published all the same, has its `digest`, and is errored, with a finding of the check `module-images`.
     `seen` is when the registry last reported `digest` (UTC, ISO 8601). A run that published nothing leaves it, and the
     facts of the published bundle, unchanged: `image`, `digest`, `kernels`, `arches`, `images`, `modules`.
     """
@@ -48,6 +48,7 @@ class BundleResult:
     arches: tuple[str, ...] = ()
     earlier: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+    lacking: dict[str, str] = field(default_factory=dict)
     dropped: tuple[str, ...] = ()
     kept: dict[str, str] = field(default_factory=dict)
     images: tuple[BundleImage, ...] = ()

@@ -5,6 +5,7 @@ Every constructor refuses malformed text. Values that passed are safe in a path,
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import re
 from dataclasses import dataclass
@@ -70,6 +71,11 @@ def digest(text: str) -> str:
     if not _DIGEST.fullmatch(text):
         raise ValueError(f"{text!r} is not a digest (sha256: and 64 hexadecimal digits)")
     return text
+
+
+def digest_of(content: bytes) -> str:
+    """Return the digest of the bytes of a blob or a manifest."""
+    return "sha256:" + hashlib.sha256(content).hexdigest()
 
 
 def rhel_line(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +16,7 @@ import pytest
 
 from kmatrix.decide.bundle import CellImage, Wanted
 from kmatrix.decide.gate_record import record_tag
+from kmatrix.decide.image_documents import Document
 from kmatrix.effects.registry.credentials import Credentials
 from kmatrix.effects.registry.writer import RegistryWriter
 from kmatrix.stages import boot as boot_stage
@@ -27,6 +28,7 @@ from kmatrix.values.bundle import BundleResult
 from kmatrix.values.engine import EngineImage, RegistryLogin
 from kmatrix.values.names import Arch, ImageRef, without_arch
 from tests.unit.support.cell_images import CLIENT, config_of, digest, image
+from tests.unit.support.gate_records import BOTH, put_record, record_of
 from tests.unit.support.stand_in_engine import StandInEngine
 from tests.unit.support.writable_registry import Writable, writable_registry
 
@@ -93,12 +95,14 @@ class Bench:
         toolkit = registry.put_manifest(ImageRef.parse(name), json.dumps(content).encode(), "x")
         return self.publish(replace(made, cell=replace(made.cell, toolkit=ImageRef.parse(f"{name}@{toolkit}"))))
 
-    def publish(self, made: CellImage) -> CellImage:
-        """Put a cell's configuration and manifest into the registry."""
+    def publish(self, made: CellImage, gates: Iterable[str] = BOTH) -> CellImage:
+        """Put a cell's configuration and manifest into the registry, and the record of its gates if there are any."""
         path = f"/v2/{self.server.repository}"
         config = json.loads(made.manifest.content)["config"]["digest"]
         self.server.blobs[f"{path}/blobs/{config}"] = config_of(made)
         self.server.manifests[f"{path}/manifests/{made.digest}"] = (made.manifest.media_type, made.manifest.content)
+        if gates := tuple(gates):
+            put_record(self.server, self.server.repository, record_of(made.digest, made.cell.id, gates=gates))
         return made
 
     def make(self, *images: CellImage, missing: tuple[str, ...] = (), **more: Any) -> Any:
@@ -111,8 +115,12 @@ class Bench:
         return [each.rpartition("/")[2] for each in self.server.sent() if each.startswith("PUT /manifests/")]
 
     def forget_record(self, digest: str) -> None:
-        """Have the registry lose the record that an image was booted."""
+        """Have the registry lose the record of an image."""
         del self.server.manifests[f"/v2/{self.server.repository}/manifests/{record_tag(digest)}"]
+
+    def document(self, digest: str) -> Document:
+        """Return the manifest or the list with a digest, as the registry has it."""
+        return Document(*self.server.manifests[f"/v2/{self.server.repository}/manifests/{digest}"])
 
     def names(self, tag: str) -> str | None:
         """The digest that a tag names."""

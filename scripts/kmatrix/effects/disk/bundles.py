@@ -24,21 +24,40 @@ def read_bundles(path: Path, profile_name: str) -> dict[str, BundleResult]:
     return {result.client: result for result in read_entries(_file(path), profile_name, _result)}
 
 
-def write_bundles(path: Path, profile_name: str, bundles: Iterable[BundleResult]) -> None:
-    """Write all bundles of a profile; those of other profiles stay. The caller holds the checkout's lock."""
-    write_entries(_file(path), profile_name, [asdict(bundle) for bundle in bundles])
+def write_bundles(
+    path: Path, profile_name: str, bundles: Iterable[BundleResult], engine: Mapping[str, str] | None = None
+) -> None:
+    """Write all bundles of a profile; those of other profiles stay. The caller holds the checkout's lock.
+
+    Args:
+        path: of bundles.json.
+        profile_name: whose bundles.
+        bundles: all of them, in order.
+        engine: the container engine that booted bundles in this run, as `EngineInUse.as_dict` has it.
+
+    Raises:
+        InputError: the file cannot be written, or the present file is malformed.
+    """
+    facts = {"engine": dict(engine)} if engine else {}
+    write_entries(_file(path), profile_name, [asdict(bundle) for bundle in bundles], facts)
 
 
-def update_bundles(path: Path, profile_name: str, changed: Mapping[str, BundleResult], order: Iterable[str]) -> None:
+def update_bundles(
+    path: Path,
+    profile_name: str,
+    changed: Mapping[str, BundleResult],
+    order: Iterable[str],
+    engine: Mapping[str, str] | None = None,
+) -> None:
     """Write the bundles that this run changed, by client, into bundles.json; clients that `order` lacks are removed.
 
-    Other bundles stay as they are on disk now; the caller holds the checkout's lock.
+    Other bundles stay as they are on disk now; the caller holds the checkout's lock. `engine`: see `write_bundles`.
 
     Raises:
         InputError: the file cannot be written, or the present file is malformed.
     """
     merged = {**read_bundles(path, profile_name), **changed}
-    write_bundles(path, profile_name, (merged[client] for client in order if client in merged))
+    write_bundles(path, profile_name, (merged[client] for client in order if client in merged), engine)
 
 
 def _file(path: Path) -> StateFile:
@@ -54,8 +73,7 @@ def _result(entry: Mapping[str, Any]) -> BundleResult:
         values[name] = tuple(values[name])
     values["images"] = tuple(BundleImage(**known_fields(BundleImage, image)) for image in values["images"])
     values["findings"] = tuple(Finding(**known_fields(Finding, finding)) for finding in values["findings"])
-    # Files of earlier versions of this program have neither of these.
-    values["kept"] = {str(kernel): str(reason) for kernel, reason in entry.get("kept", {}).items()}
-    modules = {str(kernel): ImageRef.parse(image).pinned for kernel, image in entry.get("modules", {}).items()}
-    values["modules"] = modules
+    for name in ("kept", "lacking"):
+        values[name] = {str(each): str(reason) for each, reason in values[name].items()}
+    values["modules"] = {str(kernel): ImageRef.parse(image).pinned for kernel, image in values["modules"].items()}
     return BundleResult(**values)

@@ -21,8 +21,8 @@ from kmatrix.decide.formats.compression import decompressed
 from kmatrix.effects.engine.archives import ChunkReader, entries
 from kmatrix.effects.engine.errors import archive_errors
 from kmatrix.effects.engine.protocol import Engine
-from kmatrix.effects.registry.manifests import digest_of
 from kmatrix.values.errors import InputError, ToolError
+from kmatrix.values.names import digest_of
 
 _BLOCK = 1 << 20
 _GZIP = b"\x1f\x8b"

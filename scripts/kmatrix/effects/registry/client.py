@@ -18,10 +18,10 @@ from kmatrix.effects.net.encodings import content_of
 from kmatrix.effects.registry.layers import read_layer
 from kmatrix.effects.registry.manifests import Manifest as Manifest
 from kmatrix.effects.registry.manifests import Named as Named
-from kmatrix.effects.registry.manifests import RawManifest, digest_of, is_list, manifest_of, of_platform
+from kmatrix.effects.registry.manifests import RawManifest, is_list, manifest_of, of_platform
 from kmatrix.effects.registry.transport import Transport
 from kmatrix.values.errors import ProtocolError
-from kmatrix.values.names import ARCHES, GO_ARCH, Arch, ImageRef
+from kmatrix.values.names import ARCHES, GO_ARCH, Arch, ImageRef, digest_of
 
 _OTHER = (
     "A proxy between this machine and the registry changes the content, or the registry's storage is damaged: "

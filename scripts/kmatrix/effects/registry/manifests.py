@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -53,11 +52,6 @@ class RawManifest:
     media_type: str
     content: bytes
     parsed: dict[str, Any]
-
-
-def digest_of(content: bytes) -> str:
-    """Return the digest of a blob or a manifest."""
-    return "sha256:" + hashlib.sha256(content).hexdigest()
 
 
 def is_list(raw: RawManifest) -> bool:

@@ -21,11 +21,10 @@ from kmatrix.effects.net.addresses import origin_of
 from kmatrix.effects.registry.client import Registry
 from kmatrix.effects.registry.error_bodies import error_detail
 from kmatrix.effects.registry.grants import headers_of
-from kmatrix.effects.registry.manifests import digest_of
 from kmatrix.effects.registry.transport import SERVICE, T, base_of, challenges_of
 from kmatrix.effects.retry import retried
 from kmatrix.values.errors import ProtocolError, UnreachableError
-from kmatrix.values.names import ImageRef
+from kmatrix.values.names import ImageRef, digest_of
 
 _BLOCK = 1 << 20
 _NOT_ITS_OWN = "Check whether a proxy answers in place of the registry: the response violates the registry's protocol."
