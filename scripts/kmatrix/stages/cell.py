@@ -12,7 +12,7 @@ from kmatrix.stages.build import build_base, build_cell, build_context, build_gr
 from kmatrix.stages.gate_records import passes
 from kmatrix.stages.gates import gates_of_run, named, not_passed, pass_gates
 from kmatrix.stages.gates.gate import Gate
-from kmatrix.stages.held_images import pull
+from kmatrix.stages.held_images import hold_image, pull
 from kmatrix.stages.publish import image_of, push_image, record_gates
 from kmatrix.stages.published import build_command, id_in_engine, key_in_engine, with_published
 from kmatrix.stages.run_context import CellContext, RunContext, cell_result
@@ -95,7 +95,7 @@ def _pass_lacking_gates(cell: CellContext, published: RecordedImage) -> CellResu
     lacking = lacking_gates(run, published)
     with cell.stage("prepare"):
         pull(run, recipe.toolkit)
-        pull(run, published.ref)
+        hold_image(run, published.ref)
     try:
         result = pass_gates(cell, id_in_engine(run, published.ref), lacking)
     finally:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from kmatrix.stages.gates import gates_of_run, pass_gates
-from kmatrix.stages.held_images import pull
+from kmatrix.stages.held_images import hold_image, pull
 from kmatrix.stages.publish import image_of
 from kmatrix.stages.published import (
     PublishedImage,
@@ -66,7 +66,7 @@ def _check(cell: CellContext, note: Callable[[PublishedImage | None], None]) -> 
         note(published)
         pull(run, recipe.toolkit)
         if published is not None:
-            pull(run, published.ref)
+            hold_image(run, published.ref)
     if published is None:
         return pass_gates(cell, _local_image(run, recipe, found), gates_of_run(run))
     try:

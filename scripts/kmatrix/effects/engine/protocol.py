@@ -234,13 +234,16 @@ class Engine(Protocol):
     def hold(self, pinned: str, login: RegistryLogin | None) -> None:
         """Pull an image by digest unless the engine has it, and keep other runs from removing it.
 
+        A run may hold one image several times. Each call that returned needs one call of `let_go`, and the image stays
+        until the last of them; a call that raised holds nothing.
+
         Raises:
             TakenAwayError: another run removed it just after it was pulled.
             UnreachableError, RegistryRefusalError, ToolError, InterruptedRunError: as for `pull`.
         """
 
     def let_go(self, pinned: str) -> None:
-        """Give up an image that this run held; it is removed if it was not there before and no other run holds it.
+        """Give up one hold of an image; with the last one it is removed, unless it was there before or another run has it.
 
         An engine that went away is no error here: the work that needed the image is done.
         """
