@@ -67,6 +67,8 @@ def test_two_logs_that_cannot_be_written_touch_no_third_cell(site: Site) -> None
         second["cell"]: ("passed", f"every check passed; cannot write the log {full}"),
         third["cell"]: ("passed", "every check passed"),
     }
+    options = f"--profile site --root {site.root} --target registry.invalid/team --no-boot --jobs 3"
+    assert f"Repeat this cell: `nox -s build -- {options} --only {first['cell']}`" in done.stderr
 
 
 def planned(site: Site) -> str:

@@ -54,6 +54,7 @@ def boot_run(call: Invocation, chosen: SelectedProfile, engine: Engine) -> RunCo
         target=chosen.effective.target or "",
         boot=call.boot or BootOptions(),
         push=False,
+        places=call.places,
     )
     return new_run(engine, load_credentials(call.authfile), options, PlainProgress(call.console, 0), pushes=False)
 

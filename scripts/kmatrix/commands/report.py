@@ -7,7 +7,6 @@ from kmatrix.commands.profile import select_profile
 from kmatrix.effects.disk.results import read_results, results_text
 from kmatrix.stages import tables
 from kmatrix.stages.run import exit_code
-from kmatrix.values.command_lines import command
 from kmatrix.values.errors import Exit, InputError
 
 
@@ -17,10 +16,10 @@ def report(call: Invocation) -> Exit:
     results = list(read_results(call.results_path, chosen.name).values())
     if not results:
         raise InputError(
-            f"there are no results of profile {chosen.name}", f"Run {command('build', chosen.name)} first."
+            f"there are no results of profile {chosen.name}", f"Run {call.next('build', chosen.name)} first."
         )
     if call.json:
         print(results_text(call.results_path, chosen.name), end="")
     else:
-        tables.print_results(tables.wide_console(), results, chosen.name)
+        tables.print_results(tables.wide_console(), results, chosen.name, "build", call.places.get("build", ()))
     return exit_code(result.verdict for result in results)

@@ -18,7 +18,6 @@ from kmatrix.stages.published import build_command, id_in_engine, key_in_engine,
 from kmatrix.stages.run_context import CellContext, RunContext, cell_result
 from kmatrix.stages.verdict import to_verdict
 from kmatrix.values.cells import CellResult
-from kmatrix.values.command_lines import command
 from kmatrix.values.errors import ToolError
 from kmatrix.values.gate_record import RecordedImage
 from kmatrix.values.recipe import Recipe
@@ -105,7 +104,7 @@ def _pass_lacking_gates(cell: CellContext, published: RecordedImage) -> CellResu
             record_gates(run, published.ref, replace(published.record, gates=passes(result.gates_at)))
     if result.verdict == "failed":
         names = named(gate.name for gate in lacking if gate.name not in result.gates_at)
-        again = command("build", run.options.profile_name, "--force", "--only", recipe.cell.id)
+        again = run.options.next("build", "--force", "--only", recipe.cell.id)
         return replace(
             result,
             reason=f"{result.reason}; the image is published already, without {names}, and stays",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from kmatrix.effects.vm.qemu import Accel, Machines
 from kmatrix.stages.concurrency import Once
 from kmatrix.stages.progress import Progress
 from kmatrix.values.cells import CellResult, Finding, Verdict
+from kmatrix.values.command_lines import command
 from kmatrix.values.errors import InterruptedRunError, KmatrixError
 from kmatrix.values.gate_record import RecordedImage
 from kmatrix.values.matrix import Profile
@@ -42,7 +43,8 @@ class Options:
 
     `jobs` is the number of cells, or of boots of a bundle, at a time; `make_jobs` is make's own number of jobs in one
     cell. `rebuild` is a text that differs from run to run, to build every cell again. `boot` is None for a run without
-    the boot gate; `push` is whether cells that passed every gate are published.
+    the boot gate; `push` is whether cells that passed every gate are published. `places` are options of the command
+    line that say where everything is (`--target X`), by the name of each command that accepts them.
     """
 
     root: Path
@@ -56,6 +58,11 @@ class Options:
     push: bool = True
     revision: str = ""
     source: str = ""
+    places: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def next(self, name: str, *arguments: str) -> str:
+        """Return a command for a next step in backquotes, which acts on the same profile and places as this run."""
+        return command(name, self.profile_name, *self.places.get(name, ()), *arguments)
 
 
 @dataclass

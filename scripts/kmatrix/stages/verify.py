@@ -90,6 +90,6 @@ def _local_image(run: RunContext, recipe: Recipe, stale: PublishedImage | None) 
     raise ToolError(
         f"{stale.ref} is stale: built from inputs that have changed since; the container engine has no image of the "
         "cell",
-        f"Run {build_command(run, recipe)}, which builds it again; `nox -s plan` and the log of version control show "
-        "what changed.",
+        f"Run {build_command(run, recipe)}, which builds it again; {run.options.next('plan')} and the log of version "
+        "control show what changed.",
     )

@@ -243,7 +243,9 @@ class Engine(Protocol):
         """
 
     def let_go(self, pinned: str) -> None:
-        """Give up one hold of an image; with the last one it is removed, unless it was there before or another run has it.
+        """Give up one hold of an image, and with the last one remove it.
+
+        It stays if it was there before, or another run holds it.
 
         An engine that went away is no error here: the work that needed the image is done.
         """
