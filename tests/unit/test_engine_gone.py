@@ -34,7 +34,7 @@ from tests.unit.support.http_server import RESET, Reply, Request, in_turn, web_s
 )
 def test_an_engine_that_goes_away_is_named(error: Exception) -> None:
     with (
-        pytest.raises(UnreachableError, match=r"the container engine at .* as it was asked to build") as caught,
+        pytest.raises(UnreachableError, match=r"the container engine at .* the request to build failed") as caught,
         engine_errors("build"),
     ):
         raise error
