@@ -22,12 +22,18 @@ from kmatrix.values.errors import Exit, InputError
 from kmatrix.values.overrides import Overrides, overrides_from_environment
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code (see `kmatrix.values.errors.Exit`)."""
+def main(arguments: Sequence[str] | None = None, first: Callable[[Invocation], None] = lambda _: None) -> int:
+    """Run a command and return its exit code (see `kmatrix.values.errors.Exit`).
+
+    Args:
+        arguments: of the command line; those of this process by default.
+        first: is called before the command; an error that it raises is reported as one of the command.
+    """
     console = wide_console(stderr=True)
 
     def work() -> int:
         invocation, command = _invocation(sys.argv[1:] if arguments is None else arguments, console)
+        first(invocation)
         return command(invocation)
 
     return guarded(console, work, "Interrupted. Finished cells are saved; run the same command to resume.")

@@ -60,9 +60,10 @@ def boot_run(call: Invocation, chosen: SelectedProfile, engine: Engine) -> RunCo
 
 
 def _boot_one(run: RunContext, toolkits: SharedImages, subject: Subject) -> BootReport:
-    deadline = (run.options.boot or BootOptions()).deadline_seconds
     with toolkits.held(ImageRef.parse(subject.toolkit)):
-        return boot_image(run.engine, run.machines, subject, run.boot_folder, deadline, run.progress.say)
+        return boot_image(
+            run.engine, run.machines, subject, run.boot_folder, run.options.boot_seconds, run.progress.say
+        )
 
 
 def _attach(call: Invocation, run: RunContext, subjects: list[Subject]) -> Exit:

@@ -166,14 +166,13 @@ def _run(job: _Job, work: Callable[[_Recorder, RunContext], None], pushes: bool)
     results = list(recorder.changed.values())
     tables.print_results(call.console, results, job.chosen.name, call.command, call.typed)
     call.say(
-        f"builds: {engine.builds}, pulls: {engine.pulls}. "
-        f"{call.next('report', job.chosen.name)} shows this table again; build/results.json has all of it."
+        f"builds: {engine.builds}, pulls: {engine.pulls}. {call.next('report', job.chosen.name)} shows the latest "
+        "result of every cell; build/results.json has all of it."
     )
-    if call.boot is None and any(result.verdict == "passed" for result in results):
-        call.say(
-            "warning: --no-boot: the modules of passed cells were not loaded in their kernels, and images that were "
-            f"built are not pushed; {call.next('build', job.chosen.name)} boots them and pushes"
-        )
+    if call.boot is None and (lacking := tables.left_out(results)):
+        unpushed = "; images that were built are not pushed" if pushes else ""
+        again = call.next(call.command, job.chosen.name)
+        call.say(f"warning: --no-boot: {lacking}{unpushed}; {again} runs it")
     return exit_code(result.verdict for result in results)
 
 

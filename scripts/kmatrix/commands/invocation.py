@@ -66,8 +66,3 @@ class Invocation:
     def bundles_path(self) -> Path:
         """The file of the bundles."""
         return self.root / "build" / "bundles.json"
-
-    @property
-    def boot_folder(self) -> Path:
-        """The boot gate's folder: unpacked kernels, and files that a virtual machine boots."""
-        return self.root / "build" / "boot"

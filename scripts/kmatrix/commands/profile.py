@@ -17,7 +17,7 @@ from kmatrix.effects.engine.docker import DockerEngine
 from kmatrix.effects.registry.client import Registry
 from kmatrix.effects.registry.credentials import load_credentials
 from kmatrix.effects.runs import clear_ended_runs, marked_run, only_run
-from kmatrix.effects.vm.boot_files import remove_boot_files
+from kmatrix.effects.vm.boot_files import boot_folder, remove_boot_files
 from kmatrix.lab import up as lab_up
 from kmatrix.lab.layout import layout_of
 from kmatrix.stages.discover import discover, expected_fingerprint
@@ -89,7 +89,7 @@ def marked_engine(call: Invocation) -> Iterator[Engine]:
 
         def clear(ended: str) -> None:
             engine.remove_leftovers(ended)
-            remove_boot_files(call.boot_folder, ended)
+            remove_boot_files(boot_folder(call.root), ended)
 
         clear_ended_runs(runs, clear)
         yield engine

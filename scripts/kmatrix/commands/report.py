@@ -1,4 +1,4 @@
-"""report: show the results of the last run."""
+"""report: show the latest result of every cell of a profile."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kmatrix.values.errors import Exit, InputError
 
 
 def report(call: Invocation) -> Exit:
-    """Show the results of the last run."""
+    """Show the latest result of every cell of the profile, whichever run it is of."""
     chosen = select_profile(call)
     results = list(read_results(call.results_path, chosen.name).values())
     if not results:
@@ -22,4 +22,6 @@ def report(call: Invocation) -> Exit:
         print(results_text(call.results_path, chosen.name), end="")
     else:
         tables.print_results(tables.wide_console(), results, chosen.name, "build", call.places.get("build", ()))
+        if lacking := tables.left_out(results):
+            call.say(f"warning: {lacking}; {call.next('build', chosen.name)} runs it")
     return exit_code(result.verdict for result in results)

@@ -25,8 +25,10 @@ from kmatrix.values.recipe import Recipe
 
 def skipped_result(recipe: Recipe, published: RecordedImage) -> CellResult:
     """Return the result of a cell that is published, and has passed every gate of the run."""
-    result = cell_result(recipe, "skipped", "already published, built from the same inputs")
-    return with_published(result, published)
+    reason = "already published, built from the same inputs"
+    if lacking := not_passed(dict.fromkeys(published.record.gates, "passed")):
+        reason += f"; it has not passed {named(lacking)}"
+    return with_published(cell_result(recipe, "skipped", reason), published)
 
 
 def lacking_gates(run: RunContext, published: RecordedImage) -> tuple[Gate, ...]:
@@ -68,7 +70,7 @@ def _build_check_push(cell: CellContext) -> CellResult:
         run.userland_builds.get(recipe.group, lambda: build_group(cell, context))
     with cell.stage("build"):
         built = build_cell(cell, context)
-    result = pass_gates(cell, built, gates_of_run(run))
+    result = pass_gates(cell, built, gates_of_run(run), named=False)
     if result.verdict != "passed":
         return result
     if withheld := _why_withheld(run, result):

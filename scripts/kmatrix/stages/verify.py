@@ -1,4 +1,4 @@
-"""verify: puts the image of a cell through the gates again; builds and pushes nothing."""
+"""verify: put the image of a cell through the gates again; builds, pushes and records nothing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from kmatrix.stages.gates import gates_of_run, pass_gates
+from kmatrix.stages.gates import gates_of_run, named, pass_gates
 from kmatrix.stages.held_images import hold_image, pull
 from kmatrix.stages.publish import image_of
 from kmatrix.stages.published import (
@@ -73,7 +73,14 @@ def _check(cell: CellContext, note: Callable[[PublishedImage | None], None]) -> 
         result = pass_gates(cell, id_in_engine(run, published.ref), gates_of_run(run))
     finally:
         run.engine.let_go(published.ref.pinned)
-    return result if recorded else replace(result, reason=f"{result.reason}; {_NO_RECORD}")
+    if not recorded:
+        return replace(result, reason=f"{result.reason}; {_NO_RECORD}")
+    known = found.record.gates if found and found.record else {}
+    new = [name for name in result.gates if name not in known]
+    if result.verdict == "passed" and new:
+        how = f"{build_command(run, recipe)} runs it on the published image and records it"
+        return replace(result, reason=f"{result.reason}; verify does not record {named(new)}: {how}")
+    return result
 
 
 def _local_image(run: RunContext, recipe: Recipe, stale: PublishedImage | None) -> str:
