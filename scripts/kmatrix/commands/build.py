@@ -172,7 +172,7 @@ def _run(job: _Job, work: Callable[[_Recorder, RunContext], None], pushes: bool)
     if call.boot is None and (lacking := tables.left_out(results)):
         unpushed = "; images that were built are not pushed" if pushes else ""
         again = call.next(call.command, job.chosen.name)
-        call.say(f"warning: --no-boot: {lacking}{unpushed}; {again} runs it")
+        call.say(f"warning: --no-boot: {lacking}{unpushed}; {again} runs every gate")
     return exit_code(result.verdict for result in results)
 
 

@@ -23,5 +23,5 @@ def report(call: Invocation) -> Exit:
     else:
         tables.print_results(tables.wide_console(), results, chosen.name, "build", call.places.get("build", ()))
         if lacking := tables.left_out(results):
-            call.say(f"warning: {lacking}; {call.next('build', chosen.name)} runs it")
+            call.say(f"warning: {lacking}; {call.next('build', chosen.name)} runs every gate")
     return exit_code(result.verdict for result in results)

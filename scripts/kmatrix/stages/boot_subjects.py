@@ -1,4 +1,4 @@
-"""Subjects for a boot by hand: one cell, or every kernel of an image that the engine or a registry has."""
+"""Subjects for a manual boot: one cell, or every kernel of an image that the engine or a registry has."""
 
 from __future__ import annotations
 

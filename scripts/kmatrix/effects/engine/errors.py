@@ -74,7 +74,7 @@ class StepFailedError(ToolError):
     Args:
         message: one line, the builder's.
         step: the step.
-        hint: what to do next.
+        hint: the next step.
     """
 
     def __init__(

@@ -39,6 +39,8 @@ class Engine(Protocol):
     - **Names.** An image's id is opaque. It is accepted wherever a name or NAME@DIGEST is.
     - **Text.** The lines of a build, and error messages, are plain text: no control characters, no terminal sequences.
       A container's outputs are as its program wrote them, decoded from UTF-8.
+
+    The product itself needs no `steps_done`, `take_archive` and `put_archive`: they serve the bench alone.
     """
 
     @property
