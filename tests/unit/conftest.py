@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from kmatrix.stages import gates
 from tests.unit.support.bundle_bench import Bench, bundle_bench
+from tests.unit.support.gate_records import BOTH
 from tests.unit.support.programs import require
 
 
@@ -32,6 +34,12 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     """A registry, and a run of bundles whose boots end as a test says."""
     with bundle_bench(tmp_path, monkeypatch) as made:
         yield made
+
+
+@pytest.fixture
+def two_gates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gates `static` and `boot` alone, whichever gates the product has besides."""
+    monkeypatch.setattr(gates, "GATES", tuple(gate for gate in gates.GATES if gate.name in BOTH))
 
 
 @pytest.fixture(autouse=True)

@@ -26,6 +26,7 @@ from tests.unit.support.bundle_bench import PASSED, Bench
 from tests.unit.support.cell_images import CLIENT, KERNELS, config_of, digest, image
 from tests.unit.support.gate_records import put_manifest, put_record, record_of
 
+pytestmark = pytest.mark.usefixtures("two_gates")
 FAILED = BootReport("failed", "load-refused", "disagrees about version of symbol")
 ERRORED = BootReport("errored", "no-boot", "the machine did not come up")
 # The tags of the images for Kernel Module Management, which come before that of the bundle.
@@ -246,7 +247,7 @@ def test_a_fault_of_the_tool_is_an_error_of_that_bundle_alone_and_says_so(
     monkeypatch.setattr(stage, "keep_kernels", broken)
     result = bench.make(made)
     assert (result.verdict, result.digest) == ("errored", "")
-    assert result.reason == "a fault of kmatrix itself: ZeroDivisionError: oh"
+    assert result.reason == "internal error: ZeroDivisionError: oh. Report the traceback in the output as a bug"
     assert "in broken" in bench.said, "a person needs the traceback to report it"
 
 

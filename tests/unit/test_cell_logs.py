@@ -7,6 +7,7 @@ gives EISDIR.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal, cast
@@ -16,7 +17,7 @@ import pytest
 from kmatrix.effects.disk.logs import open_log
 from kmatrix.stages.concurrency import Once
 from kmatrix.stages.gates import boot as boot_gate
-from kmatrix.stages.gates.gate import Outcome, TestedImage
+from kmatrix.stages.gates.gate import ImageUnderTest, Outcome
 from kmatrix.stages.run_context import CellContext, Options, RunContext, cell_result
 from kmatrix.stages.verdict import to_verdict
 from kmatrix.values.boot import BootReport
@@ -40,7 +41,8 @@ def run_context(tmp_path: Path) -> Any:
     (tmp_path / "logs").mkdir()
     return SimpleNamespace(
         logs=tmp_path / "logs",
-        options=SimpleNamespace(profile_name="site", root=tmp_path, boot=None),
+        boot_folder=tmp_path / "boot",
+        options=Options(tmp_path, "site", cast("Any", None), "registry.invalid/team"),
         engine=SimpleNamespace(stopping=False),
         machines=None,
         progress=SimpleNamespace(stage=lambda *_: None),
@@ -67,6 +69,8 @@ def test_two_logs_that_cannot_be_written_touch_no_third_cell(site: Site) -> None
         second["cell"]: ("passed", f"every check passed; cannot write the log {full}"),
         third["cell"]: ("passed", "every check passed"),
     }
+    options = f"--profile site --root {site.root} --target registry.invalid/team --no-boot --jobs 3"
+    assert f"Repeat this cell: `nox -s build -- {options} --only {first['cell']}`" in done.stderr
 
 
 def planned(site: Site) -> str:
@@ -127,7 +131,9 @@ def test_a_shared_step_is_not_lost_to_others_by_the_log_of_the_first(run_context
     assert made == [CELL.id]
 
 
-def booted(run_context: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, report: BootReport) -> Outcome:
+def booted(
+    run_context: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, report: BootReport, named: bool = True
+) -> Outcome:
     def boot_image(*arguments: Any) -> BootReport:
         arguments[-1]("a line of the console")
         return report
@@ -136,7 +142,7 @@ def booted(run_context: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, re
     monkeypatch.setattr(boot_gate, "boot_image", boot_image)
     monkeypatch.setattr(boot_gate, "subject_of", lambda *_: SimpleNamespace(module=module))
     with open_log(tmp_path / "cell.log") as log:
-        image = TestedImage(CellContext(cast("RunContext", run_context), RECIPE, log), "sha256:1")
+        image = ImageUnderTest(CellContext(cast("RunContext", run_context), RECIPE, log), "sha256:1", named=named)
         image.facts = cast("Any", SimpleNamespace(ko=b"a module"))
         return boot_gate.boot_module(image)
 
@@ -167,6 +173,23 @@ def test_a_cell_that_the_boot_gate_ended_has_a_next_step(
     told = booted(run_context, tmp_path, monkeypatch, BootReport(verdict, "oops", "bad"))
     assert told.serial
     assert told.serial in told.next_step
+
+
+@pytest.mark.parametrize("rebuild", ["", "a text"])
+def test_the_next_step_of_a_failed_boot_leads_to_the_image_that_failed(
+    run_context: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rebuild: str
+) -> None:
+    """An image that was just built is removed, so `boot` alone would find none, or boot the published one."""
+    places = {"build": ("--target", "r.example"), "boot": ("--target", "r.example")}
+    run_context.options = replace(run_context.options, rebuild=rebuild, places=places)
+    report = BootReport("failed", "oops", "bad")
+    shell = f"`nox -s boot -- --profile site --target r.example {CELL.id} --shell` boots the image with a prompt."
+    named = booted(run_context, tmp_path, monkeypatch, report)
+    assert named.next_step == f"Read the kernel's messages in {named.serial}; {shell}"
+    built = booted(run_context, tmp_path, monkeypatch, report, named=False)
+    how = "--force --no-push" if rebuild else "--no-push"
+    keep = f"`nox -s build -- --profile site --target r.example {how} --no-boot --only {CELL.id}`"
+    assert f"{keep} builds the image again and keeps it in the container engine, and {shell}" in built.next_step
 
 
 def test_a_bundle_whose_console_cannot_be_kept_is_errored(bench: Bench, tmp_path: Path) -> None:

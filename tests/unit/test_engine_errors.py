@@ -8,7 +8,7 @@ import pytest
 from kmatrix.effects.engine.docker.errors import build_error, engine_errors
 from kmatrix.effects.engine.docker.log import BuildLog, steps_done
 from kmatrix.effects.engine.errors import RegistryRefusalError, StepFailedError, TakenAwayError, registry_error
-from kmatrix.values.errors import ToolError, UnreachableError
+from kmatrix.values.errors import BuildError, ToolError, UnreachableError
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,7 @@ from kmatrix.values.errors import ToolError, UnreachableError
 def test_a_step_that_fails_has_an_exit_code_of_its_own(message: str, command: str, status: int) -> None:
     error = build_error(message, ("a.c:1: error: no",))
     assert isinstance(error, StepFailedError)
+    assert not isinstance(error, BuildError), "its stage decides whether the product is bad"
     assert (error.step.command, error.step.status) == (command, status)
     assert error.step.output == ("a.c:1: error: no",)
 

@@ -34,7 +34,7 @@ from tests.unit.support.http_server import RESET, Reply, Request, in_turn, web_s
 )
 def test_an_engine_that_goes_away_is_named(error: Exception) -> None:
     with (
-        pytest.raises(UnreachableError, match=r"the container engine at .* as it was asked to build") as caught,
+        pytest.raises(UnreachableError, match=r"the container engine at .* the request to build failed") as caught,
         engine_errors("build"),
     ):
         raise error
@@ -137,7 +137,8 @@ def test_what_was_reached_is_not_lost_to_an_engine_that_goes_away_while_it_clear
     with web_server(in_turn(VERSION, RESET)) as web:
         monkeypatch.setenv("DOCKER_HOST", f"tcp://{web.address}")
         with DockerEngine("test") as engine:
-            engine._held[pinned] = False
+            held = engine._holders_of(pinned)
+            held.holders, held.was_there = 1, False
             engine.let_go(pinned)
             engine.remove_image(pinned)
 

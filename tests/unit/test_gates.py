@@ -24,7 +24,7 @@ from kmatrix.stages.gate_records import find_record
 from kmatrix.stages.gates import boot as boot_gate
 from kmatrix.stages.gates import gate as gate_module
 from kmatrix.stages.gates import gates_of_run, not_passed, pass_gates
-from kmatrix.stages.gates.gate import Gate, Outcome, TestedImage
+from kmatrix.stages.gates.gate import Gate, ImageUnderTest, Outcome
 from kmatrix.stages.publish import image_of
 from kmatrix.stages.run import split_published
 from kmatrix.stages.run_context import BootOptions, CellContext, Options, RunContext, cell_result
@@ -43,6 +43,7 @@ from tests.unit.support.made_up_profile import profile, recipes
 from tests.unit.support.writable_registry import Writable, writable_registry
 from tests.unit.test_verify_again import PullingEngine
 
+pytestmark = pytest.mark.usefixtures("two_gates")
 PATH = "team/beegfs-client"
 FAULT = Finding("made-up", "not-nice", "it is not nice")
 
@@ -125,7 +126,7 @@ def with_gate(monkeypatch: pytest.MonkeyPatch, *outcomes: Outcome | Exception) -
     given: list[str] = []
     left = list(outcomes)
 
-    def examine(image: TestedImage) -> Outcome:
+    def examine(image: ImageUnderTest) -> Outcome:
         given.append(image.id)
         outcome = left.pop(0)
         if isinstance(outcome, Exception):
@@ -270,6 +271,16 @@ def test_a_run_without_the_boot_gate_wants_no_boot_of_what_is_published(bench: B
     result = bench.build()
     assert result is not None
     assert (result.verdict, result.digest, result.gates) == ("skipped", image, {"static": "passed"})
+    assert result.reason == "already published, built from the same inputs; it has not passed gate boot"
+
+
+def test_a_run_without_boots_leaves_out_every_gate_that_boots(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    good = Outcome("passed", "good")
+    mount = Gate("mount", lambda _: good, boots=True)
+    monkeypatch.setattr(gate_list, "GATES", (*gate_list.GATES, mount, Gate("paper", lambda _: good)))
+    assert [gate.name for gate in gates_of_run(bench.run)] == ["static", "boot", "mount", "paper"]
+    bench.run.options = replace(bench.run.options, boot=None)
+    assert [gate.name for gate in gates_of_run(bench.run)] == ["static", "paper"]
 
 
 def test_a_run_that_publishes_nothing_records_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -193,7 +193,7 @@ def test_a_header_that_is_damaged_is_not_the_end(layer: Callable[..., bytes]) ->
     with tarfile.open(fileobj=io.BytesIO(bytes(data))) as opened:
         start = opened.getmember("./etc/before").offset
     data[start : start + 8] = b"\xff" * 8
-    with pytest.raises(ProtocolError, match="what should be an entry's header is none"):
+    with pytest.raises(ProtocolError, match="an entry's header is malformed"):
         read(gzip.compress(bytes(data)))
 
 

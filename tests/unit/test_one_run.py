@@ -290,9 +290,9 @@ def test_a_published_cell_that_lacks_a_gate_stays_known_where_that_reaches_no_ve
 @pytest.mark.parametrize(
     ("arguments", "repeated"),
     [
-        (("build",), "build -- --profile site --only"),
-        (("build", "--force", "--no-push", "--no-boot"), "build -- --profile site --force --no-push --no-boot --only"),
-        (("verify",), "verify -- --profile site --only"),
+        (("build",), "--only"),
+        (("build", "--force", "--no-push", "--no-boot"), "--force --no-push --no-boot --only"),
+        (("verify",), "--only"),
     ],
 )
 def test_the_command_that_repeats_a_cell_stands_below_the_table(
@@ -303,7 +303,8 @@ def test_the_command_that_repeats_a_cell_stands_below_the_table(
     repeated: str,
 ) -> None:
     assert main([*arguments, "--root", str(site)]) == Exit.ERRORED
-    assert f"Repeat this cell: `nox -s {repeated} {published.cell}`" in capsys.readouterr().err
+    line = f"nox -s {arguments[0]} -- --profile site --root {site} {repeated} {published.cell}"
+    assert f"Repeat this cell: `{line}`" in capsys.readouterr().err
 
 
 def test_a_bundle_that_reaches_no_verdict_leaves_known_which_is_published(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import re
+import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -187,9 +189,45 @@ def test_every_example_is_a_command_line_that_the_parser_accepts() -> None:
     assert {name for name, _ in examples} == set(COMMANDS)
 
 
-def test_a_command_can_be_repeated_as_it_was_typed(site: Path) -> None:
-    target = ("--target", "registry.example/team", "--authfile", "a file")
-    call = invocation(site, "build", "--profile", "site", "--force", "--jobs", "3", *target)
+REPEATED = (
+    (
+        "build",
+        "--profile",
+        "site",
+        "--force",
+        "--jobs",
+        "3",
+        "--target",
+        "registry.example/team",
+        "--authfile",
+        "a file",
+    ),
+    ("build", "--profile", "site", "--only", "8.*", "--no-push", "--accel", "tcg", "--boot-deadline", "60"),
+    ("build", "--profile", "site", "--no-boot", "--mirrors", "a.example=b.example,c.example=d.example"),
+    ("verify", "--profile", "site", "--no-boot", "--lock", "other.lock"),
+    ("push", "--profile", "site", "--jobs", "1", "--base", "quay.io/a/b:1", "--key-fingerprint", "file:a key"),
+)
+
+
+@pytest.mark.parametrize("arguments", REPEATED, ids=lambda arguments: f"{arguments[0]} {arguments[-2]}")
+def test_the_command_that_repeats_a_cell_is_the_same_but_for_its_cells(site: Path, arguments: tuple[str, ...]) -> None:
+    call = invocation(site, *arguments)
     again = call.again("site", "--only", "8.2.2-x+rt")
-    wanted = f"--root {site} --authfile 'a file' --target registry.example/team --only 8.2.2-x+rt"
-    assert again == f"`nox -s build -- --profile site {wanted}`"
+    words = shlex.split(again.strip("`"))
+    assert words[:5] == ["nox", "-s", arguments[0], "--", "--profile"]
+    repeated = _invocation([arguments[0], *words[4:]], call.console)[0]
+    assert replace(repeated, only=call.only) == call
+    assert repeated.only == ("8.2.2-x+rt",)
+
+
+def test_a_next_step_names_the_places_that_its_command_knows(site: Path) -> None:
+    places = ("--target", "registry.example/team", "--packages", "a folder", "--authfile", "a")
+    call = invocation(site, "build", "--force", "--no-push", "--jobs", "3", *places)
+    boot = call.next("boot", "site", "CELL")
+    authfile = f"--root {site} --authfile a"
+    assert boot == f"`nox -s boot -- --profile site {authfile} --target registry.example/team CELL`"
+    wanted = f"{authfile} --packages 'a folder' --target registry.example/team"
+    assert call.next("build", "site") == f"`nox -s build -- --profile site {wanted}`"
+    assert call.next("plan", "site") == f"`nox -s plan -- --profile site --root {site}`"
+    for name in COMMANDS:
+        _invocation([name, *REQUIRED.get(name, ()), *shlex.split(call.next(name, "").strip("`"))[4:]], call.console)

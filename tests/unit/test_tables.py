@@ -19,6 +19,7 @@ from kmatrix.stages.progress import LiveProgress
 from kmatrix.values.bundle import BundleResult
 from kmatrix.values.cells import CellResult, Verdict
 
+pytestmark = pytest.mark.usefixtures("two_gates")
 KERNELS = ["5.14.0-427.50.1.el9_4.x86_64", "5.14.0-427.50.1.el9_4.x86_64+rt", "6.1.0-56-amd64"]
 WIDTHS = [10, 20, 40, 60, 80, 120, 200]
 RESULT = CellResult(
@@ -104,6 +105,7 @@ def test_the_command_that_repeats_a_cell_is_the_one_that_was_run_and_stands_ther
     [
         ("passed", {"static": "passed", "boot": "passed"}, "static, boot 7.2 s"),
         ("passed", {"static": "passed"}, "static, boot NOT RUN"),
+        ("skipped", {"static": "passed"}, "static, boot NOT RUN"),
         ("failed", {"static": "failed"}, "static FAILED"),
         ("errored", {"static": "passed", "boot": "errored"}, "static, boot ERRORED"),
         ("failed", {}, "-"),
@@ -113,6 +115,15 @@ def test_gates_are_shown_with_what_was_not_passed(verdict: Verdict, gates: dict[
     result = replace(RESULTS[2], verdict=verdict, gates=gates)
     lines = on(120, lambda console: tables.print_results(console, [result], "lab"))
     assert f" {shown} " in lines[1]
+
+
+def test_gates_that_were_left_out_are_counted_in_words() -> None:
+    lacking = replace(RESULT, gates={"static": "passed"})
+    failed = replace(RESULT, verdict="failed", gates={"static": "failed"})
+    assert tables.left_out([RESULT, failed]) == ""
+    assert tables.left_out([RESULT, failed, lacking]) == "gate boot NOT RUN on 1 cell"
+    skipped = replace(RESULT, verdict="skipped", gates={})
+    assert tables.left_out([skipped, lacking]) == "gates static, boot NOT RUN on 2 cells"
 
 
 def planned() -> Plan:

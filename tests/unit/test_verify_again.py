@@ -122,6 +122,16 @@ def test_what_is_published_is_checked_and_dated(bench: Bench) -> None:
     assert published not in bench.engine.held, "it was pulled for this alone"
 
 
+def test_a_gate_that_the_record_lacks_is_passed_and_said_not_to_be_recorded(bench: Bench) -> None:
+    digest = bench.publish(**{labels.CELL_KEY: bench.recipe.cell_key})
+    record = record_of(digest, bench.recipe.cell.id, bench.recipe.cell_key, ["boot"])
+    put_record(bench.server, bench.ref.path, record)
+    result = bench.verify()
+    again = f"`nox -s build -- --profile site --only {bench.recipe.cell.id}`"
+    how = f"{again} runs it on the published image and records it"
+    assert result.reason == f"every check passed; verify does not record gate static: {how}"
+
+
 @pytest.mark.parametrize("broken", ["toolkit", "beegfs-client"])
 def test_what_the_registry_told_stays_where_the_checks_reach_no_verdict(bench: Bench, broken: str) -> None:
     digest = bench.publish(**{labels.CELL_KEY: bench.recipe.cell_key})

@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from kmatrix.cli.commands import COMMANDS
-from kmatrix.cli.options import OVERRIDES, options_of
+from kmatrix.cli.options import ARGUMENT, OVERRIDES, SELECTION, Option, options_of
 from kmatrix.cli.parser import parse
 from kmatrix.commands.guard import guarded
 from kmatrix.commands.invocation import Invocation
@@ -22,12 +22,18 @@ from kmatrix.values.errors import Exit, InputError
 from kmatrix.values.overrides import Overrides, overrides_from_environment
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code (see `kmatrix.values.errors.Exit`)."""
+def main(arguments: Sequence[str] | None = None, first: Callable[[Invocation], None] = lambda _: None) -> int:
+    """Run a command and return its exit code (see `kmatrix.values.errors.Exit`).
+
+    Args:
+        arguments: of the command line; those of this process by default.
+        first: is called before the command; an error that it raises is reported as one of the command.
+    """
     console = wide_console(stderr=True)
 
     def work() -> int:
         invocation, command = _invocation(sys.argv[1:] if arguments is None else arguments, console)
+        first(invocation)
         return command(invocation)
 
     return guarded(console, work, "Interrupted. Finished cells are saved; run the same command to resume.")
@@ -61,6 +67,7 @@ def _invocation(arguments: Sequence[str], console: Console) -> tuple[Invocation,
         clients=tuple(_given(options, "client") or ()),
         methods=tuple(_given(options, "method") or ()),
         out=Path(out).absolute() if out else None,
+        places={name: _places(options, name) for name in COMMANDS},
         typed=_typed(options),
     )
     return invocation, COMMANDS[options.command].run
@@ -79,12 +86,30 @@ def _overrides(options: argparse.Namespace) -> Overrides:
 
 
 def _typed(options: argparse.Namespace) -> tuple[str, ...]:
-    """Return the options that say where everything is, as they were typed; the environment holds for a repeat too."""
+    """Return the options of a command line as they were typed, but not those that select a profile and its cells."""
+    wanted = [each for each in options_of(options.command) if each.group not in (ARGUMENT, SELECTION)]
+    return (*_places(options, options.command), *_as_typed(options, [each for each in wanted if not _is_place(each)]))
+
+
+def _places(options: argparse.Namespace, command: str) -> tuple[str, ...]:
+    """Return the options that say where everything is, and that another command accepts too, as they were typed.
+
+    The environment holds for the other command too.
+    """
+    return _as_typed(options, [each for each in options_of(command) if _is_place(each)])
+
+
+def _is_place(option: Option) -> bool:
+    return option.group == OVERRIDES or option.name in ("root", "authfile")
+
+
+def _as_typed(options: argparse.Namespace, wanted: Iterable[Option]) -> tuple[str, ...]:
     typed: list[str] = []
-    for each in options_of(options.command):
+    for each in wanted:
         value = _given(options, each.name)
-        if value and (each.group == OVERRIDES or each.name in ("root", "authfile")):
-            typed += [each.flag, value]
+        if value and value != each.default:
+            values = value if each.many else [value]
+            typed += [part for one in values for part in ([each.flag, str(one)] if each.value else [each.flag])]
     return tuple(typed)
 
 

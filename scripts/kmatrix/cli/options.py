@@ -122,7 +122,7 @@ OPTIONS = (
     ),
     Option("--force", ("build",), "also rebuild and push published cells"),
     Option("--no-push", ("build",), "build and check, but push nothing"),
-    Option("--no-boot", ("build", "verify"), "leave out the boot gate; `build` then pushes nothing"),
+    Option("--no-boot", ("build", "verify"), "leave out every gate that boots; `build` then publishes no image"),
     Option(
         "--accel",
         _BOOTED,

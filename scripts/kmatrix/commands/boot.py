@@ -54,14 +54,16 @@ def boot_run(call: Invocation, chosen: SelectedProfile, engine: Engine) -> RunCo
         target=chosen.effective.target or "",
         boot=call.boot or BootOptions(),
         push=False,
+        places=call.places,
     )
     return new_run(engine, load_credentials(call.authfile), options, PlainProgress(call.console, 0), pushes=False)
 
 
 def _boot_one(run: RunContext, toolkits: SharedImages, subject: Subject) -> BootReport:
-    deadline = (run.options.boot or BootOptions()).deadline_seconds
     with toolkits.held(ImageRef.parse(subject.toolkit)):
-        return boot_image(run.engine, run.machines, subject, run.boot_folder, deadline, run.progress.say)
+        return boot_image(
+            run.engine, run.machines, subject, run.boot_folder, run.options.boot_seconds, run.progress.say
+        )
 
 
 def _attach(call: Invocation, run: RunContext, subjects: list[Subject]) -> Exit:

@@ -24,7 +24,6 @@ from kmatrix.stages.run import default_jobs, exit_code, find_published, run_cell
 from kmatrix.stages.run_context import Options, RunContext, new_run
 from kmatrix.stages.verify import verify_cell
 from kmatrix.values.cells import CellResult
-from kmatrix.values.command_lines import command
 from kmatrix.values.errors import Exit
 from kmatrix.values.lock import ProfileLock
 from kmatrix.values.recipe import Recipe
@@ -46,8 +45,7 @@ def build(call: Invocation) -> Exit:
                 find_published(run, recipes_for(call, job.chosen, job.pins, every))
             run_cells(run, run_cell, left, recorder.record)
 
-        again = [option for option, given in (("--force", call.force), ("--no-push", not call.push)) if given]
-        return _run(job, work, call.push, "build", *again)
+        return _run(job, work, call.push)
 
 
 def verify(call: Invocation) -> Exit:
@@ -57,7 +55,7 @@ def verify(call: Invocation) -> Exit:
         def work(recorder: _Recorder, run: RunContext) -> None:
             run_cells(run, verify_cell, job.recipes, recorder.record)
 
-        return _run(job, work, False, "verify")
+        return _run(job, work, False)
 
 
 def push(call: Invocation) -> Exit:
@@ -68,7 +66,7 @@ def push(call: Invocation) -> Exit:
         if not job.recipes:
             call.say(
                 "Nothing to push: everything that passed is already published, or "
-                f"{command('build', job.chosen.name)} has not run yet."
+                f"{call.next('build', job.chosen.name)} has not run yet."
             )
             return Exit.OK
 
@@ -78,7 +76,7 @@ def push(call: Invocation) -> Exit:
         def work(recorder: _Recorder, run: RunContext) -> None:
             run_cells(run, one, job.recipes, recorder.record)
 
-        return _run(job, work, True, "push")
+        return _run(job, work, True)
 
 
 def _is_withheld(result: CellResult) -> bool:
@@ -141,7 +139,7 @@ def _job(call: Invocation) -> Iterator[_Job]:
         yield _Job(call, chosen, engine, pins, recipes_for(call, chosen, pins, found), target)
 
 
-def _run(job: _Job, work: Callable[[_Recorder, RunContext], None], pushes: bool, session: str, *again: str) -> Exit:
+def _run(job: _Job, work: Callable[[_Recorder, RunContext], None], pushes: bool) -> Exit:
     call, engine = job.call, job.engine
     total = len(job.recipes)
     shown = LiveProgress(call.console, total) if call.console.is_terminal else None
@@ -160,22 +158,21 @@ def _run(job: _Job, work: Callable[[_Recorder, RunContext], None], pushes: bool,
         push=call.push,
         revision=revision(call.root),
         source=source(call.root),
+        places=call.places,
     )
     run = new_run(engine, load_credentials(call.authfile), options, progress, pushes=pushes)
     with shown or nullcontext():
         work(recorder, run)
     results = list(recorder.changed.values())
-    again = (*again, *(() if call.boot else ("--no-boot",)))
-    tables.print_results(call.console, results, job.chosen.name, session, again)
+    tables.print_results(call.console, results, job.chosen.name, call.command, call.typed)
     call.say(
-        f"builds: {engine.builds}, pulls: {engine.pulls}. "
-        f"{command('report', job.chosen.name)} shows this table again; build/results.json has all of it."
+        f"builds: {engine.builds}, pulls: {engine.pulls}. {call.next('report', job.chosen.name)} shows the latest "
+        "result of every cell; build/results.json has all of it."
     )
-    if call.boot is None and any(result.verdict == "passed" for result in results):
-        call.say(
-            "warning: --no-boot: the modules of passed cells were not loaded in their kernels, and images that were "
-            f"built are not pushed; {command('build', job.chosen.name)} boots them and pushes"
-        )
+    if call.boot is None and (lacking := tables.left_out(results)):
+        unpushed = "; images that were built are not pushed" if pushes else ""
+        again = call.next(call.command, job.chosen.name)
+        call.say(f"warning: --no-boot: {lacking}{unpushed}; {again} runs every gate")
     return exit_code(result.verdict for result in results)
 
 

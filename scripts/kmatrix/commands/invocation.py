@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,8 +17,9 @@ from kmatrix.values.overrides import Overrides
 class Invocation:
     """The options and arguments of one command line; paths are absolute.
 
-    `typed` are the options that say where everything is (`--target X --root Y`), as they were typed: a command that
-    repeats a part of this one needs them.
+    `places` are the options that say where everything is (`--target X --root Y`), as they were typed, by the name of
+    each command that accepts them: a command that goes on from this one needs them. `typed` are all options of this
+    one, as they were typed, but those that select a profile and its cells: a command that repeats this one needs those.
     """
 
     root: Path
@@ -40,6 +42,7 @@ class Invocation:
     methods: tuple[str, ...] = ()
     out: Path | None = None
     command: str = ""
+    places: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     typed: tuple[str, ...] = ()
 
     def say(self, text: str) -> None:
@@ -47,8 +50,12 @@ class Invocation:
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def again(self, profile_name: str, *arguments: str) -> str:
-        """Return this command in backquotes, to be run again with other arguments: `nox -s build -- --only CELL`."""
+        """Return this command in backquotes, to be run again with more arguments: `nox -s build -- --only CELL`."""
         return command_line(self.command, profile_name, *self.typed, *arguments)
+
+    def next(self, name: str, profile_name: str, *arguments: str) -> str:
+        """Return another command in backquotes, which acts on the same places as this one."""
+        return command_line(name, profile_name, *self.places.get(name, ()), *arguments)
 
     @property
     def results_path(self) -> Path:
@@ -59,8 +66,3 @@ class Invocation:
     def bundles_path(self) -> Path:
         """The file of the bundles."""
         return self.root / "build" / "bundles.json"
-
-    @property
-    def boot_folder(self) -> Path:
-        """The boot gate's folder: unpacked kernels, and files that a virtual machine boots."""
-        return self.root / "build" / "boot"

@@ -70,7 +70,7 @@ def render(call: Invocation) -> Exit:
         raise InputError(
             f"{len(stale)} paths under dockerfiles/{chosen.name} differ from matrix, lock and template:\n  "
             + "\n  ".join(stale),
-            f"Run {call.again(chosen.name)} and commit the result.",
+            f"Run {call.next('render', chosen.name)} and commit the result.",
         )
     call.say(f"dockerfiles/{chosen.name}: up to date")
     _say_foreign(call, chosen.name, recipes)

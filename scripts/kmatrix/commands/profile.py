@@ -17,11 +17,10 @@ from kmatrix.effects.engine.docker import DockerEngine
 from kmatrix.effects.registry.client import Registry
 from kmatrix.effects.registry.credentials import load_credentials
 from kmatrix.effects.runs import clear_ended_runs, marked_run, only_run
-from kmatrix.effects.vm.boot_files import remove_boot_files
+from kmatrix.effects.vm.boot_files import boot_folder, remove_boot_files
 from kmatrix.lab import up as lab_up
 from kmatrix.lab.layout import layout_of
 from kmatrix.stages.discover import discover, expected_fingerprint
-from kmatrix.values.command_lines import command
 from kmatrix.values.errors import InputError, KmatrixError, Problem
 from kmatrix.values.lock import Lock, ProfileLock, inputs_digest, pins_of, read_lock, write_lock
 from kmatrix.values.matrix import Profile, required_target
@@ -90,7 +89,7 @@ def marked_engine(call: Invocation) -> Iterator[Engine]:
 
         def clear(ended: str) -> None:
             engine.remove_leftovers(ended)
-            remove_boot_files(call.boot_folder, ended)
+            remove_boot_files(boot_folder(call.root), ended)
 
         clear_ended_runs(runs, clear)
         yield engine
@@ -184,7 +183,7 @@ def recipes_for(call: Invocation, chosen: SelectedProfile, pins: ProfileLock, fo
     if not found.cells:
         raise InputError(
             f"the plan of profile {chosen.name} has no cells",
-            f"{command('plan', chosen.name)} shows why each candidate is out.",
+            f"{call.next('plan', chosen.name)} shows why each candidate is out.",
         )
     return [make_recipe(cell, chosen.name, chosen.effective, pins, source) for cell in found.cells]
 
@@ -206,7 +205,7 @@ def _refuse_other_sources(call: Invocation, chosen: SelectedProfile, pins: Profi
     if problems:
         raise InputError(
             f"{chosen.effective.lock} was resolved with another key or base",
-            f"Run {command('discover', chosen.name)} with the same options; use mirrors for a mirror.",
+            f"Run {call.next('discover', chosen.name)}; use mirrors for a mirror.",
             tuple(problems),
         )
 
@@ -232,5 +231,5 @@ def _replaceable_lock(call: Invocation, chosen: SelectedProfile) -> Lock:
         return _lock(call, chosen)
     except InputError as error:
         hint = f"Restore {chosen.effective.lock} from version control, or remove it: "
-        hint += f"{command('discover', chosen.name)} then writes a new one."
+        hint += f"{call.next('discover', chosen.name)} then writes a new one."
         raise InputError(error.message, hint, error.problems) from error

@@ -11,9 +11,10 @@ from kmatrix.decide.formats.dockerfile import is_stray, select_copied
 from kmatrix.effects.disk.files import read_text
 from kmatrix.effects.engine import Engine
 from kmatrix.effects.engine.build_context import pack_context, read_files
+from kmatrix.effects.engine.errors import StepFailedError
 from kmatrix.effects.lab.debian import bootstrap_base
 from kmatrix.lab.layout import IMAGES, LAB_LABEL, Layout
-from kmatrix.values.errors import BuildError, InputError, KmatrixError, ToolError
+from kmatrix.values.errors import InputError, KmatrixError, ToolError
 
 SUITE = "bookworm"
 # bash 5.1, kmod 28 and coreutils 8.32, as in UBI 9; the suite above has newer ones.
@@ -73,7 +74,7 @@ def ensure_image(
             labels={LAB_LABEL: name},
             tag=reference,
         )
-    except BuildError as error:
+    except StepFailedError as error:
         tail = "\n  ".join(lines[-12:])
         raise ToolError(
             f"the lab's image {name} could not be built: {error}\n  {tail}",

@@ -1,4 +1,4 @@
-"""Subjects for a boot by hand: one cell, or every kernel of an image that the engine or a registry has."""
+"""Subjects for a manual boot: one cell, or every kernel of an image that the engine or a registry has."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def find_subjects(run: RunContext, pins: ProfileLock, name: str) -> list[Subject
         )
     run.progress.say(f"{ref}: {image.id}: {place}")
     kernels = labels.kernels_of_label(image.labels.get(labels.KERNELS, "")) or (image.labels.get(labels.KERNEL, ""),)
-    own = [cell] if cell else [_cell_of_kernel(cells, kernel, str(ref)) for kernel in kernels]
+    own = [cell] if cell else [_cell_of_kernel(run, cells, kernel, str(ref)) for kernel in kernels]
     return [_subject(run, image.id, each) for each in own]
 
 
@@ -60,7 +60,7 @@ def _reference(run: RunContext, name: str) -> ImageRef:
     except ValueError as error:
         raise InputError(
             f"{name!r} is no cell of profile {run.options.profile_name}, nor an image reference: {error}",
-            "`nox -s plan` lists the cells.",
+            f"{run.options.next('plan')} lists the cells.",
         ) from error
 
 
@@ -71,16 +71,17 @@ def _subject(run: RunContext, image: str, cell: Cell) -> Subject:
     if not isinstance(subject, Subject):
         raise ToolError(
             f"{image}: its module for {cell.kernel} cannot be booted: {subject.message}",
-            "This image was not built by kmatrix, or is damaged: `nox -s build -- --force` builds it again.",
+            "This image was not built by kmatrix, or is damaged: "
+            f"{run.options.next('build', '--force', '--only', cell.id)} builds it again.",
         )
     return subject
 
 
-def _cell_of_kernel(cells: tuple[Cell, ...], kernel: str, name: str) -> Cell:
+def _cell_of_kernel(run: RunContext, cells: tuple[Cell, ...], kernel: str, name: str) -> Cell:
     for cell in cells:
         if cell.kernel == kernel:
             return cell
     raise InputError(
         f"{name} says it is for kernel {kernel or '(no label)'}, which no release of the profile runs",
-        f"Its label {labels.KERNEL} must name a kernel of the plan; `nox -s plan` lists them.",
+        f"Its label {labels.KERNEL} must name a kernel of the plan; {run.options.next('plan')} lists them.",
     )

@@ -125,7 +125,7 @@ def _judged(cell: CellContext, context: bytes, **options: Any) -> str:
         if is_the_products_fault(error.step):
             raise BuildError(error.message, found) from error
         raise ToolError(
-            f"a step of the build failed for no fault of the product: {'; '.join(found)}", _WORLD
+            f"a step of the build failed, through no fault of the product: {'; '.join(found)}", _WORLD
         ) from error
 
 

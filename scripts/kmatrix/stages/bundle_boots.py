@@ -9,7 +9,7 @@ from kmatrix.effects.disk.logs import open_log
 from kmatrix.stages.boot import Subject, boot_image, module_path, subject_of
 from kmatrix.stages.concurrency import run_side_by_side
 from kmatrix.stages.held_images import SharedImages, hold_image
-from kmatrix.stages.run_context import BootOptions, RunContext, reason_of
+from kmatrix.stages.run_context import RunContext, reason_of
 from kmatrix.values.boot import BootReport
 from kmatrix.values.cells import Cell, Finding
 from kmatrix.values.errors import InterruptedRunError
@@ -77,9 +77,8 @@ def _boot_with(run: RunContext, toolkit: str, image: str, cell: Cell) -> BootRep
     subject = subject_of(f"bundle-{cell.id}", image, cell, toolkit, ko)
     if not isinstance(subject, Subject):
         return subject
-    deadline = (run.options.boot or BootOptions()).deadline_seconds
     with open_log(run.logs / f"bundle-{cell.id}.serial.log") as log:
-        report = boot_image(run.engine, run.machines, subject, run.boot_folder, deadline, log.line)
+        report = boot_image(run.engine, run.machines, subject, run.boot_folder, run.options.boot_seconds, log.line)
         if report.verdict == "passed":
             log.check()
         return report

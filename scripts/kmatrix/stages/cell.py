@@ -12,13 +12,12 @@ from kmatrix.stages.build import build_base, build_cell, build_context, build_gr
 from kmatrix.stages.gate_records import gate_passes
 from kmatrix.stages.gates import gates_of_run, named, not_passed, pass_gates
 from kmatrix.stages.gates.gate import Gate
-from kmatrix.stages.held_images import pull
+from kmatrix.stages.held_images import hold_image, pull
 from kmatrix.stages.publish import image_of, push_image, record_gates
 from kmatrix.stages.published import build_command, id_in_engine, key_in_engine, with_published
 from kmatrix.stages.run_context import CellContext, RunContext, cell_result
 from kmatrix.stages.verdict import to_verdict
 from kmatrix.values.cells import CellResult
-from kmatrix.values.command_lines import command
 from kmatrix.values.errors import ToolError
 from kmatrix.values.gate_record import RecordedImage
 from kmatrix.values.recipe import Recipe
@@ -26,8 +25,10 @@ from kmatrix.values.recipe import Recipe
 
 def skipped_result(recipe: Recipe, published: RecordedImage) -> CellResult:
     """Return the result of a cell that is published, and has passed every gate of the run."""
-    result = cell_result(recipe, "skipped", "already published, built from the same inputs")
-    return with_published(result, published)
+    reason = "already published, built from the same inputs"
+    if lacking := not_passed(dict.fromkeys(published.record.gates, "passed")):
+        reason += f"; it has not passed {named(lacking)}"
+    return with_published(cell_result(recipe, "skipped", reason), published)
 
 
 def lacking_gates(run: RunContext, published: RecordedImage) -> tuple[Gate, ...]:
@@ -69,7 +70,7 @@ def _build_check_push(cell: CellContext) -> CellResult:
         run.userland_builds.get(recipe.group, lambda: build_group(cell, context))
     with cell.stage("build"):
         built = build_cell(cell, context)
-    result = pass_gates(cell, built, gates_of_run(run))
+    result = pass_gates(cell, built, gates_of_run(run), named=False)
     if result.verdict != "passed":
         return result
     if withheld := _why_withheld(run, result):
@@ -95,7 +96,7 @@ def _pass_lacking_gates(cell: CellContext, published: RecordedImage) -> CellResu
     lacking = lacking_gates(run, published)
     with cell.stage("prepare"):
         pull(run, recipe.toolkit)
-        pull(run, published.ref)
+        hold_image(run, published.ref)
     try:
         result = pass_gates(cell, id_in_engine(run, published.ref), lacking)
     finally:
@@ -105,7 +106,7 @@ def _pass_lacking_gates(cell: CellContext, published: RecordedImage) -> CellResu
             record_gates(run, published.ref, replace(published.record, gates=gate_passes(result.gates_at)))
     if result.verdict == "failed":
         names = named(gate.name for gate in lacking if gate.name not in result.gates_at)
-        again = command("build", run.options.profile_name, "--force", "--only", recipe.cell.id)
+        again = run.options.next("build", "--force", "--only", recipe.cell.id)
         return replace(
             result,
             reason=f"{result.reason}; the image is published already, without {names}, and stays",

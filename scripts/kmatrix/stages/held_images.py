@@ -16,7 +16,7 @@ from kmatrix.values.names import ImageRef
 
 
 def hold_image(run: RunContext, image: ImageRef) -> None:
-    """Have an image in the engine until it is let go, or until the run ends (see `Engine.hold`).
+    """Have an image in the engine until every holder let it go, or until the run ends (see `Engine.hold`).
 
     Raises:
         UnreachableError: the registry is unreachable.
@@ -57,6 +57,7 @@ class SharedImages:
         self._keep = keep
         self._lock = Lock()
         self._left = Counter(image.pinned for image in images)
+        self._holds: Counter[str] = Counter()
 
     def __enter__(self) -> Self:
         return self
@@ -75,6 +76,8 @@ class SharedImages:
         """
         try:
             hold_image(self._run, image)
+            with self._lock:
+                self._holds[image.pinned] += 1
             yield image.pinned
         finally:
             with self._lock:
@@ -85,4 +88,5 @@ class SharedImages:
 
     def _let_go(self, pinned: str) -> None:
         if not self._keep:
-            self._run.engine.let_go(pinned)
+            for _ in range(self._holds.pop(pinned, 0)):
+                self._run.engine.let_go(pinned)

@@ -1,4 +1,4 @@
-"""Retry requests to the container engine that fail for a passing reason."""
+"""Retry requests to the container engine that fail for a transient reason."""
 
 from __future__ import annotations
 

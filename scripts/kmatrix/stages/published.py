@@ -16,7 +16,6 @@ from kmatrix.stages.publish import image_of, note_layers
 from kmatrix.stages.run_context import RunContext
 from kmatrix.values import labels
 from kmatrix.values.cells import CellResult, Verdict
-from kmatrix.values.command_lines import command
 from kmatrix.values.engine import EngineImage
 from kmatrix.values.errors import ProtocolError, ToolError
 from kmatrix.values.gate_record import GateRecord, RecordedImage
@@ -164,4 +163,4 @@ def key_in_engine(image: EngineImage) -> str:
 
 def build_command(run: RunContext, recipe: Recipe) -> str:
     """Return the command that builds a cell."""
-    return command("build", run.options.profile_name, "--only", recipe.cell.id)
+    return run.options.next("build", "--only", recipe.cell.id)

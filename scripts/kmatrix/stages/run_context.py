@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,10 +15,12 @@ from kmatrix.effects.engine import Engine
 from kmatrix.effects.installed_version import installed_version
 from kmatrix.effects.registry.credentials import Credentials
 from kmatrix.effects.registry.writer import RegistryWriter
+from kmatrix.effects.vm.boot_files import boot_folder
 from kmatrix.effects.vm.qemu import Accel, Machines
 from kmatrix.stages.concurrency import Once
 from kmatrix.stages.progress import Progress
 from kmatrix.values.cells import CellResult, Finding, Verdict
+from kmatrix.values.command_lines import command
 from kmatrix.values.errors import InterruptedRunError, KmatrixError
 from kmatrix.values.gate_record import RecordedImage
 from kmatrix.values.matrix import Profile
@@ -43,7 +45,8 @@ class Options:
 
     `jobs` is the number of cells, or of boots of a bundle, at a time; `make_jobs` is make's own number of jobs in one
     cell. `rebuild` is a text that differs from run to run, to build every cell again. `boot` is None for a run without
-    the boot gate; `push` is whether cells that passed every gate are published.
+    the boot gate; `push` is whether cells that passed every gate are published. `places` are options of the command
+    line that say where everything is (`--target X`), by the name of each command that accepts them.
     """
 
     root: Path
@@ -57,6 +60,16 @@ class Options:
     push: bool = True
     revision: str = ""
     source: str = ""
+    places: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def boot_seconds(self) -> float:
+        """The seconds that the init of a guest may take, also in a run without options of the boot gate."""
+        return (self.boot or BootOptions()).deadline_seconds
+
+    def next(self, name: str, *arguments: str) -> str:
+        """Return a command for a next step in backquotes, which acts on the same profile and places as this run."""
+        return command(name, self.profile_name, *self.places.get(name, ()), *arguments)
 
 
 @dataclass
@@ -92,8 +105,8 @@ class RunContext:
 
     @property
     def boot_folder(self) -> Path:
-        """The folder of the boot gate: kernels that are kept, and the initramfs files of boots under way."""
-        return self.options.root / "build" / "boot"
+        """The folder of the boot gate."""
+        return boot_folder(self.options.root)
 
     def stop(self) -> None:
         """End everything under way: builds, containers, virtual machines."""
@@ -125,19 +138,37 @@ def raise_if_stopping(run: RunContext, cause: Exception | None = None) -> None:
         raise InterruptedRunError from cause
 
 
-def reason_of(run: RunContext, error: Exception) -> str:
-    """Return the reason of a verdict that `error` prevented; the traceback of an unexpected one is printed.
+def explain_error(
+    run: RunContext, error: Exception, on_traceback: Callable[[str], None], place: str
+) -> tuple[str, str]:
+    """Return the message of an error that prevented a verdict, and the next step.
+
+    Args:
+        run: the run.
+        error: of this project, or an unexpected one: a bug, which must not take the other cells or bundles with it.
+        on_traceback: is given the traceback of an unexpected error.
+        place: where that goes, for the next step.
 
     Raises:
-        InterruptedRunError: the run was told to stop.
+        InterruptedRunError: the run was told to stop, so the error says nothing about the cell or bundle.
     """
     raise_if_stopping(run, error)
     if isinstance(error, InterruptedRunError):
         raise error
     if isinstance(error, KmatrixError):
-        return f"{error.message}. {error.hint}".rstrip(". ")
-    run.progress.say(redacted(plain(traceback.format_exc())))
-    return redacted(f"a fault of kmatrix itself: {type(error).__name__}: {error}")
+        return error.message, error.hint
+    on_traceback(redacted(plain("".join(traceback.format_exception(error)))))
+    return redacted(f"internal error: {type(error).__name__}: {error}"), f"Report the traceback in {place} as a bug."
+
+
+def reason_of(run: RunContext, error: Exception) -> str:
+    """Return `explain_error` as one reason; the traceback of an unexpected error is printed.
+
+    Raises:
+        InterruptedRunError: the run was told to stop.
+    """
+    message, next_step = explain_error(run, error, run.progress.say, "the output")
+    return f"{message}. {next_step}".rstrip(". ")
 
 
 class CellContext:

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from kmatrix.decide.plan import Plan
 from kmatrix.stages.columns import Column, print_table
-from kmatrix.stages.gates import not_passed
+from kmatrix.stages.gates import named, not_passed
 from kmatrix.stages.progress import STYLES
 from kmatrix.values.cells import CellResult
 from kmatrix.values.command_lines import command
@@ -76,6 +76,14 @@ def print_results(
     console.print(Text(", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count) or "no cells"))
 
 
+def left_out(results: Iterable[CellResult]) -> str:
+    """Return in words the gates that passed and published cells have not passed, as far as known; empty for none."""
+    lacking = [not_passed(result.gates) for result in results if result.verdict in ("passed", "skipped")]
+    cells = sum(bool(each) for each in lacking)
+    names = dict.fromkeys(name for each in lacking for name in each)
+    return f"{named(names)} NOT RUN on {cells} cell{'s' if cells != 1 else ''}" if cells else ""
+
+
 def _gates(result: CellResult) -> str:
     """Return the gates that a cell passed, each with its seconds where it took any; loud about the others."""
     words = []
@@ -83,6 +91,6 @@ def _gates(result: CellResult) -> str:
         seconds = result.stages.get(name, 0.0)
         took = f" {seconds:.1f} s" if seconds >= 1 else ""
         words.append(f"{name}{took if verdict == 'passed' else f' {verdict.upper()}'}")
-    if result.verdict == "passed":
+    if result.verdict in ("passed", "skipped"):
         words += [f"{name} NOT RUN" for name in not_passed(result.gates) if name not in result.gates]
     return ", ".join(words) or "-"

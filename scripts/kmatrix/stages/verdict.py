@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
 from kmatrix.decide.build_log import code_of
 from kmatrix.effects.disk.logs import open_log
-from kmatrix.stages.run_context import CellContext, RunContext, cell_result, raise_if_stopping
+from kmatrix.stages.run_context import CellContext, RunContext, cell_result, explain_error
 from kmatrix.values.cells import CellResult, Finding
-from kmatrix.values.errors import BuildError, InterruptedRunError, KmatrixError, ToolError
+from kmatrix.values.errors import BuildError, KmatrixError, ToolError
 from kmatrix.values.recipe import Recipe
 
 
@@ -34,7 +33,7 @@ def to_verdict(
             findings = tuple(Finding("build", code_of(line), line) for line in error.excerpt or (reason,))
             result = cell_result(recipe, "failed", f"build: {reason}", findings=findings, next_step=error.hint)
         except Exception as error:
-            reason, next_step = errored(cell, error)
+            reason, next_step = explain(cell, error)
             result = cell_result(recipe, "errored", reason, next_step=next_step)
         for finding in result.findings:
             cell.line(f"kmatrix: {finding.code}: {finding.message}")
@@ -44,18 +43,13 @@ def to_verdict(
     return replace(result, stages=cell.stages, log=str(path.relative_to(run.options.root)))
 
 
-def errored(cell: CellContext, error: Exception) -> tuple[str, str]:
+def explain(cell: CellContext, error: Exception) -> tuple[str, str]:
     """Return why a cell has no verdict, and the next step; both are also in the cell's log.
 
     Raises:
         InterruptedRunError: the run was told to stop, so the error says nothing about the cell.
     """
-    if isinstance(error, InterruptedRunError):
-        raise error
+    message, next_step = explain_error(cell.run, error, cell.line, "the cell's log")
     if isinstance(error, KmatrixError):
-        raise_if_stopping(cell.run, error)
-        cell.line(f"kmatrix: {error.message} {error.hint}".rstrip())
-        return error.message, error.hint
-    # A bug of this program must not take the other cells with it.
-    cell.line("".join(traceback.format_exception(error)))
-    return f"internal error: {type(error).__name__}: {error}", "Report the traceback in the cell's log as a bug."
+        cell.line(f"kmatrix: {message} {next_step}".rstrip())
+    return message, next_step

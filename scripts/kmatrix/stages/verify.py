@@ -1,4 +1,4 @@
-"""verify: puts the image of a cell through the gates again; builds and pushes nothing."""
+"""verify: put the image of a cell through the gates again; builds, pushes and records nothing."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from kmatrix.stages.gates import gates_of_run, pass_gates
-from kmatrix.stages.held_images import pull
+from kmatrix.stages.gates import gates_of_run, named, pass_gates
+from kmatrix.stages.held_images import hold_image, pull
 from kmatrix.stages.publish import image_of
 from kmatrix.stages.published import (
     PublishedImage,
@@ -66,14 +66,21 @@ def _check(cell: CellContext, note: Callable[[PublishedImage | None], None]) -> 
         note(published)
         pull(run, recipe.toolkit)
         if published is not None:
-            pull(run, published.ref)
+            hold_image(run, published.ref)
     if published is None:
         return pass_gates(cell, _local_image(run, recipe, found), gates_of_run(run))
     try:
         result = pass_gates(cell, id_in_engine(run, published.ref), gates_of_run(run))
     finally:
         run.engine.let_go(published.ref.pinned)
-    return result if recorded else replace(result, reason=f"{result.reason}; {_NO_RECORD}")
+    if not recorded:
+        return replace(result, reason=f"{result.reason}; {_NO_RECORD}")
+    known = found.record.gates if found and found.record else {}
+    new = [name for name in result.gates if name not in known]
+    if result.verdict == "passed" and new:
+        how = f"{build_command(run, recipe)} runs it on the published image and records it"
+        return replace(result, reason=f"{result.reason}; verify does not record {named(new)}: {how}")
+    return result
 
 
 def _local_image(run: RunContext, recipe: Recipe, stale: PublishedImage | None) -> str:
@@ -90,6 +97,6 @@ def _local_image(run: RunContext, recipe: Recipe, stale: PublishedImage | None) 
     raise ToolError(
         f"{stale.ref} is stale: built from inputs that have changed since; the container engine has no image of the "
         "cell",
-        f"Run {build_command(run, recipe)}, which builds it again; `nox -s plan` and the log of version control show "
-        "what changed.",
+        f"Run {build_command(run, recipe)}, which builds it again; {run.options.next('plan')} and the log of version "
+        "control show what changed.",
     )

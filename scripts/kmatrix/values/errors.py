@@ -1,4 +1,4 @@
-"""Define every error that a user can meet: each has a message, a next step and an exit code.
+"""Define the errors that a user can meet: each has a message, a next step and an exit code.
 
     Exception
     ├── KmatrixError              3  errored, unless a subclass says otherwise
@@ -10,6 +10,9 @@
     │   ├── ToolError             3  a program or the container engine failed
     │   └── BuildError            1  the product is bad
     └── InterruptedRunError     130  the run was told to stop
+
+Subclasses with the same exit codes, for callers that tell them apart, stand beside their effects: those of ToolError
+in `kmatrix.effects.engine.errors`, that of CredentialError in `kmatrix.effects.registry.auth`.
 
 `kmatrix.commands.guard` catches them in one place. In a cell they become its verdict: BuildError failed, all others
 errored.

@@ -12,9 +12,9 @@ import pytest
 from kmatrix.decide.boot import Booted
 from kmatrix.decide.formats.elf import read_module
 from kmatrix.effects.engine import Engine
+from kmatrix.effects.engine.errors import StepFailedError
 from kmatrix.effects.vm.qemu import Machines
 from kmatrix.stages.boot import Subject, boot_image
-from kmatrix.values.errors import BuildError
 from tests.integration.support.cluster.openshift import InCluster, built, rendered, run_in, small_copy
 from tests.integration.support.lab import Lab
 from tests.integration.support.project.site import NEWER_CLIENT, OLDER_CLIENT, Site, SiteMaker
@@ -45,7 +45,7 @@ def image(engine: Engine, lab: Lab, session: Session, manifests: InCluster, log:
     try:
         with built(engine, session, manifests, lab.toolkits["next-line"], log) as made:
             yield made
-    except BuildError as error:
+    except StepFailedError as error:
         pytest.fail(f"{error}\n" + "\n".join(log[-40:]))
 
 
@@ -185,7 +185,7 @@ def test_a_build_that_cannot_be_right_fails_and_says_why(
 ) -> None:
     log: list[str] = []
     with (
-        pytest.raises(BuildError),
+        pytest.raises(StepFailedError),
         built(engine, session, manifests, lab.toolkits["next-line"], log, **arguments),
     ):
         pytest.fail("it was built")
@@ -206,7 +206,7 @@ def test_a_package_of_another_key_fails_the_build(
     other = InCluster(manifests.config, {**manifests.files, "package-key": key}, manifests.daemonset)
     log: list[str] = []
     with (
-        pytest.raises(BuildError),
+        pytest.raises(StepFailedError),
         built(engine, session, other, lab.toolkits["next-line"], log, KEY_FINGERPRINT=fingerprint),
     ):
         pytest.fail("it was built")

@@ -14,10 +14,10 @@ import pytest
 from kmatrix.decide.boot import Booted
 from kmatrix.decide.formats.elf import read_module
 from kmatrix.effects.engine import Engine
+from kmatrix.effects.engine.errors import StepFailedError
 from kmatrix.effects.vm.qemu import Machines
 from kmatrix.stages.boot import Subject, boot_image
 from kmatrix.values.engine import Mount
-from kmatrix.values.errors import BuildError
 from tests.integration.support.cluster.build_configs import Applied, applied_by_the_script, built_config, output_of
 from tests.integration.support.cluster.openshift import read, rendered_text, run_in, small_copy
 from tests.integration.support.lab import Lab
@@ -73,7 +73,7 @@ def made(engine: Engine, lab: Lab, session: Session, text: str, applied: Applied
             known.update(dict.fromkeys(applied.tagged, known[latest]))
             log = logs.setdefault("image", [])
             image = stack.enter_context(built_config(engine, session, applied.image, files, known, log))
-        except BuildError as error:
+        except StepFailedError as error:
             pytest.fail(f"{error}\n" + "\n".join(log[-40:]))
         yield Made(image, modules, logs)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kmatrix.effects.engine import Engine
-from kmatrix.values.errors import BuildError
+from kmatrix.effects.engine.errors import StepFailedError
 from tests.integration.support.cluster.openshift import built, compiling_copy, rendered, with_red_hats_modes
 from tests.integration.support.lab import Lab
 from tests.integration.support.node.client_node import SECRET
@@ -81,7 +81,7 @@ def shown(
             pods = {"client": Wish("rhel", manifests.daemonset, SECRET)}
             scenario = _SAID_LAST + _SCENARIO.replace("KERNEL", kernel)
             return node.run({"rhel": copy}, pods, scenario, 1200, folder / "host")
-    except BuildError as error:
+    except StepFailedError as error:
         pytest.fail(f"{error}\n" + "\n".join(log[-40:]))
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from kmatrix.effects.engine import Engine
+from kmatrix.effects.engine.errors import StepFailedError
 from kmatrix.values.engine import RunOutput
-from kmatrix.values.errors import BuildError
 from tests.integration.support.cluster.openshift import (
     InCluster,
     built,
@@ -43,7 +43,7 @@ def image(engine: Engine, lab: Lab, session: Session, manifests: InCluster) -> I
             with_red_hats_modes(engine, session, made) as copy,
         ):
             yield copy
-    except BuildError as error:
+    except StepFailedError as error:
         pytest.fail(f"{error}\n" + "\n".join(log[-40:]))
 
 

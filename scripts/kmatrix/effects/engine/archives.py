@@ -61,7 +61,7 @@ def entries(file: Any, *, ends_with_zeros: bool = False) -> Iterator[tuple[tarfi
             except tarfile.HeaderError as error:
                 if not any(block) and len(block) in (0, tarfile.BLOCKSIZE):
                     raise
-                raise tarfile.ReadError(f"what should be an entry's header is none: {error}") from error
+                raise tarfile.ReadError(f"an entry's header is malformed: {error}") from error
 
     with tarfile.open(fileobj=cast("IO[bytes]", file), mode="r|", tarinfo=Strict) as archive:
         for member in archive:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from kmatrix.values.engine import FailedStep
-from kmatrix.values.errors import BuildError, ToolError, UnreachableError
+from kmatrix.values.errors import ToolError, UnreachableError
 
 # The messages of Go's net and net/http, of moby and of registries, in small letters.
 _TRANSIENT_WORDS = (
@@ -66,19 +66,21 @@ ADDRESS = "DOCKER_HOST, the Docker context or the local socket"
 PASSING = "Check that it runs, then run the command again; it resumes from here."
 
 
-class StepFailedError(BuildError):
+class StepFailedError(ToolError):
     """A program of a build's step ended with an exit code of its own; `step` has its output.
+
+    The product or the machine may be to blame: `kmatrix.decide.build_log` decides that from the output.
 
     Args:
         message: one line, the builder's.
         step: the step.
-        hint: what to do next.
+        hint: the next step.
     """
 
     def __init__(
         self, message: str, step: FailedStep, hint: str = "Read the build's log, and correct the step that it names."
     ) -> None:
-        super().__init__(message, hint=hint)
+        super().__init__(message, hint)
         self.step = step
 
 
@@ -122,7 +124,7 @@ def engine_gone(doing: str, error: Exception) -> UnreachableError:
     return UnreachableError(
         "container engine",
         ADDRESS,
-        f"as it was asked to {doing}: {error}",
+        f"the request to {doing} failed: {error}",
         "`./scripts/bootstrap` starts the local one; `docker info` shows whether it answers.",
     )
 

@@ -39,6 +39,8 @@ class Engine(Protocol):
     - **Names.** An image's id is opaque. It is accepted wherever a name or NAME@DIGEST is.
     - **Text.** The lines of a build, and error messages, are plain text: no control characters, no terminal sequences.
       A container's outputs are as its program wrote them, decoded from UTF-8.
+
+    The product itself needs no `steps_done`, `take_archive` and `put_archive`: they serve the bench alone.
     """
 
     @property
@@ -234,13 +236,18 @@ class Engine(Protocol):
     def hold(self, pinned: str, login: RegistryLogin | None) -> None:
         """Pull an image by digest unless the engine has it, and keep other runs from removing it.
 
+        A run may hold one image several times. Each call that returned needs one call of `let_go`, and the image stays
+        until the last of them; a call that raised holds nothing.
+
         Raises:
             TakenAwayError: another run removed it just after it was pulled.
             UnreachableError, RegistryRefusalError, ToolError, InterruptedRunError: as for `pull`.
         """
 
     def let_go(self, pinned: str) -> None:
-        """Give up an image that this run held; it is removed if it was not there before and no other run holds it.
+        """Give up one hold of an image, and with the last one remove it.
+
+        It stays if it was there before, or another run holds it.
 
         An engine that went away is no error here: the work that needed the image is done.
         """

@@ -63,6 +63,11 @@ def run_prefix(run_id: str) -> str:
     return f"run-{run_id}-"
 
 
+def boot_folder(root: Path) -> Path:
+    """Return the folder of the boot gate: kernels that are kept, and the initramfs files of boots under way."""
+    return root / "build" / "boot"
+
+
 def remove_boot_files(folder: Path, run_id: str) -> None:
     """Remove a finished run's temporary files below the folder of boots; complete kernels stay.
 

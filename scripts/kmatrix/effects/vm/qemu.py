@@ -119,11 +119,12 @@ class Machines:
         if kind is None:
             raise ToolError(
                 f"there is no virtual machine for {guest.arch}",
-                "The boot gate supports x86_64 and aarch64; use --no-boot to skip it.",
+                "Virtual machines are supported for x86_64 and aarch64; `build` and `verify` accept --no-boot.",
             )
         if shutil.which(kind.emulator) is None:
             raise ToolError(
-                f"{kind.emulator} is not installed", "Run ./scripts/bootstrap, or use --no-boot to skip the boot gate."
+                f"{kind.emulator} is not installed",
+                "Run ./scripts/bootstrap, which installs it; `build` and `verify` accept --no-boot.",
             )
         # A panic ends the machine (-no-reboot), and so does an oops: output after an oops proves nothing.
         # The kernel's self-tests of its ciphers do not concern this gate, and take a second.

@@ -11,21 +11,21 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from kmatrix.stages.gates.boot import boot_module
-from kmatrix.stages.gates.gate import Gate, Outcome, TestedImage
+from kmatrix.stages.gates.gate import Gate, ImageUnderTest, Outcome
 from kmatrix.stages.gates.static import check_image
 from kmatrix.stages.publish import image_of
 from kmatrix.stages.run_context import CellContext, RunContext, cell_result
-from kmatrix.stages.verdict import errored
+from kmatrix.stages.verdict import explain
 from kmatrix.values.cells import CellResult, Verdict
 from kmatrix.values.gate_record import BOOT_GATE, STATIC_GATE
 
 # An image must have passed every one of these before it is published.
-GATES: tuple[Gate, ...] = (Gate(STATIC_GATE, check_image), Gate(BOOT_GATE, boot_module))
+GATES: tuple[Gate, ...] = (Gate(STATIC_GATE, check_image), Gate(BOOT_GATE, boot_module, boots=True))
 
 
 def gates_of_run(run: RunContext) -> tuple[Gate, ...]:
-    """Return the gates that a run puts images through: all, or all but the boot gate."""
-    return tuple(gate for gate in GATES if gate.name != BOOT_GATE or run.options.boot is not None)
+    """Return the gates that a run puts images through: all, or with --no-boot those that boot nothing."""
+    return tuple(gate for gate in GATES if not gate.boots or run.options.boot is not None)
 
 
 def not_passed(verdicts: Mapping[str, Verdict]) -> tuple[str, ...]:
@@ -39,7 +39,7 @@ def named(gates: Iterable[str]) -> str:
     return f"gate{'s' if len(names) != 1 else ''} {', '.join(names)}"
 
 
-def pass_gates(cell: CellContext, image_id: str, gates: Iterable[Gate]) -> CellResult:
+def pass_gates(cell: CellContext, image_id: str, gates: Iterable[Gate], *, named: bool = True) -> CellResult:
     """Put an image through gates, in order; the first that it does not pass ends it.
 
     An exception in a gate is that gate's verdict.
@@ -48,12 +48,13 @@ def pass_gates(cell: CellContext, image_id: str, gates: Iterable[Gate]) -> CellR
         cell: the cell.
         image_id: the container engine's id of the image.
         gates: those to run.
+        named: see `ImageUnderTest`.
 
     Raises:
         InterruptedRunError: the run was told to stop.
         ToolError: the cell's log cannot be written.
     """
-    image = TestedImage(cell, image_id)
+    image = ImageUnderTest(cell, image_id, named=named)
     verdicts: dict[str, Verdict] = {}
     times: dict[str, str] = {}
     messages = []
@@ -81,9 +82,9 @@ def pass_gates(cell: CellContext, image_id: str, gates: Iterable[Gate]) -> CellR
     return replace(result, image_id=image_id, srcversion=srcversion, serial=serial, gates=verdicts, gates_at=times)
 
 
-def _outcome(gate: Gate, image: TestedImage) -> Outcome:
+def _outcome(gate: Gate, image: ImageUnderTest) -> Outcome:
     try:
         return gate.run(image)
     except Exception as error:
-        message, next_step = errored(image.cell, error)
+        message, next_step = explain(image.cell, error)
         return Outcome("errored", message, next_step=next_step)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from kmatrix.effects.disk.logs import open_log
 from kmatrix.stages.boot import boot_image, subject_of
-from kmatrix.stages.gates.gate import Outcome, TestedImage
-from kmatrix.stages.run_context import BootOptions
+from kmatrix.stages.gates.gate import ImageUnderTest, Outcome
 from kmatrix.values.boot import BootReport
-from kmatrix.values.command_lines import command
 
 
-def boot_module(image: TestedImage) -> Outcome:
+def boot_module(image: ImageUnderTest) -> Outcome:
     """Boot the cell's kernel, and load and unload the image's module in it.
 
     Raises:
@@ -21,12 +19,10 @@ def boot_module(image: TestedImage) -> Outcome:
     if isinstance(subject, BootReport):
         return _not_passed(image, subject, "", "")
     srcversion = subject.module.srcversion
-    options = run.options.boot or BootOptions()
     path = run.logs / f"{recipe.cell.id}.serial.log"
     serial = str(path.relative_to(run.options.root))
     with open_log(path) as log:
-        folder = run.options.root / "build" / "boot"
-        report = boot_image(run.engine, run.machines, subject, folder, options.deadline_seconds, log.line)
+        report = boot_image(run.engine, run.machines, subject, run.boot_folder, run.options.boot_seconds, log.line)
         if report.verdict == "passed":
             # A pass that nobody can look up is none.
             log.check()
@@ -35,17 +31,22 @@ def boot_module(image: TestedImage) -> Outcome:
     return _not_passed(image, report, serial, srcversion)
 
 
-def _not_passed(image: TestedImage, report: BootReport, serial: str, srcversion: str) -> Outcome:
+def _not_passed(image: ImageUnderTest, report: BootReport, serial: str, srcversion: str) -> Outcome:
     reason = f"boot: {report.code}: {report.message}"
     next_step = _next_step(image, serial, report.verdict)
     return Outcome(report.verdict, reason, report.findings, next_step, serial, srcversion)
 
 
-def _next_step(image: TestedImage, serial: str, verdict: str) -> str:
+def _next_step(image: ImageUnderTest, serial: str, verdict: str) -> str:
     if verdict == "failed":
-        again = command("boot", image.cell.run.options.profile_name, image.cell.recipe.cell.id, "--shell")
+        options, cell = image.cell.run.options, image.cell.recipe.cell.id
         where = f"Read the kernel's messages in {serial}; " if serial else ""
-        return f"{where}{again} boots the same image with a prompt."
+        shell = f"{options.next('boot', cell, '--shell')} boots the image with a prompt."
+        if image.named:
+            return f"{where}{shell}"
+        force = ("--force",) if options.rebuild else ()
+        keep = options.next("build", *force, "--no-push", "--no-boot", "--only", cell)
+        return f"{where}{keep} builds the image again and keeps it in the container engine, and {shell}"
     return (
         f"Read in {serial} how far the machine came; run the command again, with fewer --jobs, or with --accel tcg if "
         "this machine's virtualisation is unsound."

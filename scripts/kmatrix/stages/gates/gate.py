@@ -31,15 +31,17 @@ class Outcome:
     srcversion: str = ""
 
 
-class TestedImage:
-    """The image that a cell's gates examine; whatever several gates need is read once."""
+class ImageUnderTest:
+    """The image that a cell's gates examine; whatever several gates need is read once.
 
-    # Its name is not that of a test case.
-    __test__ = False
+    `named` is whether the cell's name leads to the image, in the registry or in the container engine. An image that was
+    just built has a name of the run's own alone, and is removed with that.
+    """
 
-    def __init__(self, cell: CellContext, image_id: str) -> None:
+    def __init__(self, cell: CellContext, image_id: str, *, named: bool = True) -> None:
         self.cell = cell
         self.id = image_id
+        self.named = named
 
     @cached_property
     def facts(self) -> ImageFacts:
@@ -62,8 +64,10 @@ class TestedImage:
 class Gate:
     """One examination between a built image and the registry.
 
-    `run` returns the outcome; an exception that it raises makes it `errored`.
+    `run` returns the outcome; an exception that it raises makes it `errored`. `boots` is whether it needs a virtual
+    machine: `--no-boot` leaves out every gate that does.
     """
 
     name: str
-    run: Callable[[TestedImage], Outcome]
+    run: Callable[[ImageUnderTest], Outcome]
+    boots: bool = False

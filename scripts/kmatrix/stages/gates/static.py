@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kmatrix.decide.checks import check_module
-from kmatrix.stages.gates.gate import Outcome, TestedImage
+from kmatrix.stages.gates.gate import ImageUnderTest, Outcome
 from kmatrix.values.module import Expectation
 
 _NEXT_STEP = (
@@ -12,7 +12,7 @@ _NEXT_STEP = (
 )
 
 
-def check_image(image: TestedImage) -> Outcome:
+def check_image(image: ImageUnderTest) -> Outcome:
     """Check an image against its cell and the cell's kernel."""
     run, recipe = image.cell.run, image.cell.recipe
     expected = Expectation(recipe.cell, recipe.cell_key, run.options.profile.rdma)

@@ -52,7 +52,7 @@ def build_error(error: str, output: tuple[str, ...] = ()) -> StepFailedError | T
     if was_taken_away(error):
         return TakenAwayError(f"the engine could not build: {error}", "Something else removes images; run again.")
     if is_transient(error):
-        return UnreachableError("container engine", ADDRESS, f"as it was asked to build: {error}", PASSING)
+        return UnreachableError("container engine", ADDRESS, f"the request to build failed: {error}", PASSING)
     return ToolError(
         f"the engine could not build: {error}", "Fix the reported problem and run again; the build resumes from here."
     )
@@ -71,7 +71,7 @@ def engine_errors(doing: str, absent_passes: bool = False) -> Iterator[None]:
         message = str(error.explanation or error)
         if is_transient(message):
             raise UnreachableError(
-                "container engine", ADDRESS, f"as it was asked to {doing}: {message}", PASSING
+                "container engine", ADDRESS, f"the request to {doing} failed: {message}", PASSING
             ) from error
         raise ToolError(f"the engine could not {doing}: {message}", _REFUSED) from error
     except _GONE as error:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,14 +26,25 @@ def names_of(run_id: str) -> str:
     return f"{_RUN_NAMES}/{run_id}"
 
 
+@dataclass
+class _Held:
+    """The holders of one image in this run; `was_there` is whether the engine had it before the first of them.
+
+    The lock keeps the last holder from removing the image while another one begins to hold it.
+    """
+
+    holders: int = 0
+    was_there: bool = True
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
 class Images(Connection):
     """See `Engine` for every public method."""
 
     def __init__(self, run_id: str) -> None:
         super().__init__(run_id)
         self.pulls = 0
-        # Whether an image that is held was there before this run.
-        self._held: dict[str, bool] = {}
+        self._held: dict[str, _Held] = {}
 
     def own_name(self, word: str) -> str:
         """See `Engine.own_name`."""
@@ -78,28 +91,40 @@ class Images(Connection):
 
     def hold(self, pinned: str, login: RegistryLogin | None) -> None:
         """See `Engine.hold`; an image that another run gave a name of its own is not removed."""
-        found = self.image(pinned)
-        with self._lock:
-            # An image that is there for another run's sake alone is removed by the last one that holds it.
-            self._held.setdefault(pinned, found is not None and not _held_by_runs(found))
-        self.pull(pinned, login)
-        try:
-            self.tag(pinned, *self._held_name(pinned).split(":"))
-        except ToolError as error:
-            if self.image(pinned) is None:
-                raise TakenAwayError(f"{pinned} was removed as soon as it was pulled", error.hint) from error
-            raise
+        held = self._holders_of(pinned)
+        with held.lock:
+            # After an attempt that failed, the image may be there for this run's sake alone.
+            if not held.holders and held.was_there:
+                found = self.image(pinned)
+                # An image that is there for another run's sake alone is removed by the last one that holds it.
+                held.was_there = found is not None and not _held_by_runs(found)
+            self.pull(pinned, login)
+            try:
+                self.tag(pinned, *self._held_name(pinned).split(":"))
+            except ToolError as error:
+                if self.image(pinned) is None:
+                    raise TakenAwayError(f"{pinned} was removed as soon as it was pulled", error.hint) from error
+                raise
+            held.holders += 1
 
     def let_go(self, pinned: str) -> None:
         """See `Engine.let_go`."""
+        held = self._holders_of(pinned)
+        with held.lock:
+            held.holders = max(0, held.holders - 1)
+            if held.holders:
+                return
+            self.remove_image(self._held_name(pinned))
+            if not held.was_there:
+                with suppress(UnreachableError):
+                    found = self.image(pinned)
+                    if found is not None and not _held_by_runs(found):
+                        self.remove_image(pinned)
+            held.was_there = True
+
+    def _holders_of(self, pinned: str) -> _Held:
         with self._lock:
-            known = self._held.pop(pinned, True)
-        self.remove_image(self._held_name(pinned))
-        if not known:
-            with suppress(UnreachableError):
-                found = self.image(pinned)
-                if found is not None and not _held_by_runs(found):
-                    self.remove_image(pinned)
+            return self._held.setdefault(pinned, _Held())
 
     def _held_name(self, pinned: str) -> str:
         return self.own_name("held-" + hashlib.sha256(pinned.encode()).hexdigest()[:16])
