@@ -88,7 +88,7 @@ class Containers(Connection):
             except docker.errors.NotFound:
                 return None
             return next(iter(files.values()), None)
-        raise ToolError(f"{path}: a chain of symbolic links without end", "Look at the image: no file is at its end.")
+        raise ToolError(f"{path}: a loop of symbolic links", "Look at the image: no file is at its end.")
 
     def read_tree(self, container: str, path: str) -> dict[str, bytes]:
         """See `Engine.read_tree`."""
