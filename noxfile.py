@@ -113,7 +113,7 @@ def push(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def report(session: nox.Session) -> None:
-    """Show the results of the last run."""
+    """Show the latest result of every known cell of a profile."""
     kmatrix(session, "report")
 
 

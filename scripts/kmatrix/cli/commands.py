@@ -192,7 +192,7 @@ _OTHERS = (
     Command(
         name="report",
         run=report.report,
-        summary="Show the results of the last run.",
+        summary="Show the latest result of every known cell of a profile.",
         details="Reads build/results.json. Ends with the exit code of the verdicts it shows.",
         examples=(("", "a table"), ("--json", "the same, machine-readable")),
         exits=_exits(Exit.FAILED),

@@ -1,4 +1,4 @@
-"""report: show the results of the last run."""
+"""report: show the latest result of every known cell of a profile."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kmatrix.values.errors import Exit, InputError
 
 
 def report(call: Invocation) -> Exit:
-    """Show the results of the last run."""
+    """Show the latest result of every known cell of a profile."""
     chosen = select_profile(call)
     results = list(read_results(call.results_path, chosen.name).values())
     if not results:
