@@ -6,7 +6,10 @@ nox ends with the exit code of the command; of several sessions, the first that 
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from itertools import takewhile
 from pathlib import Path
 
 import nox
@@ -110,7 +113,7 @@ def push(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def report(session: nox.Session) -> None:
-    """Show the latest result of every cell of a profile."""
+    """Show the latest result of every known cell of a profile."""
     kmatrix(session, "report")
 
 
@@ -162,6 +165,27 @@ def named_tests(arguments: Sequence[str]) -> Iterator[Path]:
             yield path
 
 
+def refuse_unknown_sessions(arguments: Sequence[str]) -> None:
+    """End nox with 2, the code of usage errors, and suggest a name; nox itself ends with 3 and suggests none.
+
+    Args:
+        arguments: those of nox; names follow `-s`, `--session` or `--sessions`.
+    """
+    own = list(takewhile(lambda argument: argument != "--", arguments))
+    known = nox.registry.get()
+    for index, argument in enumerate(own):
+        if argument in ("-s", "--session", "--sessions"):
+            for name in takewhile(lambda word: not word.startswith("-"), own[index + 1 :]):
+                # A name may continue with a Python version or a parameter, which nox judges.
+                if name.partition("-")[0].partition("(")[0] not in known:
+                    near = get_close_matches(name, known, n=1)
+                    meant = f"Did you mean {near[0]}? " if near else ""
+                    sys.stderr.write(
+                        f"error: there is no session {name!r}\n       {meant}`nox -l` lists the sessions.\n"
+                    )
+                    raise SystemExit(2)
+
+
 def is_below(folder: Path, path: Path) -> bool:
     """Return whether a path is a folder, or is in it."""
     return path == folder or folder in path.parents
@@ -172,3 +196,8 @@ def is_shell(path: Path) -> bool:
     with path.open("rb") as file:
         first = file.readline(64)
     return first.startswith(b"#!") and first.rstrip().endswith((b"/sh", b"/bash", b"env bash", b"busybox sh"))
+
+
+# Tests read this file too, and their arguments are none of nox.
+if Path(sys.argv[0]).stem == "nox" or Path(sys.argv[0]).parent.name == "nox":
+    refuse_unknown_sessions(sys.argv[1:])

@@ -88,4 +88,5 @@ def test_a_machine_that_is_ready_needs_one_line(machine: Machine) -> None:
             machine.program(name, "exit 0")
     done = machine.run()
     assert (done.returncode, done.stdout) == (0, "")
-    assert done.stderr == "bootstrap: ready. Give it a command to run: ./scripts/bootstrap nox -s build\n"
+    ready = "ready. Run ./scripts/bootstrap nox -s build, or put nox on the PATH: . .venv/bin/activate"
+    assert done.stderr == f"bootstrap: {ready}\n"

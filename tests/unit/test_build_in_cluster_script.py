@@ -197,7 +197,7 @@ def test_an_image_whose_last_build_failed_is_named(tmp_path: Path) -> None:
     cluster.change(later_builds={as_tag(image): ["Failed DockerBuildFailed No packages."]})
     done = run(cluster)
     assert done.returncode == 1
-    assert "the image is not of these modules as they are now" in done.stderr
+    assert "the image is from an earlier build and lacks the current modules" in done.stderr
     assert f"start-build {image}" in done.stderr
 
 

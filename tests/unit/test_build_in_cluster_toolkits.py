@@ -94,7 +94,7 @@ def test_a_toolkit_with_two_names_compiles_once_and_its_modules_stay_when_latest
 
 
 def test_modules_of_an_earlier_toolkit_are_not_taken_for_those_of_the_one_that_is_latest_now(tmp_path: Path) -> None:
-    """After an update the tag has the modules of the last release until the new build is through, or for good."""
+    """After an update the tag has the modules of the last release until the new build is complete, or for good."""
     cluster = cluster_of(tmp_path, compiled_with={"latest": f"sha256:{'a' * 64}"})
     done = run(cluster)
     assert done.returncode == 0, done.stderr
@@ -165,7 +165,7 @@ def test_a_newest_toolkit_that_fails_after_an_update_is_named_though_its_tag_has
     cluster = cluster_of(tmp_path, nodes=nodes, toolkits=stream, compiled_with=earlier, later_builds=later)
     done = run(cluster)
     assert done.returncode == 1
-    says = "no modules for the toolkit latest as it is now, only for an earlier one: the build ended with: Failed"
+    says = "the modules for the toolkit latest are from its previous version: the build ended with: Failed"
     assert says in done.stderr.splitlines()[-1]
     assert taken(configs(cluster)["image"]) == [tag(OLD), tag("latest")]
     assert cluster["applied"][-1][0] == "app.kubernetes.io/component notin (build)"

@@ -61,6 +61,13 @@ def test_every_message_that_is_explained_is_said() -> None:
             assert words in said, words
 
 
+def test_the_expected_output_of_info_has_the_names_that_it_prints() -> None:
+    named = re.findall(r"`([a-z ]+:)[^`]*`", section(README, "Verify"))
+    assert len(named) >= 5
+    info = programs("beegfs-node").partition("\ninfo() {")[2].partition("\n}\n")[0]
+    assert [name for name in named if f'"{name} ' not in info and f"'{name} " not in info] == []
+
+
 def test_every_message_of_a_script_that_is_explained_is_said() -> None:
     rows = re.findall(r"^\| of `([\w-]+)`: `([^`]+)` \| ", text_of(TROUBLES), re.MULTILINE)
     assert {script for script, _ in rows} == {"build-in-cluster", "drain-mounted-nodes"}

@@ -199,9 +199,10 @@ def test_a_path_that_does_not_exist_is_found() -> None:
 
 def test_a_newcomer_finds_where_a_cell_becomes_an_image() -> None:
     named = re.findall(r"`(scripts/kmatrix/[\w/.]+)`", section("docs/architecture.md", "Where a cell becomes an image"))
-    assert len(named) == 2
+    assert len(named) == 3
     assert "def run_cell(" in text_of(named[0])
     assert "def build_cell(" in text_of(named[1])
+    assert "def build(" in text_of(named[2])
 
 
 def test_the_support_matrix_is_that_of_the_matrix_file() -> None:

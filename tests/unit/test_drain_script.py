@@ -105,7 +105,7 @@ def test_a_dead_node_is_never_drained_but_named_with_what_to_do(
     assert (
         "repair it, remove it from the cluster, if it is dead (oc delete node n2), or let the roll-out" in done.stderr
     )
-    assert "raise max_unavailable (deploy/README.md, How fast a roll-out goes)" in done.stderr
+    assert "raise max_unavailable (deploy/README.md, Roll-out speed)" in done.stderr
     assert cluster["drained"] == []
 
 

@@ -44,6 +44,14 @@ def script_codes(word: str) -> set[str]:
     return found
 
 
+def in_cluster_codes() -> set[str]:
+    """Return the codes with which `fetch-packages` refuses: it runs only in a build in the cluster."""
+    script = ROOT / "images" / "beegfs-client" / "fetch-packages"
+    found = set(re.findall(r'Refused\(\s*"([a-z-]+): ', script.read_text("utf-8")))
+    assert len(found) >= 8
+    return found
+
+
 def of_modules(pattern: str) -> set[str]:
     return {each.code for each in CODES.used if re.search(pattern, each.module)} - NO_FINDING
 
@@ -53,7 +61,7 @@ def test_every_place_that_gives_a_code_shows_it() -> None:
 
 
 def test_every_code_of_the_package_and_of_its_scripts_is_documented_and_no_other() -> None:
-    given = of_modules("") | script_codes("stopped")
+    given = of_modules("") | script_codes("stopped") | in_cluster_codes()
     assert len(given) > 80
     assert sorted(given ^ entries(PAGE).keys()) == []
 
@@ -78,6 +86,11 @@ def test_the_scripts_errors_are_codes_of_their_own_and_their_stops_are_errored()
     documented = entries(PAGE)
     assert {documented[code][1] for code in script_codes("die")} == {"failed"}
     assert {documented[code][1] for code in script_codes("stopped")} == {"errored"}
+
+
+def test_a_code_of_a_build_in_the_cluster_is_documented_as_such() -> None:
+    of_cluster = {code for code, (place, _) in entries(PAGE).items() if place == "build in the cluster"}
+    assert of_cluster == in_cluster_codes()
 
 
 def test_the_package_names_the_rules_of_the_page() -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from kmatrix.decide.formats.payload import read_toolkits
 from kmatrix.decide.releases import read_graph, select_releases
+from kmatrix.effects.engine import Engine
 from kmatrix.lab import releases
+from kmatrix.lab import up as lab_up
 from kmatrix.lab.images import image_context
 from kmatrix.lab.layout import layout_of
 from kmatrix.lab.up import lab_inputs
@@ -106,3 +109,24 @@ def test_every_file_of_the_stand_in_client_decides_what_the_lab_is(checkout: Pat
         path.write_bytes(path.read_bytes() + b"#")
         seen.add(lab_inputs(layout, lab_profile()))
     assert len(seen) == len(files) + 1
+
+
+class StoppedError(Exception):
+    """Ends `up` at its first step."""
+
+
+@pytest.mark.parametrize(("created", "said"), [(False, ["creating it takes about four minutes, once"]), (True, [])])
+def test_the_duration_is_printed_before_the_lab_is_created_and_not_before_it_is_only_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, created: bool, said: list[str]
+) -> None:
+    def first_step(*_: object) -> str:
+        raise StoppedError
+
+    monkeypatch.setattr(lab_up, "status", lambda *_: lab_up.LabStatus((("image registry", False, ""),)))
+    monkeypatch.setattr(lab_up, "_made", lambda *_: created)
+    monkeypatch.setattr(lab_up, "ensure_base", first_step)
+    messages: list[str] = []
+    layout = layout_of(lab_profile(), tmp_path)
+    with pytest.raises(StoppedError):
+        lab_up.up(cast(Engine, None), layout, lab_profile(), messages.append)
+    assert messages == said

@@ -106,7 +106,7 @@ def test_a_profile_may_have_the_architectures_of_the_boot_gate() -> None:
 def test_unknown_profile_names_the_others() -> None:
     with pytest.raises(InputError, match="no profile 'okd'") as caught:
         read_matrix(MINIMAL).profile("okd")
-    assert caught.value.hint == "Use one of one"
+    assert caught.value.hint == "Use one of one."
 
 
 def test_invalid_set() -> None:

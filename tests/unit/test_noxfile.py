@@ -71,6 +71,18 @@ def stand_in(tmp_path: Path) -> Path:
     return package.parent
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"), [("biuld", "Did you mean build? "), ("verfy", "Did you mean verify? "), ("zzz", "")]
+)
+def test_a_session_that_does_not_exist_ends_with_the_code_of_usage_and_the_name_that_is_near(
+    project: Path, stand_in: Path, name: str, meant: str
+) -> None:
+    code, out, err = ended(project, stand_in, "-s", "plan", name, "--", "-s", "other")
+    assert code == 2, out + err
+    assert f"error: there is no session {name!r}\n       {meant}`nox -l` lists the sessions.\n" in err
+    assert "argument:" not in out
+
+
 def test_a_profile_that_is_not_there_ends_with_the_code_of_usage(project: Path) -> None:
     code, out, err = ended(project, ROOT / "scripts", "-s", "plan", "--", "--profile", "nowhere")
     assert code == 2, out + err

@@ -110,7 +110,15 @@ def test_a_setting_that_is_wrong_does_not_stop_a_command_that_never_reads_it(
         ((), "no command is given", "`python -m kmatrix --help` lists the commands."),
         (("reprot",), "there is no command 'reprot'", "Did you mean report? "),
         (("bogus",), "there is no command 'bogus'", "`python -m kmatrix --help` lists the commands."),
-        (("--only", "x", "plan"), "--only stands before the command", "Write the command first"),
+        (("--only", "x", "plan"), "--only must follow the command", "Write the command first"),
+        (("--json", "plan"), "--json must follow the command", "Write the command first"),
+        (("-v",), "there is no option -v", "Did you mean --version? "),
+        (("--verison",), "there is no option --verison", "Did you mean --version? "),
+        (("build", "-v"), "`build` has no option -v", "`python -m kmatrix --version` prints the version. "),
+        (("build", "--version"), "`build` has no option --version", "`python -m kmatrix --version` prints the version"),
+        (("build", "--no-boot", "--accel", "tcg"), "--accel has no effect with --no-boot", "Remove one of the two. "),
+        (("verify", "--boot-deadline=9", "--no-boot"), "--boot-deadline has no effect with --no-boot", "Remove one "),
+        (("boot", "x", "--shell", "--boot-deadline", "9"), "--boot-deadline has no effect with --shell", "Remove one "),
         (("build", "--forse"), "`build` has no option --forse", "Did you mean --force? "),
         (("plan", "--prof", "x"), "`plan` has no option --prof", "Did you mean --profile? "),
         (("render", "--jsn"), "`render` has no option --jsn", "Did you mean --json, an option of plan and report? "),
@@ -178,6 +186,53 @@ def test_every_exit_code_has_a_meaning_and_every_command_its_own() -> None:
     for command in COMMANDS.values():
         assert {Exit.OK, Exit.USAGE, Exit.ERRORED, Exit.INTERRUPTED} <= set(command.exits)
         assert all(command.meaning(code) for code in command.exits)
+
+
+@pytest.mark.parametrize(
+    ("command", "present", "absent"),
+    [
+        ("build", "leave out the boot gate, and push nothing", "boots at a time"),
+        ("verify", "leave out the boot gate\n", "push nothing"),
+        ("push", "cells at a time", "boots"),
+        ("bundle", "boots at a time", "cells at a time"),
+        ("boot", "  0    the boot passed", "of cells and bundles"),
+    ],
+)
+def test_a_help_text_is_about_its_own_command(
+    capsys: pytest.CaptureFixture[str], command: str, present: str, absent: str
+) -> None:
+    text = printed(capsys, command, "--help")
+    assert present in text
+    assert absent not in text
+
+
+def test_every_text_of_its_own_belongs_to_a_command_that_accepts_the_option() -> None:
+    for option in OPTIONS:
+        assert set(option.texts) <= set(option.commands)
+
+
+@pytest.mark.parametrize("command", ["build", "verify", "push", "bundle"])
+def test_an_update_graph_is_refused_where_only_the_lab_reads_it(
+    site: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    place = ("--root", str(site), "--target", "127.0.0.1:1/none")
+    first, hint = refused(capsys, command, *place, "--graph", "http://127.0.0.1:2/graph")
+    assert "--graph" in first
+    assert "profile site" in first
+    assert "`nox -s discover -- --profile site" in hint
+    # An exported variable is meant for all commands: it goes unread, and the command comes as far as the engine.
+    monkeypatch.setenv("KMATRIX_GRAPH", "http://127.0.0.1:2/graph")
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{site}/no.sock")
+    assert main([command, *place]) == Exit.UNREACHABLE
+
+
+def test_a_profile_that_does_not_exist_is_reported_with_its_option_and_variable(
+    site: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KMATRIX_PROFILE", "nowhere")
+    first, hint = refused(capsys, "plan", "--root", str(site))
+    assert first == "error: matrix.yaml has no profile 'nowhere' (--profile or KMATRIX_PROFILE)"
+    assert hint.strip().endswith("Use one of site.")
 
 
 def test_every_example_is_a_command_line_that_the_parser_accepts() -> None:

@@ -113,7 +113,7 @@ def test_useless_excludes_are_all_reported_with_their_line() -> None:
 
 
 def test_only_of_what_is_out_says_why_it_is_out() -> None:
-    with pytest.raises(InputError, match=r"only what is out: 7\.98\.1-.*has no dists/rhel10"):
+    with pytest.raises(InputError, match=r"only excluded cells: 7\.98\.1-.*has no dists/rhel10"):
         plan_of("everything", "7.98.1-6.12*")
 
 

@@ -64,7 +64,7 @@ def test_a_value_from_outside_cannot_add_an_instruction(poison: str) -> None:
     wanted = profile()
     # Past every validator, as a fault in one of them would let it.
     poisoned = wanted.model_copy(update={"base_packages": (poison,)})
-    with pytest.raises(InputError, match="holds characters that no Dockerfile"):
+    with pytest.raises(InputError, match="not allowed in a rendered Dockerfile"):
         recipes(poisoned)
 
 

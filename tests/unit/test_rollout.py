@@ -26,7 +26,7 @@ from tests.unit.support.daemonset_controller import (
 )
 from tests.unit.support.documents import section
 
-SECTION = section("docs/upgrade.md", "How fast a roll-out goes")
+SECTION = section("docs/upgrade.md", "Roll-out speed")
 
 
 each_release = pytest.mark.parametrize("release", get_args(Release))

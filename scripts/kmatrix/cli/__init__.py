@@ -116,4 +116,7 @@ def _as_typed(options: argparse.Namespace, wanted: Iterable[Option]) -> tuple[st
 def _boot_options(options: argparse.Namespace) -> BootOptions | None:
     if _given(options, "no_boot"):
         return None
-    return BootOptions(options.accel, float(options.boot_deadline)) if hasattr(options, "accel") else BootOptions()
+    accel, deadline = _given(options, "accel"), _given(options, "boot_deadline")
+    return BootOptions(
+        accel or BootOptions().accel, BootOptions().deadline_seconds if deadline is None else float(deadline)
+    )

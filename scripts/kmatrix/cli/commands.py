@@ -16,7 +16,10 @@ from kmatrix.values.errors import Exit
 MEANINGS: Mapping[Exit, str] = {
     Exit.OK: "success; of cells and bundles: all passed or were skipped",
     Exit.FAILED: "at least one cell or bundle failed: the product is bad",
-    Exit.USAGE: "usage or configuration: a wrong option, setting or file, an unwritable file, or another run under way",
+    Exit.USAGE: (
+        "usage or configuration: a wrong option, setting or file, a file or standard output that cannot be written "
+        "(a full disk), or another run under way"
+    ),
     Exit.ERRORED: "an error: a cell without a verdict, a malformed answer, a failed program, a bug in kmatrix",
     Exit.UNREACHABLE: "a needed service is unreachable, or refuses the credential",
     Exit.INTERRUPTED: "interrupted by Ctrl-C, SIGTERM or SIGHUP, or the reader of the output is gone",
@@ -79,7 +82,7 @@ _RUNS = (
         run=build.verify,
         summary="Check and boot the images of the cells again, without building or pushing.",
         details="Takes the published image of a cell, or else the local one that `build -- --no-push` left.",
-        examples=(("--only '8.3.*'", "the cells of one client line"),),
+        examples=(("--only '8.3.*'", "the cells of one client minor version"),),
         exits=_exits(Exit.FAILED, Exit.UNREACHABLE),
     ),
     Command(
@@ -110,7 +113,9 @@ _OTHERS = (
         summary="Start, inspect, stop or remove the lab, an OpenShift-shaped release service on this machine.",
         details=(
             "`up` starts it, and first creates what is missing; `status` lists its parts; `down` stops it and keeps "
-            "its content; `reset` removes everything it created. Always acts on profile lab."
+            "its content; `reset` also removes its registry's content, its files, and every image in the container "
+            "engine that is named kmatrix-lab/... or after its registry, those of other checkouts included. "
+            "Always acts on profile lab."
         ),
         examples=(("up", "create and start it; the first time takes about four minutes"), ("status", "list its parts")),
         exits=_exits(
@@ -177,12 +182,17 @@ _OTHERS = (
             ("quay.io/team/beegfs-client:8.3.1 --accel tcg", "every kernel of a bundle, without KVM"),
             ("CELL --shell", "an interactive prompt in the guest"),
         ),
-        exits=_exits(Exit.UNREACHABLE, FAILED="the boot failed: the product is bad"),
+        exits=_exits(
+            Exit.UNREACHABLE,
+            OK="the boot passed, of a bundle every boot; `--shell`: the guest was powered off",
+            FAILED="a boot failed: the product is bad",
+            ERRORED="an error: a boot without a verdict, a failed program, a bug in kmatrix",
+        ),
     ),
     Command(
         name="report",
         run=report.report,
-        summary="Show the latest result of every cell of a profile.",
+        summary="Show the latest result of every known cell of a profile.",
         details="Reads build/results.json. Ends with the exit code of the verdicts it shows.",
         examples=(("", "a table"), ("--json", "the same, machine-readable")),
         exits=_exits(Exit.FAILED),

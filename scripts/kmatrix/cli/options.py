@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from kmatrix.decide.manifests import METHODS
 from kmatrix.effects.vm.qemu import ACCELS
@@ -18,6 +18,7 @@ OVERRIDES = "override matrix.yaml for this run"
 
 _CELLS = ("build", "verify", "push", "bundle")
 _BOOTED = ("build", "verify", "bundle", "boot")
+_LABS_GRAPH = "address of the lab's update graph; other profiles use it in `discover` alone"
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class Option:
         default: its value where it is not given.
         otherwise: that value, or its source, for help texts.
         variable: the environment variable that is read where the option is not given.
+        texts: by command, a meaning that replaces `text` there.
+        excludes: options that have no effect beside this one; giving both is a usage error.
     """
 
     flag: str
@@ -49,6 +52,8 @@ class Option:
     default: object = None
     otherwise: str = ""
     variable: str = ""
+    texts: Mapping[str, str] = field(default_factory=dict)
+    excludes: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -60,15 +65,18 @@ class Option:
         """The name for its value, or its choices."""
         return "|".join(self.choices) or self.metavar
 
-    @property
-    def help(self) -> str:
-        """Its meaning, followed by the environment variable and the default in brackets."""
+    def text_for(self, command: str) -> str:
+        """Return its meaning for one of its commands."""
+        return self.texts.get(command, self.text)
+
+    def help_for(self, command: str) -> str:
+        """Return its meaning for a command, followed by the environment variable and the default in brackets."""
         more = [
             *(["may be repeated"] if self.many else []),
             *([f"environment: {self.variable}"] if self.variable else []),
             *([f"default: {self.otherwise}"] if self.otherwise else []),
         ]
-        return self.text + (f" ({'; '.join(more)})" if more else "")
+        return self.text_for(command) + (f" ({'; '.join(more)})" if more else "")
 
 
 def positive(text: str) -> int:
@@ -83,10 +91,12 @@ def positive(text: str) -> int:
     return value
 
 
-def _override(key: str, metavar: str, text: str, *commands: str) -> Option:
+def _override(key: str, metavar: str, text: str, *commands: str, **texts: str) -> Option:
+    """Return the option of a setting, for `commands` and for those that `texts` has a meaning of their own for."""
     return Option(
         flag=option(key),
-        commands=commands,
+        commands=(*texts, *commands),
+        texts=texts,
         text=text,
         group=OVERRIDES,
         metavar=metavar,
@@ -122,13 +132,18 @@ OPTIONS = (
     ),
     Option("--force", ("build",), "also rebuild and push published cells"),
     Option("--no-push", ("build",), "build and check, but push nothing"),
-    Option("--no-boot", ("build", "verify"), "leave out every gate that boots; `build` then publishes no image"),
+    Option(
+        "--no-boot",
+        ("build", "verify"),
+        "leave out every gate that boots",
+        texts={"build": "leave out every gate that boots, and publish no image"},
+        excludes=("--accel", "--boot-deadline"),
+    ),
     Option(
         "--accel",
         _BOOTED,
         "how virtual machines run; auto tries KVM, then emulation",
         choices=ACCELS,
-        default=BootOptions().accel,
         otherwise=BootOptions().accel,
     ),
     Option(
@@ -137,17 +152,17 @@ OPTIONS = (
         "seconds a guest may take once its init runs",
         metavar="S",
         parse=positive,
-        default=int(BootOptions().deadline_seconds),
         otherwise=f"{BootOptions().deadline_seconds:.0f}",
     ),
-    Option("--shell", ("boot",), "an interactive prompt in the guest"),
+    Option("--shell", ("boot",), "an interactive prompt in the guest", excludes=("--boot-deadline",)),
     Option(
         "--jobs",
         _CELLS,
-        "cells (bundle: boots) at a time",
+        "cells at a time",
         metavar="N",
         parse=positive,
         otherwise="one per processor core",
+        texts={"bundle": "boots at a time"},
     ),
     Option(
         "--authfile",
@@ -167,7 +182,8 @@ OPTIONS = (
     Option("--check", ("render",), "write nothing; fail if a Dockerfile is not up to date"),
     Option("--json", ("plan", "report"), "machine-readable, on standard output"),
     Option("--out", ("manifests",), "the folder to write", metavar="DIR", otherwise="build/deploy/PROFILE"),
-    _override("graph", "URL", "address of the update graph", *_CELLS, "lab", "discover"),
+    # A run reads the pins of every other profile from its lock; of the lab it may have to resolve them first.
+    _override("graph", "URL", "address of the update graph", "lab", "discover", **dict.fromkeys(_CELLS, _LABS_GRAPH)),
     _override(
         "packages",
         "URL|DIR",

@@ -17,6 +17,7 @@ from kmatrix.values.command_lines import command as command_line
 from kmatrix.values.errors import Exit, InputError
 
 _WIDTH = 100
+_VERSIONS = ("-v", "-V", "--version")
 _ALL = "`python -m kmatrix --help` lists the commands."
 _EXAMPLES = (
     ("nox -s build", "the main job, for the default profile: the lab"),
@@ -36,14 +37,13 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         raise InputError("no command is given", _ALL)
     first = arguments[0]
     if first.startswith("-") and first not in ("-h", "--help", "--version"):
-        raise InputError(
-            f"{first.partition('=')[0]} stands before the command", f"Write the command first, then its options. {_ALL}"
-        )
+        raise _before_command(first.partition("=")[0])
     if not first.startswith("-") and first not in COMMANDS:
         raise InputError(f"there is no command {first!r}", f"{_meant(first, COMMANDS)}{_ALL}")
     options, unknown = parser.parse_known_args(arguments)
     if unknown:
         raise _unknown(options.command, unknown[0])
+    _refuse_without_effect(options)
     return options
 
 
@@ -131,14 +131,14 @@ def _add_command(commands: Any, command: Command) -> None:
         group = groups.get(each.group) or parser
         if each.group != ARGUMENT and each.group not in groups:
             group = groups[each.group] = parser.add_argument_group(each.group)
-        _add_option(group, each)
+        _add_option(group, each, each.help_for(name))
 
 
-def _add_option(group: Any, option: Option) -> None:
+def _add_option(group: Any, option: Option, text: str) -> None:
     if option.group == ARGUMENT:
-        group.add_argument(option.name, metavar=option.metavar, type=_reader(option), help=option.help)
+        group.add_argument(option.name, metavar=option.metavar, type=_reader(option), help=text)
     elif not option.value:
-        group.add_argument(option.flag, action="store_true", help=option.help)
+        group.add_argument(option.flag, action="store_true", help=text)
     else:
         group.add_argument(
             option.flag,
@@ -146,7 +146,7 @@ def _add_option(group: Any, option: Option) -> None:
             metavar=option.value,
             type=_reader(option),
             default=option.default,
-            help=option.help,
+            help=text,
         )
 
 
@@ -172,12 +172,40 @@ def _epilog(examples: Iterable[tuple[str, str]], exits: Mapping[Exit, str]) -> s
     return "\n".join(lines)
 
 
+def _before_command(flag: str) -> InputError:
+    if any(flag == each.flag for each in OPTIONS):
+        return InputError(f"{flag} must follow the command", f"Write the command first, then its options. {_ALL}")
+    known = ["--version", "--help", *(each.flag for each in OPTIONS)]
+    meant = _meant("--version" if flag in _VERSIONS else flag, known)
+    return InputError(f"there is no option {flag}", meant + _ALL)
+
+
+def _refuse_without_effect(options: argparse.Namespace) -> None:
+    """Refuse an option that another one leaves without effect, before any work starts.
+
+    Raises:
+        InputError: both are given.
+    """
+    accepted = {each.flag: each for each in options_of(options.command)}
+    for each in accepted.values():
+        if not getattr(options, each.name):
+            continue
+        for flag in each.excludes:
+            if flag in accepted and getattr(options, accepted[flag].name) is not None:
+                raise InputError(
+                    f"{options.command}: {flag} has no effect with {each.flag}",
+                    f"Remove one of the two. {_help_hint(options.command)}",
+                )
+
+
 def _unknown(command: str, word: str) -> InputError:
     flag = word.partition("=")[0]
     if not word.startswith("-"):
         return InputError(f"`{command}` takes no argument {word!r}", _help_hint(command))
     commands = {each.flag: _listed(each.commands) for each in OPTIONS}
-    if flag in commands:
+    if flag in _VERSIONS:
+        hint = "`python -m kmatrix --version` prints the version. "
+    elif flag in commands:
         hint = f"{flag} is an option of {commands[flag]}. "
     else:
         hint = _meant(flag, [each.flag for each in options_of(command)])

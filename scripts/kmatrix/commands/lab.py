@@ -9,7 +9,7 @@ from kmatrix.commands.profile import LAB, SelectedProfile, alone, ensure_lab, ma
 from kmatrix.effects.engine import Engine
 from kmatrix.effects.engine.docker import DockerEngine
 from kmatrix.lab import up as lab_up
-from kmatrix.lab.layout import layout_of
+from kmatrix.lab.layout import IMAGES, layout_of
 from kmatrix.values.errors import Exit
 
 
@@ -40,7 +40,8 @@ def _act(call: Invocation, chosen: SelectedProfile, engine: Engine) -> Exit:
             call.say("lab: stopped; its content is kept" if done else "lab: nothing was running")
         case "reset":
             lab_up.reset(engine, layout)
-            call.say("lab: removed everything it created")
+            images = f"every image named {IMAGES}/... or {layout.registry}/..."
+            call.say(f"lab: removed its servers, their content, its files, and {images} (other checkouts' too)")
         case _:
             found = lab_up.status(engine, layout, chosen.effective)
             for name, ready, word in found.parts:

@@ -24,10 +24,11 @@ from kmatrix.stages.discover import discover, expected_fingerprint
 from kmatrix.values.errors import InputError, KmatrixError, Problem
 from kmatrix.values.lock import Lock, ProfileLock, inputs_digest, pins_of, read_lock, write_lock
 from kmatrix.values.matrix import Profile, required_target
-from kmatrix.values.overrides import override
+from kmatrix.values.overrides import option, override
 from kmatrix.values.recipe import ImageSource, Recipe
 
 LAB = "lab"
+GRAPH = option("graph")
 
 
 @dataclass(frozen=True)
@@ -108,9 +109,15 @@ def opened_run(call: Invocation) -> Iterator[tuple[SelectedProfile, str, Engine,
     """Begin a run on the target: profile, target, an engine of its own, and pins; brings the lab up for its profile.
 
     Raises:
-        InputError: there is no target or no profile, there are no pins, or another run is under way in this checkout.
+        InputError: there is no target or no profile, an option has no effect, there are no pins, or another run is
+            under way in this checkout.
     """
     chosen = select_profile(call)
+    if chosen.name != LAB and GRAPH in call.typed:
+        raise InputError(
+            f"{call.command}: {GRAPH} has no effect with profile {chosen.name}, whose releases are pinned in its lock",
+            f"Remove it; {command('discover', chosen.name, GRAPH, 'URL')} resolves the releases of another graph.",
+        )
     target = required_target(chosen.name, chosen.effective)
     with alone(call), marked_engine(call) as engine:
         if chosen.name == LAB:

@@ -1,4 +1,4 @@
-"""report: show the latest result of every cell of a profile."""
+"""report: show the latest result of every known cell of a profile."""
 
 from __future__ import annotations
 

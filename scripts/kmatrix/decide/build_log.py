@@ -25,7 +25,7 @@ BuildCode = Literal[
 ]
 _CODES: Mapping[str, BuildCode] = {code: code for code in get_args(BuildCode)}
 
-# What an operation met that is for the machine to answer for, not for its input, as glibc's strerror and others say.
+# Reasons for which the machine is at fault and not the input, in the words of glibc's strerror and others.
 _REASONS = (
     "No space left on device|Disk quota exceeded|Read-only file system|(Remote )?Input/output error|Remote I/O error"
     "|Stale file handle|Structure needs cleaning|Transport endpoint is not connected|Host is down|File too large"
@@ -33,7 +33,7 @@ _REASONS = (
     "|Resource temporarily unavailable|No child processes|Text file busy|database or disk is full|disk full\\?"
 )
 _SIGNALS = "Killed|Terminated|Hangup|Bus error|Segmentation fault|Illegal instruction|Aborted"
-# Whole messages: a reason stands at the end, behind what it is the reason of; a name or a text of the sources may have
+# Whole messages: a reason stands at the end, after the operation that failed; a name or a text of the sources may have
 # the same words. They are those of gcc (gcc/gcc.cc, gcc/collect-utils.cc, libiberty/xmalloc.c), make (src/job.c,
 # child_error) and bash.
 _WORLD = re.compile(
@@ -46,7 +46,7 @@ _WORLD = re.compile(
     rf"|\*\*\* \[.*\] (({_SIGNALS})( \(core dumped\))?|Error 1(29|[3-8]\d|9[0-2]))$",
     re.IGNORECASE,
 )
-# What a compiler says about the sources, and what it quotes of them: behind a bar, before gcc 9 behind a blank. Its own
+# A compiler's messages about the sources, and its quotes of them: behind a bar, before gcc 9 behind a blank. Its own
 # troubles are fatal errors.
 _ABOUT_SOURCES = re.compile(r"\s|\d*\s*\||.*: (warning|note|remark): |\S+:\d+(:\d+)?: error: ")
 # The two commands whose own output says something about the product: the check of its packages, and its compile.

@@ -14,7 +14,7 @@ _FOLDER = TEMPLATE.rpartition("/")[0]
 
 
 def in_cluster_dockerfile(source: ImageSource, profile_name: str, profile: Profile) -> str:
-    """Render the Dockerfile that a BuildConfig has inlined: the same for every client version and RHEL line.
+    """Render the Dockerfile that a BuildConfig has inlined: the same for every client version and RHEL major.
 
     Args:
         source: images/beegfs-client.

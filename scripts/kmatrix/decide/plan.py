@@ -157,7 +157,7 @@ def _only(rows: list[Row], only: tuple[str, ...]) -> tuple[list[Row], list[Probl
             ids = [row.id for row in rows if row.cell]
             problems.append(Problem(f"--only {glob}", f"matches no cell; {nearest(glob, ids)}"))
         elif not any(row.cell for row in hits):
-            problems.append(Problem(f"--only {glob}", f"matches only what is out: {hits[0].id}: {hits[0].reason}"))
+            problems.append(Problem(f"--only {glob}", f"matches only excluded cells: {hits[0].id}: {hits[0].reason}"))
     selected = [
         row
         if row.cell is None or any(fnmatchcase(row.id, glob) for glob in only)

@@ -156,7 +156,7 @@ def _harmless(value: object) -> object:
     if isinstance(value, jinja2.Undefined) or _HARMLESS.fullmatch(text):
         return value
     raise InputError(
-        f"{TEMPLATE}: the value {text!r} holds characters that no Dockerfile of ours may hold",
+        f"{TEMPLATE}: the value {text!r} has characters that are not allowed in a rendered Dockerfile",
         "Look at where it comes from: matrix.yaml, matrix.lock or an override.",
     )
 

@@ -68,6 +68,8 @@ def up(engine: Engine, layout: Layout, profile: Profile, say: Say) -> bool:
     """
     if status(engine, layout, profile).up:
         return False
+    if not _made(layout, profile):
+        say("creating it takes about four minutes, once")
     base = ensure_base(engine, say)
     if not _made(layout, profile):
         # Its folder may have been removed and created again: a running server would keep the removed one.
@@ -130,7 +132,11 @@ def down(engine: Engine, layout: Layout) -> bool:
 
 
 def reset(engine: Engine, layout: Layout) -> None:
-    """Remove every part of the lab: servers, registry volume, files, images."""
+    """Remove every part of the lab: servers, registry volume, files, images.
+
+    Images have no mark of the checkout that built them, because checkouts share them: those of other checkouts with
+    the same registry address, and every image that is named `kmatrix-lab/…`, are removed too.
+    """
     down(engine, layout)
     engine.remove_volume(layout.registry_container)
     for name in engine.image_names():

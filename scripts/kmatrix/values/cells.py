@@ -16,7 +16,7 @@ class Cell:
     """One (client version, kernel release): the unit that is built, checked and published.
 
     `toolkit` is pinned by digest; `releases` are the OpenShift releases that run this kernel, oldest
-    first; `line` is the RHEL line of the kernel (el9), which picks the vendor's packages.
+    first; `line` is the RHEL major of the kernel (el9), which picks the vendor's packages.
     """
 
     client: ClientVersion

@@ -192,7 +192,10 @@ class Matrix(Model):
         """
         wanted = name or self.default_profile
         if wanted not in self.profiles:
-            raise InputError(f"matrix.yaml has no profile {wanted!r}", f"Use one of {', '.join(self.profiles)}")
+            raise InputError(
+                f"matrix.yaml has no profile {wanted!r} (--profile or KMATRIX_PROFILE)",
+                f"Use one of {', '.join(self.profiles)}.",
+            )
         return self.profiles[wanted]
 
 
@@ -218,6 +221,6 @@ def required_target(profile_name: str, profile: Profile) -> str:
     if profile.target is None:
         raise InputError(
             f"profile {profile_name} names no registry to push to",
-            f"Set profiles.{profile_name}.target in matrix.yaml, give --target, or set KMATRIX_TARGET",
+            f"Set profiles.{profile_name}.target in matrix.yaml, give --target, or set KMATRIX_TARGET.",
         )
     return profile.target

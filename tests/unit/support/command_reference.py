@@ -23,7 +23,8 @@ does not use is an error.
 _EXITS = """## Exit codes
 
 nox ends with the exit code of the command; of several sessions, the first that fails ends nox. Every error ends with
-the next step. SIGTERM must be sent to the command itself: nox does not pass it on.
+the next step. SIGTERM must be sent to the command itself: nox does not pass it on. A session of an unknown name ends
+with 2; other errors of nox's own, such as a wrong option of nox, end with codes of its own.
 """
 _OVERRIDES = """## Overrides
 
@@ -69,7 +70,7 @@ def _command(command: Command) -> Iterable[str]:
     yield f"    nox -s {command.name} -- {usage_of(command)}\n"
     options = options_of(command.name)
     own = [each for each in options if each.group not in (OVERRIDES, ARGUMENT)]
-    yield _table(("option", "meaning", "environment", "default"), map(_option, own))
+    yield _table(("option", "meaning", "environment", "default"), (_option(each, command) for each in own))
     if overrides := list(_overrides(options)):
         yield f"[Overrides](#overrides): {', '.join(f'`{each.flag}`' for each in overrides)}.\n"
     yield "Examples:\n"
@@ -80,9 +81,9 @@ def _command(command: Command) -> Iterable[str]:
     yield f"[Exit codes](#exit-codes): {', '.join(codes)}.\n"
 
 
-def _option(option: Option) -> Sequence[str]:
+def _option(option: Option, command: Command) -> Sequence[str]:
     words = f"`{option.flag} {option.value}".rstrip() + "`"
-    text = f"{option.text}; may be repeated" if option.many else option.text
+    text = option.text_for(command.name) + ("; may be repeated" if option.many else "")
     return words, text, _code(option.variable), option.otherwise
 
 

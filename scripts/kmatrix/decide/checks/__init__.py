@@ -1,7 +1,7 @@
 """Judge a built image without loading its module: facts in, findings out; nothing is run or read.
 
-The rules have the numbers that modules, tests and docs/findings.md use; that page states for each what it demands,
-which kernel source it stands for, and which codes it gives.
+The rules have the numbers that modules, tests and docs/findings.md use; for each, that page states its demand, the
+kernel source that it stands for, and its codes.
 
 - Rule 1: ELF (`form`, `modinfo`)
 - Rule 2: vermagic (`modinfo`)

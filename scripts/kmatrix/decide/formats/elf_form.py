@@ -66,7 +66,7 @@ def check_section_table(data: bytes, elf: ELFFile) -> None:
     if entry != _SECTION_SIZE[elf.elfclass]:
         raise _malformed(f"entries of the section table have {entry} bytes, not {_SECTION_SIZE[elf.elfclass]}")
     if not 0 < header["e_shstrndx"] < count:
-        raise _malformed(f"section {header['e_shstrndx']} of {count} is said to hold the names of sections")
+        raise _malformed(f"section {header['e_shstrndx']}, the section names, does not exist: there are {count}")
 
 
 def check_sections(data: bytes, elf: ELFFile, sections: Sequence[Section]) -> None:
@@ -147,7 +147,7 @@ def check_symbol_table(elf: ELFFile, sections: Sequence[Section]) -> SymbolTable
     (table,) = tables
     link = table["sh_link"]
     if not 0 < link < elf.header["e_shnum"]:
-        raise _malformed(f"section {link} is said to hold the names of symbols, and there is none of that number")
+        raise _malformed(f"section {link}, the symbol names, does not exist")
     names = sections[link].data()
     if not names or names[0] or names[-1]:
         raise _malformed("the names of symbols do not begin and end with a zero byte")
@@ -156,7 +156,7 @@ def check_symbol_table(elf: ELFFile, sections: Sequence[Section]) -> SymbolTable
             raise _malformed("the name of a symbol lies outside of the table of names")
         index = symbol["st_shndx"]
         if isinstance(index, int) and index >= elf.header["e_shnum"] and index != _LIVEPATCH_INDEX:
-            raise _malformed(f"symbol {symbol.name} lies in section {index}, and there is none of that number")
+            raise _malformed(f"section {index}, that of symbol {symbol.name}, does not exist")
     return table
 
 

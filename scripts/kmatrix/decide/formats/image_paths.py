@@ -78,7 +78,7 @@ def find_files(
         found, paths = _one_way_down(layers, paths, read, where)
         if found or not paths:
             return found
-    raise ProtocolError(f"{where}: {', '.join(sorted(paths))}: a chain of symbolic links without end", _HINT)
+    raise ProtocolError(f"{where}: {', '.join(sorted(paths))}: a loop of symbolic links", _HINT)
 
 
 def _one_way_down(
@@ -115,7 +115,7 @@ def _linked(layer: L, target: str, read: Callable[[L, Set[str]], LayerView], whe
         if entry.kind == "file":
             return entry.content
         path = clean_path(entry.target)
-    raise ProtocolError(f"{where}: {path}: a chain of hard links without end", _HINT)
+    raise ProtocolError(f"{where}: {path}: a loop of hard links", _HINT)
 
 
 def _elsewhere(view: LayerView, path: str) -> str | None:

@@ -21,7 +21,7 @@ def read_folder(folder: Path, what: str, suffixes: tuple[str, ...]) -> dict[str,
     """
     paths = [path for path in sorted(folder.rglob("*")) if path.name.endswith(suffixes) and path.is_file()]
     if not paths:
-        raise InputError(f"{what} {folder}: there is none", "Restore it from version control.")
+        raise InputError(f"{what} {folder} does not exist or is incomplete", "Restore it from version control.")
     return {path.relative_to(folder).as_posix(): read_text(path, what) for path in paths}
 
 
