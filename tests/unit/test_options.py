@@ -191,8 +191,8 @@ def test_every_exit_code_has_a_meaning_and_every_command_its_own() -> None:
 @pytest.mark.parametrize(
     ("command", "present", "absent"),
     [
-        ("build", "leave out the boot gate, and push nothing", "boots at a time"),
-        ("verify", "leave out the boot gate\n", "push nothing"),
+        ("build", "leave out every gate that boots, and publish no image", "boots at a time"),
+        ("verify", "leave out every gate that boots\n", "publish no image"),
         ("push", "cells at a time", "boots"),
         ("bundle", "boots at a time", "cells at a time"),
         ("boot", "  0    the boot passed", "of cells and bundles"),

@@ -34,7 +34,7 @@ from tests.integration.support.project.site import NEWER_CLIENT, OLDER_CLIENT, P
 def bundles(site: Site) -> dict[str, dict[str, Any]]:
     """Return the entries of build/bundles.json by client."""
     content = json.loads((site.root / "build" / "bundles.json").read_text(encoding="utf-8"))
-    assert (content["schema"], content["profile"]) == (1, "site")
+    assert (content["schema"], content["profile"]) == (2, "site")
     return {entry["client"]: entry for entry in content["bundles"]}
 
 
