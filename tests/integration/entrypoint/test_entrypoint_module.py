@@ -135,7 +135,7 @@ def test_the_selinux_label_is_looked_at(rebuilt_node: tuple[CellNode, str], labe
     [
         ({}, "It needs ib_core, which is not loaded"),
         ({"ib_core": "SAME", "rdma_cm": "OFED"}, "rdma_cm is loaded with srcversion OFED, the kernel's own has SAME"),
-        ({"ib_core": "SAME", "rdma_cm": "SAME"}, "All that it needs is loaded (ib_core,rdma_cm)"),
+        ({"ib_core": "SAME", "rdma_cm": "SAME"}, "All its dependencies are loaded (ib_core,rdma_cm)"),
     ],
 )
 def test_the_module_that_a_symbol_is_missing_of_is_named(

@@ -87,7 +87,7 @@ def test_unload_ends_the_helper_daemon_and_serve_waits_to_be_told(older_node: Ce
     said = serving(
         older_node,
         f"until_said listening || exit 90; process=$(</run/beegfs-node/helperd.pid); {PROGRAM} unload || exit 91\n"
-        "until_said 'ended by unload' || exit 92\nkill -0 $process && exit 93; kill -TERM $pid; wait $pid || exit 94",
+        "until_said 'unload ended' || exit 92\nkill -0 $process && exit 93; kill -TERM $pid; wait $pid || exit 94",
     )
     assert said.status == 0, said
     assert older_node.calls == ["rmmod beegfs"]
@@ -98,7 +98,7 @@ def test_a_daemon_that_unload_ended_is_not_started_again_while_serve_still_waits
     older_node.hurried()
     said = serving(
         older_node,
-        f"{NAPS}until_said listening || exit 90; {PROGRAM} unload || exit 91; until_said 'ended by unload' || exit 92\n"
+        f"{NAPS}until_said listening || exit 90; {PROGRAM} unload || exit 91; until_said 'unload ended' || exit 92\n"
         "naps 3; (exec 4<>/dev/tcp/127.0.0.1/8006) 2>/dev/null && exit 93; kill $pid; wait $pid || exit 94",
         BEEGFS_LOAD="external",
     )
@@ -181,7 +181,7 @@ def test_an_unload_by_hand_is_said_and_load_takes_it_back_at_once(older_node: Ce
     older_node.loader()
     said = serving(
         older_node,
-        f"until_said serving || exit 90; {PROGRAM} unload || exit 91; until_said 'ended by unload' || exit 92\n"
+        f"until_said serving || exit 90; {PROGRAM} unload || exit 91; until_said 'unload ended' || exit 92\n"
         f"{PROGRAM} ready && exit 93; {AGAIN}{PROGRAM} load || exit 94\n"
         # Its next look by itself comes after the time that all this has.
         "until_said listening || exit 95; until_ready; kill $pid; wait $pid || exit 96",

@@ -100,7 +100,7 @@ def test_an_entitled_worker_gets_a_module_for_its_kernel_and_is_ready_then_and_n
     shown: Shown, lab: Lab
 ) -> None:
     assert shown.status("building-ready") == 1
-    assert "loaded is: none" in shown.text("building-ready")
+    assert "loaded: none" in shown.text("building-ready")
     assert shown.status("ready") == 0, shown.text("start-log")
     assert f"installing kernel-devel-{lab.kernels.older} from the node's repositories" in shown.text("start-log")
     assert shown.text("version") == NEWER_CLIENT

@@ -90,7 +90,7 @@ def test_a_pod_is_ready_when_its_module_is_loaded_and_its_files_are_installed_an
     ready = [new.status(f"{state}-ready") for state in ("nothing", "loaded", "installed", "unloaded")]
     assert ready == [1, 1, 0, 1]
     assert "module" in new.text("nothing-ready")
-    assert "installed is: none" in new.text("loaded-ready")
+    assert "installed: none" in new.text("loaded-ready")
 
 
 def test_a_fresh_node_gets_the_module_and_the_files_where_the_driver_looks_for_them(new: Shown) -> None:
