@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import cast
@@ -16,10 +17,12 @@ from kmatrix.lab import up as lab_up
 from kmatrix.lab.images import image_context
 from kmatrix.lab.layout import layout_of
 from kmatrix.lab.up import lab_inputs
+from kmatrix.values.engine import EngineImage
 from kmatrix.values.errors import InputError
 from kmatrix.values.matrix import Channel, Profile
 from kmatrix.values.names import ImageRef
 from tests.unit.support.made_up_profile import ROOT, digest, profile
+from tests.unit.support.stand_in_engine import StandInEngine
 
 PAYLOADS = {
     release.version: f"127.0.0.1:5080/lab/release@{digest(str(index))}"
@@ -109,6 +112,21 @@ def test_every_file_of_the_stand_in_client_decides_what_the_lab_is(checkout: Pat
         path.write_bytes(path.read_bytes() + b"#")
         seen.add(lab_inputs(layout, lab_profile()))
     assert len(seen) == len(files) + 1
+
+
+def test_a_lab_whose_image_another_checkout_removed_is_not_up(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The names of the lab's images are the same in every checkout, so a reset of one removes those of all."""
+    layout, engine = layout_of(lab_profile(), checkout), StandInEngine()
+    monkeypatch.setattr(lab_up, "running", lambda *_: True)
+    monkeypatch.setattr(lab_up, "serves", lambda *_: True)
+    state = {"schema": 2, "inputs": lab_inputs(layout, lab_profile()), "kernels": {"newer": "6.1.0-9-amd64"}}
+    layout.state.parent.mkdir(parents=True)
+    layout.state.write_text(json.dumps({**state, "workshop": "kmatrix-lab/workshop:1"}), encoding="utf-8")
+    engine.images["kmatrix-lab/workshop:1"] = EngineImage("sha256:1")
+    assert lab_up.status(engine, layout, lab_profile()).up
+    engine.images.clear()
+    content = lab_up.status(engine, layout, lab_profile()).parts[0]
+    assert content == ("content", False, "kmatrix-lab/workshop:1: this image was removed")
 
 
 class StoppedError(Exception):

@@ -116,7 +116,7 @@ def opened_run(call: Invocation) -> Iterator[tuple[SelectedProfile, str, Engine,
     if chosen.name != LAB and GRAPH in call.typed:
         raise InputError(
             f"{call.command}: {GRAPH} has no effect with profile {chosen.name}, whose releases are pinned in its lock",
-            f"Remove it; {call.next('discover', chosen.name, GRAPH, 'URL')} resolves the releases of another graph.",
+            f"Remove it; {call.next('discover', chosen.name)} resolves the releases of that graph.",
         )
     target = required_target(chosen.name, chosen.effective)
     with alone(call), marked_engine(call) as engine:

@@ -48,7 +48,11 @@ class LabStatus:
 def status(engine: Engine, layout: Layout, profile: Profile) -> LabStatus:
     """Return the state of the lab without changing it; quick."""
     made = _made(layout, profile)
-    parts = [("content", made, _content(_read_state(layout)) if made else "not built yet, or from other definitions")]
+    state = _read_state(layout)
+    # Checkouts share the names of these images, and a reset of another one removes them.
+    kept = made and engine.image(state["workshop"]) is not None
+    content = _content(state) if made else "not built yet, or from other definitions"
+    parts = [("content", kept, content if kept or not made else f"{state['workshop']}: this image was removed")]
     for server in services.servers(layout):
         word = f"{server.address}, container {server.container}"
         ready = running(engine, server)
