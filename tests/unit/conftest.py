@@ -30,7 +30,7 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 @pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, two_gates: None) -> Iterator[Bench]:  # noqa: ARG001
     """A registry, and a run of bundles whose boots end as a test says."""
     with bundle_bench(tmp_path, monkeypatch) as made:
         yield made

@@ -11,6 +11,7 @@ import pytest
 
 from kmatrix.effects.engine.docker.connection import Connection
 from kmatrix.effects.engine.docker.images import Images
+from kmatrix.values.engine import EngineImage
 from kmatrix.values.errors import ToolError
 
 PINNED = "registry.example/client@sha256:" + "a" * 64
@@ -91,6 +92,28 @@ def test_an_image_that_another_run_holds_stays(api: Api) -> None:
     assert PINNED in api.names
     other.let_go(PINNED)
     assert api.names == set()
+
+
+def test_an_image_that_was_there_before_two_runs_stays_after_both(api: Api) -> None:
+    api.names.add(PINNED)
+    one, other = images_of(api, "one"), images_of(api, "other")
+    one.hold(PINNED, None)
+    other.hold(PINNED, None)
+    one.let_go(PINNED)
+    other.let_go(PINNED)
+    assert api.names == {PINNED}
+
+
+def test_an_engine_that_fails_when_an_image_is_let_go_changes_no_outcome(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(name: str) -> EngineImage | None:
+        raise ToolError(f"the engine cannot inspect {name}", "Read its log.")
+
+    images = images_of(api, "one")
+    images.hold(PINNED, None)
+    monkeypatch.setattr(images, "image", failing)
+    images.let_go(PINNED)
 
 
 def test_a_hold_that_failed_is_none(api: Api) -> None:

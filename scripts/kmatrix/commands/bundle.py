@@ -25,7 +25,6 @@ from kmatrix.stages.published import published_cells
 from kmatrix.stages.run import default_jobs, exit_code
 from kmatrix.stages.run_context import BootOptions, Options, RunContext, new_run
 from kmatrix.values.bundle import BundleResult
-from kmatrix.values.command_lines import command
 from kmatrix.values.errors import Exit
 from kmatrix.values.names import ClientVersion
 from kmatrix.values.recipe import Recipe
@@ -60,7 +59,7 @@ def bundle(call: Invocation) -> Exit:
         planned = {recipe.cell.client for recipe in job.recipes}
         order = [str(client) for client in sorted(set(job.chosen.effective.clients) & planned)]
         for client in sorted(set(job.chosen.effective.clients) - planned):
-            why = f"{command('plan', name)} shows why each candidate is excluded"
+            why = f"{call.next('plan', name)} shows why each candidate is excluded"
             call.say(f"{client}: no bundle, because the plan has no cell of this client; {why}")
         own = [recipe for recipe in job.recipes if recipe.cell.client in job.selected]
         published = published_cells(job.run, own)
@@ -140,6 +139,7 @@ def _job(call: Invocation) -> Iterator[_Job]:
             target=target,
             jobs=call.jobs or default_jobs(),
             boot=call.boot or BootOptions(),
+            places=call.places,
         )
         progress = PlainProgress(call.console, len(recipes))
         run = new_run(engine, load_credentials(call.authfile), options, progress, pushes=True)

@@ -84,7 +84,7 @@ class Wanted:
     """The planned bundle of a client: its published cells, oldest kernel first, and the ids of unpublished ones.
 
     `unread` and `lacking` are those of `PublishedCells`; `bounds` say which kernels of the published bundle may be left
-    out. `profile_name` is for messages.
+    out. `profile_name` and `places`, the options of each command that say where everything is, are for messages.
     """
 
     client: ClientVersion
@@ -94,6 +94,11 @@ class Wanted:
     lacking: Mapping[str, str] = field(default_factory=dict)
     bounds: Bounds = field(default_factory=Bounds)
     profile_name: str = ""
+    places: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def next(self, name: str, *arguments: str) -> str:
+        """Return a command for a next step in backquotes, which acts on the same profile and places as this run."""
+        return command(name, self.profile_name, *self.places.get(name, ()), *arguments)
 
     @property
     def arches(self) -> tuple[Arch, ...]:

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 
 from kmatrix.decide.bundle import CellImage, Wanted
 from kmatrix.decide.image_documents import Document, list_of
-from kmatrix.values.command_lines import command
 from kmatrix.values.errors import ProtocolError, ToolError
 from kmatrix.values.names import Arch, image_tag, without_arch
 
@@ -63,7 +62,8 @@ def module_images(wanted: Wanted) -> tuple[ModuleImage, ...]:
     groups: dict[str, list[CellImage]] = {}
     for image in wanted.images:
         groups.setdefault(_tag(image), []).append(image)
-    cell_tags = {image.cell.tag for image in wanted.images} | {image_tag(cell) for cell in wanted.missing}
+    others = (*wanted.missing, *wanted.unread, *wanted.lacking)
+    cell_tags = {image.cell.tag for image in wanted.images} | {image_tag(cell) for cell in others}
     for tag, images in groups.items():
         twice = [arch for arch, count in Counter(image.cell.arch for image in images).items() if count > 1]
         if twice or tag in cell_tags:
@@ -107,6 +107,6 @@ def _module_image(wanted: Wanted, tag: str, images: tuple[CellImage, ...]) -> Mo
         if not image.manifest.media_type:
             raise ProtocolError(
                 f"the registry does not report the media type of the manifest of {image.cell.id}",
-                f"Build it again: {command('build', wanted.profile_name, '--force', '--only', image.cell.id)}.",
+                f"Build it again: {wanted.next('build', '--force', '--only', image.cell.id)}.",
             )
     return ModuleImage(tag, images, wanted.arches, list_of({arch: each.manifest for arch, each in listed.items()}))

@@ -16,7 +16,6 @@ from kmatrix.stages.publish import IMAGE
 from kmatrix.stages.run_context import RunContext, reason_of
 from kmatrix.values.bundle import BundleImage, BundleResult
 from kmatrix.values.cells import Cell, Finding, Verdict
-from kmatrix.values.command_lines import command
 from kmatrix.values.errors import InterruptedRunError, KmatrixError, ProtocolError
 from kmatrix.values.matrix import mirrored
 from kmatrix.values.names import ImageRef
@@ -28,7 +27,7 @@ def make_bundle(run: RunContext, wanted: Wanted) -> BundleResult:
     Raises:
         InterruptedRunError, KeyboardInterrupt: the run was told to stop; the bundle has no verdict then.
     """
-    wanted = replace(wanted, profile_name=run.options.profile_name)
+    wanted = replace(wanted, profile_name=run.options.profile_name, places=run.options.places)
     ref = ImageRef.parse(f"{run.options.target}/{IMAGE}:{wanted.client}")
     earlier = tuple(image.cell.id for image in wanted.images if not image.current)
     blank = BundleResult(str(wanted.client), str(ref), "errored", "", earlier=earlier)
@@ -36,14 +35,14 @@ def make_bundle(run: RunContext, wanted: Wanted) -> BundleResult:
     if len(earlier) == len(wanted.images):
         count = len(wanted.missing) + len(earlier) + len(wanted.unread) + len(wanted.lacking)
         reason = f"none of its {count} cells is published with its current inputs and every gate passed"
-        reason += f"; run {command('build', wanted.profile_name)}"
+        reason += f"; run {wanted.next('build')}"
         return _with_unread(replace(blank, reason=reason), wanted)
     try:
         return _with_unread(_make(run, wanted, ref, blank), wanted)
     except InterruptedRunError:
         raise
     except Exception as error:
-        return replace(blank, reason=reason_of(run, error))
+        return _with_unread(replace(blank, reason=reason_of(run, error)), wanted)
 
 
 def _make(run: RunContext, wanted: Wanted, ref: ImageRef, blank: BundleResult) -> BundleResult:
@@ -132,7 +131,7 @@ def _with_unread(result: BundleResult, wanted: Wanted) -> BundleResult:
         for cell, message in wanted.unread.items()
     )
     others = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
-    again = command("build", wanted.profile_name, "--force", "--only", next(iter(wanted.unread)))
+    again = wanted.next("build", "--force", "--only", next(iter(wanted.unread)))
     reason = f"{result.reason}; but {findings[0].message}{others}; if it is broken for good, {again} builds it again"
     verdict: Verdict = "failed" if result.verdict == "failed" else "errored"
     return replace(result, verdict=verdict, reason=reason, findings=(*result.findings, *findings))

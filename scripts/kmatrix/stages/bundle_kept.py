@@ -15,7 +15,6 @@ from kmatrix.stages.gate_records import find_record
 from kmatrix.stages.published import lacking_in
 from kmatrix.values import labels
 from kmatrix.values.cells import Cell
-from kmatrix.values.command_lines import command
 from kmatrix.values.errors import ProtocolError
 from kmatrix.values.names import Arch, ImageRef
 
@@ -130,13 +129,13 @@ def _kept_image(
 
 def _why(wanted: Wanted, arch: Arch, image: CellImage) -> str:
     if (arch, image.cell.kernel) not in wanted.bounds.cells:
-        forget = f"{command('discover', wanted.profile_name, '--forget', image.cell.kernel)} removes it"
+        forget = f"{wanted.next('discover', '--forget', image.cell.kernel)} removes it"
         return f"no release of the lock has it, so it is not booted again either ({forget})"
     if image.cell.id in wanted.unread:
         return f"its cell's image could not be read: {wanted.unread[image.cell.id]}"
     if image.cell.id in wanted.lacking:
         return wanted.lacking[image.cell.id]
     if image.cell.id in wanted.missing:
-        again = command("build", wanted.profile_name, "--only", image.cell.id)
+        again = wanted.next("build", "--only", image.cell.id)
         return f"its cell is planned, but no longer published ({again} builds it again)"
     return f"the plan no longer has packages of client {wanted.client} for it"

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from kmatrix.decide.bundle import Wanted
 from kmatrix.effects.registry.writer import RegistryWriter
 from kmatrix.stages.gate_records import add_to_record, find_record, gate_passes
-from kmatrix.values.command_lines import command
 from kmatrix.values.errors import ToolError
 from kmatrix.values.gate_record import BOOT_GATE, GateRecord
 from kmatrix.values.names import ClientVersion, ImageRef
@@ -61,8 +60,8 @@ def without_record(wanted: Wanted, ref: ImageRef, digest: str, kernels: tuple[st
         kernels: at least one.
     """
     (cell,) = [image.cell.id for image in wanted.images if image.cell.kernel == kernels[0]][:1]
-    again = command("build", wanted.profile_name, "--only", cell)
-    forget = command("discover", wanted.profile_name, "--forget", kernels[0])
+    again = wanted.next("build", "--only", cell)
+    forget = wanted.next("discover", "--forget", kernels[0])
     return ToolError(
         f"{ref} names {digest}, and the registry has no record of this project's that this was booted; no published "
         f"cell with every gate passed has its kernels {', '.join(kernels)}",

@@ -15,10 +15,10 @@ from kmatrix.stages.gates.gate import Gate
 from kmatrix.stages.held_images import hold_image, pull
 from kmatrix.stages.publish import image_of, push_image, record_gates
 from kmatrix.stages.published import build_command, id_in_engine, key_in_engine, with_published
-from kmatrix.stages.run_context import CellContext, RunContext, cell_result
+from kmatrix.stages.run_context import CellContext, RunContext, cell_result, raise_if_stopping
 from kmatrix.stages.verdict import to_verdict
 from kmatrix.values.cells import CellResult
-from kmatrix.values.errors import ToolError
+from kmatrix.values.errors import KmatrixError, ToolError
 from kmatrix.values.gate_record import RecordedImage
 from kmatrix.values.recipe import Recipe
 
@@ -102,8 +102,15 @@ def _pass_lacking_gates(cell: CellContext, published: RecordedImage) -> CellResu
     finally:
         run.engine.let_go(published.ref.pinned)
     if result.gates_at and run.options.push:
-        with cell.stage("record"):
-            record_gates(run, published.ref, replace(published.record, gates=gate_passes(result.gates_at)))
+        try:
+            with cell.stage("record"):
+                record_gates(run, published.ref, replace(published.record, gates=gate_passes(result.gates_at)))
+        except KmatrixError as error:
+            if result.verdict == "passed":
+                raise
+            # A gate that refused the image outweighs one that could not be recorded.
+            raise_if_stopping(run, error)
+            cell.line(f"kmatrix: the passed gates could not be recorded: {error.message} {error.hint}")
     if result.verdict == "failed":
         names = named(gate.name for gate in lacking if gate.name not in result.gates_at)
         again = run.options.next("build", "--force", "--only", recipe.cell.id)
@@ -141,4 +148,5 @@ def _push(cell: CellContext, result: CellResult) -> CellResult:
     with cell.stage("push"):
         ref = image_of(run.options.target, recipe.cell)
         digest = push_image(run, result.image_id, ref, recipe, gate_passes(result.gates_at))
-    return replace(result, digest=digest)
+    # The registry has just answered for it, whenever it did so before.
+    return replace(result, digest=digest, seen="")

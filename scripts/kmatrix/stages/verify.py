@@ -25,8 +25,6 @@ from kmatrix.values.errors import ToolError
 from kmatrix.values.gate_record import RecordedImage
 from kmatrix.values.recipe import Recipe
 
-_NO_RECORD = "the registry has no record of this project's for it, so `nox -s build` builds it again and publishes that"
-
 
 def verify_cell(run: RunContext, recipe: Recipe) -> CellResult:
     """Check the published image of a cell, or else the one in the container engine.
@@ -74,7 +72,10 @@ def _check(cell: CellContext, note: Callable[[PublishedImage | None], None]) -> 
     finally:
         run.engine.let_go(published.ref.pinned)
     if not recorded:
-        return replace(result, reason=f"{result.reason}; {_NO_RECORD}")
+        again = f"{build_command(run, recipe)} builds it again and publishes that"
+        return replace(
+            result, reason=f"{result.reason}; the registry has no record of this project's for it, so {again}"
+        )
     known = found.record.gates if found and found.record else {}
     new = [name for name in result.gates if name not in known]
     if result.verdict == "passed" and new:

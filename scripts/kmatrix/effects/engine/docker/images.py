@@ -19,6 +19,8 @@ from kmatrix.values.engine import EngineImage, RegistryLogin
 from kmatrix.values.errors import ToolError, UnreachableError
 
 _RUN_NAMES = "kmatrix-run"
+# How the names begin by which runs hold an image: one that was there before them, and one that a run pulled.
+_FOUND, _PULLED = "held-found-", "held-pulled-"
 
 
 def names_of(run_id: str) -> str:
@@ -97,10 +99,10 @@ class Images(Connection):
             if not held.holders and held.was_there:
                 found = self.image(pinned)
                 # An image that is there for another run's sake alone is removed by the last one that holds it.
-                held.was_there = found is not None and not _held_by_runs(found)
+                held.was_there = found is not None and not _pulled_by_runs(found)
             self.pull(pinned, login)
             try:
-                self.tag(pinned, *self._held_name(pinned).split(":"))
+                self.tag(pinned, *self._held_name(pinned, held.was_there).split(":"))
             except ToolError as error:
                 if self.image(pinned) is None:
                     raise TakenAwayError(f"{pinned} was removed as soon as it was pulled", error.hint) from error
@@ -114,9 +116,10 @@ class Images(Connection):
             held.holders = max(0, held.holders - 1)
             if held.holders:
                 return
-            self.remove_image(self._held_name(pinned))
+            self.remove_image(self._held_name(pinned, held.was_there))
             if not held.was_there:
-                with suppress(UnreachableError):
+                # The work that needed the image is done: its outcome must not be lost to an engine that fails now.
+                with suppress(UnreachableError, ToolError):
                     found = self.image(pinned)
                     if found is not None and not _held_by_runs(found):
                         self.remove_image(pinned)
@@ -126,8 +129,10 @@ class Images(Connection):
         with self._lock:
             return self._held.setdefault(pinned, _Held())
 
-    def _held_name(self, pinned: str) -> str:
-        return self.own_name("held-" + hashlib.sha256(pinned.encode()).hexdigest()[:16])
+    def _held_name(self, pinned: str, was_there: bool) -> str:
+        # Other runs see by the name whether the image is there for the sake of runs alone.
+        kind = _FOUND if was_there else _PULLED
+        return self.own_name(kind + hashlib.sha256(pinned.encode()).hexdigest()[:16])
 
     def tag(self, image: str, repository: str, tag: str) -> None:
         """See `Engine.tag`."""
@@ -181,6 +186,11 @@ class Images(Connection):
 
 def _held_by_runs(image: EngineImage) -> bool:
     return any(name.startswith(f"{_RUN_NAMES}/") for name in image.names)
+
+
+def _pulled_by_runs(image: EngineImage) -> bool:
+    """Whether some run holds an image that a run pulled; one that was there before all of them has no such name."""
+    return any(name.startswith(f"{_RUN_NAMES}/") and f":{_PULLED}" in name for name in image.names)
 
 
 def auth_config(login: RegistryLogin | None) -> dict[str, str]:
