@@ -143,5 +143,7 @@ def client_node(
 
         product = site(clients, kernels)
         plain = site(clients[1:], kernels[:1], rdma=False)
-        engine = stack.enter_context(DockerEngine("tests"))
+        engine = stack.enter_context(DockerEngine(f"tests-{secrets.token_hex(4)}"))
+        # Nobody else removes the stages that no image was made from.
+        stack.callback(engine.remove_leftovers)
         yield ClientNode(lab, product, plain, engine, tmp_path_factory.mktemp("node"))
