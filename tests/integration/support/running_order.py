@@ -16,27 +16,27 @@ Test = TypeVar("Test")
 # Rough seconds of a module, or of a folder's other modules, which share expensive fixtures and so stay on one worker.
 # Only their ratio counts.
 SECONDS = {
-    "boot/test_boot_command.py": 110,
-    "boot/test_boot_faults.py": 170,
-    "boot/test_boot_machine.py": 90,
-    "cluster/test_build_in_cluster.py": 240,
-    "cluster/test_build_in_cluster_versions.py": 150,
-    "cluster/test_build_trusted_ca.py": 70,
-    "engine/test_newer_engine.py": 270,
-    "engine/test_two_at_once.py": 120,
-    "entrypoint": 260,
-    "faults/test_faults_engine.py": 70,
-    "faults/test_faults_proxy.py": 80,
-    "negative/test_negative_modules.py": 100,
-    "negative/test_negative_packages.py": 200,
-    "node": 650,
-    "node/test_node_rebuild.py": 300,
-    "node/test_rebuild_on_worker.py": 200,
-    "pipeline/test_bundle.py": 350,
-    "pipeline/test_pipeline_again.py": 170,
-    "pipeline/test_pipeline_first_run.py": 130,
+    "boot/test_boot_command.py": 40,
+    "boot/test_boot_faults.py": 180,
+    "boot/test_boot_machine.py": 45,
+    "cluster/test_build_in_cluster.py": 90,
+    "cluster/test_build_in_cluster_versions.py": 55,
+    "cluster/test_build_trusted_ca.py": 20,
+    "engine/test_newer_engine.py": 170,
+    "engine/test_two_at_once.py": 80,
+    "entrypoint": 110,
+    "faults/test_faults_engine.py": 40,
+    "faults/test_faults_proxy.py": 45,
+    "negative/test_negative_modules.py": 85,
+    "negative/test_negative_packages.py": 85,
+    "node": 380,
+    "node/test_node_rebuild.py": 125,
+    "node/test_rebuild_on_worker.py": 85,
+    "pipeline/test_bundle.py": 170,
+    "pipeline/test_pipeline_again.py": 75,
+    "pipeline/test_pipeline_first_run.py": 20,
 }
-DEFAULT_SECONDS = 40
+DEFAULT_SECONDS = 20
 
 
 @dataclass
