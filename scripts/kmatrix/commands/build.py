@@ -6,12 +6,12 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 
 from kmatrix.commands.invocation import Invocation
 from kmatrix.commands.profile import SelectedProfile, opened_run, recipes_for
 from kmatrix.decide.kept_results import keep_known
 from kmatrix.decide.plan import make_plan
+from kmatrix.effects.clock import utc_now
 from kmatrix.effects.disk.git import revision, source
 from kmatrix.effects.disk.results import read_results, write_results
 from kmatrix.effects.engine import Engine
@@ -125,7 +125,7 @@ class _Recorder:
 
     def record(self, result: CellResult) -> None:
         """Record a cell's result."""
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        now = utc_now()
         result = keep_known(result, self.known.get(result.cell), now, asked=result.cell in self.unpublished)
         self.changed[result.cell] = result
         write_results(self.job.call.results_path, self.job.chosen.name, self.changed, self.order, self.engine)

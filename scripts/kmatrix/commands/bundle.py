@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from rich.console import Console
 from rich.text import Text
@@ -16,6 +15,7 @@ from kmatrix.decide.bundle import wanted_bundles
 from kmatrix.decide.bundle_bounds import Bounds, bounds_of
 from kmatrix.decide.kept_results import keep_published
 from kmatrix.decide.plan import make_plan
+from kmatrix.effects.clock import utc_now
 from kmatrix.effects.disk.bundles import read_bundles, update_bundles
 from kmatrix.effects.registry.credentials import load_credentials
 from kmatrix.stages.bundle import make_bundle
@@ -66,7 +66,7 @@ def bundle(call: Invocation) -> Exit:
         for wanted in wanted_bundles((recipe.cell for recipe in own), published, job.bounds):
             result = make_bundle(job.run, wanted)
             now.append(result)
-            time = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            time = utc_now()
             changed[result.client] = keep_published(result, known.get(result.client), time)
             update_bundles(path, name, changed, order, engine)
     print_bundles(call.console, now)

@@ -14,10 +14,10 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
+from kmatrix.effects.clock import utc_now
 from kmatrix.effects.disk.files import cannot_write
 from kmatrix.values.errors import InputError
 
@@ -126,7 +126,7 @@ def _is_at(file: IO[str], path: Path) -> bool:
 
 
 def _write_holder(path: Path, file: IO[str], command: str) -> None:
-    since = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    since = utc_now()
     holder = Holder(command, os.getpid(), socket.gethostname(), since)
     try:
         os.ftruncate(file.fileno(), 0)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 from kmatrix.decide.bundle import Wanted
+from kmatrix.effects.clock import utc_now
 from kmatrix.effects.registry.writer import RegistryWriter
 from kmatrix.stages.gate_records import add_to_record, find_record, gate_passes
 from kmatrix.values.errors import ToolError
@@ -46,7 +46,7 @@ def record_boots(
         UnreachableError, CredentialError, ProtocolError, ToolError: the record was not written.
         InterruptedRunError: the run was told to stop.
     """
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    now = utc_now()
     add_to_record(registry, ref, GateRecord(digest, str(client), "", gate_passes({BOOT_GATE: now})), say, stopping)
 
 

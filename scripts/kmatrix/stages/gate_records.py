@@ -10,13 +10,13 @@ from kmatrix.decide.gate_record import MalformedRecordError, read_record, record
 from kmatrix.effects.installed_version import installed_version
 from kmatrix.effects.registry.client import Registry
 from kmatrix.effects.registry.writer import RegistryWriter
+from kmatrix.effects.retry import ATTEMPTS
 from kmatrix.values.errors import InterruptedRunError, NotReadableError, ToolError
 from kmatrix.values.gate_record import GatePass, GateRecord
 from kmatrix.values.names import ImageRef
 
 # The next step where a registry has something else than this program has just written.
 OTHER_WRITER = "Something else writes to this repository or removes tags from it; give this project one of its own."
-_ATTEMPTS = 4
 _FIRST_PAUSE_SECONDS = 0.5
 
 
@@ -83,15 +83,15 @@ def add_to_record(
     """
     name = ref.with_tag(record_tag(record.digest))
     there = find_record(registry, ref, record.digest, say)
-    for attempt in range(1, _ATTEMPTS + 1):
+    for attempt in range(1, ATTEMPTS + 1):
         known = there.gates if there is not None and _of_same_image(there, record) else {}
         _write(registry, name, replace(record, gates={**known, **record.gates}))
-        there = _read_back(registry, ref, record, say, last=attempt == _ATTEMPTS)
+        there = _read_back(registry, ref, record, say, last=attempt == ATTEMPTS)
         if _holds(there, record):
             return
         if stopping():
             raise InterruptedRunError
-        if attempt < _ATTEMPTS:
+        if attempt < ATTEMPTS:
             # A registry of many servers may send the earlier record for a moment (helm/helm#31348, of Quay).
             time.sleep(_FIRST_PAUSE_SECONDS * 2**attempt)
             there = _read_back(registry, ref, record, say, last=False)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
 
+from kmatrix.effects.clock import utc_now
 from kmatrix.stages.gates import gates_of_run, named, pass_gates
 from kmatrix.stages.held_images import hold_image, pull
 from kmatrix.stages.publish import image_of
@@ -39,7 +39,7 @@ def verify_cell(run: RunContext, recipe: Recipe) -> CellResult:
     if not answers:
         return result
     (published,) = answers
-    result = replace(result, seen=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
+    result = replace(result, seen=utc_now())
     if published is None:
         return result
     if published.record is not None and is_of_recipe(published.record, recipe):

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 
+from kmatrix.effects.clock import utc_now
 from kmatrix.stages.gates.boot import boot_module
 from kmatrix.stages.gates.gate import Gate, ImageUnderTest, Outcome
 from kmatrix.stages.gates.static import check_image
@@ -74,7 +74,7 @@ def pass_gates(cell: CellContext, image_id: str, gates: Iterable[Gate], *, named
                 next_step=outcome.next_step,
             )
             break
-        times[gate.name] = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        times[gate.name] = utc_now()
         messages.append(outcome.message)
     else:
         name = str(image_of(cell.run.options.target, cell.recipe.cell))

@@ -1,4 +1,4 @@
-"""A gate, its outcome, and the image that it examines."""
+"""A gate, its outcome, and the image that it judges."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Outcome:
 
 
 class ImageUnderTest:
-    """The image that a cell's gates examine; whatever several gates need is read once.
+    """The image that a cell's gates judge; whatever several gates need is read once.
 
     `named` is whether the cell's name leads to the image, in the registry or in the container engine. An image that was
     just built has a name of the run's own alone, and is removed with that.
@@ -62,7 +62,7 @@ class ImageUnderTest:
 
 @dataclass(frozen=True)
 class Gate:
-    """One examination between a built image and the registry.
+    """A gate between a built image and the registry.
 
     `run` returns the outcome; an exception that it raises makes it `errored`. `boots` is whether it needs a virtual
     machine: `--no-boot` leaves out every gate that does.
