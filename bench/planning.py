@@ -14,19 +14,10 @@ from bench.machine import load
 from bench.setting import PROFILE, Setting
 from kmatrix.effects.disk.files import write_atomically
 from kmatrix.values.errors import ToolError
-from kmatrix.values.lock import (
-    ClientPin,
-    KernelPin,
-    KeyPin,
-    Lock,
-    PackagePin,
-    ProfileLock,
-    ReleasePin,
-    inputs_digest,
-    write_lock,
-)
+from kmatrix.values.lock import Lock, ProfileLock, inputs_digest, write_lock
 from kmatrix.values.matrix import Channel, Profile
 from kmatrix.values.names import ClientVersion, ImageRef, ReleaseVersion
+from kmatrix.values.pins import ClientPin, KernelPin, KeyPin, PackagePin, ReleasePin
 from kmatrix.values.recipe import userland_packages
 
 CLIENTS = 25
@@ -35,7 +26,7 @@ RELEASES = 100
 CELLS = CLIENTS * RELEASES * 2
 _HOST = "registry.example"
 _FINGERPRINT = "0123456789ABCDEF0123456789ABCDEF01234567"
-_LINE = "el9"
+_STREAM = "el9"
 
 
 def measure_planning(setting: Setting) -> tuple[Measures, dict[str, Any]]:
@@ -88,7 +79,7 @@ def made_up_profile() -> Profile:
         packages=f"https://{_HOST}/release",
         key_fingerprint=_FINGERPRINT,
         base=ImageRef.parse(f"{_HOST}/base/minimal:latest"),
-        base_line=_LINE,
+        base_stream=_STREAM,
         base_packages=("kmod", "libnl3"),
         target=f"{_HOST}/team",
         channels=(Channel(name="stable-4.16"),),
@@ -124,14 +115,14 @@ def _release(number: int) -> ReleasePin:
 def _client(client: ClientVersion) -> ClientPin:
     return ClientPin(
         version=client,
-        line=_LINE,
+        stream=_STREAM,
         arch="x86_64",
         key=KeyPin(location="gpg/GPG-KEY-beegfs", sha256="7" * 64, fingerprint=_FINGERPRINT),
         packages=tuple(
             PackagePin(
                 name=name,
-                nevra=f"{name}-20:{client}-{_LINE}.x86_64",
-                location=f"dists/rhel9/x86_64/{name}-{client}-{_LINE}.x86_64.rpm",
+                nevra=f"{name}-20:{client}-{_STREAM}.x86_64",
+                location=f"dists/rhel9/x86_64/{name}-{client}-{_STREAM}.x86_64.rpm",
                 sha256="5" * 64,
                 size=1000,
             )

@@ -24,8 +24,8 @@ from kmatrix.stages.gates.gate import Gate, Outcome
 from kmatrix.stages.published import published_cells
 from kmatrix.values import labels
 from kmatrix.values.errors import ProtocolError
-from kmatrix.values.lock import RetiredPin
 from kmatrix.values.names import ClientVersion
+from kmatrix.values.pins import RetiredPin
 from kmatrix.values.recipe import Recipe
 from tests.unit.support.bundle_bench import Bench
 from tests.unit.support.cell_images import CLIENT, KERNELS, OCI, image, with_manifest

@@ -12,8 +12,8 @@ import pytest
 from kmatrix.effects.net.package_root import PackageRoot
 from kmatrix.stages.discover_packages import pin_client
 from kmatrix.values.errors import ProtocolError
-from kmatrix.values.lock import ClientPin, UnavailablePin
 from kmatrix.values.names import ClientVersion
+from kmatrix.values.pins import ClientPin, UnavailablePin
 from tests.unit.support.openpgp_keys import Gpg, gpg_home, needs_gpg
 
 CLIENT = ClientVersion(8, 98, 1)

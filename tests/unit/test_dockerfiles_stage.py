@@ -132,6 +132,6 @@ def test_a_folder_that_cannot_be_cleared_is_an_error_with_a_next_step(
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "unlink", refuse)
-    with pytest.raises(InputError, match=f"cannot remove .*{cells[0].cell.line}") as caught:
+    with pytest.raises(InputError, match=f"cannot remove .*{cells[0].cell.stream}") as caught:
         write_rendered(tmp_path, "ocp", cells[1:], complete=True)
     assert caught.value.hint

@@ -43,7 +43,7 @@ def test_releases_are_written_in_version_order() -> None:
 
 def test_empty_lock_and_with_profile() -> None:
     pins = read_lock(TEXT).profiles["one"]
-    assert write_lock(Lock()) == '{\n "profiles": {},\n "schema": 1\n}\n'
+    assert write_lock(Lock()) == '{\n "profiles": {},\n "schema": 2\n}\n'
     both = Lock().with_profile("one", pins).with_profile("two", pins)
     assert read_lock(write_lock(both)) == both
 
@@ -83,7 +83,7 @@ def edited(edit: Callable[[dict[str, Any]], object]) -> str:
             "releases: 4.96.1 x86_64 with registry.example",
         ),
         (lambda one: one["clients"].append(one["clients"][0]), "clients: 7.98.1 el9 x86_64 is listed twice"),
-        (lambda one: one["clients"][0].update(line="9"), "clients[0].line: '9' is not a RHEL major"),
+        (lambda one: one["clients"][0].update(stream="9"), "clients[0].stream: '9' is not a RHEL major"),
         (
             lambda one: one["clients"][0]["key"].update(fingerprint="12"),
             "clients[0].key.fingerprint: '12' is not an OpenPGP fingerprint",
@@ -138,11 +138,11 @@ def test_all_problems_come_at_once() -> None:
     ("text", "report"),
     [
         ("", "matrix.lock:1: not JSON (column 1): Expecting value"),
-        ("{\n<<<<<<< HEAD\n", "matrix.lock:2: not JSON (column 1): Expecting property name"),
+        ("{\n<<<<<<<\n", "matrix.lock:2: not JSON (column 1): Expecting property name"),
         ("[]", "matrix.lock: must be a mapping"),
         ('{"schema": 1, "schema": 1}', "matrix.lock: schema: duplicate key"),
-        ('{"schema": 2, "profiles": {}}', "matrix.lock: schema: 2 is not known: this version reads schema 1"),
-        ('{"schema": 1, "profiles": {"a/b": {}}}', "matrix.lock: profiles.a/b: 'a/b' is not a profile name"),
+        ('{"schema": 3, "profiles": {}}', "matrix.lock: schema: 3 is not known: this version reads schema 2"),
+        ('{"schema": 2, "profiles": {"a/b": {}}}', "matrix.lock: profiles.a/b: 'a/b' is not a profile name"),
     ],
 )
 def test_what_is_no_lock(text: str, report: str) -> None:
@@ -158,7 +158,7 @@ def test_what_is_no_lock(text: str, report: str) -> None:
         ("https://packages.example", "https://other.example"),
         ("0123 4567", "0123 4568"),
         ("base:12", "base:13"),
-        ("base_line: el9", "base_line: el8"),
+        ("base_stream: el9", "base_stream: el8"),
         ("{name: stable-4.96}", "{name: stable-4.96, newest: 3}"),
         ("{name: stable-4.96}", "{name: stable-4.96, from: 4.96.2}"),
         ("arches: [x86_64]", "arches: [x86_64, aarch64]"),
@@ -200,3 +200,22 @@ def test_pins_are_given_only_while_they_are_fresh() -> None:
     assert caught.value.hint == "Run `nox -s discover -- --profile one`."
     with pytest.raises(InputError, match="no pins for profile two"):
         pins_of(lock, "two", profile)
+
+
+def test_a_lock_of_schema_1_loses_no_pin() -> None:
+    data = json.loads(TEXT)
+    for entry in data["profiles"].values():
+        for pin in (*entry["clients"], *entry.get("unavailable", ())):
+            pin["line"] = pin.pop("stream")
+    assert read_lock(json.dumps({**data, "schema": 1})) == read_lock(TEXT)
+
+
+@pytest.mark.parametrize("mark", ["<<<<<<< HEAD", "||||||| base", "=======", ">>>>>>> other"])
+def test_a_merge_conflict_is_recognised(mark: str) -> None:
+    lines = TEXT.splitlines()
+    lines.insert(4, mark)
+    with pytest.raises(InputError) as caught:
+        read_lock("\n".join(lines), "some.lock")
+    assert caught.value.message == "some.lock:5: has a merge conflict"
+    assert "git checkout --theirs some.lock" in caught.value.hint
+    assert "nox -s discover" in caught.value.hint

@@ -27,7 +27,7 @@ profiles:
     packages: https://packages.example/release/
     key_fingerprint: 0683 af2b 9ac5 bc7d 59b2 d623 40ce 4e24 3cd5 0804
     base: registry.example/base:1
-    base_line: el9
+    base_stream: el9
     channels: [{name: stable-4.20, from: 4.20.0}]
     arches: [x86_64]
     flavours: [standard]

@@ -12,7 +12,7 @@ from kmatrix.values.names import (
     fingerprint,
     image_tag,
     kernel_release,
-    line_of_rhel,
+    stream_of_rhel,
 )
 
 DIGEST = "sha256:" + "a" * 64
@@ -157,7 +157,7 @@ def test_what_cannot_be_a_tag_even_so_is_refused() -> None:
 
 
 def test_rhel_versions_give_their_line() -> None:
-    assert [line_of_rhel(text) for text in ("8.6", "9", "10.2")] == ["el8", "el9", "el10"]
+    assert [stream_of_rhel(text) for text in ("8.6", "9", "10.2")] == ["el8", "el9", "el10"]
 
 
 def test_fingerprints_are_compared_without_blanks_and_case() -> None:

@@ -42,7 +42,7 @@ from tests.unit.support.made_up_profile import ROOT, lock, profile
 from tests.unit.support.projects import MATRIX, write_project
 from tests.unit.support.stand_in_engine import IN_USE, StandInEngine
 
-TARGETED = MATRIX.replace("    base_line:", "    target: registry.invalid/team\n    base_line:")
+TARGETED = MATRIX.replace("    base_stream:", "    target: registry.invalid/team\n    base_stream:")
 
 
 @pytest.fixture

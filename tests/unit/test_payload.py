@@ -18,7 +18,7 @@ import pytest
 
 from kmatrix.decide.formats.payload import read_toolkit_kernels, read_toolkits
 from kmatrix.values.errors import ProtocolError
-from kmatrix.values.names import ARCHES, Arch, ReleaseVersion, image_tag, line_of_rhel
+from kmatrix.values.names import ARCHES, Arch, ReleaseVersion, image_tag, stream_of_rhel
 from tests.unit.support.programs import needs
 
 SAMPLES = Path(os.environ.get("KMATRIX_SAMPLES", "no-samples")) / "openshift"
@@ -171,7 +171,7 @@ def test_a_build_in_the_cluster_takes_the_same_kernels(tmp_path: Path, real_time
 def test_the_rhel_version_is_that_of_the_kernels(kernel: str, stated: str | None, rhel: str) -> None:
     found = read_toolkit_kernels(release(KERNEL_VERSION=kernel, RHEL_VERSION=stated), "x86_64", "a toolkit", RELEASE)
     assert found.rhel == rhel
-    assert line_of_rhel(found.rhel) in {f"el{rhel.partition('.')[0]}"}
+    assert stream_of_rhel(found.rhel) in {f"el{rhel.partition('.')[0]}"}
 
 
 @pytest.mark.parametrize("stated", ["Plow", "9.4.1", "9.4 Plow", ["9.4"], 9.4])

@@ -83,7 +83,7 @@ def test_order_of_the_lock_does_not_matter() -> None:
 def test_excluded_release_leaves_the_kernel_to_the_others() -> None:
     plan = make_plan("one", with_excludes("{release: 4.96.10, reason: wrong toolkit}"), pins())
     cell = next(cell for cell in plan.cells if cell.kernel == K10)
-    found = {(str(pin.version), pin.arch, pin.line): pin.toolkit for pin in pins().releases}
+    found = {(str(pin.version), pin.arch, pin.stream): pin.toolkit for pin in pins().releases}
     assert cell.releases == ("4.97.0",)
     assert cell.toolkit == found["4.97.0", "x86_64", "el9"]
 
@@ -119,7 +119,7 @@ def test_only_of_what_is_out_says_why_it_is_out() -> None:
 
 def test_missing_pins_name_the_command() -> None:
     lock = pins()
-    fewer = lock.model_copy(update={"clients": tuple(pin for pin in lock.clients if pin.line != "el10")})
+    fewer = lock.model_copy(update={"clients": tuple(pin for pin in lock.clients if pin.stream != "el10")})
     with pytest.raises(InputError) as caught:
         make_plan("one", profile_of("everything"), fewer)
     assert [str(problem) for problem in caught.value.problems] == [
@@ -129,8 +129,8 @@ def test_missing_pins_name_the_command() -> None:
     assert "nox -s discover -- --profile one" in caught.value.hint
 
 
-def test_userland_of_the_base_line_is_needed_too() -> None:
-    plan = make_plan("one", profile_of("unwanted", base_line="el10"), pins())
+def test_userland_of_the_base_stream_is_needed_too() -> None:
+    plan = make_plan("one", profile_of("unwanted", base_stream="el10"), pins())
     assert {row.reason for row in plan.rows if str(row.client) == "7.98.1" and row.kernel == K9} == {
         "client 7.98.1 has no packages for el10 x86_64: beegfs_7.98.1 has no dists/rhel10"
     }

@@ -15,8 +15,9 @@ from kmatrix.decide.plan import make_plan
 from kmatrix.decide.render import make_recipe
 from kmatrix.effects.engine.build_context import pack_context, read_image_source
 from kmatrix.values.errors import InputError
-from kmatrix.values.lock import KernelPin, ProfileLock
+from kmatrix.values.lock import ProfileLock
 from kmatrix.values.names import ImageRef
+from kmatrix.values.pins import KernelPin
 from kmatrix.values.recipe import ImageSource, Recipe
 from tests.unit.support.made_up_profile import digest, lock, profile, recipes
 
@@ -42,7 +43,7 @@ def test_rendering_twice_gives_the_same_bytes() -> None:
 
 
 def test_kernels_of_one_client_and_line_differ_only_from_the_module_stage_on() -> None:
-    wanted = profile(base_line="el9")
+    wanted = profile(base_stream="el9")
     pins = lock(wanted)
     first = pins.releases[1]
     kernels = (KernelPin(release="5.14.0-427.22.1.el9_4.x86_64", flavour="standard"), *first.kernels)

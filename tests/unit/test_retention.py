@@ -20,22 +20,10 @@ from kmatrix.decide.releases import Node, read_graph, select_releases
 from kmatrix.stages import discover_packages, discover_releases
 from kmatrix.stages.discover import discover
 from kmatrix.values.errors import InputError, KmatrixError, ProtocolError
-from kmatrix.values.lock import (
-    ClientPin,
-    KernelPin,
-    KeyPin,
-    Lock,
-    PackagePin,
-    ProfileLock,
-    ReleasePin,
-    RetiredPin,
-    UnavailablePin,
-    inputs_digest,
-    read_lock,
-    write_lock,
-)
+from kmatrix.values.lock import Lock, ProfileLock, inputs_digest, read_lock, write_lock
 from kmatrix.values.matrix import Channel, Profile
 from kmatrix.values.names import Arch, ClientVersion, ImageRef, ReleaseVersion
+from kmatrix.values.pins import ClientPin, KernelPin, KeyPin, PackagePin, ReleasePin, RetiredPin, UnavailablePin
 from tests.unit.support.http_server import Reply, Request, web_server
 from tests.unit.support.made_up_profile import profile
 
@@ -143,7 +131,7 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 
     def packages(_: object, client: ClientVersion, line: str, arch: Arch, wanted: str) -> ClientPin | UnavailablePin:
         if line in made.lost_lines:
-            return UnavailablePin(client=client, line=line, arch=arch, reason="it has no dists for it")
+            return UnavailablePin(client=client, stream=line, arch=arch, reason="it has no dists for it")
         names = ("beegfs-client", "beegfs-tools")
         found = tuple(
             PackagePin(
@@ -156,7 +144,7 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
             for name in names
         )
         key = KeyPin(location="gpg/GPG-KEY-beegfs", sha256="a" * 64, fingerprint=wanted)
-        return ClientPin(version=client, line=line, arch=arch, key=key, packages=found)
+        return ClientPin(version=client, stream=line, arch=arch, key=key, packages=found)
 
     monkeypatch.setattr(discover_releases, "_release", release)
     monkeypatch.setattr(discover_packages, "_client_pin", packages)
@@ -351,11 +339,11 @@ def test_edges_name_nodes_that_are_there(edges: list[Any], message: str) -> None
 def test_packages_that_the_root_lost_stay_pinned_with_a_mark(site: Site) -> None:
     """A root in mid-update answers 404 for a line that it had; one that has nothing at all is an error as before."""
     site.has("4.96.1", "4.97.1")
-    site.profile = site.profile.model_copy(update={"base_line": "el10"})
+    site.profile = site.profile.model_copy(update={"base_stream": "el10"})
     whole = site.run()
     site.lost_lines = {"el9"}
     half = site.run(whole)
-    assert {pin.line: pin.gone for pin in half.clients} == {"el9": DAY, "el10": None}
+    assert {pin.stream: pin.gone for pin in half.clients} == {"el9": DAY, "el10": None}
     assert half.unavailable == ()
     assert site.said(f"for el9 x86_64 has been gone from the package root since {DAY}")
     assert make_plan("one", site.profile, half).cells == make_plan("one", site.profile, whole).cells
@@ -365,7 +353,7 @@ def test_packages_that_the_root_lost_stay_pinned_with_a_mark(site: Site) -> None
     site.lost_lines = {"el9"}
     other = site.profile.model_copy(update={"key_fingerprint": "A" * 40})
     site.profile, mine = other, site.profile
-    assert {pin.line for pin in site.run(whole).clients} == {"el10"}, "what another key signed is not kept"
+    assert {pin.stream for pin in site.run(whole).clients} == {"el10"}, "what another key signed is not kept"
     site.profile, site.lost_lines = mine, {"el9", "el10"}
     with pytest.raises(InputError, match="has no packages for 1 client\n"):
         site.run(whole)

@@ -49,7 +49,7 @@ def plan(call: Invocation) -> Exit:
         removes = f"{command('discover', chosen.name, '--forget', release)} removes it"
         call.say(f"{release} has been gone from the graph since {since}; kept ({removes})")
     for client in (pin for pin in pins.clients if pin.gone):
-        where = f"{client.version} for {client.line} {client.arch}"
+        where = f"{client.version} for {client.stream} {client.arch}"
         call.say(f"client {where} has been gone from the package root since {client.gone}; its pins are kept")
     return Exit.OK
 

@@ -199,7 +199,7 @@ def _refuse_other_sources(call: Invocation, chosen: SelectedProfile, pins: Profi
     """Refuse an overridden key or base: pins hold only for the ones that they were resolved with."""
     wanted = expected_fingerprint(chosen.effective, call.root)
     problems = [
-        Problem(chosen.effective.lock, f"client {pin.version} for {pin.line} has the key {pin.key.fingerprint}")
+        Problem(chosen.effective.lock, f"client {pin.version} for {pin.stream} has the key {pin.key.fingerprint}")
         for pin in pins.clients
         if pin.key.fingerprint != wanted
     ]

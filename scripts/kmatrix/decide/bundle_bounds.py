@@ -47,7 +47,7 @@ def bounds_of(client: ClientVersion, profile: Profile, pins: ProfileLock, plan: 
     for kernel in kernels_of(pins.releases):
         oldest = kernel.pins[0]
         releases = tuple(dict.fromkeys(str(pin.version) for pin in kernel.pins))
-        cell = Cell(client, kernel.release, kernel.arch, kernel.flavour, oldest.line, oldest.toolkit, releases)
+        cell = Cell(client, kernel.release, kernel.arch, kernel.flavour, oldest.stream, oldest.toolkit, releases)
         cells[kernel.arch, kernel.release] = cell
     planned = {(cell.arch, cell.kernel): cell for cell in plan.cells if cell.client == client}
     return Bounds(leaving, {**cells, **planned})

@@ -10,9 +10,9 @@ from fnmatch import fnmatchcase
 
 from kmatrix.decide.formats.rpm_versions import natural
 from kmatrix.values.errors import Problem
-from kmatrix.values.lock import ReleasePin
 from kmatrix.values.matrix import Exclude, Profile
 from kmatrix.values.names import FLAVOURS, Arch, Flavour
+from kmatrix.values.pins import ReleasePin
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,9 @@ def excluded(
         ):
             continue
         removed = {
-            id(pin) for pin in kernel.pins if fits(exclude.release, str(pin.version)) and fits(exclude.line, pin.line)
+            id(pin)
+            for pin in kernel.pins
+            if fits(exclude.release, str(pin.version)) and fits(exclude.stream, pin.stream)
         }
         if removed:
             hits.add(index)
@@ -77,7 +79,7 @@ def useless_excludes(profile_name: str, profile: Profile, kernels: list[Kernel],
         "release": list(dict.fromkeys(str(pin.version) for kernel in kernels for pin in kernel.pins)),
         "arch": list(dict.fromkeys(kernel.arch for kernel in kernels)),
         "flavour": list(dict.fromkeys(kernel.flavour for kernel in kernels)),
-        "line": list(dict.fromkeys(pin.line for kernel in kernels for pin in kernel.pins)),
+        "stream": list(dict.fromkeys(pin.stream for kernel in kernels for pin in kernel.pins)),
     }
     problems = []
     for index, exclude in enumerate(profile.excludes):

@@ -10,9 +10,10 @@ from kmatrix.decide.excludes import Kernel, excluded, fits, kernels_of, nearest,
 from kmatrix.values.cells import Cell
 from kmatrix.values.command_lines import command
 from kmatrix.values.errors import InputError, Problem
-from kmatrix.values.lock import ProfileLock, ReleasePin
+from kmatrix.values.lock import ProfileLock
 from kmatrix.values.matrix import Profile
 from kmatrix.values.names import Arch, ClientVersion, Flavour
+from kmatrix.values.pins import ReleasePin
 
 SCHEMA = 1
 
@@ -30,7 +31,7 @@ class Row:
     kernel: str
     arch: Arch
     flavour: Flavour
-    line: str
+    stream: str
     releases: tuple[str, ...]
     reason: str
     cell: Cell | None = None
@@ -63,8 +64,8 @@ def make_plan(profile_name: str, profile: Profile, pins: ProfileLock, only: tupl
         InputError: an exclude or an --only glob matches nothing, or a pin is missing; all at once.
     """
     kernels = kernels_of(pins.releases)
-    available = {(pin.version, pin.line, pin.arch) for pin in pins.clients}
-    unavailable = {(pin.client, pin.line, pin.arch): pin.reason for pin in pins.unavailable}
+    available = {(pin.version, pin.stream, pin.arch) for pin in pins.clients}
+    unavailable = {(pin.client, pin.stream, pin.arch): pin.reason for pin in pins.unavailable}
     used: set[int] = set()
     unpinned: set[str] = set()
     rows = []
@@ -76,8 +77,8 @@ def make_plan(profile_name: str, profile: Profile, pins: ProfileLock, only: tupl
             left, taken, hits = excluded(kernel, excludes)
             used |= hits
             row = _row(client, kernel, left or kernel.pins)
-            lines = dict.fromkeys((row.line, profile.base_line))
-            lacks = [key for line in lines if (key := (client, line, kernel.arch)) not in available]
+            streams = dict.fromkeys((row.stream, profile.base_stream))
+            lacks = [key for stream in streams if (key := (client, stream, kernel.arch)) not in available]
             known = [key for key in lacks if key in unavailable]
             if kernel.flavour not in profile.flavours:
                 rows.append(_out(row, f"flavour {kernel.flavour} is not in profiles.{profile_name}.flavours"))
@@ -90,7 +91,7 @@ def make_plan(profile_name: str, profile: Profile, pins: ProfileLock, only: tupl
                 where = f"{known[0][1]} {kernel.arch}"
                 rows.append(_out(row, f"client {client} has no packages for {where}: {unavailable[known[0]]}"))
             elif lacks:
-                unpinned.update(f"client {client} on {line} {arch}" for _, line, arch in lacks)
+                unpinned.update(f"client {client} on {stream} {arch}" for _, stream, arch in lacks)
             else:
                 rows.append(_in(row, left))
     problems = [Problem(profile.lock, f"has no packages for {each}") for each in sorted(unpinned)]
@@ -117,7 +118,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
             "kernel": row.kernel,
             "arch": row.arch,
             "flavour": row.flavour,
-            "line": row.line,
+            "stream": row.stream,
             "releases": list(row.releases),
             "reason": row.reason,
         }
@@ -131,7 +132,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
 def _row(client: ClientVersion, kernel: Kernel, pins: tuple[ReleasePin, ...]) -> Row:
     releases = tuple(dict.fromkeys(str(pin.version) for pin in pins))
     name = f"{client}-{kernel.release}"
-    return Row(name, client, kernel.release, kernel.arch, kernel.flavour, pins[0].line, releases, "")
+    return Row(name, client, kernel.release, kernel.arch, kernel.flavour, pins[0].stream, releases, "")
 
 
 def _out(row: Row, reason: str, exclude: int | None = None) -> Row:
@@ -140,7 +141,7 @@ def _out(row: Row, reason: str, exclude: int | None = None) -> Row:
 
 def _in(row: Row, pins: tuple[ReleasePin, ...]) -> Row:
     oldest = pins[0]
-    cell = Cell(row.client, row.kernel, row.arch, row.flavour, row.line, oldest.toolkit, row.releases)
+    cell = Cell(row.client, row.kernel, row.arch, row.flavour, row.stream, oldest.toolkit, row.releases)
     marks = {str(pin.version): f" (gone from the graph since {pin.gone}; kept)" for pin in pins if pin.gone}
     word = "release" if len(row.releases) == 1 else "releases"
     named = ", ".join(f"{release}{marks.get(release, '')}" for release in row.releases)

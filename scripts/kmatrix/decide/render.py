@@ -15,8 +15,9 @@ from kmatrix.decide.formats.dockerfile import identity, select_copied
 from kmatrix.values.cells import Cell
 from kmatrix.values.command_lines import command
 from kmatrix.values.errors import InputError
-from kmatrix.values.lock import ClientPin, ProfileLock
+from kmatrix.values.lock import ProfileLock
 from kmatrix.values.matrix import Profile, mirrored
+from kmatrix.values.pins import ClientPin
 from kmatrix.values.recipe import (
     KEY_FILE,
     PACKAGES_FOLDER,
@@ -46,8 +47,8 @@ def make_recipe(cell: Cell, profile_name: str, profile: Profile, pins: ProfileLo
         InputError: the lock lacks a package, a value could change the meaning of the Dockerfile, the
             template lacks its banner or uses a name that does not exist, or a file that it copies does not exist.
     """
-    userland_pin = _client_pin(cell, profile.base_line, pins, profile_name)
-    source_pin = _client_pin(cell, cell.line, pins, profile_name)
+    userland_pin = _client_pin(cell, profile.base_stream, pins, profile_name)
+    source_pin = _client_pin(cell, cell.stream, pins, profile_name)
     userland = tuple(_package(userland_pin, name, profile_name) for name in userland_packages(cell.client))
     package = _package(source_pin, SOURCE, profile_name)
     base = mirrored(profile.base.with_digest(pins.base.digest), profile.mirrors)
@@ -106,12 +107,12 @@ def copied_files(source: ImageSource, dockerfile: str, supplied: tuple[str, ...]
     return select_copied(dockerfile, source.files, source.unreadable, TEMPLATE, supplied)
 
 
-def _client_pin(cell: Cell, line: str, pins: ProfileLock, profile_name: str) -> ClientPin:
+def _client_pin(cell: Cell, stream: str, pins: ProfileLock, profile_name: str) -> ClientPin:
     for pin in pins.clients:
-        if (pin.version, pin.line, pin.arch) == (cell.client, line, cell.arch):
+        if (pin.version, pin.stream, pin.arch) == (cell.client, stream, cell.arch):
             return pin
     raise InputError(
-        f"the lock has no packages of client {cell.client} for {line} on {cell.arch}",
+        f"the lock has no packages of client {cell.client} for {stream} on {cell.arch}",
         f"Run {command('discover', profile_name)}.",
     )
 
@@ -121,7 +122,7 @@ def _package(pin: ClientPin, name: str, profile_name: str) -> PackageFile:
         if package.name == name:
             return PackageFile(PurePosixPath(package.location).name, package.nevra, package)
     raise InputError(
-        f"the lock has no package {name} of client {pin.version} for {pin.line}",
+        f"the lock has no package {name} of client {pin.version} for {pin.stream}",
         f"Run {command('discover', profile_name)}.",
     )
 

@@ -7,9 +7,10 @@ from collections.abc import Collection, Iterable
 
 from kmatrix.decide.releases import Node
 from kmatrix.values.errors import InputError
-from kmatrix.values.lock import ProfileLock, ReleasePin, RetiredPin
+from kmatrix.values.lock import ProfileLock
 from kmatrix.values.matrix import Channel, Profile
 from kmatrix.values.names import Arch, kernel_release
+from kmatrix.values.pins import ReleasePin, RetiredPin
 
 _BEFORE_RELEASE = re.compile(r"-(?:rc|ec|fc|okd|0\.)")
 

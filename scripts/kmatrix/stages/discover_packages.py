@@ -14,9 +14,9 @@ from kmatrix.effects.net.package_root import KEY_LOCATIONS, PackageRoot
 from kmatrix.stages.concurrency import map_threads
 from kmatrix.stages.earlier_pins import EarlierPins
 from kmatrix.values.errors import InputError, Problem, ProtocolError
-from kmatrix.values.lock import ClientPin, KeyPin, PackagePin, ReleasePin, UnavailablePin
 from kmatrix.values.matrix import Profile
 from kmatrix.values.names import Arch, ClientVersion
+from kmatrix.values.pins import ClientPin, KeyPin, PackagePin, ReleasePin, UnavailablePin
 from kmatrix.values.recipe import userland_packages
 
 _THREADS = 8
@@ -49,15 +49,15 @@ def pin_clients(
         ProtocolError: its metadata or its key is wrong.
     """
     releases = tuple(releases)
-    lines = sorted({(line, pin.arch) for pin in releases for line in (pin.line, profile.base_line)})
-    wanted = [(client, line, arch) for client in sorted(profile.clients) for line, arch in lines]
+    streams = sorted({(stream, pin.arch) for pin in releases for stream in (pin.stream, profile.base_stream)})
+    wanted = [(client, stream, arch) for client in sorted(profile.clients) for stream, arch in streams]
     found = map_threads(lambda item: pin_client(root, item[0], item[1], item[2], wanted_key), wanted, _THREADS)
     clients = tuple(pin for pin in found if isinstance(pin, ClientPin))
     unavailable = tuple(pin for pin in found if isinstance(pin, UnavailablePin))
     _refuse_clients_without_packages(profile_name, profile, clients, unavailable)
     kept = tuple(pin for pin in (_kept_client(pin, before, wanted_key, say) for pin in unavailable) if pin)
-    again = {(pin.version, pin.line, pin.arch) for pin in kept}
-    return (*clients, *kept), tuple(pin for pin in unavailable if (pin.client, pin.line, pin.arch) not in again)
+    again = {(pin.version, pin.stream, pin.arch) for pin in kept}
+    return (*clients, *kept), tuple(pin for pin in unavailable if (pin.client, pin.stream, pin.arch) not in again)
 
 
 def _refuse_clients_without_packages(
@@ -68,7 +68,7 @@ def _refuse_clients_without_packages(
     problems = []
     for client in profile.clients:
         if client not in have:
-            reasons = sorted({f"{pin.line} {pin.arch}: {pin.reason}" for pin in unavailable if pin.client == client})
+            reasons = sorted({f"{pin.stream} {pin.arch}: {pin.reason}" for pin in unavailable if pin.client == client})
             message = f"no packages found for client {client} ({'; '.join(reasons)})"
             problems.append(Problem(f"profiles.{profile_name}.clients", message))
     if problems:
@@ -85,19 +85,19 @@ def _kept_client(pin: UnavailablePin, before: EarlierPins, wanted_key: str, say:
 
     A root in the middle of an update answers like one that never had them.
     """
-    known = before.client(pin.client, pin.line, pin.arch)
+    known = before.client(pin.client, pin.stream, pin.arch)
     if known is None or known.key.fingerprint != wanted_key:
         return None
     since = known.gone or before.today
     say(
-        f"client {pin.client} for {pin.line} {pin.arch} has been gone from the package root since {since} "
+        f"client {pin.client} for {pin.stream} {pin.arch} has been gone from the package root since {since} "
         f"({pin.reason}); its pins are kept (an exclude in matrix.yaml removes its cells)"
     )
     return known.model_copy(update={"gone": since})
 
 
 def pin_client(
-    root: PackageRoot, client: ClientVersion, line: str, arch: Arch, wanted_key: str
+    root: PackageRoot, client: ClientVersion, stream: str, arch: Arch, wanted_key: str
 ) -> ClientPin | UnavailablePin:
     """Return the packages of one client for a RHEL major and an architecture, or why there are none.
 
@@ -106,10 +106,10 @@ def pin_client(
         ProtocolError: its metadata or its key is wrong.
     """
     try:
-        return _client_pin(root, client, line, arch, wanted_key)
+        return _client_pin(root, client, stream, arch, wanted_key)
     except ValidationError as error:
         detail = error.errors()[0]
-        where = f"{root.where}/{client.repository_directory} ({line}, {arch})"
+        where = f"{root.where}/{client.repository_directory} ({stream}, {arch})"
         raise ProtocolError(
             f"{where}: its metadata has {detail['loc'][-1]}: {detail['msg']}",
             "Ask the maintainer of this package root to regenerate its metadata with `createrepo_c`.",
@@ -117,14 +117,14 @@ def pin_client(
 
 
 def _client_pin(
-    root: PackageRoot, client: ClientVersion, line: str, arch: Arch, wanted_key: str
+    root: PackageRoot, client: ClientVersion, stream: str, arch: Arch, wanted_key: str
 ) -> ClientPin | UnavailablePin:
     directory = client.repository_directory
     names = userland_packages(client)
-    packages = root.packages(directory, line, arch, names)
+    packages = root.packages(directory, stream, arch, names)
     if packages is None:
         return UnavailablePin(
-            client=client, line=line, arch=arch, reason=f"{root.where} has no {directory}/dists for it"
+            client=client, stream=stream, arch=arch, reason=f"{root.where} has no {directory}/dists for it"
         )
     chosen = newest_of_each(package for package in packages if package.version == str(client))
     missing = [name for name in names if name not in chosen]
@@ -132,13 +132,13 @@ def _client_pin(
         others = sorted({package.version for package in packages if package.name == missing[0]}, key=rpm_order)
         return UnavailablePin(
             client=client,
-            line=line,
+            stream=stream,
             arch=arch,
             reason=f"{directory} has no {missing[0]} {client}" + (f", only {', '.join(others)}" if others else ""),
         )
     return ClientPin(
         version=client,
-        line=line,
+        stream=stream,
         arch=arch,
         key=_key(root, directory, wanted_key),
         packages=tuple(

@@ -13,9 +13,9 @@ from kmatrix.stages.concurrency import map_threads
 from kmatrix.stages.earlier_pins import EarlierPins
 from kmatrix.values.command_lines import command
 from kmatrix.values.errors import ProtocolError
-from kmatrix.values.lock import KernelPin, ReleasePin
 from kmatrix.values.matrix import Profile, mirrored
 from kmatrix.values.names import Arch, ImageRef
+from kmatrix.values.pins import KernelPin, ReleasePin
 
 _REFERENCES = "release-manifests/image-references"
 _TOOLKIT_RELEASE = "etc/driver-toolkit-release.json"

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from kmatrix.values.lock import ClientPin, ProfileLock, ReleasePin
+from kmatrix.values.lock import ProfileLock
 from kmatrix.values.names import Arch, ClientVersion, ReleaseVersion
+from kmatrix.values.pins import ClientPin, ReleasePin
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class EarlierPins:
         pins = self.pins.releases if self.pins else ()
         return tuple(pin for pin in pins if (pin.version, pin.arch) == (version, arch))
 
-    def client(self, client: ClientVersion, line: str, arch: Arch) -> ClientPin | None:
+    def client(self, client: ClientVersion, stream: str, arch: Arch) -> ClientPin | None:
         """Return the pin of a client's packages, or None."""
         pins = self.pins.clients if self.pins else ()
-        return next((pin for pin in pins if (pin.version, pin.line, pin.arch) == (client, line, arch)), None)
+        return next((pin for pin in pins if (pin.version, pin.stream, pin.arch) == (client, stream, arch)), None)

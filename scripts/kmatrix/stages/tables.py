@@ -14,7 +14,7 @@ from kmatrix.stages.progress import STYLES
 from kmatrix.values.cells import CellResult
 from kmatrix.values.command_lines import command
 
-_PLAN = (Column("cell"), Column("in"), Column("flavour", 3), Column("line", 2), Column("why", 1, least=30))
+_PLAN = (Column("cell"), Column("in"), Column("flavour", 3), Column("stream", 2), Column("why", 1, least=30))
 _RESULTS = (
     Column("cell"),
     Column("verdict"),
@@ -36,7 +36,7 @@ def print_plan(plan: Plan) -> None:
     rows = []
     for row in plan.rows:
         state = Text("in", style="green") if row.cell else Text("out", style="yellow")
-        rows.append((row.id, state, row.flavour, row.line, row.reason))
+        rows.append((row.id, state, row.flavour, row.stream, row.reason))
     print_table(wide_console(), _PLAN, rows)
 
 

@@ -16,14 +16,14 @@ class Cell:
     """One (client version, kernel release): the unit that is built, checked and published.
 
     `toolkit` is pinned by digest; `releases` are the OpenShift releases that run this kernel, oldest
-    first; `line` is the RHEL major of the kernel (el9), which picks the vendor's packages.
+    first; `stream` is the RHEL major of the kernel (el9), which picks the vendor's packages.
     """
 
     client: ClientVersion
     kernel: str
     arch: Arch
     flavour: Flavour
-    line: str
+    stream: str
     toolkit: ImageRef
     releases: tuple[str, ...]
 

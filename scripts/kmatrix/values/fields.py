@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from pathlib import PurePosixPath
 from typing import Annotated, Any, TypeVar
@@ -18,8 +18,8 @@ from kmatrix.values.names import (
     digest,
     fingerprint,
     kernel_release,
-    line_of_rhel,
     rhel_line,
+    stream_of_rhel,
 )
 from kmatrix.values.redaction import redacted_reference
 
@@ -50,6 +50,20 @@ def named(parse: Callable[[str], T]) -> PlainValidator:
         return parse(str(value))
 
     return PlainValidator(check)
+
+
+def each_once(items: tuple[T, ...], keys: Iterable[str]) -> tuple[T, ...]:
+    """Return `items` if each has a key of its own.
+
+    Raises:
+        ValueError: a key is there twice.
+    """
+    seen: set[str] = set()
+    for key in keys:
+        if key in seen:
+            raise ValueError(f"{key} is listed twice")
+        seen.add(key)
+    return items
 
 
 def text(value: str) -> str:
@@ -137,7 +151,7 @@ def _some(items: tuple[T, ...]) -> tuple[T, ...]:
 
 
 def _rhel(value: str) -> str:
-    line_of_rhel(value)
+    stream_of_rhel(value)
     return value
 
 
@@ -148,7 +162,7 @@ PinnedImage = Annotated[ImageRef, named(_pinned_image), PlainSerializer(str)]
 PrefixField = Annotated[str, named(_prefix)]
 DigestField = Annotated[str, named(digest)]
 KernelField = Annotated[str, named(kernel_release)]
-LineField = Annotated[str, named(rhel_line)]
+StreamField = Annotated[str, named(rhel_line)]
 RhelField = Annotated[str, named(_rhel)]
 FingerprintField = Annotated[str, named(fingerprint)]
 Sha256Field = Annotated[str, named(_matching(_SHA256, "a SHA-256 (64 hexadecimal digits)"))]

@@ -4,140 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
-from datetime import date
-from typing import Annotated, Any, TypeVar
+from typing import Any
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from kmatrix.values.command_lines import command
 from kmatrix.values.errors import InputError, Problem
-from kmatrix.values.fields import (
-    ClientField,
-    DigestField,
-    FingerprintField,
-    KernelField,
-    LineField,
-    Many,
-    Model,
-    NevraField,
-    PackageName,
-    Path,
-    PathField,
-    PinnedImage,
-    ProfileName,
-    ReleaseField,
-    RhelField,
-    Sha256Field,
-    Some,
-    Text,
-    dotted,
-    fault,
-    named,
-)
+from kmatrix.values.fields import DigestField, Many, Model, Path, PinnedImage, ProfileName, dotted, each_once, fault
 from kmatrix.values.matrix import Profile
-from kmatrix.values.names import Arch, Flavour, line_of_rhel
+from kmatrix.values.pins import (
+    ClientPin,
+    KernelPin,
+    KeyPin,
+    PackagePin,
+    ReleasePin,
+    RetiredPin,
+    UnavailablePin,
+    UnresolvedPin,
+    UpdatesPin,
+)
 
-SCHEMA = 1
+SCHEMA = 2
 # Keys of a profile that change where bytes come from or which cells are built, never which pins exist.
 _NOT_INPUTS = {"about", "base_packages", "target", "mirrors", "lock", "excludes", "rdma", "max_unavailable"}
-T = TypeVar("T")
-
-
-def _day(value: str) -> str:
-    try:
-        return date.fromisoformat(value).isoformat()
-    except ValueError:
-        raise ValueError(f"{value!r} is not a day such as 2026-03-31") from None
-
-
-DayField = Annotated[str, named(_day)]
-
-
-class KernelPin(Model):
-    """A kernel of a toolkit."""
-
-    release: KernelField
-    flavour: Flavour
-
-
-class ReleasePin(Model):
-    """One release on one architecture, with one of its toolkits and that toolkit's kernels.
-
-    A release with two OS streams (from 4.21 on) has two pins: one per toolkit.
-    `gone` is the date on which the update graph first lacked the release, which is kept all the same.
-    """
-
-    version: ReleaseField
-    arch: Arch
-    channels: Some[Text]
-    payload: PinnedImage
-    toolkit: PinnedImage
-    rhel: RhelField
-    kernels: Some[KernelPin]
-    gone: DayField | None = None
-
-    @property
-    def line(self) -> str:
-        """The RHEL major of the kernels: el9."""
-        return line_of_rhel(self.rhel)
-
-
-class KeyPin(Model):
-    """The key that signs a client's packages; `location` is relative to the repository directory."""
-
-    location: PathField
-    sha256: Sha256Field
-    fingerprint: FingerprintField
-
-
-class PackagePin(Model):
-    """One package file; `location` is relative to the repository directory, `size` in bytes."""
-
-    name: PackageName
-    nevra: NevraField
-    location: PathField
-    sha256: Sha256Field
-    size: Annotated[int, Field(gt=0)]
-
-
-class ClientPin(Model):
-    """The packages of a client for one RHEL major and architecture.
-
-    `gone` is the date on which the package root first lacked them; they are kept all the same.
-    """
-
-    version: ClientField
-    line: LineField
-    arch: Arch
-    key: KeyPin
-    packages: Some[PackagePin]
-    gone: DayField | None = None
-
-    @field_validator("packages")
-    @classmethod
-    def _one_each(cls, packages: tuple[PackagePin, ...]) -> tuple[PackagePin, ...]:
-        return _unique(packages, (package.name for package in packages))
-
-
-class UnavailablePin(Model):
-    """A client without packages for a RHEL major and architecture, and the reason."""
-
-    client: ClientField
-    line: LineField
-    arch: Arch
-    reason: Text
-
-
-class RetiredPin(Model):
-    """A kernel that lost its pins by a rule of matrix.yaml or by --forget, and the reason.
-
-    A kernel that is neither pinned nor retired was lost by a service: a published bundle keeps it.
-    """
-
-    kernel: KernelField
-    arch: Arch
-    reason: Text
 
 
 class ProfileLock(Model):
@@ -145,25 +34,39 @@ class ProfileLock(Model):
 
     inputs: DigestField
     base: PinnedImage
-    releases: Some[ReleasePin]
+    unresolved: Many[UnresolvedPin] = ()
+    releases: Many[ReleasePin]
+    updates: Many[UpdatesPin] = ()
     clients: Many[ClientPin]
     unavailable: Many[UnavailablePin] = ()
     retired: Many[RetiredPin] = ()
 
     @field_validator("releases")
     @classmethod
-    def _each_release_once(cls, pins: tuple[ReleasePin, ...]) -> tuple[ReleasePin, ...]:
-        return _unique(pins, (f"{pin.version} {pin.arch} with {pin.toolkit.pinned}" for pin in pins))
+    def _each_release_once(cls, pins: tuple[ReleasePin, ...], info: ValidationInfo) -> tuple[ReleasePin, ...]:
+        if not pins and not info.data.get("unresolved"):
+            raise ValueError("must not be empty, unless a release is unresolved")
+        return each_once(pins, (f"{pin.version} {pin.arch} with {pin.toolkit.pinned}" for pin in pins))
+
+    @field_validator("unresolved")
+    @classmethod
+    def _each_unresolved_once(cls, pins: tuple[UnresolvedPin, ...]) -> tuple[UnresolvedPin, ...]:
+        return each_once(pins, (f"{pin.version} {pin.arch}" for pin in pins))
+
+    @field_validator("updates")
+    @classmethod
+    def _each_update_once(cls, pins: tuple[UpdatesPin, ...]) -> tuple[UpdatesPin, ...]:
+        return each_once(pins, (f"{pin.to} {pin.arch}" for pin in pins))
 
     @field_validator("retired")
     @classmethod
     def _each_retired_once(cls, pins: tuple[RetiredPin, ...]) -> tuple[RetiredPin, ...]:
-        return _unique(pins, (f"{pin.kernel} on {pin.arch}" for pin in pins))
+        return each_once(pins, (f"{pin.kernel} on {pin.arch}" for pin in pins))
 
     @field_validator("clients")
     @classmethod
     def _each_client_once(cls, pins: tuple[ClientPin, ...]) -> tuple[ClientPin, ...]:
-        return _unique(pins, (f"{pin.version} {pin.line} {pin.arch}" for pin in pins))
+        return each_once(pins, (f"{pin.version} {pin.stream} {pin.arch}" for pin in pins))
 
 
 class Lock(Model):
@@ -191,8 +94,13 @@ def read_lock(text: str, name: str = "matrix.lock") -> Lock:
         InputError: the file is malformed; has every problem, each with file and key.
     """
     try:
-        return Lock.model_validate(json.loads(text, object_pairs_hook=_no_duplicates))
+        return Lock.model_validate(_upgraded(json.loads(text, object_pairs_hook=_no_duplicates)))
     except json.JSONDecodeError as error:
+        if (line := _conflict(text)) is not None:
+            raise InputError(
+                f"{name}:{line}: has a merge conflict",
+                f"Take one side (`git checkout --theirs {name}`), then run {command('discover')}: it finds the rest.",
+            ) from None
         problems = [Problem(f"{name}:{error.lineno}", f"not JSON (column {error.colno}): {error.msg}")]
     except ValidationError as error:
         faults = [fault(detail, _any_key) for detail in error.errors()]
@@ -208,18 +116,24 @@ def write_lock(lock: Lock) -> str:
         name: pins.model_copy(
             update={
                 "releases": tuple(sorted(pins.releases, key=lambda p: (p.version, p.arch, p.toolkit.pinned))),
-                "clients": tuple(sorted(pins.clients, key=lambda p: (p.version, p.line, p.arch))),
-                "unavailable": tuple(sorted(pins.unavailable, key=lambda p: (p.client, p.line, p.arch))),
+                "unresolved": tuple(sorted(pins.unresolved, key=lambda p: (p.version, p.arch))),
+                "updates": tuple(sorted(pins.updates, key=lambda p: (p.to, p.arch))),
+                "clients": tuple(sorted(pins.clients, key=lambda p: (p.version, p.stream, p.arch))),
+                "unavailable": tuple(sorted(pins.unavailable, key=lambda p: (p.client, p.stream, p.arch))),
                 "retired": tuple(sorted(pins.retired, key=lambda p: (p.kernel, p.arch))),
             }
         )
         for name, pins in lock.profiles.items()
     }
-    # An absent date and an empty list of retired kernels are left out, so that they do not change the text.
+    # Absent values, and lists that few locks have, are left out, so that they do not change the text.
     data = Lock(schema=SCHEMA, profiles=profiles).model_dump(mode="json", by_alias=True, exclude_none=True)
     for entry in data["profiles"].values():
-        if not entry["retired"]:
-            del entry["retired"]
+        for name in ("retired", "unresolved", "updates"):
+            if not entry[name]:
+                del entry[name]
+        for pin in entry.get("unresolved", ()):
+            if not pin["toolkits"]:
+                del pin["toolkits"]
     return json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
@@ -255,13 +169,23 @@ def _discover(profile_name: str = "") -> str:
     return f"Run {command('discover', profile_name)}."
 
 
-def _unique(items: tuple[T, ...], keys: Iterable[str]) -> tuple[T, ...]:
-    seen: set[str] = set()
-    for key in keys:
-        if key in seen:
-            raise ValueError(f"{key} is listed twice")
-        seen.add(key)
-    return items
+def _upgraded(data: Any) -> Any:
+    """Return a lock of schema 1, in which a stream was named `line`, as one of this schema, so that no pin is lost."""
+    if not isinstance(data, dict) or data.get("schema") != 1 or not isinstance(data.get("profiles"), dict):
+        return data
+    for entry in data["profiles"].values():
+        for key in ("clients", "unavailable"):
+            for pin in entry.get(key, ()) if isinstance(entry, dict) else ():
+                if isinstance(pin, dict) and "line" in pin:
+                    pin["stream"] = pin.pop("line")
+    return {**data, "schema": SCHEMA}
+
+
+def _conflict(text: str) -> int | None:
+    """Return the number of the first line that marks a merge conflict of git, or None."""
+    marks = ("<<<<<<< ", "||||||| ", ">>>>>>> ")
+    lines = enumerate(text.splitlines(), 1)
+    return next((number for number, line in lines if line.startswith(marks) or line == "======="), None)
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -275,6 +199,8 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _KEYS: dict[str, type[Model]] = {
     "releases": ReleasePin,
     "kernels": KernelPin,
+    "unresolved": UnresolvedPin,
+    "updates": UpdatesPin,
     "clients": ClientPin,
     "key": KeyPin,
     "packages": PackagePin,

@@ -12,7 +12,6 @@ from kmatrix.values.errors import InputError
 from kmatrix.values.fields import (
     ClientField,
     ImageField,
-    LineField,
     Many,
     Model,
     PackageName,
@@ -21,6 +20,7 @@ from kmatrix.values.fields import (
     ProfileName,
     ReleaseField,
     Some,
+    StreamField,
     Text,
     UrlField,
     named,
@@ -116,7 +116,7 @@ class Exclude(Model):
     release: Text | None = None
     arch: Text | None = None
     flavour: Text | None = None
-    line: Text | None = None
+    stream: Text | None = None
     _where: str = PrivateAttr(default="matrix.yaml")
 
     @property
@@ -138,8 +138,8 @@ class Exclude(Model):
 
     @model_validator(mode="after")
     def _names_cells(self) -> Exclude:
-        if not any((self.client, self.kernel, self.release, self.arch, self.flavour, self.line)):
-            raise ValueError("names nothing to exclude: add client, kernel, release, arch, flavour or line")
+        if not any((self.client, self.kernel, self.release, self.arch, self.flavour, self.stream)):
+            raise ValueError("names nothing to exclude: add client, kernel, release, arch, flavour or stream")
         return self
 
 
@@ -151,7 +151,7 @@ class Profile(Model):
     packages: Annotated[str, named(_packages)]
     key_fingerprint: Annotated[str, named(_key)]
     base: ImageField
-    base_line: LineField
+    base_stream: StreamField
     base_packages: Many[PackageName] = ()
     target: PrefixField | None = None
     mirrors: dict[PrefixField, PrefixField] = Field(default_factory=dict)

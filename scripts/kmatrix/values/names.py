@@ -89,7 +89,7 @@ def rhel_line(text: str) -> str:
     return text
 
 
-def line_of_rhel(rhel_version: str) -> str:
+def stream_of_rhel(rhel_version: str) -> str:
     """Return the RHEL major of a RHEL version: 9.4 → el9.
 
     Raises:

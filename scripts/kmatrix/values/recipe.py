@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from kmatrix.values.cells import Cell
-from kmatrix.values.lock import KeyPin, PackagePin
 from kmatrix.values.names import ClientVersion, ImageRef
+from kmatrix.values.pins import KeyPin, PackagePin
 
 _USERLAND: dict[int, tuple[str, ...]] = {
     7: ("beegfs-client", "beegfs-common", "beegfs-helperd", "beegfs-utils"),
@@ -64,7 +64,7 @@ class Recipe:
     @property
     def group(self) -> str:
         """The name that all cells share whose stages below the compile are the same."""
-        return f"{self.cell.client}-{self.cell.line}-{self.cell.arch}"
+        return f"{self.cell.client}-{self.cell.stream}-{self.cell.arch}"
 
     @property
     def packages(self) -> tuple[PackageFile, ...]:

@@ -22,7 +22,7 @@ CELL = Cell(
     kernel=KERNEL,
     arch="x86_64",
     flavour="standard",
-    line="el9",
+    stream="el9",
     toolkit=ImageRef("127.0.0.1:5000", "toolkit"),
     releases=("4.16.3",),
 )

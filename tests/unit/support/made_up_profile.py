@@ -7,9 +7,10 @@ from pathlib import Path
 from kmatrix.decide.plan import make_plan
 from kmatrix.decide.render import make_recipe
 from kmatrix.effects.engine.build_context import read_image_source
-from kmatrix.values.lock import ClientPin, KernelPin, KeyPin, PackagePin, ProfileLock, ReleasePin
+from kmatrix.values.lock import ProfileLock
 from kmatrix.values.matrix import Channel, Profile
 from kmatrix.values.names import ClientVersion, ImageRef, ReleaseVersion
+from kmatrix.values.pins import ClientPin, KernelPin, KeyPin, PackagePin, ReleasePin
 from kmatrix.values.recipe import ImageSource, Recipe, userland_packages
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -32,7 +33,7 @@ def profile(**changes: object) -> Profile:
         "packages": "https://packages.example/release",
         "key_fingerprint": FINGERPRINT,
         "base": ImageRef.parse("registry.example/base/minimal:latest"),
-        "base_line": "el9",
+        "base_stream": "el9",
         "base_packages": ("kmod", "libnl3"),
         "target": "registry.example/team",
         "channels": tuple(Channel(name=f"stable-{kernel[0].rpartition('.')[0]}") for kernel in KERNELS.values()),
@@ -56,7 +57,7 @@ def client_pin(client: ClientVersion, line: str) -> ClientPin:
 
     key = KeyPin(location="gpg/GPG-KEY-beegfs", sha256="7" * 64, fingerprint=FINGERPRINT)
     packages = tuple(package(name) for name in userland_packages(client))
-    return ClientPin(version=client, line=line, arch="x86_64", key=key, packages=packages)
+    return ClientPin(version=client, stream=line, arch="x86_64", key=key, packages=packages)
 
 
 def lock(wanted: Profile) -> ProfileLock:

@@ -13,8 +13,9 @@ from kmatrix.cli import main
 from kmatrix.decide.formats.matrix_yaml import read_matrix
 from kmatrix.effects.disk.bundles import write_bundles
 from kmatrix.values.bundle import BundleImage, BundleResult
-from kmatrix.values.lock import KernelPin, Lock, ProfileLock, ReleasePin, inputs_digest, write_lock
+from kmatrix.values.lock import Lock, ProfileLock, inputs_digest, write_lock
 from kmatrix.values.names import ImageRef, ReleaseVersion
+from kmatrix.values.pins import KernelPin, ReleasePin
 from tests.unit.support.made_up_profile import FINGERPRINT, KERNELS, ROOT, client_pin, digest
 from tests.unit.support.manifest_maker import REPOSITORY
 
@@ -34,7 +35,7 @@ profiles:
     packages: packages
     key_fingerprint: {FINGERPRINT}
     base: registry.example/base/minimal:latest
-    base_line: el9
+    base_stream: el9
     target: {REPOSITORY.rpartition("/")[0]}
     channels: [{{name: stable-4.16}}]
     arches: [x86_64]

@@ -18,7 +18,7 @@ profiles:
     packages: https://packages.invalid/release
     key_fingerprint: 0123456789ABCDEF0123456789ABCDEF01234567
     base: registry.example/base/minimal:latest
-    base_line: el9
+    base_stream: el9
     channels: [{name: stable-4.12}, {name: stable-4.16}, {name: stable-4.22}]
     arches: [x86_64]
     flavours: [standard, rt]

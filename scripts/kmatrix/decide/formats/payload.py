@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kmatrix.values.errors import ProtocolError
-from kmatrix.values.names import Arch, Flavour, ImageRef, ReleaseVersion, image_tag, kernel_release, line_of_rhel
+from kmatrix.values.names import Arch, Flavour, ImageRef, ReleaseVersion, image_tag, kernel_release, stream_of_rhel
 
 # An OS image carries one of these names, by age and by kind; a second stream adds its number.
 _OS_NAMES = ("rhel-coreos", "stream-coreos", "rhel-coreos-8", "machine-os-content")
@@ -167,9 +167,9 @@ def _rhel(value: Any, kernel: str) -> str:
     text = text_of(value or of_kernel or None, "RHEL_VERSION")
     match = _RHEL.fullmatch(text)
     rhel = match[1] if match else text
-    line = line_of_rhel(rhel)
+    line = stream_of_rhel(rhel)
     # Without a version from its build, a toolkit states that of its base image, whose RHEL major may differ.
-    return of_kernel if of_kernel and line_of_rhel(of_kernel) != line else rhel
+    return of_kernel if of_kernel and stream_of_rhel(of_kernel) != line else rhel
 
 
 def _with_arch(kernel: str, arch: Arch) -> str:

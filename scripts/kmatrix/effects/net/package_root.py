@@ -125,12 +125,12 @@ class PackageRoot:
             )
         write_atomically(target, data)
 
-    def packages(self, directory: str, line: str, arch: Arch, names: Collection[str]) -> tuple[Package, ...] | None:
+    def packages(self, directory: str, stream: str, arch: Arch, names: Collection[str]) -> tuple[Package, ...] | None:
         """Return a repository's packages of some names for an RHEL major and arch (noarch ones included).
 
         Args:
             directory: the repository directory, e.g. beegfs_7.4.6.
-            line: the RHEL major, e.g. el9.
+            stream: the RHEL major, e.g. el9.
             arch: the machine.
             names: of the packages.
 
@@ -140,7 +140,7 @@ class PackageRoot:
         Raises:
             UnreachableError, ProtocolError, InputError: it could not be determined.
         """
-        base = f"dists/rhel{line.removeprefix('el')}"
+        base = f"dists/rhel{stream.removeprefix('el')}"
         repomd = self.read(f"{directory}/{base}/repodata/repomd.xml")
         if repomd is None:
             self._check_absence(directory, base)
