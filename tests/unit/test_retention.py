@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -19,6 +20,7 @@ from kmatrix.decide.plan import make_plan
 from kmatrix.decide.releases import Node, read_graph, select_releases
 from kmatrix.stages import discover_packages, discover_releases
 from kmatrix.stages.discover import discover
+from kmatrix.stages.read_release import Unresolved
 from kmatrix.values.errors import InputError, KmatrixError, ProtocolError
 from kmatrix.values.lock import Lock, ProfileLock, inputs_digest, read_lock, write_lock
 from kmatrix.values.matrix import Channel, Profile
@@ -81,7 +83,8 @@ class Site:
         self.lines.clear()
         self.asked.clear()
         registry = cast("Any", SimpleNamespace(resolve=lambda ref: ref.with_digest(digest("base"))))
-        found = discover("one", self.profile, self.profile, registry, Path(), known, self.lines.append, forget, day)
+        say, now = self.lines.append, datetime.fromisoformat(f"{day}T12:00:00+00:00")
+        found = discover("one", self.profile, self.profile, registry, Path(), known, say, forget, now)
         # A field that is not in the file is not remembered.
         return read_lock(write_lock(Lock().with_profile("one", found))).profiles["one"]
 
@@ -108,10 +111,11 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
         )
     )
 
-    def release(node: Node, arch: Arch, *_: object) -> tuple[ReleasePin, ...]:
+    def release(node: Node, arch: Arch, *_: object) -> tuple[ReleasePin, ...] | Unresolved:
         made.asked.append(str(node.version))
         if str(node.version) in made.lost_payloads:
-            raise ProtocolError("the registry says there is no such image", "…")
+            error = ProtocolError("the registry says there is no such image", "…")
+            return Unresolved(error, "malformed", error.message)
         return (
             ReleasePin(
                 version=node.version,
@@ -146,7 +150,7 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
         key = KeyPin(location="gpg/GPG-KEY-beegfs", sha256="a" * 64, fingerprint=wanted)
         return ClientPin(version=client, stream=line, arch=arch, key=key, packages=found)
 
-    monkeypatch.setattr(discover_releases, "_release", release)
+    monkeypatch.setattr(discover_releases, "read_release", release)
     monkeypatch.setattr(discover_packages, "_client_pin", packages)
     with web_server(made.answer) as server:
         made.profile = made.profile.model_copy(update={"graph": f"http://{server.address}/graph"})
@@ -219,7 +223,9 @@ def test_a_release_leaves_by_a_persons_word_and_is_back_with_the_graph(site: Sit
     assert away(told) == {kernel("4.96.1"): f"release 4.96.1 was forgotten by name, {LATER}"}
     assert site.run(told) == told, "the word holds"
     site.has("4.96.1", "4.96.2", "4.97.1")
-    assert site.run(told) == whole
+    back = site.run(told)
+    assert marks(back) == marks(whole)
+    assert back.releases[0].found == f"{DAY}T12:00:00Z", "it is new again"
 
 
 def test_a_word_that_takes_nothing_away_is_an_error_that_says_what_would(site: Site) -> None:

@@ -127,7 +127,7 @@ def test_gates_that_were_left_out_are_counted_in_words() -> None:
 
 
 def planned() -> Plan:
-    rows = [SimpleNamespace(id=r.cell, cell=None, flavour="standard", stream="el9", reason=REASON) for r in RESULTS]
+    rows = [SimpleNamespace(id=r.cell, state="out", flavour="standard", stream="el9", reason=REASON) for r in RESULTS]
     return cast("Plan", SimpleNamespace(rows=rows))
 
 

@@ -179,7 +179,12 @@ OPTIONS = (
         metavar="RELEASE|KERNEL",
         many=True,
     ),
-    Option("--check", ("render",), "write nothing; fail if a Dockerfile is not up to date"),
+    Option(
+        "--check",
+        ("discover", "render"),
+        "write nothing; fail if a Dockerfile is not up to date",
+        texts={"discover": "write nothing; fail if the lock is not up to date"},
+    ),
     Option("--json", ("plan", "report"), "machine-readable, on standard output"),
     Option("--out", ("manifests",), "the folder to write", metavar="DIR", otherwise="build/deploy/PROFILE"),
     # A run reads the pins of every other profile from its lock; of the lab it may have to resolve them first.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 from kmatrix.commands.invocation import Invocation
 from kmatrix.commands.profile import (
     LAB,
     alone,
+    discovered,
     ensure_lab,
     marked_engine,
     pins_for,
@@ -15,6 +17,7 @@ from kmatrix.commands.profile import (
     resolve_pins,
     select_profile,
 )
+from kmatrix.decide.lock_news import discovery_exit, mismatches, news_of
 from kmatrix.decide.plan import make_plan, plan_json
 from kmatrix.stages import tables
 from kmatrix.stages.dockerfiles import check_rendered, foreign_note, write_rendered
@@ -30,8 +33,20 @@ def discover(call: Invocation) -> Exit:
         if chosen.name == LAB:
             with marked_engine(call) as engine:
                 ensure_lab(call, chosen, engine)
-        resolve_pins(call, chosen)
-    return Exit.OK
+        if call.check:
+            known, pins = discovered(call, chosen)
+            for line in news_of(known, pins):
+                call.say(f"discover: {line}")
+            current = known == pins
+            call.say(f"discover: {chosen.effective.lock} is {'up to date' if current else 'not up to date'}")
+            return Exit.OK if current else Exit.FAILED
+        pins = resolve_pins(call, chosen)
+    for line in mismatches(pins):
+        call.say(f"discover: {line}")
+    if pins.unresolved:
+        count = f"{len(pins.unresolved)} release{'s are' if len(pins.unresolved) > 1 else ' is'} unresolved"
+        call.say(f"discover: {count}; {call.next('plan', chosen.name)} shows why; the next discovery tries again")
+    return discovery_exit(pins)
 
 
 def plan(call: Invocation) -> Exit:
@@ -43,7 +58,11 @@ def plan(call: Invocation) -> Exit:
         print(json.dumps(plan_json(found), indent=1))
     else:
         tables.print_plan(found)
-        call.say(f"{len(found.cells)} cells in, {len(found.rows) - len(found.cells)} out")
+        count = Counter(row.state for row in found.rows)
+        is_open = f", {count['open']} open" if count["open"] else ""
+        call.say(f"{count['in']} cells in, {count['out']} out{is_open}")
+    for each in found.open:
+        call.say(f"{each.release} for {each.arch}: {each.code}: {each.reason}. {each.next_step}")
     gone = {str(pin.version): pin.gone for pin in pins.releases if pin.gone}
     for release, since in gone.items():
         removes = f"{command('discover', chosen.name, '--forget', release)} removes it"

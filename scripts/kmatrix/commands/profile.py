@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from kmatrix.commands.invocation import Invocation
 from kmatrix.decide.formats.matrix_yaml import read_matrix
 from kmatrix.decide.plan import Plan
 from kmatrix.decide.render import make_recipe
+from kmatrix.effects.disk.discoveries import DiscoveryTimes
 from kmatrix.effects.disk.files import read_text, remove_unfinished, write_atomically
 from kmatrix.effects.engine import Engine
 from kmatrix.effects.engine.build_context import read_image_source
 from kmatrix.effects.engine.docker import DockerEngine
-from kmatrix.effects.registry.client import Registry
+from kmatrix.effects.registry.answers import Answers
+from kmatrix.effects.registry.cached import CachedRegistry
 from kmatrix.effects.registry.credentials import load_credentials
 from kmatrix.effects.runs import clear_ended_runs, marked_run, only_run
 from kmatrix.effects.vm.boot_files import boot_folder, remove_boot_files
@@ -154,9 +157,32 @@ def resolve_pins(call: Invocation, chosen: SelectedProfile) -> ProfileLock:
         InputError: the lock cannot be read or written.
         UnreachableError, CredentialError, ProtocolError: a service is unreachable, refuses, or answers wrongly.
     """
+    _, pins = discovered(call, chosen)
+    # The services took minutes to answer: other profiles keep the pins that they have by now.
+    path = call.root / chosen.effective.lock
+    text = write_lock(_replaceable_lock(call, chosen).with_profile(chosen.name, pins))
+    if path.exists() and path.read_text(encoding="utf-8") == text:
+        call.say(f"discover: {chosen.effective.lock} is up to date")
+        path.touch()
+    else:
+        write_atomically(path, text)
+        call.say(f"discover: wrote {chosen.effective.lock}")
+    return pins
+
+
+def discovered(call: Invocation, chosen: SelectedProfile) -> tuple[ProfileLock | None, ProfileLock]:
+    """Return the profile's pins as the lock has them and as the live services give them now; writes no lock.
+
+    Raises:
+        InputError: the lock cannot be read.
+        UnreachableError, CredentialError, ProtocolError: a service is unreachable, refuses, or answers wrongly.
+    """
     lock = _replaceable_lock(call, chosen)
-    registry = Registry(load_credentials(call.authfile))
+    cache = call.root / "build" / "cache"
+    registry = CachedRegistry(load_credentials(call.authfile), Answers(cache / "answers"))
     known = lock.profiles.get(chosen.name)
+    times = DiscoveryTimes(cache / "discoveries.json")
+    now = datetime.now(UTC)
     pins = discover(
         chosen.name,
         chosen.as_written,
@@ -166,12 +192,11 @@ def resolve_pins(call: Invocation, chosen: SelectedProfile) -> ProfileLock:
         known,
         lambda text: call.say(f"discover: {text}"),
         call.forget,
+        now,
+        times.last(chosen.name),
     )
-    # The services took minutes to answer: other profiles keep the pins that they have by now.
-    lock = _replaceable_lock(call, chosen)
-    write_atomically(call.root / chosen.effective.lock, write_lock(lock.with_profile(chosen.name, pins)))
-    call.say(f"discover: wrote {chosen.effective.lock}")
-    return pins
+    times.note(chosen.name, now)
+    return known, pins
 
 
 def image_source(call: Invocation) -> ImageSource:

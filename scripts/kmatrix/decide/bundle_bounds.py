@@ -45,7 +45,9 @@ def bounds_of(client: ClientVersion, profile: Profile, pins: ProfileLock, plan: 
             leaving[row.arch, row.kernel] = row.reason
     cells = {}
     for kernel in kernels_of(pins.releases):
-        oldest = kernel.pins[0]
+        if not kernel.toolkits:
+            continue
+        oldest = kernel.toolkits[0]
         releases = tuple(dict.fromkeys(str(pin.version) for pin in kernel.pins))
         cell = Cell(client, kernel.release, kernel.arch, kernel.flavour, oldest.stream, oldest.toolkit, releases)
         cells[kernel.arch, kernel.release] = cell

@@ -17,22 +17,37 @@ from kmatrix.values.pins import ReleasePin
 
 @dataclass(frozen=True)
 class Kernel:
-    """A kernel on an architecture, with every release that carries it, oldest first."""
+    """A kernel on an architecture, with every release whose nodes run it, oldest first.
+
+    `toolkits` are the pins whose toolkit has it, oldest first; without any, nothing can be built for it.
+    """
 
     release: str
     arch: Arch
     flavour: Flavour
     pins: tuple[ReleasePin, ...]
+    toolkits: tuple[ReleasePin, ...]
 
 
 def kernels_of(releases: Iterable[ReleasePin]) -> list[Kernel]:
-    """Return the kernels of a lock in natural order, each once per architecture."""
-    found: dict[tuple[str, Arch], tuple[Flavour, list[ReleasePin]]] = {}
+    """Return the kernels of a lock in natural order, each once per architecture.
+
+    A release whose toolkit lacks its nodes' kernel runs that kernel, which the toolkit of another release may have.
+    """
+    found: dict[tuple[str, Arch], tuple[Flavour, list[ReleasePin], list[ReleasePin]]] = {}
     # The toolkit of the oldest release is used: a new z-stream with the same kernel changes no cell.
     for pin in sorted(releases, key=lambda pin: (pin.version, pin.toolkit.pinned)):
+        if pin.lacks_node_kernel and pin.node_kernel:
+            found.setdefault((pin.node_kernel, pin.arch), ("standard", [], []))[1].append(pin)
+            continue
         for kernel in pin.kernels:
-            found.setdefault((kernel.release, pin.arch), (kernel.flavour, []))[1].append(pin)
-    kernels = [Kernel(release, arch, flavour, tuple(pins)) for (release, arch), (flavour, pins) in found.items()]
+            _, pins, toolkits = found.setdefault((kernel.release, pin.arch), (kernel.flavour, [], []))
+            pins.append(pin)
+            toolkits.append(pin)
+    kernels = [
+        Kernel(release, arch, flavour, tuple(pins), tuple(toolkits))
+        for (release, arch), (flavour, pins, toolkits) in found.items()
+    ]
     return sorted(kernels, key=lambda kernel: (natural(kernel.release), FLAVOURS.index(kernel.flavour), kernel.arch))
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Literal
 
 from kmatrix.decide.excludes import Kernel, excluded, fits, kernels_of, nearest, useless_excludes
+from kmatrix.decide.open_releases import OpenRelease, open_releases_of, without_toolkit
 from kmatrix.values.cells import Cell
 from kmatrix.values.command_lines import command
 from kmatrix.values.errors import InputError, Problem
@@ -15,15 +16,17 @@ from kmatrix.values.matrix import Profile
 from kmatrix.values.names import Arch, ClientVersion, Flavour
 from kmatrix.values.pins import ReleasePin
 
-SCHEMA = 1
+SCHEMA = 2
+State = Literal["in", "out", "open"]
 
 
 @dataclass(frozen=True)
 class Row:
     """One candidate: a client with a kernel.
 
-    `cell` is None when it is out; `releases` are those that run the kernel, after excludes by release if any are left;
-    `exclude` is the index of the exclude that removed it.
+    `cell` is None unless it is in. An open candidate should be in, but no toolkit has its kernel. `releases` are those
+    that run the kernel, after excludes by release if any are left; `exclude` is the index of the exclude that removed
+    it.
     """
 
     id: str
@@ -36,14 +39,24 @@ class Row:
     reason: str
     cell: Cell | None = None
     exclude: int | None = None
+    open: bool = False
+
+    @property
+    def state(self) -> State:
+        """Whether it is in, out, or open."""
+        return "in" if self.cell else "open" if self.open else "out"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The decisions about a run, complete before anything runs; rows and cells are in order."""
+    """The decisions about a run, complete before anything runs; rows and cells are in order.
+
+    `open` has every release whose kernels are not known, or whose toolkit is not that of its nodes.
+    """
 
     profile: str
     rows: tuple[Row, ...]
+    open: tuple[OpenRelease, ...] = ()
 
     @property
     def cells(self) -> tuple[Cell, ...]:
@@ -87,15 +100,18 @@ def make_plan(profile_name: str, profile: Profile, pins: ProfileLock, only: tupl
             elif taken is not None:
                 reason = f"excluded by excludes[{taken}]: {profile.excludes[taken].reason}"
                 rows.append(_out(row, reason, taken))
+            elif not kernel.toolkits:
+                rows.append(replace(row, reason=without_toolkit(left), open=True))
             elif known:
                 where = f"{known[0][1]} {kernel.arch}"
                 rows.append(_out(row, f"client {client} has no packages for {where}: {unavailable[known[0]]}"))
             elif lacks:
                 unpinned.update(f"client {client} on {stream} {arch}" for _, stream, arch in lacks)
             else:
-                rows.append(_in(row, left))
+                rows.append(_in(row, left, kernel.toolkits))
     problems = [Problem(profile.lock, f"has no packages for {each}") for each in sorted(unpinned)]
-    problems += useless_excludes(profile_name, profile, kernels, used)
+    open_releases, silenced = open_releases_of(profile_name, profile, pins)
+    problems += useless_excludes(profile_name, profile, kernels, used | silenced)
     rows, useless = _only(rows, only)
     problems += useless
     if problems:
@@ -104,13 +120,14 @@ def make_plan(profile_name: str, profile: Profile, pins: ProfileLock, only: tupl
             f"Correct the problems above; if pins are missing, run {command('discover', profile_name)}.",
             tuple(problems),
         )
-    return Plan(profile_name, tuple(rows))
+    return Plan(profile_name, tuple(rows), open_releases)
 
 
 def plan_json(plan: Plan) -> dict[str, Any]:
     """Return the plan as JSON-able data, in a stable order."""
     cells: list[dict[str, Any]] = []
     out: list[dict[str, Any]] = []
+    open_cells: list[dict[str, Any]] = []
     for row in plan.rows:
         entry: dict[str, Any] = {
             "cell": row.id,
@@ -124,9 +141,18 @@ def plan_json(plan: Plan) -> dict[str, Any]:
         }
         if row.cell:
             cells.append({**entry, "tag": row.cell.tag, "toolkit": str(row.cell.toolkit)})
+        elif row.open:
+            open_cells.append(entry)
         else:
             out.append({**entry, "exclude": row.exclude})
-    return {"schema": SCHEMA, "profile": plan.profile, "cells": cells, "out": out}
+    return {
+        "schema": SCHEMA,
+        "profile": plan.profile,
+        "cells": cells,
+        "open": open_cells,
+        "out": out,
+        "releases": [asdict(release) for release in plan.open],
+    }
 
 
 def _row(client: ClientVersion, kernel: Kernel, pins: tuple[ReleasePin, ...]) -> Row:
@@ -139,8 +165,9 @@ def _out(row: Row, reason: str, exclude: int | None = None) -> Row:
     return replace(row, reason=reason, exclude=exclude)
 
 
-def _in(row: Row, pins: tuple[ReleasePin, ...]) -> Row:
-    oldest = pins[0]
+def _in(row: Row, pins: tuple[ReleasePin, ...], toolkits: tuple[ReleasePin, ...]) -> Row:
+    # An exclude by release removes no toolkit that another release needs.
+    oldest = next((pin for pin in pins if pin in toolkits), toolkits[0])
     cell = Cell(row.client, row.kernel, row.arch, row.flavour, row.stream, oldest.toolkit, row.releases)
     marks = {str(pin.version): f" (gone from the graph since {pin.gone}; kept)" for pin in pins if pin.gone}
     word = "release" if len(row.releases) == 1 else "releases"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,21 +21,24 @@ _STABLE_OKD = re.compile(r"[0-9.]+(-okd-scos\.[0-9]+)?")
 class Node:
     """A release of an update graph; `channels` are those it is in, empty where the graph names none.
 
-    `gone` marks a release that the lock has, but no wanted channel of the graph any more.
+    `gone` marks a release that the lock has, but no wanted channel of the graph any more. `sources` are the releases
+    that the graph offers an update to this one for, each with whether it is conditional: offered with a known risk.
     """
 
     version: ReleaseVersion
     payload: ImageRef
     channels: tuple[str, ...]
     gone: bool = False
+    sources: frozenset[tuple[ReleaseVersion, bool]] = frozenset()
 
 
 def read_graph(text: str, address: str) -> tuple[Node, ...]:
     """Parse the reply of an update graph (Cincinnati protocol), oldest release first.
 
     A graph is a list of nodes and a list of edges, each a pair of indexes of nodes (docs/design/cincinnati.md of
-    openshift/cincinnati, which itself refuses a graph without either: cincinnati/src/lib.rs). The edges decide nothing
-    here. They show whether all nodes are there: an edge to a missing node means that some were lost.
+    openshift/cincinnati, which itself refuses a graph without either: cincinnati/src/lib.rs). The edges also show
+    whether all nodes are there: an edge to a missing node means that some were lost. A list of conditional edges names
+    releases instead, and may name some that the graph has not.
 
     Args:
         text: the body.
@@ -57,25 +60,44 @@ def read_graph(text: str, address: str) -> tuple[Node, ...]:
     if not isinstance(nodes, list):
         raise _no_graph(address, "it has no list of nodes")
     found: dict[ReleaseVersion, Node] = {}
+    versions = []
     for index, entry in enumerate(nodes):
         node = _node(entry, index, address)
         if found.setdefault(node.version, node) != node:
             raise _no_graph(address, f"it holds {node.version} twice, with two payloads")
-    _check_edges(data.get("edges"), len(nodes), address)
-    return tuple(sorted(found.values(), key=lambda node: node.version))
+        versions.append(node.version)
+    sources: dict[ReleaseVersion, set[tuple[ReleaseVersion, bool]]] = {}
+    for source, target in _edges(data.get("edges"), versions, address):
+        sources.setdefault(target, set()).add((source, False))
+    for source, target in _conditional_edges(data.get("conditionalEdges"), address):
+        sources.setdefault(target, set()).add((source, True))
+    complete = (replace(node, sources=frozenset(sources.get(node.version, ()))) for node in found.values())
+    return tuple(sorted(complete, key=lambda node: node.version))
 
 
-def _check_edges(edges: Any, nodes: int, address: str) -> None:
+def _edges(edges: Any, nodes: list[ReleaseVersion], address: str) -> Iterator[tuple[ReleaseVersion, ReleaseVersion]]:
     if not isinstance(edges, list):
         raise _no_graph(address, "it has no list of edges; was it cut off?")
     for index, edge in enumerate(edges):
         if not isinstance(edge, list) or [type(end) for end in edge] != [int, int]:
             raise _no_graph(address, f"edges[{index}] is not a pair of indexes of nodes")
-        outside = [end for end in edge if not 0 <= end < nodes]
+        outside = [end for end in edge if not 0 <= end < len(nodes)]
         if outside:
             raise _no_graph(
-                address, f"edges[{index}] names nodes[{outside[0]}], but there are only {nodes}: some were lost"
+                address, f"edges[{index}] names nodes[{outside[0]}], but there are only {len(nodes)}: some were lost"
             )
+        yield nodes[edge[0]], nodes[edge[1]]
+
+
+def _conditional_edges(groups: Any, address: str) -> Iterator[tuple[ReleaseVersion, ReleaseVersion]]:
+    """Yield source and target of every conditional edge (cincinnati/src/conditional_edges.rs), if any."""
+    try:
+        for group in groups or ():
+            for edge in group["edges"]:
+                yield ReleaseVersion.parse(edge["from"]), ReleaseVersion.parse(edge["to"])
+    except (KeyError, TypeError, ValueError) as error:
+        why = f"its conditionalEdges are not groups of edges from one release to another ({error!r:.80})"
+        raise _no_graph(address, why) from None
 
 
 def _node(entry: Any, index: int, address: str) -> Node:
@@ -170,6 +192,7 @@ def select_releases(
             problems.append(Problem("matrix.yaml", f"{key}: {channel.name} gives no release ({why})"))
         for node in chosen:
             known = found.get(node.version, replace(node, channels=(), gone=node.version not in there))
+            known = replace(known, sources=known.sources | node.sources)
             if known.payload != node.payload:
                 raise ProtocolError(
                     f"the update graph gives {node.version} different payloads in different channels",

@@ -10,20 +10,24 @@ from kmatrix.values.errors import InputError
 from kmatrix.values.lock import ProfileLock
 from kmatrix.values.matrix import Channel, Profile
 from kmatrix.values.names import Arch, kernel_release
-from kmatrix.values.pins import ReleasePin, RetiredPin
+from kmatrix.values.pins import ReleasePin, RetiredPin, UnresolvedPin
 
 _BEFORE_RELEASE = re.compile(r"-(?:rc|ec|fc|okd|0\.)")
 
 
 def remembered(known: ProfileLock | None, arch: Arch, forget: Collection[str] = ()) -> tuple[Node, ...]:
     """Return the releases that a lock has for an architecture, without those named by --forget."""
-    pins = {pin.version: pin for pin in (known.releases if known else ()) if pin.arch == arch}
+    every: tuple[UnresolvedPin | ReleasePin, ...] = (*known.unresolved, *known.releases) if known else ()
+    pins = {pin.version: pin for pin in every if pin.arch == arch}
     nodes = (Node(pin.version, pin.payload, pin.channels) for pin in pins.values())
     return tuple(node for node in nodes if str(node.version) not in forget)
 
 
 def refuse_useless_forgets(
-    forget: Collection[str], known: ProfileLock | None, releases: Iterable[ReleasePin]
+    forget: Collection[str],
+    known: ProfileLock | None,
+    releases: Iterable[ReleasePin],
+    unresolved: Iterable[UnresolvedPin] = (),
 ) -> tuple[str, ...]:
     """Check the names that --forget has; return those that are kernels.
 
@@ -31,21 +35,25 @@ def refuse_useless_forgets(
         forget: releases that the lock has and the graph has no more, or kernels that no release has.
         known: the pins before.
         releases: the pins after, without the forgotten ones.
+        unresolved: the releases that are unresolved after.
 
     Raises:
         InputError: a name has nothing to forget.
     """
     before = {str(pin.version) for pin in (known.releases if known else ())}
+    before |= {str(pin.version) for pin in (known.unresolved if known else ())}
+    there = {str(pin.version) for pin in unresolved}
     releases = tuple(releases)
     kernels = []
     for name in forget:
         still = [pin for pin in releases if str(pin.version) == name]
         having = [str(pin.version) for pin in releases if name in {kernel.release for kernel in pin.kernels}]
-        if still or having:
-            has = f"the update graph has {name}" if still else f"{', '.join(dict.fromkeys(having))} has {name}"
+        if still or having or name in there:
+            kernel = having and not still
+            has = f"{', '.join(dict.fromkeys(having))} has {name}" if kernel else f"the update graph has {name}"
             raise InputError(
                 f"--forget {name}: {has}",
-                f"Add an exclude to matrix.yaml instead ({'release' if still else 'kernel'}: {name}).",
+                f"Add an exclude to matrix.yaml instead ({'kernel' if kernel else 'release'}: {name}).",
             )
         if name in before:
             continue

@@ -13,10 +13,10 @@ from kmatrix.effects.registry.client import Registry
 from kmatrix.stages.discover_packages import pin_clients
 from kmatrix.stages.discover_releases import pin_releases
 from kmatrix.stages.earlier_pins import EarlierPins
-from kmatrix.values.errors import InputError
+from kmatrix.values.errors import CredentialError, InputError, UnreachableError
 from kmatrix.values.lock import ProfileLock, inputs_digest
 from kmatrix.values.matrix import Profile, mirrored
-from kmatrix.values.names import fingerprint
+from kmatrix.values.names import ImageRef, fingerprint
 
 Say = Callable[[str], None]
 
@@ -30,7 +30,8 @@ def discover(
     known: ProfileLock | None,
     say: Say,
     forget: Collection[str] = (),
-    today: str = "",
+    now: datetime | None = None,
+    last: str | None = None,
 ) -> ProfileLock:
     """Resolve everything a profile needs into pins.
 
@@ -46,33 +47,54 @@ def discover(
         known: the pins of an earlier run; a payload that was read then is not read again.
         say: is given a line of progress.
         forget: releases gone from the graph that are to leave the lock, or kernels that no release has.
-        today: the day, as 2026-03-31; by default today by the machine's clock, in UTC.
+        now: the time, with a zone; by default that of the machine's clock.
+        last: the time of the last discovery, as 2026-03-31T03:17:05Z; None if it is not known.
+
+    Returns:
+        the pins. A release that could not be read is in `unresolved`.
 
     Raises:
-        UnreachableError, CredentialError: a service could not be queried.
-        ProtocolError, InputError: an answer or a setting is wrong.
+        UnreachableError, CredentialError: the update graph, the base's registry or the package root could not be
+            queried.
+        ProtocolError, InputError: one of them answered wrongly, or a setting is wrong.
     """
-    today = today or datetime.now(UTC).date().isoformat()
+    now = (now or datetime.now(UTC)).astimezone(UTC)
+    today = now.date().isoformat()
     wanted_key = expected_fingerprint(profile, root)
     reusable = bool(known and known.inputs == inputs_digest(as_written))
-    before = EarlierPins(profile_name, known, reusable, forget, today)
+    before = EarlierPins(profile_name, known, reusable, forget, today, now.strftime("%Y-%m-%dT%H:%M:%SZ"), last)
     if known is None:
         say("there is no earlier lock: the graph's answer is taken as it is")
-    releases = pin_releases(profile_name, profile, registry, before, say)
-    kernels = refuse_useless_forgets(forget, known, releases)
+    found = pin_releases(profile_name, profile, registry, before, say)
+    releases = found.releases
+    kernels = refuse_useless_forgets(forget, known, releases, found.unresolved)
     say(f"{len(releases)} releases with {len({k.release for r in releases for k in r.kernels})} kernels")
-    base = registry.resolve(mirrored(profile.base, profile.mirrors))
+    base = _base(profile, registry, known, say)
     packages = PackageRoot(profile.packages, root)
     clients, unavailable = pin_clients(profile_name, profile, packages, releases, wanted_key, before, say)
     say(f"{len(clients)} package sets, {len(unavailable)} not available")
     return ProfileLock(
         inputs=inputs_digest(as_written),
-        base=profile.base.with_digest(base.digest),
+        base=base,
         releases=releases,
+        unresolved=found.unresolved,
+        updates=found.updates,
         clients=clients,
         unavailable=unavailable,
         retired=retired(known, releases, profile, forget, kernels, today),
-    )
+    ).in_order()
+
+
+def _base(profile: Profile, registry: Registry, known: ProfileLock | None, say: Say) -> ImageRef:
+    """Return the base by digest: that of the lock if its registry does not answer."""
+    try:
+        found = registry.resolve(mirrored(profile.base, profile.mirrors))
+    except (UnreachableError, CredentialError) as error:
+        if known is None or known.base.repository != profile.base.repository:
+            raise
+        say(f"the base stays as pinned: {error.message}")
+        return known.base
+    return profile.base.with_digest(found.digest)
 
 
 def expected_fingerprint(profile: Profile, root: Path) -> str:

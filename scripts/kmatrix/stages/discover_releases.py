@@ -1,47 +1,57 @@
-"""Releases: update graph → payload → image-references → toolkit → kernels, as pins."""
+"""Releases: update graph → the pins of every release; one that cannot be read is unresolved and stops no other."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from kmatrix.decide.formats.payload import read_toolkit_kernels, read_toolkits
 from kmatrix.decide.releases import Node, read_graph, select_releases
 from kmatrix.decide.retention import remembered
+from kmatrix.decide.updates import updates_of
 from kmatrix.effects.net.update_graph import fetch_graph
-from kmatrix.effects.registry.client import Manifest, Registry
+from kmatrix.effects.registry.client import Registry
 from kmatrix.stages.concurrency import map_threads
 from kmatrix.stages.earlier_pins import EarlierPins
+from kmatrix.stages.read_release import Unresolved, read_release
 from kmatrix.values.command_lines import command
-from kmatrix.values.errors import ProtocolError
-from kmatrix.values.matrix import Profile, mirrored
-from kmatrix.values.names import Arch, ImageRef
-from kmatrix.values.pins import KernelPin, ReleasePin
+from kmatrix.values.matrix import Profile
+from kmatrix.values.names import Arch
+from kmatrix.values.pins import ReleasePin, UnresolvedPin, UpdatesPin
 
-_REFERENCES = "release-manifests/image-references"
-_TOOLKIT_RELEASE = "etc/driver-toolkit-release.json"
-# The facts stand in the last layer of a payload and near the top of a toolkit; a few more cost nothing when they do.
-_LAYERS = 6
 _THREADS = 8
+# Without a single answer, so many releases show that the registry is down, and each takes seconds to show it.
+_SILENT_RELEASES = 5
 Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class FoundReleases:
+    """The pins of the selected releases, the releases without (all) their pins, and the updates between them."""
+
+    releases: tuple[ReleasePin, ...]
+    unresolved: tuple[UnresolvedPin, ...]
+    updates: tuple[UpdatesPin, ...]
 
 
 def pin_releases(
     profile_name: str, profile: Profile, registry: Registry, before: EarlierPins, say: Say
-) -> tuple[ReleasePin, ...]:
+) -> FoundReleases:
     """Return the pins of every selected release, one for each toolkit it has.
 
     Args:
         profile_name: for messages.
         profile: with overrides.
-        registry: payloads and toolkits are read from it.
+        registry: payloads, toolkits and node images are read from it.
         before: a payload that was read then is not read again, and a release that is gone from the graph is kept.
         say: is given a line of progress.
 
     Raises:
-        UnreachableError, CredentialError: the update graph or a registry could not be queried.
-        ProtocolError, InputError: an answer or a setting is wrong.
+        UnreachableError: the update graph could not be queried.
+        ProtocolError, InputError: its answer or a setting is wrong.
     """
     jobs: list[tuple[Node, Arch]] = []
+    updates: list[UpdatesPin] = []
     for arch in profile.arches:
         graphs = {}
         for channel in profile.channels:
@@ -50,29 +60,93 @@ def pin_releases(
         of_the_lock = remembered(before.pins, arch, before.forget)
         chosen = select_releases(profile_name, profile.channels, graphs, of_the_lock)
         jobs += [(node, arch) for node in chosen]
-    found = map_threads(lambda job: _pins_of(job[0], job[1], profile, registry, before, say), jobs, _THREADS)
-    return tuple(pin for pins in found for pin in pins)
+        updates += updates_of(chosen, arch, before.pins.updates if before.pins else ())
+    reader = _Reader(profile, registry, before, say)
+    found = map_threads(lambda job: reader.pins_of(*job), jobs, _THREADS)
+    return FoundReleases(
+        tuple(pin for pins, _ in found for pin in pins),
+        tuple(unresolved for _, unresolved in found if unresolved),
+        tuple(updates),
+    )
 
 
-def _pins_of(
-    node: Node, arch: Arch, profile: Profile, registry: Registry, before: EarlierPins, say: Say
-) -> tuple[ReleasePin, ...]:
-    """Return the pins of a release: the earlier ones where they still hold, else new ones."""
-    known = before.release(node.version, arch)
-    since = _gone_since(node, arch, known, before, say)
-    again = tuple(pin for pin in known if pin.payload.digest == node.payload.digest)
-    if not (again and before.reusable):
-        say(f"reading the payload of {node.version} for {arch}")
-        try:
-            again = _release(node, arch, profile, registry)
-        except ProtocolError as error:
-            if not (node.gone and again):
-                raise
-            say(f"{node.version} for {arch} cannot be read again, so its pins are kept: {error.message}")
-    return tuple(pin.model_copy(update={"channels": node.channels, "gone": since}) for pin in again)
+class _Reader:
+    """Reads releases, several at a time; once the registry has shown to be down, the others are not tried."""
+
+    def __init__(self, profile: Profile, registry: Registry, before: EarlierPins, say: Say) -> None:
+        self._profile = profile
+        self._registry = registry
+        self._before = before
+        self._say = say
+        self._lock = threading.Lock()
+        self._answered = False
+        self._silent: list[Unresolved] = []
+
+    def pins_of(self, node: Node, arch: Arch) -> tuple[tuple[ReleasePin, ...], UnresolvedPin | None]:
+        """Return the pins of a release, the earlier ones where they still hold, and why it is unresolved if it is."""
+        before, say = self._before, self._say
+        known = before.release(node.version, arch)
+        unresolved_before = before.unresolved(node.version, arch)
+        since = _gone_since(node, arch, [*known, *([unresolved_before] if unresolved_before else [])], before, say)
+        found, unseen = self._seen(known[0] if known else unresolved_before)
+        state: dict[str, object] = {"channels": node.channels, "gone": since, "found": found, "unseen": unseen}
+        pins = tuple(pin for pin in known if pin.payload.digest == node.payload.digest)
+        problem = None
+        if unresolved_before or not (pins and before.reusable):
+            say(f"reading the payload of {node.version} for {arch}")
+            read = self._read(node, arch)
+            if isinstance(read, Unresolved):
+                if known:
+                    say(f"{node.version} for {arch} cannot be read again, so its pins are kept: {read.error.message}")
+                # A release that is gone has no next time at which more of it might be read.
+                if not (known and node.gone):
+                    problem = self._unresolved(node, arch, read, unresolved_before, state)
+                pins = known
+            else:
+                pins = read
+        return tuple(pin.model_copy(update=state) for pin in pins), problem
+
+    def _seen(self, earlier: ReleasePin | UnresolvedPin | None) -> tuple[str | None, str | None]:
+        """Return when the release was first seen, and when it was last not seen."""
+        if earlier:
+            return earlier.found, earlier.unseen
+        # The time at which a first lock was written says nothing about the age of its releases.
+        return (self._before.now, self._before.last) if self._before.pins else (None, None)
+
+    def _read(self, node: Node, arch: Arch) -> tuple[ReleasePin, ...] | Unresolved:
+        with self._lock:
+            down = None if self._answered or len(self._silent) < _SILENT_RELEASES else self._silent[0]
+        if down:
+            return Unresolved(down.error, "unreachable", down.reason)
+        read = read_release(node, arch, self._profile, self._registry)
+        with self._lock:
+            if isinstance(read, Unresolved) and read.obstacle == "unreachable":
+                self._silent.append(read)
+            else:
+                self._answered = True
+        return read
+
+    def _unresolved(
+        self, node: Node, arch: Arch, read: Unresolved, before: UnresolvedPin | None, state: dict[str, object]
+    ) -> UnresolvedPin:
+        self._say(f"{node.version} for {arch} is unresolved: {read.error.message} {read.error.hint}")
+        pin = UnresolvedPin(
+            version=node.version,
+            arch=arch,
+            channels=node.channels,
+            payload=node.payload,
+            toolkits=read.toolkits or (before.toolkits if before and before.payload == node.payload else ()),
+            obstacle=read.obstacle,
+            reason=read.reason,
+            credential=read.credential or None,
+            since=before.since if before else self._before.today,
+        )
+        return pin.model_copy(update=state)
 
 
-def _gone_since(node: Node, arch: Arch, known: tuple[ReleasePin, ...], before: EarlierPins, say: Say) -> str | None:
+def _gone_since(
+    node: Node, arch: Arch, known: list[ReleasePin | UnresolvedPin], before: EarlierPins, say: Say
+) -> str | None:
     """Return the day since which a release is gone from the graph, and report a change of it; None if it is there."""
     mark = min((pin.gone for pin in known if pin.gone), default=None)
     if node.gone:
@@ -83,48 +157,3 @@ def _gone_since(node: Node, arch: Arch, known: tuple[ReleasePin, ...], before: E
     if mark:
         say(f"{node.version} for {arch} is back in the graph, having been gone since {mark}")
     return None
-
-
-def _release(node: Node, arch: Arch, profile: Profile, registry: Registry) -> tuple[ReleasePin, ...]:
-    # A graph may name a payload by tag; the lock never does.
-    named = node.payload.with_digest(registry.resolve(mirrored(node.payload, profile.mirrors)).digest)
-    payload = _manifest(registry, mirrored(named, profile.mirrors), arch, "release payload")
-    text = _file(registry, payload, _REFERENCES)
-    pins = []
-    for toolkit in read_toolkits(text, str(node.version)):
-        manifest = _manifest(registry, mirrored(toolkit.image, profile.mirrors), arch, "driver toolkit")
-        kernels = read_toolkit_kernels(
-            _file(registry, manifest, _TOOLKIT_RELEASE), arch, str(toolkit.image), node.version, profile.flavours
-        )
-        pins.append(
-            ReleasePin(
-                version=node.version,
-                arch=arch,
-                channels=node.channels,
-                payload=named,
-                toolkit=toolkit.image.with_digest(manifest.digest),
-                rhel=kernels.rhel,
-                kernels=tuple(KernelPin(release=name, flavour=flavour) for name, flavour in kernels.kernels),
-            )
-        )
-    return tuple(pins)
-
-
-def _manifest(registry: Registry, ref: ImageRef, arch: Arch, kind: str) -> Manifest:
-    manifest = registry.manifest(ref, arch)
-    if manifest is None:
-        raise ProtocolError(
-            f"{kind} {ref}: the registry has no such image",
-            "If this site mirrors images, set `mirrors` in matrix.yaml, --mirrors or KMATRIX_MIRRORS.",
-        )
-    return manifest
-
-
-def _file(registry: Registry, manifest: Manifest, path: str) -> str:
-    found = registry.find_file(manifest, [path], _LAYERS)
-    if path not in found:
-        raise ProtocolError(
-            f"{manifest.ref}: {path} is not in its uppermost {_LAYERS} layers",
-            "Check that it is a release payload or a driver toolkit; if not, remove the release from matrix.yaml.",
-        )
-    return found[path].decode("utf-8", "replace")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from kmatrix.values.lock import ProfileLock
 from kmatrix.values.names import Arch, ClientVersion, ReleaseVersion
-from kmatrix.values.pins import ClientPin, ReleasePin
+from kmatrix.values.pins import ClientPin, ReleasePin, UnresolvedPin
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,8 @@ class EarlierPins:
         reusable: whether they were resolved from the same inputs; others may lack something.
         forget: releases and kernels to be removed from the lock.
         today: the day, as 2026-03-31.
+        now: the time of this discovery, UTC, as 2026-03-31T03:17:05Z.
+        last: the time of the last one; None if it is not known.
     """
 
     profile_name: str
@@ -27,11 +29,18 @@ class EarlierPins:
     reusable: bool
     forget: Collection[str]
     today: str
+    now: str = ""
+    last: str | None = None
 
     def release(self, version: ReleaseVersion, arch: Arch) -> tuple[ReleasePin, ...]:
         """Return the pins of a release: one for each of its toolkits."""
         pins = self.pins.releases if self.pins else ()
         return tuple(pin for pin in pins if (pin.version, pin.arch) == (version, arch))
+
+    def unresolved(self, version: ReleaseVersion, arch: Arch) -> UnresolvedPin | None:
+        """Return the entry of a release that was unresolved, or None."""
+        pins = self.pins.unresolved if self.pins else ()
+        return next((pin for pin in pins if (pin.version, pin.arch) == (version, arch)), None)
 
     def client(self, client: ClientVersion, stream: str, arch: Arch) -> ClientPin | None:
         """Return the pin of a client's packages, or None."""

@@ -35,7 +35,7 @@ def print_plan(plan: Plan) -> None:
     """Print every candidate cell on stdout."""
     rows = []
     for row in plan.rows:
-        state = Text("in", style="green") if row.cell else Text("out", style="yellow")
+        state = Text(row.state, style={"in": "green", "open": "red"}.get(row.state, "yellow"))
         rows.append((row.id, state, row.flavour, row.stream, row.reason))
     print_table(wide_console(), _PLAN, rows)
 

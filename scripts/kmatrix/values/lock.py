@@ -68,6 +68,19 @@ class ProfileLock(Model):
     def _each_client_once(cls, pins: tuple[ClientPin, ...]) -> tuple[ClientPin, ...]:
         return each_once(pins, (f"{pin.version} {pin.stream} {pin.arch}" for pin in pins))
 
+    def in_order(self) -> ProfileLock:
+        """Return the same pins in the order of the lock's text."""
+        return self.model_copy(
+            update={
+                "releases": tuple(sorted(self.releases, key=lambda p: (p.version, p.arch, p.toolkit.pinned))),
+                "unresolved": tuple(sorted(self.unresolved, key=lambda p: (p.version, p.arch))),
+                "updates": tuple(sorted(self.updates, key=lambda p: (p.to, p.arch))),
+                "clients": tuple(sorted(self.clients, key=lambda p: (p.version, p.stream, p.arch))),
+                "unavailable": tuple(sorted(self.unavailable, key=lambda p: (p.client, p.stream, p.arch))),
+                "retired": tuple(sorted(self.retired, key=lambda p: (p.kernel, p.arch))),
+            }
+        )
+
 
 class Lock(Model):
     """The content of matrix.lock."""
@@ -112,19 +125,7 @@ def read_lock(text: str, name: str = "matrix.lock") -> Lock:
 
 def write_lock(lock: Lock) -> str:
     """Return the lock as text: sorted, so that the same pins always give the same bytes."""
-    profiles = {
-        name: pins.model_copy(
-            update={
-                "releases": tuple(sorted(pins.releases, key=lambda p: (p.version, p.arch, p.toolkit.pinned))),
-                "unresolved": tuple(sorted(pins.unresolved, key=lambda p: (p.version, p.arch))),
-                "updates": tuple(sorted(pins.updates, key=lambda p: (p.to, p.arch))),
-                "clients": tuple(sorted(pins.clients, key=lambda p: (p.version, p.stream, p.arch))),
-                "unavailable": tuple(sorted(pins.unavailable, key=lambda p: (p.client, p.stream, p.arch))),
-                "retired": tuple(sorted(pins.retired, key=lambda p: (p.kernel, p.arch))),
-            }
-        )
-        for name, pins in lock.profiles.items()
-    }
+    profiles = {name: pins.in_order() for name, pins in lock.profiles.items()}
     # Absent values, and lists that few locks have, are left out, so that they do not change the text.
     data = Lock(schema=SCHEMA, profiles=profiles).model_dump(mode="json", by_alias=True, exclude_none=True)
     for entry in data["profiles"].values():

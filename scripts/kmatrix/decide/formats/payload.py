@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,10 @@ from kmatrix.values.names import Arch, Flavour, ImageRef, ReleaseVersion, image_
 # An OS image carries one of these names, by age and by kind; a second stream adds its number.
 _OS_NAMES = ("rhel-coreos", "stream-coreos", "rhel-coreos-8", "machine-os-content")
 _TOOLKIT = re.compile(r"driver-toolkit(-[0-9]+)?")
+_NUMBERED = re.compile(r".*-[0-9]+")
+# Labels since 4.22 (openshift/driver-toolkit#180: Dockerfile, Dockerfile.rhel10): the arguments of the build, which may
+# be empty, as `dnf install kernel-devel-VERSION` takes them.
+_LABELS = ("kernel-version", "kernel-rt-version")
 _RHEL_KERNEL_WITHOUT_ARCH = re.compile(r".*\.el[0-9]+(_[0-9]+)?")
 _EL = re.compile(r"\.el([0-9]+)(?:_([0-9]+))?(?![0-9])")
 # A kernel-rt that is built from sources of its own has that in its release: 5.14.0-284.45.1.rt14.330.el9_2.x86_64.
@@ -70,8 +74,7 @@ def read_toolkits(text: str, where: str) -> tuple[Toolkit, ...]:
     for name in sorted(sources):
         if not (match := _TOOLKIT.fullmatch(name)):
             continue
-        suffix = match[1] or ""
-        os_tag = next((base + suffix for base in _OS_NAMES if base + suffix in sources), "")
+        os_tag = _os_tag(sources, match[1] or "")
         os_image = _pinned(sources[os_tag], os_tag, where) if os_tag else None
         found.append(Toolkit(name, _pinned(sources[name], name, where), os_tag, os_image))
     if not found:
@@ -80,6 +83,50 @@ def read_toolkits(text: str, where: str) -> tuple[Toolkit, ...]:
             f"Releases have one from 4.6.30 and 4.7.11 on; {_LEAVE_OUT}.",
         )
     return tuple(found)
+
+
+def _os_tag(tags: Collection[str], suffix: str) -> str:
+    """Return the tag of the OS image that a toolkit belongs to, or an empty text.
+
+    A tag that has none of the known names is an OS image if it has `coreos` in its name and comes with extensions
+    (openshift/machine-config-operator, pkg/osimagestream/imagestream_provider.go).
+    """
+    known = next((base + suffix for base in _OS_NAMES if base + suffix in tags), "")
+    others = [
+        tag
+        for tag in tags
+        if "coreos" in tag
+        and f"{tag}-extensions" in tags
+        and (tag.endswith(suffix) if suffix else not _NUMBERED.fullmatch(tag))
+    ]
+    return known or min(others, default="")
+
+
+def kernels_of_labels(
+    labels: Mapping[str, Any], arch: Arch, where: str, release: ReleaseVersion, flavours: Iterable[Flavour] = ()
+) -> ToolkitKernels | None:
+    """Return the kernels of a toolkit whose labels name them, or None where its release file has to be read.
+
+    The labels are the same on all architectures, although only x86_64 has a real-time kernel.
+
+    Args:
+        labels: the image's labels.
+        arch: the toolkit's architecture.
+        where: the toolkit, for messages.
+        release: the release of the toolkit.
+        flavours: the wanted ones.
+
+    Raises:
+        ProtocolError: they do not name kernels.
+    """
+    kernel, real_time = (labels.get(name) for name in _LABELS)
+    flavours = tuple(flavours)
+    if not isinstance(kernel, str) or not _EL.search(kernel):
+        return None
+    if arch == "x86_64" and not real_time and "rt" in flavours:
+        return None
+    file = {"KERNEL_VERSION": kernel, "RT_KERNEL_VERSION": real_time if arch == "x86_64" else None}
+    return read_toolkit_kernels(json.dumps(file), arch, where, release, flavours)
 
 
 def read_toolkit_kernels(

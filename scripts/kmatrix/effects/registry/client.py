@@ -99,15 +99,17 @@ class Registry(Transport):
 
     def config(self, manifest: Manifest) -> dict[str, Any]:
         """Return an image's configuration (its labels are under config.Labels)."""
+        return json_in(self._config_content(manifest), f"{manifest.config} of its registry", str(manifest.ref))
 
-        def read(response: requests.Response) -> dict[str, Any]:
+    def _config_content(self, manifest: Manifest) -> bytes:
+        def read(response: requests.Response) -> bytes:
             content = content_of(response, manifest.config.removeprefix("sha256:"))
             found = digest_of(content)
             if found != manifest.config:
                 raise ProtocolError(
                     f"{manifest.ref}: the registry sent a configuration whose digest is {found}", _OTHER
                 )
-            return json_in(content, response.url, str(manifest.ref))
+            return content
 
         return self._fetch(manifest.ref, f"blobs/{manifest.config}", read)
 
