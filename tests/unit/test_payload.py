@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from kmatrix.decide.formats.payload import read_toolkit_kernels, read_toolkits
+from kmatrix.decide.formats.payload import kernels_of_labels, read_toolkit_kernels, read_toolkits
 from kmatrix.values.errors import ProtocolError
-from kmatrix.values.names import ARCHES, Arch, ReleaseVersion, image_tag, stream_of_rhel
+from kmatrix.values.names import ARCHES, Arch, Flavour, ReleaseVersion, image_tag, stream_of_rhel
 from tests.unit.support.programs import needs
 
 SAMPLES = Path(os.environ.get("KMATRIX_SAMPLES", "no-samples")) / "openshift"
@@ -204,3 +204,66 @@ def test_real_kernels_keep_their_names() -> None:
             assert found == [(row["kernel"], "standard")] + ([(real_time, "rt")] if real_time else []), row
             seen += 1
     assert seen > 50
+
+
+# Labels of toolkits since 4.22: arguments of `dnf install`, without the architecture
+
+
+def labelled(arch: Arch = "x86_64", flavours: tuple[Flavour, ...] = ("standard", "rt"), **labels: Any) -> Any:
+    given = {name.replace("_", "-"): value for name, value in labels.items()}
+    return kernels_of_labels(given, arch, "a toolkit", ReleaseVersion.parse("4.22.1"), flavours)
+
+
+LABEL = "5.14.0-687.11.1.el9_8"
+
+
+def test_labels_name_both_kernels_and_the_rhel_version() -> None:
+    found = labelled(kernel_version=LABEL, kernel_rt_version=LABEL)
+    assert found.rhel == "9.8"
+    assert found.kernels == ((f"{LABEL}.x86_64", "standard"), (f"{LABEL}.x86_64+rt", "rt"))
+    assert (
+        found.kernels
+        == read_toolkit_kernels(
+            release(KERNEL_VERSION=f"{LABEL}.x86_64", RT_KERNEL_VERSION=f"{LABEL}.x86_64+rt", RHEL_VERSION="9.8"),
+            "x86_64",
+            "a toolkit",
+            ReleaseVersion.parse("4.22.1"),
+        ).kernels
+    ), "the file says the same"
+
+
+def test_the_label_of_a_real_time_kernel_counts_on_x86_64_alone() -> None:
+    found = labelled("aarch64", ("standard", "64k"), kernel_version=LABEL, kernel_rt_version=LABEL)
+    assert found.kernels == ((f"{LABEL}.aarch64", "standard"), (f"{LABEL}.aarch64+64k", "64k"))
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [{}, {"kernel_version": ""}, {"kernel_version": LABEL}, {"kernel_version": "latest"}, {"kernel_version": 5}],
+)
+def test_labels_that_leave_a_kernel_open_leave_it_to_the_file(labels: dict[str, Any]) -> None:
+    assert labelled(**labels) is None
+
+
+def test_without_a_wanted_real_time_kernel_its_label_may_be_empty() -> None:
+    assert labelled(flavours=("standard",), kernel_version=LABEL).kernels == ((f"{LABEL}.x86_64", "standard"),)
+
+
+# Node images with names that are not known
+
+
+@pytest.mark.parametrize(
+    ("tags", "expected"),
+    [
+        (["rhel-coreos", "fedora-coreos", "fedora-coreos-extensions"], ["rhel-coreos", ""]),
+        (["fedora-coreos", "fedora-coreos-extensions"], ["fedora-coreos", ""]),
+        (["fedora-coreos"], ["", ""]),
+        (["fedora-coreos-10", "fedora-coreos-10-extensions"], ["", "fedora-coreos-10"]),
+        (["coreos-bootimage", "coreos-bootimage-10"], ["", ""]),
+    ],
+)
+def test_a_node_image_is_known_by_its_extensions(tags: list[str], expected: list[str]) -> None:
+    every = ["driver-toolkit", "driver-toolkit-10", *tags]
+    images = [{"name": tag, "from": {"name": f"r.io/a@sha256:{index:064}"}} for index, tag in enumerate(every)]
+    found = read_toolkits(json.dumps({"spec": {"tags": images}}), "4.21.1")
+    assert [toolkit.os_tag for toolkit in found] == expected

@@ -54,9 +54,7 @@ def kernel_of_meta(text: str, where: str) -> str:
     found = set[str]()
     for package in packages:
         if not isinstance(package, list) or len(package) != 5 or not all(isinstance(part, str) for part in package):
-            raise ProtocolError(
-                f"{what}: {package!r:.80} is not a package's name, epoch, version, release, arch", _HINT
-            )
+            raise ProtocolError(f"{what}: {package!r:.80} is not [name, epoch, version, release, arch]", _HINT)
         name, _, version, release, arch = package
         if name == "kernel-core":
             found.add(f"{version}-{release}.{arch}")
