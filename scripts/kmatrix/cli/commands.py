@@ -127,14 +127,22 @@ _OTHERS = (
         run=plan.discover,
         summary="Resolve releases, kernels and packages, and pin them in the lock.",
         details=(
-            "A release that is gone from the graph is kept, marked as gone: an answer that is shorter than the last "
-            "removes nothing. `--forget` removes it."
+            "A release that cannot be read is unresolved in the lock, with the reason, and stops no other; the next run "
+            "tries again. A release that is gone from the graph is kept, marked as gone: an answer that is shorter than "
+            "the last removes nothing. `--forget` removes it. The lock is written unless the update graph, the package "
+            "root or the base's registry fails."
         ),
         examples=(
             ("--profile ocp", "a profile other than the default one"),
+            ("--check", "print the news, write nothing"),
             ("--profile ocp --forget 4.16.3", "remove a release that is gone from the graph"),
         ),
-        exits=_exits(Exit.UNREACHABLE, OK=_DONE, ERRORED=_NO_CELLS),
+        exits=_exits(
+            OK="success: every release is resolved; with `--check`: no news",
+            FAILED="with `--check`: there is news",
+            ERRORED=f"a release is malformed or has the toolkit of another kernel; {_NO_CELLS}",
+            UNREACHABLE="a service is unreachable, or refuses the credential; so of single releases",
+        ),
     ),
     Command(
         name="plan",
