@@ -127,10 +127,10 @@ _OTHERS = (
         run=plan.discover,
         summary="Resolve releases, kernels and packages, and pin them in the lock.",
         details=(
-            "A release that cannot be read is unresolved in the lock, with the reason, and stops no other; the next run "
-            "tries again. A release that is gone from the graph is kept, marked as gone: an answer that is shorter than "
-            "the last removes nothing. `--forget` removes it. The lock is written unless the update graph, the package "
-            "root or the base's registry fails."
+            "A release that cannot be read is unresolved in the lock, with the reason, and stops no other; the next "
+            "run tries again. A release that is gone from the graph is kept, marked as gone: an answer that is "
+            "shorter than the last removes nothing. `--forget` removes it. The lock is written unless the update "
+            "graph, the package root or the base's registry fails."
         ),
         examples=(
             ("--profile ocp", "a profile other than the default one"),
