@@ -49,7 +49,8 @@ CORE = ["kernel-core", "0", "5.14.0", "570.27.1.el9_6", "x86_64"]
 
 
 def test_the_list_of_packages_names_the_kernel() -> None:
-    assert kernel_of_meta(meta(["bash", "0", "5.1.8", "9.el9", "x86_64"], CORE), "an image") == KERNEL
+    assert kernel_of_meta(meta(["bash", 0, "5.1.8", "9.el9", "x86_64"], CORE), "an image") == KERNEL
+    assert kernel_of_meta(meta(["gpg-pubkey", 0, "fd431d51", "4ae0493b", "(none)"], CORE), "an image") == KERNEL
 
 
 @pytest.mark.parametrize(
@@ -59,6 +60,8 @@ def test_the_list_of_packages_names_the_kernel() -> None:
         (meta(CORE, [*CORE[:3], "570.28.1.el9_6", "x86_64"]), "should have one kernel-core and has 5.14.0-570.27"),
         (meta(["kernel-core", "0", "5.14.0"]), "is not [name, epoch, version, release, arch"),
         (meta([*CORE[:4], None]), "is not [name, epoch"),
+        (meta("kernel-core"), "is not [name, epoch"),
+        (meta([]), "is not [name, epoch"),
         (meta(["kernel-core", "0", "x", "y", "x86_64"]), "kernel-core: 'x-y.x86_64' is not a kernel release"),
         (json.dumps({}), "has no list rpmdb.pkglist"),
         ("<html>", "is not JSON"),

@@ -33,6 +33,8 @@ _REFERENCES = "release-manifests/image-references"
 _TOOLKIT_RELEASE = "etc/driver-toolkit-release.json"
 # The facts stand in the last layer of a payload and near the top of a toolkit; a few more cost nothing when they do.
 _LAYERS = 6
+# The next layers of a node image are its operating system, of hundreds of megabytes.
+_META_LAYERS = 3
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ def _node_kernel(registry: Registry, image: ImageRef, arch: Arch) -> str | None:
     manifest = _manifest(registry, image, arch, "node image")
     labels = labels_of(registry.config(manifest))
     if has_meta_file(labels):
-        return kernel_of_meta(_file(registry, manifest, META_FILE, "node image", 1), str(image))
+        return kernel_of_meta(_file(registry, manifest, META_FILE, "node image", _META_LAYERS), str(image))
     return kernel_of_labels(labels)
 
 
@@ -151,9 +153,8 @@ def _manifest(registry: Registry, ref: ImageRef, arch: Arch, kind: str) -> Manif
 def _file(registry: Registry, manifest: Manifest, path: str, kind: str, layers: int = _LAYERS) -> str:
     found = registry.find_file(manifest, [path], layers)
     if path not in found:
-        where = "its topmost layer" if layers == 1 else f"its uppermost {layers} layers"
         raise ProtocolError(
-            f"{kind} {manifest.ref}: {path} is not in {where}",
+            f"{kind} {manifest.ref}: {path} is not in its uppermost {layers} layers",
             f"Check that it is a {kind}; if not, leave out the release with `excludes` in matrix.yaml.",
         )
     return found[path].decode("utf-8", "replace")

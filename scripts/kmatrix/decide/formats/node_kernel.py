@@ -10,7 +10,7 @@ from kmatrix.decide.formats.payload import json_object
 from kmatrix.values.errors import ProtocolError
 from kmatrix.values.names import Arch, kernel_release
 
-# Node images since 4.19 are built by a Containerfile whose last layer has the list of packages (openshift/os,
+# Node images since 4.19 are built by a Containerfile whose last layers have the list of packages (openshift/os,
 # Containerfile and scripts/generate-metadata).
 META_FILE = "usr/share/openshift/base/meta.json"
 _META_LABEL = "io.openshift.metalayer"
@@ -21,7 +21,7 @@ _HINT = "Compare with `oc adm release info --rpmdb` of that release, and report 
 
 
 def has_meta_file(labels: Mapping[str, Any]) -> bool:
-    """Return whether a node image's topmost layer has the list of its packages."""
+    """Return whether one of a node image's topmost layers has the list of its packages."""
     return labels.get(_META_LABEL) == "true"
 
 
@@ -53,7 +53,8 @@ def kernel_of_meta(text: str, where: str) -> str:
         raise ProtocolError(f"{what} has no list rpmdb.pkglist", _HINT)
     found = set[str]()
     for package in packages:
-        if not isinstance(package, list) or len(package) != 5 or not all(isinstance(part, str) for part in package):
+        # A package without an epoch has the number 0 there, and others a text.
+        if not isinstance(package, list) or [isinstance(part, str) for part in package[:1] + package[2:]] != [True] * 4:
             raise ProtocolError(f"{what}: {package!r:.80} is not [name, epoch, version, release, arch]", _HINT)
         name, _, version, release, arch = package
         if name == "kernel-core":
