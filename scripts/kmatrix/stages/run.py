@@ -10,9 +10,10 @@ from kmatrix.effects.process.signals import interruptible
 from kmatrix.stages.cell import lacking_gates, skipped_result
 from kmatrix.stages.concurrency import map_threads, run_side_by_side
 from kmatrix.stages.published import recorded_image
-from kmatrix.stages.run_context import RunContext
+from kmatrix.stages.run_context import RunContext, cell_result
 from kmatrix.values.cells import CellResult, Verdict
-from kmatrix.values.errors import Exit, KmatrixError
+from kmatrix.values.errors import Exit, KmatrixError, ProtocolError
+from kmatrix.values.gate_record import RecordedImage
 from kmatrix.values.recipe import Recipe
 
 Work = Callable[[RunContext, Recipe], CellResult]
@@ -27,15 +28,20 @@ def default_jobs() -> int:
 def split_published(run: RunContext, recipes: Iterable[Recipe], keep: Keep) -> list[Recipe]:
     """Query the registry for published cells: those that passed every gate of the run are given to `keep`.
 
-    The others are returned; of these, `run.ungated` has the published images that have not passed every gate.
+    The others are returned; of these, `run.ungated` has the published images that have not passed every gate. A cell
+    about which the registry's answer is malformed is given to `keep` as errored: it may be published, so it is not
+    built again.
 
     Raises:
-        UnreachableError, CredentialError, ProtocolError: the registry could not be queried; nothing was built.
+        UnreachableError, CredentialError: the registry could not be queried; nothing was built.
     """
     recipes = list(recipes)
-    known = map_threads(lambda recipe: recorded_image(run, recipe), recipes)
+    known = map_threads(partial(_recorded_or_fault, run), recipes)
     left = []
     for recipe, published in zip(recipes, known, strict=True):
+        if isinstance(published, ProtocolError):
+            keep(_unknown_result(run, recipe, published))
+            continue
         if published is not None:
             run.published.setdefault(recipe.cell.arch, published.ref)
         if published is not None and not lacking_gates(run, published):
@@ -50,14 +56,36 @@ def split_published(run: RunContext, recipes: Iterable[Recipe], keep: Keep) -> l
 def find_published(run: RunContext, recipes: Iterable[Recipe]) -> None:
     """Look for one published cell of each architecture, also among cells that this run does not build.
 
+    A cell about which the registry's answer is malformed is passed over: another one serves as well.
+
     Raises:
-        UnreachableError, CredentialError, ProtocolError: the registry could not be queried.
+        UnreachableError, CredentialError: the registry could not be queried.
     """
     for recipe in recipes:
         if recipe.cell.arch not in run.published:
-            published = recorded_image(run, recipe)
-            if published is not None:
+            published = _recorded_or_fault(run, recipe)
+            if isinstance(published, ProtocolError):
+                run.progress.say(f"{recipe.cell.id}: cannot tell whether it is published: {published.message}")
+            elif published is not None:
                 run.published[recipe.cell.arch] = published.ref
+
+
+def _recorded_or_fault(run: RunContext, recipe: Recipe) -> RecordedImage | ProtocolError | None:
+    """Return `recorded_image`, or the fault, not raised, of an answer about this cell alone."""
+    try:
+        return recorded_image(run, recipe)
+    except ProtocolError as error:
+        return error
+
+
+def _unknown_result(run: RunContext, recipe: Recipe, error: ProtocolError) -> CellResult:
+    again = run.options.next("build", "--force", "--only", recipe.cell.id)
+    return cell_result(
+        recipe,
+        "errored",
+        f"cannot tell whether it is published: {error.message}",
+        next_step=f"{error.hint} If its image is broken for good, {again} replaces it.",
+    )
 
 
 def run_cells(run: RunContext, work: Work, recipes: Iterable[Recipe], keep: Keep) -> None:
