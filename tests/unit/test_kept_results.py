@@ -46,6 +46,16 @@ def test_an_answer_of_the_registry_is_dated_and_a_gate_has_the_time_of_its_last_
     assert keep_known(BLANK, None, NOW) == BLANK
 
 
+def test_the_time_of_a_push_stays_with_the_image_that_was_pushed() -> None:
+    pushed = replace(PUBLISHED, pushed=BEFORE)
+    skipped = replace(BLANK, verdict="skipped", digest=DIGEST)
+    verified = replace(PUBLISHED, image_id="sha256:2")
+    assert [keep_known(new, pushed, NOW).pushed for new in (skipped, verified, BLANK)] == [BEFORE] * 3
+    assert keep_known(replace(pushed, pushed=NOW), pushed, NOW).pushed == NOW
+    assert keep_known(replace(skipped, digest=OTHER), pushed, NOW).pushed == ""
+    assert keep_known(BLANK, pushed, NOW, asked=True).pushed == ""
+
+
 def test_a_run_that_leaves_a_gate_out_leaves_known_that_the_image_passed_it() -> None:
     result = keep_known(replace(BOOT_LEFT_OUT, seen=NOW), PUBLISHED, NOW)
     assert (result.gates, result.serial) == (PUBLISHED.gates, PUBLISHED.serial)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
-from kmatrix.effects.disk.results import read_results, results_text, write_results
+from kmatrix.effects.disk.results import read_releases, read_results, results_text, write_results
 from kmatrix.stages.run_context import cell_result
 from kmatrix.values.cells import CellResult, Finding
 from kmatrix.values.errors import InputError
+from kmatrix.values.release_result import ReleaseResult
 from tests.unit.support.one_recipe import RECIPE
 
 PASSED = CellResult(
@@ -35,6 +36,9 @@ FINDING = Finding("symbols", "crc-mismatch", "CRC of <printk> & co", "0x1", "0x2
 FAILED = replace(PASSED, cell="b", verdict="failed", reason="crc-mismatch", digest="", findings=(FINDING,))
 ERRORED = replace(PASSED, cell="c", verdict="errored", reason="the registry is gone", stages={}, next_step="Start it.")
 SKIPPED = replace(PASSED, cell="d", verdict="skipped", reason="already published", stages={})
+RELEASE = ReleaseResult("4.96.0", "x86_64", "published", ("el9",), ("6.1.0-1-amd64",), published="2026-01-01T00:00:09Z")
+OPEN = Finding("release", "release-unresolved", "its payload is no release payload")
+UNRESOLVED = ReleaseResult("4.96.1", "x86_64", "unresolved", findings=(OPEN,), found="2026-01-01T00:00:00Z")
 ALL = {result.cell: result for result in (PASSED, FAILED, ERRORED, SKIPPED)}
 
 
@@ -57,7 +61,7 @@ def test_cells_stand_in_the_plans_order_and_others_go(path: Path) -> None:
 def test_the_file_has_what_the_contract_names(path: Path) -> None:
     write_results(path, "lab", ALL, list(ALL))
     content = json.loads(path.read_text())
-    assert (content["schema"], content["profile"]) == (2, "lab")
+    assert (content["schema"], content["profile"]) == (3, "lab")
     assert set(content["cells"][0]) >= {
         *("cell", "client", "kernel", "releases", "verdict", "reason"),
         *("image", "digest", "findings", "stages", "log"),
@@ -102,6 +106,20 @@ def test_a_run_of_another_profile_keeps_the_results(path: Path) -> None:
     assert read_results(path, "okd") == {}
 
 
+def test_releases_come_back_beside_the_cells_of_their_profile(path: Path) -> None:
+    assert read_releases(path, "lab") == ()
+    write_results(path, "lab", ALL, list(ALL), releases=[RELEASE, UNRESOLVED])
+    write_results(path, "okd", {"b": FAILED}, ["b"], releases=[UNRESOLVED])
+    assert (read_releases(path, "lab"), read_releases(path, "okd")) == ((RELEASE, UNRESOLVED), (UNRESOLVED,))
+    content = json.loads(path.read_text())
+    assert [entry["version"] for entry in content["releases"]] == ["4.96.1"]
+    assert [entry["version"] for entry in content["other_profiles"]["lab"]["releases"]] == ["4.96.0", "4.96.1"]
+    write_results(path, "lab", {}, [])
+    assert read_releases(path, "lab") == (RELEASE, UNRESOLVED), "a run that looks at no release changes none"
+    write_results(path, "lab", {}, [], releases=[])
+    assert read_releases(path, "lab") == ()
+
+
 def test_another_profiles_results_are_none_of_ours(path: Path) -> None:
     write_results(path, "okd", ALL, list(ALL))
     assert read_results(path, "lab") == {}
@@ -110,12 +128,12 @@ def test_another_profiles_results_are_none_of_ours(path: Path) -> None:
 @pytest.mark.parametrize(
     ("schema", "words", "hint"),
     [
-        (99, "has schema 99, and this version of kmatrix knows 2", "Use the newer version"),
-        (0, "has schema 0, and this version of kmatrix knows 2", "Delete the file"),
-        (None, "has schema None, and this version of kmatrix knows 2", "Delete the file"),
-        (1, "has schema 1, and this version of kmatrix knows 2", "Delete the file"),
-        ("2", "has schema '2', and this version of kmatrix knows 2", "Delete the file"),
-        (True, "has schema True, and this version of kmatrix knows 2", "Delete the file"),
+        (99, "has schema 99, and this version of kmatrix knows 3", "Use the newer version"),
+        (0, "has schema 0, and this version of kmatrix knows 3", "Delete the file"),
+        (None, "has schema None, and this version of kmatrix knows 3", "Delete the file"),
+        (2, "has schema 2, and this version of kmatrix knows 3", "Delete the file"),
+        ("3", "has schema '3', and this version of kmatrix knows 3", "Delete the file"),
+        (True, "has schema True, and this version of kmatrix knows 3", "Delete the file"),
     ],
 )
 def test_a_file_of_another_schema_is_refused_and_kept(path: Path, schema: object, words: str, hint: str) -> None:
@@ -133,7 +151,11 @@ def test_a_file_of_another_schema_is_refused_and_kept(path: Path, schema: object
 
 def whole(**changes: Any) -> dict[str, Any]:
     entry = {**PASSED.__dict__, **changes}
-    return {"schema": 2, "profile": "lab", "cells": [entry]}
+    return {"schema": 3, "profile": "lab", "cells": [entry], "releases": []}
+
+
+def with_release(**changes: Any) -> dict[str, Any]:
+    return {"schema": 3, "profile": "lab", "cells": [], "releases": [{**asdict(RELEASE), **changes}]}
 
 
 @pytest.mark.parametrize(
@@ -144,13 +166,15 @@ def whole(**changes: Any) -> dict[str, Any]:
         json.dumps(whole())[:-30],
         "[]",
         "null",
-        json.dumps({"schema": 2, "profile": "lab"}),
-        json.dumps({"schema": 2, "profile": "lab", "cells": 7}),
-        json.dumps({"schema": 2, "profile": "lab", "cells": ["x"]}),
-        json.dumps({"schema": 2, "profile": "lab", "cells": [{"cell": "x"}]}),
-        json.dumps({"schema": 2, "cells": []}),
-        json.dumps({"schema": 2, "profile": "lab", "cells": [], "other_profiles": []}),
-        json.dumps({"schema": 2, "profile": "lab", "cells": [], "other_profiles": {"okd": 7}}),
+        json.dumps({"schema": 3, "profile": "lab"}),
+        json.dumps({"schema": 3, "profile": "lab", "cells": 7, "releases": []}),
+        json.dumps({"schema": 3, "profile": "lab", "cells": ["x"], "releases": []}),
+        json.dumps({"schema": 3, "profile": "lab", "cells": [{"cell": "x"}], "releases": []}),
+        json.dumps({"schema": 3, "cells": []}),
+        json.dumps({"schema": 3, "profile": "lab", "cells": [], "releases": [], "other_profiles": []}),
+        json.dumps({"schema": 3, "profile": "lab", "cells": [], "releases": [], "other_profiles": {"okd": 7}}),
+        json.dumps({"schema": 3, "profile": "lab", "cells": [], "releases": 7}),
+        json.dumps({"schema": 3, "profile": "lab", "cells": [], "releases": [], "other_profiles": {"okd": []}}),
         json.dumps(whole(verdict="splendid")),
         json.dumps(whole(findings=[7])),
         json.dumps(whole(findings=[{"code": "x"}])),
@@ -171,6 +195,14 @@ def test_a_damaged_file_is_told_with_what_to_do(path: Path, content: str | bytes
     with pytest.raises(InputError, match="not as this program writes it"):
         write_results(path, "lab", ALL, list(ALL))
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("changes", [{"state": "splendid"}, {"findings": [7]}, {"kernels": 7}])
+def test_a_damaged_release_is_told_with_what_to_do(path: Path, changes: dict[str, Any]) -> None:
+    path.parent.mkdir()
+    path.write_text(json.dumps(with_release(**changes)), encoding="utf-8")
+    with pytest.raises(InputError, match="not as this program writes it"):
+        read_releases(path, "lab")
 
 
 def test_fields_of_a_later_version_are_passed_over(path: Path) -> None:
@@ -209,6 +241,16 @@ def test_junit_has_one_case_for_each_cell(path: Path) -> None:
     assert failure.text == "crc-mismatch: CRC of <printk> & co (expected 0x1, found 0x2)"
     assert [case[0].tag for case in (cases["c"], cases["d"])] == ["error", "skipped"]
     assert cases["c"][0].text == "Start it."
+
+
+def test_junit_has_an_error_for_each_release_with_a_finding(path: Path) -> None:
+    write_results(path, "lab", {PASSED.cell: PASSED}, [PASSED.cell], releases=[RELEASE, UNRESOLVED])
+    suite = ElementTree.parse(path.with_suffix(".xml")).getroot()
+    assert (suite.attrib["tests"], suite.attrib["errors"]) == ("2", "1")
+    case = suite[1]
+    assert (case.attrib["classname"], case.attrib["name"]) == ("release", "4.96.1 x86_64")
+    assert (case[0].tag, case[0].attrib["message"]) == ("error", OPEN.message)
+    assert case[0].text == "release-unresolved: its payload is no release payload"
 
 
 def test_a_next_step_is_one_plain_line_without_secrets() -> None:

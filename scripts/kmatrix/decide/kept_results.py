@@ -24,18 +24,10 @@ def keep_known(new: CellResult, old: CellResult | None, now: str, asked: bool = 
         new = replace(new, seen=now)
     if old is None:
         return new
-    if new.verdict == "skipped":
-        return _keep_of_published(new, old) if new.digest == old.digest else new
-    merged = new
-    if not new.seen and new.verdict in ("failed", "errored"):
-        # The registry was not queried, or did not answer: its content is as it was.
-        merged = replace(new, digest=old.digest, seen=old.seen, image=new.image or (old.image if old.digest else ""))
-    if new.image_id:
-        same = new.image_id == old.image_id or bool(new.digest and new.digest == old.digest)
-    else:
-        # No image was built: the earlier one is still there, unless the registry names another.
-        same = new.verdict == "errored" and merged.digest == old.digest
-    return _keep_of_tested(merged, old) if same else merged
+    merged = _merged(new, old)
+    if merged.digest == old.digest and not merged.pushed:
+        merged = replace(merged, pushed=old.pushed)
+    return merged
 
 
 def keep_published(new: BundleResult, old: BundleResult | None, now: str) -> BundleResult:
@@ -60,6 +52,21 @@ def keep_published(new: BundleResult, old: BundleResult | None, now: str) -> Bun
         modules=old.modules,
         seen=old.seen,
     )
+
+
+def _merged(new: CellResult, old: CellResult) -> CellResult:
+    if new.verdict == "skipped":
+        return _keep_of_published(new, old) if new.digest == old.digest else new
+    merged = new
+    if not new.seen and new.verdict in ("failed", "errored"):
+        # The registry was not queried, or did not answer: its content is as it was.
+        merged = replace(new, digest=old.digest, seen=old.seen, image=new.image or (old.image if old.digest else ""))
+    if new.image_id:
+        same = new.image_id == old.image_id or bool(new.digest and new.digest == old.digest)
+    else:
+        # No image was built: the earlier one is still there, unless the registry names another.
+        same = new.verdict == "errored" and merged.digest == old.digest
+    return _keep_of_tested(merged, old) if same else merged
 
 
 def _keep_of_published(new: CellResult, old: CellResult) -> CellResult:

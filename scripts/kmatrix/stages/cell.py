@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from kmatrix.effects.clock import utc_now
 from kmatrix.effects.engine.build_context import based_context
 from kmatrix.stages.build import build_base, build_cell, build_context, build_group
 from kmatrix.stages.gate_records import gate_passes
@@ -149,4 +150,4 @@ def _push(cell: CellContext, result: CellResult) -> CellResult:
         ref = image_of(run.options.target, recipe.cell)
         digest = push_image(run, result.image_id, ref, recipe, gate_passes(result.gates_at))
     # The registry has just answered for it, whenever it did so before.
-    return replace(result, digest=digest, seen="")
+    return replace(result, digest=digest, seen="", pushed=utc_now())

@@ -68,8 +68,9 @@ class CellResult:
     console) are relative to the project.
     `gates` has the verdict of each gate that was run, or that a record beside the published image says was passed;
     `gates_at` the time of the last pass of each. A gate that is in neither has not been run.
-    `seen` is when the registry last reported that it has `digest`, or that it has none. Times are UTC in ISO 8601, and
-    empty where they are not known. A run that did not look leaves them as they were.
+    `seen` is when the registry last reported that it has `digest`, or that it has none; `pushed` when a run of this
+    project pushed it. Times are UTC in ISO 8601, and empty where they are not known. A run that did not look leaves
+    them as they were.
     """
 
     cell: str
@@ -89,6 +90,7 @@ class CellResult:
     image_id: str = ""
     srcversion: str = ""
     seen: str = ""
+    pushed: str = ""
     next_step: str = ""
 
     def __post_init__(self) -> None:

@@ -79,7 +79,9 @@ def test_packages_that_cannot_be_kept_are_told(site: Site, cell: str) -> None:
     assert site.tags == set()
 
 
-@pytest.mark.parametrize("content", ['{"schema": 2, "prof', "[]", '{"schema": 2, "profile": "site", "cells": [{}]}'])
+@pytest.mark.parametrize(
+    "content", ['{"schema": 3, "prof', "[]", '{"schema": 2, "profile": "site", "cells": [{}], "releases": []}']
+)
 def test_damaged_results_are_told_before_anything_is_built(site: Site, content: str) -> None:
     path = site.root / "build" / "results.json"
     path.parent.mkdir(exist_ok=True)
@@ -115,5 +117,5 @@ def test_a_stray_file_among_the_dockerfiles_stays_and_is_named(site: Site, cell:
 def test_results_of_another_profile_are_not_mixed_in(site: Site, cell: str) -> None:
     path = site.root / "build" / "results.json"
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps({"schema": 2, "profile": "other", "cells": []}))
+    path.write_text(json.dumps({"schema": 3, "profile": "other", "cells": [], "releases": []}))
     assert site.run("build", "--no-push").verdicts == {cell: "passed"}

@@ -11,8 +11,9 @@ from xml.etree import ElementTree
 from kmatrix.effects.disk.files import write_atomically
 from kmatrix.effects.disk.state_file import StateFile, known_fields, profile_text, read_entries, write_entries
 from kmatrix.values.cells import CellResult, Finding, Verdict
+from kmatrix.values.release_result import ReleaseResult, ReleaseState
 
-SCHEMA = 2
+SCHEMA = 3
 
 
 def read_results(path: Path, profile_name: str) -> dict[str, CellResult]:
@@ -22,6 +23,16 @@ def read_results(path: Path, profile_name: str) -> dict[str, CellResult]:
         InputError: the file is there and cannot be read as results.
     """
     return {result.cell: result for result in read_entries(_file(path), profile_name, _result)}
+
+
+def read_releases(path: Path, profile_name: str) -> tuple[ReleaseResult, ...]:
+    """Return the releases of a profile as earlier runs left them; none where there are no results.
+
+    Raises:
+        InputError: the file is there and cannot be read as results.
+    """
+    file = _file(path)
+    return tuple(read_entries(file, profile_name, _release, file.beside))
 
 
 def results_text(path: Path, profile_name: str) -> str:
@@ -39,6 +50,7 @@ def write_results(
     results: Mapping[str, CellResult],
     order: Iterable[str],
     engine: Mapping[str, str] | None = None,
+    releases: Iterable[ReleaseResult] | None = None,
 ) -> None:
     """Put results into results.json, and write results.xml (JUnit) beside it.
 
@@ -50,32 +62,36 @@ def write_results(
         results: the results that this run changed, by cell id.
         order: cell ids in the plan's order; others are left out.
         engine: the container engine of this run, as `EngineInUse.as_dict` has it.
+        releases: all releases of the profile; None leaves them as they are on disk.
 
     Raises:
         InputError: a file cannot be written, or the file there is no results file.
     """
+    known = read_releases(path, profile_name) if releases is None else tuple(releases)
     merged = {**read_results(path, profile_name), **results}
     cells = [merged[cell] for cell in order if cell in merged]
     facts = {"engine": dict(engine)} if engine else {}
-    write_entries(_file(path), profile_name, [asdict(cell) for cell in cells], facts)
-    write_atomically(path.with_suffix(".xml"), junit(profile_name, cells))
+    beside = [asdict(release) for release in known]
+    write_entries(_file(path), profile_name, [asdict(cell) for cell in cells], facts, beside)
+    write_atomically(path.with_suffix(".xml"), junit(profile_name, cells, known))
 
 
 def _file(path: Path) -> StateFile:
     hint = "Delete the file. It is regenerated, and published cells are looked up in the registry."
-    return StateFile(path, "results file", SCHEMA, "cells", hint)
+    return StateFile(path, "results file", SCHEMA, "cells", hint, beside="releases")
 
 
-def junit(profile_name: str, cells: Iterable[CellResult]) -> str:
-    """Return results as JUnit XML: one test case per cell."""
+def junit(profile_name: str, cells: Iterable[CellResult], releases: Iterable[ReleaseResult] = ()) -> str:
+    """Return results as JUnit XML: one test case per cell, and one for each release with a finding, as an error."""
     cells = list(cells)
+    faulty = [release for release in releases if release.findings]
     count = {verdict: sum(cell.verdict == verdict for cell in cells) for verdict in ("failed", "errored", "skipped")}
     suite = ElementTree.Element(
         "testsuite",
         name=f"kmatrix.{profile_name}",
-        tests=str(len(cells)),
+        tests=str(len(cells) + len(faulty)),
         failures=str(count["failed"]),
-        errors=str(count["errored"]),
+        errors=str(count["errored"] + len(faulty)),
         skipped=str(count["skipped"]),
     )
     tags = {"failed": "failure", "errored": "error", "skipped": "skipped"}
@@ -84,14 +100,22 @@ def junit(profile_name: str, cells: Iterable[CellResult]) -> str:
         case = ElementTree.SubElement(suite, "testcase", classname=cell.client, name=cell.cell, time=seconds)
         if cell.verdict in tags:
             entry = ElementTree.SubElement(case, tags[cell.verdict], message=cell.reason)
-            lines = [
-                f"{f.code}: {f.message}"
-                + (f" (expected {f.expected}, found {f.actual})" if f.expected or f.actual else "")
-                for f in cell.findings
-            ]
+            lines = _lines(cell.findings)
             entry.text = "\n".join([*lines, cell.next_step] if cell.next_step else lines)
+    for release in faulty:
+        name = f"{release.version} {release.arch}"
+        case = ElementTree.SubElement(suite, "testcase", classname="release", name=name, time="0.000")
+        entry = ElementTree.SubElement(case, "error", message=release.findings[0].message)
+        entry.text = "\n".join(_lines(release.findings))
     ElementTree.indent(suite)
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _lines(findings: Iterable[Finding]) -> list[str]:
+    return [
+        f"{f.code}: {f.message}" + (f" (expected {f.expected}, found {f.actual})" if f.expected or f.actual else "")
+        for f in findings
+    ]
 
 
 def _result(entry: Mapping[str, Any]) -> CellResult:
@@ -101,5 +125,19 @@ def _result(entry: Mapping[str, Any]) -> CellResult:
             raise ValueError(f"{verdict!r} is no verdict")
     values["gates_at"] = {str(name): str(at) for name, at in values["gates_at"].items()}
     values["releases"] = tuple(values["releases"])
-    values["findings"] = tuple(Finding(**known_fields(Finding, finding)) for finding in values["findings"])
+    values["findings"] = _findings(values)
     return CellResult(**values)
+
+
+def _release(entry: Mapping[str, Any]) -> ReleaseResult:
+    values = known_fields(ReleaseResult, entry)
+    if values["state"] not in get_args(ReleaseState):
+        raise ValueError(f"{values['state']!r} is no state of a release")
+    for name in ("streams", "kernels"):
+        values[name] = tuple(values[name])
+    values["findings"] = _findings(values)
+    return ReleaseResult(**values)
+
+
+def _findings(values: Mapping[str, Any]) -> tuple[Finding, ...]:
+    return tuple(Finding(**known_fields(Finding, finding)) for finding in values["findings"])

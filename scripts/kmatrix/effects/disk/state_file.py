@@ -1,7 +1,8 @@
 """The results of runs in a JSON file that several profiles share: each run replaces the entries that it changed.
 
 `results.json` and `bundles.json` have this form: `schema`, `profile` (that of the last run), a list of that profile's
-entries, and `other_profiles` with the lists of all others by profile.
+entries, and `other_profiles` with the lists of all others by profile. A file that has a second list beside the first
+has an object with both, by their keys, for each other profile.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ T = TypeVar("T")
 class StateFile:
     """One such file.
 
-    `what` is its name in messages, `schema` the version of its form, `key` that of its list, and `hint` the next step
-    where it is damaged or of another schema.
+    `what` is its name in messages, `schema` the version of its form, `key` that of its list, `beside` that of a second
+    list or empty, and `hint` the next step where it is damaged or of another schema.
     """
 
     path: Path
@@ -33,21 +34,33 @@ class StateFile:
     schema: int
     key: str
     hint: str
+    beside: str = ""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys of its lists."""
+        return (self.key, self.beside) if self.beside else (self.key,)
 
 
-def read_entries(file: StateFile, profile_name: str, convert: Callable[[Mapping[str, Any]], T]) -> list[T]:
+Lists = dict[str, Sequence[Mapping[str, Any]]]
+
+
+def read_entries(
+    file: StateFile, profile_name: str, convert: Callable[[Mapping[str, Any]], T], key: str = ""
+) -> list[T]:
     """Return a profile's entries as they are on disk now; none where the file is not there.
 
     Args:
         file: the file.
         profile_name: the profile.
         convert: returns the value of an entry; raises ValueError, TypeError, KeyError or AttributeError if it is none.
+        key: of the list; by default its first.
 
     Raises:
         InputError: the file cannot be read, is of another schema, or is not as `write_entries` writes it.
     """
     with _told(file):
-        return [convert(entry) for entry in _lists(file).get(profile_name, [])]
+        return [convert(entry) for entry in _lists(file).get(profile_name, {}).get(key or file.key, [])]
 
 
 def known_fields(kind: type, entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,6 +80,7 @@ def write_entries(
     profile_name: str,
     entries: Sequence[Mapping[str, Any]],
     facts: Mapping[str, Any] | None = None,
+    beside: Sequence[Mapping[str, Any]] | None = None,
 ) -> None:
     """Write a profile's entries, and keep those of other profiles as they are on disk now.
 
@@ -77,13 +91,17 @@ def write_entries(
         profile_name: the profile of the entries.
         entries: its entries, in order.
         facts: further top-level members, about this run; those of the run before are replaced.
+        beside: the entries of its second list; None leaves those on disk.
 
     Raises:
         InputError: the file cannot be read or written, or is of another schema.
     """
     with _told(file):
         lists = _lists(file)
-    write_atomically(file.path, _text(file, profile_name, {**lists, profile_name: list(entries)}, facts or {}))
+    own: Lists = {**lists.get(profile_name, {}), file.key: list(entries)}
+    if beside is not None:
+        own[file.beside] = list(beside)
+    write_atomically(file.path, _text(file, profile_name, {**lists, profile_name: own}, facts or {}))
 
 
 def profile_text(file: StateFile, profile_name: str) -> str:
@@ -98,17 +116,13 @@ def profile_text(file: StateFile, profile_name: str) -> str:
     return _text(file, profile_name, lists, facts)
 
 
-def _text(
-    file: StateFile,
-    profile_name: str,
-    lists: Mapping[str, Sequence[Mapping[str, Any]]],
-    facts: Mapping[str, Any],
-) -> str:
+def _text(file: StateFile, profile_name: str, lists: Mapping[str, Lists], facts: Mapping[str, Any]) -> str:
     content: dict[str, Any] = {"schema": file.schema, "profile": profile_name, **facts}
-    content[file.key] = lists.get(profile_name, [])
+    own = lists.get(profile_name, {})
+    content.update((key, own.get(key, [])) for key in file.keys)
     others = {name: lists[name] for name in sorted(lists) if name != profile_name}
     if others:
-        content[_OTHERS] = others
+        content[_OTHERS] = others if file.beside else {name: each[file.key] for name, each in others.items()}
     return json.dumps(content, indent=1) + "\n"
 
 
@@ -142,21 +156,25 @@ def _facts(file: StateFile, profile_name: str) -> dict[str, Any]:
         content = json.loads(file.path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    own = ("schema", "profile", file.key, _OTHERS)
+    own = ("schema", "profile", *file.keys, _OTHERS)
     return {
         name: value for name, value in content.items() if name not in own and content.get("profile") == profile_name
     }
 
 
-def _lists(file: StateFile) -> dict[str, list[Mapping[str, Any]]]:
-    """Return the entries of every profile, by profile."""
+def _lists(file: StateFile) -> dict[str, Lists]:
+    """Return the lists of every profile by their keys, by profile."""
     try:
         content = json.loads(file.path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     _check_schema(file, content.get("schema"))
-    lists = {**content.get(_OTHERS, {}), content["profile"]: content[file.key]}
-    for name, entries in lists.items():
-        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-            raise TypeError(f"the entries of {name} are no list of objects")
+    others = content.get(_OTHERS, {})
+    found: dict[str, Any] = {**others} if file.beside else {name: {file.key: each} for name, each in others.items()}
+    found[content["profile"]] = content
+    lists = {name: {key: each[key] for key in file.keys} for name, each in found.items()}
+    for name, by_key in lists.items():
+        for key, entries in by_key.items():
+            if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+                raise TypeError(f"the {key} of {name} are no list of objects")
     return lists
