@@ -166,8 +166,11 @@ RESULT = CellResult(
 def recorder(site: Path, order: tuple[str, ...]) -> Any:
     call = call_for(site)
     known = read_results(call.results_path, "site")
-    job: Any = SimpleNamespace(call=call, chosen=SimpleNamespace(name="site"))
-    return _Recorder(job, PlainProgress(call.console, 1), known, order)
+    pins = SimpleNamespace(releases=(), unresolved=())
+    job: Any = SimpleNamespace(call=call, chosen=SimpleNamespace(name="site"), pins=pins)
+    rows = [SimpleNamespace(id=cell, state="in", releases=()) for cell in order]
+    plan: Any = SimpleNamespace(rows=rows, open=())
+    return _Recorder(job, PlainProgress(call.console, 1), plan, known, ())
 
 
 def test_results_of_two_runs_of_one_profile_are_all_kept(site: Path) -> None:

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from kmatrix.decide.plan import Row, make_plan
-from kmatrix.decide.release_times import Key, push_times, release_findings, release_results
+from kmatrix.decide.plan import Plan, Row, make_plan
+from kmatrix.decide.release_times import Key, open_results, push_times, release_findings, release_results
 from kmatrix.values.cells import CellResult, Finding
 from kmatrix.values.lock import ProfileLock
+from kmatrix.values.matrix import Exclude
 from kmatrix.values.names import ReleaseVersion
 from kmatrix.values.pins import ReleasePin, UnresolvedPin
 from kmatrix.values.release_result import ReleaseResult
@@ -125,25 +126,46 @@ def test_a_cell_counts_as_pushed_only_with_every_gate_passed() -> None:
     assert push_times([replace(result, digest="")], gates) == {}
 
 
-def test_a_release_without_its_nodes_kernel_has_a_finding_unless_it_is_excluded() -> None:
-    node = "5.14.0-427.99.1.el9_4.x86_64"
-    unresolved = UnresolvedPin(
-        version=ReleaseVersion.parse("4.22.2"),
-        arch="x86_64",
-        channels=("stable-4.22",),
-        payload=lock(profile()).releases[0].payload,
-        obstacle="malformed",
-        reason="its payload has no image-references",
-        since="2026-03-01",
-    )
-    pins = lock_with(pin(node_kernel=node)).model_copy(update={"unresolved": (unresolved,)})
-    mismatched: Key = (NEW, "x86_64")
-    without: Key = ("4.22.2", "x86_64")
-    found = release_findings(pins, {mismatched, without})
-    (mismatch,) = found[mismatched]
-    assert (mismatch.code, mismatch.expected, mismatch.actual) == ("toolkit-kernel-mismatch", node, KERNELS["el9"][2])
-    assert found[without] == (Finding("release", "release-unresolved", "its payload has no image-references"),)
-    assert release_findings(pins, {without}) == {without: found[without]}
-    assert release_findings(lock_with(pin(node_kernel=KERNELS["el9"][2])), {mismatched}) == {}
-    (other,) = [each for each in release_results([], pins, found, {}) if each.version == "4.22.2"]
-    assert other.state == "unresolved"
+NODE = "5.14.0-427.99.1.el9_4.x86_64"
+UNRESOLVED = UnresolvedPin(
+    version=ReleaseVersion.parse("4.22.2"),
+    arch="x86_64",
+    channels=("stable-4.22",),
+    payload=lock(profile()).releases[0].payload,
+    obstacle="malformed",
+    reason="its payload has no image-references",
+    since="2026-03-01",
+)
+
+
+def faulty_plan(*excluded: str) -> tuple[Plan, ProfileLock]:
+    """A plan with one release whose toolkit lacks its nodes' kernel, and an unresolved one."""
+    pins = lock_with(pin(node_kernel=NODE)).model_copy(update={"unresolved": (UNRESOLVED,)})
+    excludes = tuple(Exclude(release=release, reason="known") for release in excluded)
+    return make_plan("site", profile(excludes=excludes), pins), pins
+
+
+def test_a_release_without_its_nodes_kernel_has_a_finding_and_open_cells() -> None:
+    plan, pins = faulty_plan()
+    findings = release_findings(plan.open)
+    (mismatch,) = findings[NEW, "x86_64"]
+    assert (mismatch.code, mismatch.expected, mismatch.actual) == ("toolkit-kernel-mismatch", NODE, KERNELS["el9"][2])
+    (unresolved,) = findings["4.22.2", "x86_64"]
+    assert (unresolved.code, unresolved.expected) == ("release-unresolved", "")
+    assert UNRESOLVED.reason in unresolved.message
+    opened = open_results(plan.rows, plan.open)
+    assert [result.cell for result in opened] == [f"7.4.6-{NODE}", f"8.2.2-{NODE}"]
+    for result in opened:
+        assert (result.verdict, result.releases, result.findings) == ("errored", (NEW,), (mismatch,))
+        assert result.reason
+        assert result.next_step
+    states = {result.version: result.state for result in release_results(plan.rows, pins, findings, {})}
+    assert states == {"4.12.3": "incomplete", NEW: "mismatch", "4.22.1": "incomplete", "4.22.2": "unresolved"}
+
+
+def test_an_exclude_silences_a_faulty_release() -> None:
+    plan, pins = faulty_plan(NEW, "4.22.2")
+    assert release_findings(plan.open) == {}
+    assert open_results(plan.rows, plan.open) == ()
+    rows = [row for row in plan.rows if row.state != "out"]
+    assert [result.version for result in release_results(rows, pins, {}, {})] == ["4.12.3", "4.22.1"]

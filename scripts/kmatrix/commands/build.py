@@ -6,17 +6,19 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 
 from kmatrix.commands.invocation import Invocation
 from kmatrix.commands.profile import SelectedProfile, opened_run, recipes_for
 from kmatrix.decide.kept_results import keep_known
-from kmatrix.decide.plan import make_plan
+from kmatrix.decide.plan import Plan, make_plan
+from kmatrix.decide.release_times import open_results, push_times, release_findings, release_results
 from kmatrix.effects.clock import utc_now
 from kmatrix.effects.disk.git import revision, source
-from kmatrix.effects.disk.results import read_results, write_results
+from kmatrix.effects.disk.results import read_releases, read_results, write_results
 from kmatrix.effects.engine import Engine
 from kmatrix.effects.registry.credentials import load_credentials
-from kmatrix.stages import tables
+from kmatrix.stages import gates, tables
 from kmatrix.stages.cell import push_cell, run_cell
 from kmatrix.stages.dockerfiles import foreign_note, write_rendered
 from kmatrix.stages.progress import LiveProgress, PlainProgress, Progress
@@ -27,25 +29,40 @@ from kmatrix.values.cells import CellResult
 from kmatrix.values.errors import Exit
 from kmatrix.values.lock import ProfileLock
 from kmatrix.values.recipe import Recipe
+from kmatrix.values.release_result import ReleaseResult
 
 
 def build(call: Invocation) -> Exit:
     """Plan and render; build, check and push the cells that are not published yet."""
     with _job(call) as job:
-        write_rendered(call.root, job.chosen.name, job.recipes, complete=not call.only)
-        if note := foreign_note(call.root, job.chosen.name, job.recipes):
-            call.say(note)
+        return build_job(job).code
 
-        def work(recorder: _Recorder, run: RunContext) -> None:
-            left = job.recipes if call.force else split_published(run, job.recipes, recorder.record)
-            if not call.force:
-                recorder.unpublished = frozenset(recipe.cell.id for recipe in left) - run.ungated.keys()
-            if left and call.only and not call.force and job.chosen.effective.base_packages:
-                every = make_plan(job.chosen.name, job.chosen.effective, job.pins)
-                find_published(run, recipes_for(call, job.chosen, job.pins, every))
-            run_cells(run, run_cell, left, recorder.record)
 
-        return _run(job, work, call.push)
+def build_job(job: Job) -> Ran:
+    """Build the cells of a job that are not published yet; open cells and releases are named."""
+    call = job.call
+    write_rendered(call.root, job.chosen.name, job.recipes, complete=not call.only)
+    if note := foreign_note(call.root, job.chosen.name, job.recipes):
+        call.say(note)
+
+    def work(recorder: _Recorder, run: RunContext) -> None:
+        _record_open(recorder, call)
+        left = job.recipes if call.force else split_published(run, job.recipes, recorder.record)
+        if not call.force:
+            recorder.unpublished = frozenset(recipe.cell.id for recipe in left) - run.ungated.keys()
+        if left and call.only and not call.force and job.chosen.effective.base_packages:
+            find_published(run, recipes_for(call, job.chosen, job.pins, recorder.plan))
+        run_cells(run, run_cell, left, recorder.record)
+
+    return _run(job, work, call.push)
+
+
+def _record_open(recorder: _Recorder, call: Invocation) -> None:
+    """Record the cells that cannot be built, of those that --only selects, and name the releases that are open."""
+    for release in recorder.plan.open:
+        call.say(f"{release.release} for {release.arch}: {release.code}: {release.reason}. {release.next_step}")
+    rows = [row for row in recorder.plan.rows if not call.only or any(fnmatchcase(row.id, glob) for glob in call.only)]
+    recorder.keep(*open_results(rows, recorder.plan.open))
 
 
 def verify(call: Invocation) -> Exit:
@@ -55,7 +72,7 @@ def verify(call: Invocation) -> Exit:
         def work(recorder: _Recorder, run: RunContext) -> None:
             run_cells(run, verify_cell, job.recipes, recorder.record)
 
-        return _run(job, work, False)
+        return _run(job, work, False).code
 
 
 def push(call: Invocation) -> Exit:
@@ -76,7 +93,7 @@ def push(call: Invocation) -> Exit:
         def work(recorder: _Recorder, run: RunContext) -> None:
             run_cells(run, one, job.recipes, recorder.record)
 
-        return _run(job, work, True)
+        return _run(job, work, True).code
 
 
 def _is_withheld(result: CellResult) -> bool:
@@ -93,12 +110,14 @@ def _as_tested(result: CellResult) -> CellResult:
     )
 
 
-def _earlier(job: _Job) -> dict[str, CellResult]:
+def _earlier(job: Job) -> dict[str, CellResult]:
     return read_results(job.call.results_path, job.chosen.name)
 
 
 @dataclass(frozen=True)
-class _Job:
+class Job:
+    """The inputs of a run; `recipes` are those of the cells that it is about."""
+
     call: Invocation
     chosen: SelectedProfile
     engine: Engine
@@ -107,45 +126,77 @@ class _Job:
     target: str
 
 
+@dataclass(frozen=True)
+class Ran:
+    """The outcome of a run: the results of its cells, and what was known of cells before it."""
+
+    code: Exit
+    results: tuple[CellResult, ...]
+    before: Mapping[str, CellResult]
+
+
 @dataclass
 class _Recorder:
     """The results of this run and of earlier ones, written after every cell.
 
-    `unpublished` are the cells of which the registry reported, before this run built them, that no image of their
-    present inputs is published.
+    `plan` is the complete one; `unpublished` are the cells of which the registry reported, before this run built them,
+    that no image of their present inputs is published.
     """
 
-    job: _Job
+    job: Job
     progress: Progress
+    plan: Plan
     known: Mapping[str, CellResult]
-    order: tuple[str, ...]
+    releases: tuple[ReleaseResult, ...]
     unpublished: frozenset[str] = frozenset()
     changed: dict[str, CellResult] = field(default_factory=dict)
     engine: Mapping[str, str] | None = None
 
     def record(self, result: CellResult) -> None:
-        """Record a cell's result."""
+        """Record a cell's result, and show it."""
+        self.keep(result)
+        self.progress.done(self.changed[result.cell])
+
+    def keep(self, *results: CellResult) -> None:
+        """Write results of cells, and the releases as they are with them."""
         now = utc_now()
-        result = keep_known(result, self.known.get(result.cell), now, asked=result.cell in self.unpublished)
-        self.changed[result.cell] = result
-        write_results(self.job.call.results_path, self.job.chosen.name, self.changed, self.order, self.engine)
-        self.progress.done(result)
+        for result in results:
+            known = self.known.get(result.cell)
+            self.changed[result.cell] = keep_known(result, known, now, asked=result.cell in self.unpublished)
+        rows = [row for row in self.plan.rows if row.state != "out"]
+        pushed = push_times({**self.known, **self.changed}.values(), (gate.name for gate in gates.GATES))
+        findings = release_findings(self.plan.open)
+        self.releases = release_results(rows, self.job.pins, findings, pushed, self.releases)
+        path, order = self.job.call.results_path, [row.id for row in rows]
+        write_results(path, self.job.chosen.name, self.changed, order, self.engine, self.releases)
 
 
 @contextmanager
-def _job(call: Invocation) -> Iterator[_Job]:
+def _job(call: Invocation) -> Iterator[Job]:
     with opened_run(call) as (chosen, target, engine, pins):
-        found = make_plan(chosen.name, chosen.effective, pins, call.only)
-        yield _Job(call, chosen, engine, pins, recipes_for(call, chosen, pins, found), target)
+        yield job_for(call, chosen, target, engine, pins)
 
 
-def _run(job: _Job, work: Callable[[_Recorder, RunContext], None], pushes: bool) -> Exit:
+def job_for(call: Invocation, chosen: SelectedProfile, target: str, engine: Engine, pins: ProfileLock) -> Job:
+    """Return the inputs of a run over the cells that --only selects.
+
+    Raises:
+        InputError: there is no plan, or it has no cells although no release is open.
+    """
+    found = make_plan(chosen.name, chosen.effective, pins, call.only)
+    # Where every release is open, that is what there is to tell, and no fault of matrix.yaml.
+    recipes = recipes_for(call, chosen, pins, found) if found.cells or not found.open else []
+    return Job(call, chosen, engine, pins, recipes, target)
+
+
+def _run(job: Job, work: Callable[[_Recorder, RunContext], None], pushes: bool) -> Ran:
     call, engine = job.call, job.engine
     total = len(job.recipes)
     shown = LiveProgress(call.console, total) if call.console.is_terminal else None
     progress: Progress = shown or PlainProgress(call.console, total)
-    order = tuple(cell.id for cell in make_plan(job.chosen.name, job.chosen.effective, job.pins).cells)
-    recorder = _Recorder(job, progress, _earlier(job), order, engine=engine.in_use().as_dict())
+    every = make_plan(job.chosen.name, job.chosen.effective, job.pins)
+    earlier = read_releases(call.results_path, job.chosen.name)
+    recorder = _Recorder(job, progress, every, _earlier(job), earlier, engine=engine.in_use().as_dict())
     options = Options(
         root=call.root,
         profile_name=job.chosen.name,
@@ -173,7 +224,7 @@ def _run(job: _Job, work: Callable[[_Recorder, RunContext], None], pushes: bool)
         unpushed = "; images that were built are not pushed" if pushes else ""
         again = call.next(call.command, job.chosen.name)
         call.say(f"warning: --no-boot: {lacking}{unpushed}; {again} runs every gate")
-    return exit_code(result.verdict for result in results)
+    return Ran(exit_code(result.verdict for result in results), tuple(results), recorder.known)
 
 
 def _jobs(call: Invocation) -> int:

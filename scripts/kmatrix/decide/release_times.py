@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
+from kmatrix.decide.open_releases import Code, OpenRelease
 from kmatrix.decide.plan import Row
 from kmatrix.values.cells import CellResult, Finding
 from kmatrix.values.lock import ProfileLock
@@ -60,28 +61,48 @@ def release_results(
     return tuple(results)
 
 
-def release_findings(pins: ProfileLock, wanted: Collection[Key]) -> dict[Key, tuple[Finding, ...]]:
+def release_findings(releases: Iterable[OpenRelease]) -> dict[Key, tuple[Finding, ...]]:
     """Return the findings about releases whose kernels, or whose nodes' kernel, no toolkit of theirs gives.
 
     Args:
-        pins: the profile's.
-        wanted: the releases that the plan has as open; an exclude of matrix.yaml silences the others.
+        releases: those that the plan has as open; an exclude of matrix.yaml silences others.
     """
-    found: dict[Key, list[Finding]] = {}
-    for unresolved in pins.unresolved:
-        finding = Finding("release", UNRESOLVED, unresolved.reason)
-        found.setdefault((str(unresolved.version), unresolved.arch), []).append(finding)
-    for pin in pins.releases:
-        if pin.lacks_node_kernel:
-            found.setdefault((str(pin.version), pin.arch), []).append(mismatch_of(pin))
-    return {key: tuple(findings) for key, findings in found.items() if key in wanted}
+    found: dict[Key, tuple[Finding, ...]] = {}
+    for release in releases:
+        key = (release.release, release.arch)
+        found[key] = (*found.get(key, ()), _finding(release, release.code))
+    return found
 
 
-def mismatch_of(pin: ReleasePin) -> Finding:
-    """Return the finding about a release whose toolkit lacks its nodes' kernel."""
-    kernels = ", ".join(kernel.release for kernel in pin.kernels)
-    message = f"the toolkit of {pin.version} {pin.arch} is for {kernels}, its nodes run {pin.node_kernel}"
-    return Finding("release", MISMATCH, message, pin.node_kernel or "", kernels)
+def open_results(rows: Iterable[Row], releases: Iterable[OpenRelease]) -> tuple[CellResult, ...]:
+    """Return the results of the cells that are open: no toolkit has their kernel, so nothing can be built.
+
+    Args:
+        rows: of the plan; others are passed over.
+        releases: those that the plan has as open.
+    """
+    mismatched = [release for release in releases if release.code == MISMATCH]
+    results = []
+    for row in rows:
+        if row.state == "open":
+            own = [each for each in mismatched if each.release in row.releases and each.arch == row.arch]
+            results.append(
+                CellResult(
+                    cell=row.id,
+                    client=str(row.client),
+                    kernel=row.kernel,
+                    releases=row.releases,
+                    verdict="errored",
+                    reason=row.reason,
+                    findings=tuple(_finding(each, each.code) for each in own),
+                    next_step=own[0].next_step if own else "",
+                )
+            )
+    return tuple(results)
+
+
+def _finding(release: OpenRelease, code: Code) -> Finding:
+    return Finding("release", code, release.reason, release.expected, release.actual)
 
 
 def push_times(results: Iterable[CellResult], gates: Iterable[str]) -> dict[str, str]:

@@ -35,6 +35,7 @@ class Exit(IntEnum):
     USAGE = 2
     ERRORED = 3
     UNREACHABLE = 4
+    NOTHING_NEW = 5
     INTERRUPTED = 130
 
 
