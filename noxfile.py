@@ -58,6 +58,12 @@ def build(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def watch(session: nox.Session) -> None:
+    """Discover releases, build the cells that are new, and update the bundles that they belong in, once."""
+    kmatrix(session, "watch")
+
+
+@nox.session(default=False)
 def lab(session: nox.Session) -> None:
     """Start, inspect, stop or remove the lab, an OpenShift-shaped release service on this machine."""
     kmatrix(session, "lab")

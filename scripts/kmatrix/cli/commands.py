@@ -11,6 +11,7 @@ from kmatrix.commands.bundle import bundle
 from kmatrix.commands.invocation import Invocation
 from kmatrix.commands.lab import lab
 from kmatrix.commands.manifests import manifests
+from kmatrix.commands.watch import watch
 from kmatrix.values.errors import Exit
 
 MEANINGS: Mapping[Exit, str] = {
@@ -22,6 +23,7 @@ MEANINGS: Mapping[Exit, str] = {
     ),
     Exit.ERRORED: "an error: a cell without a verdict, a malformed answer, a failed program, a bug in kmatrix",
     Exit.UNREACHABLE: "a needed service is unreachable, or refuses the credential",
+    Exit.NOTHING_NEW: "nothing was published, because nothing is new; nothing went wrong",
     Exit.INTERRUPTED: "interrupted by Ctrl-C, SIGTERM or SIGHUP, or the reader of the output is gone",
 }
 
@@ -104,6 +106,30 @@ _RUNS = (
         ),
         examples=(("--only '8.3.1-*'", "the bundle of one client version"),),
         exits=_exits(Exit.FAILED, Exit.UNREACHABLE),
+    ),
+    Command(
+        name="watch",
+        run=watch,
+        summary="Discover releases, build the cells that are new, and update the bundles that they belong in, once.",
+        details=(
+            "The command for cron and CronJobs. Ends with three lines: releases, cells and bundles that are new. A "
+            "release that cannot be resolved stops no other; if the update graph is unreachable, cells of known "
+            "releases are built all the same. The worst outcome decides the exit code."
+        ),
+        examples=(
+            ("--profile ocp", "what a schedule runs; in cron, `|| [ $? -eq 5 ]` after it makes no news a success"),
+            ("--only '8.3.*'", "the cells and bundles of one client minor version"),
+        ),
+        exits=_exits(
+            Exit.FAILED,
+            Exit.UNREACHABLE,
+            Exit.NOTHING_NEW,
+            OK="a cell or a bundle was published, and nothing went wrong",
+            ERRORED=(
+                "an error: a cell without a verdict, a release whose answer is malformed or whose toolkit lacks its "
+                "nodes' kernel, a failed program, a bug in kmatrix"
+            ),
+        ),
     ),
 )
 _OTHERS = (

@@ -16,8 +16,9 @@ SELECTION = "which profile, cells and clients"
 BEHAVIOUR = "how to run"
 OVERRIDES = "override matrix.yaml for this run"
 
-_CELLS = ("build", "verify", "push", "bundle")
-_BOOTED = ("build", "verify", "bundle", "boot")
+_FROM_LOCK = ("build", "verify", "push", "bundle")
+_CELLS = (*_FROM_LOCK, "watch")
+_BOOTED = ("build", "verify", "bundle", "boot", "watch")
 _LABS_GRAPH = "address of the lab's update graph; other profiles use it in `discover` alone"
 
 
@@ -188,7 +189,11 @@ OPTIONS = (
     Option("--json", ("plan", "report"), "machine-readable, on standard output"),
     Option("--out", ("manifests",), "the folder to write", metavar="DIR", otherwise="build/deploy/PROFILE"),
     # A run reads the pins of every other profile from its lock; of the lab it may have to resolve them first.
-    _override("graph", "URL", "address of the update graph", "lab", "discover", **dict.fromkeys(_CELLS, _LABS_GRAPH)),
+    _override(
+        *("graph", "URL", "address of the update graph"),
+        *("lab", "discover", "watch"),
+        **dict.fromkeys(_FROM_LOCK, _LABS_GRAPH),
+    ),
     _override(
         "packages",
         "URL|DIR",

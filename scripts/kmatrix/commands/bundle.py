@@ -17,6 +17,7 @@ from kmatrix.decide.kept_results import keep_published
 from kmatrix.decide.plan import make_plan
 from kmatrix.effects.clock import utc_now
 from kmatrix.effects.disk.bundles import read_bundles, update_bundles
+from kmatrix.effects.engine import Engine
 from kmatrix.effects.registry.credentials import load_credentials
 from kmatrix.stages.bundle import make_bundle
 from kmatrix.stages.columns import Column, Row, print_table
@@ -26,6 +27,7 @@ from kmatrix.stages.run import default_jobs, exit_code
 from kmatrix.stages.run_context import BootOptions, Options, RunContext, new_run
 from kmatrix.values.bundle import BundleResult
 from kmatrix.values.errors import Exit
+from kmatrix.values.lock import ProfileLock
 from kmatrix.values.names import ClientVersion
 from kmatrix.values.recipe import Recipe
 
@@ -49,29 +51,39 @@ def bundle(call: Invocation) -> Exit:
     Raises:
         KmatrixError: the run cannot begin, or the registry cannot answer which cells are published.
     """
+    with _job(call) as job:
+        results = bundle_job(call, job)
+    return exit_code(result.verdict for result in results)
+
+
+def bundle_job(call: Invocation, job: Job) -> list[BundleResult]:
+    """Compose, boot and publish the bundles of a job; returns their outcomes.
+
+    Raises:
+        UnreachableError, CredentialError: the registry cannot answer which cells are published.
+    """
     path = call.bundles_path
     now: list[BundleResult] = []
-    with _job(call) as job:
-        name = job.chosen.name
-        engine = job.run.engine.in_use().as_dict()
-        known = read_bundles(path, name)
-        changed: dict[str, BundleResult] = {}
-        planned = {recipe.cell.client for recipe in job.recipes}
-        order = [str(client) for client in sorted(set(job.chosen.effective.clients) & planned)]
-        for client in sorted(set(job.chosen.effective.clients) - planned):
-            why = f"{call.next('plan', name)} shows why each candidate is excluded"
-            call.say(f"{client}: no bundle, because the plan has no cell of this client; {why}")
-        own = [recipe for recipe in job.recipes if recipe.cell.client in job.selected]
-        published = published_cells(job.run, own)
-        for wanted in wanted_bundles((recipe.cell for recipe in own), published, job.bounds):
-            result = make_bundle(job.run, wanted)
-            now.append(result)
-            time = utc_now()
-            changed[result.client] = keep_published(result, known.get(result.client), time)
-            update_bundles(path, name, changed, order, engine)
+    name = job.chosen.name
+    engine = job.run.engine.in_use().as_dict()
+    known = read_bundles(path, name)
+    changed: dict[str, BundleResult] = {}
+    planned = {recipe.cell.client for recipe in job.recipes}
+    order = [str(client) for client in sorted(set(job.chosen.effective.clients) & planned)]
+    for client in sorted(set(job.chosen.effective.clients) - planned):
+        why = f"{call.next('plan', name)} shows why each candidate is excluded"
+        call.say(f"{client}: no bundle, because the plan has no cell of this client; {why}")
+    own = [recipe for recipe in job.recipes if recipe.cell.client in job.selected]
+    published = published_cells(job.run, own)
+    for wanted in wanted_bundles((recipe.cell for recipe in own), published, job.bounds):
+        result = make_bundle(job.run, wanted)
+        now.append(result)
+        time = utc_now()
+        changed[result.client] = keep_published(result, known.get(result.client), time)
+        update_bundles(path, name, changed, order, engine)
     print_bundles(call.console, now)
     call.say("build/bundles.json has the complete results.")
-    return exit_code(result.verdict for result in now)
+    return now
 
 
 def print_bundles(console: Console, results: Iterable[BundleResult]) -> None:
@@ -113,8 +125,8 @@ def print_bundles(console: Console, results: Iterable[BundleResult]) -> None:
 
 
 @dataclass(frozen=True)
-class _Job:
-    """The inputs of a run: the recipe of every cell of the plan, and the clients that --only selects.
+class Job:
+    """The inputs of a run: the recipe of every cell of the plan, and the clients whose bundles it composes.
 
     `bounds` has for each client the bounds of its bundle.
     """
@@ -127,29 +139,43 @@ class _Job:
 
 
 @contextmanager
-def _job(call: Invocation) -> Iterator[_Job]:
+def _job(call: Invocation) -> Iterator[Job]:
     with opened_run(call) as (chosen, target, engine, pins):
         selected = make_plan(chosen.name, chosen.effective, pins, call.only).cells
-        plan = make_plan(chosen.name, chosen.effective, pins)
-        recipes = recipes_for(call, chosen, pins, plan)
-        options = Options(
-            root=call.root,
-            profile_name=chosen.name,
-            profile=chosen.effective,
-            target=target,
-            jobs=call.jobs or default_jobs(),
-            boot=call.boot or BootOptions(),
-            places=call.places,
-        )
-        progress = PlainProgress(call.console, len(recipes))
-        run = new_run(engine, load_credentials(call.authfile), options, progress, pushes=True)
-        try:
-            clients = frozenset(cell.client for cell in selected)
-            bounds = {client: bounds_of(client, chosen.effective, pins, plan) for client in clients}
-            yield _Job(chosen, run, recipes, clients, bounds)
-        finally:
-            run.machines.stop()
-            tidy(call, engine)
+        clients = frozenset(cell.client for cell in selected)
+        with job_for(call, chosen, target, engine, pins, clients) as job:
+            yield job
+
+
+@contextmanager
+def job_for(
+    call: Invocation,
+    chosen: SelectedProfile,
+    target: str,
+    engine: Engine,
+    pins: ProfileLock,
+    clients: frozenset[ClientVersion],
+) -> Iterator[Job]:
+    """Begin a run over the bundles of some clients; its machines and leftovers are removed at the end."""
+    plan = make_plan(chosen.name, chosen.effective, pins)
+    recipes = recipes_for(call, chosen, pins, plan)
+    options = Options(
+        root=call.root,
+        profile_name=chosen.name,
+        profile=chosen.effective,
+        target=target,
+        jobs=call.jobs or default_jobs(),
+        boot=call.boot or BootOptions(),
+        places=call.places,
+    )
+    progress = PlainProgress(call.console, len(recipes))
+    run = new_run(engine, load_credentials(call.authfile), options, progress, pushes=True)
+    try:
+        bounds = {client: bounds_of(client, chosen.effective, pins, plan) for client in clients}
+        yield Job(chosen, run, recipes, clients, bounds)
+    finally:
+        run.machines.stop()
+        tidy(call, engine)
 
 
 def _mega(size: int) -> str:

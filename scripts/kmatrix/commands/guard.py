@@ -47,11 +47,11 @@ def _run(console: Console, work: Callable[[], int], interrupted: str) -> int:
         # An error while the signal was held back may be the reason that something was not saved.
         broken = stop.__cause__ if isinstance(stop, KeyboardInterrupt) else None
         if isinstance(broken, Exception) and not isinstance(broken, InterruptedRunError):
-            _print_any(console, broken)
+            print_error(console, broken)
         console.print(interrupted, markup=False, highlight=False, soft_wrap=True)
         return int(Exit.INTERRUPTED)
     except Exception as error:
-        _print_any(console, error)
+        print_error(console, error)
         return int(error.exit_code if isinstance(error, KmatrixError) else Exit.ERRORED)
 
 
@@ -68,7 +68,8 @@ def _written(console: Console, outputs: Outputs, code: int) -> int:
     return code or int(Exit.USAGE)
 
 
-def _print_any(console: Console, error: Exception) -> None:
+def print_error(console: Console, error: Exception) -> None:
+    """Print an error with its next step; an unexpected one with its traceback."""
     if isinstance(error, KmatrixError):
         _print(console, str(error), error.hint)
         return

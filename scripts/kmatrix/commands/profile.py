@@ -140,10 +140,19 @@ def pins_for(call: Invocation, chosen: SelectedProfile) -> ProfileLock:
     return pins_of(_lock(call, chosen), chosen.name, chosen.as_written)
 
 
+def known_pins(call: Invocation, chosen: SelectedProfile) -> ProfileLock | None:
+    """Return the profile's pins as the lock has them, up to date or not; None without any.
+
+    Raises:
+        InputError: the lock cannot be read.
+    """
+    return _lock(call, chosen).profiles.get(chosen.name)
+
+
 def fresh_lab_pins(call: Invocation, chosen: SelectedProfile) -> ProfileLock:
     """Return the lab's pins, resolved again if the lab or its profile is newer than the lock."""
     path = call.root / chosen.effective.lock
-    pins = _lock(call, chosen).profiles.get(chosen.name)
+    pins = known_pins(call, chosen)
     state = layout_of(chosen.effective, call.root).state
     if pins is None or pins.inputs != inputs_digest(chosen.as_written) or state.stat().st_mtime > path.stat().st_mtime:
         return resolve_pins(call, chosen)

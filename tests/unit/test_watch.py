@@ -1,0 +1,325 @@
+"""watch: discover, build what is new, update its bundles; three lines, one code, and nothing else is touched."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kmatrix.cli import main
+from kmatrix.commands import build as build_command
+from kmatrix.commands import bundle as bundle_command
+from kmatrix.commands import profile as profile_command
+from kmatrix.decide.formats.matrix_yaml import read_matrix
+from kmatrix.decide.plan import make_plan
+from kmatrix.decide.watch import clients_to_bundle, watch_exit
+from kmatrix.effects.disk.bundles import read_bundles, write_bundles
+from kmatrix.effects.disk.results import read_releases, read_results
+from kmatrix.stages.run_context import RunContext, cell_result
+from kmatrix.values.bundle import BundleResult
+from kmatrix.values.cells import Cell, CellResult
+from kmatrix.values.errors import Exit, InputError, KmatrixError, ProtocolError, UnreachableError
+from kmatrix.values.lock import Lock, ProfileLock, inputs_digest, write_lock
+from kmatrix.values.names import ClientVersion, ReleaseVersion
+from kmatrix.values.pins import UnresolvedPin
+from kmatrix.values.recipe import Recipe
+from tests.unit.support.made_up_profile import KERNELS, lock, profile
+from tests.unit.support.projects import MATRIX, write_project
+from tests.unit.support.stand_in_engine import StandInEngine
+
+TARGETED = MATRIX.replace("    base_stream:", "    target: registry.invalid/team\n    base_stream:")
+GATES: dict[str, Any] = {"static": "passed", "boot": "passed"}
+BEFORE, NOW = "2026-01-01T00:00:00Z", "2026-02-02T00:00:00Z"
+PINS = lock(profile()).model_copy(update={"inputs": inputs_digest(read_matrix(TARGETED).profile("site"))})
+UNRESOLVED = UnresolvedPin(
+    version=ReleaseVersion.parse("4.22.2"),
+    arch="x86_64",
+    channels=("stable-4.22",),
+    payload=PINS.releases[0].payload,
+    obstacle="malformed",
+    reason="its payload has no image-references",
+    since="2026-03-01",
+)
+
+
+@dataclass
+class World:
+    """The services and the engine, as a test has them; notes what a watch does with them.
+
+    `published` are the cells that the registry has; a cell in `faults` ends so when it is built.
+    """
+
+    root: Path
+    pins: ProfileLock | KmatrixError = PINS
+    published: dict[str, str] = field(default_factory=dict)
+    faults: dict[str, str] = field(default_factory=dict)
+    registry: KmatrixError | None = None
+    steps: list[str] = field(default_factory=list)
+
+    def discovered(self, *_: object) -> tuple[None, ProfileLock]:
+        self.steps.append("discover")
+        if isinstance(self.pins, KmatrixError):
+            raise self.pins
+        return None, self.pins
+
+    def split(self, _: RunContext, recipes: list[Recipe], keep: Callable[[CellResult], None]) -> list[Recipe]:
+        if self.registry:
+            raise self.registry
+        left = []
+        for recipe in recipes:
+            digest = self.published.get(recipe.cell.id)
+            if digest is None:
+                left.append(recipe)
+            else:
+                keep(replace(cell_result(recipe, "skipped", "already published"), digest=digest, gates=GATES))
+        return left
+
+    def run_cell(self, _: RunContext, recipe: Recipe) -> CellResult:
+        cell = recipe.cell.id
+        self.steps.append(f"build {cell}")
+        if cell in self.faults:
+            verdict: Any = self.faults[cell]
+            return cell_result(recipe, verdict, "it is bad")
+        self.published[cell] = f"sha256:{len(self.steps)}"
+        result = cell_result(recipe, "passed", "every check passed", digest=self.published[cell])
+        return replace(result, gates=GATES, pushed=NOW)
+
+    def make_bundle(self, _: object, wanted: Any) -> BundleResult:
+        self.steps.append(f"bundle {wanted.client}")
+        kernels = tuple(cell.split("-", 1)[1] for cell in self.published if cell.startswith(f"{wanted.client}-"))
+        name, digest = str(wanted.client), f"sha256:{'-'.join(sorted(kernels))}"
+        return BundleResult(name, f"r:{name}", "passed", "loaded", digest=digest, kernels=kernels)
+
+    def watch(self, *arguments: str) -> tuple[int, list[str]]:
+        """Return the exit code of a watch and its steps."""
+        self.steps.clear()
+        code = main(["watch", "--root", str(self.root), "--jobs", "1", *arguments])
+        return code, list(self.steps)
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, two_gates: None) -> World:  # noqa: ARG001
+    for name in [name for name in os.environ if name.startswith("KMATRIX_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("COLUMNS", "400")
+    write_project(tmp_path, TARGETED)
+    made = World(tmp_path)
+    monkeypatch.setattr(profile_command, "DockerEngine", lambda *_: StandInEngine())
+    monkeypatch.setattr(profile_command, "discovered", made.discovered)
+    monkeypatch.setattr(build_command, "split_published", made.split)
+    monkeypatch.setattr(build_command, "run_cell", made.run_cell)
+    monkeypatch.setattr(build_command, "find_published", lambda *_: None)
+    monkeypatch.setattr(bundle_command, "published_cells", lambda *_: None)
+    monkeypatch.setattr(bundle_command, "make_bundle", made.make_bundle)
+    monkeypatch.setattr(
+        bundle_command,
+        "wanted_bundles",
+        lambda cells, *_: [Wanted(client) for client in sorted({cell.client for cell in cells})],
+    )
+    return made
+
+
+@dataclass
+class Wanted:
+    """A bundle to compose."""
+
+    client: ClientVersion
+
+
+def cells(pins: ProfileLock = PINS) -> list[Cell]:
+    return list(make_plan("site", read_matrix(TARGETED).profile("site"), pins).cells)
+
+
+def three_lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Return the last three lines that a watch printed."""
+    lines = capsys.readouterr().err.splitlines()[-3:]
+    assert [line.split(":")[:2] for line in lines] == [
+        ["watch", f" {noun}"] for noun in ("releases", "cells", "bundles")
+    ]
+    return [line.removeprefix("watch: ") for line in lines]
+
+
+def test_a_watch_builds_what_is_new_updates_its_bundles_and_tells_it_in_three_lines(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = cells()
+    new = [cell.id for cell in known if cell.kernel == KERNELS["el10"][2]]
+    world.published = {cell.id: "sha256:0" for cell in known if cell.id not in new}
+    before = PINS.model_copy(update={"releases": PINS.releases[:2]})
+    lock_text(world, before)
+    code, steps = world.watch()
+    assert code == Exit.OK
+    assert steps == ["discover", *(f"build {cell}" for cell in new), "bundle 7.4.6", "bundle 8.2.2"]
+    releases, built, bundles = three_lines(capsys)
+    assert releases == f"releases: 1 new: 4.22.1 for x86_64; kernels: 1 new: {KERNELS['el10'][2]}"
+    assert built == f"cells: 2 published: {', '.join(new)}"
+    assert bundles.startswith("bundles: 7.4.6 published with 3 kernels as sha256:")
+    assert "; 8.2.2 published with 3 kernels as sha256:" in bundles
+    states = {release.version: release.state for release in read_releases(world.root / "build/results.json", "site")}
+    assert states == dict.fromkeys(("4.12.3", "4.16.3", "4.22.1"), "published")
+
+
+def lock_text(world: World, pins: ProfileLock) -> None:
+    (world.root / "matrix.lock").write_text(write_lock(Lock().with_profile("site", pins)), encoding="utf-8")
+
+
+def test_a_watch_without_news_builds_and_bundles_nothing_and_says_so(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert world.watch()[0] == Exit.OK
+    capsys.readouterr()
+    code, steps = world.watch()
+    assert (code, steps) == (Exit.NOTHING_NEW, ["discover"])
+    assert three_lines(capsys) == [
+        "releases: none new; kernels: none new",
+        "cells: none published",
+        "bundles: none published",
+    ]
+
+
+def test_only_the_bundle_of_a_client_with_another_cell_is_updated(world: World) -> None:
+    world.watch()
+    cell = next(cell.id for cell in cells() if str(cell.client) == "8.2.2")
+    del world.published[cell]
+    assert world.watch() == (Exit.OK, ["discover", f"build {cell}", "bundle 8.2.2"])
+
+
+def test_a_cell_that_fails_stops_no_other_and_decides_the_code(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad, worse = (cell.id for cell in cells()[:2])
+    world.faults = {bad: "errored"}
+    code, steps = world.watch()
+    assert (code, len([step for step in steps if step.startswith("build")])) == (Exit.ERRORED, 6)
+    world.faults = {bad: "errored", worse: "failed"}
+    del world.published[worse]
+    assert world.watch()[0] == Exit.FAILED
+    assert three_lines(capsys)[1] == f"cells: 1 failed: {worse}; 1 errored: {bad}"
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        (UnreachableError("update graph", "https://graph.invalid", "no answer"), Exit.UNREACHABLE),
+        (ProtocolError("the update graph's answer is no JSON", "Run it again."), Exit.ERRORED),
+    ],
+)
+def test_a_discovery_that_fails_leaves_the_cells_of_the_lock_to_be_built(
+    world: World, capsys: pytest.CaptureFixture[str], fault: KmatrixError, code: Exit
+) -> None:
+    world.pins = fault
+    assert world.watch() == (
+        code,
+        ["discover", *(f"build {cell.id}" for cell in cells()), "bundle 7.4.6", "bundle 8.2.2"],
+    )
+    lines = three_lines(capsys)
+    assert lines[0] == f"releases: not discovered: {fault.message}"
+    assert lines[1].startswith("cells: 6 published: ")
+
+
+def test_a_discovery_that_fails_without_a_lock_ends_the_watch(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    (world.root / "matrix.lock").unlink()
+    world.pins = UnreachableError("update graph", "https://graph.invalid", "no answer")
+    assert world.watch() == (Exit.UNREACHABLE, ["discover"])
+    assert "the update graph at https://graph.invalid could not be queried: no answer" in capsys.readouterr().err
+
+
+def test_a_registry_that_is_out_keeps_the_news_of_discovery(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.registry = UnreachableError("image registry", "registry.invalid", "no answer")
+    assert world.watch() == (Exit.UNREACHABLE, ["discover"])
+    lines = three_lines(capsys)
+    assert lines[0].startswith("releases: ")
+    assert lines[1:] == [
+        f"cells: not built: {world.registry.message}",
+        f"bundles: not composed: {world.registry.message}",
+    ]
+
+
+def test_an_unresolved_release_stops_no_other_and_an_exclude_silences_it(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.pins = PINS.model_copy(update={"unresolved": (UNRESOLVED,)})
+    code, steps = world.watch()
+    assert (code, len(steps)) == (Exit.ERRORED, 1 + 6 + 2)
+    lines = three_lines(capsys)
+    assert lines[0] == "releases: 1 new: 4.22.2 for x86_64, 1 unresolved: 4.22.2 for x86_64; kernels: none new"
+    assert world.watch()[0] == Exit.ERRORED, "as long as it is so"
+    text = (world.root / "matrix.yaml").read_text(encoding="utf-8")
+    excludes = "    excludes: [{release: 4.22.2, reason: known}]\n"
+    (world.root / "matrix.yaml").write_text(text + excludes, encoding="utf-8")
+    assert world.watch() == (Exit.NOTHING_NEW, ["discover"])
+
+
+def test_a_wrong_setting_ends_a_watch_at_once(world: World) -> None:
+    world.registry = None
+    world.pins = InputError("matrix.lock cannot be used", "Restore it.")
+    assert world.watch() == (Exit.USAGE, ["discover"])
+    assert world.watch("--only", "9.*")[0] == Exit.USAGE
+
+
+def test_a_bundle_that_an_interrupted_watch_left_is_updated_by_the_next(world: World) -> None:
+    world.watch()
+    path = world.root / "build" / "bundles.json"
+    known = read_bundles(path, "site")
+    write_bundles(path, "site", [known["7.4.6"], replace(known["8.2.2"], seen=BEFORE)])
+    assert world.watch()[1] == ["discover", "bundle 8.2.2"]
+    path.unlink()
+    assert world.watch()[1] == ["discover", "bundle 7.4.6", "bundle 8.2.2"]
+
+
+def test_the_worst_code_counts() -> None:
+    codes = {Exit.OK, Exit.FAILED, Exit.ERRORED, Exit.UNREACHABLE}
+    assert watch_exit(codes, published=True) == Exit.FAILED
+    assert watch_exit(codes - {Exit.FAILED}, published=True) == Exit.ERRORED
+    assert watch_exit({Exit.OK, Exit.UNREACHABLE}, published=True) == Exit.UNREACHABLE
+    assert watch_exit({Exit.OK}, published=True) == Exit.OK
+    assert watch_exit({Exit.OK}, published=False) == Exit.NOTHING_NEW
+    assert watch_exit(set(), published=False) == Exit.NOTHING_NEW
+
+
+OWN = [cell for cell in cells() if str(cell.client) == "8.2.2"]
+RESULTS = {
+    cell.id: CellResult(cell.id, "8.2.2", cell.kernel, cell.releases, "skipped", "", digest="sha256:1", pushed=BEFORE)
+    for cell in OWN
+}
+BUNDLE = BundleResult(
+    "8.2.2", "r:8.2.2", "passed", "", digest="sha256:9", kernels=tuple(cell.kernel for cell in OWN), seen=NOW
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "stale"),
+    [
+        ({}, False),
+        ({"verdict": "skipped"}, False),
+        ({"verdict": "errored"}, True),
+        ({"verdict": "failed"}, True),
+        ({"digest": ""}, True),
+        ({"seen": ""}, True),
+        ({"kernels": BUNDLE.kernels[1:]}, True),
+        ({"kernels": (*BUNDLE.kernels, "gone")}, True),
+        ({"kernels": (*BUNDLE.kernels, "gone"), "kept": {"gone": "a service lost it"}}, False),
+        ({"kernels": (*BUNDLE.kernels, "gone"), "earlier": ("8.2.2-gone",)}, False),
+    ],
+)
+def test_a_bundle_is_out_of_date_unless_it_has_exactly_the_published_cells(
+    changes: dict[str, Any], stale: bool
+) -> None:
+    bundles = {"8.2.2": replace(BUNDLE, **changes)}
+    assert clients_to_bundle(cells(), RESULTS, RESULTS, bundles) == ({OWN[0].client} if stale else set())
+
+
+def test_a_bundle_is_out_of_date_once_a_cell_of_it_has_another_digest() -> None:
+    other = {**RESULTS, OWN[0].id: replace(RESULTS[OWN[0].id], digest="sha256:2", pushed="")}
+    assert clients_to_bundle(cells(), other, RESULTS, {"8.2.2": BUNDLE}) == {OWN[0].client}
+    assert clients_to_bundle(cells(), {}, {}, {}) == set(), "a client without a published cell has no bundle"
+
+
+def test_results_of_a_watch_have_the_times_of_pushes(world: World) -> None:
+    world.watch()
+    results = read_results(world.root / "build" / "results.json", "site")
+    assert {result.pushed for result in results.values()} == {NOW}
