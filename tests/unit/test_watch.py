@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -94,6 +95,9 @@ class World:
         name, digest = str(wanted.client), f"sha256:{'-'.join(sorted(kernels))}"
         return BundleResult(name, f"r:{name}", "passed", "loaded", digest=digest, kernels=kernels)
 
+    def asked(self, _: object, recipes: list[Recipe]) -> None:
+        assert recipes, "bundles are looked at although none is out of date"
+
     def watch(self, *arguments: str) -> tuple[int, list[str]]:
         """Return the exit code of a watch and its steps."""
         self.steps.clear()
@@ -113,7 +117,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, two_gates: None) -> W
     monkeypatch.setattr(build_command, "split_published", made.split)
     monkeypatch.setattr(build_command, "run_cell", made.run_cell)
     monkeypatch.setattr(build_command, "find_published", lambda *_: None)
-    monkeypatch.setattr(bundle_command, "published_cells", lambda *_: None)
+    monkeypatch.setattr(bundle_command, "published_cells", made.asked)
     monkeypatch.setattr(bundle_command, "make_bundle", made.make_bundle)
     monkeypatch.setattr(
         bundle_command,
@@ -252,6 +256,68 @@ def test_an_unresolved_release_stops_no_other_and_an_exclude_silences_it(
     excludes = "    excludes: [{release: 4.22.2, reason: known}]\n"
     (world.root / "matrix.yaml").write_text(text + excludes, encoding="utf-8")
     assert world.watch() == (Exit.NOTHING_NEW, ["discover"])
+
+
+NODE = "5.14.0-427.99.1.el9_4.x86_64+rt"
+
+
+def mismatched() -> ProfileLock:
+    """Pins of which one release has a toolkit without its nodes' kernel."""
+    wrong = PINS.releases[1].model_copy(update={"node_kernel": NODE})
+    return PINS.model_copy(update={"releases": (PINS.releases[0], wrong, PINS.releases[2])})
+
+
+def test_a_toolkit_without_its_nodes_kernel_is_named_and_not_built_and_the_others_are(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.pins = mismatched()
+    code, steps = world.watch()
+    assert code == Exit.ERRORED
+    wrong = KERNELS["el9"][2]
+    assert not [step for step in steps if wrong in step or NODE in step]
+    assert len([step for step in steps if step.startswith("build ")]) == 4
+    path = world.root / "build" / "results.json"
+    opened = [result for result in read_results(path, "site").values() if result.verdict == "errored"]
+    assert [result.cell for result in opened] == [f"7.4.6-{NODE}", f"8.2.2-{NODE}"]
+    assert {finding.code for result in opened for finding in result.findings} == {"toolkit-kernel-mismatch"}
+    states = {release.version: release.state for release in read_releases(path, "site")}
+    assert states == {"4.12.3": "published", "4.16.3": "mismatch", "4.22.1": "published"}
+    said = capsys.readouterr().err
+    assert f"4.16.3 for x86_64: toolkit-kernel-mismatch: its toolkit has {wrong}, but its nodes run {NODE}" in said
+    suite = ElementTree.parse(path.with_suffix(".xml")).getroot()
+    assert [case.attrib["name"] for case in suite if case.find("error") is not None] == [
+        *(result.cell for result in opened),
+        "4.16.3 x86_64",
+    ]
+    text = (world.root / "matrix.yaml").read_text(encoding="utf-8")
+    excludes = "    excludes: [{release: 4.16.3, reason: okd 2061}]\n"
+    (world.root / "matrix.yaml").write_text(text + excludes, encoding="utf-8")
+    assert world.watch() == (Exit.NOTHING_NEW, ["discover"])
+    assert {result.verdict for result in read_results(path, "site").values()} == {"skipped"}
+
+
+def test_a_build_names_an_unresolved_release_and_does_not_end_with_its_fault(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lock_text(world, PINS.model_copy(update={"unresolved": (UNRESOLVED,)}))
+    assert main(["build", "--root", str(world.root)]) == Exit.OK
+    (line,) = [each for each in capsys.readouterr().err.splitlines() if "release-unresolved" in each]
+    assert line.startswith("4.22.2 for x86_64: release-unresolved: ")
+    assert UNRESOLVED.reason in line
+    assert len(world.steps) == 6
+
+
+def test_only_selects_open_cells_too(world: World) -> None:
+    lock_text(world, mismatched())
+    assert main(["build", "--root", str(world.root), "--only", "7.4.6-4.18*"]) == Exit.OK
+    assert main(["build", "--root", str(world.root), "--only", "7.4.6-*"]) == Exit.ERRORED
+
+
+def test_where_every_release_is_open_a_build_names_them_and_is_no_usage_error(world: World) -> None:
+    lock_text(world, PINS.model_copy(update={"releases": (), "unresolved": (UNRESOLVED,)}))
+    assert main(["build", "--root", str(world.root)]) == Exit.OK
+    (release,) = read_releases(world.root / "build" / "results.json", "site")
+    assert (release.version, release.state) == ("4.22.2", "unresolved")
 
 
 def test_a_wrong_setting_ends_a_watch_at_once(world: World) -> None:
