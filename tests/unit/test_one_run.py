@@ -56,7 +56,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("command", ["build", "verify", "push", "bundle", "discover", "render"])
+@pytest.mark.parametrize("command", ["build", "verify", "push", "bundle", "watch", "discover", "render"])
 def test_a_command_that_writes_is_told_who_runs_and_touches_nothing(
     site: Path, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:

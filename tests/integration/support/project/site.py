@@ -33,7 +33,7 @@ NEWER_CLIENT = "8.98.1"
 OLDER_CLIENT = "7.98.1"
 # Two at a time everywhere: make's number of jobs follows from it, and the engine's cache depends on that.
 JOBS = "2"
-SIDE_BY_SIDE = ("build", "verify", "push", "bundle")
+SIDE_BY_SIDE = ("build", "verify", "push", "bundle", "watch")
 GATED = ("build", "verify", "push", "report")
 _COUNTERS = re.compile(r"builds: (\d+), pulls: (\d+)")
 _COMPILE = re.compile(r'RUN \["/kmatrix/build-module"[^\n]*\]\n')
