@@ -24,6 +24,7 @@ class Measures:
     boot_ratio: float | None = None
     boot_guest_mb: int | None = None
     matrix_boot_ratio: float | None = None
+    watch_ratio: float | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ AIMS = (
     Aim("boot_ratio", "boot gate, against a bare boot", 1.5, inclusive=True),
     Aim("boot_guest_mb", "memory of a guest", 700, "MB", inclusive=True),
     Aim("matrix_boot_ratio", "cold matrix with boots, against without", 1.5, inclusive=True),
+    Aim("watch_ratio", "a new release by watch, against its cells in build", 1.15, inclusive=True),
 )
 
 

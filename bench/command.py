@@ -22,6 +22,7 @@ from bench.planning import measure_planning
 from bench.published import measure_second, measure_sizes, publish_all
 from bench.report import print_report
 from bench.setting import Setting
+from bench.watch import measure_watch
 from kmatrix.commands.guard import guarded
 from kmatrix.commands.invocation import Invocation
 from kmatrix.commands.profile import LAB, alone, ensure_lab, select_profile
@@ -37,6 +38,7 @@ _PARTS: dict[str, Callable[[Setting], tuple[Measures, dict[str, Any]]]] = {
     "sizes": measure_sizes,
     "boot": measure_boots,
     "cold": measure_cold,
+    "watch": measure_watch,
 }
 _NEED_PUBLISHED = {"second", "sizes", "boot"}
 SCHEMA = 1

@@ -38,6 +38,7 @@ GOOD = Measures(
     boot_ratio=1.5,
     boot_guest_mb=700,
     matrix_boot_ratio=1.5,
+    watch_ratio=1.15,
 )
 BAD = Measures(
     overhead_ratio=1.11,
@@ -52,6 +53,7 @@ BAD = Measures(
     boot_ratio=1.501,
     boot_guest_mb=701,
     matrix_boot_ratio=1.501,
+    watch_ratio=1.151,
 )
 
 
@@ -213,4 +215,5 @@ def test_the_aims_read_as_the_issue_states_them() -> None:
         "boot_ratio": "at most 1.5",
         "boot_guest_mb": "at most 700 MB",
         "matrix_boot_ratio": "at most 1.5",
+        "watch_ratio": "at most 1.15",
     }
