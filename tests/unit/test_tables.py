@@ -17,7 +17,8 @@ from kmatrix.decide.plan import Plan
 from kmatrix.stages import tables
 from kmatrix.stages.progress import LiveProgress
 from kmatrix.values.bundle import BundleResult
-from kmatrix.values.cells import CellResult, Verdict
+from kmatrix.values.cells import CellResult, Finding, Verdict
+from kmatrix.values.release_result import ReleaseResult
 
 pytestmark = pytest.mark.usefixtures("two_gates")
 KERNELS = ["5.14.0-427.50.1.el9_4.x86_64", "5.14.0-427.50.1.el9_4.x86_64+rt", "6.1.0-56-amd64"]
@@ -115,6 +116,30 @@ def test_gates_are_shown_with_what_was_not_passed(verdict: Verdict, gates: dict[
     result = replace(RESULTS[2], verdict=verdict, gates=gates)
     lines = on(120, lambda console: tables.print_results(console, [result], "lab"))
     assert f" {shown} " in lines[1]
+
+
+def test_an_open_cell_is_not_to_be_repeated() -> None:
+    finding = Finding("release", "toolkit-kernel-mismatch", "its toolkit has another kernel")
+    result = replace(RESULT, verdict="errored", reason="open: no toolkit has this kernel", next_step="Report it.")
+    lines = on(200, lambda console: tables.print_results(console, [result], "lab"))
+    assert any("Repeat this cell" in line for line in lines)
+    lines = on(200, lambda console: tables.print_results(console, [replace(result, findings=(finding,))], "lab"))
+    assert not any("Repeat this cell" in line for line in lines)
+    assert any("Report it." in line for line in lines)
+
+
+def test_releases_are_shown_that_are_new_or_lack_cells() -> None:
+    old = ReleaseResult("4.16.1", "x86_64", "published", ("el9",), published="2026-01-01T00:00:00Z")
+    new = replace(old, version="4.16.2", found="2026-01-01T00:00:00Z", minutes_from_discovery=4.0)
+    finding = Finding("release", "release-unresolved", "its payload is no release payload")
+    faulty = ReleaseResult("4.16.3", "x86_64", "unresolved", findings=(finding,))
+    lines = on(200, lambda console: tables.print_releases(console, [old, new, faulty]))
+    assert [line.split() for line in lines[1:3]] == [
+        ["4.16.2", "published", "x86_64", "el9", "2026-01-01T00:00:00Z", "-", "4.0"],
+        ["4.16.3", "unresolved", "x86_64", "-", "-", "-", "-"],
+    ]
+    assert lines[3] == "4.16.3 for x86_64: its payload is no release payload"
+    assert on(200, lambda console: tables.print_releases(console, [old])) == []
 
 
 def test_gates_that_were_left_out_are_counted_in_words() -> None:

@@ -1,10 +1,10 @@
-"""report: show the latest result of every known cell of a profile."""
+"""report: show the latest result of every known cell of a profile, and the releases that are new or lack cells."""
 
 from __future__ import annotations
 
 from kmatrix.commands.invocation import Invocation
 from kmatrix.commands.profile import select_profile
-from kmatrix.effects.disk.results import read_results, results_text
+from kmatrix.effects.disk.results import read_releases, read_results, results_text
 from kmatrix.stages import tables
 from kmatrix.stages.run import exit_code
 from kmatrix.values.errors import Exit, InputError
@@ -21,7 +21,9 @@ def report(call: Invocation) -> Exit:
     if call.json:
         print(results_text(call.results_path, chosen.name), end="")
     else:
-        tables.print_results(tables.wide_console(), results, chosen.name, "build", call.places.get("build", ()))
+        console = tables.wide_console()
+        tables.print_results(console, results, chosen.name, "build", call.places.get("build", ()))
+        tables.print_releases(console, read_releases(call.results_path, chosen.name))
         if lacking := tables.left_out(results):
             call.say(f"warning: {lacking}; {call.next('build', chosen.name)} runs every gate")
     return exit_code(result.verdict for result in results)

@@ -8,11 +8,12 @@ from rich.console import Console
 from rich.text import Text
 
 from kmatrix.decide.plan import Plan
-from kmatrix.stages.columns import Column, print_table
+from kmatrix.stages.columns import Column, Row, print_table
 from kmatrix.stages.gates import named, not_passed
 from kmatrix.stages.progress import STYLES
 from kmatrix.values.cells import CellResult
 from kmatrix.values.command_lines import command
+from kmatrix.values.release_result import ReleaseResult
 
 _PLAN = (Column("cell"), Column("in"), Column("flavour", 3), Column("stream", 2), Column("why", 1, least=30))
 _RESULTS = (
@@ -23,6 +24,17 @@ _RESULTS = (
     Column("seconds", 3),
     Column("digest", 2),
 )
+_RELEASES = (
+    Column("release"),
+    Column("state"),
+    Column("arch", 2),
+    Column("streams", 3),
+    Column("published", 1),
+    Column("minutes from appearance", 5),
+    Column("from discovery", 4),
+)
+# The check whose findings are about a release, so that no run of a cell brings it to another verdict.
+_OF_RELEASE = "release"
 
 
 def wide_console(stderr: bool = False) -> Console:
@@ -70,10 +82,31 @@ def print_results(
             if result.next_step:
                 console.print(Text(f"       {result.next_step[:1].upper()}{result.next_step[1:]}"), soft_wrap=True)
             again = command(session, profile_name, *arguments, "--only", result.cell)
-            if again not in result.next_step:
+            is_open = any(finding.check == _OF_RELEASE for finding in result.findings)
+            if again not in result.next_step and not is_open:
                 console.print(Text(f"       Repeat this cell: {again}"), soft_wrap=True)
     counts = {verdict: sum(result.verdict == verdict for result in results) for verdict in STYLES}
     console.print(Text(", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count) or "no cells"))
+
+
+def print_releases(console: Console, releases: Iterable[ReleaseResult]) -> None:
+    """Print one row for each release that is not published completely, or that appeared since the first discovery."""
+    shown = [release for release in releases if release.state != "published" or release.found]
+    if not shown:
+        return
+    rows: list[Row] = []
+    for release in shown:
+        state = Text(release.state, style={"published": "green", "incomplete": "yellow"}.get(release.state, "red"))
+        minutes = [
+            "-" if value is None else f"{value:.1f}"
+            for value in (release.minutes_from_appearance, release.minutes_from_discovery)
+        ]
+        streams = ", ".join(release.streams) or "-"
+        rows.append((release.version, state, release.arch, streams, release.published or "-", *minutes))
+    print_table(console, _RELEASES, rows)
+    for release in shown:
+        for finding in release.findings:
+            console.print(Text(f"{release.version} for {release.arch}: {finding.message}"), soft_wrap=True)
 
 
 def left_out(results: Iterable[CellResult]) -> str:
