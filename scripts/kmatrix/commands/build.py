@@ -62,7 +62,8 @@ def _record_open(recorder: _Recorder, call: Invocation) -> None:
     for release in recorder.plan.open:
         call.say(f"{release.release} for {release.arch}: {release.code}: {release.reason}. {release.next_step}")
     rows = [row for row in recorder.plan.rows if not call.only or any(fnmatchcase(row.id, glob) for glob in call.only)]
-    recorder.keep(*open_results(rows, recorder.plan.open))
+    if recorder.plan.open:
+        recorder.keep(*open_results(rows, recorder.plan.open))
 
 
 def verify(call: Invocation) -> Exit:

@@ -53,7 +53,7 @@ def test_every_cell_passes_and_its_tag_is_in_the_registry(site: Site, built: Run
 
 
 def test_results_say_what_was_published_for_whom(site: Site, built: Run, lab: Lab) -> None:
-    assert (built.results["schema"], built.results["profile"]) == (2, "site")
+    assert (built.results["schema"], built.results["profile"]) == (3, "site")
     for cell in built.results["cells"]:
         tag = site.tag_of(cell["cell"])
         assert cell["image"] == f"{site.target}/beegfs-client:{tag}"
