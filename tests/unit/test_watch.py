@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -15,6 +16,7 @@ from kmatrix.cli import main
 from kmatrix.commands import build as build_command
 from kmatrix.commands import bundle as bundle_command
 from kmatrix.commands import profile as profile_command
+from kmatrix.commands import watch as watch_command
 from kmatrix.decide.formats.matrix_yaml import read_matrix
 from kmatrix.decide.plan import make_plan
 from kmatrix.decide.watch import clients_to_bundle, watch_exit
@@ -60,9 +62,19 @@ class World:
     faults: dict[str, str] = field(default_factory=dict)
     registry: KmatrixError | None = None
     steps: list[str] = field(default_factory=list)
+    holders: set[str] = field(default_factory=set)
+    engines: list[StandInEngine] = field(default_factory=list)
+
+    def engine(self, *_: object) -> StandInEngine:
+        self.engines.append(StandInEngine())
+        return self.engines[-1]
+
+    def note(self, step: str) -> None:
+        self.steps.append(step)
+        self.holders.add((self.root / "build" / "run.lock").read_text(encoding="utf-8"))
 
     def discovered(self, *_: object) -> tuple[None, ProfileLock]:
-        self.steps.append("discover")
+        self.note("discover")
         if isinstance(self.pins, KmatrixError):
             raise self.pins
         return None, self.pins
@@ -81,7 +93,7 @@ class World:
 
     def run_cell(self, _: RunContext, recipe: Recipe) -> CellResult:
         cell = recipe.cell.id
-        self.steps.append(f"build {cell}")
+        self.note(f"build {cell}")
         if cell in self.faults:
             verdict: Any = self.faults[cell]
             return cell_result(recipe, verdict, "it is bad")
@@ -90,7 +102,7 @@ class World:
         return replace(result, gates=GATES, pushed=NOW)
 
     def make_bundle(self, _: object, wanted: Any) -> BundleResult:
-        self.steps.append(f"bundle {wanted.client}")
+        self.note(f"bundle {wanted.client}")
         kernels = tuple(cell.split("-", 1)[1] for cell in self.published if cell.startswith(f"{wanted.client}-"))
         name, digest = str(wanted.client), f"sha256:{'-'.join(sorted(kernels))}"
         return BundleResult(name, f"r:{name}", "passed", "loaded", digest=digest, kernels=kernels)
@@ -112,7 +124,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, two_gates: None) -> W
     monkeypatch.setenv("COLUMNS", "400")
     write_project(tmp_path, TARGETED)
     made = World(tmp_path)
-    monkeypatch.setattr(profile_command, "DockerEngine", lambda *_: StandInEngine())
+    monkeypatch.setattr(profile_command, "DockerEngine", made.engine)
     monkeypatch.setattr(profile_command, "discovered", made.discovered)
     monkeypatch.setattr(build_command, "split_published", made.split)
     monkeypatch.setattr(build_command, "run_cell", made.run_cell)
@@ -183,6 +195,21 @@ def test_a_watch_without_news_builds_and_bundles_nothing_and_says_so(
         "cells: none published",
         "bundles: none published",
     ]
+
+
+def test_a_watch_is_one_run_over_all_its_steps(world: World) -> None:
+    assert len(world.watch()[1]) == 9
+    (holder,) = world.holders
+    assert json.loads(holder)["command"] == "watch"
+    assert len(world.engines) == 1
+
+
+def test_a_watch_of_the_lab_brings_it_up_first(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    matrix = TARGETED.replace("default_profile: site", "default_profile: lab").replace("  site:", "  lab:")
+    (world.root / "matrix.yaml").write_text(matrix, encoding="utf-8")
+    monkeypatch.setattr(watch_command, "ensure_lab", lambda *_: world.note("lab up"))
+    code, steps = world.watch()
+    assert (code, steps[:2], len(steps)) == (Exit.OK, ["lab up", "discover"], 10)
 
 
 def test_only_the_bundle_of_a_client_with_another_cell_is_updated(world: World) -> None:
