@@ -12,7 +12,7 @@ from kmatrix.commands.invocation import Invocation
 from kmatrix.commands.profile import SelectedProfile, opened_run, recipes_for
 from kmatrix.decide.kept_results import keep_known
 from kmatrix.decide.plan import Plan, make_plan
-from kmatrix.decide.release_times import open_results, push_times, release_findings, release_results
+from kmatrix.decide.release_times import open_results, releases_of
 from kmatrix.effects.clock import utc_now
 from kmatrix.effects.disk.git import revision, source
 from kmatrix.effects.disk.results import read_releases, read_results, write_results
@@ -164,11 +164,10 @@ class _Recorder:
         for result in results:
             known = self.known.get(result.cell)
             self.changed[result.cell] = keep_known(result, known, now, asked=result.cell in self.unpublished)
-        rows = [row for row in self.plan.rows if row.state != "out"]
-        pushed = push_times({**self.known, **self.changed}.values(), (gate.name for gate in gates.GATES))
-        findings = release_findings(self.plan.open)
-        self.releases = release_results(rows, self.job.pins, findings, pushed, self.releases)
-        path, order = self.job.call.results_path, [row.id for row in rows]
+        names = (gate.name for gate in gates.GATES)
+        merged = {**self.known, **self.changed}.values()
+        self.releases = releases_of(self.plan, self.job.pins, merged, names, self.releases)
+        path, order = self.job.call.results_path, [row.id for row in self.plan.rows if row.state != "out"]
         write_results(path, self.job.chosen.name, self.changed, order, self.engine, self.releases)
 
 

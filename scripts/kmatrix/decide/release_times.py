@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from kmatrix.decide.open_releases import Code, OpenRelease
-from kmatrix.decide.plan import Row
+from kmatrix.decide.plan import Plan, Row
 from kmatrix.values.cells import CellResult, Finding
 from kmatrix.values.lock import ProfileLock
 from kmatrix.values.names import Arch
@@ -18,6 +18,26 @@ UNRESOLVED = "release-unresolved"
 MISMATCH = "toolkit-kernel-mismatch"
 # A release and an architecture.
 Key = tuple[str, Arch]
+
+
+def releases_of(
+    plan: Plan,
+    pins: ProfileLock,
+    results: Iterable[CellResult],
+    gates: Iterable[str],
+    earlier: Iterable[ReleaseResult] = (),
+) -> tuple[ReleaseResult, ...]:
+    """Return the releases of a profile as its results show them, oldest first.
+
+    Args:
+        plan: the complete one.
+        pins: the profile's.
+        results: of all its cells that are known.
+        gates: the names of those that a published cell must have passed.
+        earlier: the releases as they were known before.
+    """
+    rows = [row for row in plan.rows if row.state != "out"]
+    return release_results(rows, pins, release_findings(plan.open), push_times(results, gates), earlier)
 
 
 def release_results(
