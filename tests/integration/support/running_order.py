@@ -35,7 +35,7 @@ SECONDS = {
     "pipeline/test_bundle.py": 170,
     "pipeline/test_pipeline_again.py": 75,
     "pipeline/test_pipeline_first_run.py": 20,
-    "pipeline/test_watch.py": 180,
+    "pipeline/test_watch.py": 240,
 }
 DEFAULT_SECONDS = 20
 
