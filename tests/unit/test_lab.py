@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 
 from kmatrix.effects.engine import Engine
+from kmatrix.lab import services
 from kmatrix.lab import up as lab_up
 from kmatrix.lab.images import image_context
 from kmatrix.lab.layout import Layout, layout_of
@@ -18,21 +19,12 @@ from kmatrix.lab.state import releases_of, with_added, write_state
 from kmatrix.lab.up import lab_inputs
 from kmatrix.values.engine import EngineImage
 from kmatrix.values.errors import InputError
-from kmatrix.values.matrix import Profile
 from kmatrix.values.names import ImageRef
-from tests.unit.support.made_up_profile import ROOT, digest, profile
+from tests.unit.support.lab_profile import lab_profile
+from tests.unit.support.made_up_profile import ROOT, digest
 from tests.unit.support.stand_in_engine import StandInEngine
 
 PAYLOADS = [f"127.0.0.1:5080/lab/release@{digest(str(index))}" for index in range(len(RELEASES))]
-
-
-def lab_profile(**changes: object) -> Profile:
-    values: dict[str, object] = {
-        "graph": "http://127.0.0.1:5081/graph",
-        "packages": "http://127.0.0.1:5081/release",
-        "base": ImageRef.parse("127.0.0.1:5080/lab/runtime:12"),
-    }
-    return profile(**{**values, **changes})
 
 
 def test_labs_of_two_checkouts_have_names_of_their_own() -> None:
@@ -126,8 +118,8 @@ def test_a_graph_that_is_behind_the_state_is_no_lab_that_is_up_and_up_repairs_it
     layout, engine = layout_of(lab_profile(), checkout), StandInEngine()
     for name, value in (("running", True), ("serves", True), ("ensure_base", "base"), ("ensure_image", "image")):
         monkeypatch.setattr(lab_up, name, lambda *_, value=value: value)
-    monkeypatch.setattr(lab_up.services, "start_registry", lambda *_: False)
-    monkeypatch.setattr(lab_up.services, "start_web", lambda *_: False)
+    monkeypatch.setattr(services, "start_registry", lambda *_: False)
+    monkeypatch.setattr(services, "start_web", lambda *_: False)
     engine.images["kmatrix-lab/workshop:1"] = EngineImage("sha256:1")
     state = made_state(layout)
     later = PublishedRelease("4.97.1", PAYLOADS[0], ("candidate-4.97",), "6.12.1-amd64", "6.12.1-amd64")
