@@ -16,6 +16,7 @@ from kmatrix.lab.archive import archive_packages
 from kmatrix.lab.images import ensure_base, ensure_image
 from kmatrix.lab.kernels import further_kernel
 from kmatrix.lab.layout import LAB_LABEL, Layout
+from kmatrix.lab.node_images import NodeForm
 from kmatrix.lab.publishing import publish_payload, publish_toolkit, write_graph
 from kmatrix.lab.releases import (
     MINOR,
@@ -127,8 +128,10 @@ def _mismatched_toolkit(
 
 def _streams(state: Mapping[str, Any], toolkit: _NewToolkit) -> tuple[StreamParts, ...]:
     """Return the streams of the lab's newest release, with a new toolkit in the one that has its RHEL version."""
+    # A list of packages spells Debian's kernels with an architecture; where no toolkit has the kernel, that would show.
+    form: NodeForm = "meta-layer" if toolkit.kernel == toolkit.node_kernel else "ostree-label"
     return tuple(
-        replace(parts, toolkit=toolkit.image, kernel=toolkit.node_kernel, form="meta-layer")
+        replace(parts, toolkit=toolkit.image, kernel=toolkit.node_kernel, form=form)
         if parts.rhel == toolkit.rhel
         else parts
         for parts in streams_of(RELEASES[-1], state["toolkits"], state["kernels"])
