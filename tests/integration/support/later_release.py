@@ -57,3 +57,4 @@ def later_release(lab: Lab, session: Session, *words: str) -> Iterator[Published
         with session.locked("lab-releases"):
             gone = lab_command(lab, "retract", "--release", version)
         assert gone.code == 0, gone.stderr
+        assert lab_command(lab, "status").code == 0, "the update graph is not that of the lab's state"
