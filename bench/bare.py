@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from bench.setting import Setting
 from bench.site import Site
-from kmatrix.lab.up import lab_state
+from kmatrix.lab.state import lab_state
 from kmatrix.values.engine import Mount
 from kmatrix.values.errors import ToolError
 from kmatrix.values.recipe import Recipe

@@ -18,7 +18,7 @@ from kmatrix.commands.profile import pins_for
 from kmatrix.effects.process.measured import Ended
 from kmatrix.effects.vm.boot_files import write_bare_initramfs
 from kmatrix.effects.vm.qemu import Guest, Machines
-from kmatrix.lab.up import lab_state
+from kmatrix.lab.state import lab_state
 from kmatrix.stages.boot import BOOT_SECONDS, Subject, boot_image, prepare_guest, remove_guest
 from kmatrix.stages.boot_subjects import find_subjects
 from kmatrix.values.errors import ToolError

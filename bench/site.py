@@ -20,7 +20,7 @@ from kmatrix.effects.disk.files import write_atomically
 from kmatrix.effects.lab.servers import Server, free_address, start_server, stop_server
 from kmatrix.lab.layout import LAB_LABEL
 from kmatrix.lab.packages import LINES, package_client
-from kmatrix.lab.up import lab_state
+from kmatrix.lab.state import lab_state
 from kmatrix.values.recipe import Recipe
 
 # One of each major version, as in the lab: a kernel is read once for both, and packages are unpacked once for several

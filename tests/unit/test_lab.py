@@ -1,60 +1,30 @@
-"""The lab's pure parts: where it is, which releases it plays, that they read as OpenShift's do."""
+"""The lab: where it is, what it is built from, when it counts as up."""
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
-from kmatrix.decide.formats.payload import read_toolkits
-from kmatrix.decide.releases import read_graph, select_releases
 from kmatrix.effects.engine import Engine
-from kmatrix.lab import releases
+from kmatrix.lab import services
 from kmatrix.lab import up as lab_up
 from kmatrix.lab.images import image_context
-from kmatrix.lab.layout import layout_of
+from kmatrix.lab.layout import Layout, layout_of
+from kmatrix.lab.publishing import write_graph
+from kmatrix.lab.releases import RELEASES, PublishedRelease
+from kmatrix.lab.state import releases_of, with_added, write_state
 from kmatrix.lab.up import lab_inputs
 from kmatrix.values.engine import EngineImage
 from kmatrix.values.errors import InputError
-from kmatrix.values.matrix import Channel, Profile
 from kmatrix.values.names import ImageRef
-from tests.unit.support.made_up_profile import ROOT, digest, profile
+from tests.unit.support.lab_profile import lab_profile
+from tests.unit.support.made_up_profile import ROOT, digest
 from tests.unit.support.stand_in_engine import StandInEngine
 
-PAYLOADS = {
-    release.version: f"127.0.0.1:5080/lab/release@{digest(str(index))}"
-    for index, release in enumerate(releases.RELEASES)
-}
-
-
-def lab_profile(**changes: object) -> Profile:
-    values: dict[str, object] = {
-        "graph": "http://127.0.0.1:5081/graph",
-        "packages": "http://127.0.0.1:5081/release",
-        "base": ImageRef.parse("127.0.0.1:5080/lab/runtime:12"),
-    }
-    return profile(**{**values, **changes})
-
-
-def test_a_channel_also_holds_a_release_of_the_minor_before() -> None:
-    nodes = read_graph(releases.graph("stable-4.97", PAYLOADS), "the lab")
-    assert [str(node.version) for node in nodes] == ["4.96.2", "4.97.0"]
-    chosen = select_releases("lab", (Channel(name="stable-4.97"),), {"stable-4.97": nodes})
-    assert [str(node.version) for node in chosen] == ["4.97.0"]
-
-
-def test_payloads_name_their_toolkit_as_openshift_does() -> None:
-    toolkit = f"127.0.0.1:5080/lab/driver-toolkit@{digest('b')}"
-    found = read_toolkits(releases.image_references(releases.RELEASES[0], toolkit), "4.96.0")
-    assert [str(entry.image) for entry in found] == [toolkit]
-
-
-def test_two_releases_share_their_kernels_and_not_their_toolkits() -> None:
-    toolkits = [release.toolkit for release in releases.RELEASES]
-    assert len(set(toolkits)) == len(toolkits)
+PAYLOADS = [f"127.0.0.1:5080/lab/release@{digest(str(index))}" for index in range(len(RELEASES))]
 
 
 def test_labs_of_two_checkouts_have_names_of_their_own() -> None:
@@ -114,19 +84,56 @@ def test_every_file_of_the_stand_in_client_decides_what_the_lab_is(checkout: Pat
     assert len(seen) == len(files) + 1
 
 
+def made_state(layout: Layout) -> dict[str, Any]:
+    """Write the state file and the update graph of a completed lab."""
+    state: dict[str, Any] = {
+        "inputs": lab_inputs(layout, lab_profile()),
+        "kernels": {"newer": "6.1.0-9-amd64"},
+        "workshop": "kmatrix-lab/workshop:1",
+        "payloads": {
+            each.version: f"127.0.0.1:5080/lab/release@{digest(str(index))}" for index, each in enumerate(RELEASES)
+        },
+    }
+    write_graph(layout, releases_of(state))
+    write_state(layout, state)
+    return state
+
+
 def test_a_lab_whose_image_another_checkout_removed_is_not_up(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The names of the lab's images are the same in every checkout, so a reset of one removes those of all."""
     layout, engine = layout_of(lab_profile(), checkout), StandInEngine()
     monkeypatch.setattr(lab_up, "running", lambda *_: True)
     monkeypatch.setattr(lab_up, "serves", lambda *_: True)
-    state = {"schema": 2, "inputs": lab_inputs(layout, lab_profile()), "kernels": {"newer": "6.1.0-9-amd64"}}
-    layout.state.parent.mkdir(parents=True)
-    layout.state.write_text(json.dumps({**state, "workshop": "kmatrix-lab/workshop:1"}), encoding="utf-8")
+    made_state(layout)
     engine.images["kmatrix-lab/workshop:1"] = EngineImage("sha256:1")
     assert lab_up.status(engine, layout, lab_profile()).up
     engine.images.clear()
     content = lab_up.status(engine, layout, lab_profile()).parts[0]
     assert content == ("content", False, "kmatrix-lab/workshop:1: this image was removed")
+
+
+def test_a_graph_that_is_behind_the_state_is_no_lab_that_is_up_and_up_repairs_it(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout, engine = layout_of(lab_profile(), checkout), StandInEngine()
+    for name, value in (("running", True), ("serves", True), ("ensure_base", "base"), ("ensure_image", "image")):
+        monkeypatch.setattr(lab_up, name, lambda *_, value=value: value)
+    monkeypatch.setattr(services, "start_registry", lambda *_: False)
+    monkeypatch.setattr(services, "start_web", lambda *_: False)
+    engine.images["kmatrix-lab/workshop:1"] = EngineImage("sha256:1")
+    state = made_state(layout)
+    later = PublishedRelease("4.97.1", PAYLOADS[0], ("candidate-4.97",), "6.12.1-amd64", "6.12.1-amd64")
+    write_state(layout, with_added(state, (later,)))
+    graph = lab_up.status(engine, layout, lab_profile()).parts[-1]
+    assert graph[:2] == ("update graph", False)
+    assert "4.97.1 (6.12.1-amd64; candidate-4.97)" in graph[2]
+    assert lab_up.up(engine, layout, lab_profile(), lambda _: None)
+    assert lab_up.status(engine, layout, lab_profile()).up
+    served = layout.www / "graph" / "amd64" / "candidate-4.97.json"
+    assert PAYLOADS[0] in served.read_text(encoding="utf-8")
+    write_state(layout, with_added(state, ()))
+    assert lab_up.up(engine, layout, lab_profile(), lambda _: None)
+    assert not served.exists(), "a channel without releases is one that the graph does not know"
 
 
 class StoppedError(Exception):

@@ -124,8 +124,16 @@ def test_a_setting_that_is_wrong_does_not_stop_a_command_that_never_reads_it(
         (("render", "--jsn"), "`render` has no option --jsn", "Did you mean --json, an option of plan and report? "),
         (("build", "--bogus"), "`build` has no option --bogus", "`nox -s build -- --help` lists its options."),
         (("build", "CELL"), "`build` takes no argument 'CELL'", "`nox -s build -- --help` lists its options."),
-        (("lab",), "lab: the following arguments are required: ACTION", "`nox -s lab -- {up|status|down|reset} "),
-        (("lab", "statsu"), "'statsu' is none of up, status, down, reset. Did you mean status?", "`nox -s lab -- "),
+        (
+            ("lab",),
+            "lab: the following arguments are required: ACTION",
+            "`nox -s lab -- {up|status|down|reset|release|retract} ",
+        ),
+        (
+            ("lab", "statsu"),
+            "'statsu' is none of up, status, down, reset, release, retract. Did you mean status?",
+            "`nox -s lab -- ",
+        ),
         (("boot", "x", "--accel", "kv"), "'kv' is none of auto, kvm, tcg. Did you mean kvm?", "`nox -s boot -- "),
         (("build", "--jobs", "0"), "build: --jobs: '0' is not a positive integer", "`nox -s build -- --help`"),
         (("build", "--jobs"), "build: --jobs: expected one argument", "`nox -s build -- --help`"),

@@ -141,9 +141,15 @@ _OTHERS = (
             "`up` starts it, and first creates what is missing; `status` lists its parts; `down` stops it and keeps "
             "its content; `reset` also removes its registry's content, its files, and every image in the container "
             "engine that is named kmatrix-lab/... or after its registry, those of other checkouts included. "
-            "Always acts on profile lab."
+            "`release` publishes a further release, with another kernel of the package archive, and prints its "
+            "version; `retract` removes such a release from the update graph. Always acts on profile lab."
         ),
-        examples=(("up", "create and start it; the first time takes about four minutes"), ("status", "list its parts")),
+        examples=(
+            ("up", "create and start it; the first time takes about four minutes"),
+            ("status", "list its parts"),
+            ("release", "publish a release with a kernel that no toolkit of the lab has"),
+            ("release --broken", "publish one whose toolkit lacks the kernel of its nodes"),
+        ),
         exits=_exits(
             OK=_DONE, ERRORED=_NO_CELLS, UNREACHABLE="the container engine is unreachable; `status`: the lab is not up"
         ),

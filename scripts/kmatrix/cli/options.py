@@ -16,6 +16,7 @@ SELECTION = "which profile, cells and clients"
 BEHAVIOUR = "how to run"
 OVERRIDES = "override matrix.yaml for this run"
 
+LAB_ACTIONS = ("up", "status", "down", "reset", "release", "retract")
 _FROM_LOCK = ("build", "verify", "push", "bundle")
 _CELLS = (*_FROM_LOCK, "watch")
 _BOOTED = ("build", "verify", "bundle", "boot", "watch")
@@ -106,9 +107,7 @@ def _override(key: str, metavar: str, text: str, *commands: str, **texts: str) -
 
 
 OPTIONS = (
-    Option(
-        "action", ("lab",), "up, status, down or reset", ARGUMENT, "ACTION", choices=("up", "status", "down", "reset")
-    ),
+    Option("action", ("lab",), "one of these", ARGUMENT, "ACTION", choices=LAB_ACTIONS),
     Option("subject", ("boot",), "a cell id, or an image reference", ARGUMENT, "CELL|IMAGE"),
     Option(
         "--profile",
@@ -131,6 +130,9 @@ OPTIONS = (
         otherwise="the current folder",
         variable="KMATRIX_ROOT",
     ),
+    Option("--broken", ("lab",), "`release`: give it a toolkit that lacks the kernel of its nodes"),
+    Option("--channel", ("lab",), "`release`: its channel in the graph", metavar="NAME", otherwise="stable-4.97"),
+    Option("--release", ("lab",), "`retract`: the release", metavar="VERSION"),
     Option("--force", ("build",), "also rebuild and push published cells"),
     Option("--no-push", ("build",), "build and check, but push nothing"),
     Option(

@@ -30,6 +30,9 @@ class Invocation:
     only: tuple[str, ...] = ()
     jobs: int | None = None
     action: str = ""
+    broken: bool = False
+    channel: str = ""
+    release: str = ""
     json: bool = False
     force: bool = False
     push: bool = True

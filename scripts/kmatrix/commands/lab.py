@@ -1,4 +1,4 @@
-"""lab up, status, down, reset."""
+"""lab up, status, down, reset, release, retract."""
 
 from __future__ import annotations
 
@@ -9,12 +9,18 @@ from kmatrix.commands.profile import LAB, SelectedProfile, alone, ensure_lab, ma
 from kmatrix.effects.engine import Engine
 from kmatrix.effects.engine.docker import DockerEngine
 from kmatrix.lab import up as lab_up
-from kmatrix.lab.layout import IMAGES, layout_of
-from kmatrix.values.errors import Exit
+from kmatrix.lab.later_releases import publish_release, retract_release
+from kmatrix.lab.layout import IMAGES, Layout, layout_of
+from kmatrix.lab.releases import STABLE
+from kmatrix.values.errors import Exit, InputError
+
+# The options that one action alone uses.
+_OF_ACTION = {"--broken": "release", "--channel": "release", "--release": "retract"}
 
 
 def lab(call: Invocation) -> Exit:
     """Run an action on the lab; `status` exits with 4 unless everything is up."""
+    _refuse_without_effect(call)
     chosen = select_profile(call, LAB)
     with DockerEngine(secrets.token_hex(6)) as engine:
         # A lab that is up is not changed, so another run may be under way.
@@ -23,6 +29,16 @@ def lab(call: Invocation) -> Exit:
             return _act(call, chosen, engine)
     with alone(call), marked_engine(call) as engine:
         return _act(call, chosen, engine)
+
+
+def _refuse_without_effect(call: Invocation) -> None:
+    given = {"--broken": call.broken, "--channel": call.channel, "--release": call.release}
+    for flag, value in given.items():
+        if value and call.action != _OF_ACTION[flag]:
+            raise InputError(
+                f"lab {call.action}: {flag} has no effect",
+                f"Remove it; it is an option of `nox -s lab -- {_OF_ACTION[flag]}`.",
+            )
 
 
 def _is_up(call: Invocation, chosen: SelectedProfile, engine: Engine) -> bool:
@@ -42,6 +58,12 @@ def _act(call: Invocation, chosen: SelectedProfile, engine: Engine) -> Exit:
             lab_up.reset(engine, layout)
             images = f"every image named {IMAGES}/... or {layout.registry}/..."
             call.say(f"lab: removed its servers, their content, its files, and {images} (other checkouts' too)")
+        case "release":
+            ensure_lab(call, chosen, engine)
+            _release(call, layout, engine)
+        case "retract":
+            gone = retract_release(layout, call.release)
+            call.say(f"lab: {gone.version} is no longer in {', '.join(gone.channels)}; its images are kept")
         case _:
             found = lab_up.status(engine, layout, chosen.effective)
             for name, ready, word in found.parts:
@@ -50,3 +72,12 @@ def _act(call: Invocation, chosen: SelectedProfile, engine: Engine) -> Exit:
                 call.say("`nox -s lab -- up` creates and starts the missing parts.")
                 return Exit.UNREACHABLE
     return Exit.OK
+
+
+def _release(call: Invocation, layout: Layout, engine: Engine) -> None:
+    """Publish a release, and print its version."""
+    channel = call.channel or STABLE
+    made = publish_release(engine, layout, lambda text: call.say(f"lab: {text}"), call.broken, channel)
+    kernel = f"its toolkit has {made.kernel}, its nodes run {made.node_kernel}" if made.broken else made.kernel
+    call.say(f"lab: published {made.version} in {channel}: {kernel}")
+    print(made.version)

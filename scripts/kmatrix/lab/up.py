@@ -8,29 +8,31 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 from kmatrix.effects.disk.files import write_atomically
 from kmatrix.effects.engine import Engine
-from kmatrix.effects.engine.build_context import pack_context
 from kmatrix.effects.lab.servers import running, serves, stop_server
 from kmatrix.effects.registry.client import Registry
 from kmatrix.effects.registry.credentials import load_credentials
 from kmatrix.lab import releases, services
+from kmatrix.lab.archive import archive_packages
 from kmatrix.lab.images import OLDER_PACKAGES, OLDER_SUITE, definition, ensure_base, ensure_image
 from kmatrix.lab.kernels import LabKernels, choose_kernels
 from kmatrix.lab.layout import IMAGES, LAB_LABEL, Layout
 from kmatrix.lab.packages import make_packages
-from kmatrix.values.errors import InputError, ToolError
+from kmatrix.lab.publishing import graph_is_current, publish_image, publish_payload, publish_toolkit, write_graph
+from kmatrix.lab.releases import PublishedRelease, toolkit_labels
+from kmatrix.lab.state import added, read_state, releases_of, with_added, write_state
+from kmatrix.values.errors import InputError
 from kmatrix.values.matrix import Profile
 from kmatrix.values.names import ImageRef
 
 Say = Callable[[str], None]
 _DEFINITIONS = ("toolkit-base", "toolkit", "services", "workshop", "runtime", "client")
-_STATE_SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class LabStatus:
 def status(engine: Engine, layout: Layout, profile: Profile) -> LabStatus:
     """Return the state of the lab without changing it; quick."""
     made = _made(layout, profile)
-    state = _read_state(layout)
+    state = read_state(layout)
     # Checkouts share the names of these images, and a reset of another one removes them.
     kept = made and engine.image(state["workshop"]) is not None
     content = _content(state) if made else "not built yet, or from other definitions"
@@ -61,6 +63,8 @@ def status(engine: Engine, layout: Layout, profile: Profile) -> LabStatus:
         elif made and not serves(server, services.PROOFS[server.name]):
             ready, word = False, f"{word}: running, but its content is missing"
         parts.append((server.name, ready, word))
+    if made:
+        parts.append(_releases(layout, state))
     return LabStatus(tuple(parts))
 
 
@@ -84,6 +88,10 @@ def up(engine: Engine, layout: Layout, profile: Profile, say: Say) -> bool:
         for start, name in ((services.start_registry, "image registry"), (services.start_web, "web server")):
             if start(engine, layout, servers_image.result()):
                 say(f"{name}: started")
+    before = read_state(layout)
+    if _made(layout, profile):
+        # An interrupted `release` or `retract` may have left the graph behind the state.
+        write_graph(layout, releases_of(before))
     if status(engine, layout, profile).up:
         return True
     kernels = _kernels(engine, layout, toolkit_base, say)
@@ -92,7 +100,7 @@ def up(engine: Engine, layout: Layout, profile: Profile, say: Say) -> bool:
         try:
             workshop = ensure_image(engine, layout, "workshop", toolkit_base, say)
             runtime = ensure_image(engine, layout, "runtime", workshop, say)
-            _publish(engine, layout, profile.base.path, profile.base.tag or "latest", runtime)
+            publish_image(engine, layout, profile.base.path, profile.base.tag or "latest", runtime)
             if profile.key_file is None:
                 raise InputError(
                     "profile lab: key_fingerprint must be file:PATH, the lab creates its own key",
@@ -103,17 +111,42 @@ def up(engine: Engine, layout: Layout, profile: Profile, say: Say) -> bool:
             engine.stop()
             raise
         digests = toolkits.result()
-    _releases(engine, layout, digests, say)
+    say("releases: OS images, payload images and update graph")
     state = {
-        "schema": _STATE_SCHEMA,
         "inputs": lab_inputs(layout, profile),
         "kernels": kernels.as_dict(),
         "toolkits": digests,
         "workshop": workshop,
         "services": servers_image.result(),
+        "payloads": {
+            each.version: publish_payload(
+                engine,
+                layout,
+                each.version,
+                releases.streams_of(each, digests, kernels.as_dict()),
+                each.layer_on_top,
+            )
+            for each in releases.RELEASES
+        },
+        "taken": before.get("taken", []),
     }
-    write_atomically(layout.state, json.dumps(state, indent=1, sort_keys=True) + "\n")
+    state = with_added(state, _kept(layout, added(before), say))
+    write_graph(layout, releases_of(state))
+    write_state(layout, state)
     return True
+
+
+def _kept(layout: Layout, later: Iterable[PublishedRelease], say: Say) -> tuple[PublishedRelease, ...]:
+    """Return the releases of `lab release` that the registry still has."""
+    registry = Registry(load_credentials(None))
+    found = []
+    for release in later:
+        ref = ImageRef.parse(release.payload)
+        if ref.host == layout.registry and registry.manifest(ref, "x86_64") is not None:
+            found.append(release)
+        else:
+            say(f"release {release.version}: gone, as its payload is; `nox -s lab -- release` publishes another one")
+    return tuple(found)
 
 
 def older_base(engine: Engine, layout: Layout, profile: Profile, say: Say) -> str:
@@ -127,7 +160,7 @@ def older_base(engine: Engine, layout: Layout, profile: Profile, say: Say) -> st
     """
     base = ensure_base(engine, say, OLDER_SUITE)
     image = ensure_image(engine, layout, "runtime", base, say, {"PACKAGES": OLDER_PACKAGES})
-    return _publish(engine, layout, profile.base.path, OLDER_SUITE, image)
+    return publish_image(engine, layout, profile.base.path, OLDER_SUITE, image)
 
 
 def down(engine: Engine, layout: Layout) -> bool:
@@ -150,27 +183,19 @@ def reset(engine: Engine, layout: Layout) -> None:
 
 
 def _made(layout: Layout, profile: Profile) -> bool:
-    return _read_state(layout).get("inputs") == lab_inputs(layout, profile)
+    return read_state(layout).get("inputs") == lab_inputs(layout, profile)
 
 
-def lab_state(layout: Layout) -> dict[str, Any]:
-    """Return the parts of the lab: kernels by role, toolkit digests, image names.
-
-    Raises:
-        InputError: it is not up.
-    """
-    state = _read_state(layout)
-    if not state:
-        raise InputError("the lab is not up", "Run `nox -s lab -- up`.")
-    return state
-
-
-def _read_state(layout: Layout) -> dict[str, Any]:
-    try:
-        state: dict[str, Any] = json.loads(layout.state.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return state if state.get("schema") == _STATE_SCHEMA else {}
+def _releases(layout: Layout, state: dict[str, Any]) -> tuple[str, bool, str]:
+    """Return the part `update graph`: whether it is the state's, and the releases that were published later."""
+    known = releases_of(state)
+    words = [each.version for each in releases.published(state["payloads"])]
+    for each in added(state):
+        kernel = f"toolkit {each.kernel}, nodes {each.node_kernel}" if each.broken else each.kernel
+        words.append(f"{each.version} ({kernel}; {', '.join(each.channels)})")
+    if graph_is_current(layout, known):
+        return "update graph", True, ", ".join(words)
+    return "update graph", False, f"not up to date with {', '.join(words)}"
 
 
 def _content(state: dict[str, Any]) -> str:
@@ -184,6 +209,7 @@ def lab_inputs(layout: Layout, profile: Profile) -> str:
         folder = layout.images(name)
         for path, content in sorted(definition(folder).items()):
             digest.update(f"{(folder / path).relative_to(layout.root)}\0".encode() + content)
+    digest.update(f"{releases.RELEASES} {releases.TOOLKITS}".encode())
     digest.update(
         f"{layout.registry} {layout.web} {profile.base} {[str(client) for client in profile.clients]}".encode()
     )
@@ -195,16 +221,7 @@ def _kernels(engine: Engine, layout: Layout, toolkit_base: str, say: Say) -> Lab
     if known.exists():
         # Kernels stay until a reset, so that images built for them stay valid while the archive moves on.
         return LabKernels(**json.loads(known.read_text(encoding="utf-8")))
-    say("kernels: querying the package archive")
-    command = ["sh", "-c", "apt-get update -qq && apt-cache pkgnames linux-"]
-    with engine.container(toolkit_base, command, network="default") as container:
-        done = engine.run(container)
-    if done.status != 0:
-        raise ToolError(
-            f"the package archive could not be queried for kernels: {done.stderr.strip()[-300:]}",
-            "Check that containers reach the network, then run `nox -s lab -- up` again.",
-        )
-    kernels = choose_kernels(done.stdout.split())
+    kernels = choose_kernels(archive_packages(engine, toolkit_base, say))
     write_atomically(known, json.dumps(kernels.as_dict(), indent=1) + "\n")
     return kernels
 
@@ -212,56 +229,22 @@ def _kernels(engine: Engine, layout: Layout, toolkit_base: str, say: Say) -> Lab
 def _toolkits(engine: Engine, layout: Layout, base: str, kernels: LabKernels, say: Say) -> dict[str, str]:
     """Build and publish the toolkits; return their references by digest, by name."""
     wanted = {
-        "newer": {"KERNEL": kernels.newer, "RT_KERNEL": kernels.real_time, "RHEL_VERSION": "9.4"},
-        "older": {"KERNEL": kernels.older, "RHEL_VERSION": "9.2"},
-        "next-line": {"KERNEL": kernels.next_line, "RHEL_VERSION": "10.0"},
+        "newer": {"KERNEL": kernels.newer, "RT_KERNEL": kernels.real_time},
+        "older": {"KERNEL": kernels.older},
+        "next-line": {"KERNEL": kernels.next_line},
     }
 
     def one(item: tuple[str, dict[str, str]]) -> tuple[str, str]:
         name, arguments = item
-        image = ensure_image(engine, layout, "toolkit", base, say, arguments)
+        rhel = releases.TOOLKITS[name][1]
+        image = ensure_image(engine, layout, "toolkit", base, say, {**arguments, "RHEL_VERSION": rhel})
         say(f"toolkit {name}: publishing")
-        return name, _publish(engine, layout, "lab/driver-toolkit", name, image)
+        if name == "next-line":
+            return name, publish_toolkit(engine, layout, name, image, toolkit_labels(kernels.next_line, rhel))
+        return name, publish_image(engine, layout, "lab/driver-toolkit", name, image)
 
     with ThreadPoolExecutor(2) as pool:
         digests = dict(pool.map(one, wanted.items()))
     # The same kernels under another digest, as a z-stream with an unchanged kernel has them.
-    again = engine.build(
-        pack_context(f"FROM {digests['newer']}\n", {}),
-        on_line=lambda _: None,
-        labels={LAB_LABEL: "newer-again"},
-    )
-    digests["newer-again"] = _publish(engine, layout, "lab/driver-toolkit", "newer-again", again)
-    return digests
-
-
-def _releases(engine: Engine, layout: Layout, toolkits: dict[str, str], say: Say) -> None:
-    say("releases: payload images and update graph")
-    payloads = {}
-    for release in releases.RELEASES:
-        files = {
-            "release-manifests/image-references": releases.image_references(
-                release, toolkits[release.toolkit]
-            ).encode(),
-            "release-manifests/release-metadata": releases.release_metadata(release).encode(),
-        }
-        built = engine.build(
-            pack_context("FROM scratch\nCOPY release-manifests /release-manifests\n", files),
-            on_line=lambda _: None,
-            labels={"io.openshift.release": release.version},
-        )
-        payloads[release.version] = _publish(engine, layout, "lab/release", release.version, built)
-    for channel in releases.channels():
-        write_atomically(layout.www / "graph" / "amd64" / f"{channel}.json", releases.graph(channel, payloads))
-    write_atomically(layout.www / "graph" / "none.json", releases.graph("", payloads))
-
-
-def _publish(engine: Engine, layout: Layout, path: str, tag: str, image: str) -> str:
-    repository = f"{layout.registry}/{path}"
-    engine.tag(image, repository, tag)
-    try:
-        engine.push(repository, tag, None)
-        return Registry(load_credentials(None)).resolve(ImageRef.parse(f"{repository}:{tag}")).pinned
-    finally:
-        # The registry keeps the name; the engine keeps the image under the lab's own name.
-        engine.remove_image(f"{repository}:{tag}")
+    again = publish_toolkit(engine, layout, "newer-again", digests["newer"], {LAB_LABEL: "newer-again"})
+    return {**digests, "newer-again": again}

@@ -14,7 +14,8 @@ from kmatrix.decide.formats.matrix_yaml import read_matrix
 from kmatrix.effects.engine.docker import DockerEngine
 from kmatrix.lab.kernels import LabKernels
 from kmatrix.lab.layout import Layout, layout_of
-from kmatrix.lab.up import lab_state, status
+from kmatrix.lab.state import lab_state
+from kmatrix.lab.up import status
 from kmatrix.values.errors import KmatrixError
 from kmatrix.values.matrix import Profile
 from kmatrix.values.overrides import override, overrides_from_environment
