@@ -123,6 +123,12 @@ def report(session: nox.Session) -> None:
     kmatrix(session, "report")
 
 
+@nox.session(name="can-upgrade", default=False)
+def can_upgrade(session: nox.Session) -> None:
+    """Report whether each kernel on the route of a cluster's update is published and in the bundle."""
+    kmatrix(session, "can-upgrade")
+
+
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Measure the tool against its aims, and write build/bench.json."""
@@ -183,7 +189,7 @@ def refuse_unknown_sessions(arguments: Sequence[str]) -> None:
         if argument in ("-s", "--session", "--sessions"):
             for name in takewhile(lambda word: not word.startswith("-"), own[index + 1 :]):
                 # A name may continue with a Python version or a parameter, which nox judges.
-                if name.partition("-")[0].partition("(")[0] not in known:
+                if {name, name.partition("-")[0].partition("(")[0]}.isdisjoint(known):
                     near = get_close_matches(name, known, n=1)
                     meant = f"Did you mean {near[0]}? " if near else ""
                     sys.stderr.write(

@@ -90,7 +90,8 @@ def test_a_profile_that_is_not_there_ends_with_the_code_of_usage(project: Path) 
 
 
 @pytest.mark.parametrize(
-    ("session", "wanted"), [("build", 0), ("build", 3), ("bundle", 1), ("manifests", 4), ("verify", 130), ("bench", 2)]
+    ("session", "wanted"),
+    [("build", 0), ("build", 3), ("bundle", 1), ("manifests", 4), ("verify", 130), ("bench", 2), ("can-upgrade", 1)],
 )
 def test_every_code_is_handed_on(project: Path, stand_in: Path, session: str, wanted: int) -> None:
     code, out, err = ended(project, stand_in, "-s", session, "--", f"code={wanted}")
@@ -172,6 +173,10 @@ def test_a_session_prints_no_line_that_says_nothing_of_the_command(project: Path
 
 def test_sessions_are_described_in_the_words_of_their_commands() -> None:
     functions = ast.parse((ROOT / "noxfile.py").read_text(encoding="utf-8")).body
-    described = {f.name: ast.get_docstring(f) for f in functions if isinstance(f, ast.FunctionDef) and f.decorator_list}
+    described = {
+        f.name.replace("_", "-"): ast.get_docstring(f)
+        for f in functions
+        if isinstance(f, ast.FunctionDef) and f.decorator_list
+    }
     assert {name: described.pop(name) for name in COMMANDS} == {name: c.summary for name, c in COMMANDS.items()}
     assert set(described) == {"bench", "tests", "lint"}, "sessions without a command"

@@ -25,12 +25,19 @@ from kmatrix.values.overrides import NAMES, variable
 from tests.unit.support.projects import MATRIX
 
 # A value that each option accepts, and the arguments that a command requires.
-VALUES = {"--jobs": "3", "--boot-deadline": "60", "--accel": "tcg", "--method": "kmm"}
+VALUES = {"--jobs": "3", "--boot-deadline": "60", "--accel": "tcg", "--method": "kmm"} | {
+    "--arch": "x86_64",
+    "--flavour": "rt",
+}
 REQUIRED: Mapping[str, tuple[str, ...]] = {"lab": ("status",), "boot": ("image:tag",)}
 # The fields of an invocation that options of other names give.
 FIELDS = {"no_push": "push", "no_boot": "boot", "accel": "boot", "boot_deadline": "boot"} | {
     "client": "clients",
     "method": "methods",
+    "from": "from_release",
+    "to": "to_release",
+    "arch": "arches",
+    "flavour": "flavours",
 }
 
 
@@ -121,7 +128,11 @@ def test_a_setting_that_is_wrong_does_not_stop_a_command_that_never_reads_it(
         (("boot", "x", "--shell", "--boot-deadline", "9"), "--boot-deadline has no effect with --shell", "Remove one "),
         (("build", "--forse"), "`build` has no option --forse", "Did you mean --force? "),
         (("plan", "--prof", "x"), "`plan` has no option --prof", "Did you mean --profile? "),
-        (("render", "--jsn"), "`render` has no option --jsn", "Did you mean --json, an option of plan and report? "),
+        (
+            ("render", "--jsn"),
+            "`render` has no option --jsn",
+            "Did you mean --json, an option of plan, report and can-upgrade? ",
+        ),
         (("build", "--bogus"), "`build` has no option --bogus", "`nox -s build -- --help` lists its options."),
         (("build", "CELL"), "`build` takes no argument 'CELL'", "`nox -s build -- --help` lists its options."),
         (
@@ -186,7 +197,7 @@ def test_every_help_text_has_examples_and_exit_codes(capsys: pytest.CaptureFixtu
 
 def test_the_help_text_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     text = printed(capsys, "--help")
-    assert re.findall(r"(?m)^  ([a-z]+) +[A-Z]", text) == list(COMMANDS)
+    assert re.findall(r"(?m)^  ([a-z-]+) +[A-Z]", text) == list(COMMANDS)
 
 
 def test_every_exit_code_has_a_meaning_and_every_command_its_own() -> None:

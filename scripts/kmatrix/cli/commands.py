@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from kmatrix.commands import build, plan, report
 from kmatrix.commands.boot import boot
 from kmatrix.commands.bundle import bundle
+from kmatrix.commands.can_upgrade import can_upgrade
 from kmatrix.commands.invocation import Invocation
 from kmatrix.commands.lab import lab
 from kmatrix.commands.manifests import manifests
@@ -236,6 +237,24 @@ _OTHERS = (
         details="Reads build/results.json. Ends with the exit code of the verdicts it shows.",
         examples=(("", "a table"), ("--json", "the same, machine-readable")),
         exits=_exits(Exit.FAILED),
+    ),
+    Command(
+        name="can-upgrade",
+        run=can_upgrade,
+        summary="Report whether each kernel on the route of a cluster's update is published and in the bundle.",
+        details=(
+            "Works offline, from the lock, build/results.json and build/bundles.json. Every release on the shortest "
+            "route of the update graph counts, both ends included, and both OS streams of a release that has two."
+        ),
+        examples=(
+            ("--from 4.18.9 --to 4.18.14 --client 8.3.1", "one line per kernel"),
+            ("--from 4.18.9 --to 4.18.14 --client 8.3.1 --flavour standard --json", "machine-readable"),
+        ),
+        exits=_exits(
+            OK="safe: each of these kernels has a module in the bundle, with every gate passed",
+            FAILED="not safe; or the update graph has no route",
+            ERRORED="a bug in kmatrix",
+        ),
     ),
 )
 COMMANDS: Mapping[str, Command] = {each.name: each for each in (*_RUNS, *_OTHERS)}

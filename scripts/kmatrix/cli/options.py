@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from kmatrix.decide.manifests import METHODS
 from kmatrix.effects.vm.qemu import ACCELS
 from kmatrix.stages.run_context import BootOptions
+from kmatrix.values.names import ARCHES, FLAVOURS
 from kmatrix.values.overrides import option, variable
 
 ARGUMENT = "argument"
@@ -111,7 +112,7 @@ OPTIONS = (
     Option("subject", ("boot",), "a cell id, or an image reference", ARGUMENT, "CELL|IMAGE"),
     Option(
         "--profile",
-        (*_CELLS, "discover", "plan", "render", "manifests", "boot", "report"),
+        (*_CELLS, "discover", "plan", "render", "manifests", "boot", "report", "can-upgrade"),
         "profile of matrix.yaml",
         SELECTION,
         "P",
@@ -119,11 +120,39 @@ OPTIONS = (
         variable="KMATRIX_PROFILE",
     ),
     Option("--only", (*_CELLS, "plan", "render"), "only cells whose id matches", SELECTION, "GLOB", many=True),
-    Option("--client", ("manifests",), "only this client version", SELECTION, "VERSION", many=True),
+    Option(
+        "--client",
+        ("manifests", "can-upgrade"),
+        "only this client version",
+        SELECTION,
+        "VERSION",
+        many=True,
+        texts={"can-upgrade": "the client version that the cluster runs; exactly one"},
+    ),
+    Option("--from", ("can-upgrade",), "the release that the cluster runs", SELECTION, "RELEASE"),
+    Option("--to", ("can-upgrade",), "the release to update to", SELECTION, "RELEASE"),
+    Option(
+        "--arch",
+        ("can-upgrade",),
+        "only nodes of this architecture",
+        SELECTION,
+        many=True,
+        choices=ARCHES,
+        otherwise="arches of the profile",
+    ),
+    Option(
+        "--flavour",
+        ("can-upgrade",),
+        "only nodes with this flavour of kernel",
+        SELECTION,
+        many=True,
+        choices=FLAVOURS,
+        otherwise="flavours of the profile",
+    ),
     Option("--method", ("manifests",), "only this deployment method", SELECTION, many=True, choices=METHODS),
     Option(
         "--root",
-        (*_CELLS, "lab", "discover", "plan", "render", "manifests", "boot", "report"),
+        (*_CELLS, "lab", "discover", "plan", "render", "manifests", "boot", "report", "can-upgrade"),
         "the project's folder",
         SELECTION,
         "DIR",
@@ -188,7 +217,7 @@ OPTIONS = (
         "write nothing; fail if a Dockerfile is not up to date",
         texts={"discover": "write nothing; fail if the lock is not up to date"},
     ),
-    Option("--json", ("plan", "report"), "machine-readable, on standard output"),
+    Option("--json", ("plan", "report", "can-upgrade"), "machine-readable, on standard output"),
     Option("--out", ("manifests",), "the folder to write", metavar="DIR", otherwise="build/deploy/PROFILE"),
     # A run reads the pins of every other profile from its lock; of the lab it may have to resolve them first.
     _override(
@@ -211,7 +240,9 @@ OPTIONS = (
     _override("base", "IMAGE", "image reference of the run-time base", *_CELLS, "lab", "discover", "render"),
     _override("target", "REGISTRY", "registry (and path) that images are pushed to", *_CELLS, "boot"),
     _override("mirrors", "FROM=TO,...", "where images are mirrored", *_CELLS, "discover", "render", "boot"),
-    _override("lock", "FILE", "the lock file", *(*_CELLS, "discover", "plan", "render", "manifests", "boot")),
+    _override(
+        "lock", "FILE", "the lock file", *(*_CELLS, "discover", "plan", "render", "manifests", "boot", "can-upgrade")
+    ),
 )
 
 

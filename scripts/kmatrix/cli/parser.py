@@ -107,7 +107,7 @@ def _overview() -> str:
         "commands:",
     ]
     for command in COMMANDS.values():
-        start = f"  {command.name:<11}"
+        start = f"  {command.name:<12}"
         lines += textwrap.wrap(command.summary, _WIDTH, initial_indent=start, subsequent_indent=" " * len(start))
     return "\n".join(lines)
 

@@ -43,6 +43,10 @@ class Invocation:
     forget: tuple[str, ...] = ()
     clients: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()
+    from_release: str = ""
+    to_release: str = ""
+    arches: tuple[str, ...] = ()
+    flavours: tuple[str, ...] = ()
     out: Path | None = None
     command: str = ""
     places: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

@@ -1,0 +1,271 @@
+"""Decide whether a cluster can be updated: whether every kernel on its way has a module that passed every gate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from kmatrix.decide.formats.rpm_versions import natural
+from kmatrix.decide.plan import Plan
+from kmatrix.decide.update_routes import Update, newest_reachable, releases_of, shortest_route, updates_of
+from kmatrix.values.bundle import BundleResult
+from kmatrix.values.cells import CellResult
+from kmatrix.values.command_lines import command
+from kmatrix.values.errors import InputError
+from kmatrix.values.lock import ProfileLock
+from kmatrix.values.names import Arch, ClientVersion, Flavour, ReleaseVersion
+from kmatrix.values.pins import ReleasePin
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Question:
+    """An update of a cluster: from which release to which, with which client, and which nodes the cluster has."""
+
+    start: ReleaseVersion
+    end: ReleaseVersion
+    client: ClientVersion
+    arches: tuple[Arch, ...]
+    flavours: tuple[Flavour, ...]
+
+
+@dataclass(frozen=True)
+class Known:
+    """The facts that an answer rests on.
+
+    `gates` are the names of all gates; `results` are the cells by id; `bundle` is that of the client, None for none.
+    """
+
+    profile_name: str
+    pins: ProfileLock
+    plan: Plan
+    results: Mapping[str, CellResult]
+    bundle: BundleResult | None
+    gates: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class KernelAnswer:
+    """Whether nodes with a kernel have their module; `releases` are those on the route that run it."""
+
+    kernel: str
+    arch: Arch
+    flavour: Flavour
+    stream: str
+    releases: tuple[str, ...]
+    safe: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """A reason against the update that is not about one kernel; `release` is the one concerned."""
+
+    release: str
+    arch: Arch
+    reason: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer to a question: a route per architecture, one entry per kernel on them, and all other obstacles."""
+
+    question: Question
+    routes: Mapping[Arch, tuple[Update, ...]]
+    kernels: tuple[KernelAnswer, ...]
+    obstacles: tuple[Obstacle, ...]
+
+    @property
+    def safe(self) -> bool:
+        """Whether every node keeps its storage on the whole route."""
+        return bool(self.kernels) and not self.obstacles and all(kernel.safe for kernel in self.kernels)
+
+
+def can_upgrade(question: Question, known: Known) -> Answer:
+    """Answer whether every kernel on the route is published, with all gates passed, and is in the client's bundle.
+
+    The route has both ends: a node runs the first release until it reboots, and the releases between are run too.
+    Of a release with two OS streams the kernels of both count, since its pools may run either.
+
+    Raises:
+        InputError: the update leads to no newer release, or the lock does not have one of the two releases.
+    """
+    if not question.start < question.end:
+        raise InputError(
+            f"--to {question.end} is not newer than --from {question.start}",
+            "Exchange the two: clusters update upwards.",
+        )
+    routes: dict[Arch, tuple[Update, ...]] = {}
+    kernels: list[KernelAnswer] = []
+    obstacles: list[Obstacle] = []
+    for arch in question.arches:
+        for version, option in ((question.start, "--from"), (question.end, "--to")):
+            _require_known(version, option, arch, known)
+        updates = updates_of(known.pins.updates, arch)
+        route = shortest_route(updates, question.start, question.end)
+        if route is None:
+            reason = _no_route(question, updates, known.profile_name)
+            obstacles.append(Obstacle(str(question.end), arch, reason))
+            continue
+        routes[arch] = route
+        versions = (question.start, *(update.to for update in route))
+        obstacles += _unresolved(versions, arch, known)
+        obstacles += _unknown_flavours(versions, arch, question, known)
+        kernels += _kernels(versions, arch, question, known)
+    return Answer(question, routes, tuple(kernels), tuple(obstacles))
+
+
+def can_upgrade_json(answer: Answer, known: Known) -> dict[str, Any]:
+    """Return an answer as JSON-able data, in a stable order."""
+    question = answer.question
+    return {
+        "schema": SCHEMA,
+        "profile": known.profile_name,
+        "from": str(question.start),
+        "to": str(question.end),
+        "client": str(question.client),
+        "safe": answer.safe,
+        "routes": [
+            {
+                "arch": arch,
+                "updates": [
+                    {"from": str(update.source), "to": str(update.to), "conditional": update.conditional}
+                    for update in route
+                ],
+            }
+            for arch, route in answer.routes.items()
+        ],
+        "kernels": [
+            {
+                "kernel": each.kernel,
+                "arch": each.arch,
+                "flavour": each.flavour,
+                "stream": each.stream,
+                "releases": list(each.releases),
+                "safe": each.safe,
+                "reason": each.reason,
+            }
+            for each in answer.kernels
+        ],
+        "obstacles": [{"release": each.release, "arch": each.arch, "reason": each.reason} for each in answer.obstacles],
+        "bundle": {
+            "image": known.bundle.image if known.bundle else "",
+            "digest": known.bundle.digest if known.bundle else "",
+            "seen": known.bundle.seen if known.bundle else "",
+        },
+    }
+
+
+def _require_known(version: ReleaseVersion, option: str, arch: Arch, known: Known) -> None:
+    releases = {str(each) for each in releases_of(known.pins, arch)}
+    if str(version) in releases:
+        return
+    near = get_close_matches(str(version), sorted(releases), n=3)
+    listed = f"The nearest that it has: {', '.join(near)}. " if near else ""
+    raise InputError(
+        f"{option} {version}: the lock of profile {known.profile_name} has no such release for {arch}",
+        f"{listed}Add a channel that has it to channels in matrix.yaml (and raise `newest` there if it is older), then "
+        f"run {command('discover', known.profile_name)}.",
+    )
+
+
+def _no_route(question: Question, updates: tuple[Update, ...], profile_name: str) -> str:
+    if not updates:
+        return f"the lock has no updates of the graph; run {command('discover', profile_name)}"
+    nearest = newest_reachable(updates, question.start, question.end)
+    sources = sorted({update.source for update in updates if update.to == question.end})
+    way = (
+        f"the nearest that can be reached from {question.start} is {nearest}"
+        if nearest
+        else (f"none before it can be reached from {question.start} either")
+    )
+    before = f"; {question.end} can be reached from {', '.join(map(str, sources))}" if sources else ""
+    return f"the update graph has no route from {question.start} to {question.end}: {way}{before}"
+
+
+def _unresolved(versions: tuple[ReleaseVersion, ...], arch: Arch, known: Known) -> Iterable[Obstacle]:
+    for pin in known.pins.unresolved:
+        if pin.arch == arch and pin.version in versions:
+            needs = f"; a credential for {pin.credential} would resolve it" if pin.credential else ""
+            reason = (
+                f"its kernels are not known: {pin.reason}{needs}; then run {command('discover', known.profile_name)}"
+            )
+            yield Obstacle(str(pin.version), arch, reason)
+
+
+def _unknown_flavours(
+    versions: tuple[ReleaseVersion, ...], arch: Arch, question: Question, known: Known
+) -> Iterable[Obstacle]:
+    """Yield the flavours whose kernel is not known: a toolkit that is not that of the nodes tells none of them.
+
+    The OS image states the standard kernel alone.
+    """
+    for pin in _pins(versions, arch, known):
+        flavours = {kernel.flavour for kernel in pin.kernels} & set(question.flavours) - {"standard"}
+        for flavour in sorted(flavours) if pin.lacks_node_kernel else ():
+            reason = f"its {flavour} kernel ({pin.stream}) is not known: its toolkit lacks the kernel of its nodes"
+            yield Obstacle(str(pin.version), arch, f"{reason}, {pin.node_kernel}; use another release")
+
+
+def _pins(versions: tuple[ReleaseVersion, ...], arch: Arch, known: Known) -> list[ReleasePin]:
+    return [pin for pin in known.pins.releases if pin.arch == arch and pin.version in versions]
+
+
+def _kernels(versions: tuple[ReleaseVersion, ...], arch: Arch, question: Question, known: Known) -> list[KernelAnswer]:
+    healthy = {
+        kernel.release
+        for pin in known.pins.releases
+        for kernel in pin.kernels
+        if pin.arch == arch and not pin.lacks_node_kernel
+    }
+    found: dict[str, tuple[Flavour, str, list[str]]] = {}
+    for pin in sorted(_pins(versions, arch, known), key=lambda pin: pin.version):
+        run: list[tuple[str, Flavour]] = [(kernel.release, kernel.flavour) for kernel in pin.kernels]
+        if pin.lacks_node_kernel and pin.node_kernel:
+            run = [(pin.node_kernel, "standard")]
+        for kernel, flavour in run:
+            if flavour in question.flavours:
+                releases = found.setdefault(kernel, (flavour, pin.stream, []))[2]
+                releases += [str(pin.version)] if str(pin.version) not in releases else []
+    answers = []
+    for kernel in sorted(found, key=natural):
+        flavour, stream, releases = found[kernel]
+        if kernel in healthy:
+            safe, reason = _module(question.client, kernel, arch, known)
+        else:
+            safe, reason = False, f"the toolkit of {', '.join(releases)} lacks this kernel, which its nodes run"
+        answers.append(KernelAnswer(kernel, arch, flavour, stream, tuple(releases), safe, reason))
+    return answers
+
+
+def _module(client: ClientVersion, kernel: str, arch: Arch, known: Known) -> tuple[bool, str]:
+    """Return whether a kernel's module is published, passed every gate and is in the bundle, and the reason."""
+    rows = (row for row in known.plan.rows if row.client == client and row.kernel == kernel and row.arch == arch)
+    row = next(rows, None)
+    if row is None or row.cell is None:
+        return False, f"not built: {row.reason if row else 'the plan has no cell for it'}"
+    name = known.profile_name
+    bundle = known.bundle if known.bundle and known.bundle.is_published else None
+    has_module = bundle is not None and kernel in bundle.kernels
+    if bundle and has_module and kernel in bundle.kept:
+        return True, f"in the bundle, kept from an earlier one: {bundle.kept[kernel]}"
+    result = known.results.get(row.id)
+    if result is None:
+        return False, f"there is no result of {row.id} here; run {command('build', name, '--only', row.id)}"
+    if result.verdict in ("failed", "errored"):
+        return False, f"{result.verdict}: {result.reason}"
+    if not result.digest:
+        return False, f"passed, but not pushed; run {command('push', name, '--only', row.id)}"
+    lacking = [gate for gate in known.gates if result.gates.get(gate) != "passed"]
+    if lacking:
+        gates = ", ".join(lacking)
+        return False, f"published, but without a pass of {gates}; run {command('build', name, '--only', row.id)}"
+    if bundle is None:
+        return False, f"published, but client {client} has no published bundle; run {command('bundle', name)}"
+    if not has_module:
+        return False, f"published, but not in the bundle of client {client}; run {command('bundle', name)}"
+    seen = f", seen in the registry at {result.seen}" if result.seen else ""
+    return True, f"in the bundle, gates {', '.join(known.gates)} passed{seen}"
