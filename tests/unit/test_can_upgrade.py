@@ -274,6 +274,12 @@ def test_a_toolkit_that_lacks_the_nodes_kernel_blocks_unless_another_release_has
     assert LAST in [each.kernel for each in answer.kernels]
 
 
+def test_a_toolkit_that_is_itself_not_that_of_its_nodes_serves_no_other_release() -> None:
+    wrong = pin("4.18.14", FIRST, node_kernel=LAST)
+    also_wrong = pin("4.18.13", LAST, node_kernel=NEXT)
+    assert "the toolkit of 4.18.14 lacks this kernel" in why(ask(known(pins(*PINS[:2], also_wrong, wrong))), LAST)
+
+
 def test_the_real_time_kernel_of_such_a_release_is_not_known() -> None:
     wrong = pin("4.18.14", FIRST, f"{FIRST}+rt", node_kernel=LAST)
     served = known(pins(*PINS[:3], wrong))
