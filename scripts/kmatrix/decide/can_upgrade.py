@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from kmatrix.decide.formats.rpm_versions import natural
+from kmatrix.decide.excludes import kernels_of
 from kmatrix.decide.plan import Plan
-from kmatrix.decide.update_routes import Update, newest_reachable, releases_of, shortest_route, updates_of
+from kmatrix.decide.update_routes import Update, edges_of, newest_reachable, releases_of, shortest_route
 from kmatrix.values.bundle import BundleResult
 from kmatrix.values.cells import CellResult
 from kmatrix.values.command_lines import command
@@ -104,7 +104,7 @@ def can_upgrade(question: Question, known: Known) -> Answer:
     for arch in question.arches:
         for version, option in ((question.start, "--from"), (question.end, "--to")):
             _require_known(version, option, arch, known)
-        updates = updates_of(known.pins.updates, arch)
+        updates = edges_of(known.pins.updates, arch)
         route = shortest_route(updates, question.start, question.end)
         if route is None:
             reason = _no_route(question, updates, known.profile_name)
@@ -214,31 +214,15 @@ def _pins(versions: tuple[ReleaseVersion, ...], arch: Arch, known: Known) -> lis
     return [pin for pin in known.pins.releases if pin.arch == arch and pin.version in versions]
 
 
-def _kernels(versions: tuple[ReleaseVersion, ...], arch: Arch, question: Question, known: Known) -> list[KernelAnswer]:
-    healthy = {
-        kernel.release
-        for pin in known.pins.releases
-        for kernel in pin.kernels
-        if pin.arch == arch and not pin.lacks_node_kernel
-    }
-    found: dict[str, tuple[Flavour, str, list[str]]] = {}
-    for pin in sorted(_pins(versions, arch, known), key=lambda pin: pin.version):
-        run: list[tuple[str, Flavour]] = [(kernel.release, kernel.flavour) for kernel in pin.kernels]
-        if pin.lacks_node_kernel and pin.node_kernel:
-            run = [(pin.node_kernel, "standard")]
-        for kernel, flavour in run:
-            if flavour in question.flavours:
-                releases = found.setdefault(kernel, (flavour, pin.stream, []))[2]
-                releases += [str(pin.version)] if str(pin.version) not in releases else []
-    answers = []
-    for kernel in sorted(found, key=natural):
-        flavour, stream, releases = found[kernel]
-        if kernel in healthy:
-            safe, reason = _module(question.client, kernel, arch, known)
-        else:
-            safe, reason = False, f"the toolkit of {', '.join(releases)} lacks this kernel, which its nodes run"
-        answers.append(KernelAnswer(kernel, arch, flavour, stream, tuple(releases), safe, reason))
-    return answers
+def _kernels(
+    versions: tuple[ReleaseVersion, ...], arch: Arch, question: Question, known: Known
+) -> Iterable[KernelAnswer]:
+    for kernel in kernels_of(_pins(versions, arch, known)):
+        if kernel.flavour in question.flavours:
+            safe, reason = _module(question.client, kernel.release, arch, known)
+            releases = tuple(dict.fromkeys(str(pin.version) for pin in kernel.pins))
+            stream = kernel.pins[0].stream
+            yield KernelAnswer(kernel.release, arch, kernel.flavour, stream, releases, safe, reason)
 
 
 def _module(client: ClientVersion, kernel: str, arch: Arch, known: Known) -> tuple[bool, str]:
@@ -246,7 +230,8 @@ def _module(client: ClientVersion, kernel: str, arch: Arch, known: Known) -> tup
     rows = (row for row in known.plan.rows if row.client == client and row.kernel == kernel and row.arch == arch)
     row = next(rows, None)
     if row is None or row.cell is None:
-        return False, f"not built: {row.reason if row else 'the plan has no cell for it'}"
+        why = row.reason if row else "the plan has no cell for it"
+        return False, why if row and row.open else f"not built: {why}"
     name = known.profile_name
     bundle = known.bundle if known.bundle and known.bundle.is_published else None
     has_module = bundle is not None and kernel in bundle.kernels

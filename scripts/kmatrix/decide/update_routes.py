@@ -23,7 +23,7 @@ class Update:
     conditional: bool
 
 
-def updates_of(pins: Iterable[UpdatesPin], arch: Arch) -> tuple[Update, ...]:
+def edges_of(pins: Iterable[UpdatesPin], arch: Arch) -> tuple[Update, ...]:
     """Return the updates that a lock has for one architecture."""
     found = []
     for pin in pins:
