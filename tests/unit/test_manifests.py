@@ -18,6 +18,7 @@ from kmatrix.values.errors import InputError
 from tests.unit.support.manifest_maker import (
     DAEMONSETS,
     FOLDERS,
+    RELEASES,
     REPOSITORY,
     SEEDS,
     build,
@@ -103,7 +104,8 @@ def test_every_object_carries_the_products_label(name: str) -> None:
 @pytest.mark.parametrize("name", ["prebuilt", "kmm"])
 def test_every_image_is_named_by_digest_alone(name: str) -> None:
     images = re.findall(r"\S*image: *(\S+)", "\n".join(FOLDERS[name].values()), re.IGNORECASE)
-    assert len(images) == (1 if name == "prebuilt" else 1 + len(SEEDS))
+    # That of the bundle is in two files: the DaemonSet, and the statement of its kernels.
+    assert len(images) == (2 if name == "prebuilt" else 2 + len(SEEDS))
     for image in images:
         assert re.fullmatch(rf'"{REPOSITORY}@sha256:[0-9a-f]{{64}}"', image)
 
@@ -144,8 +146,8 @@ def test_every_daemonset_rolls_out_as_fast_as_the_profile_says(speed: int | str)
 @pytest.mark.parametrize(("client", "week"), [("7.2.8", True), ("7.4.6", True), ("8.2.2", False), ("9.0.0", False)])
 def test_a_helper_daemon_has_a_week_to_outlive_the_mounts(way: str, client: str, week: bool) -> None:
     made = {
-        "prebuilt": manifests.prebuilt(sources(), bundle(client)),
-        "kmm": manifests.kmm(sources(), bundle(client)),
+        "prebuilt": manifests.prebuilt(sources(), bundle(client), RELEASES),
+        "kmm": manifests.kmm(sources(), bundle(client), RELEASES),
         "in-cluster-build": manifests.in_cluster_build(sources(), build(client), rhel_workers=True),
     }
     for (kind, _), document in objects(made[way]).items():
@@ -356,10 +358,10 @@ def test_every_other_file_arrives_unchanged(text: str) -> None:
 
 def test_a_source_that_is_not_there_is_named() -> None:
     with pytest.raises(InputError, match=r"deploy/base/daemonset\.yaml\.j2 is missing"):
-        manifests.prebuilt({k: v for k, v in sources().items() if "daemonset" not in k}, bundle())
+        manifests.prebuilt({k: v for k, v in sources().items() if "daemonset" not in k}, bundle(), RELEASES)
 
 
 def test_a_template_cannot_use_a_value_that_does_not_exist() -> None:
     broken = {**sources(), "base/daemonset.yaml.j2": "{{ clinet }}"}
     with pytest.raises(InputError, match=r"daemonset\.yaml\.j2: 'clinet' is undefined"):
-        manifests.prebuilt(broken, bundle())
+        manifests.prebuilt(broken, bundle(), RELEASES)

@@ -10,6 +10,7 @@ from kmatrix.decide import manifests
 from kmatrix.values.names import Arch
 from tests.unit.support.manifest_maker import (
     FOLDERS,
+    RELEASES,
     REPOSITORY,
     SEEDS,
     bundle,
@@ -63,12 +64,12 @@ def test_kmms_pod_of_an_image_starts_only_where_the_image_does(arches: tuple[Arc
     The first is in rh-ecosystem-edge/kernel-module-management, internal/pod/imagepuller.go (CreatePullPod), the second
     in openshift/origin, pkg/scheduler/admission/nodeenv/admission.go, which refuses a pod whose own selector conflicts.
     """
-    known = objects(manifests.kmm(sources(), bundle(arches=arches)))
+    known = objects(manifests.kmm(sources(), bundle(arches=arches), RELEASES))
     annotations = known["Namespace", "beegfs-client"]["metadata"]["annotations"]
     assert annotations["openshift.io/node-selector"] == selector
     pod = known["DaemonSet", "beegfs-client"]["spec"]["template"]["spec"]
     assert "nodeSelector" not in pod
-    other = objects(manifests.prebuilt(sources(), bundle(arches=arches)))["Namespace", "beegfs-client"]
+    other = objects(manifests.prebuilt(sources(), bundle(arches=arches), RELEASES))["Namespace", "beegfs-client"]
     assert other["metadata"]["annotations"]["openshift.io/node-selector"] == ""
 
 

@@ -9,6 +9,7 @@ from kmatrix.commands.invocation import Invocation
 from kmatrix.commands.profile import SelectedProfile, image_source, pins_for, select_profile
 from kmatrix.decide import manifests as decide
 from kmatrix.decide.in_cluster import in_cluster_build_args, in_cluster_dockerfile, in_cluster_files
+from kmatrix.decide.release_kernels import release_kernels
 from kmatrix.effects.disk.bundles import read_bundles
 from kmatrix.effects.disk.folders import read_folder, read_written, replace_folder
 from kmatrix.effects.net.package_root import PackageRoot
@@ -78,6 +79,7 @@ def _folders(
     missing: dict[str, _Missing] = {}
     clients = _clients(call, chosen)
     max_unavailable = chosen.effective.max_unavailable
+    releases = release_kernels(pins)
     published = {"prebuilt", "kmm"} & set(methods)
     bundles = read_bundles(call.bundles_path, chosen.name) if published else {}
     for client in clients:
@@ -93,13 +95,13 @@ def _folders(
         if isinstance(bundle, str):
             missing[f"prebuilt/{client}"] = _Missing(bundle)
         else:
-            made[f"prebuilt/{client}"] = decide.prebuilt(sources, bundle, max_unavailable)
+            made[f"prebuilt/{client}"] = decide.prebuilt(sources, bundle, releases, max_unavailable)
     for client in clients if "kmm" in methods else ():
         bundle = _bundle_with_modules(client, bundles.get(str(client)))
         if isinstance(bundle, str):
             missing[f"kmm/{client}"] = _Missing(bundle)
         else:
-            made[f"kmm/{client}"] = decide.kmm(sources, bundle, max_unavailable)
+            made[f"kmm/{client}"] = decide.kmm(sources, bundle, releases, max_unavailable)
     for client in clients if "in-cluster-build" in methods else ():
         build = _in_cluster(call, chosen, pins, client)
         for method, rhel_workers in (("in-cluster-build", False), ("in-cluster-build-rhel-workers", True)):

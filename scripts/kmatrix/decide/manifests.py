@@ -68,17 +68,19 @@ class InClusterBuild:
         return f"{NAME}:{self.client}-{self.inputs}"
 
 
-def prebuilt(sources: Folder, bundle: Bundle, max_unavailable: MaxUnavailable = 1) -> dict[str, str]:
+def prebuilt(sources: Folder, bundle: Bundle, releases: str, max_unavailable: MaxUnavailable = 1) -> dict[str, str]:
     """Return the folder that runs a bundle: each node loads the bundle's module for its kernel itself.
 
     Args:
         sources: of deploy/.
         bundle: the bundle to run.
+        releases: the kernels of each release, as `release_kernels` returns them.
         max_unavailable: number or share of a DaemonSet's nodes that may lack a Ready pod during a roll-out.
     """
     about = f"BeeGFS client {bundle.client}: one image with the modules of {_count(len(bundle.kernels), 'kernel')}."
     files = {
         **_base(sources, ("SYS_MODULE",)),
+        "releases.yaml": _releases(sources, bundle, releases),
         "daemonset.yaml": _daemonset(
             sources,
             client=bundle.client,
@@ -90,20 +92,21 @@ def prebuilt(sources: Folder, bundle: Bundle, max_unavailable: MaxUnavailable = 
     return _kustomized(sources, about, files)
 
 
-def kmm(sources: Folder, bundle: Bundle, max_unavailable: MaxUnavailable = 1) -> dict[str, str]:
+def kmm(sources: Folder, bundle: Bundle, releases: str, max_unavailable: MaxUnavailable = 1) -> dict[str, str]:
     """Return the folder where Kernel Module Management loads the module and the bundle's pods do the rest.
 
     Every kernel of the bundle must be in its `modules`. Of a bundle for one architecture the namespace's pods stay on
     nodes of that architecture: Kernel Module Management starts a pod of each image on a node that the scheduler picks,
     and waits forever if it fails there (rh-ecosystem-edge/kernel-module-management, internal/pod/imagepuller.go and
     internal/controllers/mic_reconciler.go). With more architectures each image is for all of them.
-    `max_unavailable` concerns the bundle's pods alone; see `prebuilt`.
+    `max_unavailable` concerns the bundle's pods alone; see `prebuilt`, also for `releases`.
     """
     about = f"BeeGFS client {bundle.client}: Kernel Module Management loads the module, the pods install and serve."
     known = [{"kernel": kernel, "image": bundle.modules[kernel].pinned} for kernel in bundle.kernels]
     only = [f"kubernetes.io/arch={GO_ARCH[arch]}" for arch in bundle.arches] if len(bundle.arches) == 1 else []
     files = {
         **_base(sources, (), "".join(only)),
+        "releases.yaml": _releases(sources, bundle, releases),
         "loader.yaml": file_of(sources, "kmm/loader.yaml", {}),
         "module.yaml": render_template(sources, "kmm/module.yaml.j2", client=bundle.client, modules=known),
         "daemonset.yaml": _daemonset(
@@ -191,6 +194,21 @@ def components(sources: Folder) -> dict[str, str]:
 def _base(sources: Folder, capabilities: tuple[str, ...], node_selector: str = "") -> dict[str, str]:
     values = {"name": NAME, "capabilities": capabilities, "node_selector": node_selector}
     return {name: file_of(sources, f"base/{name}", values) for name in ("namespace.yaml", *_ACCESS)}
+
+
+def _releases(sources: Folder, bundle: Bundle, releases: str) -> str:
+    """Return the statement which kernels the image has, and which each release runs.
+
+    It is an object of its own, because a new release of known kernels changes neither the image nor a pod.
+    """
+    return render_template(
+        sources,
+        "base/releases.yaml.j2",
+        client=bundle.client,
+        image=bundle.image.pinned,
+        kernels="".join(f"{kernel}\n" for kernel in bundle.kernels),
+        releases=releases,
+    )
 
 
 def _daemonset(

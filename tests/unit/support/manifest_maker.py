@@ -20,6 +20,10 @@ SEEDS = {
     "5.14.0-427.50.1.el9_4.x86_64+rt": "2",
     "5.14.0-427.50.1.el9_4.aarch64": "1",
 }
+RELEASES = """4.16.3 amd64 el9 5.14.0-427.50.1.el9_4.x86_64 5.14.0-427.50.1.el9_4.x86_64+rt
+4.16.3 arm64 el9 5.14.0-427.50.1.el9_4.aarch64
+4.16.4 amd64 unknown registry.example/toolkit: refuses anonymous access
+"""
 REPOSITORY = "registry.example/team/beegfs-client"
 
 
@@ -45,8 +49,8 @@ def folders(speed: int | str = 1) -> dict[str, dict[str, str]]:
     """Return every folder that can be applied, by its name; `speed` is the profile's max_unavailable."""
     known = sources()
     return {
-        "prebuilt": manifests.prebuilt(known, bundle(), speed),
-        "kmm": manifests.kmm(known, bundle(), speed),
+        "prebuilt": manifests.prebuilt(known, bundle(), RELEASES, speed),
+        "kmm": manifests.kmm(known, bundle(), RELEASES, speed),
         "in-cluster-build": manifests.in_cluster_build(known, build(), False, speed),
         "in-cluster-build-rhel-workers": manifests.in_cluster_build(known, build(), True, speed),
     }
