@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.support import drain_cluster
+from tests.unit.support import drain_cluster, upgrade_cluster
 from tests.unit.support.build_cluster import MIXED, NEW, OLD, RHEL, TEN, cluster_of, run, tag, toolkits
 from tests.unit.support.fake_cluster import DEPLOY, node
 from tests.unit.support.http_server import Reply, Request, WebServer, web_server
@@ -59,13 +59,13 @@ def kubectl_answer(tmp_path: Path, template: str, root: dict[str, Any]) -> str:
 
 
 def templates() -> set[str]:
-    scripts = [DEPLOY / name for name in ("build-in-cluster", "drain-mounted-nodes")]
+    scripts = [DEPLOY / name for name in ("build-in-cluster", "drain-mounted-nodes", "can-upgrade")]
     return {found for script in scripts for found in re.findall(r"jsonpath='([^']*)'", script.read_text())}
 
 
 def asked_by_the_scripts(tmp_path: Path) -> list[tuple[str, dict[str, Any], str]]:
     """Return every kind of object that they read, with fields missing, empty or null as the API leaves them."""
-    for name in ("build", "drain"):
+    for name in ("build", "drain", "kmm", "nothing"):
         (tmp_path / name).mkdir()
     failed = ["Running", "Running\nNew InvalidOutputReference Output image could not be resolved.", "Failed"]
     stream = toolkits(**{"latest": "ba", NEW: "b", "latest-rhel-10": "x", TEN: "x", OLD: "a", "9.4.20240101-0": ""})
@@ -78,7 +78,27 @@ def asked_by_the_scripts(tmp_path: Path) -> list[tuple[str, dict[str, Any], str]
     }
     draining = drain_cluster.cluster_of(tmp_path / "drain", waiting, cordoned=["n2"])
     assert draining.run("drain-mounted-nodes").returncode == 0
-    return [(template, root, said) for each in (building, draining) for template, root, said in each["asked"]]
+    # With fields that older and hosted clusters lack, and a roll-out that has not begun.
+    hosted = upgrade_cluster.node("n2", pool="", **{"hypershift.openshift.io/nodePool": "blue"})
+    known: dict[str, Any] = {each: {} for each in (upgrade_cluster.POOLS, upgrade_cluster.MODULES)}
+    known[upgrade_cluster.PREFLIGHTS] = upgrade_cluster.definition("kernelVersion")
+    upgrading = upgrade_cluster.cluster_of(
+        tmp_path / "kmm",
+        (upgrade_cluster.node("n1"), hosted),
+        version=upgrade_cluster.updates("4.18.14", conditional=("4.18.15",)),
+        definitions=known,
+        daemonsets=[upgrade_cluster.daemonset(2, load="external", updatedNumberScheduled=None)],
+        pools=[upgrade_cluster.pool("worker", "rhel-9", paused=True), upgrade_cluster.pool("master")],
+        module=upgrade_cluster.module(upgrade_cluster.LAST, regexp="^x$"),
+    )
+    assert upgrading.run("can-upgrade").returncode == 1
+    assert upgrading.run("can-upgrade", "--preflight", "4.18.14").returncode == 0
+    offered_nothing = upgrade_cluster.cluster_of(
+        tmp_path / "nothing", version=upgrade_cluster.updates(retrieved="False")
+    )
+    assert offered_nothing.run("can-upgrade").returncode == 4
+    clusters = (building, draining, upgrading, offered_nothing)
+    return [(template, root, said) for each in clusters for template, root, said in each["asked"]]
 
 
 def test_kubectl_reads_of_every_object_what_the_scripts_are_tested_with(tmp_path: Path) -> None:

@@ -39,11 +39,12 @@ def find(at, steps):
             key, value = re.fullmatch(r'\[\?\(@\.(\w+)=="(\w+)"\)\]', step).groups()
             at = [each for one in at for each in (one or []) if each.get(key) == value]
         else:
-            at = [one[step[1:]] for one in at if isinstance(one, dict) and step[1:] in one]
+            key = step[1:].replace("\\.", ".")
+            at = [one[key] for one in at if isinstance(one, dict) and key in one]
     return at
 
 def shown(value):
-    return value if isinstance(value, str) else "" if value is None else json.dumps(value)
+    return value if isinstance(value, str) else "" if value is None else json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 def jsonpath(template, root):
     parts, made = re.findall(r"\{[^}]*\}|[^{]+", template), ""
@@ -62,7 +63,7 @@ def jsonpath(template, root):
     return made
 
 def steps(text):
-    found = re.findall(r"\.\w+|\[\*\]|\[\?[^]]*\]", text)
+    found = re.findall(r"\.(?:\\\.|[\w/])+|\[\*\]|\[\?[^]]*\]", text)
     assert "".join(found) == text, text
     return found
 
@@ -132,7 +133,19 @@ else:
             names = dict.fromkeys(cluster["buildconfigs"] + made)
             said = "\n".join("buildconfig.build.openshift.io/" + name for name in names)
         case ["get", "daemonsets", "-l"]:
-            said = "\n".join(cluster["daemonsets"])
+            named = option("-o") == "name"
+            said = "\n".join(cluster["daemonsets"]) if named else answer({"items": cluster["daemonsets"]})
+        case ["get", "customresourcedefinitions.apiextensions.k8s.io", name]:
+            known = cluster["definitions"]
+            said = (name if name in known else "") if option("-o") == "name" else answer(known[name])
+        case ["get", "machineconfigpools.machineconfiguration.openshift.io", _]:
+            said = answer({"items": cluster["pools"]})
+        case ["get", "configmap", "beegfs-client-releases"] | ["get", "modules.kmm.sigs.x-k8s.io", "beegfs"]:
+            assert namespace == "beegfs-client" and "--ignore-not-found" in words
+            found = cluster[words[1].partition("s.")[0]]
+            said = answer(found) if found else ""
+        case ["image", "info", name]:
+            said = json.dumps({"name": name, "config": {"config": {"Labels": cluster["labels"]}}}, indent=2)
         case ["rollout", "status", _]:
             ready = [pod["status"]["conditions"][0]["status"] == "True" for pod in pods]
             if not all(ready) or any("deletionTimestamp" in pod["metadata"] for pod in pods):
@@ -144,7 +157,7 @@ else:
                 status = 1
         case ["get", "pods", "-l"]:
             node = option("--field-selector").removeprefix("spec.nodeName=")
-            items = [pod for pod in pods if node in (pod["spec"]["nodeName"], "metadata.namespace=beegfs-client")]
+            items = [pod for pod in pods if node in (pod["spec"]["nodeName"], "metadata.namespace=beegfs-client", "")]
             said = answer({"items": items})
             for pod in items:
                 if pod["spec"]["nodeName"] in cluster["drained"] and not cluster["stuck"]:
