@@ -267,7 +267,7 @@ def test_a_cluster_or_registry_that_does_not_answer_ends_it_with_4(tmp_path: Pat
     assert says in told
 
 
-@pytest.mark.parametrize("arguments", [("-h",), ("--preflight",), ("--preflight", "4.18.9", "4.18.14"), ("four",)])
+@pytest.mark.parametrize("arguments", [("-h",), ("--preflight",), ("--preflight", "4.18.9", FIRST, LAST), ("four",)])
 def test_a_wrong_command_line_ends_with_2(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     code, said, told = answer(tmp_path, *arguments)
     assert (code, said) == (2, "")
@@ -318,6 +318,18 @@ def test_the_preflight_of_a_release_has_one_object_per_kernel_that_nodes_would_r
             ("beegfs-5.14.0-427.68.1.el9-4.x86-64-rt", RT),
         )
     ]
+
+
+def test_kmm_checks_one_kernel_at_a_time_so_one_can_be_had_alone(tmp_path: Path) -> None:
+    nodes = (*NODES, node("rt", f"{FIRST}+rt", "realtime"))
+    cluster = cluster_of(tmp_path, nodes, definitions=KMM, module=module(FIRST))
+    assert "KMM checks one object at a time" in cluster.run("can-upgrade", "--preflight", "4.18.14").stderr
+    done = cluster.run("can-upgrade", "--preflight", "4.18.14", RT)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert yaml.safe_load(done.stdout)["spec"] == {"kernelVersion": RT}
+    done = cluster.run("can-upgrade", "--preflight", "4.18.14", TEN)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"no node would run {TEN} after the update to 4.18.14" in done.stderr
 
 
 def test_an_older_kmm_gets_the_release_image(tmp_path: Path) -> None:

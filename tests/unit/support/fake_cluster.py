@@ -44,7 +44,9 @@ def find(at, steps):
     return at
 
 def shown(value):
-    return value if isinstance(value, str) else "" if value is None else json.dumps(value, sort_keys=True, separators=(",", ":"))
+    if isinstance(value, str) or value is None:
+        return value or ""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 def jsonpath(template, root):
     parts, made = re.findall(r"\{[^}]*\}|[^{]+", template), ""
