@@ -37,7 +37,7 @@ def can_upgrade(call: Invocation) -> Exit:
     if call.json:
         print(json.dumps(can_upgrade_json(answer, known), indent=1))
     else:
-        _print(answer)
+        _print_lines(answer)
     _say_outcome(call, answer, known)
     return Exit.OK if answer.safe else Exit.FAILED
 
@@ -72,7 +72,7 @@ def _release(option: str, text: str) -> ReleaseVersion:
         raise InputError(f"{option}: {error}", "Write it as `oc get clusterversion` prints it.") from error
 
 
-def _print(answer: Answer) -> None:
+def _print_lines(answer: Answer) -> None:
     for arch, route in answer.routes.items():
         steps = (f" → {update.to}{' (conditional)' if update.conditional else ''}" for update in route)
         print(f"route {arch}: {answer.question.start}{''.join(steps)}")
