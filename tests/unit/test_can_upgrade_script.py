@@ -8,6 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
+from kmatrix.decide.manifests import prebuilt
+from kmatrix.decide.release_kernels import release_kernels
+from tests.unit.support.made_up_profile import KERNELS, lock, profile
+from tests.unit.support.manifest_maker import bundle, objects, sources
 from tests.unit.support.upgrade_cluster import (
     ARM,
     ARM64K,
@@ -370,3 +374,19 @@ def test_the_kernels_of_okd_are_read_too(tmp_path: Path) -> None:
         "4.20.0-okd-scos.3: safe\n",
         "",
     )
+
+
+def test_the_script_reads_what_the_manifests_state(tmp_path: Path) -> None:
+    """The ConfigMap as `manifests` renders it, with the releases of a lock."""
+    rendered = objects(prebuilt(sources(), bundle(), release_kernels(lock(profile()))))
+    stated = rendered["ConfigMap", "beegfs-client-releases"]
+    version, _, kernel = KERNELS["el9"]
+    nodes = (node("w1", f"{FIRST}+rt"),)
+    image = bundle().image.pinned
+    state: dict[str, Any] = {"version": updates(version), "daemonsets": [daemonset(1, image)], "configmap": stated}
+    code, said, _ = answer(tmp_path, nodes=nodes, **state)
+    assert code == 1
+    assert f"pool worker (1 node, amd64, rt, el9) would lose its storage: no module for {kernel}\n" in said
+    (tmp_path / "again").mkdir()
+    stated["data"]["kernels"] += f"{kernel}\n"
+    assert answer(tmp_path / "again", nodes=nodes, **state) == (0, f"{version}: safe\n", "")
