@@ -32,7 +32,8 @@ from kmatrix.lab.state import added, lab_state, releases_of, with_added, write_s
 from kmatrix.values.errors import InputError
 
 Say = Callable[[str], None]
-_CHANNEL = re.compile(rf"(stable|fast|candidate|eus)-{re.escape(MINOR)}")
+# OpenShift has four such channels; tests that run side by side need one each, such as candidate-abcd-4.97.
+_CHANNEL = re.compile(rf"[a-z]+(?:-[a-z]+)*-{re.escape(MINOR)}")
 # The RHEL version of a toolkit, by the line of its kernel.
 _RHEL = {"6.12": "10.0", "6.1": "9.4"}
 
