@@ -79,15 +79,16 @@ def publish_release(
     toolkit = make(engine, layout, state, version, say)
     say(f"release {version}: publishing its OS images and its payload")
     payload = publish_payload(engine, layout, version, _streams(state, toolkit))
-    release = PublishedRelease(version, payload, (channel,), toolkit.kernel, toolkit.node_kernel)
+    release = PublishedRelease(version, payload, (channel,), toolkit.kernel, toolkit.node_kernel, toolkit.image)
     _write(layout, with_added(state, (*added(state), release)))
     return release
 
 
-def retract_release(layout: Layout, version: str) -> PublishedRelease:
+def retract_release(engine: Engine, layout: Layout, version: str) -> PublishedRelease:
     """Remove a release that `publish_release` published from the update graph; the registry keeps its images.
 
-    The version is not given again, since locks may have it; its kernel can be used again.
+    The version is not given again, since locks may have it; its kernel can be used again. A copy of its toolkit that
+    builds left in the engine is removed.
 
     Raises:
         InputError: the lab is not up, or there is no such release.
@@ -100,6 +101,7 @@ def retract_release(layout: Layout, version: str) -> PublishedRelease:
             "Name the release with --release VERSION; `nox -s lab -- status` lists them.",
         )
     _write(layout, with_added(state, tuple(each for each in known.values() if each.version != version)))
+    engine.remove_image(known[version].toolkit)
     return known[version]
 
 
