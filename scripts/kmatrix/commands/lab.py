@@ -62,8 +62,8 @@ def _act(call: Invocation, chosen: SelectedProfile, engine: Engine) -> Exit:
             ensure_lab(call, chosen, engine)
             _release(call, layout, engine)
         case "retract":
-            gone = retract_release(layout, call.release)
-            call.say(f"lab: {gone.version} is no longer in {', '.join(gone.channels)}; its images are kept")
+            gone = retract_release(engine, layout, call.release)
+            call.say(f"lab: {gone.version} is no longer in {', '.join(gone.channels)}; the registry keeps its images")
         case _:
             found = lab_up.status(engine, layout, chosen.effective)
             for name, ready, word in found.parts:

@@ -32,7 +32,8 @@ from kmatrix.lab.state import added, lab_state, releases_of, with_added, write_s
 from kmatrix.values.errors import InputError
 
 Say = Callable[[str], None]
-_CHANNEL = re.compile(rf"(stable|fast|candidate|eus)-{re.escape(MINOR)}")
+# OpenShift has four such channels; tests that run side by side need one each, such as candidate-abcd-4.97.
+_CHANNEL = re.compile(rf"[a-z]+(?:-[a-z]+)*-{re.escape(MINOR)}")
 # The RHEL version of a toolkit, by the line of its kernel.
 _RHEL = {"6.12": "10.0", "6.1": "9.4"}
 
@@ -78,15 +79,16 @@ def publish_release(
     toolkit = make(engine, layout, state, version, say)
     say(f"release {version}: publishing its OS images and its payload")
     payload = publish_payload(engine, layout, version, _streams(state, toolkit))
-    release = PublishedRelease(version, payload, (channel,), toolkit.kernel, toolkit.node_kernel)
+    release = PublishedRelease(version, payload, (channel,), toolkit.kernel, toolkit.node_kernel, toolkit.image)
     _write(layout, with_added(state, (*added(state), release)))
     return release
 
 
-def retract_release(layout: Layout, version: str) -> PublishedRelease:
+def retract_release(engine: Engine, layout: Layout, version: str) -> PublishedRelease:
     """Remove a release that `publish_release` published from the update graph; the registry keeps its images.
 
-    The version is not given again, since locks may have it; its kernel can be used again.
+    The version is not given again, since locks may have it; its kernel can be used again. A copy of its toolkit that
+    builds left in the engine is removed.
 
     Raises:
         InputError: the lab is not up, or there is no such release.
@@ -99,6 +101,7 @@ def retract_release(layout: Layout, version: str) -> PublishedRelease:
             "Name the release with --release VERSION; `nox -s lab -- status` lists them.",
         )
     _write(layout, with_added(state, tuple(each for each in known.values() if each.version != version)))
+    engine.remove_image(known[version].toolkit)
     return known[version]
 
 

@@ -81,8 +81,8 @@ class StreamParts:
 class PublishedRelease:
     """A release in the lab's update graph.
 
-    `kernel` is the kernel of its toolkit and `node_kernel` that of its OS image, for a release that was published
-    later; empty for the releases that every lab has.
+    `kernel` is the kernel of its toolkit, `node_kernel` that of its OS image and `toolkit` the toolkit's reference by
+    digest, for a release that was published later; empty for the releases that every lab has.
     """
 
     version: str
@@ -90,6 +90,7 @@ class PublishedRelease:
     channels: tuple[str, ...]
     kernel: str = ""
     node_kernel: str = ""
+    toolkit: str = ""
 
     @property
     def broken(self) -> bool:

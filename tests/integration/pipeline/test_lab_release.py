@@ -14,34 +14,40 @@ from kmatrix.lab.releases import PublishedRelease
 from kmatrix.values.names import ImageRef
 from kmatrix.values.pins import ReleasePin
 from tests.integration.support.lab import Lab
-from tests.integration.support.later_release import CHANNEL, CHANNELS, lab_command, later_release
+from tests.integration.support.later_release import lab_command, later_release, own_channel, with_channel
 from tests.integration.support.project.site import NEWER_CLIENT, Run, Site, SiteMaker
 from tests.integration.support.session import Session
 
 
 @pytest.fixture(scope="module")
-def sound(lab: Lab, session: Session) -> Iterator[PublishedRelease]:
+def channel() -> str:
+    """The channel of this module in this worker."""
+    return own_channel()
+
+
+@pytest.fixture(scope="module")
+def sound(lab: Lab, session: Session, channel: str) -> Iterator[PublishedRelease]:
     """A release with a kernel that no toolkit of the lab had."""
-    with later_release(lab, session) as made:
+    with later_release(lab, session, channel) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
-def site(sound: PublishedRelease, lab: Lab, module_sites: SiteMaker) -> Site:
+def site(sound: PublishedRelease, channel: str, lab: Lab, module_sites: SiteMaker) -> Site:
     """A project that discovered the lab's stable channels, and then the one that the release came out in."""
     made: Site = module_sites(clients=[NEWER_CLIENT], kernels=lab.kernels.as_dict().values(), warm=False)
     assert sound.version not in {str(pin.version) for pin in made.pins.releases}
-    made.change_profile(channels=CHANNELS)
+    made.change_profile(channels=with_channel(channel))
     found = made.run("discover")
     assert found.code == 0, found.stderr
     return made
 
 
 @pytest.fixture(scope="module")
-def broken(site: Site, lab: Lab, session: Session) -> Iterator[tuple[PublishedRelease, Run, list[str]]]:
+def broken(site: Site, lab: Lab, session: Session, channel: str) -> Iterator[tuple[PublishedRelease, Run, list[str]]]:
     """A broken release that came out after it, the discovery that saw it, and the cells that were planned before."""
     before = site.planned()
-    with later_release(lab, session, "--broken") as made:
+    with later_release(lab, session, channel, "--broken") as made:
         yield made, site.run("discover"), before
 
 
@@ -56,7 +62,7 @@ def pinned(lab: Lab, name: str) -> str:
 
 
 def test_the_release_is_found_with_its_payload_toolkit_and_node_kernel(
-    site: Site, sound: PublishedRelease, lab: Lab
+    site: Site, sound: PublishedRelease, channel: str, lab: Lab
 ) -> None:
     pins = pins_of(site, sound)
     assert set(pins) == {"el9", "el10"}
@@ -65,7 +71,7 @@ def test_the_release_is_found_with_its_payload_toolkit_and_node_kernel(
     assert [kernel.release for kernel in new.kernels] == [sound.kernel]
     assert new.payload.pinned == sound.payload == pinned(lab, f"lab/release:{sound.version}")
     assert new.toolkit.pinned == pinned(lab, f"lab/driver-toolkit:{sound.version}")
-    assert new.channels == (CHANNEL,)
+    assert new.channels == (channel,)
     assert {pin.stream: pin.node_kernel for pin in pins.values()} == {"el9": lab.kernels.newer, "el10": sound.kernel}
 
 
@@ -100,16 +106,16 @@ def test_a_broken_release_is_named_and_nothing_is_built_from_its_toolkit(
 
 
 def test_a_retracted_release_leaves_the_graph_and_no_other_does(
-    sound: PublishedRelease, lab: Lab, session: Session
+    sound: PublishedRelease, channel: str, lab: Lab, session: Session
 ) -> None:
-    with later_release(lab, session, "--broken") as passing:
+    with later_release(lab, session, channel, "--broken") as passing:
         assert passing.version != sound.version
-        assert set(served(lab)) >= {sound.version, passing.version}
+        assert set(served(lab, channel)) >= {sound.version, passing.version}
         shown = lab_command(lab, "status").stdout
-        assert f"{sound.version} ({sound.kernel}; {CHANNEL})" in shown
-        assert f"{passing.version} (toolkit {passing.kernel}, nodes {passing.node_kernel}; {CHANNEL})" in shown
-    assert sound.version in served(lab)
-    assert passing.version not in served(lab)
+        assert f"{sound.version} ({sound.kernel}; {channel})" in shown
+        assert f"{passing.version} (toolkit {passing.kernel}, nodes {passing.node_kernel}; {channel})" in shown
+    assert sound.version in served(lab, channel)
+    assert passing.version not in served(lab, channel)
     refused = lab_command(lab, "retract", "--release", passing.version)
     assert refused.code == 2
     assert sound.version in refused.stderr
@@ -122,8 +128,8 @@ def test_a_retracted_release_leaves_the_graph_and_no_other_does(
     assert requests.head(address, headers=accept, timeout=30).status_code == 404
 
 
-def served(lab: Lab) -> list[str]:
-    """Return the releases that the lab's update graph has in the channel of the tests."""
-    wanted = {"channel": CHANNEL, "arch": "amd64"}
+def served(lab: Lab, channel: str) -> list[str]:
+    """Return the releases that the lab's update graph has in a channel."""
+    wanted = {"channel": channel, "arch": "amd64"}
     reply = requests.get(lab.profile.graph, params=wanted, headers={"Accept": "application/json"}, timeout=30)
     return [node["version"] for node in reply.json()["nodes"]]

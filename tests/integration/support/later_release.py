@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import io
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from string import ascii_lowercase
 
 from kmatrix import cli
 from kmatrix.lab.releases import PublishedRelease
 from kmatrix.lab.state import added, lab_state
 from tests.integration.support.lab import Lab
 from tests.integration.support.session import Session
-
-# A channel that no other test discovers, and profile `lab` neither: the cells that they count stay the same.
-CHANNEL = "candidate-4.97"
-CHANNELS = [{"name": "stable-4.96"}, {"name": "stable-4.97"}, {"name": CHANNEL}]
 
 
 @dataclass(frozen=True)
@@ -25,6 +23,20 @@ class Done:
     code: int
     stdout: str
     stderr: str
+
+
+def own_channel() -> str:
+    """Return a channel that nothing else discovers, so that the cells that other tests count stay the same.
+
+    A module's tests may run in two workers, each of which publishes what the module needs.
+    """
+    letters = "".join(secrets.choice(ascii_lowercase) for _ in range(8))
+    return f"candidate-{letters}-4.97"
+
+
+def with_channel(channel: str) -> list[dict[str, str]]:
+    """Return the key `channels` of a profile: those of profile `lab`, and one more."""
+    return [{"name": "stable-4.96"}, {"name": "stable-4.97"}, {"name": channel}]
 
 
 def lab_command(lab: Lab, *words: str) -> Done:
@@ -39,16 +51,17 @@ def lab_command(lab: Lab, *words: str) -> Done:
 
 
 @contextmanager
-def later_release(lab: Lab, session: Session, *words: str) -> Iterator[PublishedRelease]:
-    """Publish a release in `CHANNEL`, and yield it; at the end it leaves the update graph.
+def later_release(lab: Lab, session: Session, channel: str, *words: str) -> Iterator[PublishedRelease]:
+    """Publish a release, and yield it; at the end it leaves the update graph.
 
     Args:
         lab: publishes it; nothing else of it changes.
         session: keeps other workers from acting on the lab at the same time.
+        channel: the release is in this one alone (see `own_channel`).
         words: further options, such as --broken.
     """
     with session.locked("lab-releases"):
-        done = lab_command(lab, "release", "--channel", CHANNEL, *words)
+        done = lab_command(lab, "release", "--channel", channel, *words)
     assert done.code == 0, done.stderr
     version = done.stdout.strip()
     try:
