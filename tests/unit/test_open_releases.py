@@ -103,6 +103,18 @@ def test_an_exclude_of_the_release_silences_it_and_counts_as_used() -> None:
         plan(pins(release("4.16.1")), exclude)
 
 
+def test_only_selects_among_open_cells_too() -> None:
+    found = pins(release("4.16.1"), release("4.16.2", OTHER, node_kernel=NODES))
+    for glob, states in ((f"*-{NODES}", ("out", "open")), (f"*-{KERNEL}", ("in", "out"))):
+        rows = by_kernel(make_plan("one", profile(), found, (glob,)))
+        assert (rows[KERNEL].state, rows[NODES].state) == states
+
+
+def test_two_streams_with_one_fault_are_one_open_release() -> None:
+    both = (release("4.16.2", OTHER, node_kernel=NODES), release("4.16.2", OTHER, node_kernel=NODES, rhel="10.2"))
+    assert len(plan(pins(*both)).open) == 1
+
+
 def test_an_exclude_of_a_kernel_silences_no_unresolved_release() -> None:
     exclude = Exclude(release="4.16.*", kernel="5.14.*", reason="never mind")
     found = plan(pins(release("4.16.1"), unresolved=(unresolved("4.16.3"),)), exclude)

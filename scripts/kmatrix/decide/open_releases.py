@@ -64,7 +64,8 @@ def open_releases_of(
         silenced |= excludes
         if not excludes:
             left.append(release)
-    return tuple(left), frozenset(silenced)
+    # Both streams of a release may have the same fault.
+    return tuple(dict.fromkeys(left)), frozenset(silenced)
 
 
 def without_toolkit(pins: Iterable[ReleasePin]) -> str:

@@ -184,12 +184,12 @@ def _only(rows: list[Row], only: tuple[str, ...]) -> tuple[list[Row], list[Probl
         if not hits:
             ids = [row.id for row in rows if row.cell]
             problems.append(Problem(f"--only {glob}", f"matches no cell; {nearest(glob, ids)}"))
-        elif not any(row.cell for row in hits):
+        elif all(row.state == "out" for row in hits):
             problems.append(Problem(f"--only {glob}", f"matches only excluded cells: {hits[0].id}: {hits[0].reason}"))
     selected = [
         row
-        if row.cell is None or any(fnmatchcase(row.id, glob) for glob in only)
-        else replace(row, reason="not selected by --only", cell=None)
+        if row.state == "out" or any(fnmatchcase(row.id, glob) for glob in only)
+        else replace(row, reason="not selected by --only", cell=None, open=False)
         for row in rows
     ]
     return selected, problems

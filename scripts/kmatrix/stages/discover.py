@@ -68,7 +68,8 @@ def discover(
     found = pin_releases(profile_name, profile, registry, before, say)
     releases = found.releases
     kernels = refuse_useless_forgets(forget, known, releases, found.unresolved)
-    say(f"{len(releases)} releases with {len({k.release for r in releases for k in r.kernels})} kernels")
+    count = len({(pin.version, pin.arch) for pin in releases})
+    say(f"{count} releases with {len({k.release for r in releases for k in r.kernels})} kernels")
     base = _base(profile, registry, known, say)
     packages = PackageRoot(profile.packages, root)
     clients, unavailable = pin_clients(profile_name, profile, packages, releases, wanted_key, before, say)
