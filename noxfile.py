@@ -125,6 +125,12 @@ def report(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def merge(session: nox.Session) -> None:
+    """Put the results of shards into build/, as if they had been built here."""
+    kmatrix(session, "merge")
+
+
+@nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Measure the tool against its aims, and write build/bench.json."""
     hand_on(session, "python", "-m", "bench", *session.posargs, patience_seconds=150)
