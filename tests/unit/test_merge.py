@@ -258,8 +258,12 @@ def test_a_release_is_published_when_the_shard_with_its_last_cell_is_merged(site
     assert states[release] == ("published", times[1])
 
 
-def test_cells_that_no_job_can_build_are_recorded_and_merging_again_changes_no_byte(site: Path, tmp_path: Path) -> None:
+def test_cells_that_no_job_can_build_are_recorded_and_merging_again_changes_no_byte(
+    site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A job of a CI system has the cells that can be built alone."""
+    times = iter(("2026-03-01T00:00:00Z", "2026-03-02T00:00:00Z"))
+    monkeypatch.setattr("kmatrix.commands.merge.utc_now", lambda: next(times))
     lock = read_lock((site / "matrix.lock").read_text(encoding="utf-8"))
     pins = lock.profiles["site"]
     first, *others = pins.releases

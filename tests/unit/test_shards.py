@@ -37,6 +37,8 @@ def test_shards_build_every_cell_once_and_are_merged(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert sorted(cells_of(one)) == sorted(built)
     assert len(set(built)) == 6
+    written = json.loads((one.root / "build" / "results.json").read_text(encoding="utf-8"))
+    assert all(cell["at"] for cell in written["cells"]), "merge could not tell which verdict is the latest"
     for cell in built:
         assert (one.root / "build" / "logs" / "site" / f"{cell}.log").is_file()
 

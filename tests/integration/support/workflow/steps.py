@@ -44,7 +44,6 @@ class Machine:
         variables: repository variables, as context `vars`.
         secrets: as context `secrets`.
         environment: of all commands; it wins over the workflow's own `env`, such as its profile.
-        prepare: is called with every checkout, before its commands run.
         beside: how many jobs of a matrix run at a time.
         runs: how many runs there were.
     """
@@ -55,7 +54,6 @@ class Machine:
     variables: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
-    prepare: Callable[[Path], None] = lambda _: None
     beside: int = 2
     runs: int = 0
 
@@ -152,7 +150,6 @@ class Machine:
             ("checkout", "--quiet", "FETCH_HEAD"),
         ):
             subprocess.run(["git", *arguments], cwd=folder, check=True)
-        self.prepare(folder)
 
     def upload(self, folder: Path, inputs: Mapping[str, str]) -> None:
         """Store an artifact, relative to the deepest folder that all its paths have in common."""
