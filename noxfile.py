@@ -44,7 +44,8 @@ def hand_on(session: nox.Session, *command: str, patience_seconds: int) -> None:
         patience_seconds: how long it may take to end after Ctrl-C.
     """
     try:
-        session.run(*command, external=True, interrupt_timeout=patience_seconds, terminate_timeout=10)
+        # nox would put standard error into standard output, which other programs read.
+        session.run(*command, external=True, stderr=None, interrupt_timeout=patience_seconds, terminate_timeout=10)
     except CommandFailed as error:
         code = error.return_code if error.return_code is not None else 1
         # A program that was ended by a signal has the code that a shell gives it.
@@ -127,6 +128,12 @@ def report(session: nox.Session) -> None:
 def can_upgrade(session: nox.Session) -> None:
     """Report whether each kernel on the route of a cluster's update is published and in the bundle."""
     kmatrix(session, "can-upgrade")
+
+
+@nox.session(default=False)
+def merge(session: nox.Session) -> None:
+    """Put the results of shards into build/, as if they had been built here."""
+    kmatrix(session, "merge")
 
 
 @nox.session(default=False)

@@ -90,3 +90,12 @@ def test_a_machine_that_is_ready_needs_one_line(machine: Machine) -> None:
     assert (done.returncode, done.stdout) == (0, "")
     ready = "ready. Run ./scripts/bootstrap nox -s build, or put nox on the PATH: . .venv/bin/activate"
     assert done.stderr == f"bootstrap: {ready}\n"
+
+
+@pytest.mark.parametrize(("machine", "installs"), [("x86_64", False), ("aarch64", True)])
+def test_the_machine_of_an_architecture_can_boot_its_own_kernels(machine: str, installs: bool) -> None:
+    text = (ROOT / "scripts" / "bootstrap").read_text(encoding="utf-8")
+    needs = text[text.index("needs=(") : text.index("# The same for those")]
+    script = f'HOSTTYPE={machine}\n{needs}\nprintf "%s\\n" "${{needs[@]}}"'
+    done = subprocess.run(["bash", "-euc", script], capture_output=True, text=True, check=True)
+    assert ("qemu-system-aarch64:qemu-system-arm" in done.stdout.split()) == installs

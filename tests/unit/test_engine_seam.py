@@ -121,3 +121,16 @@ def test_an_engine_has_every_member_of_the_interface_as_it_is_there(kind: type) 
 
 def test_every_promise_is_documented() -> None:
     assert [name for name, member in members(Engine).items() if not inspect.getdoc(member)] == []
+
+
+def mounting(text: str) -> list[int]:
+    """Return the lines of calls that give a container parts of this machine."""
+    calls = (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call))
+    return [call.lineno for call in calls if any(keyword.arg == "mounts" for keyword in call.keywords)]
+
+
+def test_the_lab_alone_mounts_parts_of_this_machine() -> None:
+    """The engine that `DOCKER_HOST` names may be on another machine, which has other folders."""
+    sources = sorted((ROOT / "scripts" / "kmatrix").rglob("*.py"))
+    found = {path.parent.name for path in sources if mounting(path.read_text(encoding="utf-8"))}
+    assert found == {"lab"}

@@ -23,6 +23,7 @@ BIN = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 # Stands in for the package `kmatrix`: ends with the code it is given, by the signal it is given, or waits.
 STAND_IN = """
 import os, signal, sys
+print("for people", file=sys.stderr, flush=True)
 print("argument:", sys.argv[1:], flush=True)
 word, _, number = sys.argv[-1].partition("=")
 if word == "signal":
@@ -167,6 +168,7 @@ def test_a_session_prints_no_line_that_says_nothing_of_the_command(project: Path
     assert [line.partition(" in ")[0].rstrip(".") for line in err.splitlines()] == [
         "nox > Running session build",
         "nox > python -m kmatrix build code=0",
+        "for people",
         "nox > Session build was successful",
     ]
 
@@ -180,3 +182,10 @@ def test_sessions_are_described_in_the_words_of_their_commands() -> None:
     }
     assert {name: described.pop(name) for name in COMMANDS} == {name: c.summary for name, c in COMMANDS.items()}
     assert set(described) == {"bench", "tests", "lint"}, "sessions without a command"
+
+
+def test_results_go_to_standard_output_alone(project: Path, stand_in: Path) -> None:
+    """`nox -s plan -- --format github >FILE` writes a file that other programs read."""
+    _, out, err = ended(project, stand_in, "-s", "plan", "--", "--json")
+    assert out == "argument: ['plan', '--json']\n"
+    assert "for people" in err

@@ -28,8 +28,11 @@ from tests.unit.support.projects import MATRIX
 VALUES = {"--jobs": "3", "--boot-deadline": "60", "--accel": "tcg", "--method": "kmm"} | {
     "--arch": "x86_64",
     "--flavour": "rt",
+    "--shard": "1/2",
+    "--format": "github",
+    "--runner": "aarch64=arm",
 }
-REQUIRED: Mapping[str, tuple[str, ...]] = {"lab": ("status",), "boot": ("image:tag",)}
+REQUIRED: Mapping[str, tuple[str, ...]] = {"lab": ("status",), "boot": ("image:tag",), "merge": ("x",)}
 # The fields of an invocation that options of other names give.
 FIELDS = {"no_push": "push", "no_boot": "boot", "accel": "boot", "boot_deadline": "boot"} | {
     "client": "clients",
@@ -38,6 +41,7 @@ FIELDS = {"no_push": "push", "no_boot": "boot", "accel": "boot", "boot_deadline"
     "to": "to_release",
     "arch": "arches",
     "flavour": "flavours",
+    "runner": "runners",
 }
 
 
@@ -147,6 +151,11 @@ def test_a_setting_that_is_wrong_does_not_stop_a_command_that_never_reads_it(
         ),
         (("boot", "x", "--accel", "kv"), "'kv' is none of auto, kvm, tcg. Did you mean kvm?", "`nox -s boot -- "),
         (("build", "--jobs", "0"), "build: --jobs: '0' is not a positive integer", "`nox -s build -- --help`"),
+        (("build", "--shard", "3/2"), "build: --shard: '3/2' is not a part of a whole", "`nox -s build -- --help`"),
+        (("build", "--only", " "), "build: --only: is empty, and would select no cell", "`nox -s build -- --help`"),
+        (("plan", "--runner", "arm=x"), "plan: --runner: 'arm=x' is not ARCH=LABEL", "`nox -s plan -- --help`"),
+        (("plan", "--json", "--format", "tekton"), "--format has no effect with --json", "Remove one of the two. "),
+        (("merge",), "merge: the following arguments are required: DIR", "`nox -s merge -- DIR... [OPTION...]`"),
         (("build", "--jobs"), "build: --jobs: expected one argument", "`nox -s build -- --help`"),
         (("build", "--bogus=user:s3cret@host"), "`build` has no option --bogus", "`nox -s build -- --help`"),
     ],
@@ -302,6 +311,11 @@ def test_a_next_step_names_the_places_that_its_command_knows(site: Path) -> None
     assert boot == f"`nox -s boot -- --profile site {authfile} --target registry.example/team CELL`"
     wanted = f"{authfile} --packages 'a folder' --target registry.example/team"
     assert call.next("build", "site") == f"`nox -s build -- --profile site {wanted}`"
-    assert call.next("plan", "site") == f"`nox -s plan -- --profile site --root {site}`"
+    assert call.next("report", "site") == f"`nox -s report -- --profile site --root {site}`"
     for name in COMMANDS:
         _invocation([name, *REQUIRED.get(name, ()), *shlex.split(call.next(name, "").strip("`"))[4:]], call.console)
+
+
+def test_globs_of_one_value_are_several(site: Path) -> None:
+    """A CI system passes the cells of a job in one variable."""
+    assert invocation(site, "build", "--only", "a b", "--only", "c").only == ("a", "b", "c")

@@ -11,10 +11,16 @@ from typing import Any
 import pytest
 import yaml
 
+from kmatrix.decide.fan_out import HOSTED
+from kmatrix.effects.disk import bundles, results
+from kmatrix.values.names import BOOTED_ARCHES
+
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.y*ml"))
 # A label with its version: `ubuntu-latest` is another image, and another engine, from one day to the next.
 PINNED = re.compile(r"ubuntu-\d\d\.\d\d(-arm)?")
+# The jobs of a matrix have theirs from `plan --format github`.
+OF_MATRIX = "${{ matrix.runner }}"
 ENGINES = "Docker 20.10 and Docker 28 or newer with the containerd image store (the newest in Debian)"
 
 
@@ -24,7 +30,8 @@ def jobs(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def unpinned_runners(path: Path) -> list[str]:
-    return [name for name, job in jobs(path).items() if not PINNED.fullmatch(str(job.get("runs-on")))]
+    labels = {name: str(job.get("runs-on")) for name, job in jobs(path).items()}
+    return [name for name, label in labels.items() if label != OF_MATRIX and not PINNED.fullmatch(label)]
 
 
 def test_there_are_workflows() -> None:
@@ -34,6 +41,11 @@ def test_there_are_workflows() -> None:
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
 def test_every_job_names_the_version_of_its_runner_image(path: Path) -> None:
     assert unpinned_runners(path) == []
+
+
+def test_the_runners_of_a_matrix_have_their_versions() -> None:
+    assert [label for label in HOSTED.values() if not PINNED.fullmatch(label)] == []
+    assert set(HOSTED) == set(BOOTED_ARCHES)
 
 
 @pytest.mark.parametrize("label", ["ubuntu-latest", "[self-hosted]", "${{ matrix.os }}", "ubuntu-24"])
@@ -56,95 +68,199 @@ def test_the_engines_that_were_tested_are_named(path: Path) -> None:
     assert ENGINES in words
 
 
-def test_the_nightly_job_discovers_with_the_lock_of_the_night_before_and_keeps_it() -> None:
-    job = jobs(ROOT / ".github" / "workflows" / "publish.yml")["ocp"]
-    steps = job["steps"]
-    (fetch, discover, keep, build) = (
-        next(index for index, step in enumerate(steps) if step.get("run", "").endswith(command))
-        for command in ("kept-lock fetch", "nox -s discover", "kept-lock keep", "nox -s build")
-    )
-    assert fetch < discover < keep < build
-    assert not [step for step in (steps[fetch], steps[keep]) if "continue-on-error" in step or "if" in step]
-    assert job["permissions"] == {"contents": "write"}
-    with_token = [index for index, step in enumerate(steps) if "github.token" in str(step)]
-    assert with_token == [fetch, keep], "no other step may write to the repository"
+def publish_jobs() -> dict[str, dict[str, Any]]:
+    return jobs(ROOT / ".github" / "workflows" / "publish.yml")
 
 
-class Checkouts:
-    """A repository, and a fresh checkout of it for each night, as the workflow has one."""
+def test_one_job_alone_may_write_to_the_repository_and_runs_nothing_but_git() -> None:
+    found = publish_jobs()
+    allowed = {name: job["permissions"] for name, job in found.items()}
+    assert allowed == {name: {"contents": "write" if name == "commit" else "read"} for name in found}
+    commands = [step["run"] for step in found["commit"]["steps"] if "run" in step]
+    assert [command.split()[0] for command in commands] == ["rm", ".ci/commit-lock"]
+    with_token = [(name, step["name"]) for name, job in found.items() for step in job["steps"] if "token" in str(step)]
+    assert with_token == [("commit", "Commit")]
+
+
+def test_only_jobs_that_need_the_pull_secret_have_it_and_each_is_in_the_environment() -> None:
+    found = publish_jobs()
+    assert {name for name, job in found.items() if "secrets." in str(job)} == {"discover", "build", "publish"}
+    for name, job in found.items():
+        steps = [step for step in job["steps"] if "secrets." in str(step)]
+        assert all("secrets." not in step["run"] and set(step["env"]) == {"PULL_SECRET"} for step in steps), name
+        assert (job.get("environment") == "publish") == bool(steps), name
+    assert "secrets." not in str([job.get("outputs") for job in found.values()])
+
+
+def test_nothing_in_a_run_or_a_matrix_reaches_a_shell_as_code() -> None:
+    steps = [step for job in publish_jobs().values() for step in job["steps"] if "run" in step]
+    assert [step["run"] for step in steps if "${{" in step["run"]] == []
+
+
+def test_a_run_begins_with_the_branch_as_it_is_and_all_its_jobs_have_one_commit() -> None:
+    """A run that waited for another one would otherwise begin with an older lock than that one left."""
+    refs = {
+        name: step["with"]["ref"]
+        for name, job in publish_jobs().items()
+        for step in job["steps"]
+        if step.get("uses", "").startswith("actions/checkout@")
+    }
+    sha = "${{ needs.discover.outputs.sha }}"
+    assert refs == {"discover": "${{ github.ref_name }}", "commit": sha, "build": sha, "publish": sha}
+
+
+def test_runs_wait_for_each_other_and_a_commit_starts_none() -> None:
+    text = (ROOT / ".github" / "workflows" / "publish.yml").read_text(encoding="utf-8")
+    stated = yaml.safe_load(text)
+    assert stated["concurrency"] == {"group": "publish", "cancel-in-progress": False}
+    # YAML 1.1 reads the key `on` as a truth value.
+    assert set(stated[True]) == {"schedule", "workflow_dispatch"}
+
+
+def test_kept_results_are_those_of_the_present_schemas() -> None:
+    steps = [step for step in publish_jobs()["publish"]["steps"] if "actions/cache/" in step.get("uses", "")]
+    begin = f"results-{results.SCHEMA}-{bundles.SCHEMA}-"
+    assert [step["with"]["key"].startswith(begin) for step in steps] == [True, True], f"write {begin} there"
+    assert steps[0]["with"]["restore-keys"] == begin
+
+
+class Repository:
+    """A repository, and checkouts of it."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.origin, self.nights = folder, folder / "origin.git", 0
+        self.folder, self.origin = folder, folder / "origin.git"
         first = folder / "first"
         (first / ".ci").mkdir(parents=True)
-        shutil.copy2(ROOT / ".ci" / "kept-lock", first / ".ci")
+        shutil.copy2(ROOT / ".ci" / "commit-lock", first / ".ci")
         self.git(folder, "init", "--quiet", "--bare", "--initial-branch=main", str(self.origin))
         self.git(first, "init", "--quiet", "--initial-branch=main")
-        self.git(first, "add", ".")
-        self.git(first, "-c", "user.name=n", "-c", "user.email=e", "commit", "--quiet", "-m", "m")
-        self.git(first, "push", "--quiet", str(self.origin), "main")
+        self.commit(first, {"code": "1\n", "dockerfiles/okd/x/Dockerfile": "okd\n"})
 
     def git(self, where: Path, *arguments: str) -> str:
         done = subprocess.run(["git", *arguments], cwd=where, check=True, capture_output=True, text=True)
         return done.stdout
 
-    def night(self) -> Path:
-        self.nights += 1
-        path = self.folder / f"night-{self.nights}"
+    def commit(self, checkout: Path, files: dict[str, str]) -> None:
+        """Commit as a person does, and push."""
+        write(checkout, files)
+        self.git(checkout, "add", ".")
+        self.git(checkout, "-c", "user.name=n", "-c", "user.email=e", "commit", "--quiet", "-m", "m")
+        self.git(checkout, "push", "--quiet", str(self.origin), "main")
+
+    def checkout(self, name: str, files: dict[str, str]) -> Path:
+        """Return a fresh checkout, as a job has one, with other content in some files."""
+        path = self.folder / name
         self.git(self.folder, "clone", "--quiet", "--depth", "1", self.origin.as_uri(), str(path))
+        write(path, files)
         return path
 
-    def run(self, night: Path, verb: str) -> subprocess.CompletedProcess[str]:
-        command = [str(night / ".ci" / "kept-lock"), verb]
+    def run(self, checkout: Path) -> subprocess.CompletedProcess[str]:
+        command = [str(checkout / ".ci" / "commit-lock"), "ocp", "main"]
         return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
 
-    def passes(self, lock: str) -> str | None:
-        """One night that leaves this lock; returns the one it began with."""
-        night = self.night()
-        assert self.run(night, "fetch").returncode == 0
-        path = night / "matrix.lock"
-        before = path.read_text(encoding="utf-8") if path.exists() else None
-        path.write_text(lock, encoding="utf-8")
-        kept = self.run(night, "keep")
-        assert kept.returncode == 0, kept.stderr
-        return before
+    def files(self) -> dict[str, str]:
+        names = self.git(self.origin, "ls-tree", "-r", "--name-only", "main").split()
+        return {name: self.git(self.origin, "show", f"main:{name}") for name in names if name != ".ci/commit-lock"}
 
     @property
     def commits(self) -> int:
-        return int(self.git(self.origin, "rev-list", "--count", "locks"))
+        return int(self.git(self.origin, "rev-list", "--count", "main"))
+
+
+def write(folder: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+BEFORE = {"code": "1\n", "dockerfiles/okd/x/Dockerfile": "okd\n"}
+PINS = {"matrix.lock": "one\n", "dockerfiles/ocp/a/Dockerfile": "a\n"}
 
 
 @pytest.fixture
-def checkouts(tmp_path: Path) -> Checkouts:
-    return Checkouts(tmp_path)
+def repository(tmp_path: Path) -> Repository:
+    """A repository with one commit."""
+    return Repository(tmp_path)
 
 
-def test_a_lock_is_there_again_the_next_night(checkouts: Checkouts) -> None:
-    assert [checkouts.passes(lock) for lock in ("one\n", "two\n", "two\n", "")] == [None, "one\n", "two\n", "two\n"]
-    assert checkouts.commits == 3, "an unchanged lock needs no commit"
-    assert checkouts.git(checkouts.origin, "ls-tree", "--name-only", "locks") == "matrix.lock\n"
+def test_the_lock_and_the_dockerfiles_of_the_profile_alone_are_committed(repository: Repository) -> None:
+    others = {"code": "changed\n", "dockerfiles/okd/x/Dockerfile": "changed\n", "build/results.json": "{}\n"}
+    done = repository.run(repository.checkout("one", {**PINS, **others}))
+    assert done.returncode == 0, done.stderr
+    assert repository.files() == {**BEFORE, **PINS}
+    assert "[skip ci]" in repository.git(repository.origin, "log", "-1", "--format=%B", "main")
 
 
-def test_a_lock_that_cannot_be_fetched_is_not_taken_for_none(checkouts: Checkouts) -> None:
-    checkouts.passes("one\n")
-    night = checkouts.night()
-    checkouts.origin.rename(checkouts.folder / "away")
-    done = checkouts.run(night, "fetch")
-    assert (done.returncode, "could not be queried" in done.stderr) == (1, True), done.stderr
-    assert not (night / "matrix.lock").exists()
+def test_dockerfiles_that_are_gone_are_removed(repository: Repository) -> None:
+    repository.run(repository.checkout("one", PINS))
+    two = repository.checkout("two", {"matrix.lock": "two\n"})
+    shutil.rmtree(two / "dockerfiles" / "ocp")
+    assert repository.run(two).returncode == 0
+    assert repository.files() == {**BEFORE, "matrix.lock": "two\n"}
 
 
-def test_a_branch_without_a_lock_is_an_error(checkouts: Checkouts) -> None:
-    checkouts.git(checkouts.origin, "branch", "locks", "main")
-    night = checkouts.night()
-    assert checkouts.run(night, "fetch").returncode != 0
-    assert not (night / "matrix.lock").exists()
+def test_nothing_new_is_no_commit(repository: Repository) -> None:
+    repository.run(repository.checkout("one", PINS))
+    assert "did not change" in repository.run(repository.checkout("two", PINS)).stdout
+    assert repository.commits == 2
 
 
-def test_a_branch_that_moved_since_it_was_fetched_is_not_overwritten(checkouts: Checkouts) -> None:
-    night = checkouts.night()
-    checkouts.run(night, "fetch")
-    checkouts.passes("another run's\n")
-    (night / "matrix.lock").write_text("mine\n", encoding="utf-8")
-    assert checkouts.run(night, "keep").returncode != 0
-    assert checkouts.git(checkouts.origin, "show", "locks:matrix.lock") == "another run's\n"
+def test_commits_that_others_pushed_meanwhile_stay(repository: Repository) -> None:
+    one = repository.checkout("one", PINS)
+    repository.commit(repository.folder / "first", {"code": "2\n"})
+    done = repository.run(one)
+    assert done.returncode == 0, done.stderr
+    assert repository.files() == {**BEFORE, **PINS, "code": "2\n"}
+
+
+def test_a_commit_between_fetch_and_push_stays_too(repository: Repository) -> None:
+    """The branch moves at the moment of the push, once; git's own hook shows that moment."""
+    one = repository.checkout("one", PINS)
+    write(repository.folder / "first", {"code": "2\n"})
+    repository.git(repository.folder / "first", "-c", "user.name=n", "-c", "user.email=e", "commit", "-qam", "m")
+    first = repository.folder / "first"
+    moved = repository.folder / "moved"
+    hook = one / ".git" / "hooks" / "pre-push"
+    push = f"env -u GIT_DIR -u GIT_INDEX_FILE git -C {first} push --quiet {repository.origin} main"
+    hook.write_text(f"#!/bin/sh\n[ -e {moved} ] || {{ touch {moved}; {push}; }}\n", encoding="utf-8")
+    hook.chmod(0o755)
+    done = repository.run(one)
+    assert done.returncode == 0, done.stderr
+    assert moved.exists()
+    assert repository.files() == {**BEFORE, **PINS, "code": "2\n"}
+
+
+def test_a_lock_that_others_changed_meanwhile_is_not_overwritten(repository: Repository) -> None:
+    one = repository.checkout("one", PINS)
+    repository.commit(repository.folder / "first", {"matrix.lock": "another\n"})
+    done = repository.run(one)
+    assert (done.returncode, "changed on main since" in done.stderr) == (1, True), done.stderr
+    assert repository.files()["matrix.lock"] == "another\n"
+
+
+def test_a_push_that_is_refused_is_an_error(repository: Repository) -> None:
+    one = repository.checkout("one", PINS)
+    hook = repository.origin / "hooks" / "update"
+    hook.write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
+    hook.chmod(0o755)
+    done = repository.run(one)
+    assert (done.returncode, "was refused" in done.stderr) == (1, True), done.stderr
+
+
+def test_a_branch_that_cannot_be_fetched_is_an_error(repository: Repository) -> None:
+    one = repository.checkout("one", PINS)
+    repository.origin.rename(repository.folder / "away")
+    done = repository.run(one)
+    assert (done.returncode, "could not be fetched" in done.stderr) == (1, True), done.stderr
+
+
+def test_without_a_lock_there_is_nothing_to_commit(repository: Repository) -> None:
+    done = repository.run(repository.checkout("one", {"matrix.lock": ""}))
+    assert (done.returncode, "there is no matrix.lock" in done.stderr) == (1, True), done.stderr
+
+
+def test_the_checkout_itself_is_not_touched(repository: Repository) -> None:
+    one = repository.checkout("one", {**PINS, "code": "mine\n"})
+    before = repository.git(one, "status", "--short")
+    repository.run(one)
+    assert repository.git(one, "status", "--short") == before

@@ -12,6 +12,7 @@ from kmatrix.commands.can_upgrade import can_upgrade
 from kmatrix.commands.invocation import Invocation
 from kmatrix.commands.lab import lab
 from kmatrix.commands.manifests import manifests
+from kmatrix.commands.merge import merge
 from kmatrix.commands.watch import watch
 from kmatrix.values.errors import Exit
 
@@ -77,6 +78,7 @@ _RUNS = (
             ("", "the default profile"),
             ("--profile okd --only '8.3.*-5.14.*'", "some cells of another profile"),
             ("--force --only CELL", "rebuild a published cell"),
+            ("--shard 2/3", "the second of three equal parts, each built on a machine of its own"),
         ),
         exits=_exits(Exit.FAILED, Exit.UNREACHABLE),
     ),
@@ -181,9 +183,20 @@ _OTHERS = (
         name="plan",
         run=plan.plan,
         summary="Show every cell, in or out, and why.",
-        details="Works offline, from matrix.yaml and the lock.",
-        examples=(("", "a table"), ("--json", "the same, machine-readable")),
-        exits=_exits(OK=_DONE, ERRORED="a bug in kmatrix"),
+        details=(
+            "Works offline, from matrix.yaml and the lock, except with `--unpublished`. `--format` prints the cells "
+            "that are in as the jobs of a CI system, those of a kernel in one job."
+        ),
+        examples=(
+            ("", "a table"),
+            ("--json", "the same, machine-readable"),
+            ("--profile ocp --unpublished --format github", "the matrix for the jobs of a workflow"),
+        ),
+        exits=_exits(
+            OK=_DONE,
+            ERRORED="a bug in kmatrix",
+            UNREACHABLE="with `--unpublished`: the registry is unreachable, or refuses the credential",
+        ),
     ),
     Command(
         name="render",
@@ -255,6 +268,20 @@ _OTHERS = (
             FAILED="not safe; or the update graph has no route",
             ERRORED="a bug in kmatrix",
         ),
+    ),
+    Command(
+        name="merge",
+        run=merge,
+        summary="Put the results of shards into build/, as if they had been built here.",
+        details=(
+            "Takes results.json, bundles.json and logs of checkouts that built with `--shard` or `--only`. Of a cell "
+            "that several have, the latest verdict wins. `report` ends with the exit code of the verdicts, not `merge`."
+        ),
+        examples=(
+            ("../shard-1 ../shard-2", "two checkouts"),
+            ("--profile ocp shards", "every folder in `shards`"),
+        ),
+        exits=_exits(OK=_DONE, ERRORED="a bug in kmatrix"),
     ),
 )
 COMMANDS: Mapping[str, Command] = {each.name: each for each in (*_RUNS, *_OTHERS)}

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from kmatrix.decide.manifests import METHODS
 from kmatrix.effects.vm.qemu import ACCELS
 from kmatrix.stages.run_context import BootOptions
-from kmatrix.values.names import ARCHES, FLAVOURS
+from kmatrix.values.names import ARCHES, BOOTED_ARCHES, FLAVOURS
 from kmatrix.values.overrides import option, variable
+from kmatrix.values.shard import Shard
 
 ARGUMENT = "argument"
 SELECTION = "which profile, cells and clients"
@@ -21,6 +22,7 @@ LAB_ACTIONS = ("up", "status", "down", "reset", "release", "retract")
 _FROM_LOCK = ("build", "verify", "push", "bundle")
 _CELLS = (*_FROM_LOCK, "watch")
 _BOOTED = ("build", "verify", "bundle", "boot", "watch")
+FORMATS = ("github", "gitlab", "tekton")
 _LABS_GRAPH = "address of the lab's update graph; other profiles use it in `discover` alone"
 
 
@@ -94,6 +96,41 @@ def positive(text: str) -> int:
     return value
 
 
+def globs(text: str) -> str:
+    """Read one pattern or several, separated by spaces.
+
+    Raises:
+        argparse.ArgumentTypeError: there is none: a variable that is empty must not select every cell.
+    """
+    if not text.split():
+        raise argparse.ArgumentTypeError("is empty, and would select no cell")
+    return text
+
+
+def shard(text: str) -> Shard:
+    """Read a part of the plan: 2/5.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+    """
+    try:
+        return Shard.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def runner(text: str) -> str:
+    """Read a label of the machines of an architecture: aarch64=LABEL.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+    """
+    arch, _, label = text.partition("=")
+    if arch not in BOOTED_ARCHES or not label or len(label.split()) != 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not ARCH=LABEL, with ARCH one of {', '.join(BOOTED_ARCHES)}")
+    return text
+
+
 def _override(key: str, metavar: str, text: str, *commands: str, **texts: str) -> Option:
     """Return the option of a setting, for `commands` and for those that `texts` has a meaning of their own for."""
     return Option(
@@ -111,15 +148,45 @@ OPTIONS = (
     Option("action", ("lab",), "one of these", ARGUMENT, "ACTION", choices=LAB_ACTIONS),
     Option("subject", ("boot",), "a cell id, or an image reference", ARGUMENT, "CELL|IMAGE"),
     Option(
+        "folders",
+        ("merge",),
+        "a folder with a shard's results, or a folder of such folders",
+        ARGUMENT,
+        "DIR",
+        many=True,
+    ),
+    Option(
         "--profile",
-        (*_CELLS, "discover", "plan", "render", "manifests", "boot", "report", "can-upgrade"),
+        (*_CELLS, "discover", "plan", "render", "manifests", "boot", "report", "can-upgrade", "merge"),
         "profile of matrix.yaml",
         SELECTION,
         "P",
         otherwise="its default_profile",
         variable="KMATRIX_PROFILE",
     ),
-    Option("--only", (*_CELLS, "plan", "render"), "only cells whose id matches", SELECTION, "GLOB", many=True),
+    Option(
+        "--only",
+        (*_CELLS, "plan", "render"),
+        "only cells whose id matches; several globs are separated by spaces",
+        SELECTION,
+        "GLOB",
+        many=True,
+        parse=globs,
+    ),
+    Option(
+        "--shard",
+        ("build", "verify", "plan"),
+        "only part I of N equal parts of the selected cells",
+        SELECTION,
+        "I/N",
+        parse=shard,
+    ),
+    Option(
+        "--unpublished",
+        ("plan",),
+        "query the registry, and leave out cells that are published and have passed every gate",
+        SELECTION,
+    ),
     Option(
         "--client",
         ("manifests", "can-upgrade"),
@@ -152,7 +219,7 @@ OPTIONS = (
     Option("--method", ("manifests",), "only this deployment method", SELECTION, many=True, choices=METHODS),
     Option(
         "--root",
-        (*_CELLS, "lab", "discover", "plan", "render", "manifests", "boot", "report", "can-upgrade"),
+        (*_CELLS, "lab", "discover", "plan", "render", "manifests", "boot", "report", "can-upgrade", "merge"),
         "the project's folder",
         SELECTION,
         "DIR",
@@ -198,7 +265,7 @@ OPTIONS = (
     ),
     Option(
         "--authfile",
-        (*_CELLS, "discover", "boot"),
+        (*_CELLS, "discover", "plan", "boot"),
         "registry credentials, as `docker login` writes them",
         metavar="FILE",
         otherwise="REGISTRY_AUTH_FILE, else ~/.docker/config.json",
@@ -217,7 +284,21 @@ OPTIONS = (
         "write nothing; fail if a Dockerfile is not up to date",
         texts={"discover": "write nothing; fail if the lock is not up to date"},
     ),
-    Option("--json", ("plan", "report", "can-upgrade"), "machine-readable, on standard output"),
+    Option("--json", ("plan", "report", "can-upgrade"), "machine-readable, on standard output", excludes=("--format",)),
+    Option(
+        "--format",
+        ("plan",),
+        "the jobs of a CI system, on standard output: a matrix, a child pipeline, or a PipelineRun",
+        choices=FORMATS,
+    ),
+    Option(
+        "--runner",
+        ("plan",),
+        "with --format: a label of the runners of an architecture",
+        metavar="ARCH=LABEL",
+        many=True,
+        parse=runner,
+    ),
     Option("--out", ("manifests",), "the folder to write", metavar="DIR", otherwise="build/deploy/PROFILE"),
     # A run reads the pins of every other profile from its lock; of the lab it may have to resolve them first.
     _override(
@@ -235,13 +316,16 @@ OPTIONS = (
         "key_fingerprint",
         "HEX|file:PATH",
         "fingerprint of the key that signs the packages, or the file that holds it",
-        *(*_CELLS, "lab", "discover", "render"),
+        *(*_CELLS, "lab", "discover", "plan", "render"),
     ),
-    _override("base", "IMAGE", "image reference of the run-time base", *_CELLS, "lab", "discover", "render"),
-    _override("target", "REGISTRY", "registry (and path) that images are pushed to", *_CELLS, "boot"),
-    _override("mirrors", "FROM=TO,...", "where images are mirrored", *_CELLS, "discover", "render", "boot"),
+    _override("base", "IMAGE", "image reference of the run-time base", *_CELLS, "lab", "discover", "plan", "render"),
+    _override("target", "REGISTRY", "registry (and path) that images are pushed to", *_CELLS, "plan", "boot"),
+    _override("mirrors", "FROM=TO,...", "where images are mirrored", *_CELLS, "discover", "plan", "render", "boot"),
     _override(
-        "lock", "FILE", "the lock file", *(*_CELLS, "discover", "plan", "render", "manifests", "boot", "can-upgrade")
+        "lock",
+        "FILE",
+        "the lock file",
+        *(*_CELLS, "discover", "plan", "render", "manifests", "boot", "can-upgrade", "merge"),
     ),
 )
 

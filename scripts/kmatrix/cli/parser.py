@@ -67,7 +67,10 @@ def make_parser() -> argparse.ArgumentParser:
 
 def usage_of(command: Command) -> str:
     """Return the arguments that a command takes, as after its name in a usage line."""
-    arguments = [each.value.join("{}") if each.choices else each.value for each in _arguments(command)]
+    arguments = [
+        each.value.join("{}") if each.choices else f"{each.value}..." if each.many else each.value
+        for each in _arguments(command)
+    ]
     return " ".join([*arguments, "[OPTION...]"])
 
 
@@ -136,7 +139,8 @@ def _add_command(commands: Any, command: Command) -> None:
 
 def _add_option(group: Any, option: Option, text: str) -> None:
     if option.group == ARGUMENT:
-        group.add_argument(option.name, metavar=option.metavar, type=_reader(option), help=text)
+        several: dict[str, Any] = {"nargs": "+"} if option.many else {}
+        group.add_argument(option.name, metavar=option.metavar, type=_reader(option), help=text, **several)
     elif not option.value:
         group.add_argument(option.flag, action="store_true", help=text)
     else:

@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 
 from kmatrix.commands.invocation import Invocation
 from kmatrix.commands.profile import SelectedProfile, opened_run, recipes_for
+from kmatrix.decide.fan_out import in_shard
 from kmatrix.decide.kept_results import keep_known
 from kmatrix.decide.plan import Plan, make_plan
 from kmatrix.decide.release_times import open_results, releases_of
@@ -41,7 +42,7 @@ def build(call: Invocation) -> Exit:
 def build_job(job: Job) -> Ran:
     """Build the cells of a job that are not published yet; open cells and releases are named."""
     call = job.call
-    write_rendered(call.root, job.chosen.name, job.recipes, complete=not call.only)
+    write_rendered(call.root, job.chosen.name, job.recipes, complete=not call.selects)
     if note := foreign_note(call.root, job.chosen.name, job.recipes):
         call.say(note)
 
@@ -50,7 +51,7 @@ def build_job(job: Job) -> Ran:
         left = job.recipes if call.force else split_published(run, job.recipes, recorder.record)
         if not call.force:
             recorder.unpublished = frozenset(recipe.cell.id for recipe in left) - run.ungated.keys()
-        if left and call.only and not call.force and job.chosen.effective.base_packages:
+        if left and call.selects and not call.force and job.chosen.effective.base_packages:
             find_published(run, recipes_for(call, job.chosen, job.pins, recorder.plan))
         run_cells(run, run_cell, left, recorder.record)
 
@@ -58,10 +59,11 @@ def build_job(job: Job) -> Ran:
 
 
 def _record_open(recorder: _Recorder, call: Invocation) -> None:
-    """Record the cells that cannot be built, of those that --only selects, and name the releases that are open."""
+    """Record the cells that cannot be built, of those that this run is about, and name the releases that are open."""
     for release in recorder.plan.open:
         call.say(f"{release.release} for {release.arch}: {release.code}: {release.reason}. {release.next_step}")
-    rows = [row for row in recorder.plan.rows if not call.only or any(fnmatchcase(row.id, glob) for glob in call.only)]
+    plan = in_shard(recorder.plan, call.shard) if call.shard else recorder.plan
+    rows = [row for row in plan.rows if not call.only or any(fnmatchcase(row.id, glob) for glob in call.only)]
     if recorder.plan.open:
         recorder.keep(*open_results(rows, recorder.plan.open))
 
@@ -163,7 +165,8 @@ class _Recorder:
         now = utc_now()
         for result in results:
             known = self.known.get(result.cell)
-            self.changed[result.cell] = keep_known(result, known, now, asked=result.cell in self.unpublished)
+            kept = keep_known(result, known, now, asked=result.cell in self.unpublished)
+            self.changed[result.cell] = replace(kept, at=now)
         names = (gate.name for gate in gates.GATES)
         merged = {**self.known, **self.changed}.values()
         self.releases = releases_of(self.plan, self.job.pins, merged, names, self.releases)
@@ -178,14 +181,19 @@ def _job(call: Invocation) -> Iterator[Job]:
 
 
 def job_for(call: Invocation, chosen: SelectedProfile, target: str, engine: Engine, pins: ProfileLock) -> Job:
-    """Return the inputs of a run over the cells that --only selects.
+    """Return the inputs of a run over the cells that --only and --shard select.
 
     Raises:
         InputError: there is no plan, or it has no cells although no release is open.
     """
     found = make_plan(chosen.name, chosen.effective, pins, call.only)
+    if call.shard is not None:
+        found = in_shard(found, call.shard)
+        call.say(f"shard {call.shard}: {len(found.cells)} cells")
     # Where every release is open, that is what there is to tell, and no fault of matrix.yaml.
-    recipes = recipes_for(call, chosen, pins, found) if found.cells or not found.open else []
+    # A shard has none where there are more shards than cells.
+    some = found.cells or not (found.open or call.shard)
+    recipes = recipes_for(call, chosen, pins, found) if some else []
     return Job(call, chosen, engine, pins, recipes, target)
 
 

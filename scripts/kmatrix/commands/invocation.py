@@ -11,6 +11,7 @@ from rich.console import Console
 from kmatrix.stages.run_context import BootOptions
 from kmatrix.values.command_lines import command as command_line
 from kmatrix.values.overrides import Overrides
+from kmatrix.values.shard import Shard
 
 
 @dataclass(frozen=True)
@@ -28,16 +29,21 @@ class Invocation:
     overrides: Overrides = field(default_factory=Overrides)
     authfile: Path | None = None
     only: tuple[str, ...] = ()
+    shard: Shard | None = None
+    unpublished: bool = False
     jobs: int | None = None
     action: str = ""
     broken: bool = False
     channel: str = ""
     release: str = ""
     json: bool = False
+    format: str = ""
+    runners: tuple[str, ...] = ()
     force: bool = False
     push: bool = True
     boot: BootOptions | None = field(default_factory=BootOptions)
     subject: str = ""
+    folders: tuple[Path, ...] = ()
     shell: bool = False
     check: bool = False
     forget: tuple[str, ...] = ()
@@ -63,6 +69,11 @@ class Invocation:
     def next(self, name: str, profile_name: str, *arguments: str) -> str:
         """Return another command in backquotes, which acts on the same places as this one."""
         return command_line(name, profile_name, *self.places.get(name, ()), *arguments)
+
+    @property
+    def selects(self) -> bool:
+        """Whether the command acts on some cells of the plan only."""
+        return bool(self.only) or self.shard is not None
 
     @property
     def results_path(self) -> Path:

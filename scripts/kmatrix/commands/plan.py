@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 
+from kmatrix.commands.fan_out import jobs_document, unpublished
 from kmatrix.commands.invocation import Invocation
 from kmatrix.commands.profile import (
     LAB,
@@ -17,6 +18,7 @@ from kmatrix.commands.profile import (
     resolve_pins,
     select_profile,
 )
+from kmatrix.decide.fan_out import in_shard
 from kmatrix.decide.lock_news import discovery_exit, mismatches, news_of
 from kmatrix.decide.plan import make_plan, plan_json
 from kmatrix.stages import tables
@@ -51,10 +53,22 @@ def discover(call: Invocation) -> Exit:
 
 def plan(call: Invocation) -> Exit:
     """Show every candidate cell, in or out, and why."""
+    if call.runners and not call.format:
+        raise InputError(
+            "plan: --runner has no effect without --format",
+            "Add --format github, gitlab or tekton, or remove --runner.",
+        )
     chosen = select_profile(call)
     pins = pins_for(call, chosen)
     found = make_plan(chosen.name, chosen.effective, pins, call.only)
-    if call.json:
+    # As `build` divides it, whatever is published.
+    if call.shard is not None:
+        found = in_shard(found, call.shard)
+    if call.unpublished:
+        found = unpublished(call, chosen, pins, found)
+    if call.format:
+        print(jobs_document(call, chosen, found), end="")
+    elif call.json:
         print(json.dumps(plan_json(found), indent=1))
     else:
         tables.print_plan(found)

@@ -68,6 +68,7 @@ class CellResult:
     console) are relative to the project.
     `gates` has the verdict of each gate that was run, or that a record beside the published image says was passed;
     `gates_at` the time of the last pass of each. A gate that is in neither has not been run.
+    `at` is when the run reached the verdict.
     `seen` is when the registry last reported that it has `digest`, or that it has none; `pushed` when a run of this
     project pushed it. Times are UTC in ISO 8601, and empty where they are not known. A run that did not look leaves
     them as they were.
@@ -89,6 +90,7 @@ class CellResult:
     gates_at: dict[str, str] = field(default_factory=dict)
     image_id: str = ""
     srcversion: str = ""
+    at: str = ""
     seen: str = ""
     pushed: str = ""
     next_step: str = ""

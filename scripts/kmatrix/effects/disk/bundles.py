@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
-from kmatrix.effects.disk.state_file import StateFile, known_fields, read_entries, write_entries
+from kmatrix.effects.disk.state_file import StateFile, known_fields, read_entries, read_profiles, write_entries
 from kmatrix.values.bundle import BundleImage, BundleResult
 from kmatrix.values.cells import Finding, Verdict
 from kmatrix.values.names import ImageRef
@@ -22,6 +22,15 @@ def read_bundles(path: Path, profile_name: str) -> dict[str, BundleResult]:
         InputError: the file is not of the form that `write_bundles` writes.
     """
     return {result.client: result for result in read_entries(_file(path), profile_name, _result)}
+
+
+def bundle_profiles(path: Path) -> tuple[str, ...]:
+    """Return the profiles whose bundles the file has.
+
+    Raises:
+        InputError: the file is not of the form that `write_bundles` writes.
+    """
+    return read_profiles(_file(path))
 
 
 def write_bundles(

@@ -9,7 +9,14 @@ from typing import Any, get_args
 from xml.etree import ElementTree
 
 from kmatrix.effects.disk.files import write_atomically
-from kmatrix.effects.disk.state_file import StateFile, known_fields, profile_text, read_entries, write_entries
+from kmatrix.effects.disk.state_file import (
+    StateFile,
+    known_fields,
+    profile_text,
+    read_entries,
+    read_profiles,
+    write_entries,
+)
 from kmatrix.values.cells import CellResult, Finding, Verdict
 from kmatrix.values.release_result import ReleaseResult, ReleaseState
 
@@ -33,6 +40,15 @@ def read_releases(path: Path, profile_name: str) -> tuple[ReleaseResult, ...]:
     """
     file = _file(path)
     return tuple(read_entries(file, profile_name, _release, file.beside))
+
+
+def result_profiles(path: Path) -> tuple[str, ...]:
+    """Return the profiles whose cells the file has.
+
+    Raises:
+        InputError: the file is there and cannot be read as results.
+    """
+    return read_profiles(_file(path))
 
 
 def results_text(path: Path, profile_name: str) -> str:

@@ -63,6 +63,16 @@ def read_entries(
         return [convert(entry) for entry in _lists(file).get(profile_name, {}).get(key or file.key, [])]
 
 
+def read_profiles(file: StateFile) -> tuple[str, ...]:
+    """Return the profiles that the file has entries of, that of the last run included; none where it is not there.
+
+    Raises:
+        InputError: the file cannot be read, is of another schema, or is not as `write_entries` writes it.
+    """
+    with _told(file):
+        return tuple(_lists(file))
+
+
 def known_fields(kind: type, entry: Mapping[str, Any]) -> dict[str, Any]:
     """Return those items of an entry that are fields of a dataclass: a later version of this program may write more.
 
