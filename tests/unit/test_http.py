@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from kmatrix.effects.net import http
-from kmatrix.effects.net.addresses import is_loopback
+from kmatrix.effects.net.addresses import is_loopback, origin_of
 from kmatrix.effects.net.bodies import download, json_in
 from kmatrix.effects.net.encodings import content_of
 from kmatrix.values.errors import Exit, InputError, ProtocolError, UnreachableError
@@ -385,3 +385,18 @@ def test_requests_are_what_they_seem(web: WebServer, session: requests.Session) 
     with http.get(session, f"{web.url}/x?a=b", SERVICE, method="HEAD") as response:
         assert response.status_code == 200
     assert web.requests == [Request("HEAD", "/x?a=b", web.requests[0].headers)]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("https://Quay.io/a", "https://quay.io:443/b", True),
+        ("http://quay.io/a", "http://quay.io:80/b", True),
+        ("https://quay.io/a", "https://quay.io:80/a", False),
+        ("https://quay.io/a", "http://quay.io/a", False),
+        ("https://quay.io/a", "https://cdn.quay.io/a", False),
+        ("http://127.0.0.1:5000/a", "http://127.0.0.1:5001/a", False),
+    ],
+)
+def test_one_server_is_known_by_each_of_its_spellings(one: str, other: str, same: bool) -> None:
+    assert (origin_of(one) == origin_of(other)) is same
