@@ -14,7 +14,7 @@ import requests
 from kmatrix.effects.net import http
 from kmatrix.effects.net.addresses import is_loopback, origin_of
 from kmatrix.effects.net.bodies import download, json_in
-from kmatrix.effects.net.encodings import content_of
+from kmatrix.effects.net.encodings import content_of, content_that
 from kmatrix.values.errors import Exit, InputError, ProtocolError, UnreachableError
 from tests.unit.support.http_server import RESET, Reply, Request, WebServer, closed_port, has_ipv6, in_turn, web_server
 
@@ -42,7 +42,7 @@ def session() -> Iterator[requests.Session]:
 
 
 def ask(session: requests.Session, url: str, headers: dict[str, str] | None = None) -> bytes:
-    return http.read_body(lambda: http.get(session, url, SERVICE, headers), http.content, SERVICE)
+    return http.read_body(lambda: http.get(session, url, SERVICE, headers), content_that, SERVICE)
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])

@@ -167,8 +167,3 @@ def read_body(send: Callable[[], requests.Response], read: Callable[[requests.Re
             return read(response)
 
     return retried(attempt, (_BrokenOffError,), first_pause_seconds=_FIRST_PAUSE_SECONDS)
-
-
-def content(response: requests.Response) -> bytes:
-    """Return the complete body, for `read_body`."""
-    return response.content

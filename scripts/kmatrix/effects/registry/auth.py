@@ -14,6 +14,7 @@ import requests
 from kmatrix.effects.net import http
 from kmatrix.effects.net.addresses import is_loopback
 from kmatrix.effects.net.bodies import json_in
+from kmatrix.effects.net.encodings import TOKEN_BYTES, content_that
 from kmatrix.effects.registry.challenges import Challenge
 from kmatrix.effects.registry.credentials import Credentials
 from kmatrix.effects.registry.error_bodies import error_detail
@@ -202,7 +203,7 @@ class Authorizations:
                 return None
             if response.status_code != requests.codes.ok:
                 raise ProtocolError(f"{name} answers {response.status_code} {response.reason}", hint)
-            reply = json_in(response.content, response.url, name)
+            reply = json_in(content_that(response, limit=TOKEN_BYTES), response.url, name)
             token = reply.get("token") or reply.get("access_token")
             if not isinstance(token, str):
                 raise ProtocolError(f"{name} sent no token", hint)

@@ -15,7 +15,7 @@ from kmatrix.effects.net.faults import hint_for
 from kmatrix.effects.registry.auth import Authorizations, RefusedReadError
 from kmatrix.effects.registry.challenges import Challenge, parse_challenges
 from kmatrix.effects.registry.credentials import Credentials
-from kmatrix.effects.registry.error_bodies import error_detail, is_error_body
+from kmatrix.effects.registry.error_bodies import error_detail, is_error
 from kmatrix.effects.registry.grants import Grant, headers_of
 from kmatrix.effects.registry.manifests import ACCEPT
 from kmatrix.values.errors import KmatrixError, ProtocolError, UnreachableError
@@ -63,7 +63,7 @@ class Transport:
         def judge(response: requests.Response) -> T | None:
             if response.status_code != requests.codes.not_found:
                 return read(response)
-            if not is_error_body(response.content):
+            if not is_error(response):
                 # A proxy's own 404 page says nothing about the image.
                 cause = "it answers 404 in a form that no registry uses"
                 raise UnreachableError(SERVICE, response.url, cause, hint_for(response.url))
