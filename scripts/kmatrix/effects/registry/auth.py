@@ -92,7 +92,8 @@ class Authorizations:
         known = grant is not None and (grant.token or status == requests.codes.forbidden)
         if login is None or grant is None or not known or grant.anonymous:
             return refused(ref, self._credentials, detail)
-        if grant.may("pull") and grant.actions is not None:
+        # 403 is a decision about the account, or its address, that a token does not show.
+        if status == requests.codes.unauthorized and grant.may("pull") and grant.actions is not None:
             return ProtocolError(
                 f"{ref.host} refuses the token that its own token service issued to pull {ref.path}{detail}",
                 "Compare the clocks of the registry and of its token service, or ask whoever runs them.",
