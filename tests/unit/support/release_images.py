@@ -104,6 +104,11 @@ class Maker:
         return {**sample, "metadata": {"name": release.version}, "spec": {"tags": [*others, *own]}}
 
 
+def with_top_layer(image: MadeImage, blob: bytes) -> MadeImage:
+    """Return an image that was published with another topmost layer, compressed by gzip."""
+    return _of_blobs(image.repository, (*image.layers[:-1], blob), image.config)
+
+
 def _is_os(tag: str) -> bool:
     return "coreos" in tag or tag == "machine-os-content"
 
@@ -119,11 +124,12 @@ def _toolkit_files(release: MadeRelease) -> dict[str, bytes]:
 
 
 def _toolkit_labels(release: MadeRelease) -> dict[str, str]:
+    own = {"version": f"v{release.version}"}
     if release.minor < 22:
-        return {}
+        return own
     bare = release.kernel.removesuffix(".x86_64")
     real_time = {"kernel-rt-version": bare} if release.real_time else {}
-    return {"rhel-stream": "9", "kernel-version": bare, **real_time}
+    return {**own, "rhel-stream": "9", "kernel-version": bare, **real_time}
 
 
 def _rhel(kernel: str) -> str:
@@ -146,6 +152,10 @@ def _node(release: MadeRelease) -> MadeImage:
 def _image(repository: str, layers: list[dict[str, bytes]], labels: Mapping[str, str]) -> MadeImage:
     blobs = tuple(layer(files)[1] for files in layers)
     config = json.dumps({"architecture": "amd64", "os": "linux", "config": {"Labels": dict(labels)}}).encode()
+    return _of_blobs(repository, blobs, config)
+
+
+def _of_blobs(repository: str, blobs: tuple[bytes, ...], config: bytes) -> MadeImage:
     manifest = {
         "schemaVersion": 2,
         "mediaType": MANIFEST,

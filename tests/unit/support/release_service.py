@@ -13,12 +13,21 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tests.unit.support.fake_registry import basic, digest, problem
 from tests.unit.support.http_server import Reply, Request, WebServer, web_server
-from tests.unit.support.release_images import COMPONENTS, MANIFEST, PAYLOADS, MadePayload, MadeRelease, Maker, Part
+from tests.unit.support.release_images import (
+    COMPONENTS,
+    MANIFEST,
+    PAYLOADS,
+    MadePayload,
+    MadeRelease,
+    Maker,
+    Part,
+    with_top_layer,
+)
 
 CHANNELS = "io.openshift.upgrades.graph.release.channels"
 Fault = Callable[[Reply], Reply]
@@ -56,15 +65,25 @@ class ReleaseService:
         maker = Maker(self.registry.address, sample, **more)
         for release in releases:
             payload = maker.payload(release)
-            self.payloads[release.version] = payload
-            for image in payload.images.values():
-                self._put(self.manifest_path(image.repository, image.digest), image.manifest, MANIFEST, release.version)
-                for blob in image.blobs:
-                    path = f"/v2/{image.repository}/blobs/{digest(blob)}"
-                    moved = {"Location": f"{self.storage.url}/{digest(blob)}?signature=s3cr3t"}
-                    self.contents[path] = Reply(302, b"", {**moved, "Docker-Content-Digest": digest(blob)})
-                    self.owners[path] = release.version
-                    self._put(f"/{digest(blob)}", blob, "application/octet-stream", release.version)
+            self._add(payload)
+
+    def publish_again(self, version: str, payload_layer: bytes) -> None:
+        """Give a release another payload, which differs in its topmost layer."""
+        before = self.payloads[version]
+        payload = with_top_layer(before.images["payload"], payload_layer)
+        self._add(replace(before, images={**before.images, "payload": payload}))
+
+    def _add(self, payload: MadePayload) -> None:
+        version = payload.release.version
+        self.payloads[version] = payload
+        for image in payload.images.values():
+            self._put(self.manifest_path(image.repository, image.digest), image.manifest, MANIFEST, version)
+            for blob in image.blobs:
+                path = f"/v2/{image.repository}/blobs/{digest(blob)}"
+                moved = {"Location": f"{self.storage.url}/{digest(blob)}?signature=s3cr3t"}
+                self.contents[path] = Reply(302, b"", {**moved, "Docker-Content-Digest": digest(blob)})
+                self.owners[path] = version
+                self._put(f"/{digest(blob)}", blob, "application/octet-stream", version)
 
     def image(self, repository: str, tag: str) -> str:
         """Add an image without layers, and return its name."""
