@@ -16,8 +16,6 @@ from kmatrix.values.lock import ProfileLock, read_lock
 from tests.unit.support.release_service import ReleaseService
 from tests.unit.test_discover_packages import CLIENT, FIRST, KEY, put, put_packages
 
-PROFILE = "site"
-
 
 @dataclass(frozen=True)
 class DiscoveryProject:
@@ -25,6 +23,7 @@ class DiscoveryProject:
 
     root: Path
     authfile: Path
+    profile: str
 
     def run(self, command: str, *arguments: str) -> int:
         """Run a command and return its exit code."""
@@ -43,7 +42,7 @@ class DiscoveryProject:
     @property
     def pins(self) -> ProfileLock:
         """The pins in the lock."""
-        return read_lock(self.text).profiles[PROFILE]
+        return read_lock(self.text).profiles[self.profile]
 
     @property
     def kernels(self) -> dict[str, list[str]]:
@@ -64,13 +63,16 @@ class DiscoveryProject:
         (self.root / "matrix.lock").unlink()
 
 
-def discovery_project(root: Path, service: ReleaseService, channels: Iterable[str], **more: Any) -> DiscoveryProject:
+def discovery_project(
+    root: Path, service: ReleaseService, channels: Iterable[str], profile: str = "site", **more: Any
+) -> DiscoveryProject:
     """Write a project for the channels of a service, with a package root of its own.
 
     Args:
         root: the project's folder.
         service: the releases.
         channels: their names.
+        profile: the name of its only profile.
         more: other keys of the profile.
     """
     put(root, "packages/beegfs_8.98/gpg/GPG-KEY-beegfs", KEY.read_bytes())
@@ -89,11 +91,11 @@ def discovery_project(root: Path, service: ReleaseService, channels: Iterable[st
         "clients": [str(CLIENT)],
         **more,
     }
-    matrix = {"schema": 1, "default_profile": PROFILE, "profiles": {PROFILE: stated}}
+    matrix = {"schema": 1, "default_profile": profile, "profiles": {profile: stated}}
     put(root, "matrix.yaml", yaml.safe_dump(matrix).encode())
     auths = {}
     if service.user:
         name, password = service.user
         auths[service.registry.address] = {"username": name, "password": password}
     put(root, "auth.json", json.dumps({"auths": auths}).encode())
-    return DiscoveryProject(root, root / "auth.json")
+    return DiscoveryProject(root, root / "auth.json", profile)

@@ -72,16 +72,18 @@ class Maker:
         host: HOST:PORT of their registry.
         sample: a real image-references, whose other tags payloads get; None for the few that are needed.
         filling: more content of the payload's last layer, by path, e.g. the manifests of operators.
+        history: bytes that the history of each image's configuration takes.
     """
 
     host: str
     sample: Mapping[str, Any] | None = None
     filling: Mapping[str, bytes] = field(default_factory=dict)
+    history: int = 0
 
     def payload(self, release: MadeRelease) -> MadePayload:
         """Return a release's images."""
-        toolkit = _image(COMPONENTS, [{"etc/base": b"base"}, _toolkit_files(release)], _toolkit_labels(release))
-        node = _node(release)
+        toolkit = self._image(COMPONENTS, [{"etc/base": b"base"}, _toolkit_files(release)], _toolkit_labels(release))
+        node = self._image(COMPONENTS, *_node(release))
         tags = {"driver-toolkit": toolkit, _os_tag(release): node}
         references = self._references(release, {name: self._pullspec(image) for name, image in tags.items()})
         metadata = {"kind": "cincinnati-metadata-v0", "version": release.version, "previous": []}
@@ -91,8 +93,14 @@ class Maker:
             "release-manifests/release-metadata": json.dumps(metadata).encode(),
         }
         labels = {"io.openshift.release": release.version}
-        payload = _image(PAYLOADS, [{"usr/bin/cluster-version-operator": b"program"}, files], labels)
+        payload = self._image(PAYLOADS, [{"usr/bin/cluster-version-operator": b"program"}, files], labels)
         return MadePayload(release, {"payload": payload, "toolkit": toolkit, "node": node})
+
+    def _image(self, repository: str, layers: list[dict[str, bytes]], labels: Mapping[str, str]) -> MadeImage:
+        blobs = tuple(layer(files)[1] for files in layers)
+        history = [{"created_by": "x" * self.history}]
+        config = {"architecture": "amd64", "os": "linux", "config": {"Labels": dict(labels)}, "history": history}
+        return _of_blobs(repository, blobs, json.dumps(config).encode())
 
     def _pullspec(self, image: MadeImage) -> str:
         return f"{self.host}/{image.repository}@{image.digest}"
@@ -136,7 +144,8 @@ def _rhel(kernel: str) -> str:
     return kernel.split(".el")[1].split(".")[0].replace("_", ".")
 
 
-def _node(release: MadeRelease) -> MadeImage:
+def _node(release: MadeRelease) -> tuple[list[dict[str, bytes]], dict[str, str]]:
+    """Return the files of each layer of a node image, and its labels."""
     kernel = release.node_kernel or release.kernel
     files: list[dict[str, bytes]] = [{"usr/lib/os-release": b"NAME=RHCOS"}]
     labels = {"com.coreos.rpm.kernel" if release.minor < 12 else "ostree.linux": kernel}
@@ -146,13 +155,7 @@ def _node(release: MadeRelease) -> MadeImage:
         meta = {"rpmdb.pkglist": [["bash", "0", "5.1.8", "9.el9", "x86_64"], package]}
         files.append({"usr/share/openshift/base/meta.json": json.dumps(meta).encode()})
         labels = {"io.openshift.metalayer": "true", "ostree.linux": "true"}
-    return _image(COMPONENTS, files, {**labels, "of": release.version})
-
-
-def _image(repository: str, layers: list[dict[str, bytes]], labels: Mapping[str, str]) -> MadeImage:
-    blobs = tuple(layer(files)[1] for files in layers)
-    config = json.dumps({"architecture": "amd64", "os": "linux", "config": {"Labels": dict(labels)}}).encode()
-    return _of_blobs(repository, blobs, config)
+    return files, {**labels, "version": release.version}
 
 
 def _of_blobs(repository: str, blobs: tuple[bytes, ...], config: bytes) -> MadeImage:

@@ -107,9 +107,9 @@ class ReleaseService:
         """Return the path of a manifest."""
         return f"/v2/{repository}/manifests/{name}"
 
-    def requests(self) -> Counter[str]:
-        """Return the number of requests for the content of each release, to registry and storage."""
-        seen = [*self.registry.requests, *self.storage.requests]
+    def requests(self, *servers: WebServer) -> Counter[str]:
+        """Return the number of requests for the content of each release, to registry and storage, or to one of them."""
+        seen = [request for server in servers or (self.registry, self.storage) for request in server.requests]
         return Counter(self.owners[request.path] for request in seen if self.owners.get(request.path))
 
     def forget_requests(self) -> None:
