@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import threading
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -114,6 +115,27 @@ def test_a_server_that_always_resets_is_asked_a_few_times(web: WebServer, sessio
     with pytest.raises(UnreachableError, match="connection reset"):
         ask(session, f"{web.url}/x")
     assert len(web.requests) == 4
+
+
+@pytest.mark.usefixtures("slept")
+def test_a_server_that_does_not_answer_is_asked_twice(
+    web: WebServer, session: requests.Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each attempt takes the complete time-out."""
+    monkeypatch.setattr(http, "_TIMEOUT_SECONDS", (10, 0.05))
+    over = threading.Event()
+
+    def never(_: Request) -> Reply:
+        over.wait()
+        return FINE
+
+    web.answer = never
+    try:
+        with pytest.raises(UnreachableError, match="time-out"):
+            ask(session, f"{web.url}/x")
+    finally:
+        over.set()
+    assert len(web.requests) == 2
 
 
 @pytest.mark.parametrize("reset", [True, False])
