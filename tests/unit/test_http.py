@@ -89,11 +89,12 @@ def test_a_pause_nobody_waits_for_is_not_cut_short(
     assert (len(web.requests), slept) == (1, [])
 
 
-@pytest.mark.usefixtures("slept")
-def test_nobody_there_is_a_refused_connection(session: requests.Session) -> None:
+def test_nobody_there_is_a_refused_connection(session: requests.Session, slept: list[float]) -> None:
     with pytest.raises(UnreachableError, match=f"the {SERVICE} at .*: connection refused$") as caught:
         ask(session, f"http://127.0.0.1:{closed_port()}/")
     assert "nox -s lab" in caught.value.hint
+    # A server that starts again is not there for some seconds: unlike a time-out, this costs none.
+    assert slept == [0.6, 1.2]
 
 
 @pytest.mark.usefixtures("slept")

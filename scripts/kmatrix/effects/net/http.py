@@ -53,7 +53,11 @@ class _Retry(Retry):
         if response is not None and _pool is not None and (self.get_retry_after(response) or 0) > _LONGEST_PAUSE:
             raise urllib3.exceptions.MaxRetryError(_pool, url or "")
         again = self.total is not True and (self.total or 0) < ATTEMPTS - 1
-        if isinstance(error, urllib3.exceptions.TimeoutError) and again and _pool is not None:
+        # A refused connection is a NewConnectionError, which is a time-out by its class alone.
+        late = isinstance(error, urllib3.exceptions.TimeoutError) and not isinstance(
+            error, urllib3.exceptions.NewConnectionError
+        )
+        if late and again and _pool is not None:
             raise urllib3.exceptions.MaxRetryError(_pool, url or "", error)
         return super().increment(method, url, response, error, _pool, _stacktrace)
 
