@@ -18,6 +18,10 @@ class Measures:
     second_run_builds: int | None = None
     second_run_pulls: int | None = None
     plan_render_5000_seconds: float | None = None
+    discovery_bytes: int | None = None
+    discovery_requests: float | None = None
+    discovery_warm_requests: float | None = None
+    discovery_warm_seconds: float | None = None
     image_ratio: float | None = None
     kernel_change_bytes: int | None = None
     peak_rss_mb: float | None = None
@@ -54,6 +58,10 @@ AIMS = (
     Aim("second_run_builds", "engine builds of the second run", 0, inclusive=True),
     Aim("second_run_pulls", "pulls of the second run", 0, inclusive=True),
     Aim("plan_render_5000_seconds", "plan and render 5,000 cells", 5, "s"),
+    Aim("discovery_bytes", "discovery, for each release", 300_000, "bytes", inclusive=True),
+    Aim("discovery_requests", "requests of discovery, for each release", 8, inclusive=True),
+    Aim("discovery_warm_requests", "requests of a second discovery, for each channel", 1, inclusive=True),
+    Aim("discovery_warm_seconds", "second discovery", 2, "s"),
     Aim("image_ratio", "largest image, against its toolkit", 0.1, inclusive=True),
     Aim("kernel_change_bytes", "pulled when only the kernel changes", 2_000_000, "bytes"),
     Aim("peak_rss_mb", "peak memory of the tool", 200, "MB"),

@@ -17,6 +17,7 @@ from rich.console import Console
 from bench.aims import FULL_WEIGHT, Measures, judge
 from bench.boots import measure_boots
 from bench.cold import measure_cold
+from bench.discovery import measure_discovery
 from bench.machine import machine
 from bench.planning import measure_planning
 from bench.published import measure_second, measure_sizes, publish_all
@@ -34,6 +35,7 @@ from kmatrix.values.overrides import overrides_from_environment
 
 _PARTS: dict[str, Callable[[Setting], tuple[Measures, dict[str, Any]]]] = {
     "planning": measure_planning,
+    "discovery": measure_discovery,
     "second": measure_second,
     "sizes": measure_sizes,
     "boot": measure_boots,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from kmatrix.effects.registry import environment
 from kmatrix.stages import gates
 from tests.unit.support.bundle_bench import Bench, bundle_bench
 from tests.unit.support.gate_records import BOTH
@@ -45,5 +46,7 @@ def two_gates(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep a person's own credentials and proxies out of every test."""
-    for name in ("REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "NETRC"):
+    proxies = ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
+    for name in ("REGISTRY_AUTH_FILE", "DOCKER_AUTH_CONFIG", "DOCKER_CONFIG", "NETRC", *proxies):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(environment, "_taken", {})

@@ -85,7 +85,7 @@ def test_nothing_shows_what_is_in_it(tmp_path: Path) -> None:
 def test_without_any_file_there_are_none(home: Path) -> None:
     found = load_credentials(None)
     assert found.pair(ImageRef.parse("quay.io/x")) is None
-    assert found.source == str(home / ".docker" / "config.json")
+    assert found.sources == (str(home / ".docker" / "config.json"),)
 
 
 def test_files_are_looked_for_in_order(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

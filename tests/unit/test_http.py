@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import threading
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +13,9 @@ import pytest
 import requests
 
 from kmatrix.effects.net import http
-from kmatrix.effects.net.addresses import is_loopback
+from kmatrix.effects.net.addresses import is_loopback, origin_of
 from kmatrix.effects.net.bodies import download, json_in
-from kmatrix.effects.net.encodings import content_of
+from kmatrix.effects.net.encodings import content_of, content_that
 from kmatrix.values.errors import Exit, InputError, ProtocolError, UnreachableError
 from tests.unit.support.http_server import RESET, Reply, Request, WebServer, closed_port, has_ipv6, in_turn, web_server
 
@@ -42,7 +43,7 @@ def session() -> Iterator[requests.Session]:
 
 
 def ask(session: requests.Session, url: str, headers: dict[str, str] | None = None) -> bytes:
-    return http.read_body(lambda: http.get(session, url, SERVICE, headers), http.content, SERVICE)
+    return http.read_body(lambda: http.get(session, url, SERVICE, headers), content_that, SERVICE)
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
@@ -88,11 +89,12 @@ def test_a_pause_nobody_waits_for_is_not_cut_short(
     assert (len(web.requests), slept) == (1, [])
 
 
-@pytest.mark.usefixtures("slept")
-def test_nobody_there_is_a_refused_connection(session: requests.Session) -> None:
+def test_nobody_there_is_a_refused_connection(session: requests.Session, slept: list[float]) -> None:
     with pytest.raises(UnreachableError, match=f"the {SERVICE} at .*: connection refused$") as caught:
         ask(session, f"http://127.0.0.1:{closed_port()}/")
     assert "nox -s lab" in caught.value.hint
+    # A server that starts again is not there for some seconds: unlike a time-out, this costs none.
+    assert slept == [0.6, 1.2]
 
 
 @pytest.mark.usefixtures("slept")
@@ -114,6 +116,27 @@ def test_a_server_that_always_resets_is_asked_a_few_times(web: WebServer, sessio
     with pytest.raises(UnreachableError, match="connection reset"):
         ask(session, f"{web.url}/x")
     assert len(web.requests) == 4
+
+
+@pytest.mark.usefixtures("slept")
+def test_a_server_that_does_not_answer_is_asked_twice(
+    web: WebServer, session: requests.Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each attempt takes the complete time-out."""
+    monkeypatch.setattr(http, "_TIMEOUT_SECONDS", (10, 0.05))
+    over = threading.Event()
+
+    def never(_: Request) -> Reply:
+        over.wait()
+        return FINE
+
+    web.answer = never
+    try:
+        with pytest.raises(UnreachableError, match="time-out"):
+            ask(session, f"{web.url}/x")
+    finally:
+        over.set()
+    assert len(web.requests) == 2
 
 
 @pytest.mark.parametrize("reset", [True, False])
@@ -385,3 +408,18 @@ def test_requests_are_what_they_seem(web: WebServer, session: requests.Session) 
     with http.get(session, f"{web.url}/x?a=b", SERVICE, method="HEAD") as response:
         assert response.status_code == 200
     assert web.requests == [Request("HEAD", "/x?a=b", web.requests[0].headers)]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("https://Quay.io/a", "https://quay.io:443/b", True),
+        ("http://quay.io/a", "http://quay.io:80/b", True),
+        ("https://quay.io/a", "https://quay.io:80/a", False),
+        ("https://quay.io/a", "http://quay.io/a", False),
+        ("https://quay.io/a", "https://cdn.quay.io/a", False),
+        ("http://127.0.0.1:5000/a", "http://127.0.0.1:5001/a", False),
+    ],
+)
+def test_one_server_is_known_by_each_of_its_spellings(one: str, other: str, same: bool) -> None:
+    assert (origin_of(one) == origin_of(other)) is same

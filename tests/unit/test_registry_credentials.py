@@ -246,6 +246,55 @@ def test_a_credential_does_not_follow_a_blob_to_another_server(server: FakeRegis
         assert [request.header("authorization") for request in storage.requests] == [None]
 
 
+def test_a_token_service_on_another_server_gets_the_credential_and_the_registry_only_the_token(
+    server: FakeRegistry,
+) -> None:
+    """The registry names its token service, as for docker.io; other clients trust it with that as well.
+
+    distribution/distribution, registry/client/auth/session.go (fetchTokenWithBasicAuth); containers/image,
+    docker/docker_client.go (getBearerToken). Unlike them, only an https address, or one of this machine, is trusted.
+    """
+    with web_server(in_turn(Reply(200, b'{"token": "good"}'))) as tokens:
+        wants_token(server, realm=f"{tokens.url}/token")
+        assert client(server).manifest(ref(server), "x86_64")
+        assert [request.header("authorization") for request in tokens.requests] == [basic(USER, PASSWORD)]
+    assert [request.header("authorization") for request in server.web.requests] == [None, "Bearer good"]
+
+
+def test_a_credential_does_not_follow_the_token_service_to_another_server(server: FakeRegistry) -> None:
+    with web_server(in_turn(Reply(200, b'{"token": "good"}'))) as other:
+        wants_token(server)
+        server.instead["/token"] = Reply(307, headers={"Location": f"{other.url}/token"})
+        assert client(server).manifest(ref(server), "x86_64")
+        assert [request.header("authorization") for request in server.requests("/token")] == [basic(USER, PASSWORD)]
+        assert [request.header("authorization") for request in other.requests] == [None]
+
+
+@pytest.mark.parametrize("prepare", [wants_basic, wants_token])
+def test_a_credential_does_not_follow_a_manifest_to_another_port(server: FakeRegistry, prepare: object) -> None:
+    assert callable(prepare)
+    prepare(server)
+    path = "/v2/team/image/manifests/1"
+    plain = server.answer
+    with web_server(in_turn(Reply(200, server.manifests[path]))) as other:
+        moved = Reply(307, headers={"Location": f"{other.url}{path}"})
+        server.web.answer = lambda asked: moved if asked.path == path and plain(asked).status == 200 else plain(asked)
+        assert client(server).manifest(ref(server), "x86_64")
+        assert server.requests(path)[-1].header("authorization") == server.authorization
+        assert [request.header("authorization") for request in other.requests] == [None]
+
+
+def test_another_server_that_demands_a_credential_does_not_get_that_of_the_registry(server: FakeRegistry) -> None:
+    """It answers a request that was redirected: its challenge would have the credential sent to whom it names."""
+    wants_basic(server)
+    challenge = 'Bearer realm="https://tokens.invalid/token"'
+    with web_server(in_turn(problem(401, "UNAUTHORIZED", **{"WWW-Authenticate": challenge}))) as other:
+        server.web.answer = in_turn(Reply(307, headers={"Location": f"{other.url}/x"}))
+        with pytest.raises(ProtocolError, match=f"redirects to {other.url}/x, which demands a credential"):
+            client(server).manifest(ref(server), "x86_64")
+        assert [request.header("authorization") for request in other.requests] == [None]
+
+
 @pytest.mark.usefixtures("slept")
 @pytest.mark.parametrize("status", [200, 401, 403, 404, 500])
 def test_no_secret_is_in_any_message(server: FakeRegistry, status: int) -> None:

@@ -16,6 +16,7 @@ from kmatrix.cli.options import ARGUMENT, OVERRIDES, SELECTION, Option, options_
 from kmatrix.cli.parser import parse
 from kmatrix.commands.guard import guarded
 from kmatrix.commands.invocation import Invocation
+from kmatrix.effects.registry.environment import take_auth_config
 from kmatrix.stages.run_context import BootOptions
 from kmatrix.stages.tables import wide_console
 from kmatrix.values.errors import Exit, InputError
@@ -29,6 +30,8 @@ def main(arguments: Sequence[str] | None = None, first: Callable[[Invocation], N
         arguments: of the command line; those of this process by default.
         first: is called before the command; an error that it raises is reported as one of the command.
     """
+    # Before any other program is started.
+    take_auth_config()
     console = wide_console(stderr=True)
 
     def work() -> int:

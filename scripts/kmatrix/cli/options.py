@@ -268,7 +268,7 @@ OPTIONS = (
         (*_CELLS, "discover", "plan", "boot"),
         "registry credentials, as `docker login` writes them",
         metavar="FILE",
-        otherwise="REGISTRY_AUTH_FILE, else ~/.docker/config.json",
+        otherwise="REGISTRY_AUTH_FILE, else DOCKER_AUTH_CONFIG and ~/.docker/config.json",
         variable="KMATRIX_AUTHFILE",
     ),
     Option(

@@ -20,8 +20,9 @@ from kmatrix.values.names import Arch
 from kmatrix.values.pins import ReleasePin, UnresolvedPin, UpdatesPin
 
 _THREADS = 8
-# Without a single answer, so many releases show that the registry is down, and each takes seconds to show it.
-_SILENT_RELEASES = 5
+# Without an answer in between, so many releases show that the registry is down, and each takes seconds to show it. As
+# many are under way at a time: a fault of a few of them is no fault of the registry.
+_SILENT_RELEASES = _THREADS
 Say = Callable[[str], None]
 
 
@@ -79,7 +80,6 @@ class _Reader:
         self._before = before
         self._say = say
         self._lock = threading.Lock()
-        self._answered = False
         self._silent: list[Unresolved] = []
 
     def pins_of(self, node: Node, arch: Arch) -> tuple[tuple[ReleasePin, ...], UnresolvedPin | None]:
@@ -115,15 +115,15 @@ class _Reader:
 
     def _read(self, node: Node, arch: Arch) -> tuple[ReleasePin, ...] | Unresolved:
         with self._lock:
-            down = None if self._answered or len(self._silent) < _SILENT_RELEASES else self._silent[0]
+            down = self._silent[0] if len(self._silent) >= _SILENT_RELEASES else None
         if down:
             return Unresolved(down.error, "unreachable", down.reason)
         read = read_release(node, arch, self._profile, self._registry)
         with self._lock:
             if isinstance(read, Unresolved) and read.obstacle == "unreachable":
                 self._silent.append(read)
-            else:
-                self._answered = True
+            elif len(self._silent) < _SILENT_RELEASES:
+                self._silent.clear()
         return read
 
     def _unresolved(

@@ -88,6 +88,8 @@ def web_server(answer: Answer, host: str = "127.0.0.1") -> Iterator[WebServer]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # Headers and body are two packets: the second would wait for the client's delayed acknowledgement of the first.
+        disable_nagle_algorithm = True
 
         def do_GET(self, body: bytes = b"") -> None:
             headers = {name.lower(): value for name, value in self.headers.items()}

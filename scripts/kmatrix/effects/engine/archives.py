@@ -7,6 +7,17 @@ import tarfile
 from collections.abc import Iterable, Iterator
 from typing import IO, Any, cast
 
+# Extensions of a header are read into memory; the limit is that of Go's archive/tar (src/archive/tar/format.go), and so
+# of engines.
+_LARGEST_EXTENSION = 1 << 20
+_EXTENSIONS = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
+
 
 def drain(stream: Iterator[bytes]) -> None:
     """Read a stream to its end, so that its connection can serve again."""
@@ -52,7 +63,10 @@ def entries(file: Any, *, ends_with_zeros: bool = False) -> Iterator[tuple[tarfi
         def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Strict:
             nonlocal block
             block = bytes(buf)
-            return super().frombuf(buf, encoding, errors)
+            header = super().frombuf(buf, encoding, errors)
+            if header.type in _EXTENSIONS and header.size > _LARGEST_EXTENSION:
+                raise tarfile.HeaderError(f"its extension has {header.size} bytes")
+            return header
 
         @classmethod
         def fromtarfile(cls, tarfile_: tarfile.TarFile) -> Strict:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ipaddress
 from urllib.parse import urlsplit
 
+_PORTS = {"http": ":80", "https": ":443"}
+
 
 def is_loopback(host: str) -> bool:
     """Return whether [USER@]HOST[:PORT] is this machine; its servers speak plain HTTP, as the engine assumes too.
@@ -26,6 +28,6 @@ def is_loopback(host: str) -> bool:
 
 
 def origin_of(url: str) -> tuple[str, str]:
-    """Return the scheme and the server (with user and port) of an address."""
+    """Return the scheme and the server (with user and port) of an address, spelled alike for the same server."""
     parts = urlsplit(url)
-    return parts.scheme, parts.netloc
+    return parts.scheme, parts.netloc.lower().removesuffix(_PORTS.get(parts.scheme, ":"))

@@ -26,14 +26,20 @@ from kmatrix.values.errors import UnreachableError
 
 _REDIRECTS = 5
 _FIRST_PAUSE_SECONDS = 0.3
-_TIMEOUT_SECONDS = (10, 60)
+# To connect, and without a byte. A write may be answered late: a registry reads and stores a large blob first.
+_TIMEOUT_SECONDS = (10, 30)
+_TIMEOUT_SECONDS_OF_WRITES = (10, 60)
 _LONGEST_PAUSE = 60
 _TRANSIENT = (429, 500, 502, 503, 504)
 T = TypeVar("T")
 
 
 class _Retry(Retry):
-    """Give up at once where a server asks for a longer pause than the limit: asking sooner would ignore its request."""
+    """Give up early where trying again is pointless or takes too long.
+
+    That is at once where a server asks for a longer pause than the limit, because asking sooner would ignore its
+    request; and after a time-out of any attempt but the first, because each takes longer than all pauses together.
+    """
 
     def increment(
         self,
@@ -46,6 +52,13 @@ class _Retry(Retry):
     ) -> Self:
         if response is not None and _pool is not None and (self.get_retry_after(response) or 0) > _LONGEST_PAUSE:
             raise urllib3.exceptions.MaxRetryError(_pool, url or "")
+        again = self.total is not True and (self.total or 0) < ATTEMPTS - 1
+        # A refused connection is a NewConnectionError, which is a time-out by its class alone.
+        late = isinstance(error, urllib3.exceptions.TimeoutError) and not isinstance(
+            error, urllib3.exceptions.NewConnectionError
+        )
+        if late and again and _pool is not None:
+            raise urllib3.exceptions.MaxRetryError(_pool, url or "", error)
         return super().increment(method, url, response, error, _pool, _stacktrace)
 
 
@@ -112,7 +125,7 @@ def get(
                 headers=sent,
                 data=data,
                 stream=True,
-                timeout=_TIMEOUT_SECONDS,
+                timeout=_TIMEOUT_SECONDS if method in ("GET", "HEAD") else _TIMEOUT_SECONDS_OF_WRITES,
                 proxies={"http": "", "https": ""} if is_loopback(urlsplit(target).netloc) else None,
                 allow_redirects=False,
             )
@@ -167,8 +180,3 @@ def read_body(send: Callable[[], requests.Response], read: Callable[[requests.Re
             return read(response)
 
     return retried(attempt, (_BrokenOffError,), first_pause_seconds=_FIRST_PAUSE_SECONDS)
-
-
-def content(response: requests.Response) -> bytes:
-    """Return the complete body, for `read_body`."""
-    return response.content

@@ -7,6 +7,7 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 import requests
 
 from kmatrix.effects.net import http
+from kmatrix.effects.net.encodings import GRAPH_BYTES, content_that
 from kmatrix.values.errors import ProtocolError
 from kmatrix.values.names import GO_ARCH, Arch
 
@@ -23,21 +24,22 @@ def fetch_graph(address: str, channel: str, arch: Arch) -> str:
 
     Raises:
         UnreachableError: the service could not be reached.
-        ProtocolError: it answers with an error, or not in UTF-8.
+        ProtocolError: it answers with an error, not in UTF-8, or without end.
     """
     parts = urlsplit(address)
     url = urlunsplit(parts._replace(query=urlencode({"channel": channel, "arch": GO_ARCH[arch]})))
     session = http.new_session()
 
     def read(response: requests.Response) -> str:
+        content = content_that(response, limit=GRAPH_BYTES)
         if response.status_code != requests.codes.ok:
-            text = response.content.decode("utf-8", "replace")
+            text = content.decode("utf-8", "replace")
             raise ProtocolError(
                 f"the update graph answers {response.status_code} {response.reason} to {url}: {text[:200].strip()}",
                 "Check the channel's name and the graph address in matrix.yaml.",
             )
         try:
-            return response.content.decode("utf-8")
+            return content.decode("utf-8")
         except UnicodeDecodeError as error:
             raise ProtocolError(
                 f"the update graph's reply to {url} is not UTF-8 at byte {error.start}",

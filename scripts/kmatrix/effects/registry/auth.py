@@ -14,6 +14,7 @@ import requests
 from kmatrix.effects.net import http
 from kmatrix.effects.net.addresses import is_loopback
 from kmatrix.effects.net.bodies import json_in
+from kmatrix.effects.net.encodings import TOKEN_BYTES, content_that
 from kmatrix.effects.registry.challenges import Challenge
 from kmatrix.effects.registry.credentials import Credentials
 from kmatrix.effects.registry.error_bodies import error_detail
@@ -91,13 +92,14 @@ class Authorizations:
         known = grant is not None and (grant.token or status == requests.codes.forbidden)
         if login is None or grant is None or not known or grant.anonymous:
             return refused(ref, self._credentials, detail)
-        if grant.may("pull") and grant.actions is not None:
+        # 403 is a decision about the account, or its address, that a token does not show.
+        if status == requests.codes.unauthorized and grant.may("pull") and grant.actions is not None:
             return ProtocolError(
                 f"{ref.host} refuses the token that its own token service issued to pull {ref.path}{detail}",
                 "Compare the clocks of the registry and of its token service, or ask whoever runs them.",
             )
         return RefusedReadError(
-            f"{ref.repository} does not exist, or the credential in {self._credentials.source} may not read "
+            f"{ref.repository} does not exist, or the credential in {self._credentials.source(ref)} may not read "
             f"it{detail or ': the registry does not say which'}",
             "If it should exist, check its name, and that the credential's account may read it. If the first push is "
             "to create it, the account must be allowed to create repositories there.",
@@ -107,7 +109,7 @@ class Authorizations:
     def unreadable(self, ref: ImageRef) -> NotReadableError:
         """Return the error for a repository that the credential may push to but not read, so its content is unknown."""
         return NotReadableError(
-            f"the credential for {ref.host} in {self._credentials.source} may push to {ref.repository}, but not "
+            f"the credential for {ref.host} in {self._credentials.source(ref)} may push to {ref.repository}, but not "
             "read it, so its content cannot be determined",
             "Allow its account to pull as well: published images must be recognised, and a pushed image "
             "is read back before it gets its name.",
@@ -119,7 +121,8 @@ class Authorizations:
         if login is None or grant is None or grant.anonymous or not grant.token:
             return refused(ref, self._credentials, detail)
         return CredentialError(
-            f"{ref.host} does not allow the credential in {self._credentials.source} to push to {ref.path}{detail}",
+            f"{ref.host} does not allow the credential in {self._credentials.source(ref)} to push to "
+            f"{ref.path}{detail}",
             "Allow its account to push there, and to create the repository if it does not exist yet.",
         )
 
@@ -172,7 +175,8 @@ class Authorizations:
         if token is None:
             raise ProtocolError(
                 f"the token service of {ref.host} at {realm} does not accept an identity token",
-                f"Log in with a user and a password, so that {self._credentials.source} holds them for {ref.host}.",
+                f"Log in with a user and a password, so that {self._credentials.source(ref)} holds them for "
+                f"{ref.host}.",
             )
         return grant_of(token, ref.registry[1], push)
 
@@ -200,7 +204,7 @@ class Authorizations:
                 return None
             if response.status_code != requests.codes.ok:
                 raise ProtocolError(f"{name} answers {response.status_code} {response.reason}", hint)
-            reply = json_in(response.content, response.url, name)
+            reply = json_in(content_that(response, limit=TOKEN_BYTES), response.url, name)
             token = reply.get("token") or reply.get("access_token")
             if not isinstance(token, str):
                 raise ProtocolError(f"{name} sent no token", hint)
@@ -242,15 +246,17 @@ def refused(ref: ImageRef, credentials: Credentials, detail: str = "") -> Creden
         credentials: the run's credentials.
         detail: the registry's own message, from `error_detail`.
     """
-    source, note = credentials.source, credentials.note(ref)
+    note = credentials.note(ref)
     note = f"; {note}" if note else ""
     if credentials.login(ref) is None:
+        sources = credentials.sources
+        lacking = f"{sources[0]} has none" if len(sources) == 1 else f"neither {' nor '.join(sources)} has one"
         return CredentialError(
-            f"{ref.host} demands a credential for {ref.path}, and {source} has none for it{note}",
-            f"Add an entry for {ref.host} to {source} (docker login writes one), or name another file with "
-            "--authfile or KMATRIX_AUTHFILE.",
+            f"{ref.host} demands a credential for {ref.path}, and {lacking} for it{note}",
+            f"Add an entry for {ref.host} to {' or to '.join(sources)} (docker login writes one), or name another file "
+            "with --authfile or KMATRIX_AUTHFILE.",
         )
     return CredentialError(
-        f"{ref.host} refuses the credential that {source} has for {ref.path}{detail}{note}",
+        f"{ref.host} refuses the credential that {credentials.source(ref)} has for {ref.path}{detail}{note}",
         "Check that it is still valid and may use this repository.",
     )

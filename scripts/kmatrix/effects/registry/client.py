@@ -14,7 +14,7 @@ import requests
 
 from kmatrix.decide.formats.image_paths import LayerView, find_files
 from kmatrix.effects.net.bodies import json_in
-from kmatrix.effects.net.encodings import content_of
+from kmatrix.effects.net.encodings import DOCUMENT_BYTES, content_of
 from kmatrix.effects.registry.layers import read_layer
 from kmatrix.effects.registry.manifests import Manifest as Manifest
 from kmatrix.effects.registry.manifests import Named as Named
@@ -103,7 +103,7 @@ class Registry(Transport):
 
     def _config_content(self, manifest: Manifest) -> bytes:
         def read(response: requests.Response) -> bytes:
-            content = content_of(response, manifest.config.removeprefix("sha256:"))
+            content = content_of(response, manifest.config.removeprefix("sha256:"), DOCUMENT_BYTES)
             found = digest_of(content)
             if found != manifest.config:
                 raise ProtocolError(
@@ -143,7 +143,8 @@ class Registry(Transport):
             UnreachableError, CredentialError, ProtocolError: it could not be determined.
         """
 
-        def read(digest: str, wanted: Set[str]) -> LayerView:
+        def read(layer: tuple[str, str, int], wanted: Set[str]) -> LayerView:
+            digest, _, size = layer
             name = f"{manifest.ref.repository}@{digest}"
 
             def view(response: requests.Response) -> LayerView:
@@ -153,18 +154,17 @@ class Registry(Transport):
                     raw: Any = io.BytesIO(content_of(response, digest.removeprefix("sha256:")))
                 else:
                     raw = response.raw
-                return read_layer(raw, wanted, name, digest)
+                return read_layer(raw, wanted, name, digest, size)
 
             return self._fetch(manifest.ref, f"blobs/{digest}", view)
 
-        layers = [digest for digest, _, _ in reversed(manifest.layers)]
-        return find_files(layers[:layers_from_top], names, read, str(manifest.ref))
+        return find_files(manifest.layers[::-1][:layers_from_top], names, read, str(manifest.ref))
 
     def _raw_manifest(self, ref: ImageRef) -> RawManifest | None:
         def read(response: requests.Response) -> RawManifest:
             # A tag names no digest, but the registry states which manifest it meant to send.
             meant = ref.digest or response.headers.get("docker-content-digest", "")
-            content = content_of(response, meant.removeprefix("sha256:"))
+            content = content_of(response, meant.removeprefix("sha256:"), DOCUMENT_BYTES)
             found = digest_of(content)
             if meant.startswith("sha256:") and found != meant:
                 raise ProtocolError(f"{ref}: the registry sent a manifest whose digest is {found}, not {meant}", _OTHER)

@@ -1,7 +1,8 @@
-"""Registry credentials from a Docker configuration file, or from an OpenShift pull secret, which has the same format.
+"""Registry credentials from Docker configuration files, OpenShift pull secrets, and the environment.
 
-Entries apply to images as in `docker` and in the programs that read auth.json: docker/cli
-(cli/config/configfile/file.go, cli/config/credentials) and containers/image (pkg/docker/config/config.go).
+All have the format of Docker's config.json (docker/cli, cli/config/types/authconfig.go). Entries apply to images as in
+`docker` and in the programs that read auth.json: docker/cli (cli/config/configfile/file.go, cli/config/credentials) and
+containers/image (pkg/docker/config/config.go).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import docker.auth
 
 from kmatrix.effects.disk.files import read_text
 from kmatrix.effects.registry.credential_helpers import login_from_helper
+from kmatrix.effects.registry.environment import AUTH_CONFIG, take_auth_config
 from kmatrix.effects.registry.login import Login as Login
 from kmatrix.effects.registry.login import text_field
 from kmatrix.values.engine import RegistryLogin
@@ -36,7 +38,7 @@ class Credentials:
     A registry's own helper (credHelpers) is queried, and its answer is final; otherwise the common helper (credsStore)
     is, and then the longest matching entry of the file (auths). A helper that cannot be queried counts as absent: most
     runs need no credential at all, and `note` gives the reason where one is missed. Never printed: `repr` names only
-    the file.
+    the source.
     """
 
     def __init__(
@@ -45,24 +47,36 @@ class Credentials:
         source: str,
         helpers: docker.auth.AuthConfig,
         broken: Mapping[str, str] | None = None,
+        otherwise: Credentials | None = None,
     ) -> None:
         """Hold credentials.
 
         Args:
             entries: by registry or repository path, as in a file.
-            source: the file, for messages.
+            source: the file or the environment variable, for messages.
             helpers: credsStore and credHelpers.
             broken: faults of entries, by the same keys; an error once such an entry is needed.
+            otherwise: used for an image that has no login here.
         """
         logins = {key: each if isinstance(each, Login) else Login(*each) for key, each in entries.items()}
         self._entries: dict[str, Login | str] = {**_by_name(logins), **_by_name(broken or {})}
         self._helpers = helpers
         self._answers: dict[tuple[str, str], tuple[Login | None, str]] = {}
         self._lock = threading.Lock()
-        self.source = source
+        self._source = source
+        self._otherwise = otherwise
 
     def __repr__(self) -> str:
-        return f"Credentials({self.source})"
+        return f"Credentials({', '.join(self.sources)})"
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The files and environment variables that were read, for messages, in the order in which they apply."""
+        return (self._source, *(self._otherwise.sources if self._otherwise else ()))
+
+    def source(self, ref: ImageRef) -> str:
+        """Return where the login for an image stands, for messages; the first source if there is none."""
+        return self._found(ref)[2]
 
     def login(self, ref: ImageRef) -> Login | None:
         """Return the login for an image, or None if there is none.
@@ -94,7 +108,15 @@ class Credentials:
         username, password = login.pair or ("", "")
         return RegistryLogin(username, password, login.identity_token)
 
-    def _found(self, ref: ImageRef) -> tuple[Login | None, str]:
+    def _found(self, ref: ImageRef) -> tuple[Login | None, str, str]:
+        """Return the login for an image, a helper's fault, and the source."""
+        login, note = self._own(ref)
+        if login is not None or self._otherwise is None:
+            return login, note, self._source
+        later, later_note, source = self._otherwise._found(ref)
+        return later, "; ".join(filter(None, (note, later_note))), source if later else self._source
+
+    def _own(self, ref: ImageRef) -> tuple[Login | None, str]:
         login, note, final = self._from_helper(ref)
         if login is not None or final:
             return login, note
@@ -103,7 +125,7 @@ class Credentials:
             if name in self._entries:
                 entry = self._entries[name]
                 if isinstance(entry, str):
-                    raise InputError(f"credential file {self.source}: the entry for {name} is broken: {entry}", _LOGIN)
+                    raise InputError(f"{self._source}: the entry for {name} is broken: {entry}", _LOGIN)
                 return entry, note
             name = name.rpartition("/")[0]
         return None, note
@@ -129,29 +151,45 @@ class Credentials:
 
 
 def load_credentials(authfile: Path | None) -> Credentials:
-    """Read `authfile`, or, if None, the usual file of Docker and Podman: REGISTRY_AUTH_FILE, ~/.docker/config.json.
+    """Read `authfile`, or, if None, the file that REGISTRY_AUTH_FILE names; without either, the sources of `docker`.
+
+    These are DOCKER_AUTH_CONFIG, which holds the content of such a file, and, for registries that it lacks,
+    ~/.docker/config.json (docker/cli, cli/config/configfile/file.go: GetCredentialsStore). Unlike there, a variable
+    that does not have the form is an error, and it may name helpers, as GitLab Runner permits.
 
     Raises:
-        InputError: the named file cannot be read, or does not have the form.
+        InputError: the named file cannot be read, or something read does not have the form.
     """
     named = authfile or (Path(value) if (value := os.environ.get("REGISTRY_AUTH_FILE")) else None)
-    default = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
-    path = named or default
-    if named is None and not path.exists():
-        return Credentials({}, str(path), docker.auth.AuthConfig({}))
-    text = read_text(path, "credential file", "Name another file with --authfile or KMATRIX_AUTHFILE.")
+    if named is not None:
+        return _read(_text_of(named), f"credential file {named}")
+    path = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
+    # `docker` takes an empty file for one without entries; one that was named is meant to have some.
+    text = (_text_of(path) if path.exists() else "").strip() or "{}"
+    usual = _read(text, f"credential file {path}")
+    value = take_auth_config()
+    return _read(value, f"the environment variable {AUTH_CONFIG}", usual) if value.strip() else usual
+
+
+def _text_of(path: Path) -> str:
+    return read_text(path, "credential file", "Name another file with --authfile or KMATRIX_AUTHFILE.")
+
+
+def _read(text: str, source: str, otherwise: Credentials | None = None) -> Credentials:
+    auths: dict[str, Any] = {}
+    helpers = docker.auth.AuthConfig({})
+    fault = ""
     try:
         content = json.loads(text)
         auths = dict(content.get("auths") or {})
-        helpers = docker.auth.AuthConfig({"credHelpers": dict(content.get("credHelpers") or {})})
+        helpers["credHelpers"] = dict(content.get("credHelpers") or {})
         helpers["credsStore"] = str(content.get("credsStore") or "")
-    except (ValueError, AttributeError, TypeError) as error:
-        # The text itself is never shown: it is a secret.
-        raise InputError(
-            f"credential file {path}: does not have the form "
-            f'{{"auths": {{HOST: {{"auth": BASE64}}}}}} ({type(error).__name__})',
-            _LOGIN,
-        ) from error
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
+        fault = type(error).__name__
+    if fault:
+        # Neither in the message nor behind the exception: the text is a secret.
+        form = f'does not have the form {{"auths": {{HOST: {{"auth": BASE64}}}}}} ({fault})'
+        raise InputError(f"{source}: {form}", _LOGIN)
     entries: dict[str, Login] = {}
     broken: dict[str, str] = {}
     for key, entry in auths.items():
@@ -162,7 +200,7 @@ def load_credentials(authfile: Path | None) -> Credentials:
             continue
         if login is not None:
             entries[key] = login
-    return Credentials(entries, str(path), helpers, broken)
+    return Credentials(entries, source.removeprefix("credential file "), helpers, broken, otherwise)
 
 
 def _login(entry: Mapping[str, Any]) -> Login | None:

@@ -10,12 +10,12 @@ from urllib.parse import urljoin, urlsplit
 import requests
 
 from kmatrix.effects.net import http
-from kmatrix.effects.net.addresses import is_loopback
+from kmatrix.effects.net.addresses import is_loopback, origin_of
 from kmatrix.effects.net.faults import hint_for
 from kmatrix.effects.registry.auth import Authorizations, RefusedReadError
 from kmatrix.effects.registry.challenges import Challenge, parse_challenges
 from kmatrix.effects.registry.credentials import Credentials
-from kmatrix.effects.registry.error_bodies import error_detail, is_error_body
+from kmatrix.effects.registry.error_bodies import error_detail, is_error
 from kmatrix.effects.registry.grants import Grant, headers_of
 from kmatrix.effects.registry.manifests import ACCEPT
 from kmatrix.values.errors import KmatrixError, ProtocolError, UnreachableError
@@ -63,7 +63,7 @@ class Transport:
         def judge(response: requests.Response) -> T | None:
             if response.status_code != requests.codes.not_found:
                 return read(response)
-            if not is_error_body(response.content):
+            if not is_error(response):
                 # A proxy's own 404 page says nothing about the image.
                 cause = "it answers 404 in a form that no registry uses"
                 raise UnreachableError(SERVICE, response.url, cause, hint_for(response.url))
@@ -112,8 +112,8 @@ class Transport:
         shown = None if push else self._authorizations.known(ref)
         response = http.get(self._session, url, SERVICE, headers | headers_of(shown))
         if response.status_code == requests.codes.unauthorized:
-            challenges = challenges_of(response)
-            response.close()
+            with response:
+                challenges = challenges_of(ref, response)
             shown = self._authorizations.answer(ref, challenges, push)
             response = http.get(self._session, url, SERVICE, headers | headers_of(shown))
         if response.status_code in (requests.codes.unauthorized, requests.codes.forbidden):
@@ -132,6 +132,20 @@ def base_of(ref: ImageRef) -> str:
     return f"{'http' if is_loopback(host) else 'https'}://{host}/v2/{path}"
 
 
-def challenges_of(response: requests.Response) -> tuple[Challenge, ...]:
-    """Return the challenges of a response; each WWW-Authenticate header is parsed on its own."""
+def challenges_of(ref: ImageRef, response: requests.Response) -> tuple[Challenge, ...]:
+    """Return the challenges of a registry's response; each WWW-Authenticate header is parsed on its own.
+
+    A challenge decides where the registry's credential is sent, so that of a server that a redirect led to does not
+    count. `docker` and containers/image take the challenges of the registry's own /v2/ alone
+    (containers/image, docker/docker_client.go: setupRequestAuth).
+
+    Raises:
+        ProtocolError: the response is another server's.
+    """
+    if origin_of(response.url) != origin_of(base_of(ref)):
+        raise ProtocolError(
+            f"{ref.host} redirects to {response.url}, which demands a credential",
+            "The registry's credential is sent to no other server. Ask whoever runs the registry why its storage does "
+            "not accept the address; it may have expired.",
+        )
     return parse_challenges(response.raw.headers.getlist("www-authenticate"))

@@ -150,8 +150,8 @@ class RegistryWriter(Registry):
         shown = self._authorizations.known(ref) if same else None
         response = http.get(self._session, url, SERVICE, {**(headers or {}), **headers_of(shown)}, method, data)
         if response.status_code == requests.codes.unauthorized and same:
-            challenges = challenges_of(response)
-            response.close()
+            with response:
+                challenges = challenges_of(ref, response)
             # Also for HEAD: a blob is only looked up to push it.
             shown = self._authorizations.answer(ref, challenges, push=True)
             response = http.get(self._session, url, SERVICE, {**(headers or {}), **headers_of(shown)}, method, data)
