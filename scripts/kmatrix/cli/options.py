@@ -112,7 +112,7 @@ OPTIONS = (
     Option("subject", ("boot",), "a cell id, or an image reference", ARGUMENT, "CELL|IMAGE"),
     Option(
         "--profile",
-        (*_CELLS, "discover", "plan", "render", "manifests", "boot", "report", "can-upgrade"),
+        (*_CELLS, "discover", "plan", "render", "manifests", "boot", "report", "can-upgrade", "prune"),
         "profile of matrix.yaml",
         SELECTION,
         "P",
@@ -152,7 +152,7 @@ OPTIONS = (
     Option("--method", ("manifests",), "only this deployment method", SELECTION, many=True, choices=METHODS),
     Option(
         "--root",
-        (*_CELLS, "lab", "discover", "plan", "render", "manifests", "boot", "report", "can-upgrade"),
+        (*_CELLS, "lab", "discover", "plan", "render", "manifests", "boot", "report", "can-upgrade", "prune"),
         "the project's folder",
         SELECTION,
         "DIR",
@@ -198,7 +198,7 @@ OPTIONS = (
     ),
     Option(
         "--authfile",
-        (*_CELLS, "discover", "boot"),
+        (*_CELLS, "discover", "boot", "prune"),
         "registry credentials, as `docker login` writes them",
         metavar="FILE",
         otherwise="REGISTRY_AUTH_FILE, else ~/.docker/config.json",
@@ -217,7 +217,8 @@ OPTIONS = (
         "write nothing; fail if a Dockerfile is not up to date",
         texts={"discover": "write nothing; fail if the lock is not up to date"},
     ),
-    Option("--json", ("plan", "report", "can-upgrade"), "machine-readable, on standard output"),
+    Option("--apply", ("prune",), "remove what is listed; without it nothing is removed"),
+    Option("--json", ("plan", "report", "can-upgrade", "prune"), "machine-readable, on standard output"),
     Option("--out", ("manifests",), "the folder to write", metavar="DIR", otherwise="build/deploy/PROFILE"),
     # A run reads the pins of every other profile from its lock; of the lab it may have to resolve them first.
     _override(
@@ -238,10 +239,11 @@ OPTIONS = (
         *(*_CELLS, "lab", "discover", "render"),
     ),
     _override("base", "IMAGE", "image reference of the run-time base", *_CELLS, "lab", "discover", "render"),
-    _override("target", "REGISTRY", "registry (and path) that images are pushed to", *_CELLS, "boot"),
+    _override("target", "REGISTRY", "registry (and path) that images are pushed to", *_CELLS, "boot", "prune"),
     _override("mirrors", "FROM=TO,...", "where images are mirrored", *_CELLS, "discover", "render", "boot"),
     _override(
-        "lock", "FILE", "the lock file", *(*_CELLS, "discover", "plan", "render", "manifests", "boot", "can-upgrade")
+        *("lock", "FILE", "the lock file"),
+        *(*_CELLS, "discover", "plan", "render", "manifests", "boot", "can-upgrade", "prune"),
     ),
 )
 

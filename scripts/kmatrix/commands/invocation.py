@@ -40,6 +40,7 @@ class Invocation:
     subject: str = ""
     shell: bool = False
     check: bool = False
+    apply: bool = False
     forget: tuple[str, ...] = ()
     clients: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()

@@ -14,6 +14,7 @@ from typing import Any
 
 import docker.auth
 
+from kmatrix.decide.cell_manifest import CONFIG
 from kmatrix.effects.registry.credentials import Credentials
 from kmatrix.values.names import ImageRef
 from tests.unit.support.fake_registry import MANIFEST, digest, problem
@@ -70,7 +71,7 @@ class ImageRegistry:
         content = {
             "schemaVersion": 2,
             "mediaType": MANIFEST,
-            "config": {"mediaType": "application/json", "digest": digest(raw), "size": len(raw)},
+            "config": {"mediaType": CONFIG, "digest": digest(raw), "size": len(raw)},
             "layers": [{"mediaType": "x", "digest": digest(blob), "size": len(blob)} for blob in layers],
             **more,
         }
@@ -118,8 +119,10 @@ class ImageRegistry:
         last = request.query.get("last", [""])[0]
         left = sorted(tag for tag in self.repositories[name].tags if tag > last)
         shown = left[: self.page] if self.page else left
-        link = {"Link": f'</v2/{name}/tags/list?last={shown[-1]}&n={self.page}>; rel="next"'}
-        return Reply(200, json.dumps({"name": name, "tags": shown}).encode(), link if len(shown) < len(left) else {})
+        body = json.dumps({"name": name, "tags": shown}).encode()
+        if len(shown) == len(left):
+            return Reply(200, body)
+        return Reply(200, body, {"Link": f'</v2/{name}/tags/list?last={shown[-1]}&n={self.page}>; rel="next"'})
 
     def _manifest(self, request: Request, name: str, rest: str) -> Reply:
         there = self.repository(name) if request.method == "PUT" else self.repositories.get(name, Repository())
