@@ -55,7 +55,7 @@ def prune(call: Invocation) -> Exit:
         prunings = decide_pruning(remover, target, clients, ages, _named(call), call.say)
         removals = [removal for pruning in prunings for removal in pruning.removals]
         if not call.json:
-            _print(call, prunings)
+            _show(call, prunings)
         removed: list[Removal] = []
         try:
             if call.apply:
@@ -74,9 +74,9 @@ def prune(call: Invocation) -> Exit:
     return Exit.OK
 
 
-def _print(call: Invocation, prunings: tuple[Pruning, ...]) -> None:
+def _show(call: Invocation, prunings: tuple[Pruning, ...]) -> None:
     removals = [removal for pruning in prunings for removal in pruning.removals]
-    rows = [(_shown(removal), removal.kind, removal.kernel, removal.since, removal.reason) for removal in removals]
+    rows = [(_name_of(removal), removal.kind, removal.kernel, removal.since, removal.reason) for removal in removals]
     if rows:
         print_table(wide_console(), _COLUMNS, rows)
     stays = [stay for pruning in prunings for stay in pruning.stays]
@@ -86,7 +86,7 @@ def _print(call: Invocation, prunings: tuple[Pruning, ...]) -> None:
     call.say(f"{len(rows)} images and records to remove, {len(stays)} tags stay; --json has the reason for each")
 
 
-def _shown(removal: Removal) -> str:
+def _name_of(removal: Removal) -> str:
     name = removal.repository.rpartition("/")[2]
     return f"{name}:{removal.tags[0]}" if removal.tags else f"{name}@{removal.digest[:19]}"
 

@@ -130,14 +130,14 @@ def decide_removals(repository: Repository, ages: KernelAges, needs: Needs) -> P
 def _records(
     repository: Repository, doomed: Collection[str], protected: Collection[str]
 ) -> tuple[list[Removal], list[Stay]]:
-    """Decide for the tags that are attached to images: each goes with its image, the record of its gates last."""
+    """Decide for the tags that are attached to images: each goes with its image."""
     attached = {tag: subject for tag in repository.tags if (subject := subject_of(tag))}
     staying = {tag for tag, subject in attached.items() if subject not in doomed}
     safe = {*protected, *repository.closure(repository.tags[tag] for tag in staying)}
     known = {*repository.images, *repository.lists}
     removals: dict[str, Removal] = {}
     stays = []
-    for tag in sorted(attached, key=lambda tag: (tag.endswith(_GATES), tag)):
+    for tag in sorted(attached):
         digest, subject = repository.tags[tag], attached[tag]
         if tag in staying or digest in safe or not digest:
             reason = "belongs to an image that stays" if subject in known else "its image has no tag of a retired cell"
@@ -152,7 +152,7 @@ def _records(
 
 
 def with_referrers(pruning: Pruning, repository: Repository, referrers: Mapping[str, Iterable[str]]) -> Pruning:
-    """Add to a decision the manifests that name a digest to be deleted as their subject, before the records of gates.
+    """Add to a decision the manifests that name a digest to be deleted as their subject; records of gates come last.
 
     Args:
         pruning: the decision.
