@@ -20,7 +20,7 @@ from kmatrix.stages.publish import image_of
 from kmatrix.stages.run import split_published
 from kmatrix.stages.run_context import BootOptions, Options, RunContext, cell_result
 from kmatrix.values import labels
-from kmatrix.values.cells import CellResult
+from kmatrix.values.cells import CellResult, Verdict
 from kmatrix.values.errors import InterruptedRunError
 from kmatrix.values.recipe import Recipe
 from tests.unit.support.fake_registry import digest, problem
@@ -197,6 +197,25 @@ def test_a_run_that_is_told_to_stop_writes_no_kernel_tag(bench: Bench) -> None:
     with pytest.raises(InterruptedRunError):
         bench.build()
     assert bench.written == []
+
+
+@pytest.mark.parametrize("verdict", ["passed", "failed", "errored"])
+def test_a_published_image_that_passes_its_missing_gates_gets_its_kernel_tag_then(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, verdict: Verdict
+) -> None:
+    image = bench.publish(("static",))
+    assert bench.build() is None
+    gate = cell_result(bench.recipe, verdict, "gate boot ended")
+    times = {"boot": "2026-01-01T00:00:00Z"} if verdict == "passed" else {}
+    outcome = replace(gate, gates={"boot": verdict}, gates_at=times)
+    monkeypatch.setattr(cell_stage, "pull", lambda *_: None)
+    monkeypatch.setattr(cell_stage, "hold_image", lambda *_: None)
+    monkeypatch.setattr(cell_stage, "id_in_engine", lambda *_: "id")
+    monkeypatch.setattr(cell_stage, "pass_gates", lambda *_: outcome)
+    monkeypatch.setattr(bench.run.engine, "let_go", lambda _: None, raising=False)
+    result = cell_stage.run_cell(bench.run, bench.recipe)
+    assert (result.verdict, result.digest) == (verdict, image)
+    assert bench.named == (image if verdict == "passed" else None)
 
 
 def test_a_cell_that_is_pushed_gets_its_own_tag_first(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
