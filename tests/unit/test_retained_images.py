@@ -11,9 +11,10 @@ import pytest
 from kmatrix.decide.gate_record import record_tag
 from kmatrix.decide.prunable_kernels import KernelAges, kernel_ages
 from kmatrix.decide.prune import Pruning
+from kmatrix.effects.registry.remover import RegistryRemover
 from kmatrix.stages.prune import pruning_json
 from kmatrix.values import labels
-from kmatrix.values.errors import KmatrixError, ToolError
+from kmatrix.values.errors import KmatrixError, NotReadableError, ToolError
 from kmatrix.values.lock import ProfileLock
 from kmatrix.values.names import ImageRef, ReleaseVersion
 from kmatrix.values.pins import KernelPin, ReleasePin, RetiredPin, UnresolvedPin
@@ -289,6 +290,24 @@ def test_nothing_is_removed_unless_everything_was_read(target: Target, part: str
     assert caught.value.hint
     assert not target.server.sent("DELETE")
     assert len(target.tags()) == 2
+
+
+def test_a_repository_of_images_by_kernel_that_is_not_there_or_not_readable_holds_nothing_else(
+    target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Quay answers alike for both (endpoints/v2/__init__.py, _require_repo_permission)."""
+    target.cell(OLD)
+    plain = RegistryRemover.tags
+
+    def tags(remover: RegistryRemover, ref: ImageRef) -> tuple[str, ...]:
+        if ref.path != MAIN:
+            raise NotReadableError(f"{ref.repository} does not exist, or may not be read", "…")
+        return plain(remover, ref)
+
+    monkeypatch.setattr(RegistryRemover, "tags", tags)
+    target.prune()
+    assert target.tags() == set()
+    assert f"images by kernel of client {CLIENT} stay" in "".join(target.said)
 
 
 def test_a_registry_that_deletes_nothing_ends_at_its_first_answer(target: Target) -> None:

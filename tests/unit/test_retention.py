@@ -243,12 +243,16 @@ def test_a_release_leaves_when_it_was_missing_for_longer_than_matrix_yaml_says(s
     assert site.run(half, "2026-04-30") == half, "30 days are not longer than 30 days"
     later = site.run(half, "2026-05-01")
     assert list(marks(later)) == ["4.96.2", "4.97.1"]
+    leaves = "4.96.1 for x86_64 leaves the lock: it has been gone from the graph for longer than 30 days"
+    assert site.said(leaves)
     reason = "release 4.96.1 has been gone from the graph since 2026-03-31, for longer than 30 days, 2026-05-01"
     assert (away(later), since(later)) == ({kernel("4.96.1"): reason}, {kernel("4.96.1"): "2026-03-31"})
     assert site.run(later, "2026-06-01") == later
     site.has("4.96.1", "4.96.2", "4.97.1")
     back = site.run(later, "2026-06-01")
     assert (marks(back), away(back)) == (marks(whole), {}), "a release that is back is pinned again"
+    assert site.run(half, "2026-06-01") == whole, "one that is back in time never left"
+    assert not site.said(leaves)
 
 
 def test_a_release_of_a_channel_without_any_release_stays_however_long_it_is_gone(site: Site) -> None:

@@ -52,7 +52,7 @@ def prune(call: Invocation) -> Exit:
         ages = kernel_ages(pins, others, days, datetime.now(UTC).date().isoformat())
         remover = RegistryRemover(load_credentials(call.authfile))
         clients = [str(client) for client in chosen.effective.clients]
-        prunings = decide_pruning(remover, target, clients, ages, _named(call), call.say)
+        prunings = decide_pruning(remover, target, clients, ages, _named(call), call.say, chosen.effective.kernel_tags)
         removals = [removal for pruning in prunings for removal in pruning.removals]
         if not call.json:
             _show(call, prunings)

@@ -108,7 +108,7 @@ def decide_removals(repository: Repository, ages: KernelAges, needs: Needs) -> P
             kept[tag] = _naming(repository, kept, needs, repository.tags[tag])
     gone = [tag for tag in why if tag not in kept]
     doomed = {repository.tags[tag]: kinds[tag] for tag in sorted(gone, key=lambda tag: kinds[tag][0] != "module image")}
-    tagged = set(repository.tags.values())
+    tagged = repository.names()
     for digest in [*doomed]:
         for child in repository.lists.get(digest, ()):
             image = repository.images.get(child)
@@ -119,7 +119,10 @@ def decide_removals(repository: Repository, ages: KernelAges, needs: Needs) -> P
         cell = _cell_of(name, ages)
         if cell is not None and subject not in protected and not _needed(subject, cell, needs):
             doomed.setdefault(subject, ("cell", (_image_of(subject, cell),)))
-    removals = [_removal(repository, digest, kind, images, ages) for digest, (kind, images) in doomed.items()]
+    removals = [
+        _removal(repository, digest, tagged.get(digest, ()), kind, images, ages)
+        for digest, (kind, images) in doomed.items()
+    ]
     stays = [
         Stay(repository.name, tag, repository.tags[tag], kinds[tag][0], reason) for tag, reason in sorted(kept.items())
     ]
@@ -135,6 +138,7 @@ def _records(
     staying = {tag for tag, subject in attached.items() if subject not in doomed}
     safe = {*protected, *repository.closure(repository.tags[tag] for tag in staying)}
     known = {*repository.images, *repository.lists}
+    names = repository.names()
     removals: dict[str, Removal] = {}
     stays = []
     for tag in sorted(attached):
@@ -143,8 +147,7 @@ def _records(
             reason = "belongs to an image that stays" if subject in known else "its image has no tag of a retired cell"
             stays.append(Stay(repository.name, tag, digest, "record", reason))
             continue
-        names = tuple(name for name, named in repository.tags.items() if named == digest)
-        removals[digest] = Removal(repository.name, digest, names, "record", f"attached to {subject}")
+        removals[digest] = Removal(repository.name, digest, names[digest], "record", f"attached to {subject}")
         for child in repository.lists.get(digest, ()):
             if child not in safe and child not in doomed:
                 removals[child] = Removal(repository.name, child, (), "record", f"attached to {subject}")
@@ -203,8 +206,9 @@ def _naming(repository: Repository, kept: Collection[str], needs: Needs, digest:
     return needs.digests.get(digest, "something that stays names it")
 
 
-def _removal(repository: Repository, digest: str, kind: Kind, images: tuple[Image, ...], ages: KernelAges) -> Removal:
-    tags = tuple(tag for tag, named in repository.tags.items() if named == digest)
+def _removal(
+    repository: Repository, digest: str, tags: tuple[str, ...], kind: Kind, images: tuple[Image, ...], ages: KernelAges
+) -> Removal:
     client, arch, kernel = next(image.cell for image in images if image.cell)
     since = ages.removable[arch, kernel]
     reason = f"the last release with {kernel} left its channels on {since}"

@@ -58,6 +58,13 @@ class Repository:
     records: Mapping[str, str] = field(default_factory=dict)
     client: str = ""
 
+    def names(self) -> dict[str, tuple[str, ...]]:
+        """Return the tags of every digest that has any."""
+        found: dict[str, list[str]] = {}
+        for tag, digest in self.tags.items():
+            found.setdefault(digest, []).append(tag)
+        return {digest: tuple(tags) for digest, tags in found.items()}
+
     def closure(self, digests: Iterable[str]) -> frozenset[str]:
         """Return digests with everything that they list, however deep."""
         found = set[str]()

@@ -61,6 +61,9 @@ def pin_releases(
         leaving = overdue(before.pins, profile, arch, answered, before.today)
         of_the_lock = remembered(before.pins, arch, {*before.forget, *leaving})
         chosen = select_releases(profile_name, profile.channels, graphs, of_the_lock)
+        for release in sorted(leaving - {str(node.version) for node in chosen}):
+            kept = f"{profile.retention_days} days (retention_days)"
+            say(f"{release} for {arch} leaves the lock: it has been gone from the graph for longer than {kept}")
         jobs += [(node, arch) for node in chosen]
         updates += updates_of(chosen, arch, before.pins.updates if before.pins else ())
     reader = _Reader(profile, registry, before, say)

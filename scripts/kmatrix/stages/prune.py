@@ -16,7 +16,7 @@ from kmatrix.stages.concurrency import map_threads
 from kmatrix.stages.gate_records import find_record
 from kmatrix.stages.kernel_tag import kernel_repository
 from kmatrix.stages.publish import IMAGE
-from kmatrix.values.errors import ProtocolError
+from kmatrix.values.errors import NotReadableError, ProtocolError
 from kmatrix.values.names import ImageRef
 
 SCHEMA = 1
@@ -33,6 +33,7 @@ def decide_pruning(
     ages: KernelAges,
     named: Mapping[str, str],
     say: Say,
+    by_kernel: bool = True,
 ) -> tuple[Pruning, ...]:
     """Read the repositories of a target, and decide what each may lose, in the order of deletion.
 
@@ -45,16 +46,22 @@ def decide_pruning(
         ages: which kernels' images may be removed.
         named: digests that must stay, each with the reason.
         say: is given lines of progress.
+        by_kernel: whether the profile asks for images by kernel; if so, a repository of them that cannot be read is
+            named.
 
     Raises:
         UnreachableError, CredentialError, ProtocolError: something could not be read.
     """
     main = read_repository(remover, ImageRef.parse(f"{target}/{IMAGE}"), say)
     there = {image.cell[0] for image in main.images.values() if image.cell}
-    repositories = [
-        read_repository(remover, kernel_repository(target, client), say, client)
-        for client in sorted({*clients, *there})
-    ]
+    repositories = []
+    for client in sorted({*clients, *there}):
+        try:
+            repositories.append(read_repository(remover, kernel_repository(target, client), say, client))
+        except NotReadableError as error:
+            # Some registries answer so for one that is not there. No other decision depends on it.
+            if by_kernel:
+                say(f"note: {error.message}; images by kernel of client {client} stay")
     needs = needs_of(main, named)
     found = []
     # Images by kernel come first: their cells are known as long as the cells' own repository has them.
