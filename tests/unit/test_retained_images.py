@@ -128,6 +128,14 @@ def test_a_digest_that_a_tag_which_stays_names_is_not_deleted(target: Target) ->
     assert len(target.records) == 2
 
 
+def test_an_image_that_is_itself_attached_to_another_one_stays(target: Target) -> None:
+    old, new = target.cell(OLD), target.cell(NEW)
+    target.server.repository(MAIN).tags[f"{new.replace(':', '-')}.sbom"] = old
+    assert target.prune() == []
+    assert f"{CLIENT}-{OLD}" in target.tags()
+    assert record_tag(old) in target.records
+
+
 def test_what_manifests_of_this_checkout_name_stays(target: Target) -> None:
     old = target.cell(OLD)
     found = target.decide(named={old: "bundles.json"})

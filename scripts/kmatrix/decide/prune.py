@@ -46,8 +46,8 @@ class Stay:
 class Pruning:
     """The decision: removals in the order in which they are safe, and every tag that stays.
 
-    An interruption leaves at most records without their image, which the next run finds by the cell that they name. An
-    image never outlives the tag by which it is looked up without its record, so it never passes for a published one.
+    An interruption leaves at most records without their image, which the next run finds by the cell that they name: no
+    image that has a tag is ever without its record.
     """
 
     removals: tuple[Removal, ...]
@@ -119,6 +119,11 @@ def decide_removals(repository: Repository, ages: KernelAges, needs: Needs) -> P
         cell = _cell_of(name, ages)
         if cell is not None and subject not in protected and not _needed(subject, cell, needs):
             doomed.setdefault(subject, ("cell", (_image_of(subject, cell),)))
+    while held := doomed.keys() & repository.closure(_attached_to_others(repository, doomed)):
+        for digest in held:
+            del doomed[digest]
+            kept.update(dict.fromkeys(tagged.get(digest, ()), "a tag attached to an image that stays names it"))
+    kept = {tag: reason for tag, reason in kept.items() if kinds[tag][0] != "record"}
     removals = [
         _removal(repository, digest, tagged.get(digest, ()), kind, images, ages)
         for digest, (kind, images) in doomed.items()
@@ -128,6 +133,11 @@ def decide_removals(repository: Repository, ages: KernelAges, needs: Needs) -> P
     ]
     records, kept_records = _records(repository, doomed, protected)
     return Pruning((*removals, *records), (*stays, *kept_records))
+
+
+def _attached_to_others(repository: Repository, doomed: Collection[str]) -> list[str]:
+    """Return the digests that tags attached to other images than those name."""
+    return [digest for tag, digest in repository.tags.items() if (of := subject_of(tag)) and of not in doomed]
 
 
 def _records(
@@ -170,9 +180,12 @@ def with_referrers(pruning: Pruning, repository: Repository, referrers: Mapping[
         for each in digests
         if each not in known and each not in safe
     }
-    last = [each for each in pruning.removals if any(tag.endswith(_GATES) for tag in each.tags)]
-    first = [each for each in pruning.removals if each not in last]
-    return Pruning((*first, *found.values(), *last), pruning.stays)
+    removals = sorted((*pruning.removals, *found.values()), key=_is_record_of_gates)
+    return Pruning(tuple(removals), pruning.stays)
+
+
+def _is_record_of_gates(removal: Removal) -> bool:
+    return any(tag.endswith(_GATES) for tag in removal.tags)
 
 
 def _why_stays(kind: Kind, images: tuple[Image, ...], ages: KernelAges, needs: Needs) -> str:
