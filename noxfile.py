@@ -119,6 +119,12 @@ def push(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def prune(session: nox.Session) -> None:
+    """List the images of kernels without a release for long enough to remove; with --apply, remove them."""
+    kmatrix(session, "prune")
+
+
+@nox.session(default=False)
 def report(session: nox.Session) -> None:
     """Show the latest result of every known cell of a profile."""
     kmatrix(session, "report")

@@ -76,6 +76,17 @@ def test_a_roll_outs_speed_makes_no_lock_stale() -> None:
     assert inputs_digest(fast) == inputs_digest(minimal())
 
 
+@pytest.mark.parametrize("written", ["0", "-1", "yes", "1.5", "thirty"])
+def test_images_are_kept_for_a_whole_number_of_days(written: str) -> None:
+    assert (minimal().retention_days, minimal().kernel_tags) == (None, False)
+    kept = read_matrix(f"{MINIMAL}    retention_days: 90\n    kernel_tags: true\n").profile()
+    assert (kept.retention_days, kept.kernel_tags) == (90, True)
+    assert inputs_digest(kept) == inputs_digest(minimal()), "neither makes a lock stale"
+    with pytest.raises(InputError) as caught:
+        read_matrix(f"{MINIMAL}    retention_days: {written}\n")
+    assert "profiles.one.retention_days" in str(caught.value)
+
+
 def test_versions_are_never_numbers() -> None:
     text = MINIMAL + "    excludes: [{release: 4.20, client: 7.10, kernel: 0x10, reason: 2024-01-01}]\n"
     profile = read_matrix(text).profile()

@@ -135,7 +135,7 @@ def test_a_setting_that_is_wrong_does_not_stop_a_command_that_never_reads_it(
         (
             ("render", "--jsn"),
             "`render` has no option --jsn",
-            "Did you mean --json, an option of plan, report and can-upgrade? ",
+            "Did you mean --json, an option of plan, report, can-upgrade and prune? ",
         ),
         (("build", "--bogus"), "`build` has no option --bogus", "`nox -s build -- --help` lists its options."),
         (("build", "CELL"), "`build` takes no argument 'CELL'", "`nox -s build -- --help` lists its options."),

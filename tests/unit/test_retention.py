@@ -100,6 +100,10 @@ def away(pins: ProfileLock) -> dict[str, str]:
     return {pin.kernel: pin.reason for pin in pins.retired}
 
 
+def since(pins: ProfileLock) -> dict[str, str | None]:
+    return {pin.kernel: pin.since for pin in pins.retired}
+
+
 @pytest.fixture
 def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     made = Site(
@@ -226,6 +230,68 @@ def test_a_release_leaves_by_a_persons_word_and_is_back_with_the_graph(site: Sit
     back = site.run(told)
     assert marks(back) == marks(whole)
     assert back.releases[0].found == f"{DAY}T12:00:00Z", "it is new again"
+
+
+def test_a_release_leaves_when_it_was_missing_for_longer_than_matrix_yaml_says(site: Site) -> None:
+    site.profile = site.profile.model_copy(update={"retention_days": 30})
+    site.has("4.96.1", "4.96.2", "4.97.1")
+    whole = site.run(day="2025-01-01")
+    site.has("4.96.2", "4.97.1")
+    # More than a year without a discovery: the first day on which it was missed counts.
+    half = site.run(whole, "2026-03-31")
+    assert marks(half)["4.96.1"] == "2026-03-31"
+    assert site.run(half, "2026-04-30") == half, "30 days are not longer than 30 days"
+    later = site.run(half, "2026-05-01")
+    assert list(marks(later)) == ["4.96.2", "4.97.1"]
+    leaves = "4.96.1 for x86_64 leaves the lock: it has been gone from the graph for longer than 30 days"
+    assert site.said(leaves)
+    reason = "release 4.96.1 has been gone from the graph since 2026-03-31, for longer than 30 days, 2026-05-01"
+    assert (away(later), since(later)) == ({kernel("4.96.1"): reason}, {kernel("4.96.1"): "2026-03-31"})
+    assert site.run(later, "2026-06-01") == later
+    site.has("4.96.1", "4.96.2", "4.97.1")
+    back = site.run(later, "2026-06-01")
+    assert (marks(back), away(back)) == (marks(whole), {}), "a release that is back is pinned again"
+    assert site.run(half, "2026-06-01") == whole, "one that is back in time never left"
+    assert not site.said(leaves)
+
+
+def test_a_release_of_a_channel_without_any_release_stays_however_long_it_is_gone(site: Site) -> None:
+    """An unknown channel gets the same answer as one that lost everything; the other channels go on."""
+    site.profile = site.profile.model_copy(update={"retention_days": 1})
+    site.has("4.96.1", "4.97.1")
+    whole = site.run()
+    site.has("4.96.1")
+    half = site.run(whole)
+    assert marks(site.run(half, "2027-01-01")) == {"4.96.1": None, "4.97.1": DAY}
+
+
+def test_without_the_key_no_release_leaves_by_its_age(site: Site) -> None:
+    site.has("4.96.1", "4.96.2", "4.97.1")
+    whole = site.run()
+    site.has("4.96.2", "4.97.1")
+    half = site.run(whole)
+    assert marks(site.run(half, "2126-01-01"))["4.96.1"] == DAY
+
+
+def test_a_retired_kernel_has_the_day_on_which_its_last_release_left(site: Site) -> None:
+    site.has("4.96.1", "4.96.2", "4.97.1")
+    whole = site.run()
+    site.has("4.96.2", "4.97.1")
+    half = site.run(whole)
+    told = site.run(half, LATER, ("4.96.1",))
+    assert since(told) == {kernel("4.96.1"): DAY}, "it was gone before it was forgotten"
+    # One kernel of two releases: one is gone, the other leaves by a rule while the graph still has it.
+    shared = KernelPin(release=kernel("4.96.9"), flavour="standard")
+    releases = tuple(pin.model_copy(update={"kernels": (shared,)}) for pin in half.releases)
+    site.profile = site.profile.model_copy(update={"channels": site.profile.channels[1:]})
+    both = half.model_copy(update={"releases": releases[:2]})
+    found = site.run(both.model_copy(update={"releases": (*releases[:2], half.releases[2])}), LATER)
+    assert since(found) == {shared.release: LATER}
+    # A lock that did not keep the day: it is the first one that is known.
+    old = found.model_copy(update={"retired": (found.retired[0].model_copy(update={"since": None}),)})
+    again = site.run(old, "2026-05-05")
+    assert since(again) == {shared.release: "2026-05-05"}
+    assert site.run(again, "2026-05-06") == again
 
 
 def test_a_word_that_takes_nothing_away_is_an_error_that_says_what_would(site: Site) -> None:

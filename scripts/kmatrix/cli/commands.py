@@ -13,6 +13,7 @@ from kmatrix.commands.invocation import Invocation
 from kmatrix.commands.lab import lab
 from kmatrix.commands.manifests import manifests
 from kmatrix.commands.merge import merge
+from kmatrix.commands.prune import prune
 from kmatrix.commands.watch import watch
 from kmatrix.values.errors import Exit
 
@@ -241,6 +242,25 @@ _OTHERS = (
             OK="the boot passed, of a bundle every boot; `--shell`: the guest was powered off",
             FAILED="a boot failed: the product is bad",
             ERRORED="an error: a boot without a verdict, a failed program, a bug in kmatrix",
+        ),
+    ),
+    Command(
+        name="prune",
+        run=prune,
+        summary="List the images of kernels without a release for long enough to remove; with --apply, remove them.",
+        details=(
+            "`retention_days` of the profile says how long they are kept. An image stays that a bundle, the plan or "
+            "another profile with the same target needs, and so does everything that is not this project's. If "
+            "anything cannot be read, nothing is removed."
+        ),
+        examples=(
+            ("--profile ocp", "list them; nothing is removed"),
+            ("--profile ocp --apply", "remove them, then the records attached to them"),
+        ),
+        exits=_exits(
+            Exit.UNREACHABLE,
+            OK=_DONE,
+            ERRORED="a registry that deletes nothing, its malformed answer, or a bug in kmatrix",
         ),
     ),
     Command(

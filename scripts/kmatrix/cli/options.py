@@ -157,7 +157,7 @@ OPTIONS = (
     ),
     Option(
         "--profile",
-        (*_CELLS, "discover", "plan", "render", "manifests", "boot", "report", "can-upgrade", "merge"),
+        (*_CELLS, "discover", "plan", "render", "manifests", "boot", "report", "can-upgrade", "merge", "prune"),
         "profile of matrix.yaml",
         SELECTION,
         "P",
@@ -219,7 +219,7 @@ OPTIONS = (
     Option("--method", ("manifests",), "only this deployment method", SELECTION, many=True, choices=METHODS),
     Option(
         "--root",
-        (*_CELLS, "lab", "discover", "plan", "render", "manifests", "boot", "report", "can-upgrade", "merge"),
+        (*_CELLS, "lab", "discover", "plan", "render", "manifests", "boot", "report", "can-upgrade", "merge", "prune"),
         "the project's folder",
         SELECTION,
         "DIR",
@@ -265,7 +265,7 @@ OPTIONS = (
     ),
     Option(
         "--authfile",
-        (*_CELLS, "discover", "plan", "boot"),
+        (*_CELLS, "discover", "plan", "boot", "prune"),
         "registry credentials, as `docker login` writes them",
         metavar="FILE",
         otherwise="REGISTRY_AUTH_FILE, else DOCKER_AUTH_CONFIG and ~/.docker/config.json",
@@ -284,7 +284,13 @@ OPTIONS = (
         "write nothing; fail if a Dockerfile is not up to date",
         texts={"discover": "write nothing; fail if the lock is not up to date"},
     ),
-    Option("--json", ("plan", "report", "can-upgrade"), "machine-readable, on standard output", excludes=("--format",)),
+    Option("--apply", ("prune",), "remove what is listed; without it nothing is removed"),
+    Option(
+        "--json",
+        ("plan", "report", "can-upgrade", "prune"),
+        "machine-readable, on standard output",
+        excludes=("--format",),
+    ),
     Option(
         "--format",
         ("plan",),
@@ -319,13 +325,13 @@ OPTIONS = (
         *(*_CELLS, "lab", "discover", "plan", "render"),
     ),
     _override("base", "IMAGE", "image reference of the run-time base", *_CELLS, "lab", "discover", "plan", "render"),
-    _override("target", "REGISTRY", "registry (and path) that images are pushed to", *_CELLS, "plan", "boot"),
+    _override("target", "REGISTRY", "registry (and path) that images are pushed to", *_CELLS, "plan", "boot", "prune"),
     _override("mirrors", "FROM=TO,...", "where images are mirrored", *_CELLS, "discover", "plan", "render", "boot"),
     _override(
         "lock",
         "FILE",
         "the lock file",
-        *(*_CELLS, "discover", "plan", "render", "manifests", "boot", "can-upgrade", "merge"),
+        *(*_CELLS, "discover", "plan", "render", "manifests", "boot", "can-upgrade", "merge", "prune"),
     ),
 )
 

@@ -46,6 +46,7 @@ class Invocation:
     folders: tuple[Path, ...] = ()
     shell: bool = False
     check: bool = False
+    apply: bool = False
     forget: tuple[str, ...] = ()
     clients: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()

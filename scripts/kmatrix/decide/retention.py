@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
+from datetime import date
 
 from kmatrix.decide.releases import Node
 from kmatrix.values.errors import InputError
@@ -21,6 +22,38 @@ def remembered(known: ProfileLock | None, arch: Arch, forget: Collection[str] = 
     pins = {pin.version: pin for pin in every if pin.arch == arch}
     nodes = (Node(pin.version, pin.payload, pin.channels) for pin in pins.values())
     return tuple(node for node in nodes if str(node.version) not in forget)
+
+
+def days_between(day: str, later: str) -> int:
+    """Return the number of days from one day to a later one, each as 2026-03-31."""
+    return (date.fromisoformat(later) - date.fromisoformat(day)).days
+
+
+def overdue(
+    known: ProfileLock | None, profile: Profile, arch: Arch, answered: Collection[str], today: str
+) -> frozenset[str]:
+    """Return the releases of a lock that have been gone from their channels for longer than the profile keeps them.
+
+    The day on which a discovery first missed a release counts, however long ago the one before it was. A channel
+    without any release in the graph's answer is at fault itself: its releases stay.
+
+    Args:
+        known: the pins before.
+        profile: its `retention_days`; without it no release is overdue.
+        arch: whose releases.
+        answered: the channels of matrix.yaml for which the graph has releases now.
+        today: the day, as 2026-03-31.
+    """
+    pins: tuple[ReleasePin | UnresolvedPin, ...] = (*known.releases, *known.unresolved) if known else ()
+    return frozenset(
+        str(pin.version)
+        for pin in pins
+        if pin.arch == arch and _is_overdue(pin.gone, profile, today) and set(pin.channels) <= set(answered)
+    )
+
+
+def _is_overdue(gone: str | None, profile: Profile, today: str) -> bool:
+    return bool(gone and profile.retention_days and days_between(gone, today) > profile.retention_days)
 
 
 def refuse_useless_forgets(
@@ -76,7 +109,7 @@ def retired(
     kernels: Iterable[str],
     today: str,
 ) -> tuple[RetiredPin, ...]:
-    """Return the kernels that lost their pin by a rule or by --forget, with the kernels retired earlier.
+    """Return the kernels that lost their pin by a rule or by --forget, with the kernels retired earlier and their days.
 
     Args:
         known: the pins before.
@@ -84,31 +117,39 @@ def retired(
         profile: as it is now.
         forget: releases named by --forget.
         kernels: kernels named by --forget.
-        today: the date, for the reasons.
+        today: the date, for the reasons, and for kernels whose releases are still in their channels.
     """
     releases = tuple(releases)
     there = {(kernel.release, pin.arch) for pin in releases for kernel in pin.kernels}
     stays = {(pin.version, pin.arch) for pin in releases}
-    found = {(pin.kernel, pin.arch): pin.reason for pin in (known.retired if known else ())}
+    # Locks of earlier versions have no day: today is the first that is known.
+    found = {(pin.kernel, pin.arch): (pin.reason, pin.since or today) for pin in (known.retired if known else ())}
+    left: dict[tuple[str, Arch], tuple[str, str]] = {}
     for pin in known.releases if known else ():
         if (pin.version, pin.arch) not in stays:
-            reason = _why(pin, profile, forget)
-            found |= {(kernel.release, pin.arch): f"{reason}, {today}" for kernel in pin.kernels}
-            continue
+            reason, since = f"{_why(pin, profile, forget, today)}, {today}", pin.gone or today
+        else:
+            reason, since = "", today
         for kernel in pin.kernels:
+            key = kernel.release, pin.arch
+            if reason:
+                # Of several releases, the one that left the channels last.
+                left[key] = max(left.get(key, ("", "")), (reason, since), key=lambda entry: entry[1])
             # A kernel of such a flavour is only searched when its flavour is wanted.
-            if kernel.flavour not in profile.flavours:
-                found[kernel.release, pin.arch] = f"flavour {kernel.flavour} left matrix.yaml, {today}"
+            elif kernel.flavour not in profile.flavours:
+                left[key] = f"flavour {kernel.flavour} left matrix.yaml, {today}", today
     for name in kernels:
-        found |= {(name, arch): f"forgotten by name, {today}" for arch in profile.arches}
+        for arch in profile.arches:
+            since = found.get((name, arch), ("", today))[1]
+            left[name, arch] = f"forgotten by name, {today}", since
     return tuple(
-        RetiredPin(kernel=kernel, arch=arch, reason=reason)
-        for (kernel, arch), reason in found.items()
+        RetiredPin(kernel=kernel, arch=arch, reason=reason, since=since)
+        for (kernel, arch), (reason, since) in {**found, **left}.items()
         if (kernel, arch) not in there
     )
 
 
-def _why(pin: ReleasePin, profile: Profile, forget: Collection[str]) -> str:
+def _why(pin: ReleasePin, profile: Profile, forget: Collection[str], today: str) -> str:
     if str(pin.version) in forget:
         return f"release {pin.version} was forgotten by name"
     if pin.arch not in profile.arches:
@@ -116,6 +157,9 @@ def _why(pin: ReleasePin, profile: Profile, forget: Collection[str]) -> str:
     rules = [_rule(channel) for channel in profile.channels if channel.name in pin.channels]
     if not rules:
         return f"release {pin.version} was of {', '.join(pin.channels)}, which left matrix.yaml"
+    if pin.gone and _is_overdue(pin.gone, profile, today):
+        days = f"{profile.retention_days} day{'' if profile.retention_days == 1 else 's'}"
+        return f"release {pin.version} has been gone from the graph since {pin.gone}, for longer than {days}"
     return f"release {pin.version} is not of {' nor of '.join(rules)}"
 
 

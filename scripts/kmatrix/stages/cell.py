@@ -14,6 +14,7 @@ from kmatrix.stages.gate_records import gate_passes
 from kmatrix.stages.gates import gates_of_run, named, not_passed, pass_gates
 from kmatrix.stages.gates.gate import Gate
 from kmatrix.stages.held_images import hold_image, pull
+from kmatrix.stages.kernel_tag import with_kernel_tag
 from kmatrix.stages.publish import image_of, push_image, record_gates
 from kmatrix.stages.published import build_command, id_in_engine, key_in_engine, with_published
 from kmatrix.stages.run_context import CellContext, RunContext, cell_result, raise_if_stopping
@@ -123,7 +124,8 @@ def _pass_lacking_gates(cell: CellContext, published: RecordedImage) -> CellResu
     if result.verdict == "errored":
         return result
     recorded = "recorded beside it" if run.options.push else "not recorded (--no-push)"
-    return replace(result, reason=f"{result.reason}; published already, {named(result.gates)} {recorded}")
+    result = replace(result, reason=f"{result.reason}; published already, {named(result.gates)} {recorded}")
+    return with_kernel_tag(run, recipe.cell, with_published(result, published))
 
 
 def _push_tested(cell: CellContext, tested: CellResult) -> CellResult:
@@ -149,5 +151,5 @@ def _push(cell: CellContext, result: CellResult) -> CellResult:
     with cell.stage("push"):
         ref = image_of(run.options.target, recipe.cell)
         digest = push_image(run, result.image_id, ref, recipe, gate_passes(result.gates_at))
-    # The registry has just answered for it, whenever it did so before.
-    return replace(result, digest=digest, seen="", pushed=utc_now())
+        # The registry has just answered for it, whenever it did so before.
+        return with_kernel_tag(run, recipe.cell, replace(result, digest=digest, seen="", pushed=utc_now()))

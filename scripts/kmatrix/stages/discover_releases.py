@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kmatrix.decide.releases import Node, read_graph, select_releases
-from kmatrix.decide.retention import remembered
+from kmatrix.decide.retention import overdue, remembered
 from kmatrix.decide.updates import updates_of
 from kmatrix.effects.net.update_graph import fetch_graph
 from kmatrix.effects.registry.client import Registry
@@ -58,8 +58,13 @@ def pin_releases(
         for channel in profile.channels:
             say(f"querying the update graph for {channel.name} on {arch}")
             graphs[channel.name] = read_graph(fetch_graph(profile.graph, channel.name, arch), profile.graph)
-        of_the_lock = remembered(before.pins, arch, before.forget)
+        answered = [name for name, nodes in graphs.items() if nodes]
+        leaving = overdue(before.pins, profile, arch, answered, before.today)
+        of_the_lock = remembered(before.pins, arch, {*before.forget, *leaving})
         chosen = select_releases(profile_name, profile.channels, graphs, of_the_lock)
+        for release in sorted(leaving - {str(node.version) for node in chosen}):
+            kept = f"{profile.retention_days} days (retention_days)"
+            say(f"{release} for {arch} leaves the lock: it has been gone from the graph for longer than {kept}")
         jobs += [(node, arch) for node in chosen]
         updates += updates_of(chosen, arch, before.pins.updates if before.pins else ())
     reader = _Reader(profile, registry, before, say)

@@ -9,6 +9,7 @@ from functools import partial
 from kmatrix.effects.process.signals import interruptible
 from kmatrix.stages.cell import lacking_gates, skipped_result
 from kmatrix.stages.concurrency import map_threads, run_side_by_side
+from kmatrix.stages.kernel_tag import with_kernel_tag
 from kmatrix.stages.published import recorded_image
 from kmatrix.stages.run_context import RunContext, cell_result
 from kmatrix.values.cells import CellResult, Verdict
@@ -28,6 +29,8 @@ def default_jobs() -> int:
 def split_published(run: RunContext, recipes: Iterable[Recipe], keep: Keep) -> list[Recipe]:
     """Query the registry for published cells: those that passed every gate of the run are given to `keep`.
 
+    A kernel tag that one of these lacks, or that names another image, is written.
+
     The others are returned; of these, `run.ungated` has the published images that have not passed every gate. A cell
     about which the registry's answer is malformed is given to `keep` as errored: it may be published, so it is not
     built again.
@@ -37,6 +40,13 @@ def split_published(run: RunContext, recipes: Iterable[Recipe], keep: Keep) -> l
     """
     recipes = list(recipes)
     known = map_threads(partial(_recorded_or_fault, run), recipes)
+    skipped = {
+        recipe.cell.id: (recipe, published)
+        for recipe, published in zip(recipes, known, strict=True)
+        if isinstance(published, RecordedImage) and not lacking_gates(run, published)
+    }
+    results = map_threads(lambda each: with_kernel_tag(run, each[0].cell, skipped_result(*each)), skipped.values())
+    finished = dict(zip(skipped, results, strict=True))
     left = []
     for recipe, published in zip(recipes, known, strict=True):
         if isinstance(published, ProtocolError):
@@ -44,8 +54,8 @@ def split_published(run: RunContext, recipes: Iterable[Recipe], keep: Keep) -> l
             continue
         if published is not None:
             run.published.setdefault(recipe.cell.arch, published.ref)
-        if published is not None and not lacking_gates(run, published):
-            keep(skipped_result(recipe, published))
+        if recipe.cell.id in finished:
+            keep(finished[recipe.cell.id])
             continue
         if published is not None:
             run.ungated[recipe.cell.id] = published

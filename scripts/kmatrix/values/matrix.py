@@ -163,6 +163,8 @@ class Profile(Model):
     excludes: Many[Exclude] = ()
     rdma: bool = True
     max_unavailable: MaxUnavailable = 1
+    retention_days: Annotated[int, Field(gt=0)] | None = None
+    kernel_tags: bool = False
 
     @property
     def key_file(self) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 from kmatrix.effects.disk.files import write_atomically
 from kmatrix.effects.disk.state_file import (
     StateFile,
+    keep_entries,
     known_fields,
     profile_text,
     read_entries,
@@ -90,6 +91,22 @@ def write_results(
     beside = [asdict(release) for release in known]
     write_entries(_file(path), profile_name, [asdict(cell) for cell in cells], facts, beside)
     write_atomically(path.with_suffix(".xml"), junit(profile_name, cells, known))
+
+
+def drop_results(path: Path, profile_name: str, cells: Collection[str]) -> None:
+    """Remove cells of a profile from results.json and results.xml; everything else stays as it is.
+
+    The caller holds the checkout's lock.
+
+    Raises:
+        InputError: a file cannot be written, or the file there is no results file.
+    """
+    known = read_results(path, profile_name)
+    left = [result for cell, result in known.items() if cell not in cells]
+    if len(left) < len(known):
+        last = keep_entries(_file(path), profile_name, [asdict(result) for result in left])
+        if last == profile_name:
+            write_atomically(path.with_suffix(".xml"), junit(profile_name, left, read_releases(path, profile_name)))
 
 
 def _file(path: Path) -> StateFile:

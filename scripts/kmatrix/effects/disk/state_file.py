@@ -114,6 +114,24 @@ def write_entries(
     write_atomically(file.path, _text(file, profile_name, {**lists, profile_name: own}, facts or {}))
 
 
+def keep_entries(file: StateFile, profile_name: str, entries: Sequence[Mapping[str, Any]]) -> str:
+    """Write those entries of a profile that stay, without a run: the last run and its facts are as they were.
+
+    Returns:
+        the profile of the last run.
+
+    Raises:
+        InputError: the file cannot be read or written, or is of another schema.
+    """
+    with _told(file):
+        lists = _lists(file)
+        last = str(json.loads(file.path.read_text(encoding="utf-8"))["profile"])
+        facts = _facts(file, last)
+    own: Lists = {**lists.get(profile_name, {}), file.key: list(entries)}
+    write_atomically(file.path, _text(file, last, {**lists, profile_name: own}, facts))
+    return last
+
+
 def profile_text(file: StateFile, profile_name: str) -> str:
     """Return the file's content as if the last run had been of this profile.
 

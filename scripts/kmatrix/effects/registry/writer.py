@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
+from tempfile import TemporaryFile
 from typing import IO
 from urllib.parse import urlencode, urljoin, urlsplit
 
@@ -121,13 +122,56 @@ class RegistryWriter(Registry):
         self._note_pushed(ref, digest)
         return digest
 
-    def _put_blob(self, ref: ImageRef, content: bytes | IO[bytes], digest: str) -> None:
-        address = f"{base_of(ref)}/blobs/{digest}"
-        accepted = (requests.codes.ok, requests.codes.not_found)
-        if self._send("HEAD", ref, address, accepted).status == requests.codes.ok:
+    def copy_blob(self, ref: ImageRef, source: ImageRef, digest: str) -> None:
+        """Bring a blob into a repository that lacks it, from another one of the same registry.
+
+        The registry mounts it there (OCI distribution specification, "Mounting a blob from another repository"); where
+        it does not, the blob is read and uploaded.
+
+        Raises:
+            UnreachableError: transient faults persisted.
+            CredentialError: the registry refuses.
+            ProtocolError: the registry lacks the blob, violates the protocol, or sent other content.
+        """
+        self._retried(ref, lambda: self._copy_blob(ref, source, digest))
+
+    def _copy_blob(self, ref: ImageRef, source: ImageRef, digest: str) -> None:
+        if self._has_blob(ref, digest):
             return
         start = f"{base_of(ref)}/blobs/uploads/"
-        place = self._send("POST", ref, start, (requests.codes.accepted,), b"").headers.get("location", "")
+        mount = f"{start}?{urlencode({'mount': digest, 'from': source.registry[1]})}"
+        answer = self._send("POST", ref, mount, (requests.codes.created, requests.codes.accepted), b"")
+        if answer.status == requests.codes.created:
+            return
+        with TemporaryFile() as file:
+
+            def read(response: requests.Response) -> str:
+                file.seek(0)
+                file.truncate()
+                found = hashlib.sha256()
+                while piece := response.raw.read(_BLOCK, decode_content=False):
+                    found.update(piece)
+                    file.write(piece)
+                return f"sha256:{found.hexdigest()}"
+
+            found = self._fetch(source, f"blobs/{digest}", read)
+            if found != digest:
+                raise ProtocolError(f"{source}: the registry sent {found} for the blob {digest}", _NOT_ITS_OWN)
+            self._upload(ref, start, answer, file, digest)
+
+    def _put_blob(self, ref: ImageRef, content: bytes | IO[bytes], digest: str) -> None:
+        if self._has_blob(ref, digest):
+            return
+        start = f"{base_of(ref)}/blobs/uploads/"
+        self._upload(ref, start, self._send("POST", ref, start, (requests.codes.accepted,), b""), content, digest)
+
+    def _has_blob(self, ref: ImageRef, digest: str) -> bool:
+        accepted = (requests.codes.ok, requests.codes.not_found)
+        return bool(self._send("HEAD", ref, f"{base_of(ref)}/blobs/{digest}", accepted).status == requests.codes.ok)
+
+    def _upload(self, ref: ImageRef, start: str, answer: _Answer, content: bytes | IO[bytes], digest: str) -> None:
+        """Upload a blob to the address that the registry named in its answer to a request at `start`."""
+        place = answer.headers.get("location", "")
         if not place:
             raise ProtocolError(f"{ref}: the registry accepts an upload but names no address for it", _NOT_ITS_OWN)
         place = urljoin(start, place)
