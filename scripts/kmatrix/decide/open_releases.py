@@ -115,7 +115,7 @@ def _mismatch(pin: ReleasePin) -> OpenRelease:
         str(pin.version),
         pin.arch,
         "toolkit-kernel-mismatch",
-        f"its toolkit has {_kernels(pin)}, but its nodes run {pin.node_kernel}: it is not built from",
+        f"its toolkit has {_kernels(pin)}, but its nodes run {pin.node_kernel}, so nothing is built from it",
         "",
         _PUBLISHER,
         pin.node_kernel or "",
