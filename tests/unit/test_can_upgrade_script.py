@@ -25,6 +25,7 @@ from tests.unit.support.upgrade_cluster import (
     PREFLIGHTS,
     RT,
     TEN,
+    VERSION,
     cluster_of,
     daemonset,
     definition,
@@ -207,8 +208,12 @@ def test_nodes_of_hosted_clusters_are_named_by_their_node_pool(tmp_path: Path) -
 )
 def test_a_roll_out_that_is_not_complete_is_not_safe(tmp_path: Path, status: dict[str, Any]) -> None:
     code, said, told = answer(tmp_path, daemonsets=[daemonset(3, **status)])
-    assert (code, said) == (1, "4.18.14: safe\n")
-    assert "the roll-out of the DaemonSet is not complete" in told
+    assert code == 1
+    assert said == (
+        "4.18.14: unknown\n"
+        "  the roll-out of the client is not complete: a node with an old pod has the old image after its reboot\n"
+    )
+    assert "finish the roll-out first (deploy/drain-mounted-nodes)" in told
 
 
 def test_a_mirror_of_the_image_is_the_same_image(tmp_path: Path) -> None:
@@ -296,6 +301,33 @@ def test_with_kmm_the_mappings_of_its_module_count(tmp_path: Path, daemonsets: l
     assert f"pool worker (2 nodes, amd64, standard, el9) would lose its storage: no module for {LAST}" in said
     (tmp_path / "again").mkdir()
     assert answer(tmp_path / "again", **state, module=module(FIRST, LAST))[0] == 0
+
+
+@pytest.mark.parametrize("stated", ["8.2.2", ""])
+def test_kmm_loads_nothing_for_a_new_kernel_where_the_label_states_another_version(tmp_path: Path, stated: str) -> None:
+    labelled = {VERSION: "8.3.1"}
+    nodes = (node("m1", pool="master", **labelled), node("w1", **labelled), node("w2", **{VERSION: stated}))
+    state: dict[str, Any] = {"definitions": KMM, "daemonsets": [daemonset(3, load="external")]}
+    state["module"] = module(FIRST, LAST, version="8.3.1")
+    code, said, _ = answer(tmp_path, nodes=nodes, **state)
+    assert code == 1
+    assert said == (
+        "4.18.14: NOT SAFE\n  nodes w2 would lose their storage: their label "
+        f"{VERSION} is not the Module's version, 8.3.1 (docs/kmm.md, One node at a time)\n"
+    )
+    (tmp_path / "again").mkdir()
+    assert (
+        answer(tmp_path / "again", nodes=nodes[:2], **{**state, "daemonsets": [daemonset(2, load="external")]})[0] == 0
+    )
+    (tmp_path / "without").mkdir()
+    state["module"] = module(FIRST, LAST)
+    assert answer(tmp_path / "without", nodes=nodes, **state)[0] == 0, "without a version no label counts"
+
+
+def test_without_a_daemonset_a_node_without_the_label_has_nothing_to_lose(tmp_path: Path) -> None:
+    nodes = (node("m1", f"{FIRST}+rt", pool="master"), node("w1", **{VERSION: "8.3.1"}))
+    state: dict[str, Any] = {"definitions": KMM, "daemonsets": [], "module": module(FIRST, LAST, version="8.3.1")}
+    assert answer(tmp_path, nodes=nodes, **state) == (0, "4.18.14: safe\n", "")
 
 
 def test_a_mapping_by_a_pattern_is_unknown_until_kmm_has_checked_it(tmp_path: Path) -> None:

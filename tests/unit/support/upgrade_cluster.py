@@ -78,11 +78,16 @@ def statement(*kernels: str, image: str = IMAGE, releases: str = RELEASES) -> di
     return {"data": {"image": image, "kernels": "".join(f"{each}\n" for each in kernels), "releases": releases}}
 
 
-def module(*literals: str, regexp: str = "") -> dict[str, Any]:
+# By which KMM loads a Module with a version (rh-ecosystem-edge/kernel-module-management, docs, ordered upgrade).
+VERSION = "kmm.node.kubernetes.io/version-module.beegfs-client.beegfs"
+
+
+def module(*literals: str, regexp: str = "", version: str = "") -> dict[str, Any]:
     """Return a Module of Kernel Module Management with mappings by kernel, and by a pattern."""
     mappings = [{"literal": each, "containerImage": "x"} for each in literals]
     mappings += [{"regexp": regexp, "containerImage": "x"}] if regexp else []
-    return {"spec": {"moduleLoader": {"container": {"kernelMappings": mappings}}}}
+    container = {"kernelMappings": mappings, **({"version": version} if version else {})}
+    return {"spec": {"moduleLoader": {"container": container}}}
 
 
 def definition(*fields: str) -> dict[str, Any]:
