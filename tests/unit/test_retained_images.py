@@ -241,6 +241,23 @@ def test_signatures_and_referrers_leave_with_their_image_and_the_record_of_gates
     assert len(target.records) == 5
 
 
+@pytest.mark.parametrize("way", ["referrer", "fallback", "tag"])
+def test_an_image_that_is_attached_to_a_removed_one_is_not_removed_as_its_document(target: Target, way: str) -> None:
+    """Here a cell that stays by its kernel: it has no tag, and a list that is removed names it."""
+    old, new = target.cell(OLD), target.cell(NEW_ARM, arch="aarch64", tag="")
+    target.module_image(old, new)
+    tag = old.replace(":", "-")
+    if way == "referrer":
+        target.server.referrers = {new: old}
+    elif way == "fallback":
+        target.listing(tag, new)
+    else:
+        target.server.repository(MAIN).tags[tag] = new
+    target.prune()
+    there = target.server.repository(MAIN).manifests
+    assert (old in there, new in there) == (False, True)
+
+
 def test_a_document_that_two_images_share_stays_with_the_one_that_stays(target: Target) -> None:
     old, new = target.cell(OLD), target.cell(NEW)
     for image in (old, new):
