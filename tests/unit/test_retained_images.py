@@ -157,6 +157,16 @@ def test_tags_of_others_are_never_touched(target: Target) -> None:
     assert target.prune() == []
 
 
+@pytest.mark.parametrize("client", ["Some Thing", "8.98.1/x", "8.98.1:x", "x", "8.98"])
+def test_a_label_of_others_that_is_no_client_names_no_repository(target: Target, client: str) -> None:
+    target.cell(OLD)
+    target.cell(OLD, client, tag="theirs")
+    target.prune()
+    assert target.tags() == {"theirs"}
+    asked = {request.partition("/tags/list")[0] for request in target.server.sent("GET") if "/tags/" in request}
+    assert asked <= {f"GET {MAIN}", f"GET {MAIN}-{CLIENT}", f"GET {MAIN}-{OTHER}"}
+
+
 def test_images_for_all_architectures_leave_before_the_cells_that_they_list(target: Target) -> None:
     own = [target.cell(OLD), target.cell(OLD_ARM, arch="aarch64")]
     whole = target.module_image(*own)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from kmatrix.decide.needed_images import Needs
 from kmatrix.decide.prunable_kernels import KernelAges
-from kmatrix.decide.repository import Image, Kind, Repository, kind_of, subject_of
+from kmatrix.decide.repository import Image, Kind, Repository, is_client, kind_of, subject_of
 from kmatrix.values import labels
-from kmatrix.values.names import Arch, ClientVersion
+from kmatrix.values.names import Arch
 
 _GATES = ".gates"
 
@@ -208,16 +208,9 @@ def _cell_of(name: str, ages: KernelAges) -> tuple[str, Arch, str] | None:
     """Return the cell of a removable kernel that has such an id, or None."""
     for arch, kernel in ages.removable:
         client = name.removesuffix(f"-{kernel}")
-        if client != name and _is_client(client):
+        if client != name and is_client(client):
             return client, arch, kernel
     return None
-
-
-def _is_client(text: str) -> bool:
-    try:
-        return str(ClientVersion.parse(text)) == text
-    except ValueError:
-        return False
 
 
 def _image_of(digest: str, cell: tuple[str, Arch, str]) -> Image:
