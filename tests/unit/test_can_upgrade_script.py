@@ -31,6 +31,7 @@ from tests.unit.support.upgrade_cluster import (
     definition,
     module,
     node,
+    pod,
     pool,
     statement,
     updates,
@@ -185,6 +186,32 @@ def test_a_missing_pod_is_not_taken_for_a_node_without_the_client(tmp_path: Path
     code, said, told = answer(tmp_path, daemonsets=[daemonset(4)])
     assert (code, said) == (1, "")
     assert "the client is for 4 nodes, but has pods on 3" in told
+
+
+def test_a_node_that_never_pulled_the_image_is_unknown(tmp_path: Path) -> None:
+    """Its old module may still be loaded; `updatedNumberScheduled` counts its pod."""
+    waiting = {**pod("w2", ""), "status": {"containerStatuses": [{"name": "client", "image": IMAGE, "imageID": ""}]}}
+    cluster = cluster_of(tmp_path)
+    for lacking in (pod("w2", ""), waiting):
+        cluster.change(pods=[pod("m1"), pod("w1"), lacking])
+        done = cluster.run("can-upgrade")
+        assert done.returncode == 1
+        assert done.stdout == (
+            "4.18.14: unknown\n"
+            "  nodes w2: unknown: the client's image has not been pulled there (oc -n beegfs-client get pods)\n"
+        )
+    cluster.change(pods=[pod("m1"), pod("w1"), pod("w2")])
+    assert cluster.run("can-upgrade").returncode == 0
+
+
+def test_of_several_daemonsets_none_is_taken(tmp_path: Path) -> None:
+    other = {**daemonset(0, OTHER), "metadata": {"name": "left-over", "generation": 3}}
+    rhel = {**daemonset(0, OTHER), "metadata": {"name": "beegfs-client-rhel", "generation": 3}}
+    code, said, told = answer(tmp_path, daemonsets=[daemonset(3), other])
+    assert (code, said) == (1, "")
+    assert "the client has several DaemonSets in beegfs-client" in told
+    (tmp_path / "again").mkdir()
+    assert answer(tmp_path / "again", daemonsets=[daemonset(3), rhel])[0] == 0
 
 
 def test_rhel_workers_keep_their_kernel(tmp_path: Path) -> None:

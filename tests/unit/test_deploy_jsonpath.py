@@ -89,6 +89,7 @@ def asked_by_the_scripts(tmp_path: Path) -> list[tuple[str, dict[str, Any], str]
         definitions=known,
         daemonsets=[upgrade_cluster.daemonset(2, load="external", updatedNumberScheduled=None)],
         pools=[upgrade_cluster.pool("worker", "rhel-9", paused=True), upgrade_cluster.pool("master")],
+        pods=[upgrade_cluster.pod("n1"), upgrade_cluster.pod("n2", "")],
         module=upgrade_cluster.module(upgrade_cluster.LAST, regexp="^x$", version="8.3.1"),
     )
     assert upgrading.run("can-upgrade").returncode == 1
