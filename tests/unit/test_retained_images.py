@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from kmatrix.decide.gate_record import record_tag
-from kmatrix.decide.prunable_kernels import KernelAges, OtherProfile, kernel_ages
+from kmatrix.decide.prunable_kernels import KernelAges, OtherProfile, kernel_ages, same_target
 from kmatrix.decide.prune import Pruning
 from kmatrix.effects.registry.remover import RegistryRemover
 from kmatrix.stages.prune import pruning_json
@@ -474,3 +474,17 @@ def test_the_profile_that_keeps_images_the_longest_counts(days: int | None, sinc
     found = kernel_ages(pins(), (OtherProfile("two", other, days),), 1, "2026-06-01")
     assert found.why_kept(("x86_64", OLD)) == why
     assert bool(found.removable) is (not why)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("quay.io/team", "quay.io/team", True),
+        ("docker.io/team", "index.docker.io/team", True),
+        ("quay.io/team", "quay.io/teams", False),
+        ("quay.io/team", "quay.io/team/more", False),
+        ("quay.io/team", "quay.example/team", False),
+    ],
+)
+def test_a_target_by_another_name_of_its_registry_is_the_same(one: str, other: str, same: bool) -> None:
+    assert same_target(one, other) is same

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from kmatrix.commands.invocation import Invocation
 from kmatrix.commands.profile import SelectedProfile, alone, pins_for, select_profile
 from kmatrix.decide.formats.matrix_yaml import read_matrix
-from kmatrix.decide.prunable_kernels import OtherProfile, kernel_ages
+from kmatrix.decide.prunable_kernels import OtherProfile, kernel_ages, same_target
 from kmatrix.decide.prune import Pruning, Removal
 from kmatrix.effects.disk.bundles import read_bundles
 from kmatrix.effects.disk.files import read_text
@@ -114,7 +114,7 @@ def _others(call: Invocation, chosen: SelectedProfile, target: str) -> Iterator[
     """
     matrix = read_matrix(read_text(call.root / "matrix.yaml", "matrix file"))
     for name, profile in matrix.profiles.items():
-        if name == chosen.name or profile.target not in (None, target):
+        if name == chosen.name or not (profile.target is None or same_target(profile.target, target)):
             continue
         path = call.root / profile.lock
         lock = read_lock(read_text(path, "lock file"), profile.lock) if path.exists() else Lock()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from kmatrix.decide.retention import days_between
 from kmatrix.values.lock import ProfileLock
-from kmatrix.values.names import Arch
+from kmatrix.values.names import Arch, ImageRef
 from kmatrix.values.pins import RetiredPin
 
 KernelOf = tuple[Arch, str]
@@ -42,6 +42,12 @@ class KernelAges:
         if kernel in self.removable:
             return ""
         return self.kept.get(kernel, "the lock neither has this kernel nor says why it left")
+
+
+def same_target(one: str, other: str) -> bool:
+    """Return whether two targets are the same place, also where a registry has several names, as Docker Hub has."""
+    places = {ImageRef.parse(f"{each}/image").registry for each in (one, other)}
+    return len(places) == 1
 
 
 def kernel_ages(pins: ProfileLock, others: Iterable[OtherProfile], days: int, today: str) -> KernelAges:
