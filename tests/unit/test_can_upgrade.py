@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from kmatrix.decide.can_upgrade import Answer, Known, Question, can_upgrade, can_upgrade_json
+from kmatrix.decide.can_upgrade import can_upgrade
 from kmatrix.decide.plan import make_plan
 from kmatrix.decide.update_routes import edges_of, newest_reachable, shortest_route
+from kmatrix.decide.upgrade_answer import Answer, Known, Question, can_upgrade_json
 from kmatrix.values.bundle import BundleResult
 from kmatrix.values.cells import CellResult
 from kmatrix.values.errors import InputError
@@ -163,9 +164,9 @@ def test_no_result_and_no_bundle_are_never_safe() -> None:
     facts = known()
     answer = ask(replace(facts, results={}))
     assert "there is no result of 8.2.2-5.14.0-427.68.1.el9_4.x86_64 here" in why(answer, LAST)
-    assert "has no published bundle; run `nox -s bundle" in why(ask(replace(facts, bundle=None)), LAST)
-    failed = replace(bundle(), verdict="failed")
-    assert "has no published bundle" in why(ask(replace(facts, bundle=failed)), LAST)
+    assert "client 8.2.2: it has no published bundle; run `nox -s bundle" in why(ask(replace(facts, bundle=None)), LAST)
+    failed = replace(bundle(), verdict="failed", reason="one does not load")
+    assert "client 8.2.2: its last bundle failed (one does not load)" in why(ask(replace(facts, bundle=failed)), LAST)
 
 
 def test_a_kernel_that_the_bundle_kept_counts_although_its_cell_is_gone() -> None:
@@ -291,6 +292,24 @@ def test_the_real_time_kernel_of_such_a_release_is_not_known() -> None:
     assert ask(served, flavours=("standard",)).safe
 
 
+def test_a_flavour_that_the_first_release_has_and_a_later_one_lacks_is_not_forgotten() -> None:
+    locked = pins(pin("4.18.9", FIRST, RT), pin("4.18.12", NEXT), pin("4.18.14", LAST, RT))
+    answer = ask(known(locked))
+    assert not answer.safe
+    assert [(each.release, each.reason) for each in answer.obstacles] == [
+        ("4.18.12", "its toolkit has no rt kernel, but 4.18.9 has one")
+    ]
+    assert ask(known(locked), flavours=("standard",)).safe
+
+
+def test_a_release_on_the_route_without_pins_is_not_forgotten() -> None:
+    answer = ask(known(pins(PINS[0], PINS[3])))
+    assert not answer.safe
+    assert [(each.release, each.reason) for each in answer.obstacles] == [
+        ("4.18.12", "the lock does not have its kernels; run `nox -s discover -- --profile ocp`")
+    ]
+
+
 @pytest.mark.parametrize(
     ("start", "end", "says", "hint"),
     [
@@ -318,6 +337,7 @@ def test_the_json_has_the_route_every_kernel_and_the_bundle() -> None:
     data = can_upgrade_json(ask(facts), facts)
     assert (data["schema"], data["from"], data["to"], data["client"]) == (1, "4.18.9", "4.18.14", "8.2.2")
     assert data["safe"] is False
+    assert (data["arches"], data["flavours"]) == (["x86_64"], ["standard", "rt"])
     assert data["routes"][0]["updates"][0] == {"from": "4.18.9", "to": "4.18.12", "conditional": False}
     assert {each["kernel"]: each["safe"] for each in data["kernels"]} == {
         FIRST: True,

@@ -25,11 +25,13 @@ from tests.unit.support.upgrade_cluster import (
     PREFLIGHTS,
     RT,
     TEN,
+    VERSION,
     cluster_of,
     daemonset,
     definition,
     module,
     node,
+    pod,
     pool,
     statement,
     updates,
@@ -186,6 +188,32 @@ def test_a_missing_pod_is_not_taken_for_a_node_without_the_client(tmp_path: Path
     assert "the client is for 4 nodes, but has pods on 3" in told
 
 
+def test_a_node_that_never_pulled_the_image_is_unknown(tmp_path: Path) -> None:
+    """Its old module may still be loaded; `updatedNumberScheduled` counts its pod."""
+    waiting = {**pod("w2", ""), "status": {"containerStatuses": [{"name": "client", "image": IMAGE, "imageID": ""}]}}
+    cluster = cluster_of(tmp_path)
+    for lacking in (pod("w2", ""), waiting):
+        cluster.change(pods=[pod("m1"), pod("w1"), lacking])
+        done = cluster.run("can-upgrade")
+        assert done.returncode == 1
+        assert done.stdout == (
+            "4.18.14: unknown\n"
+            "  nodes w2: unknown: the client's image has not been pulled there (oc -n beegfs-client get pods)\n"
+        )
+    cluster.change(pods=[pod("m1"), pod("w1"), pod("w2")])
+    assert cluster.run("can-upgrade").returncode == 0
+
+
+def test_of_several_daemonsets_none_is_taken(tmp_path: Path) -> None:
+    other = {**daemonset(0, OTHER), "metadata": {"name": "left-over", "generation": 3}}
+    rhel = {**daemonset(0, OTHER), "metadata": {"name": "beegfs-client-rhel", "generation": 3}}
+    code, said, told = answer(tmp_path, daemonsets=[daemonset(3), other])
+    assert (code, said) == (1, "")
+    assert "the client has several DaemonSets in beegfs-client" in told
+    (tmp_path / "again").mkdir()
+    assert answer(tmp_path / "again", daemonsets=[daemonset(3), rhel])[0] == 0
+
+
 def test_rhel_workers_keep_their_kernel(tmp_path: Path) -> None:
     rhel = node("rhel", "5.14.0-570.12.1.el9_6.x86_64", "", "Red Hat Enterprise Linux 9.6 (Plow)")
     code, said, told = answer(tmp_path, nodes=(*NODES, rhel))
@@ -207,8 +235,12 @@ def test_nodes_of_hosted_clusters_are_named_by_their_node_pool(tmp_path: Path) -
 )
 def test_a_roll_out_that_is_not_complete_is_not_safe(tmp_path: Path, status: dict[str, Any]) -> None:
     code, said, told = answer(tmp_path, daemonsets=[daemonset(3, **status)])
-    assert (code, said) == (1, "4.18.14: safe\n")
-    assert "the roll-out of the DaemonSet is not complete" in told
+    assert code == 1
+    assert said == (
+        "4.18.14: unknown\n"
+        "  the roll-out of the client is not complete: a node with an old pod has the old image after its reboot\n"
+    )
+    assert "finish the roll-out first (deploy/drain-mounted-nodes)" in told
 
 
 def test_a_mirror_of_the_image_is_the_same_image(tmp_path: Path) -> None:
@@ -296,6 +328,33 @@ def test_with_kmm_the_mappings_of_its_module_count(tmp_path: Path, daemonsets: l
     assert f"pool worker (2 nodes, amd64, standard, el9) would lose its storage: no module for {LAST}" in said
     (tmp_path / "again").mkdir()
     assert answer(tmp_path / "again", **state, module=module(FIRST, LAST))[0] == 0
+
+
+@pytest.mark.parametrize("stated", ["8.2.2", ""])
+def test_kmm_loads_nothing_for_a_new_kernel_where_the_label_states_another_version(tmp_path: Path, stated: str) -> None:
+    labelled = {VERSION: "8.3.1"}
+    nodes = (node("m1", pool="master", **labelled), node("w1", **labelled), node("w2", **{VERSION: stated}))
+    state: dict[str, Any] = {"definitions": KMM, "daemonsets": [daemonset(3, load="external")]}
+    state["module"] = module(FIRST, LAST, version="8.3.1")
+    code, said, _ = answer(tmp_path, nodes=nodes, **state)
+    assert code == 1
+    assert said == (
+        "4.18.14: NOT SAFE\n  nodes w2 would lose their storage: their label "
+        f"{VERSION} is not the Module's version, 8.3.1 (docs/kmm.md, One node at a time)\n"
+    )
+    (tmp_path / "again").mkdir()
+    assert (
+        answer(tmp_path / "again", nodes=nodes[:2], **{**state, "daemonsets": [daemonset(2, load="external")]})[0] == 0
+    )
+    (tmp_path / "without").mkdir()
+    state["module"] = module(FIRST, LAST)
+    assert answer(tmp_path / "without", nodes=nodes, **state)[0] == 0, "without a version no label counts"
+
+
+def test_without_a_daemonset_a_node_without_the_label_has_nothing_to_lose(tmp_path: Path) -> None:
+    nodes = (node("m1", f"{FIRST}+rt", pool="master"), node("w1", **{VERSION: "8.3.1"}))
+    state: dict[str, Any] = {"definitions": KMM, "daemonsets": [], "module": module(FIRST, LAST, version="8.3.1")}
+    assert answer(tmp_path, nodes=nodes, **state) == (0, "4.18.14: safe\n", "")
 
 
 def test_a_mapping_by_a_pattern_is_unknown_until_kmm_has_checked_it(tmp_path: Path) -> None:

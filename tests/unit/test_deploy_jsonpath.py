@@ -84,12 +84,13 @@ def asked_by_the_scripts(tmp_path: Path) -> list[tuple[str, dict[str, Any], str]
     known[upgrade_cluster.PREFLIGHTS] = upgrade_cluster.definition("kernelVersion")
     upgrading = upgrade_cluster.cluster_of(
         tmp_path / "kmm",
-        (upgrade_cluster.node("n1"), hosted),
+        (upgrade_cluster.node("n1", **{upgrade_cluster.VERSION: "8.3.1"}), hosted),
         version=upgrade_cluster.updates("4.18.14", conditional=("4.18.15",)),
         definitions=known,
         daemonsets=[upgrade_cluster.daemonset(2, load="external", updatedNumberScheduled=None)],
         pools=[upgrade_cluster.pool("worker", "rhel-9", paused=True), upgrade_cluster.pool("master")],
-        module=upgrade_cluster.module(upgrade_cluster.LAST, regexp="^x$"),
+        pods=[upgrade_cluster.pod("n1"), upgrade_cluster.pod("n2", "")],
+        module=upgrade_cluster.module(upgrade_cluster.LAST, regexp="^x$", version="8.3.1"),
     )
     assert upgrading.run("can-upgrade").returncode == 1
     assert upgrading.run("can-upgrade", "--preflight", "4.18.14").returncode == 0

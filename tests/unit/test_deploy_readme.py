@@ -70,7 +70,7 @@ def test_the_expected_output_of_info_has_the_names_that_it_prints() -> None:
 
 def test_every_message_of_a_script_that_is_explained_is_said() -> None:
     rows = re.findall(r"^\| of `([\w-]+)`: `([^`]+)` \| ", text_of(TROUBLES), re.MULTILINE)
-    assert {script for script, _ in rows} == {"build-in-cluster", "drain-mounted-nodes"}
+    assert {script for script, _ in rows} == {"build-in-cluster", "can-upgrade", "drain-mounted-nodes"}
     for script, words in rows:
         said = re.sub(r'" \\\n +"', " ", (ROOT / "deploy" / script).read_text(encoding="utf-8"))
         assert words in said, words

@@ -181,6 +181,21 @@ def test_a_refused_delete_is_an_error(
     assert caught.value.hint
 
 
+@pytest.mark.parametrize("status", [302, 307, 308])
+def test_a_delete_follows_no_redirect(server: ImageRegistry, status: int) -> None:
+    image = with_image(server, "a")
+    with image_registry() as other:
+        with_image(other, "a")
+        place = f"{other.web.url}/v2/{NAME}/manifests/{image}"
+        server.instead = lambda request: (
+            Reply(status, headers={"Location": place}) if request.method == "DELETE" else None
+        )
+        with pytest.raises(ProtocolError, match=f"DELETE answers {status}"):
+            RegistryRemover(NO_CREDENTIALS).delete(server.ref(NAME).with_digest(image))
+        assert not other.web.requests
+    assert server.repository(NAME).tags == {"a": image}
+
+
 @pytest.mark.parametrize("demanded", ["delete", "pull,push"])
 @pytest.mark.parametrize("granted", [True, False])
 def test_the_right_that_the_registry_demands_is_requested(server: ImageRegistry, demanded: str, granted: bool) -> None:

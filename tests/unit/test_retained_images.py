@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from kmatrix.decide.gate_record import record_tag
-from kmatrix.decide.prunable_kernels import KernelAges, kernel_ages
+from kmatrix.decide.prunable_kernels import KernelAges, OtherProfile, kernel_ages, same_target
 from kmatrix.decide.prune import Pruning
 from kmatrix.effects.registry.remover import RegistryRemover
 from kmatrix.stages.prune import pruning_json
@@ -157,6 +157,16 @@ def test_tags_of_others_are_never_touched(target: Target) -> None:
     assert target.prune() == []
 
 
+@pytest.mark.parametrize("client", ["Some Thing", "8.98.1/x", "8.98.1:x", "x", "8.98"])
+def test_a_label_of_others_that_is_no_client_names_no_repository(target: Target, client: str) -> None:
+    target.cell(OLD)
+    target.cell(OLD, client, tag="theirs")
+    target.prune()
+    assert target.tags() == {"theirs"}
+    asked = {request.partition("/tags/list")[0] for request in target.server.sent("GET") if "/tags/" in request}
+    assert asked <= {f"GET {MAIN}", f"GET {MAIN}-{CLIENT}", f"GET {MAIN}-{OTHER}"}
+
+
 def test_images_for_all_architectures_leave_before_the_cells_that_they_list(target: Target) -> None:
     own = [target.cell(OLD), target.cell(OLD_ARM, arch="aarch64")]
     whole = target.module_image(*own)
@@ -239,6 +249,23 @@ def test_signatures_and_referrers_leave_with_their_image_and_the_record_of_gates
     assert {tag.partition(".")[0] for tag in target.records} == {new.replace(":", "-")}
     assert kept in there.manifests
     assert len(target.records) == 5
+
+
+@pytest.mark.parametrize("way", ["referrer", "fallback", "tag"])
+def test_an_image_that_is_attached_to_a_removed_one_is_not_removed_as_its_document(target: Target, way: str) -> None:
+    """Here a cell that stays by its kernel: it has no tag, and a list that is removed names it."""
+    old, new = target.cell(OLD), target.cell(NEW_ARM, arch="aarch64", tag="")
+    target.module_image(old, new)
+    tag = old.replace(":", "-")
+    if way == "referrer":
+        target.server.referrers = {new: old}
+    elif way == "fallback":
+        target.listing(tag, new)
+    else:
+        target.server.repository(MAIN).tags[tag] = new
+    target.prune()
+    there = target.server.repository(MAIN).manifests
+    assert (old in there, new in there) == (False, True)
 
 
 def test_a_document_that_two_images_share_stays_with_the_one_that_stays(target: Target) -> None:
@@ -402,12 +429,62 @@ def with_pin(**changes: Any) -> tuple[ReleasePin, ...]:
 def test_a_kernel_that_a_release_has_or_may_have_is_never_removed(
     mine: dict[str, Any], other: dict[str, Any] | None
 ) -> None:
-    others = () if other is None else (pins(retired=(), **other),)
+    others = () if other is None else (OtherProfile("two", pins(retired=(), **other), 1),)
     found = kernel_ages(pins(**mine), others, 1, "2027-01-01")
     assert found.removable == {}
     assert "release 4.16." in found.why_kept(("x86_64", OLD))
 
 
 @pytest.mark.parametrize("pin", [unresolved("2026-01-01"), unresolved(version="4.16.3")])
-def test_an_unresolved_release_that_is_gone_or_has_earlier_pins_holds_nothing(pin: UnresolvedPin) -> None:
-    assert kernel_ages(pins(unresolved=(pin,)), (), 1, "2027-01-01").removable == {("x86_64", OLD): SINCE}
+def test_an_unresolved_release_holds_its_kernels_until_it_is_gone_for_long_enough(pin: UnresolvedPin) -> None:
+    """Also one with earlier pins: those are of another payload, or lack a toolkit that could not be read."""
+    gone = (RetiredPin(kernel=OLD, arch="x86_64", reason="left", since="2025-01-01"),)
+    for mine, other in ((pin,), ()), ((), (pin,)):
+        others = (OtherProfile("two", pins(retired=(), unresolved=other), 20),)
+        found = kernel_ages(pins(retired=gone, unresolved=mine), others, 20, "2026-01-21")
+        assert found.removable == {}
+        assert "is unresolved, and might have it" in found.why_kept(("x86_64", OLD))
+        later = kernel_ages(pins(retired=gone, unresolved=mine), others, 20, "2026-01-22")
+        assert bool(later.removable) is bool(pin.gone)
+
+
+@pytest.mark.parametrize("kernel", [f"{OLD}+rt", "4.18.0-305.rt7.72.el8.x86_64", "6.1.0-56-rt-amd64"])
+def test_a_release_whose_toolkit_is_not_that_of_its_nodes_may_have_any_kernel_of_another_flavour(kernel: str) -> None:
+    """Its OS image states the standard kernel alone."""
+    gone = (RetiredPin(kernel=kernel, arch="x86_64", reason="left", since=SINCE),)
+    found = kernel_ages(
+        pins(releases=with_pin(node_kernel="5.14.0-96.9.el9_4.x86_64"), retired=gone), (), 1, "2027-01-01"
+    )
+    assert found.removable == {}
+    assert found.why_kept(("x86_64", kernel)) == "the real-time and 64k kernels of release 4.16.3 are not known"
+    assert kernel_ages(pins(retired=gone), (), 1, "2027-01-01").removable == {("x86_64", kernel): SINCE}
+
+
+@pytest.mark.parametrize(
+    ("days", "since", "why"),
+    [
+        (None, "2020-01-01", "profile two keeps every image"),
+        (400, SINCE, f"for profile two its last release left on {SINCE}, not longer than 400 days ago"),
+        (1, None, "profile two does not say since when it is retired; the next discovery notes it"),
+        (1, SINCE, ""),
+    ],
+)
+def test_the_profile_that_keeps_images_the_longest_counts(days: int | None, since: str | None, why: str) -> None:
+    other = pins(retired=(RetiredPin(kernel=OLD, arch="x86_64", reason="left", since=since),))
+    found = kernel_ages(pins(), (OtherProfile("two", other, days),), 1, "2026-06-01")
+    assert found.why_kept(("x86_64", OLD)) == why
+    assert bool(found.removable) is (not why)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("quay.io/team", "quay.io/team", True),
+        ("docker.io/team", "index.docker.io/team", True),
+        ("quay.io/team", "quay.io/teams", False),
+        ("quay.io/team", "quay.io/team/more", False),
+        ("quay.io/team", "quay.example/team", False),
+    ],
+)
+def test_a_target_by_another_name_of_its_registry_is_the_same(one: str, other: str, same: bool) -> None:
+    assert same_target(one, other) is same

@@ -32,6 +32,7 @@ from tests.unit.support.made_up_profile import profile
 DATA = Path(__file__).parents[1] / "data" / "plan"
 DAY, LATER = "2026-03-31", "2026-04-02"
 CHANNELS = "io.openshift.upgrades.graph.release.channels"
+CHANNEL = Channel(name="stable-4.97")
 CLIENT = ClientVersion(8, 2, 2)
 KEY = "0683AF2B9AC5BC7D59B2D62340CE4E243CD50804"
 
@@ -292,6 +293,26 @@ def test_a_retired_kernel_has_the_day_on_which_its_last_release_left(site: Site)
     again = site.run(old, "2026-05-05")
     assert since(again) == {shared.release: "2026-05-05"}
     assert site.run(again, "2026-05-06") == again
+
+
+def test_a_kernel_that_nodes_run_without_their_toolkit_leaves_with_their_release(site: Site) -> None:
+    """Its cell was built from the toolkit of another release, which leaves first; a bundle keeps it all the same."""
+    site.has("4.96.1", "4.96.2", "4.97.1")
+    whole = site.run()
+    needed = kernel("4.96.1")
+    nodes = whole.releases[1].model_copy(update={"node_kernel": needed})
+    whole = whole.model_copy(update={"releases": (whole.releases[0], nodes, whole.releases[2])})
+    site.profile = site.profile.model_copy(update={"channels": (Channel(name="stable-4.96", newest=1), CHANNEL)})
+    fewer = site.run(whole.model_copy(update={"inputs": inputs_digest(site.profile)}))
+    assert list(marks(fewer)) == ["4.96.2", "4.97.1"]
+    assert away(fewer) == {}
+    with pytest.raises(InputError, match=f"4.96.2 has {needed}"):
+        site.run(fewer, forget=(needed,))
+    site.has("4.96.3", "4.97.1")
+    later = site.run(fewer, LATER)
+    rule = f"release 4.96.2 is not of stable-4.96, the newest 1, {LATER}"
+    assert away(later) == {needed: rule, kernel("4.96.2"): rule}
+    assert since(later)[needed] == LATER
 
 
 def test_a_word_that_takes_nothing_away_is_an_error_that_says_what_would(site: Site) -> None:

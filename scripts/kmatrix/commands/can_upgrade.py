@@ -6,9 +6,9 @@ import json
 
 from kmatrix.commands.invocation import Invocation
 from kmatrix.commands.profile import SelectedProfile, pins_for, select_profile
-from kmatrix.decide.can_upgrade import Answer, Known, Question, can_upgrade_json
 from kmatrix.decide.can_upgrade import can_upgrade as decide
 from kmatrix.decide.plan import make_plan
+from kmatrix.decide.upgrade_answer import Answer, Known, Question, can_upgrade_json
 from kmatrix.effects.disk.bundles import read_bundles
 from kmatrix.effects.disk.results import read_results
 from kmatrix.stages.gates import GATES
@@ -56,6 +56,13 @@ def _question(call: Invocation, chosen: SelectedProfile) -> Question:
         raise InputError(
             f"profile {chosen.name} has no client {call.clients[0]}", f"Use one of {clients}, or add it to matrix.yaml."
         )
+    # The lock need not have kernels of other flavours: without any, an update would seem safe for them.
+    for flavour in call.flavours:
+        if flavour not in chosen.effective.flavours:
+            raise InputError(
+                f"profile {chosen.name} does not build for the flavour {flavour}, so its kernels are not known",
+                f"Add {flavour} to profiles.{chosen.name}.flavours in matrix.yaml, then discover and build.",
+            )
     return Question(
         start=_release("--from", call.from_release),
         end=_release("--to", call.to_release),
@@ -85,7 +92,8 @@ def _print_lines(answer: Answer) -> None:
 
 def _say_outcome(call: Invocation, answer: Answer, known: Known) -> None:
     question = answer.question
-    update = f"from {question.start} to {question.end} with client {question.client}"
+    nodes = f"{' and '.join(question.flavours)} kernels on {' and '.join(question.arches)}"
+    update = f"from {question.start} to {question.end} with client {question.client}, for {nodes}"
     for arch, route in answer.routes.items():
         for step in route:
             if step.conditional:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from kmatrix.commands.invocation import Invocation
 from kmatrix.commands.profile import SelectedProfile, alone, pins_for, select_profile
 from kmatrix.decide.formats.matrix_yaml import read_matrix
-from kmatrix.decide.prunable_kernels import kernel_ages
+from kmatrix.decide.prunable_kernels import OtherProfile, kernel_ages, same_target
 from kmatrix.decide.prune import Pruning, Removal
 from kmatrix.effects.disk.bundles import read_bundles
 from kmatrix.effects.disk.files import read_text
@@ -21,7 +21,7 @@ from kmatrix.stages.columns import Column, print_table
 from kmatrix.stages.prune import decide_pruning, pruning_json, remove
 from kmatrix.stages.tables import wide_console
 from kmatrix.values.errors import Exit, InputError
-from kmatrix.values.lock import Lock, ProfileLock, pins_of, read_lock
+from kmatrix.values.lock import Lock, pins_of, read_lock
 from kmatrix.values.matrix import required_target
 
 _COLUMNS = (Column("image"), Column("kind"), Column("kernel", 1), Column("since", 1), Column("removed because", 2))
@@ -48,7 +48,7 @@ def prune(call: Invocation) -> Exit:
     holder: AbstractContextManager[None] = alone(call) if call.apply else nullcontext()
     with holder:
         pins = pins_for(call, chosen)
-        others = tuple(_pins_of_others(call, chosen, target))
+        others = tuple(_others(call, chosen, target))
         ages = kernel_ages(pins, others, days, datetime.now(UTC).date().isoformat())
         remover = RegistryRemover(load_credentials(call.authfile))
         clients = [str(client) for client in chosen.effective.clients]
@@ -104,8 +104,8 @@ def _named(call: Invocation) -> dict[str, str]:
     return found
 
 
-def _pins_of_others(call: Invocation, chosen: SelectedProfile, target: str) -> Iterator[ProfileLock]:
-    """Yield the pins of other profiles that may publish to the same target.
+def _others(call: Invocation, chosen: SelectedProfile, target: str) -> Iterator[OtherProfile]:
+    """Yield the other profiles that may publish to the same target.
 
     A profile whose target is given at run time may use any: its pins count where the lock has them.
 
@@ -114,16 +114,16 @@ def _pins_of_others(call: Invocation, chosen: SelectedProfile, target: str) -> I
     """
     matrix = read_matrix(read_text(call.root / "matrix.yaml", "matrix file"))
     for name, profile in matrix.profiles.items():
-        if name == chosen.name or profile.target not in (None, target):
+        if name == chosen.name or not (profile.target is None or same_target(profile.target, target)):
             continue
         path = call.root / profile.lock
         lock = read_lock(read_text(path, "lock file"), profile.lock) if path.exists() else Lock()
         if profile.target is None:
             if name in lock.profiles:
-                yield lock.profiles[name]
+                yield OtherProfile(name, lock.profiles[name], profile.retention_days)
             continue
         try:
-            yield pins_of(lock, name, profile)
+            yield OtherProfile(name, pins_of(lock, name, profile), profile.retention_days)
         except InputError as error:
             message = f"profile {name} publishes to {target} too, so its kernels must be known: {error.message}"
             raise InputError(message, error.hint, error.problems) from error

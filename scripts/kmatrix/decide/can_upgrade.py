@@ -2,86 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import Any
 
 from kmatrix.decide.excludes import kernels_of
-from kmatrix.decide.plan import Plan
 from kmatrix.decide.update_routes import Update, edges_of, newest_reachable, releases_of, shortest_route
-from kmatrix.values.bundle import BundleResult
-from kmatrix.values.cells import CellResult
+from kmatrix.decide.upgrade_answer import Answer, KernelAnswer, Known, Obstacle, Question
 from kmatrix.values.command_lines import command
 from kmatrix.values.errors import InputError
-from kmatrix.values.lock import ProfileLock
 from kmatrix.values.names import Arch, ClientVersion, Flavour, ReleaseVersion
 from kmatrix.values.pins import ReleasePin
-
-SCHEMA = 1
-
-
-@dataclass(frozen=True)
-class Question:
-    """An update of a cluster: from which release to which, with which client, and which nodes the cluster has."""
-
-    start: ReleaseVersion
-    end: ReleaseVersion
-    client: ClientVersion
-    arches: tuple[Arch, ...]
-    flavours: tuple[Flavour, ...]
-
-
-@dataclass(frozen=True)
-class Known:
-    """The facts that an answer rests on.
-
-    `gates` are the names of all gates; `results` are the cells by id; `bundle` is that of the client, None for none.
-    """
-
-    profile_name: str
-    pins: ProfileLock
-    plan: Plan
-    results: Mapping[str, CellResult]
-    bundle: BundleResult | None
-    gates: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class KernelAnswer:
-    """Whether nodes with a kernel have their module; `releases` are those on the route that run it."""
-
-    kernel: str
-    arch: Arch
-    flavour: Flavour
-    stream: str
-    releases: tuple[str, ...]
-    safe: bool
-    reason: str
-
-
-@dataclass(frozen=True)
-class Obstacle:
-    """A reason against the update that is not about one kernel; `release` is the one concerned."""
-
-    release: str
-    arch: Arch
-    reason: str
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The answer to a question: a route per architecture, one entry per kernel on them, and all other obstacles."""
-
-    question: Question
-    routes: Mapping[Arch, tuple[Update, ...]]
-    kernels: tuple[KernelAnswer, ...]
-    obstacles: tuple[Obstacle, ...]
-
-    @property
-    def safe(self) -> bool:
-        """Whether every node keeps its storage on the whole route."""
-        return bool(self.kernels) and not self.obstacles and all(kernel.safe for kernel in self.kernels)
 
 
 def can_upgrade(question: Question, known: Known) -> Answer:
@@ -114,49 +44,9 @@ def can_upgrade(question: Question, known: Known) -> Answer:
         versions = (question.start, *(update.to for update in route))
         obstacles += _unresolved(versions, arch, known)
         obstacles += _unknown_flavours(versions, arch, question, known)
+        obstacles += _missing_kernels(versions, arch, question, known)
         kernels += _kernels(versions, arch, question, known)
     return Answer(question, routes, tuple(kernels), tuple(obstacles))
-
-
-def can_upgrade_json(answer: Answer, known: Known) -> dict[str, Any]:
-    """Return an answer as JSON-able data, in a stable order."""
-    question = answer.question
-    return {
-        "schema": SCHEMA,
-        "profile": known.profile_name,
-        "from": str(question.start),
-        "to": str(question.end),
-        "client": str(question.client),
-        "safe": answer.safe,
-        "routes": [
-            {
-                "arch": arch,
-                "updates": [
-                    {"from": str(update.source), "to": str(update.to), "conditional": update.conditional}
-                    for update in route
-                ],
-            }
-            for arch, route in answer.routes.items()
-        ],
-        "kernels": [
-            {
-                "kernel": each.kernel,
-                "arch": each.arch,
-                "flavour": each.flavour,
-                "stream": each.stream,
-                "releases": list(each.releases),
-                "safe": each.safe,
-                "reason": each.reason,
-            }
-            for each in answer.kernels
-        ],
-        "obstacles": [{"release": each.release, "arch": each.arch, "reason": each.reason} for each in answer.obstacles],
-        "bundle": {
-            "image": known.bundle.image if known.bundle else "",
-            "digest": known.bundle.digest if known.bundle else "",
-            "seen": known.bundle.seen if known.bundle else "",
-        },
-    }
 
 
 def _require_known(version: ReleaseVersion, option: str, arch: Arch, known: Known) -> None:
@@ -210,6 +100,25 @@ def _unknown_flavours(
             yield Obstacle(str(pin.version), arch, f"{reason}, {pin.node_kernel}; use another release")
 
 
+def _missing_kernels(
+    versions: tuple[ReleaseVersion, ...], arch: Arch, question: Question, known: Known
+) -> Iterable[Obstacle]:
+    """Yield the releases without a kernel that nodes of the first one need after their update: it is not known."""
+    needed: set[Flavour] = set()
+    unresolved = {pin.version for pin in known.pins.unresolved if pin.arch == arch}
+    for version in versions:
+        pins = _pins((version,), arch, known)
+        if not pins and version not in unresolved:
+            reason = f"the lock does not have its kernels; run {command('discover', known.profile_name)}"
+            yield Obstacle(str(version), arch, reason)
+        # Of a toolkit that is not that of the nodes, the standard kernel of the nodes counts.
+        found = {kernel.flavour for pin in pins for kernel in pin.kernels} & set(question.flavours)
+        for flavour in sorted(needed - found) if pins else ():
+            yield Obstacle(str(version), arch, f"its toolkit has no {flavour} kernel, but {question.start} has one")
+        if version == question.start:
+            needed = found
+
+
 def _pins(versions: tuple[ReleaseVersion, ...], arch: Arch, known: Known) -> list[ReleasePin]:
     return [pin for pin in known.pins.releases if pin.arch == arch and pin.version in versions]
 
@@ -249,7 +158,8 @@ def _module(client: ClientVersion, kernel: str, arch: Arch, known: Known) -> tup
         gates = ", ".join(lacking)
         return False, f"published, but without a pass of {gates}; run {command('build', name, '--only', row.id)}"
     if bundle is None:
-        return False, f"published, but client {client} has no published bundle; run {command('bundle', name)}"
+        why = f"its last bundle failed ({known.bundle.reason})" if known.bundle else "it has no published bundle"
+        return False, f"published, but not in a bundle of client {client}: {why}; run {command('bundle', name)}"
     if not has_module:
         return False, f"published, but not in the bundle of client {client}; run {command('bundle', name)}"
     seen = f", seen in the registry at {result.seen}" if result.seen else ""

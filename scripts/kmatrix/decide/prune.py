@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
+from kmatrix.decide.needed_images import Needs
 from kmatrix.decide.prunable_kernels import KernelAges
-from kmatrix.decide.repository import Image, Kind, Repository, kind_of, subject_of
+from kmatrix.decide.repository import Image, Kind, Repository, is_client, kind_of, subject_of
 from kmatrix.values import labels
-from kmatrix.values.names import ARCHES, Arch, ClientVersion
+from kmatrix.values.names import Arch
 
 _GATES = ".gates"
 
@@ -57,38 +58,6 @@ class Pruning:
     def unknown(self) -> tuple[Stay, ...]:
         """The tags that are not this project's."""
         return tuple(stay for stay in self.stays if stay.kind == "unknown")
-
-
-@dataclass(frozen=True)
-class Needs:
-    """The content of bundles: each cell and layer with the tag of a bundle that has it, and digests that must stay."""
-
-    cells: Mapping[tuple[str, Arch, str], str]
-    layers: Mapping[str, str]
-    digests: Mapping[str, str]
-
-
-def needs_of(repository: Repository, named: Mapping[str, str] | None = None) -> Needs:
-    """Return the needs of every bundle of a repository.
-
-    Args:
-        repository: of cells and bundles.
-        named: further digests that must stay, each with the reason.
-    """
-    cells: dict[tuple[str, Arch, str], str] = {}
-    layers: dict[str, str] = {}
-    digests: dict[str, str] = dict(named or {})
-    for tag in repository.tags:
-        kind, images = kind_of(repository, tag)
-        if kind != "bundle":
-            continue
-        for image in images:
-            client, own = image.labels.get(labels.CLIENT, ""), image.labels.get(labels.ARCH)
-            layers.update(dict.fromkeys(image.layers, tag))
-            digests.update(dict.fromkeys(image.origins, f"bundle {tag} has its module"))
-            arches = [arch for arch in ARCHES if own in (arch, None)]
-            cells.update({(client, arch, kernel): tag for kernel in image.kernels for arch in arches})
-    return Needs(cells, layers, digests)
 
 
 def decide_removals(repository: Repository, ages: KernelAges, needs: Needs) -> Pruning:
@@ -143,7 +112,10 @@ def _attached_to_others(repository: Repository, doomed: Collection[str]) -> list
 def _records(
     repository: Repository, doomed: Collection[str], protected: Collection[str]
 ) -> tuple[list[Removal], list[Stay]]:
-    """Decide for the tags that are attached to images: each goes with its image."""
+    """Decide for the tags that are attached to images: each goes with its image.
+
+    A manifest that is an image itself is decided on as such, whatever it is attached to.
+    """
     attached = {tag: subject for tag in repository.tags if (subject := subject_of(tag))}
     staying = {tag for tag, subject in attached.items() if subject not in doomed}
     safe = {*protected, *repository.closure(repository.tags[tag] for tag in staying)}
@@ -153,13 +125,17 @@ def _records(
     stays = []
     for tag in sorted(attached):
         digest, subject = repository.tags[tag], attached[tag]
-        if tag in staying or digest in safe or not digest:
+        if digest in doomed:
+            continue
+        if tag in staying or digest in safe or digest in repository.images or not digest:
             reason = "belongs to an image that stays" if subject in known else "its image has no tag of a retired cell"
+            if tag not in staying and digest in repository.images:
+                reason = "is an image itself"
             stays.append(Stay(repository.name, tag, digest, "record", reason))
             continue
         removals[digest] = Removal(repository.name, digest, names[digest], "record", f"attached to {subject}")
         for child in repository.lists.get(digest, ()):
-            if child not in safe and child not in doomed:
+            if child not in safe and child not in doomed and child not in repository.images:
                 removals[child] = Removal(repository.name, child, (), "record", f"attached to {subject}")
     return [*removals.values()], stays
 
@@ -178,7 +154,7 @@ def with_referrers(pruning: Pruning, repository: Repository, referrers: Mapping[
         each: Removal(repository.name, each, (), "record", f"attached to {subject}")
         for subject, digests in referrers.items()
         for each in digests
-        if each not in known and each not in safe
+        if each not in known and each not in safe and each not in repository.images
     }
     removals = sorted((*pruning.removals, *found.values()), key=_is_record_of_gates)
     return Pruning(tuple(removals), pruning.stays)
@@ -232,16 +208,9 @@ def _cell_of(name: str, ages: KernelAges) -> tuple[str, Arch, str] | None:
     """Return the cell of a removable kernel that has such an id, or None."""
     for arch, kernel in ages.removable:
         client = name.removesuffix(f"-{kernel}")
-        if client != name and _is_client(client):
+        if client != name and is_client(client):
             return client, arch, kernel
     return None
-
-
-def _is_client(text: str) -> bool:
-    try:
-        return str(ClientVersion.parse(text)) == text
-    except ValueError:
-        return False
 
 
 def _image_of(digest: str, cell: tuple[str, Arch, str]) -> Image:

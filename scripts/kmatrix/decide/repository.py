@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from kmatrix.values import labels
-from kmatrix.values.names import ARCHES, Arch, image_tag, without_arch
+from kmatrix.values.names import ARCHES, Arch, ClientVersion, image_tag, without_arch
 
 Kind = Literal["cell", "module image", "kernel tag", "bundle", "record", "unknown"]
 # cosign's signatures, attestations and documents about content (sigstore/cosign, pkg/oci/remote/remote.go), and the
@@ -30,7 +30,7 @@ class Image:
         """Client, architecture and kernel that its labels name; None if they name no cell."""
         client, kernel = self.labels.get(labels.CLIENT, ""), self.labels.get(labels.KERNEL, "")
         arch: Arch | None = next((each for each in ARCHES if each == self.labels.get(labels.ARCH)), None)
-        return (client, arch, kernel) if client and kernel and arch and not self.kernels else None
+        return (client, arch, kernel) if is_client(client) and kernel and arch and not self.kernels else None
 
     @property
     def kernels(self) -> tuple[str, ...]:
@@ -79,6 +79,14 @@ class Repository:
     def images_of(self, digest: str) -> tuple[Image, ...]:
         """Return the image with a digest, or the images of the list with it."""
         return tuple(self.images[each] for each in (digest, *self.lists.get(digest, ())) if each in self.images)
+
+
+def is_client(text: str) -> bool:
+    """Return whether a text is a client version as this project writes it: a label may hold anything."""
+    try:
+        return str(ClientVersion.parse(text)) == text
+    except ValueError:
+        return False
 
 
 def subject_of(tag: str) -> str:

@@ -10,7 +10,7 @@ from kmatrix.decide.releases import Node
 from kmatrix.values.errors import InputError
 from kmatrix.values.lock import ProfileLock
 from kmatrix.values.matrix import Channel, Profile
-from kmatrix.values.names import Arch, kernel_release
+from kmatrix.values.names import Arch, Flavour, kernel_release
 from kmatrix.values.pins import ReleasePin, RetiredPin, UnresolvedPin
 
 _BEFORE_RELEASE = re.compile(r"-(?:rc|ec|fc|okd|0\.)")
@@ -80,7 +80,7 @@ def refuse_useless_forgets(
     kernels = []
     for name in forget:
         still = [pin for pin in releases if str(pin.version) == name]
-        having = [str(pin.version) for pin in releases if name in {kernel.release for kernel in pin.kernels}]
+        having = [str(pin.version) for pin in releases if name in _kernels(pin)]
         if still or having or name in there:
             kernel = having and not still
             has = f"{', '.join(dict.fromkeys(having))} has {name}" if kernel else f"the update graph has {name}"
@@ -120,7 +120,7 @@ def retired(
         today: the date, for the reasons, and for kernels whose releases are still in their channels.
     """
     releases = tuple(releases)
-    there = {(kernel.release, pin.arch) for pin in releases for kernel in pin.kernels}
+    there = {(kernel, pin.arch) for pin in releases for kernel in _kernels(pin)}
     stays = {(pin.version, pin.arch) for pin in releases}
     # Locks of earlier versions have no day: today is the first that is known.
     found = {(pin.kernel, pin.arch): (pin.reason, pin.since or today) for pin in (known.retired if known else ())}
@@ -130,14 +130,14 @@ def retired(
             reason, since = f"{_why(pin, profile, forget, today)}, {today}", pin.gone or today
         else:
             reason, since = "", today
-        for kernel in pin.kernels:
-            key = kernel.release, pin.arch
+        for name, flavour in _kernels(pin).items():
+            key = name, pin.arch
             if reason:
                 # Of several releases, the one that left the channels last.
                 left[key] = max(left.get(key, ("", "")), (reason, since), key=lambda entry: entry[1])
             # A kernel of such a flavour is only searched when its flavour is wanted.
-            elif kernel.flavour not in profile.flavours:
-                left[key] = f"flavour {kernel.flavour} left matrix.yaml, {today}", today
+            elif flavour not in profile.flavours:
+                left[key] = f"flavour {flavour} left matrix.yaml, {today}", today
     for name in kernels:
         for arch in profile.arches:
             since = found.get((name, arch), ("", today))[1]
@@ -147,6 +147,12 @@ def retired(
         for (kernel, arch), (reason, since) in {**found, **left}.items()
         if (kernel, arch) not in there
     )
+
+
+def _kernels(pin: ReleasePin) -> dict[str, Flavour]:
+    """Return the kernels of a release's toolkit and of its nodes, which may run one that the toolkit lacks."""
+    nodes: dict[str, Flavour] = {pin.node_kernel: "standard"} if pin.node_kernel else {}
+    return {**nodes, **{kernel.release: kernel.flavour for kernel in pin.kernels}}
 
 
 def _why(pin: ReleasePin, profile: Profile, forget: Collection[str], today: str) -> str:

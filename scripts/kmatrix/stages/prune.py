@@ -6,8 +6,9 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from kmatrix.decide.needed_images import needs_of
 from kmatrix.decide.prunable_kernels import KernelAges
-from kmatrix.decide.prune import Pruning, Removal, decide_removals, needs_of, with_referrers
+from kmatrix.decide.prune import Pruning, Removal, decide_removals, with_referrers
 from kmatrix.decide.repository import Image, Repository, subject_of
 from kmatrix.effects.registry.client import labels_of
 from kmatrix.effects.registry.manifests import RawManifest, is_list, manifest_of

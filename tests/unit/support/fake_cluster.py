@@ -65,7 +65,7 @@ def jsonpath(template, root):
     return made
 
 def steps(text):
-    found = re.findall(r"\.(?:\\\.|[\w/])+|\[\*\]|\[\?[^]]*\]", text)
+    found = re.findall(r"\.(?:\\\.|[\w/-])+|\[\*\]|\[\?[^]]*\]", text)
     assert "".join(found) == text, text
     return found
 

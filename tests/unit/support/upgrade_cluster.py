@@ -73,16 +73,31 @@ def daemonset(number: int, image: str = IMAGE, load: str = "self", **status: Any
     }
 
 
+def pod(node_name: str, image: str = IMAGE) -> dict[str, Any]:
+    """Return a Pod of the DaemonSet; its status has no image as long as that has not been pulled."""
+    containers = [{"name": "client", "image": image, "imageID": image}]
+    return {
+        "metadata": {"name": f"pod-{node_name}"},
+        "spec": {"nodeName": node_name},
+        "status": {"containerStatuses": containers} if image else {},
+    }
+
+
 def statement(*kernels: str, image: str = IMAGE, releases: str = RELEASES) -> dict[str, Any]:
     """Return the ConfigMap of the rendered folders."""
     return {"data": {"image": image, "kernels": "".join(f"{each}\n" for each in kernels), "releases": releases}}
 
 
-def module(*literals: str, regexp: str = "") -> dict[str, Any]:
+# By which KMM loads a Module with a version (rh-ecosystem-edge/kernel-module-management, docs, ordered upgrade).
+VERSION = "kmm.node.kubernetes.io/version-module.beegfs-client.beegfs"
+
+
+def module(*literals: str, regexp: str = "", version: str = "") -> dict[str, Any]:
     """Return a Module of Kernel Module Management with mappings by kernel, and by a pattern."""
     mappings = [{"literal": each, "containerImage": "x"} for each in literals]
     mappings += [{"regexp": regexp, "containerImage": "x"}] if regexp else []
-    return {"spec": {"moduleLoader": {"container": {"kernelMappings": mappings}}}}
+    container = {"kernelMappings": mappings, **({"version": version} if version else {})}
+    return {"spec": {"moduleLoader": {"container": container}}}
 
 
 def definition(*fields: str) -> dict[str, Any]:
@@ -102,7 +117,7 @@ NODES = (node("m1", pool="master"), node("w1"), node("w2"))
 def cluster_of(tmp_path: Path, nodes: tuple[dict[str, Any], ...] = NODES, **state: Any) -> Cluster:
     """Return a cluster that is offered 4.18.14, and whose image has the kernels of 4.18.9 and 4.18.14."""
     names = [each["metadata"]["name"] for each in nodes]
-    pods = [{"metadata": {"name": f"pod-{name}"}, "spec": {"nodeName": name}} for name in names]
+    pods = [pod(name) for name in names]
     known: dict[str, Any] = {
         "version": updates("4.18.14"),
         "nodes": list(nodes),

@@ -139,13 +139,15 @@ class RegistryRemover(Registry):
         For a DELETE that is `delete` (distribution/distribution, registry/handlers/app.go, appendAccessRecords) or
         `push` (quay/quay, endpoints/v2/manifest.py).
         """
+        # What another server deletes, or answers to it, is not this registry's word.
+        reads = method == "GET"
         shown = self._authorizations.known(ref)
-        response = http.get(self._session, url, SERVICE, headers_of(shown), method)
+        response = http.get(self._session, url, SERVICE, headers_of(shown), method, redirects=reads)
         if response.status_code == requests.codes.unauthorized:
             challenges = challenges_of(ref, response)
             response.close()
             shown = self._authorizations.answer(ref, challenges)
-            response = http.get(self._session, url, SERVICE, headers_of(shown), method)
+            response = http.get(self._session, url, SERVICE, headers_of(shown), method, redirects=reads)
         return response, shown
 
     def _pages(self, ref: ImageRef, path: str, absent: tuple[int, ...] = ()) -> Iterator[dict[str, Any]]:
