@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -73,11 +74,11 @@ class World:
         self.steps.append(step)
         self.holders.add((self.root / "build" / "run.lock").read_text(encoding="utf-8"))
 
-    def discovered(self, *_: object) -> tuple[None, ProfileLock]:
+    def discovered(self, *_: object) -> tuple[None, ProfileLock, datetime]:
         self.note("discover")
         if isinstance(self.pins, KmatrixError):
             raise self.pins
-        return None, self.pins
+        return None, self.pins, datetime.now(UTC)
 
     def split(self, _: RunContext, recipes: list[Recipe], keep: Callable[[CellResult], None]) -> list[Recipe]:
         if self.registry:
