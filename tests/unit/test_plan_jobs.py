@@ -16,7 +16,7 @@ from tests.unit.support.fake_registry import MANIFEST, FakeRegistry, digest, fak
 from tests.unit.support.gate_records import put_record, record_of
 from tests.unit.support.http_server import Reply
 from tests.unit.support.made_up_profile import profile, recipes
-from tests.unit.support.projects import write_project
+from tests.unit.support.projects import MATRIX, write_project
 
 CELLS = recipes(profile(base_packages=()), name="site")
 FIRST, SECOND, *_ = CELLS
@@ -39,8 +39,8 @@ def _site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, two_gates: None) -> P
     return tmp_path
 
 
-def publish(registry: FakeRegistry, cell: str, key: str = "", gates: tuple[str, ...] = ("static", "boot")) -> None:
-    """Have a cell's image in the registry, with a record of its gates."""
+def publish(registry: FakeRegistry, cell: str, key: str = "", gates: tuple[str, ...] = ("static", "boot")) -> bytes:
+    """Have a cell's image in the registry, with a record of its gates; returns its manifest."""
     image = json.dumps({"config": {"Labels": {"cell": cell}}}).encode()
     config = registry.blob("team/beegfs-client", image)
     entry = {"digest": config, "mediaType": "application/vnd.oci.image.config.v1+json", "size": len(image)}
@@ -48,6 +48,7 @@ def publish(registry: FakeRegistry, cell: str, key: str = "", gates: tuple[str, 
     registry.manifest("team/beegfs-client", content, image_tag(cell))
     record = record_of(digest(content), cell, key or CELLS[cell].cell_key, gates)
     put_record(registry, "team/beegfs-client", record)
+    return content
 
 
 def planned(site: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
@@ -82,6 +83,20 @@ def test_a_cell_of_other_inputs_or_without_a_gate_needs_one(
 ) -> None:
     publish(registry, FIRST, key, gates)
     assert FIRST in left(site, registry, capsys)
+
+
+def test_a_published_cell_without_its_kernel_tag_needs_a_job_where_the_profile_asks_for_it(
+    site: Path, registry: FakeRegistry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`build` writes the tag of a published cell, and puts one right that names another image."""
+    client, _, kernel = FIRST.partition("-")
+    content = publish(registry, FIRST)
+    (site / "matrix.yaml").write_text(f"{MATRIX}    kernel_tags: true\n", encoding="utf-8")
+    assert FIRST in left(site, registry, capsys)
+    registry.manifest(f"team/beegfs-client-{client}", b'{"of": "another"}', image_tag(kernel))
+    assert FIRST in left(site, registry, capsys)
+    registry.manifest(f"team/beegfs-client-{client}", content, image_tag(kernel))
+    assert FIRST not in left(site, registry, capsys)
 
 
 def test_a_cell_about_which_the_registry_answers_nonsense_keeps_its_job(

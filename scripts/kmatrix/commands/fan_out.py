@@ -29,7 +29,8 @@ def unpublished(call: Invocation, chosen: SelectedProfile, pins: ProfileLock, fo
     recipes = recipes_for(call, chosen, pins, found)
     # As `build` queries it: a registry may show a repository that is still to be created only to those who may push.
     registry = RegistryWriter(load_credentials(call.authfile), pushes_to=target)
-    return without_published(found, complete_cells(registry, target, recipes, call.say))
+    published = complete_cells(registry, target, recipes, chosen.effective.kernel_tags, call.say)
+    return without_published(found, published)
 
 
 def jobs_document(call: Invocation, chosen: SelectedProfile, found: Plan) -> str:
