@@ -110,7 +110,7 @@ def test_every_cell_is_built_by_one_job_and_all_are_merged(project: Project) -> 
     built = [line for job in done["build"] for line in said(job)]
     assert built == [f"build -- --only {' '.join(job.cells)}" for job in JOBS]
     (publish,) = done["publish"]
-    assert said(publish) == ["merge -- shards", "bundle ", "manifests ", "report "]
+    assert said(publish) == ["merge -- shards --published", "bundle ", "manifests ", "report "]
     assert publish.folder
     merged = (publish.folder / "build" / "results.json").read_text(encoding="utf-8")
     assert merged.splitlines() == [f"-- --only {' '.join(job.cells)}" for job in JOBS]
@@ -163,7 +163,7 @@ def test_a_registry_that_is_down_ends_the_run_before_a_job_is_started(project: P
 def test_a_night_without_news_starts_no_job_of_the_matrix(project: Project) -> None:
     done = project.night(matrix='{"include":[]}')
     assert results(done)["build"] == {"skipped"}
-    assert said(done["publish"][0]) == ["merge -- shards", "bundle ", "manifests "]
+    assert said(done["publish"][0]) == ["merge -- shards --published", "bundle ", "manifests "]
 
 
 def test_a_plan_without_cells_still_commits_the_lock(project: Project) -> None:

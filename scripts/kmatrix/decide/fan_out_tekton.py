@@ -40,11 +40,11 @@ exit "$code"
 )
 _PUBLISH = (
     _BEGIN
-    + """if [ -d "$shards" ]; then ./scripts/bootstrap nox -s merge -- "$shards" || code=$?; fi
+    + """mkdir -p "$shards"
+./scripts/bootstrap nox -s merge -- "$shards" --published || code=$?
 ./scripts/bootstrap nox -s bundle || code=$?
 ./scripts/bootstrap nox -s manifests || code=$?
 if [ -e build/results.json ]; then ./scripts/bootstrap nox -s report || code=$?; fi
-mkdir -p "$shards"
 cp -r build/. "$shards/"
 exit "$code"
 """
