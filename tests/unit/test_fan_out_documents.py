@@ -133,6 +133,15 @@ def test_every_cell_is_built_by_one_taskrun_on_a_node_of_its_architecture() -> N
     assert sorted(found) == sorted((cell, go[job.arch]) for job in JOBS for cell in job.cells)
 
 
+def test_pods_wait_for_room_on_a_node_as_long_as_the_run_may_take() -> None:
+    """Tekton starts every TaskRun of a matrix at once; pods that request nothing all share the same few nodes."""
+    spec = tekton(MANY)["spec"]
+    for task in spec["pipelineSpec"]["tasks"]:
+        (step,) = task["taskSpec"]["steps"]
+        assert set(step["computeResources"]["requests"]) == {"cpu", "memory"}
+        assert task["timeout"] == spec["timeouts"]["tasks"]
+
+
 def test_a_run_without_cells_composes_bundles_and_manifests() -> None:
     (task,) = tekton(())["spec"]["pipelineSpec"]["tasks"]
     assert task["name"] == "publish"
@@ -179,6 +188,7 @@ def test_the_scripts_for_tekton_do_what_is_meant(tmp_path: Path, name: str) -> N
     (task,) = [task for task in [*spec["tasks"], *spec["finally"]] if task["name"] == name]
     script = task["taskSpec"]["steps"][0]["script"]
     source, work = tmp_path / "source", tmp_path / "work"
+    assert "| tar -x --no-same-owner\n" in script, "git refuses a checkout of another user, and images name no revision"
     run_script(source, ["true"])
     (source / "shards" / "run-1").mkdir(parents=True)
     (source / "build").mkdir()
