@@ -109,6 +109,13 @@ def test_a_runner_of_ones_own_replaces_the_hosted_one() -> None:
     assert [entry["runner"] for entry in include["include"]] == ["ubuntu-24.04", "big-arm"]
 
 
+def test_a_runner_that_is_known_by_several_labels_must_have_them_all() -> None:
+    """`runs-on` takes a list; those of one's own have at least `self-hosted` and their architecture."""
+    labels = {"aarch64": ("self-hosted", "ARM64")}
+    include = json.loads(github_matrix(fan_out(made_up_cells(1, 1, BOOTED_ARCHES)), labels))
+    assert [entry["runner"] for entry in include["include"]] == ["ubuntu-24.04", ["self-hosted", "ARM64"]]
+
+
 def test_a_plan_without_cells_gives_an_empty_matrix() -> None:
     assert github_matrix(fan_out(()), {}) == '{"include":[]}'
 
