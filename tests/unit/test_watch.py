@@ -22,7 +22,7 @@ from kmatrix.decide.formats.matrix_yaml import read_matrix
 from kmatrix.decide.plan import make_plan
 from kmatrix.decide.watch import clients_to_bundle, watch_exit
 from kmatrix.effects.disk.bundles import read_bundles, write_bundles
-from kmatrix.effects.disk.results import read_releases, read_results
+from kmatrix.effects.disk.results import read_releases, read_results, write_results
 from kmatrix.stages.run_context import RunContext, cell_result
 from kmatrix.values.bundle import BundleResult
 from kmatrix.values.cells import Cell, CellResult
@@ -196,6 +196,23 @@ def test_a_watch_without_news_builds_and_bundles_nothing_and_says_so(
         "cells: none published",
         "bundles: none published",
     ]
+
+
+def test_cells_that_are_published_are_written_to_the_results_at_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each write is of the complete file: one for each of a thousand published cells took minutes, without any news."""
+    world.watch()
+    written: list[int] = []
+    write = write_results
+
+    def counted(path: Path, profile_name: str, results: dict[str, CellResult], *rest: Any) -> None:
+        written.append(len(results))
+        write(path, profile_name, results, *rest)
+
+    monkeypatch.setattr(build_command, "write_results", counted)
+    world.watch()
+    assert written == [len(cells())]
 
 
 def test_a_watch_is_one_run_over_all_its_steps(world: World) -> None:
