@@ -38,7 +38,8 @@ case $command in
   build) test -s matrix.lock; echo "$*" >build/results.json; echo "$*" >build/logs/cell.log ;;
   merge) for each in "$2"/*/results.json; do if [ -e "$each" ]; then cat "$each" >>build/results.json; fi; done ;;
   bundle) echo bundles >build/bundles.json ;;
-  manifests | report) ;;
+  manifests) mkdir -p build/deploy/ocp; echo a mark >build/deploy/ocp/.written-by-kmatrix ;;
+  report) ;;
   *) exit 99 ;;
 esac
 if [ -e "$PLACE/ends-$command" ]; then exit "$(cat "$PLACE/ends-$command")"; fi
@@ -194,6 +195,13 @@ def test_results_are_there_again_the_next_night(project: Project) -> None:
     assert publish.folder
     assert (publish.folder / "build" / "results.json").exists()
     assert said(publish)[-1] == "report "
+
+
+def test_the_mark_of_rendered_folders_is_in_the_artifact(project: Project) -> None:
+    """Without it a later run would take the folder for somebody else's. GitHub leaves hidden files out unless asked."""
+    project.night()
+    results = project.machine.folder / "artifacts" / "results"
+    assert (results / "build" / "deploy" / "ocp" / ".written-by-kmatrix").exists()
 
 
 def test_a_fork_without_a_target_does_nothing(project: Project) -> None:
