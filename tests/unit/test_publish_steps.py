@@ -158,7 +158,14 @@ def test_a_registry_that_is_down_ends_the_run_before_a_job_is_started(project: P
     project.ends("plan", 4)
     done = project.night()
     assert done["discover"][0].failed == ["Plan"]
-    assert results(done)["build"] == {"skipped"}
+    assert (results(done)["build"], results(done)["publish"]) == ({"skipped"}, {"skipped"})
+
+
+def test_what_was_discovered_is_committed_although_the_target_is_down(project: Project) -> None:
+    """The lock says when a release was found: one that is lost would be found again, a night later."""
+    project.ends("plan", 4)
+    assert results(project.night())["commit"] == {"success"}
+    assert (project.show("matrix.lock"), project.show("dockerfiles/ocp/one/Dockerfile")) == ("one\n", "one\n")
 
 
 def test_a_night_without_news_starts_no_job_of_the_matrix(project: Project) -> None:
