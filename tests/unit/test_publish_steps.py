@@ -204,6 +204,13 @@ def test_results_are_there_again_the_next_night(project: Project) -> None:
     assert said(publish)[-1] == "report "
 
 
+def test_without_the_secret_every_command_finds_a_file_without_credentials(project: Project) -> None:
+    """An empty file is none: discovery ended there, which finds releases without a pull secret too."""
+    project.machine.secrets = {}
+    (project.folder / "secret").write_text("{}", encoding="utf-8")
+    assert results(project.night()) == ALL_WELL
+
+
 def test_the_mark_of_rendered_folders_is_in_the_artifact(project: Project) -> None:
     """Without it a later run would take the folder for somebody else's. GitHub leaves hidden files out unless asked."""
     project.night()
