@@ -20,12 +20,12 @@ from kmatrix.commands import profile as profile_command
 from kmatrix.commands import watch as watch_command
 from kmatrix.decide.formats.matrix_yaml import read_matrix
 from kmatrix.decide.plan import make_plan
-from kmatrix.decide.watch import clients_to_bundle, watch_exit
+from kmatrix.decide.watch import bundles_line, clients_to_bundle, published_bundles, published_now, watch_exit
 from kmatrix.effects.disk.bundles import read_bundles, write_bundles
 from kmatrix.effects.disk.results import read_releases, read_results, write_results
 from kmatrix.stages.run_context import RunContext, cell_result
 from kmatrix.values.bundle import BundleResult
-from kmatrix.values.cells import Cell, CellResult
+from kmatrix.values.cells import Cell, CellResult, Verdict
 from kmatrix.values.errors import Exit, InputError, KmatrixError, ProtocolError, UnreachableError
 from kmatrix.values.lock import Lock, ProfileLock, inputs_digest, write_lock
 from kmatrix.values.names import ClientVersion, ReleaseVersion
@@ -434,3 +434,13 @@ def test_results_of_a_watch_have_the_times_of_pushes(world: World) -> None:
     world.watch()
     results = read_results(world.root / "build" / "results.json", "site")
     assert {result.pushed for result in results.values()} == {NOW}
+
+
+@pytest.mark.parametrize("verdict", ["failed", "errored"])
+def test_a_cell_or_bundle_without_a_pass_is_not_told_as_published(verdict: Verdict) -> None:
+    """Results keep the digest, and the time of the push, of what was published before."""
+    bundle = replace(BUNDLE, verdict=verdict)
+    assert published_bundles([bundle], {"8.2.2": BUNDLE}) == ()
+    assert bundles_line([bundle], {"8.2.2": BUNDLE}) == f"bundles: 8.2.2 {verdict}"
+    cell = replace(next(iter(RESULTS.values())), verdict=verdict, pushed=NOW)
+    assert published_now([cell], {}) == ()
