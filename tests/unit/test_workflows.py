@@ -21,7 +21,7 @@ WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.y*ml"))
 PINNED = re.compile(r"ubuntu-\d\d\.\d\d(-arm)?")
 # The jobs of a matrix have theirs from `plan --format github`.
 OF_MATRIX = "${{ matrix.runner }}"
-ENGINES = "Docker 20.10 and Docker 28 or newer with the containerd image store (the newest in Debian)"
+ENGINES = "Docker 20.10 and Docker 28 or newer with the containerd image store"
 
 
 def jobs(path: Path) -> dict[str, dict[str, Any]]:
