@@ -20,7 +20,7 @@ from kmatrix.decide.fan_out import (
     without_published,
 )
 from kmatrix.values.errors import InputError
-from kmatrix.values.names import BOOTED_ARCHES
+from kmatrix.values.names import BOOTED_ARCHES, Arch
 from kmatrix.values.shard import Shard
 from tests.unit.support.made_up_cells import made_up_cells, made_up_plan
 
@@ -107,6 +107,13 @@ def test_the_matrix_for_github_has_one_entry_for_each_job() -> None:
 def test_a_runner_of_ones_own_replaces_the_hosted_one() -> None:
     include = json.loads(github_matrix(fan_out(made_up_cells(1, 1, BOOTED_ARCHES)), {"aarch64": ("big-arm",)}))
     assert [entry["runner"] for entry in include["include"]] == ["ubuntu-24.04", "big-arm"]
+
+
+def test_a_runner_that_is_known_by_several_labels_must_have_them_all() -> None:
+    """`runs-on` takes a list; those of one's own have at least `self-hosted` and their architecture."""
+    labels: dict[Arch, tuple[str, ...]] = {"aarch64": ("self-hosted", "ARM64")}
+    include = json.loads(github_matrix(fan_out(made_up_cells(1, 1, BOOTED_ARCHES)), labels))
+    assert [entry["runner"] for entry in include["include"]] == ["ubuntu-24.04", ["self-hosted", "ARM64"]]
 
 
 def test_a_plan_without_cells_gives_an_empty_matrix() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ import pytest
 import yaml
 
 from kmatrix.cli import main
+from kmatrix.effects.disk.results import read_results, write_results
+from kmatrix.values.cells import CellResult
 from kmatrix.values.names import image_tag
 from tests.unit.support.fake_registry import MANIFEST, FakeRegistry, digest, fake_registry
 from tests.unit.support.gate_records import put_record, record_of
 from tests.unit.support.http_server import Reply
 from tests.unit.support.made_up_profile import profile, recipes
-from tests.unit.support.projects import write_project
+from tests.unit.support.projects import MATRIX, write_project
 
 CELLS = recipes(profile(base_packages=()), name="site")
 FIRST, SECOND, *_ = CELLS
@@ -39,8 +42,8 @@ def _site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, two_gates: None) -> P
     return tmp_path
 
 
-def publish(registry: FakeRegistry, cell: str, key: str = "", gates: tuple[str, ...] = ("static", "boot")) -> None:
-    """Have a cell's image in the registry, with a record of its gates."""
+def publish(registry: FakeRegistry, cell: str, key: str = "", gates: tuple[str, ...] = ("static", "boot")) -> bytes:
+    """Have a cell's image in the registry, with a record of its gates; returns its manifest."""
     image = json.dumps({"config": {"Labels": {"cell": cell}}}).encode()
     config = registry.blob("team/beegfs-client", image)
     entry = {"digest": config, "mediaType": "application/vnd.oci.image.config.v1+json", "size": len(image)}
@@ -48,6 +51,7 @@ def publish(registry: FakeRegistry, cell: str, key: str = "", gates: tuple[str, 
     registry.manifest("team/beegfs-client", content, image_tag(cell))
     record = record_of(digest(content), cell, key or CELLS[cell].cell_key, gates)
     put_record(registry, "team/beegfs-client", record)
+    return content
 
 
 def planned(site: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
@@ -82,6 +86,20 @@ def test_a_cell_of_other_inputs_or_without_a_gate_needs_one(
 ) -> None:
     publish(registry, FIRST, key, gates)
     assert FIRST in left(site, registry, capsys)
+
+
+def test_a_published_cell_without_its_kernel_tag_needs_a_job_where_the_profile_asks_for_it(
+    site: Path, registry: FakeRegistry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`build` writes the tag of a published cell, and puts one right that names another image."""
+    client, _, kernel = FIRST.partition("-")
+    content = publish(registry, FIRST)
+    (site / "matrix.yaml").write_text(f"{MATRIX}    kernel_tags: true\n", encoding="utf-8")
+    assert FIRST in left(site, registry, capsys)
+    registry.manifest(f"team/beegfs-client-{client}", b'{"of": "another"}', image_tag(kernel))
+    assert FIRST in left(site, registry, capsys)
+    registry.manifest(f"team/beegfs-client-{client}", content, image_tag(kernel))
+    assert FIRST not in left(site, registry, capsys)
 
 
 def test_a_cell_about_which_the_registry_answers_nonsense_keeps_its_job(
@@ -159,3 +177,46 @@ def test_a_shard_of_the_unpublished_cells_is_what_build_has_left_of_it(
         arguments = ("--json", "--shard", part, "--unpublished", "--target", target)
         rest = {cell["cell"] for cell in planned(site, capsys, *arguments)["cells"]}
         assert rest == whole - done
+
+
+def test_published_cells_of_which_no_result_is_left_are_merged_as_skipped(
+    site: Path, registry: FakeRegistry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A job pushed the one and was lost, and a person mended the other: no job of a later night has them."""
+    path, shards = site / "build" / "results.json", site / "shards"
+    shards.mkdir()
+    failed = CellResult(SECOND, "7.4.6", SECOND.partition("-")[2], ("4.16.3",), "failed", "it did not load")
+    write_results(path, "site", {SECOND: failed}, [SECOND])
+    publish(registry, FIRST)
+    publish(registry, SECOND)
+    target = f"{registry.web.address}/team"
+    assert main(["merge", str(shards), "--published", "--target", target, "--root", str(site)]) == 0
+    found = read_results(path, "site")
+    assert {cell: result.verdict for cell, result in found.items()} == {FIRST: "skipped", SECOND: "skipped"}
+    assert all(result.digest and result.gates["boot"] == "passed" for result in found.values())
+    assert FIRST not in capsys.readouterr().err.partition("no shard has a result of")[2]
+
+
+@pytest.mark.usefixtures("slept")
+def test_a_registry_that_is_down_changes_no_result_of_a_merge(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, shard = site / "build" / "results.json", site / "shard"
+    failed = CellResult(SECOND, "7.4.6", SECOND.partition("-")[2], ("4.16.3",), "failed", "it did not load")
+    write_results(path, "site", {SECOND: failed}, [SECOND])
+    write_results(shard / "results.json", "site", {FIRST: replace(failed, cell=FIRST)}, [FIRST])
+    arguments = ["merge", str(shard), "--published", "--target", "127.0.0.1:1/team", "--root", str(site)]
+    assert main(arguments) == 4
+    assert "127.0.0.1:1" in capsys.readouterr().err
+    assert {cell: result.verdict for cell, result in read_results(path, "site").items()} == {
+        FIRST: "failed",
+        SECOND: "failed",
+    }
+
+
+def test_a_shards_own_verdict_of_a_published_cell_stays(site: Path, registry: FakeRegistry) -> None:
+    shard = site / "shard"
+    errored = CellResult(FIRST, "7.4.6", FIRST.partition("-")[2], ("4.16.3",), "errored", "no answer")
+    write_results(shard / "results.json", "site", {FIRST: errored}, [FIRST])
+    publish(registry, FIRST)
+    target = f"{registry.web.address}/team"
+    assert main(["merge", str(shard), "--published", "--target", target, "--root", str(site)]) == 0
+    assert read_results(site / "build" / "results.json", "site")[FIRST].verdict == "errored"

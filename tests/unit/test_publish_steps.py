@@ -38,7 +38,8 @@ case $command in
   build) test -s matrix.lock; echo "$*" >build/results.json; echo "$*" >build/logs/cell.log ;;
   merge) for each in "$2"/*/results.json; do if [ -e "$each" ]; then cat "$each" >>build/results.json; fi; done ;;
   bundle) echo bundles >build/bundles.json ;;
-  manifests | report) ;;
+  manifests) mkdir -p build/deploy/ocp; echo a mark >build/deploy/ocp/.written-by-kmatrix ;;
+  report) ;;
   *) exit 99 ;;
 esac
 if [ -e "$PLACE/ends-$command" ]; then exit "$(cat "$PLACE/ends-$command")"; fi
@@ -110,7 +111,7 @@ def test_every_cell_is_built_by_one_job_and_all_are_merged(project: Project) -> 
     built = [line for job in done["build"] for line in said(job)]
     assert built == [f"build -- --only {' '.join(job.cells)}" for job in JOBS]
     (publish,) = done["publish"]
-    assert said(publish) == ["merge -- shards", "bundle ", "manifests ", "report "]
+    assert said(publish) == ["merge -- shards --published", "bundle ", "manifests ", "report "]
     assert publish.folder
     merged = (publish.folder / "build" / "results.json").read_text(encoding="utf-8")
     assert merged.splitlines() == [f"-- --only {' '.join(job.cells)}" for job in JOBS]
@@ -157,13 +158,20 @@ def test_a_registry_that_is_down_ends_the_run_before_a_job_is_started(project: P
     project.ends("plan", 4)
     done = project.night()
     assert done["discover"][0].failed == ["Plan"]
-    assert results(done)["build"] == {"skipped"}
+    assert (results(done)["build"], results(done)["publish"]) == ({"skipped"}, {"skipped"})
+
+
+def test_what_was_discovered_is_committed_although_the_target_is_down(project: Project) -> None:
+    """The lock says when a release was found: one that is lost would be found again, a night later."""
+    project.ends("plan", 4)
+    assert results(project.night())["commit"] == {"success"}
+    assert (project.show("matrix.lock"), project.show("dockerfiles/ocp/one/Dockerfile")) == ("one\n", "one\n")
 
 
 def test_a_night_without_news_starts_no_job_of_the_matrix(project: Project) -> None:
     done = project.night(matrix='{"include":[]}')
     assert results(done)["build"] == {"skipped"}
-    assert said(done["publish"][0]) == ["merge -- shards", "bundle ", "manifests "]
+    assert said(done["publish"][0]) == ["merge -- shards --published", "bundle ", "manifests "]
 
 
 def test_a_plan_without_cells_still_commits_the_lock(project: Project) -> None:
@@ -194,6 +202,20 @@ def test_results_are_there_again_the_next_night(project: Project) -> None:
     assert publish.folder
     assert (publish.folder / "build" / "results.json").exists()
     assert said(publish)[-1] == "report "
+
+
+def test_without_the_secret_every_command_finds_a_file_without_credentials(project: Project) -> None:
+    """An empty file is none: discovery ended there, which finds releases without a pull secret too."""
+    project.machine.secrets = {}
+    (project.folder / "secret").write_text("{}", encoding="utf-8")
+    assert results(project.night()) == ALL_WELL
+
+
+def test_the_mark_of_rendered_folders_is_in_the_artifact(project: Project) -> None:
+    """Without it a later run would take the folder for somebody else's. GitHub leaves hidden files out unless asked."""
+    project.night()
+    results = project.machine.folder / "artifacts" / "results"
+    assert (results / "build" / "deploy" / "ocp" / ".written-by-kmatrix").exists()
 
 
 def test_a_fork_without_a_target_does_nothing(project: Project) -> None:

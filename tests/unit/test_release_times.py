@@ -78,6 +78,14 @@ def test_a_later_push_moves_no_time_that_is_written() -> None:
     assert released({CELLS[0]: LATER, CELLS[1]: LATER}, (lost,)) == done
 
 
+def test_a_time_that_one_shard_wrote_stays_whatever_others_know() -> None:
+    """A shard that has none of its cells knows the release as incomplete; one may have seen a later push."""
+    done = released({CELLS[0]: FIRST, CELLS[1]: LAST})
+    other, later = released({}), released(dict.fromkeys(CELLS, LATER))
+    for earlier in ((done, other), (other, done), (done, later), (later, done)):
+        assert released(dict.fromkeys(CELLS, LATER), earlier) == done
+
+
 def test_a_time_that_is_not_known_is_not_made_up() -> None:
     unknown = released({CELLS[0]: "", CELLS[1]: LAST})
     assert (unknown.state, unknown.published, unknown.minutes_from_appearance) == ("published", "", None)

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -19,12 +20,12 @@ from kmatrix.commands import profile as profile_command
 from kmatrix.commands import watch as watch_command
 from kmatrix.decide.formats.matrix_yaml import read_matrix
 from kmatrix.decide.plan import make_plan
-from kmatrix.decide.watch import clients_to_bundle, watch_exit
+from kmatrix.decide.watch import bundles_line, clients_to_bundle, published_bundles, published_now, watch_exit
 from kmatrix.effects.disk.bundles import read_bundles, write_bundles
-from kmatrix.effects.disk.results import read_releases, read_results
+from kmatrix.effects.disk.results import read_releases, read_results, write_results
 from kmatrix.stages.run_context import RunContext, cell_result
 from kmatrix.values.bundle import BundleResult
-from kmatrix.values.cells import Cell, CellResult
+from kmatrix.values.cells import Cell, CellResult, Verdict
 from kmatrix.values.errors import Exit, InputError, KmatrixError, ProtocolError, UnreachableError
 from kmatrix.values.lock import Lock, ProfileLock, inputs_digest, write_lock
 from kmatrix.values.names import ClientVersion, ReleaseVersion
@@ -73,11 +74,11 @@ class World:
         self.steps.append(step)
         self.holders.add((self.root / "build" / "run.lock").read_text(encoding="utf-8"))
 
-    def discovered(self, *_: object) -> tuple[None, ProfileLock]:
+    def discovered(self, *_: object) -> tuple[None, ProfileLock, datetime]:
         self.note("discover")
         if isinstance(self.pins, KmatrixError):
             raise self.pins
-        return None, self.pins
+        return None, self.pins, datetime.now(UTC)
 
     def split(self, _: RunContext, recipes: list[Recipe], keep: Callable[[CellResult], None]) -> list[Recipe]:
         if self.registry:
@@ -195,6 +196,23 @@ def test_a_watch_without_news_builds_and_bundles_nothing_and_says_so(
         "cells: none published",
         "bundles: none published",
     ]
+
+
+def test_cells_that_are_published_are_written_to_the_results_at_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each write is of the complete file: one for each of a thousand published cells took minutes, without any news."""
+    world.watch()
+    written: list[int] = []
+    write = write_results
+
+    def counted(path: Path, profile_name: str, results: dict[str, CellResult], *rest: Any) -> None:
+        written.append(len(results))
+        write(path, profile_name, results, *rest)
+
+    monkeypatch.setattr(build_command, "write_results", counted)
+    world.watch()
+    assert written == [len(cells())]
 
 
 def test_a_watch_is_one_run_over_all_its_steps(world: World) -> None:
@@ -416,3 +434,13 @@ def test_results_of_a_watch_have_the_times_of_pushes(world: World) -> None:
     world.watch()
     results = read_results(world.root / "build" / "results.json", "site")
     assert {result.pushed for result in results.values()} == {NOW}
+
+
+@pytest.mark.parametrize("verdict", ["failed", "errored"])
+def test_a_cell_or_bundle_without_a_pass_is_not_told_as_published(verdict: Verdict) -> None:
+    """Results keep the digest, and the time of the push, of what was published before."""
+    bundle = replace(BUNDLE, verdict=verdict)
+    assert published_bundles([bundle], {"8.2.2": BUNDLE}) == ()
+    assert bundles_line([bundle], {"8.2.2": BUNDLE}) == f"bundles: 8.2.2 {verdict}"
+    cell = replace(next(iter(RESULTS.values())), verdict=verdict, pushed=NOW)
+    assert published_now([cell], {}) == ()

@@ -295,13 +295,18 @@ _OTHERS = (
         summary="Put the results of shards into build/, as if they had been built here.",
         details=(
             "Takes results.json, bundles.json and logs of checkouts that built with `--shard` or `--only`. Of a cell "
-            "that several have, the latest verdict wins. `report` ends with the exit code of the verdicts, not `merge`."
+            "that several have, the latest verdict wins. `--published` adds, as skipped, cells that another machine "
+            "or a lost job pushed. `report` ends with the exit code of the verdicts, not `merge`."
         ),
         examples=(
             ("../shard-1 ../shard-2", "two checkouts"),
-            ("--profile ocp shards", "every folder in `shards`"),
+            ("--profile ocp --published shards", "every folder in `shards`, and what the registry has besides"),
         ),
-        exits=_exits(OK=_DONE, ERRORED="a bug in kmatrix"),
+        exits=_exits(
+            OK=_DONE,
+            ERRORED="a bug in kmatrix",
+            UNREACHABLE="with `--published`: the registry is unreachable, or refuses the credential; shards are merged",
+        ),
     ),
 )
 COMMANDS: Mapping[str, Command] = {each.name: each for each in (*_RUNS, *_OTHERS)}

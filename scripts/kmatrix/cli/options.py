@@ -188,6 +188,12 @@ OPTIONS = (
         SELECTION,
     ),
     Option(
+        "--published",
+        ("merge",),
+        "query the registry too, and add the cells that it has with every gate passed and no input has as published",
+        SELECTION,
+    ),
+    Option(
         "--client",
         ("manifests", "can-upgrade"),
         "only this client version",
@@ -265,7 +271,7 @@ OPTIONS = (
     ),
     Option(
         "--authfile",
-        (*_CELLS, "discover", "plan", "boot", "prune"),
+        (*_CELLS, "discover", "plan", "boot", "merge", "prune"),
         "registry credentials, as `docker login` writes them",
         metavar="FILE",
         otherwise="REGISTRY_AUTH_FILE, else DOCKER_AUTH_CONFIG and ~/.docker/config.json",
@@ -322,11 +328,26 @@ OPTIONS = (
         "key_fingerprint",
         "HEX|file:PATH",
         "fingerprint of the key that signs the packages, or the file that holds it",
-        *(*_CELLS, "lab", "discover", "plan", "render"),
+        *(*_CELLS, "lab", "discover", "plan", "render", "merge"),
     ),
-    _override("base", "IMAGE", "image reference of the run-time base", *_CELLS, "lab", "discover", "plan", "render"),
-    _override("target", "REGISTRY", "registry (and path) that images are pushed to", *_CELLS, "plan", "boot", "prune"),
-    _override("mirrors", "FROM=TO,...", "where images are mirrored", *_CELLS, "discover", "plan", "render", "boot"),
+    _override(
+        "base",
+        "IMAGE",
+        "image reference of the run-time base",
+        *(*_CELLS, "lab", "discover", "plan", "render", "merge"),
+    ),
+    _override(
+        "target",
+        "REGISTRY",
+        "registry (and path) that images are pushed to",
+        *(*_CELLS, "plan", "boot", "merge", "prune"),
+    ),
+    _override(
+        "mirrors",
+        "FROM=TO,...",
+        "where images are mirrored",
+        *(*_CELLS, "discover", "plan", "render", "boot", "merge"),
+    ),
     _override(
         "lock",
         "FILE",

@@ -48,7 +48,10 @@ def build_job(job: Job) -> Ran:
 
     def work(recorder: _Recorder, run: RunContext) -> None:
         _record_open(recorder, call)
-        left = job.recipes if call.force else split_published(run, job.recipes, recorder.record)
+        found: list[CellResult] = []
+        left = job.recipes if call.force else split_published(run, job.recipes, found.append)
+        # At once: each time the complete file is written.
+        recorder.record(*found)
         if not call.force:
             recorder.unpublished = frozenset(recipe.cell.id for recipe in left) - run.ungated.keys()
         if left and call.selects and not call.force and job.chosen.effective.base_packages:
@@ -155,10 +158,12 @@ class _Recorder:
     changed: dict[str, CellResult] = field(default_factory=dict)
     engine: Mapping[str, str] | None = None
 
-    def record(self, result: CellResult) -> None:
-        """Record a cell's result, and show it."""
-        self.keep(result)
-        self.progress.done(self.changed[result.cell])
+    def record(self, *results: CellResult) -> None:
+        """Record results of cells, and show them."""
+        if results:
+            self.keep(*results)
+        for result in results:
+            self.progress.done(self.changed[result.cell])
 
     def keep(self, *results: CellResult) -> None:
         """Write results of cells, and the releases as they are with them."""

@@ -11,9 +11,11 @@ from kmatrix.decide.plan import Plan
 from kmatrix.effects.registry.credentials import load_credentials
 from kmatrix.effects.registry.writer import RegistryWriter
 from kmatrix.stages.unpublished import complete_cells
+from kmatrix.values.gate_record import RecordedImage
 from kmatrix.values.lock import ProfileLock
 from kmatrix.values.matrix import required_target
 from kmatrix.values.names import BOOTED_ARCHES, Arch
+from kmatrix.values.recipe import Recipe
 
 
 def unpublished(call: Invocation, chosen: SelectedProfile, pins: ProfileLock, found: Plan) -> Plan:
@@ -23,13 +25,26 @@ def unpublished(call: Invocation, chosen: SelectedProfile, pins: ProfileLock, fo
         InputError: the profile has no target, or the pins were resolved with another key or base.
         UnreachableError, CredentialError: the registry cannot be queried.
     """
+    return without_published(found, {recipe.cell.id for recipe, _ in published(call, chosen, pins, found)})
+
+
+def published(
+    call: Invocation, chosen: SelectedProfile, pins: ProfileLock, found: Plan
+) -> list[tuple[Recipe, RecordedImage]]:
+    """Return the cells of a plan that need no build, each with its published image.
+
+    Raises:
+        InputError: the profile has no target, or the pins were resolved with another key or base.
+        UnreachableError, CredentialError: the registry cannot be queried.
+    """
     target = required_target(chosen.name, chosen.effective)
     if not found.cells:
-        return found
+        return []
     recipes = recipes_for(call, chosen, pins, found)
     # As `build` queries it: a registry may show a repository that is still to be created only to those who may push.
     registry = RegistryWriter(load_credentials(call.authfile), pushes_to=target)
-    return without_published(found, complete_cells(registry, target, recipes, call.say))
+    images = complete_cells(registry, target, recipes, chosen.effective.kernel_tags, call.say)
+    return [(recipe, images[recipe.cell.id]) for recipe in recipes if recipe.cell.id in images]
 
 
 def jobs_document(call: Invocation, chosen: SelectedProfile, found: Plan) -> str:

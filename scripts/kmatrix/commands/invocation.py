@@ -31,6 +31,7 @@ class Invocation:
     only: tuple[str, ...] = ()
     shard: Shard | None = None
     unpublished: bool = False
+    published: bool = False
     jobs: int | None = None
     action: str = ""
     broken: bool = False

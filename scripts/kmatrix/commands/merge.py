@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from kmatrix.commands.fan_out import published
 from kmatrix.commands.invocation import Invocation
-from kmatrix.commands.profile import alone, pins_for, select_profile
+from kmatrix.commands.profile import SelectedProfile, alone, pins_for, select_profile
 from kmatrix.decide.kept_results import keep_known, keep_published
 from kmatrix.decide.merged_results import merge as merge_entries
 from kmatrix.decide.plan import Plan, make_plan
@@ -16,10 +17,12 @@ from kmatrix.effects.clock import utc_now
 from kmatrix.effects.disk.bundles import bundle_profiles, read_bundles, update_bundles
 from kmatrix.effects.disk.results import read_releases, read_results, result_profiles, write_results
 from kmatrix.effects.disk.shards import copy_log, shard_folders
+from kmatrix.stages.cell import skipped_result
 from kmatrix.stages.gates import GATES
 from kmatrix.values.bundle import BundleResult
 from kmatrix.values.cells import CellResult
-from kmatrix.values.errors import Exit, InputError
+from kmatrix.values.errors import CredentialError, Exit, InputError, KmatrixError, UnreachableError
+from kmatrix.values.lock import ProfileLock
 
 _SHOWN = 10
 
@@ -28,6 +31,7 @@ def merge(call: Invocation) -> Exit:
     """Merge the results, bundles and logs of shards into build/; the verdicts do not change the exit code.
 
     Raises:
+        UnreachableError, CredentialError: the registry cannot be queried; the shards are merged all the same.
         InputError: a folder has no results, none of this profile, or damaged ones; nothing is merged then.
     """
     chosen = select_profile(call)
@@ -49,6 +53,16 @@ def merge(call: Invocation) -> Exit:
             if each.source is not None:
                 _copy_logs(call, folders[each.source], each.entry, chosen.name)
         cells = {cell: each.entry for cell, each in merged.items()} | _open_cells(found, known)
+        fault: KmatrixError | None = None
+        if call.published:
+            own = {cell for cell, each in merged.items() if each.source is not None}
+            # Files are written either way: a registry that is down costs no result of a shard.
+            try:
+                elsewhere = _published_elsewhere(call, chosen, pins, found, cells, own)
+                call.say(f"the registry has {len(elsewhere)} more published cells")
+                cells |= elsewhere
+            except (UnreachableError, CredentialError) as error:
+                fault = error
         order = [row.id for row in found.rows if row.state != "out"]
         # As any run does, it drops what was known here of cells that left the plan; what a shard has is never dropped.
         unknown = [cell for cell, each in merged.items() if each.source is not None and cell not in set(order)]
@@ -66,7 +80,40 @@ def merge(call: Invocation) -> Exit:
     if unknown:
         call.say(f"kept, although the plan does not have them: {_listed(unknown)}")
     call.say(f"{call.next('report', chosen.name)} shows them.")
+    if fault:
+        raise fault
     return Exit.OK
+
+
+def _published_elsewhere(
+    call: Invocation,
+    chosen: SelectedProfile,
+    pins: ProfileLock,
+    found: Plan,
+    known: Mapping[str, CellResult],
+    own: Collection[str],
+) -> dict[str, CellResult]:
+    """Return, as skipped, the cells that the registry has and no result has as published.
+
+    They were pushed by another machine, or by a job whose results were lost; no job of a later night has them.
+
+    Args:
+        call: the command line.
+        chosen: the profile.
+        pins: its pins.
+        found: its plan.
+        known: the merged results.
+        own: the cells of which a shard has a result: that stays as it is.
+    """
+    unknown = {cell.id for cell in found.cells}.difference(own)
+    unknown -= {cell for cell, each in known.items() if each.digest and each.verdict in ("passed", "skipped")}
+    rows = tuple(row for row in found.rows if row.id in unknown)
+    images = published(call, chosen, pins, replace(found, rows=rows))
+    now = utc_now()
+    return {
+        recipe.cell.id: replace(keep_known(skipped_result(recipe, image), known.get(recipe.cell.id), now), at=now)
+        for recipe, image in images
+    }
 
 
 def _open_cells(found: Plan, known: Mapping[str, CellResult]) -> dict[str, CellResult]:

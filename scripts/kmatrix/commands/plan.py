@@ -36,7 +36,7 @@ def discover(call: Invocation) -> Exit:
             with marked_engine(call) as engine:
                 ensure_lab(call, chosen, engine)
         if call.check:
-            known, pins = discovered(call, chosen)
+            known, pins, _ = discovered(call, chosen)
             for line in news_of(known, pins):
                 call.say(f"discover: {line}")
             current = known == pins

@@ -166,7 +166,7 @@ def resolve_pins(call: Invocation, chosen: SelectedProfile) -> ProfileLock:
         InputError: the lock cannot be read or written.
         UnreachableError, CredentialError, ProtocolError: a service is unreachable, refuses, or answers wrongly.
     """
-    _, pins = discovered(call, chosen)
+    _, pins, now = discovered(call, chosen)
     # The services took minutes to answer: other profiles keep the pins that they have by now.
     path = call.root / chosen.effective.lock
     text = write_lock(_replaceable_lock(call, chosen).with_profile(chosen.name, pins))
@@ -176,21 +176,23 @@ def resolve_pins(call: Invocation, chosen: SelectedProfile) -> ProfileLock:
     else:
         write_atomically(path, text)
         call.say(f"discover: wrote {chosen.effective.lock}")
+    _discovery_times(call).note(chosen.name, now, pins)
     return pins
 
 
-def discovered(call: Invocation, chosen: SelectedProfile) -> tuple[ProfileLock | None, ProfileLock]:
-    """Return the profile's pins as the lock has them and as the live services give them now; writes no lock.
+def discovered(call: Invocation, chosen: SelectedProfile) -> tuple[ProfileLock | None, ProfileLock, datetime]:
+    """Return the profile's pins as the lock has them and as the live services give them now, and the time.
+
+    It writes no lock.
 
     Raises:
         InputError: the lock cannot be read.
         UnreachableError, CredentialError, ProtocolError: a service is unreachable, refuses, or answers wrongly.
     """
     lock = _replaceable_lock(call, chosen)
-    cache = call.root / "build" / "cache"
-    registry = CachedRegistry(load_credentials(call.authfile), Answers(cache / "answers"))
+    answers = Answers(call.root / "build" / "cache" / "answers")
+    registry = CachedRegistry(load_credentials(call.authfile), answers)
     known = lock.profiles.get(chosen.name)
-    times = DiscoveryTimes(cache / "discoveries.json")
     now = datetime.now(UTC)
     pins = discover(
         chosen.name,
@@ -202,10 +204,13 @@ def discovered(call: Invocation, chosen: SelectedProfile) -> tuple[ProfileLock |
         lambda text: call.say(f"discover: {text}"),
         call.forget,
         now,
-        times.last(chosen.name),
+        _discovery_times(call).last(chosen.name, known),
     )
-    times.note(chosen.name, now)
-    return known, pins
+    return known, pins, now
+
+
+def _discovery_times(call: Invocation) -> DiscoveryTimes:
+    return DiscoveryTimes(call.root / "build" / "cache" / "discoveries.json")
 
 
 def image_source(call: Invocation) -> ImageSource:

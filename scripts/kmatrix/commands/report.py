@@ -14,7 +14,8 @@ def report(call: Invocation) -> Exit:
     """Show the latest result of every cell of the profile, whichever run it is of."""
     chosen = select_profile(call)
     results = list(read_results(call.results_path, chosen.name).values())
-    if not results:
+    releases = read_releases(call.results_path, chosen.name)
+    if not results and not releases:
         raise InputError(
             f"there are no results of profile {chosen.name}", f"Run {call.next('build', chosen.name)} first."
         )
@@ -23,7 +24,7 @@ def report(call: Invocation) -> Exit:
     else:
         console = tables.wide_console()
         tables.print_results(console, results, chosen.name, "build", call.places.get("build", ()))
-        tables.print_releases(console, read_releases(call.results_path, chosen.name))
+        tables.print_releases(console, releases)
         if lacking := tables.left_out(results):
             call.say(f"warning: {lacking}; {call.next('build', chosen.name)} runs every gate")
     return exit_code(result.verdict for result in results)

@@ -126,7 +126,7 @@ def github_matrix(jobs: Iterable[Job], runners: Mapping[Arch, tuple[str, ...]]) 
 
     Args:
         jobs: the jobs.
-        runners: by architecture, the label of the runner, in place of those that GitHub hosts; of several the first.
+        runners: by architecture, the labels that a runner must have all, in place of those that GitHub hosts.
 
     Raises:
         InputError: GitHub would not take it as the output of a job.
@@ -136,7 +136,7 @@ def github_matrix(jobs: Iterable[Job], runners: Mapping[Arch, tuple[str, ...]]) 
             "id": job.id,
             "name": job.name,
             "arch": job.arch,
-            "runner": runners.get(job.arch, (HOSTED[job.arch],))[0],
+            "runner": _runs_on(runners.get(job.arch, (HOSTED[job.arch],))),
             "cells": " ".join(job.cells),
         }
         for job in jobs
@@ -148,6 +148,10 @@ def github_matrix(jobs: Iterable[Job], runners: Mapping[Arch, tuple[str, ...]]) 
             "Divide the cells among several workflows, with --only or with --shard.",
         )
     return text
+
+
+def _runs_on(labels: tuple[str, ...]) -> str | list[str]:
+    return labels[0] if len(labels) == 1 else list(labels)
 
 
 def _by_kernel(cells: Iterable[Cell]) -> list[tuple[Cell, ...]]:

@@ -21,10 +21,15 @@ SECRET = "kmatrix-pull-secret"
 # etcd refuses objects above 1.5 MiB; the status of a run grows in the same object.
 MOST_BYTES = 1_000_000
 _SOURCE, _CREDENTIALS = "source", "credentials"
-# Each pod works in a checkout of its own: one run at a time may write to a checkout.
+_TASKS = "9h0m0s"
+_FINALLY = "3h0m0s"
+# Tekton starts every TaskRun of a matrix at once. Pods wait until a node has this much left, and that counts as time.
+_ROOM = {"cpu": "2", "memory": "4Gi"}
+# Each pod works in a checkout of its own: one run at a time may write to a checkout. The copy is root's: git refuses to
+# read the checkout of another user.
 _BEGIN = """#!/usr/bin/env bash
 set -euo pipefail
-tar -C "$SOURCE" --exclude=./build --exclude=./shards --exclude=./.venv -c . | tar -x
+tar -C "$SOURCE" --exclude=./build --exclude=./shards --exclude=./.venv -c . | tar -x --no-same-owner
 shards=$SOURCE/shards/$RUN
 code=0
 """
@@ -40,11 +45,11 @@ exit "$code"
 )
 _PUBLISH = (
     _BEGIN
-    + """if [ -d "$shards" ]; then ./scripts/bootstrap nox -s merge -- "$shards" || code=$?; fi
+    + """mkdir -p "$shards"
+./scripts/bootstrap nox -s merge -- "$shards" --published || code=$?
 ./scripts/bootstrap nox -s bundle || code=$?
 ./scripts/bootstrap nox -s manifests || code=$?
 if [ -e build/results.json ]; then ./scripts/bootstrap nox -s report || code=$?; fi
-mkdir -p "$shards"
 cp -r build/. "$shards/"
 exit "$code"
 """
@@ -71,11 +76,11 @@ def tekton_run(
     arches = tuple(dict.fromkeys(job.arch for job in jobs))
     common = {"KMATRIX_PROFILE": profile_name, "KMATRIX_TARGET": target}
     tasks = [_build(arch, [job for job in jobs if job.arch == arch], common) for arch in arches]
-    publish = _task("publish", _PUBLISH, common, ())
+    publish = _task("publish", _PUBLISH, _FINALLY, common, ())
     names = {task["name"]: arch for task, arch in zip(tasks, arches, strict=True)}
     spec: dict[str, Any] = {
         "params": [{"name": "image", "value": IMAGE}],
-        "timeouts": {"pipeline": "12h0m0s", "tasks": "9h0m0s", "finally": "3h0m0s"},
+        "timeouts": {"pipeline": "12h0m0s", "tasks": _TASKS, "finally": _FINALLY},
         "workspaces": [
             {"name": _SOURCE, "persistentVolumeClaim": {"claimName": CLAIM}},
             {"name": _CREDENTIALS, "secret": {"secretName": SECRET}},
@@ -111,11 +116,11 @@ def _build(arch: Arch, jobs: list[Job], common: Mapping[str, str]) -> dict[str, 
     include = [
         {"name": name, "params": [{"name": key, "value": value} for key, value in own.items()]} for name, own in values
     ]
-    task = _task(f"build-{arch.replace('_', '-')}", _BUILD, common, ("shard", "cells"))
+    task = _task(f"build-{arch.replace('_', '-')}", _BUILD, _TASKS, common, ("shard", "cells"))
     return {"name": task["name"], "matrix": {"include": include}, **task}
 
 
-def _task(name: str, script: str, common: Mapping[str, str], own: tuple[str, ...]) -> dict[str, Any]:
+def _task(name: str, script: str, timeout: str, common: Mapping[str, str], own: tuple[str, ...]) -> dict[str, Any]:
     # Values reach the script by its environment: text that Tekton puts into a script is taken for shell.
     environment = {
         "SOURCE": f"$(workspaces.{_SOURCE}.path)",
@@ -131,13 +136,14 @@ def _task(name: str, script: str, common: Mapping[str, str], own: tuple[str, ...
         "workingDir": "/work",
         # The container engine runs in this container.
         "securityContext": {"privileged": True, "runAsUser": 0},
+        "computeResources": {"requests": dict(_ROOM)},
         "env": [{"name": key, "value": value} for key, value in environment.items()],
         "volumeMounts": [{"name": volume, "mountPath": path} for volume, path in volumes.items()],
         "script": script,
     }
     return {
         "name": name,
-        "timeout": "3h0m0s",
+        "timeout": timeout,
         "params": [
             {"name": "image", "value": "$(params.image)"},
             {"name": "run", "value": "$(context.pipelineRun.name)"},

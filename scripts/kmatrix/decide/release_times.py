@@ -54,9 +54,13 @@ def release_results(
         pins: the profile's.
         findings: of releases without kernels, or without their own, by release and architecture.
         pushed: see `push_times`.
-        earlier: the releases as they were known before.
+        earlier: the releases as they were known before; of several that are the same, the earliest time counts.
     """
-    before = {(result.version, result.arch): result for result in earlier}
+    before: dict[tuple[str, str], ReleaseResult] = {}
+    for each in earlier:
+        other = before.get((each.version, each.arch))
+        if not (other and other.published) or (each.published and each.published < other.published):
+            before[each.version, each.arch] = each
     cells: dict[Key, list[Row]] = {}
     for row in rows:
         for release in row.releases:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from kmatrix.effects.registry.client import Registry
+from kmatrix.effects.registry.writer import RegistryWriter
 from kmatrix.stages.concurrency import map_threads
 from kmatrix.stages.gate_records import find_record
+from kmatrix.stages.kernel_tag import kernel_image_of
 from kmatrix.stages.publish import image_of
 from kmatrix.stages.published import is_of_recipe, lacking_in
 from kmatrix.values.errors import ProtocolError
+from kmatrix.values.gate_record import RecordedImage
 from kmatrix.values.recipe import Recipe
 
 
 def complete_cells(
-    registry: Registry, target: str, recipes: Iterable[Recipe], say: Callable[[str], None]
-) -> frozenset[str]:
-    """Return the ids of the cells whose published image was built from their recipe and has passed every gate.
+    registry: RegistryWriter, target: str, recipes: Iterable[Recipe], kernel_tags: bool, say: Callable[[str], None]
+) -> dict[str, RecordedImage]:
+    """Return the published images, by cell id, that were built from their recipe and have passed every gate.
 
     No container engine is needed. A cell about which the registry answers something malformed is not among them: the
     job that gets it queries again, and reports it.
@@ -25,22 +27,29 @@ def complete_cells(
         registry: has the images.
         target: registry and path.
         recipes: of the cells.
+        kernel_tags: whether an image must have its kernel tag too; `build` writes it.
         say: is given a line for each record or answer that is not believed.
 
     Raises:
         UnreachableError, CredentialError: the registry cannot be queried. That is no absence.
     """
 
-    def is_complete(recipe: Recipe) -> bool:
+    def complete(recipe: Recipe) -> RecordedImage | None:
         try:
             ref = image_of(target, recipe.cell)
             manifest = registry.manifest(ref, recipe.cell.arch)
             record = find_record(registry, ref, manifest.digest, say) if manifest else None
+            if manifest is None or record is None or not is_of_recipe(record, recipe):
+                return None
+            if lacking_in(record, recipe.cell.id):
+                return None
+            if kernel_tags and registry.digest_of(kernel_image_of(target, recipe.cell)) != manifest.digest:
+                return None
         except ProtocolError as error:
             say(f"{recipe.cell.id}: whether it is published is not known: {error.message}")
-            return False
-        return record is not None and is_of_recipe(record, recipe) and not lacking_in(record, recipe.cell.id)
+            return None
+        return RecordedImage(ref.with_digest(manifest.digest), record)
 
     recipes = tuple(recipes)
-    answers = map_threads(is_complete, recipes)
-    return frozenset(recipe.cell.id for recipe, complete in zip(recipes, answers, strict=True) if complete)
+    answers = map_threads(complete, recipes)
+    return {recipe.cell.id: image for recipe, image in zip(recipes, answers, strict=True) if image}

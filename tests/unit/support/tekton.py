@@ -39,6 +39,7 @@ _STEP = _object(
     image=_TEXT,
     workingDir={"type": "string", "pattern": "^/"},
     securityContext=_object(privileged={"type": "boolean"}, runAsUser={"type": "integer"}),
+    computeResources=_object(requests=_TEXTS, limits=_TEXTS),
     env=_list(_object(("name", "value"), name={"type": "string", "pattern": "^[A-Z_]+$"}, value={"type": "string"})),
     volumeMounts=_list(_object(("name", "mountPath"), name=_TEXT, mountPath={"type": "string", "pattern": "^/"})),
     script={"type": "string", "pattern": "^#!"},

@@ -152,13 +152,14 @@ class Machine:
             subprocess.run(["git", *arguments], cwd=folder, check=True)
 
     def upload(self, folder: Path, inputs: Mapping[str, str]) -> None:
-        """Store an artifact, relative to the deepest folder that all its paths have in common."""
+        """Store an artifact, relative to the deepest folder that its paths have in common; hidden files if asked."""
         paths = inputs["path"].split()
         target = self.folder / "artifacts" / inputs["name"]
         shutil.rmtree(target, ignore_errors=True)
         root = Path(os.path.commonpath([folder / path for path in paths])) if len(paths) > 1 else folder
         for path in paths:
-            _copy(folder / path, target / (folder / path).relative_to(root))
+            hidden = inputs.get("include-hidden-files") == "true"
+            _copy(folder / path, target / (folder / path).relative_to(root), "" if hidden else ".*")
 
     def download(self, folder: Path, inputs: Mapping[str, str]) -> None:
         """Copy one artifact into a folder, or each that a pattern matches into a folder of its name."""
@@ -239,9 +240,9 @@ def _first(folder: Path, pattern: str) -> str:
     return "a-digest" if any(folder.glob(pattern)) else ""
 
 
-def _copy(source: Path, target: Path) -> None:
+def _copy(source: Path, target: Path, without: str = "") -> None:
     if source.is_dir():
-        shutil.copytree(source, target, dirs_exist_ok=True)
+        shutil.copytree(source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(without))
     elif source.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(source, target)
