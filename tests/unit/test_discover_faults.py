@@ -228,6 +228,88 @@ def test_a_payload_that_was_published_like_that_is_unresolved(
     assert service.requests()[BROKEN] <= 8
 
 
+def without_form(change: Callable[[dict[str, Any]], object]) -> Callable[[bytes], bytes]:
+    """Return a change of a manifest's bytes."""
+
+    def changed(raw: bytes) -> bytes:
+        manifest = json.loads(raw)
+        change(manifest)
+        return json.dumps(manifest).encode()
+
+    return changed
+
+
+@pytest.mark.parametrize("part", ["payload", "toolkit", "node"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        without_form(lambda manifest: manifest["config"].update(digest=5)),
+        without_form(lambda manifest: manifest["config"].update(digest="sha256:../../../x")),
+        without_form(lambda manifest: manifest["layers"][-1].update(digest=["sha256:0"])),
+        without_form(lambda manifest: manifest["layers"][-1].update(mediaType=5)),
+        without_form(lambda manifest: manifest["layers"][-1].update(size=float("inf"))),
+        without_form(lambda manifest: manifest["config"].update(size=float("inf"))),
+    ],
+    ids=["digest a number", "digest a path", "digest a list", "media type", "size", "size of the configuration"],
+)
+def test_a_manifest_of_another_form_makes_its_release_alone_unresolved(
+    service: ReleaseService, project: DiscoveryProject, part: Part, change: Callable[[bytes], bytes]
+) -> None:
+    service.publish_changed(BROKEN, part, change)
+    assert project.discover() == 3
+    assert (project.kernels, project.unresolved) == (OTHERS, {BROKEN: "malformed"})
+    assert "not an image manifest" in project.pins.unresolved[0].reason
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"GNU.sparse.map": "x,y"},
+        {"GNU.sparse.size": "x"},
+        {"GNU.sparse.realsize": "x"},
+        {"GNU.sparse.major": "1", "GNU.sparse.minor": "0"},
+        {"size": "-5"},
+        {"size": "9" * 30},
+    ],
+    ids=["map", "size", "real size", "sparse", "negative", "endless"],
+)
+def test_a_layer_whose_headers_are_no_numbers_makes_its_release_alone_unresolved(
+    service: ReleaseService, project: DiscoveryProject, headers: dict[str, str]
+) -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        member = tarfile.TarInfo(REFERENCES)
+        member.size = 5
+        member.pax_headers = headers
+        archive.addfile(member, io.BytesIO(b"hello"))
+    service.publish_again(BROKEN, gzip.compress(buffer.getvalue()))
+    assert project.discover() == 3
+    assert (project.kernels, project.unresolved) == (OTHERS, {BROKEN: "malformed"})
+    assert "not a readable archive" in project.pins.unresolved[0].reason
+
+
+@pytest.mark.parametrize(
+    "host", ["registry.example:70000", "registry..example", f"{'a' * 64}.example", "127.0.0.1:99999"]
+)
+def test_a_toolkit_at_an_address_that_cannot_be_makes_its_release_alone_unresolved(
+    service: ReleaseService, project: DiscoveryProject, host: str
+) -> None:
+    tag = {"name": "driver-toolkit", "from": {"name": f"{host}/toolkit@sha256:{'0' * 64}"}}
+    service.publish_again(BROKEN, packed({REFERENCES: json.dumps({"spec": {"tags": [tag]}}).encode()}))
+    assert project.discover() == 3
+    assert (project.kernels, project.unresolved) == (OTHERS, {BROKEN: "malformed"})
+    assert host in project.pins.unresolved[0].reason
+
+
+def test_a_payload_without_tag_and_digest_is_the_latest_one(service: ReleaseService, project: DiscoveryProject) -> None:
+    graph = service.graph_of("stable-4.16", ["4.16.1", "4.16.2", "4.16.3"])
+    graph["nodes"][1]["payload"] = f"{service.registry.address}/somewhere/else"
+    service.graphs["stable-4.16"] = Reply(200, json.dumps(graph).encode())
+    assert project.discover() == 3
+    assert (project.kernels, project.unresolved) == (OTHERS, {BROKEN: "malformed"})
+    assert str(project.pins.unresolved[0].payload).endswith("/somewhere/else:latest")
+
+
 def test_paths_outside_beside_the_right_file_harm_nothing(service: ReleaseService, project: DiscoveryProject) -> None:
     payload = service.payloads[BROKEN].images["payload"]
     with tarfile.open(fileobj=io.BytesIO(payload.layers[-1])) as archive:

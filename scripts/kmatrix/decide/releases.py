@@ -111,6 +111,9 @@ def _node(entry: Any, index: int, address: str) -> Node:
         channels = text_of(metadata.get(_CHANNELS, ""), "channels")
     except ValueError as error:
         raise _no_graph(address, f"nodes[{index}]: {error}") from None
+    if not (payload.tag or payload.digest):
+        # As container engines read such a name.
+        payload = payload.with_tag("latest")
     return Node(version, payload, tuple(sorted(name.strip() for name in channels.split(",") if name.strip())))
 
 

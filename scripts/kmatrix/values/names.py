@@ -28,7 +28,10 @@ _KERNEL = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+[A-Za-z0-9._+~-]*")
 _VERSION = re.compile(r"(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)(?:\.(0|[1-9][0-9]*))?")
 _RELEASE = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+(?:-[A-Za-z0-9.-]+)?(?:\+[A-Za-z0-9.-]+)?")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\])(?::[0-9]{1,5})?")
+# Labels as in RFC 1035, 2.3.4: of no longer ones, nor of an empty one, an address can be made.
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:]+\])(?::([0-9]{{1,5}}))?")
+_LAST_PORT = 65535
 # Docker Hub as the host of an image's name, which container engines treat alike (distribution/reference, normalize.go),
 # and the host of its API. All are one registry to a credential; the last one names images as any other host does.
 _HUB = ("docker.io", "index.docker.io")
@@ -211,7 +214,8 @@ class ImageRef:
                 f"{shown!r} names no registry: container engines accept an IPv6 host of hexadecimal digits and "
                 "colons alone, without a zone and without an IPv4 address in it"
             )
-        named = _HOST.fullmatch(host) and ("." in host or ":" in host or host == "localhost")
+        match = _HOST.fullmatch(host)
+        named = match and int(match[1] or 0) <= _LAST_PORT and ("." in host or ":" in host or host == "localhost")
         if not slash or not named or (host.startswith("[") and not _is_ipv6(host)):
             raise ValueError(f"{shown!r} names no registry: write HOST/PATH, e.g. quay.io/team/image")
         if not _PATH.fullmatch(path):

@@ -8,8 +8,8 @@ see kmatrix.decide.formats.node_kernel.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from tests.unit.support.fake_registry import digest, layer
@@ -80,10 +80,17 @@ class Maker:
     filling: Mapping[str, bytes] = field(default_factory=dict)
     history: int = 0
 
-    def payload(self, release: MadeRelease) -> MadePayload:
-        """Return a release's images."""
+    def payload(
+        self, release: MadeRelease, changes: Mapping[Part, Callable[[bytes], bytes]] | None = None
+    ) -> MadePayload:
+        """Return a release's images; `changes` are those of the manifests of toolkit and node image."""
         toolkit = self._image(COMPONENTS, [{"etc/base": b"base"}, _toolkit_files(release)], _toolkit_labels(release))
         node = self._image(COMPONENTS, *_node(release))
+        changes = changes or {}
+        if change := changes.get("toolkit"):
+            toolkit = replace(toolkit, manifest=change(toolkit.manifest))
+        if change := changes.get("node"):
+            node = replace(node, manifest=change(node.manifest))
         tags = {"driver-toolkit": toolkit, _os_tag(release): node}
         references = self._references(release, {name: self._pullspec(image) for name, image in tags.items()})
         metadata = {"kind": "cincinnati-metadata-v0", "version": release.version, "previous": []}

@@ -54,6 +54,7 @@ class ReleaseService:
     contents: dict[str, Reply] = field(default_factory=dict)
     owners: dict[str, str] = field(default_factory=dict)
     sent: Counter[str] = field(default_factory=Counter)
+    _maker: Maker = field(default_factory=lambda: Maker(""))
 
     @property
     def graph(self) -> str:
@@ -62,16 +63,25 @@ class ReleaseService:
 
     def publish(self, releases: Iterable[MadeRelease], sample: Mapping[str, Any] | None = None, **more: Any) -> None:
         """Add releases; see `Maker` for the other arguments."""
-        maker = Maker(self.registry.address, sample, **more)
+        self._maker = Maker(self.registry.address, sample, **more)
         for release in releases:
-            payload = maker.payload(release)
-            self._add(payload)
+            self._add(self._maker.payload(release))
 
     def publish_again(self, version: str, payload_layer: bytes) -> None:
         """Give a release another payload, which differs in its topmost layer."""
         before = self.payloads[version]
         payload = with_top_layer(before.images["payload"], payload_layer)
         self._add(replace(before, images={**before.images, "payload": payload}))
+
+    def publish_changed(self, version: str, part: Part, change: Callable[[bytes], bytes]) -> None:
+        """Give a release other bytes as the manifest of one of its images, at the address of the image before."""
+        before = self.payloads[version]
+        image = before.images[part]
+        if part == "payload":
+            self._add(replace(before, images={**before.images, part: replace(image, manifest=change(image.manifest))}))
+            return
+        # The payload names the digest of the bytes.
+        self._add(self._maker.payload(before.release, {part: change}))
 
     def _add(self, payload: MadePayload) -> None:
         version = payload.release.version

@@ -7,6 +7,8 @@ import tarfile
 from collections.abc import Iterable, Iterator
 from typing import IO, Any, cast
 
+from kmatrix.decide.formats.compression import DamagedError
+
 # Extensions of a header are read into memory; the limit is that of Go's archive/tar (src/archive/tar/format.go), and so
 # of engines.
 _LARGEST_EXTENSION = 1 << 20
@@ -76,6 +78,12 @@ def entries(file: Any, *, ends_with_zeros: bool = False) -> Iterator[tuple[tarfi
                 if not any(block) and len(block) in (0, tarfile.BLOCKSIZE):
                     raise
                 raise tarfile.ReadError(f"an entry's header is malformed: {error}") from error
+            except DamagedError:
+                # The stream's own fault.
+                raise
+            except ValueError as error:
+                # `tarfile` parses the numbers of sparse files without a check.
+                raise tarfile.ReadError(f"an entry's extended header is malformed: {error}") from error
 
     with tarfile.open(fileobj=cast("IO[bytes]", file), mode="r|", tarinfo=Strict) as archive:
         for member in archive:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from kmatrix.decide.formats.payload import text_of
 from kmatrix.values.errors import ProtocolError
 from kmatrix.values.names import GO_ARCH, Arch, ImageRef
 
@@ -18,6 +20,8 @@ _MANIFESTS = (
     "application/vnd.docker.distribution.manifest.v2+json",
 )
 ACCEPT = ", ".join((*_INDEXES, *_MANIFESTS))
+# The grammar of opencontainers/image-spec, descriptor.md: a digest becomes part of addresses and of file names.
+_DIGEST = re.compile(r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[A-Za-z0-9=_-]+")
 
 
 @dataclass(frozen=True)
@@ -66,11 +70,14 @@ def manifest_of(ref: ImageRef, raw: RawManifest) -> Manifest:
         ProtocolError: it is malformed.
     """
     try:
-        layers = tuple((each["digest"], each["mediaType"], int(each["size"])) for each in raw.parsed["layers"])
+        layers = tuple(
+            (_digest(each["digest"]), text_of(each["mediaType"], "mediaType"), int(each["size"]))
+            for each in raw.parsed["layers"]
+        )
         config = raw.parsed["config"]
         size = int(config.get("size", 0))
-        return Manifest(ref, raw.digest, config["digest"], layers, size, raw.media_type, raw.content)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        return Manifest(ref, raw.digest, _digest(config["digest"]), layers, size, raw.media_type, raw.content)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise _malformed(ref, error) from error
 
 
@@ -89,6 +96,13 @@ def of_platform(ref: ImageRef, raw: RawManifest, arch: Arch) -> str | None:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _malformed(ref, error) from error
     return None
+
+
+def _digest(value: Any) -> str:
+    found = text_of(value, "digest")
+    if not _DIGEST.fullmatch(found):
+        raise ValueError(f"digest {found!r:.80}")
+    return found
 
 
 def _malformed(ref: ImageRef, error: Exception) -> ProtocolError:
