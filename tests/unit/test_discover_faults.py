@@ -411,6 +411,61 @@ def test_a_credential_goes_to_the_registry_and_its_token_service_alone(
     assert shown == {"/v2/auth"}
 
 
+# The time of a discovery
+
+
+def times_of(project: DiscoveryProject, version: str) -> tuple[str | None, str | None]:
+    """Return when a release was last not seen, and when it was found."""
+    return next((pin.unseen, pin.found) for pin in project.pins.releases if str(pin.version) == version)
+
+
+def at(project: DiscoveryProject, time: str) -> None:
+    """Let the last discovery have been at a time."""
+    path = project.root / "build" / "cache" / "discoveries.json"
+    path.write_text(json.dumps({project.profile: time}), encoding="utf-8")
+
+
+def test_a_check_that_saw_a_new_release_is_no_discovery_that_did_not(
+    service: ReleaseService, project: DiscoveryProject
+) -> None:
+    assert project.discover() == 0
+    at(project, "2026-01-02T03:04:05Z")
+    service.publish([MadeRelease("4.16.9", "5.14.0-427.99.1.el9_4.x86_64")])
+    assert project.discover("--check") == 1
+    assert project.discover() == 0
+    assert times_of(project, "4.16.9")[0] == "2026-01-02T03:04:05Z"
+
+
+def test_a_release_of_a_channel_that_was_never_queried_has_no_time_at_which_it_was_not_there(
+    service: ReleaseService, project: DiscoveryProject
+) -> None:
+    assert project.discover() == 0
+    service.publish([MadeRelease("4.18.1", "5.14.0-427.68.1.el9_4.x86_64")])
+    discovery_project(project.root, service, [*CHANNELS, "stable-4.18"])
+    assert project.discover() == 0
+    unseen, found = times_of(project, "4.18.1")
+    assert unseen is None
+    assert found
+
+
+# A merge conflict
+
+
+def test_discover_says_of_a_merge_conflict_to_take_a_side_and_not_to_remove_the_lock(
+    project: DiscoveryProject, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert project.discover() == 0
+    conflict = f"<<<<<<< ours\n{project.text}=======\n{project.text}>>>>>>> theirs\n"
+    (project.root / "matrix.lock").write_text(conflict, encoding="utf-8")
+    capsys.readouterr()
+    assert project.discover() == 2
+    said = capsys.readouterr().err
+    assert "matrix.lock:1: has a merge conflict" in said
+    assert "git checkout --theirs matrix.lock" in said
+    assert "remove it" not in said
+    assert project.text == conflict
+
+
 # The toolkit's kernel
 
 

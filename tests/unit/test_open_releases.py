@@ -233,6 +233,16 @@ NEWS: list[tuple[ProfileLock, ProfileLock, str]] = [
         f"kernel {OTHER} for x86_64 is retired: left",
     ),
     (pins(release("4.16.1")), pins(release("4.16.1"), inputs=digest("9")), "matrix.yaml changed"),
+    (
+        pins(release("4.16.1"), unresolved=(unresolved("4.16.1"),)),
+        pins(release("4.16.1")),
+        "4.16.1 for x86_64 is resolved: its pins stay as they were",
+    ),
+    (
+        pins(release("4.16.1"), retired=(RetiredPin(kernel=OTHER, arch="x86_64", reason="left"),)),
+        pins(release("4.16.1")),
+        f"kernel {OTHER} for x86_64 is no longer retired",
+    ),
 ]
 
 

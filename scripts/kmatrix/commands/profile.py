@@ -25,7 +25,7 @@ from kmatrix.lab import up as lab_up
 from kmatrix.lab.layout import layout_of
 from kmatrix.stages.discover import discover, expected_fingerprint
 from kmatrix.values.errors import InputError, KmatrixError, Problem
-from kmatrix.values.lock import Lock, ProfileLock, inputs_digest, pins_of, read_lock, write_lock
+from kmatrix.values.lock import Lock, MergeConflictError, ProfileLock, inputs_digest, pins_of, read_lock, write_lock
 from kmatrix.values.matrix import Profile, required_target
 from kmatrix.values.overrides import option, override
 from kmatrix.values.recipe import ImageSource, Recipe
@@ -275,6 +275,9 @@ def _replaceable_lock(call: Invocation, chosen: SelectedProfile) -> Lock:
         remove_unfinished(path)
     try:
         return _lock(call, chosen)
+    except MergeConflictError:
+        # Either side has pins that no service may give again.
+        raise
     except InputError as error:
         hint = f"Restore {chosen.effective.lock} from version control, or remove it: "
         hint += f"{call.next('discover', chosen.name)} then writes a new one."

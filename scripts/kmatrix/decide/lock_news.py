@@ -79,6 +79,8 @@ def _of_unresolved(before: ProfileLock, after: ProfileLock) -> Iterator[str]:
         name = f"{key[0]} for {key[1]}"
         if key not in new and key not in _releases(after):
             yield f"{name}, which was unresolved, has left the lock"
+        elif key not in new and _releases(before).get(key) == _releases(after)[key]:
+            yield f"{name} is resolved: its pins stay as they were"
         elif key in new and (key not in old or old[key] != new[key]):
             yield f"{name} is unresolved: {new[key].reason}"
 
@@ -90,8 +92,13 @@ def _of_the_rest(before: ProfileLock, after: ProfileLock) -> Iterator[str]:
         yield "the packages of clients differ"
     if before.updates != after.updates:
         yield "the updates between releases differ"
-    for pin in set(after.retired) - set(before.retired):
-        yield f"kernel {pin.kernel} for {pin.arch} is retired: {pin.reason}"
+    old, new = ({(pin.kernel, pin.arch): pin for pin in pins.retired} for pins in (before, after))
+    for key in sorted(old.keys() | new.keys()):
+        name = f"kernel {key[0]} for {key[1]}"
+        if key not in new:
+            yield f"{name} is no longer retired"
+        elif old.get(key) != new[key]:
+            yield f"{name} is retired: {new[key].reason}"
     if before.inputs != after.inputs:
         yield "matrix.yaml changed"
 

@@ -116,7 +116,10 @@ class _Reader:
         if earlier:
             return earlier.found, earlier.unseen
         # The time at which a first lock was written says nothing about the age of its releases.
-        return (self._before.now, self._before.last) if self._before.pins else (None, None)
+        if self._before.pins is None:
+            return None, None
+        # With other inputs, the last discovery may not have queried the release's channel at all.
+        return self._before.now, self._before.last if self._before.reusable else None
 
     def _read(self, node: Node, arch: Arch) -> tuple[ReleasePin, ...] | Unresolved:
         with self._lock:

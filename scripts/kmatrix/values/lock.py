@@ -102,17 +102,22 @@ class Lock(Model):
         return Lock(schema=SCHEMA, profiles={**self.profiles, profile_name: pins})
 
 
+class MergeConflictError(InputError):
+    """A lock has the marks of a merge conflict of git."""
+
+
 def read_lock(text: str, name: str = "matrix.lock") -> Lock:
     """Read a lock.
 
     Raises:
+        MergeConflictError: it has a merge conflict.
         InputError: the file is malformed; has every problem, each with file and key.
     """
     try:
         return Lock.model_validate(_upgraded(json.loads(text, object_pairs_hook=_no_duplicates)))
     except json.JSONDecodeError as error:
         if (line := _conflict(text)) is not None:
-            raise InputError(
+            raise MergeConflictError(
                 f"{name}:{line}: has a merge conflict",
                 f"Take one side (`git checkout --theirs {name}`), then run {command('discover')}: it finds the rest.",
             ) from None
