@@ -12,7 +12,7 @@ from kmatrix.values.errors import Exit, InputError
 from kmatrix.values.lock import Lock, ProfileLock, read_lock, write_lock
 from kmatrix.values.matrix import Exclude
 from kmatrix.values.names import ImageRef, ReleaseVersion
-from kmatrix.values.pins import KernelPin, ReleasePin, RetiredPin, UnresolvedPin
+from kmatrix.values.pins import KernelPin, ReleasePin, RetiredPin, UnavailablePin, UnresolvedPin
 from tests.unit.support.made_up_profile import digest, lock, profile
 
 KERNEL = "5.14.0-427.22.1.el9_4.x86_64"
@@ -82,6 +82,22 @@ def test_the_toolkit_of_another_release_serves_a_release_with_a_wrong_one() -> N
     assert row.releases == ("4.16.1", "4.16.2")
     assert [each.release for each in found.open] == ["4.16.1"], "it is the release's fault all the same"
     assert OTHER not in by_kernel(found)
+
+
+def test_a_toolkit_of_another_stream_than_the_nodes_does_not_decide_their_stream() -> None:
+    nodes = "6.12.0-211.28.1.el10_2.x86_64"
+    wrong = release("4.22.0", KERNEL, node_kernel=nodes)
+    right = release("4.22.1", nodes, rhel="10.2", node_kernel=nodes)
+    assert (wrong.stream, right.stream) == ("el10", "el10")
+    alone = by_kernel(plan(pins(release("4.16.1"), wrong)))[nodes]
+    assert (alone.state, alone.stream) == ("open", "el10")
+    # Packages of el9 there are; those of el10 decide.
+    el9 = tuple(pin for pin in lock(profile()).clients if pin.stream == "el9")
+    missing = tuple(
+        UnavailablePin(client=client, stream="el10", arch="x86_64", reason="none") for client in profile().clients
+    )
+    row = by_kernel(plan(pins(wrong, right, clients=el9, unavailable=missing)))[nodes]
+    assert (row.state, row.stream) == ("out", "el10")
 
 
 def test_a_toolkit_with_the_nodes_kernel_among_several_is_right() -> None:

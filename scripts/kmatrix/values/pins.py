@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime
 from typing import Annotated, Literal
 
@@ -47,6 +48,8 @@ def _time(value: str) -> str:
     return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+# As in 5.14.0-427.50.1.el9_4.x86_64.
+_EL = re.compile(r"\.el([0-9]{1,2})(?![0-9])")
 DayField = Annotated[str, named(_day)]
 TimeField = Annotated[str, named(_time)]
 # Why a release is unresolved: a service refused, did not answer, or answered in a form that is none of a release's.
@@ -84,8 +87,9 @@ class ReleasePin(Model):
 
     @property
     def stream(self) -> str:
-        """The RHEL major of the kernels: el9."""
-        return stream_of_rhel(self.rhel)
+        """The RHEL major of the nodes: el9; a toolkit that lacks their kernel may be of another one."""
+        named = _EL.search(self.node_kernel or "") if self.lacks_node_kernel else None
+        return f"el{named[1]}" if named else stream_of_rhel(self.rhel)
 
     @property
     def lacks_node_kernel(self) -> bool:
