@@ -112,6 +112,17 @@ def test_one_release_with_two_payloads_is_refused() -> None:
         select_releases("one", channels, {"stable-4.97": nodes, "candidate-4.97": other})
 
 
+def test_a_release_that_is_still_imported_has_no_payload_yet_and_is_not_there_yet() -> None:
+    nodes = [
+        {"version": "4.97.1", "payload": PIN},
+        {"version": "4.97.2", "payload": ""},
+        {"version": "4.97.3", "payload": PIN.replace("a" * 64, "b" * 64)},
+    ]
+    found = read_graph(json.dumps({"nodes": nodes, "edges": [[0, 1], [0, 2], [1, 2]]}), ADDRESS)
+    assert [str(node.version) for node in found] == ["4.97.1", "4.97.3"]
+    assert (ReleaseVersion.parse("4.97.1"), False) in found[1].sources
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

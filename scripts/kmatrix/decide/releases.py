@@ -40,6 +40,9 @@ def read_graph(text: str, address: str) -> tuple[Node, ...]:
     whether all nodes are there: an edge to a missing node means that some were lost. A list of conditional edges names
     releases instead, and may name some that the graph has not.
 
+    The graph of OKD has a release before its payload is imported, with an empty one (resolveReleasePullSpec of
+    cmd/release-controller-api/http_helper.go, openshift/release-controller): it counts as not there yet.
+
     Args:
         text: the body.
         address: its address, for messages.
@@ -62,10 +65,10 @@ def read_graph(text: str, address: str) -> tuple[Node, ...]:
     found: dict[ReleaseVersion, Node] = {}
     versions = []
     for index, entry in enumerate(nodes):
-        node = _node(entry, index, address)
-        if found.setdefault(node.version, node) != node:
-            raise _no_graph(address, f"it holds {node.version} twice, with two payloads")
-        versions.append(node.version)
+        version, node = _node(entry, index, address)
+        versions.append(version)
+        if node and found.setdefault(version, node) != node:
+            raise _no_graph(address, f"it holds {version} twice, with two payloads")
     sources: dict[ReleaseVersion, set[tuple[ReleaseVersion, bool]]] = {}
     for source, target in _edges(data.get("edges"), versions, address):
         sources.setdefault(target, set()).add((source, False))
@@ -100,21 +103,26 @@ def _conditional_edges(groups: Any, address: str) -> Iterator[tuple[ReleaseVersi
         raise _no_graph(address, why) from None
 
 
-def _node(entry: Any, index: int, address: str) -> Node:
+def _node(entry: Any, index: int, address: str) -> tuple[ReleaseVersion, Node | None]:
+    """Return the version and the release of a node; None for one whose payload is not there yet."""
     metadata = entry.get("metadata") if isinstance(entry, dict) else None
     metadata = {} if metadata is None else metadata
     if not isinstance(entry, dict) or not isinstance(metadata, dict):
         raise _no_graph(address, f"nodes[{index}] is not an object")
     try:
         version = ReleaseVersion.parse(text_of(entry.get("version"), "version"))
-        payload = ImageRef.parse(text_of(entry.get("payload"), "payload"))
+        named = text_of(entry.get("payload"), "payload")
+        if not named:
+            return version, None
+        payload = ImageRef.parse(named)
         channels = text_of(metadata.get(_CHANNELS, ""), "channels")
     except ValueError as error:
         raise _no_graph(address, f"nodes[{index}]: {error}") from None
     if not (payload.tag or payload.digest):
         # As container engines read such a name.
         payload = payload.with_tag("latest")
-    return Node(version, payload, tuple(sorted(name.strip() for name in channels.split(",") if name.strip())))
+    names = tuple(sorted(name.strip() for name in channels.split(",") if name.strip()))
+    return version, Node(version, payload, names)
 
 
 def choose(nodes: Iterable[Node], channel: Channel) -> tuple[Node, ...]:
