@@ -411,6 +411,33 @@ def test_a_credential_goes_to_the_registry_and_its_token_service_alone(
     assert shown == {"/v2/auth"}
 
 
+@pytest.mark.parametrize("fault", ["unresolved", "mismatch"])
+def test_a_release_that_is_excluded_does_not_decide_the_exit_code(
+    service: ReleaseService, tmp_path: Path, fault: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if fault == "unresolved":
+        break_one(service, CASES["a 404"])
+    else:
+        service.payloads.clear()
+        wrong = MadeRelease(BROKEN, KERNELS[BROKEN], KERNELS[BROKEN].replace(".el", ".99.el"))
+        service.publish(wrong if each.version == BROKEN else each for each in RELEASES)
+    project = discovery_project(tmp_path, service, CHANNELS)
+    assert project.discover() == 3
+    excludes = [{"release": BROKEN, "reason": "its publisher knows"}]
+    project = discovery_project(tmp_path, service, CHANNELS, excludes=excludes)
+    capsys.readouterr()
+    assert project.discover() == 0
+    said = capsys.readouterr().err
+    assert "shows why" not in said
+    assert "nothing is built from this toolkit" not in said
+    assert len(project.pins.unresolved) == (fault == "unresolved")
+    # Another fault is none of that release's.
+    service.faults[service.path("4.16.3", "payload")] = instead(problem(404, "MANIFEST_UNKNOWN"))
+    project.forget_lock()
+    project.forget_answers()
+    assert project.discover() == 3
+
+
 # The time of a discovery
 
 

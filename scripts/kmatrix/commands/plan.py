@@ -20,7 +20,9 @@ from kmatrix.commands.profile import (
 )
 from kmatrix.decide.fan_out import in_shard
 from kmatrix.decide.lock_news import discovery_exit, mismatches, news_of
+from kmatrix.decide.open_releases import open_releases_of
 from kmatrix.decide.plan import make_plan, plan_json
+from kmatrix.decide.watch import audible
 from kmatrix.stages import tables
 from kmatrix.stages.dockerfiles import check_rendered, foreign_note, write_rendered
 from kmatrix.values.command_lines import command
@@ -43,6 +45,7 @@ def discover(call: Invocation) -> Exit:
             call.say(f"discover: {chosen.effective.lock} is {'up to date' if current else 'not up to date'}")
             return Exit.OK if current else Exit.FAILED
         pins = resolve_pins(call, chosen)
+    pins = audible(pins, open_releases_of(chosen.name, chosen.effective, pins)[0])
     for line in mismatches(pins):
         call.say(f"discover: {line}")
     if pins.unresolved:
