@@ -104,7 +104,14 @@ CASES = {
     "a corrupt configuration": Case("node", "config", layer_of(b"{}"), "malformed", "a configuration whose digest is"),
     "a 403": Case("payload", "manifest", instead(problem(403, "DENIED")), "credential", "without a credential"),
     "a 403 for a component": Case("node", "manifest", instead(problem(403, "DENIED")), "credential", "a credential"),
-    "a 404": Case("toolkit", "manifest", instead(problem(404, "MANIFEST_UNKNOWN")), "malformed", "no such image"),
+    "a 404": Case(
+        "toolkit",
+        "manifest",
+        instead(problem(404, "MANIFEST_UNKNOWN")),
+        "malformed",
+        "no such image",
+        "no such image. If this site",
+    ),
     "a 404 of a layer": Case("payload", "layer", instead(problem(404, "BLOB_UNKNOWN")), "malformed", "does not exist"),
     "a proxy's 404": Case("payload", "manifest", instead(Reply(404, PAGE.body)), "unreachable", "could not be queried"),
     "a 429": Case(

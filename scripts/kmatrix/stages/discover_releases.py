@@ -137,7 +137,7 @@ class _Reader:
     def _unresolved(
         self, node: Node, arch: Arch, read: Unresolved, before: UnresolvedPin | None, state: dict[str, object]
     ) -> UnresolvedPin:
-        self._say(f"{node.version} for {arch} is unresolved: {read.error.message} {read.error.hint}")
+        self._say(f"{node.version} for {arch} is unresolved: {read.error.message}. {read.error.hint}")
         pin = UnresolvedPin(
             version=node.version,
             arch=arch,
