@@ -195,6 +195,22 @@ def test_a_broken_release_that_was_resolved_keeps_its_pins(
     assert project.unresolved == {BROKEN: CASES[name].obstacle}
 
 
+def test_packages_stay_pinned_while_no_kernel_is_known(service: ReleaseService, tmp_path: Path) -> None:
+    """Nothing else has packages that the package root has lost since."""
+    channel = {"name": "stable-4.16", "newest": 1}
+    service.graphs["stable-4.16"] = Reply(200, json.dumps(service.graph_of("stable-4.16", ["4.16.1"])).encode())
+    project = discovery_project(tmp_path, service, [channel])
+    assert project.discover() == 0
+    before = project.pins
+    assert before.clients
+    break_one(service, CASES["500"])
+    service.graphs["stable-4.16"] = Reply(200, json.dumps(service.graph_of("stable-4.16", ["4.16.1", BROKEN])).encode())
+    assert project.discover() == 4
+    assert (project.kernels, project.unresolved) == ({}, {BROKEN: "unreachable"})
+    assert project.pins.clients == before.clients
+    assert project.pins.unavailable == before.unavailable
+
+
 def packed(files: dict[str, bytes]) -> bytes:
     """Return a layer with files at any paths."""
     buffer = io.BytesIO()

@@ -51,8 +51,8 @@ def pin_clients(
     releases = tuple(releases)
     streams = sorted({(stream, pin.arch) for pin in releases for stream in (pin.stream, profile.base_stream)})
     if not streams:
-        # Of no release the kernels are known: there is nothing to look for yet, and so nothing that is missing.
-        return (), ()
+        # No release has known kernels: there is nothing to look for yet, and so nothing that is missing.
+        return before.packages(profile.clients, wanted_key)
     wanted = [(client, stream, arch) for client in sorted(profile.clients) for stream, arch in streams]
     found = map_threads(lambda item: pin_client(root, item[0], item[1], item[2], wanted_key), wanted, _THREADS)
     clients = tuple(pin for pin in found if isinstance(pin, ClientPin))

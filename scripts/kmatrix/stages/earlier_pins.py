@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from kmatrix.values.lock import ProfileLock
 from kmatrix.values.names import Arch, ClientVersion, ReleaseVersion
-from kmatrix.values.pins import ClientPin, ReleasePin, UnresolvedPin
+from kmatrix.values.pins import ClientPin, ReleasePin, UnavailablePin, UnresolvedPin
 
 
 @dataclass(frozen=True)
@@ -46,3 +46,14 @@ class EarlierPins:
         """Return the pin of a client's packages, or None."""
         pins = self.pins.clients if self.pins else ()
         return next((pin for pin in pins if (pin.version, pin.stream, pin.arch) == (client, stream, arch)), None)
+
+    def packages(
+        self, clients: Collection[ClientVersion], key: str
+    ) -> tuple[tuple[ClientPin, ...], tuple[UnavailablePin, ...]]:
+        """Return the packages of some clients that a key signed, and those that were not available."""
+        if self.pins is None:
+            return (), ()
+        return (
+            tuple(pin for pin in self.pins.clients if pin.version in clients and pin.key.fingerprint == key),
+            tuple(pin for pin in self.pins.unavailable if pin.client in clients),
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,14 +64,18 @@ class DiscoveryProject:
 
 
 def discovery_project(
-    root: Path, service: ReleaseService, channels: Iterable[str], profile: str = "site", **more: Any
+    root: Path,
+    service: ReleaseService,
+    channels: Iterable[str | Mapping[str, Any]],
+    profile: str = "site",
+    **more: Any,
 ) -> DiscoveryProject:
     """Write a project for the channels of a service, with a package root of its own.
 
     Args:
         root: the project's folder.
         service: the releases.
-        channels: their names.
+        channels: their names, or with other keys as in matrix.yaml.
         profile: the name of its only profile.
         more: other keys of the profile.
     """
@@ -85,7 +89,7 @@ def discovery_project(
         "key_fingerprint": FIRST,
         "base": service.image("base/minimal", "latest"),
         "base_stream": "el9",
-        "channels": [{"name": name} for name in channels],
+        "channels": [{"name": each} if isinstance(each, str) else each for each in channels],
         "arches": ["x86_64"],
         "flavours": ["standard", "rt"],
         "clients": [str(CLIENT)],
