@@ -21,7 +21,7 @@ from kmatrix.effects.net import http
 from kmatrix.effects.retry import ATTEMPTS
 from tests.unit.support.discovery_project import DiscoveryProject, discovery_project
 from tests.unit.support.fake_registry import problem
-from tests.unit.support.http_server import RESET, Reply
+from tests.unit.support.http_server import RESET, Reply, Request
 from tests.unit.support.release_images import REFERENCES, MadeRelease, Part
 from tests.unit.support.release_service import Fault, ReleaseService, release_service
 
@@ -119,6 +119,26 @@ CASES = {
     ),
     "a 429 for an hour": Case(
         "node", "manifest", instead(Reply(429, headers={"Retry-After": "3600"})), "unreachable", "could not", "3600"
+    ),
+    "a 429 for a fraction of a second": Case(
+        "payload", "manifest", instead(Reply(429, headers={"Retry-After": "1.5"})), "unreachable", "could not", "1.5"
+    ),
+    "a 503 for no time": Case(
+        "payload", "manifest", instead(Reply(503, headers={"Retry-After": "soon"})), "unreachable", "could not", "soon"
+    ),
+    "a redirect to no address": Case(
+        "payload",
+        "manifest",
+        instead(Reply(307, headers={"Location": "http://[x"})),
+        "malformed",
+        "redirects to an address that is not valid",
+    ),
+    "a redirect to no port": Case(
+        "payload",
+        "manifest",
+        instead(Reply(307, headers={"Location": "http://127.0.0.1:99999/"})),
+        "malformed",
+        "redirects to an address that is not valid",
     ),
     "500": Case("toolkit", "manifest", instead(Reply(500)), "unreachable", "could not be queried", "500"),
     "503 of the storage": Case("payload", "layer", instead(Reply(503)), "unreachable", "could not be queried", "503"),
@@ -393,6 +413,37 @@ def test_a_registry_that_refuses_every_token_is_asked_twice_for_a_release(
     assert project.kernels == OTHERS
     assert list(project.unresolved) == [BROKEN]
     assert service.requests()[BROKEN] == 2
+
+
+# urllib3 leaves the socket of such an answer to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_answer_of_two_lengths_makes_its_release_alone_unresolved(
+    service: ReleaseService, project: DiscoveryProject
+) -> None:
+    lengths = {"Content-Length": "5, 6"}
+    service.faults[service.path(BROKEN, "payload")] = lambda reply: replace(reply, headers={**reply.headers, **lengths})
+    assert project.discover() == 3
+    assert (project.kernels, project.unresolved) == (OTHERS, {BROKEN: "malformed"})
+    assert "a header that is not valid" in project.pins.unresolved[0].reason
+
+
+@pytest.mark.parametrize("token", ["a\nb", "\u20ac", " ", ""])
+def test_a_token_that_fits_in_no_header_makes_its_release_alone_unresolved(
+    service: ReleaseService, project: DiscoveryProject, token: str
+) -> None:
+    path = service.path(BROKEN, "payload")
+    realm = f'Bearer realm="{service.registry.url}/other-auth"'
+
+    def answer(request: Request) -> Reply:
+        if request.path == "/other-auth":
+            return Reply(200, json.dumps({"token": token}).encode())
+        refused = problem(401, "UNAUTHORIZED", **{"WWW-Authenticate": realm})
+        return refused if request.path == path else service.answer(request)
+
+    service.registry.answer = answer
+    assert project.discover() == 3
+    assert (project.kernels, project.unresolved) == (OTHERS, {BROKEN: "malformed"})
+    assert "sent no token" in project.pins.unresolved[0].reason
 
 
 def test_without_a_pull_secret_releases_and_toolkits_are_found_and_kernels_are_open(

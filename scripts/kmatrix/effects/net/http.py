@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import IO, Self, TypeVar
+from typing import IO, Any, Self, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -22,7 +22,7 @@ from urllib3.util.retry import Retry
 from kmatrix.effects.net.addresses import is_loopback, origin_of
 from kmatrix.effects.net.faults import MALFORMED, address_error, cause_of, hint_for
 from kmatrix.effects.retry import ATTEMPTS, retried
-from kmatrix.values.errors import UnreachableError
+from kmatrix.values.errors import ProtocolError, UnreachableError
 
 _REDIRECTS = 5
 _FIRST_PAUSE_SECONDS = 0.3
@@ -61,6 +61,24 @@ class _Retry(Retry):
             raise urllib3.exceptions.MaxRetryError(_pool, url or "", error)
         return super().increment(method, url, response, error, _pool, _stacktrace)
 
+    def parse_retry_after(self, retry_after: str) -> float:
+        """Return the seconds that a server asks to wait; 0, which means the usual pauses, for a malformed value."""
+        try:
+            return super().parse_retry_after(retry_after)
+        except urllib3.exceptions.InvalidHeader:
+            return 0
+
+
+class _Session(requests.Session):
+    """A session that leaves redirects to `get`, and does not look ahead to where one leads.
+
+    Looking ahead would read the redirect's body, however long, and raise for its address as if it were the first one.
+    """
+
+    def resolve_redirects(self, *_: Any, **__: Any) -> Iterator[Any]:
+        """Return nothing."""
+        return iter(())
+
 
 def new_session(pool: int = 16, methods: tuple[str, ...] = ("GET", "HEAD")) -> requests.Session:
     """Return a session with the retry policy; thread-safe for simple requests.
@@ -69,7 +87,7 @@ def new_session(pool: int = 16, methods: tuple[str, ...] = ("GET", "HEAD")) -> r
         pool: connections kept open per server.
         methods: the methods that are repeated automatically after a transient fault.
     """
-    session = requests.Session()
+    session = _Session()
     retry = _Retry(
         total=ATTEMPTS - 1,
         backoff_factor=_FIRST_PAUSE_SECONDS,
@@ -132,10 +150,16 @@ def get(
             if not (redirects and response.is_redirect):
                 break
             response.close()
-            before, target = target, urljoin(target, response.headers["location"])
+            before, target = target, _next_address(service, target, response.headers["location"])
             if origin_of(before) != origin_of(target):
                 # A credential is meant for one server only; later redirects do not get it back either.
                 sent = {name: value for name, value in sent.items() if name.lower() != "authorization"}
+    except requests.exceptions.InvalidHeader:
+        # Without the cause: a header of the request may be at fault, and hold a credential.
+        raise ProtocolError(
+            f"the {service} at {url} sends, or makes this program send, a header that is not valid",
+            "Fetch that address with curl: if a proxy answers, set the address of the service itself.",
+        ) from None
     except MALFORMED as error:
         # Without the cause: its text may hold part of a password.
         raise address_error(service, url, target, error) from None
@@ -148,6 +172,13 @@ def get(
         answer = f"it answers {response.status_code} {response.reason}{asked}"
         raise UnreachableError(service, url, answer, hint_for(url))
     return response
+
+
+def _next_address(service: str, before: str, location: str) -> str:
+    try:
+        return urljoin(before, location)
+    except ValueError as error:
+        raise address_error(service, before, location, error) from None
 
 
 class _BrokenOffError(UnreachableError):

@@ -5,6 +5,7 @@ A refused credential is never tried again: repeating a wrong password may lock a
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Sequence
 from urllib.parse import urlencode, urlsplit
@@ -24,6 +25,8 @@ from kmatrix.values.names import ImageRef
 
 _SERVICE = "token service"
 _CLIENT = "kmatrix"
+# Wider than b64token of RFC 6750, 2.1: whatever a header can hold.
+_TOKEN = re.compile(r"[ -~]*[!-~][ -~]*")
 _REFUSED = (requests.codes.unauthorized, requests.codes.forbidden)
 
 
@@ -206,8 +209,8 @@ class Authorizations:
                 raise ProtocolError(f"{name} answers {response.status_code} {response.reason}", hint)
             reply = json_in(content_that(response, limit=TOKEN_BYTES), response.url, name)
             token = reply.get("token") or reply.get("access_token")
-            if not isinstance(token, str):
-                raise ProtocolError(f"{name} sent no token", hint)
+            if not isinstance(token, str) or not _TOKEN.fullmatch(token):
+                raise ProtocolError(f"{name} sent no token that fits in a header", hint)
             return token
 
         return http.read_body(send, read, _SERVICE)
