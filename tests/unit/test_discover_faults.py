@@ -697,6 +697,17 @@ def test_a_registry_that_is_down_is_asked_for_a_few_releases_and_not_for_all(
     assert sum(slept) <= 16 * 5
 
 
+def test_releases_that_get_no_answer_among_others_that_do_stop_nothing(service: ReleaseService, tmp_path: Path) -> None:
+    service.publish(MadeRelease(f"4.16.{number}", KERNELS[BROKEN]) for number in range(10, 58))
+    project = discovery_project(tmp_path, service, ["stable-4.16"])
+    down = {f"4.16.{number}" for number in range(10, 58, 3)}
+    for version in down:
+        service.faults[service.path(version, "payload")] = instead(Reply(503))
+    assert project.discover() == 4
+    assert set(project.unresolved) == down
+    assert set(service.requests()) >= down
+
+
 def test_a_registry_that_goes_down_in_the_middle_is_noticed_too(
     service: ReleaseService, tmp_path: Path, slept: list[float]
 ) -> None:

@@ -274,6 +274,30 @@ def test_without_the_key_no_release_leaves_by_its_age(site: Site) -> None:
     assert marks(site.run(half, "2126-01-01"))["4.96.1"] == DAY
 
 
+def test_an_unresolved_release_keeps_the_day_since_which_it_is(site: Site) -> None:
+    site.has("4.96.1", "4.96.2", "4.97.1")
+    site.lost_payloads = {"4.96.2"}
+    first = site.run()
+    assert [(str(pin.version), pin.since) for pin in first.unresolved] == [("4.96.2", DAY)]
+    assert site.run(first, "2026-06-01") == first
+
+
+def test_a_release_that_was_gone_when_more_of_it_was_wanted_is_read_once_it_is_back(site: Site) -> None:
+    site.has("4.96.1", "4.97.1")
+    first = site.run()
+    site.has("4.97.1")
+    site.lost_payloads = {"4.96.1"}
+    site.profile = site.profile.model_copy(update={"flavours": ("standard", "64k")})
+    without = site.run(first, "2026-05-01")
+    # What cannot be read of a release that is gone is no fault that a person could mend.
+    assert (marks(without), without.unresolved) == ({"4.96.1": "2026-05-01", "4.97.1": None}, ())
+    site.has("4.96.1", "4.97.1")
+    site.lost_payloads = set()
+    back = site.run(without, "2026-05-02")
+    assert site.asked == ["4.96.1"]
+    assert {str(pin.version): len(pin.kernels) for pin in back.releases} == {"4.96.1": 2, "4.97.1": 2}
+
+
 def test_a_retired_kernel_has_the_day_on_which_its_last_release_left(site: Site) -> None:
     site.has("4.96.1", "4.96.2", "4.97.1")
     whole = site.run()

@@ -97,13 +97,15 @@ class _Reader:
         state: dict[str, object] = {"channels": node.channels, "gone": since, "found": found, "unseen": unseen}
         pins = tuple(pin for pin in known if pin.payload.digest == node.payload.digest)
         problem = None
-        if unresolved_before or not (pins and before.reusable):
+        # Of a release that was gone, other inputs since may have wanted more.
+        is_back = not node.gone and any(pin.gone for pin in known)
+        if unresolved_before or is_back or not (pins and before.reusable):
             say(f"reading the payload of {node.version} for {arch}")
             read = self._read(node, arch)
             if isinstance(read, Unresolved):
                 if known:
                     say(f"{node.version} for {arch} cannot be read again, so its pins are kept: {read.error.message}")
-                # A release that is gone has no next time at which more of it might be read.
+                # Nobody can mend a release that is gone: more of it is read once it is back.
                 if not (known and node.gone):
                     problem = self._unresolved(node, arch, read, unresolved_before, state)
                 pins = known
