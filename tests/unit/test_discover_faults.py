@@ -17,8 +17,10 @@ from typing import Any
 import pytest
 import requests
 
+from kmatrix.decide.formats.payload import Toolkit, read_toolkits
 from kmatrix.effects.net import http
 from kmatrix.effects.retry import ATTEMPTS
+from kmatrix.values.errors import ProtocolError
 from tests.unit.support.discovery_project import DiscoveryProject, discovery_project
 from tests.unit.support.fake_registry import problem
 from tests.unit.support.http_server import RESET, Reply, Request
@@ -510,6 +512,22 @@ def test_a_release_that_is_excluded_does_not_decide_the_exit_code(
     project.forget_lock()
     project.forget_answers()
     assert project.discover() == 3
+
+
+def test_a_reason_is_one_line_whatever_an_image_holds(
+    project: DiscoveryProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A toolkit may name kernels in a list, and a node image several, with any characters."""
+
+    def toolkits(text: str, where: str) -> tuple[Toolkit, ...]:
+        if where == BROKEN:
+            raise ProtocolError("KERNEL_VERSION is a list (5.14\n\t,\x00 6.12)", "Report it.")
+        return read_toolkits(text, where)
+
+    monkeypatch.setattr("kmatrix.stages.read_release.read_toolkits", toolkits)
+    assert project.discover() == 3
+    assert project.kernels == OTHERS
+    assert project.pins.unresolved[0].reason == "KERNEL_VERSION is a list (5.14 , 6.12)"
 
 
 # The time of a discovery

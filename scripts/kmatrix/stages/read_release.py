@@ -90,7 +90,8 @@ def read_release(node: Node, arch: Arch, profile: Profile, registry: Registry) -
         reason = f"{reading.image.repository} cannot be read without a credential that may pull from it"
         return Unresolved(error, "credential", reason, reading.image.repository, tuple(reading.toolkits))
     except KmatrixError as error:
-        return Unresolved(error, "malformed", error.message, "", tuple(reading.toolkits))
+        # It may quote the image, line ends and all.
+        return Unresolved(error, "malformed", " ".join(error.message.split()), "", tuple(reading.toolkits))
 
 
 def _pins(node: Node, arch: Arch, profile: Profile, registry: Registry, reading: _Reading) -> Iterator[ReleasePin]:
