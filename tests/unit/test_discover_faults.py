@@ -541,7 +541,9 @@ def times_of(project: DiscoveryProject, version: str) -> tuple[str | None, str |
 def at(project: DiscoveryProject, time: str) -> None:
     """Let the last discovery have been at a time."""
     path = project.root / "build" / "cache" / "discoveries.json"
-    path.write_text(json.dumps({project.profile: time}), encoding="utf-8")
+    times = json.loads(path.read_text(encoding="utf-8"))
+    times[project.profile]["at"] = time
+    path.write_text(json.dumps(times), encoding="utf-8")
 
 
 def test_a_check_that_saw_a_new_release_is_no_discovery_that_did_not(
