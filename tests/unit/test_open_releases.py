@@ -12,7 +12,7 @@ from kmatrix.values.errors import Exit, InputError
 from kmatrix.values.lock import Lock, ProfileLock, read_lock, write_lock
 from kmatrix.values.matrix import Exclude
 from kmatrix.values.names import ImageRef, ReleaseVersion
-from kmatrix.values.pins import KernelPin, ReleasePin, RetiredPin, UnavailablePin, UnresolvedPin
+from kmatrix.values.pins import EmptyChannelPin, KernelPin, ReleasePin, RetiredPin, UnavailablePin, UnresolvedPin
 from tests.unit.support.made_up_profile import digest, lock, profile
 
 KERNEL = "5.14.0-427.22.1.el9_4.x86_64"
@@ -258,6 +258,20 @@ NEWS: list[tuple[ProfileLock, ProfileLock, str]] = [
         pins(release("4.16.1"), retired=(RetiredPin(kernel=OTHER, arch="x86_64", reason="left"),)),
         pins(release("4.16.1")),
         f"kernel {OTHER} for x86_64 is no longer retired",
+    ),
+]
+
+
+NEWS += [
+    (
+        pins(release("4.16.1")),
+        pins(release("4.16.1"), empty_channels=(EmptyChannelPin(name="stable-4.23", arch="x86_64"),)),
+        "stable-4.23 for x86_64 gives no release",
+    ),
+    (
+        pins(release("4.16.1"), empty_channels=(EmptyChannelPin(name="stable-4.23", arch="x86_64"),)),
+        pins(release("4.16.1")),
+        "stable-4.23 for x86_64, which gave no release, gives some or has left matrix.yaml",
     ),
 ]
 

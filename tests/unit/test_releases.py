@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from kmatrix.decide.formats.payload import read_toolkit_kernels, read_toolkits
-from kmatrix.decide.releases import choose, read_graph, select_releases
+from kmatrix.decide.releases import choose, empty_channels, read_graph, select_releases
 from kmatrix.values.errors import InputError, ProtocolError
 from kmatrix.values.matrix import Channel
 from kmatrix.values.names import Arch, Flavour, ReleaseVersion
@@ -91,13 +91,16 @@ def test_every_channel_without_a_release_is_named() -> None:
         channel("stable-4.99"),
     )
     graphs = {"stable-4.97": nodes, "stable-4.98": nodes, "fast-4.97": nodes, "stable-4.99": ()}
+    chosen = select_releases("one", channels, graphs)
+    assert {name for node in chosen for name in node.channels} == {"stable-4.97"}
+    assert list(empty_channels(channels, graphs, chosen)) == ["stable-4.98", "fast-4.97", "stable-4.99"]
     with pytest.raises(InputError) as caught:
-        select_releases("one", channels, graphs)
+        select_releases("one", channels[1:], graphs)
     assert [str(problem) for problem in caught.value.problems] == [
-        "matrix.yaml: profiles.one.channels[1]: stable-4.98 gives no release (its 6 releases are all of 4.96, 4.97)",
-        "matrix.yaml: profiles.one.channels[2]: fast-4.97 gives no release "
+        "matrix.yaml: profiles.one.channels[0]: stable-4.98 gives no release (its 6 releases are all of 4.96, 4.97)",
+        "matrix.yaml: profiles.one.channels[1]: fast-4.97 gives no release "
         "(none of its 5 releases of 4.97, up to 4.97.11, counts from 4.97.1 on)",
-        "matrix.yaml: profiles.one.channels[3]: stable-4.99 gives no release "
+        "matrix.yaml: profiles.one.channels[2]: stable-4.99 gives no release "
         "(the graph's reply is empty: is there such a channel?)",
     ]
 

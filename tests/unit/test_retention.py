@@ -16,12 +16,13 @@ import pytest
 from kmatrix.cli import main
 from kmatrix.commands import profile as profile_command
 from kmatrix.decide.formats.matrix_yaml import read_matrix
+from kmatrix.decide.lock_news import discovery_exit
 from kmatrix.decide.plan import make_plan
 from kmatrix.decide.releases import Node, read_graph, select_releases
 from kmatrix.stages import discover_packages, discover_releases
 from kmatrix.stages.discover import discover
 from kmatrix.stages.read_release import Unresolved
-from kmatrix.values.errors import InputError, KmatrixError, ProtocolError
+from kmatrix.values.errors import Exit, InputError, KmatrixError, ProtocolError, UnreachableError
 from kmatrix.values.lock import Lock, ProfileLock, inputs_digest, read_lock, write_lock
 from kmatrix.values.matrix import Channel, Profile
 from kmatrix.values.names import Arch, ClientVersion, ImageRef, ReleaseVersion
@@ -182,16 +183,23 @@ def replace_marks(pins: ProfileLock) -> ProfileLock:
     return pins.model_copy(update={"releases": tuple(p.model_copy(update={"gone": None}) for p in pins.releases)})
 
 
-def test_a_channel_that_is_empty_now_keeps_its_releases_and_one_that_always_was_is_an_error(site: Site) -> None:
+def test_a_channel_that_is_empty_now_keeps_its_releases_and_one_that_always_was_is_named(site: Site) -> None:
     """Of a channel that is not there, channel_filter.rs of openshift/cincinnati gives an empty graph and status 200."""
     site.has("4.96.1", "4.97.1")
     whole = site.run()
     site.has("4.96.1")
     assert marks(site.run(whole)) == {"4.96.1": None, "4.97.1": DAY}
-    with pytest.raises(InputError) as caught:
-        site.run()
-    assert "stable-4.97 gives no release" in str(caught.value)
+    first = site.run()
+    assert [(pin.name, pin.arch) for pin in first.empty_channels] == [("stable-4.97", "x86_64")]
+    assert marks(first) == {"4.96.1": None}
+    assert site.said("stable-4.97 for x86_64 gives no release (the graph's reply is empty: is there such a channel?)")
+    assert discovery_exit(first) == Exit.ERRORED
+    assert site.run(first) == first, "the next discovery changes nothing"
+    site.has("4.96.1", "4.97.1")
+    assert site.run(first).empty_channels == ()
     site.has()
+    with pytest.raises(InputError, match="nothing for a channel"):
+        site.run()
     with pytest.raises(ProtocolError, match="no release of any channel of profile one; the lock has 2") as nothing:
         site.run(whole)
     assert "lock is unchanged" in nothing.value.hint
@@ -474,6 +482,20 @@ def test_packages_that_the_root_lost_stay_pinned_with_a_mark(site: Site) -> None
     site.profile, site.lost_lines = mine, {"el9", "el10"}
     with pytest.raises(InputError, match="has no packages for 1 client\n"):
         site.run(whole)
+
+
+def test_packages_stay_as_pinned_while_their_root_does_not_answer(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.has("4.96.1", "4.97.1")
+    whole = site.run()
+
+    def down(*_: object) -> ClientPin:
+        raise UnreachableError("package root", "https://packages.example", "time-out")
+
+    monkeypatch.setattr(discover_packages, "_client_pin", down)
+    assert site.run(whole) == whole
+    assert site.said("client 8.2.2 for el9 x86_64 stays as pinned: the package root")
+    with pytest.raises(UnreachableError):
+        site.run()
 
 
 def test_a_graph_that_nothing_is_compared_with_is_taken_with_a_word(site: Site) -> None:

@@ -80,6 +80,10 @@ def plan(call: Invocation) -> Exit:
         call.say(f"{count['in']} cells in, {count['out']} out{is_open}")
     for each in found.open:
         call.say(f"{each.release} for {each.arch}: {each.code}: {each.reason}. {each.next_step}")
+    for channel in pins.empty_channels:
+        call.say(
+            f"{channel.name} for {channel.arch} gives no release; correct it in matrix.yaml if it is not yet to come"
+        )
     gone = {str(pin.version): pin.gone for pin in pins.releases if pin.gone}
     for release, since in gone.items():
         removes = f"{command('discover', chosen.name, '--forget', release)} removes it"

@@ -38,8 +38,8 @@ def mismatches(pins: ProfileLock) -> tuple[str, ...]:
 
 
 def discovery_exit(pins: ProfileLock) -> Exit:
-    """Return the exit code of a discovery that gave these pins: the worst fault of a release decides."""
-    if mismatches(pins) or any(pin.obstacle == "malformed" for pin in pins.unresolved):
+    """Return the exit code of a discovery that gave these pins: the worst fault decides."""
+    if mismatches(pins) or pins.empty_channels or any(pin.obstacle == "malformed" for pin in pins.unresolved):
         return Exit.ERRORED
     return Exit.UNREACHABLE if pins.unresolved else Exit.OK
 
@@ -90,6 +90,12 @@ def _of_the_rest(before: ProfileLock, after: ProfileLock) -> Iterator[str]:
         yield f"the base is {after.base.pinned}"
     if before.clients != after.clients or before.unavailable != after.unavailable:
         yield "the packages of clients differ"
+    for channel in sorted({(pin.name, pin.arch) for pin in after.empty_channels}):
+        if channel not in {(pin.name, pin.arch) for pin in before.empty_channels}:
+            yield f"{channel[0]} for {channel[1]} gives no release"
+    for channel in sorted({(pin.name, pin.arch) for pin in before.empty_channels}):
+        if channel not in {(pin.name, pin.arch) for pin in after.empty_channels}:
+            yield f"{channel[0]} for {channel[1]}, which gave no release, gives some or has left matrix.yaml"
     if before.updates != after.updates:
         yield "the updates between releases differ"
     old, new = ({(pin.kernel, pin.arch): pin for pin in pins.retired} for pins in (before, after))

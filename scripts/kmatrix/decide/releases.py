@@ -176,10 +176,11 @@ def select_releases(
         remembered: the releases of the lock, each with the channels of matrix.yaml that chose it.
 
     Returns:
-        nodes whose `channels` are those of matrix.yaml that chose them.
+        nodes whose `channels` are those of matrix.yaml that chose them. A channel without a release gives none: see
+        `empty_channels`.
 
     Raises:
-        InputError: a channel gives no release; all channels at once, each with its key.
+        InputError: no channel gives a release; all channels at once, each with its key.
         ProtocolError: two channels give one release different payloads, or the graph lost every wanted release.
     """
     remembered = tuple(remembered)
@@ -210,7 +211,7 @@ def select_releases(
                     "Run `nox -s discover` again later; until then the lock is unchanged.",
                 )
             found[node.version] = replace(known, channels=(*known.channels, channel.name))
-    if problems:
+    if problems and not found:
         hint = "Correct the channel, or remove it from matrix.yaml, then run `nox -s discover`"
         raise InputError("the update graph has nothing for a channel", hint, tuple(problems))
     if not there:
@@ -219,6 +220,20 @@ def select_releases(
             "The reply cannot be right. The lock is unchanged: check profiles.….graph in matrix.yaml and run it again.",
         )
     return tuple(sorted(found.values(), key=lambda node: node.version))
+
+
+def empty_channels(
+    channels: Iterable[Channel], graphs: Mapping[str, Iterable[Node]], chosen: Iterable[Node]
+) -> dict[str, str]:
+    """Return the channels that gave none of the chosen releases, by name, and why.
+
+    Args:
+        channels: the profile's channels.
+        graphs: the graph's nodes for each channel name.
+        chosen: from `select_releases`.
+    """
+    giving = {name for node in chosen for name in node.channels}
+    return {each.name: _why(tuple(graphs[each.name]), each) for each in channels if each.name not in giving}
 
 
 def _why(nodes: tuple[Node, ...], channel: Channel) -> str:

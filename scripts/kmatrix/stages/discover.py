@@ -13,7 +13,7 @@ from kmatrix.effects.registry.client import Registry
 from kmatrix.stages.discover_packages import pin_clients
 from kmatrix.stages.discover_releases import pin_releases
 from kmatrix.stages.earlier_pins import EarlierPins
-from kmatrix.values.errors import CredentialError, InputError, UnreachableError
+from kmatrix.values.errors import CredentialError, InputError, ProtocolError, UnreachableError
 from kmatrix.values.lock import ProfileLock, inputs_digest
 from kmatrix.values.matrix import Profile, mirrored
 from kmatrix.values.names import ImageRef, fingerprint
@@ -80,6 +80,7 @@ def discover(
         releases=releases,
         unresolved=found.unresolved,
         updates=found.updates,
+        empty_channels=found.empty_channels,
         clients=clients,
         unavailable=unavailable,
         retired=retired(known, releases, profile, forget, kernels, today),
@@ -87,10 +88,10 @@ def discover(
 
 
 def _base(profile: Profile, registry: Registry, known: ProfileLock | None, say: Say) -> ImageRef:
-    """Return the base by digest: that of the lock if its registry does not answer."""
+    """Return the base by digest: that of the lock if its registry does not answer, or answers wrongly."""
     try:
         found = registry.resolve(mirrored(profile.base, profile.mirrors))
-    except (UnreachableError, CredentialError) as error:
+    except (UnreachableError, CredentialError, ProtocolError) as error:
         if known is None or known.base.repository != profile.base.repository:
             raise
         say(f"the base stays as pinned: {error.message}")

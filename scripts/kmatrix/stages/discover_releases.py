@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kmatrix.decide.releases import Node, read_graph, select_releases
+from kmatrix.decide.releases import Node, empty_channels, read_graph, select_releases
 from kmatrix.decide.retention import overdue, remembered
 from kmatrix.decide.updates import updates_of
 from kmatrix.effects.net.update_graph import fetch_graph
@@ -17,7 +17,7 @@ from kmatrix.stages.read_release import Unresolved, read_release
 from kmatrix.values.command_lines import command
 from kmatrix.values.matrix import Profile
 from kmatrix.values.names import Arch
-from kmatrix.values.pins import ReleasePin, UnresolvedPin, UpdatesPin
+from kmatrix.values.pins import EmptyChannelPin, ReleasePin, UnresolvedPin, UpdatesPin
 
 _THREADS = 8
 # Without an answer in between, so many releases show that the registry is down, and each takes seconds to show it. As
@@ -28,11 +28,12 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class FoundReleases:
-    """The pins of the selected releases, the releases without (all) their pins, and the updates between them."""
+    """The pins of the selected releases, releases without (all) their pins, updates, and channels without a release."""
 
     releases: tuple[ReleasePin, ...]
     unresolved: tuple[UnresolvedPin, ...]
     updates: tuple[UpdatesPin, ...]
+    empty_channels: tuple[EmptyChannelPin, ...]
 
 
 def pin_releases(
@@ -53,6 +54,7 @@ def pin_releases(
     """
     jobs: list[tuple[Node, Arch]] = []
     updates: list[UpdatesPin] = []
+    empty: list[EmptyChannelPin] = []
     for arch in profile.arches:
         graphs = {}
         for channel in profile.channels:
@@ -65,6 +67,9 @@ def pin_releases(
         for release in sorted(leaving - {str(node.version) for node in chosen}):
             kept = f"{profile.retention_days} days (retention_days)"
             say(f"{release} for {arch} leaves the lock: it has been gone from the graph for longer than {kept}")
+        for name, why in empty_channels(profile.channels, graphs, chosen).items():
+            say(f"{name} for {arch} gives no release ({why}): correct it in matrix.yaml if it is not yet to come")
+            empty.append(EmptyChannelPin(name=name, arch=arch))
         jobs += [(node, arch) for node in chosen]
         updates += updates_of(chosen, arch, before.pins.updates if before.pins else ())
     reader = _Reader(profile, registry, before, say)
@@ -73,6 +78,7 @@ def pin_releases(
         tuple(pin for pins, _ in found for pin in pins),
         tuple(unresolved for _, unresolved in found if unresolved),
         tuple(updates),
+        tuple(empty),
     )
 
 

@@ -14,6 +14,7 @@ from kmatrix.values.fields import DigestField, Many, Model, Path, PinnedImage, P
 from kmatrix.values.matrix import Profile
 from kmatrix.values.pins import (
     ClientPin,
+    EmptyChannelPin,
     KernelPin,
     KeyPin,
     PackagePin,
@@ -39,6 +40,7 @@ class ProfileLock(Model):
     unresolved: Many[UnresolvedPin] = ()
     releases: Many[ReleasePin]
     updates: Many[UpdatesPin] = ()
+    empty_channels: Many[EmptyChannelPin] = ()
     clients: Many[ClientPin]
     unavailable: Many[UnavailablePin] = ()
     retired: Many[RetiredPin] = ()
@@ -77,6 +79,7 @@ class ProfileLock(Model):
                 "releases": tuple(sorted(self.releases, key=lambda p: (p.version, p.arch, p.toolkit.pinned))),
                 "unresolved": tuple(sorted(self.unresolved, key=lambda p: (p.version, p.arch))),
                 "updates": tuple(sorted(self.updates, key=lambda p: (p.to, p.arch))),
+                "empty_channels": tuple(sorted(self.empty_channels, key=lambda p: (p.name, p.arch))),
                 "clients": tuple(sorted(self.clients, key=lambda p: (p.version, p.stream, p.arch))),
                 "unavailable": tuple(sorted(self.unavailable, key=lambda p: (p.client, p.stream, p.arch))),
                 "retired": tuple(sorted(self.retired, key=lambda p: (p.kernel, p.arch))),
@@ -136,7 +139,7 @@ def write_lock(lock: Lock) -> str:
     # Absent values, and lists that few locks have, are left out, so that they do not change the text.
     data = Lock(schema=SCHEMA, profiles=profiles).model_dump(mode="json", by_alias=True, exclude_none=True)
     for entry in data["profiles"].values():
-        for name in ("retired", "unresolved", "updates"):
+        for name in ("retired", "unresolved", "updates", "empty_channels"):
             if not entry[name]:
                 del entry[name]
         for pin in entry.get("unresolved", ()):
@@ -209,6 +212,7 @@ _KEYS: dict[str, type[Model]] = {
     "kernels": KernelPin,
     "unresolved": UnresolvedPin,
     "updates": UpdatesPin,
+    "empty_channels": EmptyChannelPin,
     "clients": ClientPin,
     "key": KeyPin,
     "packages": PackagePin,

@@ -126,6 +126,13 @@ class UnresolvedPin(Model):
     gone: DayField | None = None
 
 
+class EmptyChannelPin(Model):
+    """A channel of matrix.yaml of which the update graph had no release on an architecture."""
+
+    name: Text
+    arch: Arch
+
+
 class KeyPin(Model):
     """The key that signs a client's packages; `location` is relative to the repository directory."""
 
