@@ -14,7 +14,7 @@ from bench.machine import load
 from bench.setting import Setting
 from bench.site import cold_site
 from kmatrix.commands.boot import boot_run
-from kmatrix.commands.profile import pins_for
+from kmatrix.commands.pins import pins_for
 from kmatrix.effects.process.measured import Ended
 from kmatrix.effects.vm.boot_files import write_bare_initramfs
 from kmatrix.effects.vm.qemu import Guest, Machines

@@ -26,7 +26,8 @@ from bench.setting import Setting
 from bench.watch import measure_watch
 from kmatrix.commands.guard import guarded
 from kmatrix.commands.invocation import Invocation
-from kmatrix.commands.profile import LAB, alone, ensure_lab, select_profile
+from kmatrix.commands.profile import LAB, select_profile
+from kmatrix.commands.run import alone, ensure_lab
 from kmatrix.effects.disk.files import write_atomically
 from kmatrix.effects.engine.docker import DockerEngine
 from kmatrix.stages.run import default_jobs

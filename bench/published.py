@@ -8,7 +8,8 @@ from bench.aims import Measures, Pulled, image_ratio, kernel_change_bytes
 from bench.logs import counters
 from bench.machine import load
 from bench.setting import Setting
-from kmatrix.commands.profile import alone, fresh_lab_pins
+from kmatrix.commands.pins import fresh_lab_pins
+from kmatrix.commands.run import alone
 from kmatrix.decide.plan import make_plan
 from kmatrix.effects.registry.client import Manifest, Registry
 from kmatrix.effects.registry.credentials import load_credentials

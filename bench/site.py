@@ -14,7 +14,8 @@ from rich.console import Console
 
 from bench.setting import PROFILE, Setting
 from kmatrix.commands.invocation import Invocation
-from kmatrix.commands.profile import pins_for, recipes_for, select_profile
+from kmatrix.commands.pins import pins_for
+from kmatrix.commands.profile import recipes_for, select_profile
 from kmatrix.decide.plan import make_plan
 from kmatrix.effects.disk.files import write_atomically
 from kmatrix.effects.lab.servers import Server, free_address, start_server, stop_server

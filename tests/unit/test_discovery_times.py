@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kmatrix.commands import profile
+from kmatrix.commands import pins as pins_command
 from tests.unit.support.discovery_project import DiscoveryProject, discovery_project
 from tests.unit.support.release_images import MadeRelease
 from tests.unit.support.release_service import ReleaseService, release_service
@@ -42,7 +42,7 @@ def service() -> Iterator[ReleaseService]:
 @pytest.fixture
 def project(service: ReleaseService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DiscoveryProject:
     """A project with a first lock, of one o'clock."""
-    monkeypatch.setattr(profile, "datetime", Clock)
+    monkeypatch.setattr(pins_command, "datetime", Clock)
     made = discovery_project(tmp_path, service, ("stable-4.16",))
     discover(made, 1)
     return made

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from kmatrix.commands import profile as profile_command
+from kmatrix.commands import run as run_command
 from kmatrix.commands.invocation import Invocation
-from kmatrix.commands.profile import marked_engine
+from kmatrix.commands.run import marked_engine
 from kmatrix.effects.disk.results import read_results, results_text, write_results
 from kmatrix.values.engine import EngineInUse
 from kmatrix.values.errors import UnreachableError
@@ -28,7 +28,7 @@ def test_a_run_reports_its_engine_once_and_before_it_is_used(tmp_path: Path, mon
         def remove_leftovers(self, run_id: str = "") -> None:
             assert said.getvalue() == SHOWN
 
-    monkeypatch.setattr(profile_command, "DockerEngine", ClearingEngine)
+    monkeypatch.setattr(run_command, "DockerEngine", ClearingEngine)
     call = Invocation(tmp_path, Console(file=said, width=40))
     for _ in range(2):
         said.truncate(0)
@@ -43,7 +43,7 @@ def test_an_engine_that_cannot_be_asked_ends_the_run(tmp_path: Path, monkeypatch
         def in_use(self) -> EngineInUse:
             raise UnreachableError("container engine", "there", "gone")
 
-    monkeypatch.setattr(profile_command, "DockerEngine", SilentEngine)
+    monkeypatch.setattr(run_command, "DockerEngine", SilentEngine)
     with pytest.raises(UnreachableError), marked_engine(Invocation(tmp_path, Console(file=io.StringIO()))):
         pytest.fail("the run began")
 

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from kmatrix.commands import profile as of_profile
+from kmatrix.commands import pins as pins_command
 from kmatrix.commands.invocation import Invocation
 from kmatrix.commands.lab import lab
+from kmatrix.commands.profile import SelectedProfile
 from kmatrix.effects.engine.archives import regular_files
 from kmatrix.lab import later_releases, publishing
 from kmatrix.lab import up as lab_up
@@ -240,23 +241,23 @@ def test_a_lab_that_is_built_again_keeps_later_releases_whose_payload_the_regist
 
 def test_a_release_makes_the_lock_of_the_lab_out_of_date(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     """`build` resolves the pins again, with the earlier ones at hand, as `discover` does."""
-    chosen = of_profile.SelectedProfile("lab", lab_profile(), lab_profile())
+    chosen = SelectedProfile("lab", lab_profile(), lab_profile())
     pins = ProfileLock.model_construct(inputs=inputs_digest(chosen.as_written))
-    monkeypatch.setattr(of_profile, "_lock", lambda *_: Lock.model_construct(profiles={"lab": pins}))
+    monkeypatch.setattr(pins_command, "_lock", lambda *_: Lock.model_construct(profiles={"lab": pins}))
     resolved: list[str] = []
-    monkeypatch.setattr(of_profile, "resolve_pins", lambda *_: resolved.append("again"))
+    monkeypatch.setattr(pins_command, "resolve_pins", lambda *_: resolved.append("again"))
     call = Invocation(layout.root, wide_console(stderr=True))
     lock = layout.root / chosen.effective.lock
     lock.parent.mkdir(parents=True, exist_ok=True)
     lock.touch()
     newer = layout.state.stat().st_mtime_ns
     os.utime(lock, ns=(newer, newer))
-    of_profile.fresh_lab_pins(call, chosen)
+    pins_command.fresh_lab_pins(call, chosen)
     assert resolved == []
     os.utime(layout.state, ns=(newer - 10**9, newer - 10**9))
     os.utime(lock, ns=(newer - 10**9, newer - 10**9))
     publish_release(Publishing(), layout, silent)
-    of_profile.fresh_lab_pins(call, chosen)
+    pins_command.fresh_lab_pins(call, chosen)
     assert resolved == ["again"]
 
 

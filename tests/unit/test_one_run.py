@@ -22,10 +22,13 @@ from kmatrix.cli import main
 from kmatrix.commands import build as build_command
 from kmatrix.commands import bundle as bundle_command
 from kmatrix.commands import lab as lab_command
-from kmatrix.commands import profile as profile_command
+from kmatrix.commands import pins as pins_command
+from kmatrix.commands import run as run_command
 from kmatrix.commands.build import _as_tested, _is_withheld, _Recorder
 from kmatrix.commands.invocation import Invocation
-from kmatrix.commands.profile import marked_engine, resolve_pins, select_profile
+from kmatrix.commands.pins import resolve_pins
+from kmatrix.commands.profile import select_profile
+from kmatrix.commands.run import marked_engine
 from kmatrix.decide.formats.matrix_yaml import read_matrix
 from kmatrix.decide.plan import make_plan
 from kmatrix.effects.disk.bundles import read_bundles, write_bundles
@@ -120,7 +123,7 @@ def test_pins_that_another_profile_got_meanwhile_stay(site: Path, monkeypatch: p
         (site / "matrix.lock").write_text(write_lock(now.with_profile("other", pins)))
         return pins
 
-    monkeypatch.setattr(profile_command, "discover", slow)
+    monkeypatch.setattr(pins_command, "discover", slow)
     (site / ".matrix.lock.kmatrix-x").touch()
     resolve_pins(call, chosen)
     assert set(read_lock((site / "matrix.lock").read_text()).profiles) == {"site", "other"}
@@ -135,7 +138,7 @@ def test_the_next_run_clears_engine_and_disk_of_a_run_that_is_over(site: Path, m
             assert self.notes == site / "build" / "builds"
             removed.append(run_id)
 
-    monkeypatch.setattr(profile_command, "DockerEngine", ClearingEngine)
+    monkeypatch.setattr(run_command, "DockerEngine", ClearingEngine)
     call = call_for(site)
     with marked_engine(call) as dead:
         pass

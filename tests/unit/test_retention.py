@@ -14,7 +14,7 @@ from typing import Any, cast
 import pytest
 
 from kmatrix.cli import main
-from kmatrix.commands import profile as profile_command
+from kmatrix.commands import pins as pins_command
 from kmatrix.decide.formats.matrix_yaml import read_matrix
 from kmatrix.decide.lock_news import discovery_exit
 from kmatrix.decide.plan import make_plan
@@ -561,7 +561,7 @@ def test_the_command_line_passes_a_persons_word_on_and_plan_says_how_to_give_it(
         words.append(arguments[7])
         return cast("ProfileLock", arguments[5])
 
-    monkeypatch.setattr(profile_command, "discover", told)
+    monkeypatch.setattr(pins_command, "discover", told)
     common = ["--root", str(tmp_path), "--profile", "one"]
     assert main(["discover", *common, "--forget", "4.96.1", "--forget", kernel("4.96.9")]) == 0
     assert main(["discover", *common]) == 0

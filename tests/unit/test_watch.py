@@ -16,7 +16,8 @@ import pytest
 from kmatrix.cli import main
 from kmatrix.commands import build as build_command
 from kmatrix.commands import bundle as bundle_command
-from kmatrix.commands import profile as profile_command
+from kmatrix.commands import pins as pins_command
+from kmatrix.commands import run as run_command
 from kmatrix.commands import watch as watch_command
 from kmatrix.decide.formats.matrix_yaml import read_matrix
 from kmatrix.decide.plan import make_plan
@@ -125,8 +126,8 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, two_gates: None) -> W
     monkeypatch.setenv("COLUMNS", "400")
     write_project(tmp_path, TARGETED)
     made = World(tmp_path)
-    monkeypatch.setattr(profile_command, "DockerEngine", made.engine)
-    monkeypatch.setattr(profile_command, "discovered", made.discovered)
+    monkeypatch.setattr(run_command, "DockerEngine", made.engine)
+    monkeypatch.setattr(pins_command, "discovered", made.discovered)
     monkeypatch.setattr(build_command, "split_published", made.split)
     monkeypatch.setattr(build_command, "run_cell", made.run_cell)
     monkeypatch.setattr(build_command, "find_published", lambda *_: None)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from kmatrix.commands.invocation import Invocation
-from kmatrix.commands.profile import SelectedProfile, marked_engine, pins_for, select_profile, tidy
+from kmatrix.commands.pins import pins_for
+from kmatrix.commands.profile import SelectedProfile, select_profile
+from kmatrix.commands.run import marked_engine, tidy
 from kmatrix.effects.engine import Engine
 from kmatrix.effects.registry.credentials import load_credentials
 from kmatrix.stages.boot import Subject, boot_image, prepare_guest, remove_guest

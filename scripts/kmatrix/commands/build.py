@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
 from kmatrix.commands.invocation import Invocation
-from kmatrix.commands.profile import SelectedProfile, opened_run, recipes_for
+from kmatrix.commands.profile import SelectedProfile, recipes_for
+from kmatrix.commands.run import opened_run
 from kmatrix.decide.fan_out import in_shard
 from kmatrix.decide.kept_results import keep_known
 from kmatrix.decide.plan import Plan, make_plan

@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.text import Text
 
 from kmatrix.commands.invocation import Invocation
-from kmatrix.commands.profile import SelectedProfile, opened_run, recipes_for, tidy
+from kmatrix.commands.profile import SelectedProfile, recipes_for
+from kmatrix.commands.run import opened_run, tidy
 from kmatrix.decide.bundle import wanted_bundles
 from kmatrix.decide.bundle_bounds import Bounds, bounds_of
 from kmatrix.decide.kept_results import keep_published

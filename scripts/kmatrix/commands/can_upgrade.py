@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 from kmatrix.commands.invocation import Invocation
-from kmatrix.commands.profile import SelectedProfile, pins_for, select_profile
+from kmatrix.commands.pins import pins_for
+from kmatrix.commands.profile import SelectedProfile, select_profile
 from kmatrix.decide.can_upgrade import can_upgrade as decide
 from kmatrix.decide.plan import make_plan
 from kmatrix.decide.upgrade_answer import Answer, Known, Question, can_upgrade_json

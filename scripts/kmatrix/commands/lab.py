@@ -5,7 +5,8 @@ from __future__ import annotations
 import secrets
 
 from kmatrix.commands.invocation import Invocation
-from kmatrix.commands.profile import LAB, SelectedProfile, alone, ensure_lab, marked_engine, select_profile
+from kmatrix.commands.profile import LAB, SelectedProfile, select_profile
+from kmatrix.commands.run import alone, ensure_lab, marked_engine
 from kmatrix.effects.engine import Engine
 from kmatrix.effects.engine.docker import DockerEngine
 from kmatrix.lab import up as lab_up

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kmatrix.commands.invocation import Invocation
-from kmatrix.commands.profile import SelectedProfile, image_source, pins_for, select_profile
+from kmatrix.commands.pins import pins_for
+from kmatrix.commands.profile import SelectedProfile, image_source, select_profile
 from kmatrix.decide import manifests as decide
 from kmatrix.decide.in_cluster import in_cluster_build_args, in_cluster_dockerfile, in_cluster_files
 from kmatrix.decide.release_kernels import release_kernels

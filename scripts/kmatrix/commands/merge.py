@@ -8,7 +8,9 @@ from pathlib import Path
 
 from kmatrix.commands.fan_out import published
 from kmatrix.commands.invocation import Invocation
-from kmatrix.commands.profile import SelectedProfile, alone, pins_for, select_profile
+from kmatrix.commands.pins import pins_for
+from kmatrix.commands.profile import SelectedProfile, select_profile
+from kmatrix.commands.run import alone
 from kmatrix.decide.kept_results import keep_known, keep_published
 from kmatrix.decide.merged_results import merge as merge_entries
 from kmatrix.decide.plan import Plan, make_plan

@@ -7,17 +7,9 @@ from collections import Counter
 
 from kmatrix.commands.fan_out import jobs_document, unpublished
 from kmatrix.commands.invocation import Invocation
-from kmatrix.commands.profile import (
-    LAB,
-    alone,
-    discovered,
-    ensure_lab,
-    marked_engine,
-    pins_for,
-    recipes_for,
-    resolve_pins,
-    select_profile,
-)
+from kmatrix.commands.pins import discovered, pins_for, resolve_pins
+from kmatrix.commands.profile import LAB, recipes_for, select_profile
+from kmatrix.commands.run import alone, ensure_lab, marked_engine
 from kmatrix.decide.fan_out import in_shard
 from kmatrix.decide.lock_news import discovery_exit, mismatches, news_of
 from kmatrix.decide.open_releases import open_releases_of

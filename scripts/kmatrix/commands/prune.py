@@ -8,7 +8,9 @@ from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 
 from kmatrix.commands.invocation import Invocation
-from kmatrix.commands.profile import SelectedProfile, alone, pins_for, select_profile
+from kmatrix.commands.pins import pins_for
+from kmatrix.commands.profile import SelectedProfile, select_profile
+from kmatrix.commands.run import alone
 from kmatrix.decide.formats.matrix_yaml import read_matrix
 from kmatrix.decide.prunable_kernels import OtherProfile, kernel_ages, same_target
 from kmatrix.decide.prune import Pruning, Removal

@@ -9,17 +9,9 @@ from typing import TypeVar
 from kmatrix.commands import build, bundle
 from kmatrix.commands.guard import print_error
 from kmatrix.commands.invocation import Invocation
-from kmatrix.commands.profile import (
-    LAB,
-    SelectedProfile,
-    alone,
-    ensure_lab,
-    known_pins,
-    marked_engine,
-    pins_for,
-    resolve_pins,
-    select_profile,
-)
+from kmatrix.commands.pins import known_pins, pins_for, resolve_pins
+from kmatrix.commands.profile import LAB, SelectedProfile, select_profile
+from kmatrix.commands.run import alone, ensure_lab, marked_engine
 from kmatrix.decide.lock_news import discovery_exit
 from kmatrix.decide.plan import make_plan
 from kmatrix.decide.watch import (

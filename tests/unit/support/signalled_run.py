@@ -21,7 +21,7 @@ import pytest
 
 from kmatrix import cli
 from kmatrix.commands import build as build_command
-from kmatrix.commands import profile
+from kmatrix.commands import run as run_command
 from kmatrix.stages import cell as cell_stage
 from kmatrix.stages.run_context import CellContext, RunContext, cell_result
 from kmatrix.values.cells import CellResult
@@ -69,7 +69,7 @@ def main(folder: Path, arguments: list[str]) -> int:
         return cell_result(run.recipe, "passed", "every check passed")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(profile, "DockerEngine", ToldEngine)
+        patch.setattr(run_command, "DockerEngine", ToldEngine)
         patch.setattr(build_command, "split_published", all_of_them)
         patch.setattr(cell_stage, "_build_check_push", work)
         return cli.main(arguments)
