@@ -70,16 +70,17 @@ def test_one_watch_brings_a_new_release_to_its_bundle_and_names_a_broken_one(
     lab: Lab, new_site: SiteMaker, release: Release
 ) -> None:
     site = new_site(kernels=[lab.kernels.newer])
+    stated = yaml.safe_load((site.root / "matrix.yaml").read_text(encoding="utf-8"))["profiles"][PROFILE]
+    site.change_profile(channels=[*stated["channels"], {"name": CHANNEL}])
     first = site.run("watch", boot=True)
-    assert first.code == Exit.OK, first.stderr
+    # The channel is yet to come: that is told, and stops nothing.
+    assert first.code == Exit.ERRORED, first.stderr
+    assert f"{CHANNEL} for x86_64 gives no release" in first.stderr
     before = digests(site)
     known = set(bundled(site)["kernels"])
     assert known == {lab.kernels.newer}
 
     new = release()
-    # Until then the graph has no such channel.
-    stated = yaml.safe_load((site.root / "matrix.yaml").read_text(encoding="utf-8"))["profiles"][PROFILE]
-    site.change_profile(channels=[*stated["channels"], {"name": CHANNEL}])
     run = site.run("watch", boot=True)
     assert run.code == Exit.OK, run.stderr
     (kernel,) = kernels_of(site, new) - set(lab.kernels.as_dict().values())
