@@ -258,3 +258,11 @@ def test_a_next_step_is_one_plain_line_without_secrets() -> None:
     assert "s3cret" not in result.next_step
     assert result.next_step.isprintable()
     assert result.next_step.endswith("again.")
+
+
+def test_a_result_says_where_its_kernel_belongs(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    result = cell_result(RECIPE, "passed", "good")
+    write_results(path, "lab", {result.cell: result}, [result.cell])
+    [found] = read_results(path, "lab").values()
+    assert (found.kernel, found.arch, found.flavour, found.stream) == ("k", "x86_64", "standard", "el9")

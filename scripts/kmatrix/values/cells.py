@@ -62,7 +62,8 @@ class Finding:
 class CellResult:
     """The result of one cell, as build/results.json has it.
 
-    `next_step` is a sentence on how to fix the reason; empty where no error had one.
+    `next_step` is a sentence on how to fix the reason; empty where no error had one. `arch`, `flavour` and `stream`
+    (the RHEL major, el9) are those of the kernel.
     `image` is the name in the registry, `digest` the manifest's digest there (empty if not pushed), `image_id`
     the container engine's id of the image that was tested; `stages` are seconds; `log` and `serial` (the guest's
     console) are relative to the project.
@@ -94,6 +95,9 @@ class CellResult:
     seen: str = ""
     pushed: str = ""
     next_step: str = ""
+    arch: str = ""
+    flavour: str = ""
+    stream: str = ""
 
     def __post_init__(self) -> None:
         """Keep the reason, the next step and the module's own text as one plain line each."""

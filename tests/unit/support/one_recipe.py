@@ -7,6 +7,7 @@ from typing import cast
 
 from kmatrix.values.recipe import Recipe
 
-CELL = SimpleNamespace(id="1.1.1-k", client="1.1.1", kernel="k", releases=(), arch="x86_64")
+_KERNEL = {"kernel": "k", "arch": "x86_64", "flavour": "standard", "stream": "el9"}
+CELL = SimpleNamespace(id="1.1.1-k", client="1.1.1", releases=(), **_KERNEL)
 TOOLKIT = SimpleNamespace(pinned="registry.invalid/toolkit@sha256:" + "0" * 64)
 RECIPE = cast("Recipe", SimpleNamespace(cell=CELL, toolkit=TOOLKIT))
