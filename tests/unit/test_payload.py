@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from kmatrix.decide.formats.payload import kernels_of_labels, read_toolkit_kernels, read_toolkits
+from kmatrix.decide.formats.payload import read_toolkits
+from kmatrix.decide.formats.toolkit_kernels import kernels_of_labels, read_toolkit_kernels
 from kmatrix.values.errors import ProtocolError
 from kmatrix.values.names import ARCHES, Arch, Flavour, ReleaseVersion, image_tag, stream_of_rhel
 from tests.unit.support.programs import needs

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from kmatrix.decide.formats.payload import read_toolkit_kernels, read_toolkits
+from kmatrix.decide.formats.payload import read_toolkits
+from kmatrix.decide.formats.toolkit_kernels import read_toolkit_kernels
 from kmatrix.decide.releases import choose, empty_channels, read_graph, select_releases
 from kmatrix.values.errors import InputError, ProtocolError
 from kmatrix.values.matrix import Channel

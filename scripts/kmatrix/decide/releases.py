@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from kmatrix.decide.formats.payload import json_object, text_of
+from kmatrix.decide.formats.json_text import json_object, text_of
 from kmatrix.values.errors import InputError, Problem, ProtocolError
 from kmatrix.values.matrix import Channel
 from kmatrix.values.names import ImageRef, ReleaseVersion

@@ -15,13 +15,8 @@ from kmatrix.decide.formats.node_kernel import (
     kernel_of_labels,
     kernel_of_meta,
 )
-from kmatrix.decide.formats.payload import (
-    Toolkit,
-    ToolkitKernels,
-    kernels_of_labels,
-    read_toolkit_kernels,
-    read_toolkits,
-)
+from kmatrix.decide.formats.payload import Toolkit, read_toolkits
+from kmatrix.decide.formats.toolkit_kernels import ToolkitKernels, kernels_of_labels, read_toolkit_kernels
 from kmatrix.decide.releases import Node
 from kmatrix.effects.registry.client import Manifest, Registry, labels_of
 from kmatrix.values.errors import CredentialError, InputError, KmatrixError, ProtocolError, UnreachableError

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from kmatrix.decide.formats.payload import json_object
+from kmatrix.decide.formats.json_text import json_object
 from kmatrix.values.errors import ProtocolError
 from kmatrix.values.names import Arch, kernel_release
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import requests
 
-from kmatrix.decide.formats.payload import json_object
+from kmatrix.decide.formats.json_text import json_object
 from kmatrix.effects.disk.files import write_atomically
 from kmatrix.effects.net import http
 from kmatrix.effects.net.encodings import content_of

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kmatrix.decide.formats.payload import text_of
+from kmatrix.decide.formats.json_text import text_of
 from kmatrix.values.errors import ProtocolError
 from kmatrix.values.names import GO_ARCH, Arch, ImageRef
 
