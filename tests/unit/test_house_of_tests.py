@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -74,3 +75,9 @@ def test_every_program_that_a_test_needs_is_named() -> None:
 )
 def test_every_fixture_has_a_docstring(module: Path) -> None:
     assert [node.name for node, _ in fixtures(module) if not ast.get_docstring(node)] == []
+
+
+def test_no_two_modules_of_tests_have_one_name() -> None:
+    """With pytest's default import mode one of them would not be collected."""
+    names = Counter(path.name for path in TESTS.rglob("test_*.py"))
+    assert [name for name, count in names.items() if count > 1] == []

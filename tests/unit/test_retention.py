@@ -22,7 +22,7 @@ from kmatrix.decide.releases import Node, read_graph, select_releases
 from kmatrix.stages import discover_packages, discover_releases
 from kmatrix.stages.discover import discover
 from kmatrix.stages.read_release import Unresolved
-from kmatrix.values.errors import Exit, InputError, KmatrixError, ProtocolError, UnreachableError
+from kmatrix.values.errors import Exit, InputError, KmatrixError, ProtocolError
 from kmatrix.values.lock import Lock, ProfileLock, inputs_digest, read_lock, write_lock
 from kmatrix.values.matrix import Channel, Profile
 from kmatrix.values.names import Arch, ClientVersion, ImageRef, ReleaseVersion
@@ -482,20 +482,6 @@ def test_packages_that_the_root_lost_stay_pinned_with_a_mark(site: Site) -> None
     site.profile, site.lost_lines = mine, {"el9", "el10"}
     with pytest.raises(InputError, match="has no packages for 1 client\n"):
         site.run(whole)
-
-
-def test_packages_stay_as_pinned_while_their_root_does_not_answer(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    site.has("4.96.1", "4.97.1")
-    whole = site.run()
-
-    def down(*_: object) -> ClientPin:
-        raise UnreachableError("package root", "https://packages.example", "time-out")
-
-    monkeypatch.setattr(discover_packages, "_client_pin", down)
-    assert site.run(whole) == whole
-    assert site.said("client 8.2.2 for el9 x86_64 stays as pinned: the package root")
-    with pytest.raises(UnreachableError):
-        site.run()
 
 
 def test_a_graph_that_nothing_is_compared_with_is_taken_with_a_word(site: Site) -> None:

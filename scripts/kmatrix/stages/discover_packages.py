@@ -13,7 +13,7 @@ from kmatrix.decide.formats.rpm_versions import rpm_order
 from kmatrix.effects.net.package_root import KEY_LOCATIONS, PackageRoot
 from kmatrix.stages.concurrency import map_threads
 from kmatrix.stages.earlier_pins import EarlierPins
-from kmatrix.values.errors import InputError, Problem, ProtocolError, UnreachableError
+from kmatrix.values.errors import InputError, Problem, ProtocolError
 from kmatrix.values.matrix import Profile
 from kmatrix.values.names import Arch, ClientVersion
 from kmatrix.values.pins import ClientPin, KeyPin, PackagePin, ReleasePin, UnavailablePin
@@ -45,7 +45,7 @@ def pin_clients(
 
     Raises:
         InputError: a client has no packages at all.
-        UnreachableError: the package root could not be queried for packages that the lock lacks.
+        UnreachableError: the package root could not be queried.
         ProtocolError: its metadata or its key is wrong.
     """
     releases = tuple(releases)
@@ -54,19 +54,7 @@ def pin_clients(
         # No release has known kernels: there is nothing to look for yet, and so nothing that is missing.
         return before.packages(profile.clients, wanted_key)
     wanted = [(client, stream, arch) for client in sorted(profile.clients) for stream, arch in streams]
-
-    def pinned(item: tuple[ClientVersion, str, Arch]) -> ClientPin | UnavailablePin:
-        try:
-            return pin_client(root, *item, wanted_key)
-        except UnreachableError as error:
-            # Without an answer nothing says that they are gone.
-            known = before.client(*item)
-            if known is None or known.key.fingerprint != wanted_key:
-                raise
-            say(f"client {item[0]} for {item[1]} {item[2]} stays as pinned: {error.message}")
-            return known
-
-    found = map_threads(pinned, wanted, _THREADS)
+    found = map_threads(lambda item: pin_client(root, item[0], item[1], item[2], wanted_key), wanted, _THREADS)
     clients = tuple(pin for pin in found if isinstance(pin, ClientPin))
     unavailable = tuple(pin for pin in found if isinstance(pin, UnavailablePin))
     _refuse_clients_without_packages(profile_name, profile, clients, unavailable)

@@ -36,7 +36,7 @@ SECONDS = {
     "pipeline/test_pipeline_again.py": 75,
     "pipeline/test_pipeline_first_run.py": 20,
     "pipeline/test_publish_workflow.py": 200,
-    "pipeline/test_watch.py": 240,
+    "pipeline/test_watch_release.py": 240,
 }
 DEFAULT_SECONDS = 20
 

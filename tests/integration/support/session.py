@@ -18,6 +18,7 @@ from testcontainers.core.wait_strategies import HttpWaitStrategy
 
 _HERE = "127.0.0.1"
 _START_SECONDS = 30
+_TOOLKITS = "/lab/driver-toolkit@"
 _NO_TAG = "<none>:<none>"
 # As the classic builder prints them.
 _IMAGE = re.compile(r"---> ([0-9a-f]{12})$", re.MULTILINE)
@@ -119,14 +120,18 @@ class Session:
         return f"{LABEL}={self.name}"
 
     def _forgotten(self, client: docker.DockerClient) -> list[str]:
-        """Return nameless images of this session's builds; ancestors of a named image belong to that image."""
+        """Return nameless images of this session's builds; ancestors of a named image belong to that image.
+
+        A toolkit that a build pulled by digest stays for the next one, as it does for users.
+        """
         noted = self.folder / "made"
         made = set(noted.read_text(encoding="utf-8").split()) if noted.exists() else set()
         before = set((self.folder / "before").read_text(encoding="utf-8").split())
         images = {str(image["Id"]): image for image in client.api.images(all=True)}
         named: set[str] = set()
         for name, image in images.items():
-            step = name if any(tag != _NO_TAG for tag in image["RepoTags"] or ()) else ""
+            pulled = any(_TOOLKITS in digest for digest in image["RepoDigests"] or ())
+            step = name if pulled or any(tag != _NO_TAG for tag in image["RepoTags"] or ()) else ""
             while step in images and step not in named:
                 named.add(step)
                 step = str(images[step]["ParentId"])
