@@ -65,7 +65,7 @@ def build_job(job: Job) -> Ran:
 def _record_open(recorder: _Recorder, call: Invocation) -> None:
     """Record the cells that cannot be built, of those that this run is about, and name the releases that are open."""
     for release in recorder.plan.open:
-        call.say(f"{release.release} for {release.arch}: {release.code}: {release.reason}. {release.next_step}")
+        call.say(str(release))
     plan = in_shard(recorder.plan, call.shard) if call.shard else recorder.plan
     rows = [row for row in plan.rows if not call.only or any(fnmatchcase(row.id, glob) for glob in call.only)]
     if recorder.plan.open:

@@ -58,6 +58,7 @@ def resolve_pins(call: Invocation, chosen: SelectedProfile) -> ProfileLock:
     text = write_lock(_replaceable_lock(call, chosen).with_profile(chosen.name, pins))
     if path.exists() and path.read_text(encoding="utf-8") == text:
         call.say(f"discover: {chosen.effective.lock} is up to date")
+        # The lab's pins count as stale while its state is newer than the lock.
         path.touch()
     else:
         write_atomically(path, text)

@@ -12,9 +12,8 @@ from kmatrix.commands.profile import LAB, recipes_for, select_profile
 from kmatrix.commands.run import alone, ensure_lab, marked_engine
 from kmatrix.decide.fan_out import in_shard
 from kmatrix.decide.lock_news import discovery_exit, mismatches, news_of
-from kmatrix.decide.open_releases import open_releases_of
+from kmatrix.decide.open_releases import open_releases_of, without_silenced
 from kmatrix.decide.plan import make_plan, plan_json
-from kmatrix.decide.watch import audible
 from kmatrix.stages import tables
 from kmatrix.stages.dockerfiles import check_rendered, foreign_note, write_rendered
 from kmatrix.values.command_lines import command
@@ -37,7 +36,7 @@ def discover(call: Invocation) -> Exit:
             call.say(f"discover: {chosen.effective.lock} is {'up to date' if current else 'not up to date'}")
             return Exit.OK if current else Exit.FAILED
         pins = resolve_pins(call, chosen)
-    pins = audible(pins, open_releases_of(chosen.name, chosen.effective, pins)[0])
+    pins = without_silenced(pins, open_releases_of(chosen.name, chosen.effective, pins)[0])
     for line in mismatches(pins):
         call.say(f"discover: {line}")
     if pins.unresolved:
@@ -71,11 +70,9 @@ def plan(call: Invocation) -> Exit:
         is_open = f", {count['open']} open" if count["open"] else ""
         call.say(f"{count['in']} cells in, {count['out']} out{is_open}")
     for each in found.open:
-        call.say(f"{each.release} for {each.arch}: {each.code}: {each.reason}. {each.next_step}")
+        call.say(str(each))
     for channel in pins.empty_channels:
-        call.say(
-            f"{channel.name} for {channel.arch} gives no release; correct it in matrix.yaml if it is not yet to come"
-        )
+        call.say(f"{channel.name} for {channel.arch} gives no release: correct it, unless it is yet to come")
     gone = {str(pin.version): pin.gone for pin in pins.releases if pin.gone}
     for release, since in gone.items():
         removes = f"{command('discover', chosen.name, '--forget', release)} removes it"

@@ -13,9 +13,9 @@ from kmatrix.commands.pins import known_pins, pins_for, resolve_pins
 from kmatrix.commands.profile import LAB, SelectedProfile, select_profile
 from kmatrix.commands.run import alone, ensure_lab, marked_engine
 from kmatrix.decide.lock_news import discovery_exit
+from kmatrix.decide.open_releases import without_silenced
 from kmatrix.decide.plan import make_plan
 from kmatrix.decide.watch import (
-    audible,
     bundles_line,
     cells_line,
     clients_to_bundle,
@@ -102,7 +102,7 @@ def _discover(run: _Watch) -> ProfileLock:
         call.say(f"watch: goes on with the releases that {chosen.effective.lock} has")
         return pins
     found = make_plan(chosen.name, chosen.effective, pins)
-    run.codes.add(discovery_exit(audible(pins, found.open)))
+    run.codes.add(discovery_exit(without_silenced(pins, found.open)))
     return pins
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import groupby
 
+from kmatrix.decide.open_releases import mismatch_of
 from kmatrix.values.errors import Exit
 from kmatrix.values.lock import ProfileLock
 from kmatrix.values.names import Arch, ReleaseVersion
@@ -29,12 +30,7 @@ def news_of(before: ProfileLock | None, after: ProfileLock) -> tuple[str, ...]:
 
 def mismatches(pins: ProfileLock) -> tuple[str, ...]:
     """Return a line for each toolkit that lacks the kernel of its release's nodes."""
-    return tuple(
-        f"{pin.version} for {pin.arch}: its toolkit has {', '.join(kernel.release for kernel in pin.kernels)}, but its "
-        f"nodes run {pin.node_kernel}: nothing is built from this toolkit for it"
-        for pin in pins.releases
-        if pin.lacks_node_kernel
-    )
+    return tuple(f"{pin.version} for {pin.arch}: {mismatch_of(pin)}" for pin in pins.releases if pin.lacks_node_kernel)
 
 
 def discovery_exit(pins: ProfileLock) -> Exit:

@@ -14,6 +14,8 @@ from kmatrix.values.names import Arch
 from kmatrix.values.pins import ReleasePin, UnresolvedPin
 
 Code = Literal["release-unresolved", "toolkit-kernel-mismatch"]
+UNRESOLVED: Code = "release-unresolved"
+MISMATCH: Code = "toolkit-kernel-mismatch"
 _PUBLISHER = "Report it to the release's publisher; an exclude of the release in matrix.yaml silences it."
 
 
@@ -41,6 +43,9 @@ class OpenRelease:
     expected: str = ""
     actual: str = ""
 
+    def __str__(self) -> str:
+        return f"{self.release} for {self.arch}: {self.code}: {self.reason}. {self.next_step}"
+
 
 def open_releases_of(
     profile_name: str, profile: Profile, pins: ProfileLock
@@ -66,6 +71,30 @@ def open_releases_of(
             left.append(release)
     # Both streams of a release may have the same fault.
     return tuple(dict.fromkeys(left)), frozenset(silenced)
+
+
+def without_silenced(pins: ProfileLock, releases: Iterable[OpenRelease]) -> ProfileLock:
+    """Return pins without the faults of releases that excludes of matrix.yaml silence.
+
+    Args:
+        pins: the profile's.
+        releases: its open releases.
+    """
+    named = {(release.release, release.arch) for release in releases}
+    return pins.model_copy(
+        update={
+            "releases": tuple(
+                pin for pin in pins.releases if not pin.lacks_node_kernel or (str(pin.version), pin.arch) in named
+            ),
+            "unresolved": tuple(pin for pin in pins.unresolved if (str(pin.version), pin.arch) in named),
+        }
+    )
+
+
+def mismatch_of(pin: ReleasePin) -> str:
+    """Return the fault of a toolkit that lacks the kernel of its release's nodes."""
+    fault = f"its toolkit has {_kernels(pin)}, but its nodes run {pin.node_kernel}"
+    return f"{fault}: nothing is built from this toolkit for it"
 
 
 def without_toolkit(pins: Iterable[ReleasePin]) -> str:
@@ -103,7 +132,7 @@ def _unresolved(pin: UnresolvedPin, profile_name: str) -> OpenRelease:
     return OpenRelease(
         str(pin.version),
         pin.arch,
-        "release-unresolved",
+        UNRESOLVED,
         f"unresolved since {pin.since}: {pin.reason}",
         pin.credential or "",
         next_step,
@@ -114,8 +143,8 @@ def _mismatch(pin: ReleasePin) -> OpenRelease:
     return OpenRelease(
         str(pin.version),
         pin.arch,
-        "toolkit-kernel-mismatch",
-        f"its toolkit has {_kernels(pin)}, but its nodes run {pin.node_kernel}, so nothing is built from it",
+        MISMATCH,
+        mismatch_of(pin),
         "",
         _PUBLISHER,
         pin.node_kernel or "",

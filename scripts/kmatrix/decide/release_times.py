@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from kmatrix.decide.open_releases import Code, OpenRelease
+from kmatrix.decide.open_releases import MISMATCH, UNRESOLVED, Code, OpenRelease
 from kmatrix.decide.plan import Plan, Row
 from kmatrix.values.cells import CellResult, Finding
 from kmatrix.values.lock import ProfileLock
@@ -14,8 +14,6 @@ from kmatrix.values.names import Arch
 from kmatrix.values.pins import ReleasePin, UnresolvedPin
 from kmatrix.values.release_result import ReleaseResult, ReleaseState
 
-UNRESOLVED = "release-unresolved"
-MISMATCH = "toolkit-kernel-mismatch"
 # A release and an architecture.
 Key = tuple[str, Arch]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
-from kmatrix.decide.open_releases import OpenRelease
 from kmatrix.values.bundle import BundleResult
 from kmatrix.values.cells import Cell, CellResult
 from kmatrix.values.errors import Exit
@@ -24,24 +23,6 @@ def watch_exit(codes: Collection[Exit], published: bool) -> Exit:
         published: whether it published a cell or a bundle.
     """
     return next((code for code in _WORST if code in codes), Exit.OK if published else Exit.NOTHING_NEW)
-
-
-def audible(pins: ProfileLock, releases: Iterable[OpenRelease]) -> ProfileLock:
-    """Return pins without the faults of releases that excludes of matrix.yaml silence.
-
-    Args:
-        pins: the profile's.
-        releases: those that its plan has as open.
-    """
-    named = {(release.release, release.arch) for release in releases}
-    return pins.model_copy(
-        update={
-            "releases": tuple(
-                pin for pin in pins.releases if not pin.lacks_node_kernel or (str(pin.version), pin.arch) in named
-            ),
-            "unresolved": tuple(pin for pin in pins.unresolved if (str(pin.version), pin.arch) in named),
-        }
-    )
 
 
 def published_now(results: Iterable[CellResult], before: Mapping[str, CellResult]) -> tuple[CellResult, ...]:

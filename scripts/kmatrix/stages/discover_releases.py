@@ -68,7 +68,7 @@ def pin_releases(
             kept = f"{profile.retention_days} days (retention_days)"
             say(f"{release} for {arch} leaves the lock: it has been gone from the graph for longer than {kept}")
         for name, why in empty_channels(profile.channels, graphs, chosen).items():
-            say(f"{name} for {arch} gives no release ({why}): correct it in matrix.yaml if it is not yet to come")
+            say(f"{name} for {arch} gives no release ({why}): correct it in matrix.yaml, unless it is yet to come")
             empty.append(EmptyChannelPin(name=name, arch=arch))
         jobs += [(node, arch) for node in chosen]
         updates += updates_of(chosen, arch, before.pins.updates if before.pins else ())

@@ -29,8 +29,8 @@ class EarlierPins:
     reusable: bool
     forget: Collection[str]
     today: str
-    now: str = ""
-    last: str | None = None
+    now: str
+    last: str | None
 
     def release(self, version: ReleaseVersion, arch: Arch) -> tuple[ReleasePin, ...]:
         """Return the pins of a release: one for each of its toolkits."""
