@@ -120,10 +120,20 @@ def web_server(answer: Answer, host: str = "127.0.0.1") -> Iterator[WebServer]:
 
         def do_POST(self) -> None:
             if self.headers.get("Transfer-Encoding") == "chunked":
-                while int(self.rfile.readline(), 16):
-                    self.rfile.readline()
-                    self.rfile.readline()
-            self.do_GET(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
+                self.do_GET(self.chunks())
+            else:
+                self.do_GET(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
+
+        def chunks(self) -> bytes:
+            # To the last byte: an empty line left over would be read as the next request, and end the connection that
+            # the client is about to use again.
+            body = b""
+            while size := int(self.rfile.readline().partition(b";")[0], 16):
+                body += self.rfile.read(size)
+                self.rfile.readline()
+            while self.rfile.readline().strip():
+                """Trailers say nothing here."""
+            return body
 
         def do_PUT(self) -> None:
             self.do_POST()
