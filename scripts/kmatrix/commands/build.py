@@ -20,9 +20,10 @@ from kmatrix.effects.disk.git import revision, source
 from kmatrix.effects.disk.results import read_releases, read_results, write_results
 from kmatrix.effects.engine import Engine
 from kmatrix.effects.registry.credentials import load_credentials
-from kmatrix.stages import gates, tables
+from kmatrix.stages import tables
 from kmatrix.stages.cell import push_cell, run_cell
 from kmatrix.stages.dockerfiles import foreign_note, write_rendered
+from kmatrix.stages.gates import gates_of_profile
 from kmatrix.stages.progress import LiveProgress, PlainProgress, Progress
 from kmatrix.stages.run import default_jobs, exit_code, find_published, run_cells, split_published
 from kmatrix.stages.run_context import Options, RunContext, new_run
@@ -173,7 +174,7 @@ class _Recorder:
             known = self.known.get(result.cell)
             kept = keep_known(result, known, now, asked=result.cell in self.unpublished)
             self.changed[result.cell] = replace(kept, at=now)
-        names = (gate.name for gate in gates.GATES)
+        names = gates_of_profile(self.job.chosen.effective)
         merged = {**self.known, **self.changed}.values()
         self.releases = releases_of(self.plan, self.job.pins, merged, names, self.releases)
         path, order = self.job.call.results_path, [row.id for row in self.plan.rows if row.state != "out"]
@@ -229,12 +230,13 @@ def _run(job: Job, work: Callable[[_Recorder, RunContext], None], pushes: bool) 
     with shown or nullcontext():
         work(recorder, run)
     results = list(recorder.changed.values())
-    tables.print_results(call.console, results, job.chosen.name, call.command, call.typed)
+    gates = gates_of_profile(job.chosen.effective)
+    tables.print_results(call.console, results, job.chosen.name, gates, call.command, call.typed)
     call.say(
         f"builds: {engine.builds}, pulls: {engine.pulls}. {call.next('report', job.chosen.name)} shows the latest "
         "result of every cell; build/results.json has all of it."
     )
-    if call.boot is None and (lacking := tables.left_out(results)):
+    if call.boot is None and (lacking := tables.left_out(results, gates)):
         unpushed = "; images that were built are not pushed" if pushes else ""
         again = call.next(call.command, job.chosen.name)
         call.say(f"warning: --no-boot: {lacking}{unpushed}; {again} runs every gate")

@@ -12,7 +12,7 @@ from kmatrix.decide.plan import make_plan
 from kmatrix.decide.upgrade_answer import Answer, Known, Question, can_upgrade_json
 from kmatrix.effects.disk.bundles import read_bundles
 from kmatrix.effects.disk.results import read_results
-from kmatrix.stages.gates import GATES
+from kmatrix.stages.gates import gates_of_profile
 from kmatrix.values.errors import Exit, InputError
 from kmatrix.values.names import ARCHES, FLAVOURS, ReleaseVersion
 
@@ -32,7 +32,7 @@ def can_upgrade(call: Invocation) -> Exit:
         plan=make_plan(chosen.name, chosen.effective, pins),
         results=read_results(call.results_path, chosen.name),
         bundle=read_bundles(call.bundles_path, chosen.name).get(str(question.client)),
-        gates=tuple(gate.name for gate in GATES),
+        gates=gates_of_profile(chosen.effective),
     )
     answer = decide(question, known)
     if call.json:

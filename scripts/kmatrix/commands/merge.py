@@ -20,7 +20,7 @@ from kmatrix.effects.disk.bundles import bundle_profiles, read_bundles, update_b
 from kmatrix.effects.disk.results import read_releases, read_results, result_profiles, write_results
 from kmatrix.effects.disk.shards import copy_log, shard_folders
 from kmatrix.stages.cell import skipped_result
-from kmatrix.stages.gates import GATES
+from kmatrix.stages.gates import gates_of_profile
 from kmatrix.values.bundle import BundleResult
 from kmatrix.values.cells import CellResult
 from kmatrix.values.errors import CredentialError, Exit, InputError, KmatrixError, UnreachableError
@@ -69,7 +69,7 @@ def merge(call: Invocation) -> Exit:
         # As any run does, it drops what was known here of cells that left the plan; what a shard has is never dropped.
         unknown = [cell for cell, each in merged.items() if each.source is not None and cell not in set(order)]
         order += unknown
-        releases = releases_of(found, pins, cells.values(), (gate.name for gate in GATES), earlier)
+        releases = releases_of(found, pins, cells.values(), gates_of_profile(chosen.effective), earlier)
         if cells or any(release.findings for release in releases):
             write_results(call.results_path, chosen.name, cells, order, releases=releases)
         if images:
@@ -111,9 +111,11 @@ def _published_elsewhere(
     unknown -= {cell for cell, each in known.items() if each.digest and each.verdict in ("passed", "skipped")}
     rows = tuple(row for row in found.rows if row.id in unknown)
     images = published(call, chosen, pins, replace(found, rows=rows))
-    now = utc_now()
+    now, gates = utc_now(), gates_of_profile(chosen.effective)
     return {
-        recipe.cell.id: replace(keep_known(skipped_result(recipe, image), known.get(recipe.cell.id), now), at=now)
+        recipe.cell.id: replace(
+            keep_known(skipped_result(recipe, image, gates), known.get(recipe.cell.id), now), at=now
+        )
         for recipe, image in images
     }
 

@@ -6,6 +6,7 @@ from kmatrix.commands.invocation import Invocation
 from kmatrix.commands.profile import select_profile
 from kmatrix.effects.disk.results import read_releases, read_results, results_text
 from kmatrix.stages import tables
+from kmatrix.stages.gates import gates_of_profile
 from kmatrix.stages.run import exit_code
 from kmatrix.values.errors import Exit, InputError
 
@@ -23,8 +24,9 @@ def report(call: Invocation) -> Exit:
         print(results_text(call.results_path, chosen.name), end="")
     else:
         console = tables.wide_console()
-        tables.print_results(console, results, chosen.name, "build", call.places.get("build", ()))
+        gates = gates_of_profile(chosen.effective)
+        tables.print_results(console, results, chosen.name, gates, "build", call.places.get("build", ()))
         tables.print_releases(console, releases)
-        if lacking := tables.left_out(results):
+        if lacking := tables.left_out(results, gates):
             call.say(f"warning: {lacking}; {call.next('build', chosen.name)} runs every gate")
     return exit_code(result.verdict for result in results)

@@ -1,4 +1,4 @@
-"""The boot gate: load a cell image's module in the cell's own kernel, in a virtual machine, and judge the boot."""
+"""Boots: load a cell image's module in the cell's own kernel, in a virtual machine, and mount with it if wanted."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from kmatrix.effects.disk.files import cannot_write
 from kmatrix.effects.engine import Engine
 from kmatrix.effects.vm.boot_files import kernel_files, run_prefix, write_initramfs
 from kmatrix.effects.vm.qemu import Guest, Machines
-from kmatrix.values.boot import BootReport
+from kmatrix.values.boot import BootReport, End, Transcript
 from kmatrix.values.cells import Cell, Finding
 from kmatrix.values.errors import ToolError
 from kmatrix.values.module import IMAGE_MODULES
+from kmatrix.values.mount import MountSetup
 from kmatrix.values.names import Arch
 
 # Slow machines without hardware virtualisation need 10 s; a busy one with several guests a multiple.
@@ -29,7 +30,7 @@ _LEAST_MEMORY_MB = 512
 class Subject:
     """The subject of a boot: an image, the toolkit (by digest) whose kernel it is for, and facts of the module's file.
 
-    `depends` are the in-tree modules that a node has and the image has not.
+    `depends` are the in-tree modules that a node has and the image has not; `mount` is None if nothing is mounted.
     """
 
     name: str
@@ -38,6 +39,15 @@ class Subject:
     arch: Arch
     module: Booted
     depends: tuple[str, ...]
+    mount: MountSetup | None = None
+
+
+@dataclass(frozen=True)
+class Boot:
+    """A boot that was made: what the guest reported, and how the machine ended."""
+
+    transcript: Transcript
+    end: End
 
 
 def subject_of(
@@ -77,7 +87,20 @@ def boot_image(
     deadline_seconds: float,
     on_line: Callable[[str], None],
 ) -> BootReport:
-    """Boot a subject and return the report; a machine that does not come up is started once more.
+    """Boot a subject and return the report on loading its module (see `boot_guest`)."""
+    boot = boot_guest(engine, machines, subject, folder, deadline_seconds, on_line)
+    return judge_boot(boot.transcript, boot.end, subject.module)
+
+
+def boot_guest(
+    engine: Engine,
+    machines: Machines,
+    subject: Subject,
+    folder: Path,
+    deadline_seconds: float,
+    on_line: Callable[[str], None],
+) -> Boot:
+    """Boot a subject; a machine that does not come up is started once more.
 
     The first attempt starts the kernel unpacked, where that is possible; the second starts its vmlinuz as it is.
 
@@ -109,10 +132,10 @@ def boot_image(
                 if tried.unpacked is None:
                     raise
                 continue
-            report = judge_boot(read_transcript(lines), end.end, subject.module)
-            if report.code != "no-boot" or attempt == 2:
+            boot = Boot(read_transcript(lines), end.end)
+            if boot.transcript.init_ran or boot.end == "killed":
                 break
-        return report
+        return boot
     finally:
         remove_guest(guest)
 
@@ -128,7 +151,9 @@ def prepare_guest(engine: Engine, subject: Subject, folder: Path, interactive: b
     # Another run may boot another image of the same cell at the same time.
     initramfs = folder / f"{run_prefix(engine.run_id)}{subject.name}.cpio"
     try:
-        size = write_initramfs(engine, subject.image, kernel, files, initramfs, subject.arch, interactive)
+        size = write_initramfs(
+            engine, subject.image, kernel, files, initramfs, subject.arch, subject.mount, interactive
+        )
     except BaseException as error:
         initramfs.unlink(missing_ok=True)
         if isinstance(error, OSError):

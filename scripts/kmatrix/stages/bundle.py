@@ -11,6 +11,7 @@ from kmatrix.stages.bundle_boots import boot_bundle, put_untagged
 from kmatrix.stages.bundle_kept import keep_kernels
 from kmatrix.stages.bundle_record import is_recorded, record_boots, without_record
 from kmatrix.stages.gate_records import OTHER_WRITER
+from kmatrix.stages.gates import gates_of_profile
 from kmatrix.stages.module_images import choose_modules, put_modules, with_modules
 from kmatrix.stages.publish import IMAGE
 from kmatrix.stages.run_context import RunContext, reason_of
@@ -49,7 +50,7 @@ def _make(run: RunContext, wanted: Wanted, ref: ImageRef, blank: BundleResult) -
     say = run.progress.say
     there = run.registry.named(ref)
     recorded = there is not None and is_recorded(run.registry, ref, wanted.client, there.digest, say)
-    bounded = keep_kernels(run.registry, ref, wanted, there, say)
+    bounded = keep_kernels(run.registry, ref, wanted, there, gates_of_profile(run.options.profile), say)
     faults = tuple(
         Finding("published-cells", "cell-gates-missing", f"{cell}: {why}") for cell, why in bounded.lacking.items()
     )

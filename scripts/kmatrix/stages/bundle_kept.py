@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from kmatrix.decide.bundle import CellImage, Wanted
@@ -37,7 +37,12 @@ class Bounded:
 
 
 def keep_kernels(
-    registry: RegistryWriter, ref: ImageRef, wanted: Wanted, before: Named | None, say: Callable[[str], None]
+    registry: RegistryWriter,
+    ref: ImageRef,
+    wanted: Wanted,
+    before: Named | None,
+    gates: Sequence[str],
+    say: Callable[[str], None],
 ) -> Bounded:
     """Add to a bundle the kernels of the published one that no rule removes.
 
@@ -46,6 +51,7 @@ def keep_kernels(
         ref: the bundle's name.
         wanted: the bundle of the plan's published cells.
         before: the manifests that the name has now; None if there is no such name.
+        gates: the names of the gates that a cell's image must have passed.
         say: is given a line for each kernel that is kept or removed.
 
     Raises:
@@ -74,7 +80,7 @@ def keep_kernels(
             if image.cell.id in wanted.lacking:
                 # The tag of the cell may name another image than the one that this module came from.
                 record = find_record(registry, ref, kernel.origin, say)
-                if lacking_in(record, image.cell.id):
+                if lacking_in(record, image.cell.id, gates):
                     held.append(kernel.kernel)
             say(f"{wanted.client}: {kernel.kernel} is kept from the published bundle: {kept[kernel.kernel]}")
     images.sort(key=lambda image: natural(image.cell.kernel))

@@ -5,13 +5,14 @@ Cells share work that is the same for several of them, and nothing else.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from kmatrix.effects.clock import utc_now
 from kmatrix.effects.engine.build_context import based_context
 from kmatrix.stages.build import build_base, build_cell, build_context, build_group
 from kmatrix.stages.gate_records import gate_passes
-from kmatrix.stages.gates import gates_of_run, named, not_passed, pass_gates
+from kmatrix.stages.gates import gates_of_profile, gates_of_run, named, not_passed, pass_gates
 from kmatrix.stages.gates.gate import Gate
 from kmatrix.stages.held_images import hold_image, pull
 from kmatrix.stages.kernel_tag import with_kernel_tag
@@ -25,10 +26,16 @@ from kmatrix.values.gate_record import RecordedImage
 from kmatrix.values.recipe import Recipe
 
 
-def skipped_result(recipe: Recipe, published: RecordedImage) -> CellResult:
-    """Return the result of a cell that is published, and has passed every gate of the run."""
+def skipped_result(recipe: Recipe, published: RecordedImage, wanted: Iterable[str]) -> CellResult:
+    """Return the result of a cell that is published, and has passed every gate of the run.
+
+    Args:
+        recipe: of the cell.
+        published: its image.
+        wanted: the names of its profile's gates.
+    """
     reason = "already published, built from the same inputs"
-    if lacking := not_passed(dict.fromkeys(published.record.gates, "passed")):
+    if lacking := not_passed(dict.fromkeys(published.record.gates, "passed"), wanted):
         reason += f"; it has not passed {named(lacking)}"
     return with_published(cell_result(recipe, "skipped", reason), published)
 
@@ -72,7 +79,7 @@ def _build_check_push(cell: CellContext) -> CellResult:
         run.userland_builds.get(recipe.group, lambda: build_group(cell, context))
     with cell.stage("build"):
         built = build_cell(cell, context)
-    result = pass_gates(cell, built, gates_of_run(run), named=False)
+    result = pass_gates(cell, built, gates_of_run(run), has_name=False)
     if result.verdict != "passed":
         return result
     if withheld := _why_withheld(run, result):
@@ -87,7 +94,7 @@ def _build_check_push(cell: CellContext) -> CellResult:
 
 
 def _why_withheld(run: RunContext, result: CellResult) -> str:
-    if lacking := not_passed(result.gates):
+    if lacking := not_passed(result.gates, gates_of_profile(run.options.profile)):
         return f"not pushed: {named(lacking)} {'was' if len(lacking) == 1 else 'were'} left out (--no-boot)"
     return "" if run.options.push else "not pushed (--no-push)"
 
@@ -135,7 +142,7 @@ def _push_tested(cell: CellContext, tested: CellResult) -> CellResult:
         raise ToolError(
             f"{tested.image}: the container engine no longer has {tested.image_id}, which was tested", again
         )
-    if lacking := not_passed(tested.gates):
+    if lacking := not_passed(tested.gates, gates_of_profile(cell.run.options.profile)):
         raise ToolError(f"{tested.image} has not passed {named(lacking)}", again)
     if key_in_engine(local) != cell.recipe.cell_key:
         raise ToolError(f"{tested.image} is stale: built from inputs that have changed since", again)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -14,6 +14,7 @@ from kmatrix.effects.registry.writer import RegistryWriter
 from kmatrix.stages.bundle_kept import put_restored
 from kmatrix.stages.concurrency import map_threads
 from kmatrix.stages.gate_records import OTHER_WRITER, find_record
+from kmatrix.stages.gates import gates_of_profile
 from kmatrix.stages.published import lacking_in
 from kmatrix.stages.run_context import RunContext, raise_if_stopping
 from kmatrix.values import labels
@@ -48,7 +49,9 @@ def choose_modules(run: RunContext, wanted: Wanted, ref: ImageRef) -> Choice | F
         InterruptedRunError: the run was told to stop.
     """
     try:
-        return choose_module_images(run.registry, ref, module_images(wanted), run.progress.say)
+        return choose_module_images(
+            run.registry, ref, module_images(wanted), gates_of_profile(run.options.profile), run.progress.say
+        )
     except KmatrixError as error:
         return Finding("module-images", "module-image-unknown", _message(run, error))
 
@@ -86,7 +89,11 @@ def with_modules(result: BundleResult, modules: dict[str, str] | Finding) -> Bun
 
 
 def choose_module_images(
-    registry: RegistryWriter, repository: ImageRef, images: Iterable[ModuleImage], say: Callable[[str], None]
+    registry: RegistryWriter,
+    repository: ImageRef,
+    images: Iterable[ModuleImage],
+    gates: Sequence[str],
+    say: Callable[[str], None],
 ) -> Choice:
     """Query which images the tags of module images name now; nothing is written.
 
@@ -100,7 +107,7 @@ def choose_module_images(
         UnreachableError, CredentialError, ProtocolError: the registry did not answer for one of them. Then no digest
             is chosen for it: a new one would make KMM exchange modules because of a fault of the registry.
     """
-    found = map_threads(partial(_choose, registry, repository, say), images)
+    found = map_threads(partial(_choose, registry, repository, gates, say), images)
     return tuple(chosen for chosen, _ in found), tuple(chosen for chosen, there in found if not there)
 
 
@@ -126,7 +133,7 @@ def _message(run: RunContext, error: KmatrixError) -> str:
 
 
 def _choose(
-    registry: RegistryWriter, repository: ImageRef, say: Callable[[str], None], image: ModuleImage
+    registry: RegistryWriter, repository: ImageRef, gates: Sequence[str], say: Callable[[str], None], image: ModuleImage
 ) -> tuple[Chosen, bool]:
     ref = repository.with_tag(image.tag)
     wanted = Chosen(image, ref, image.manifest.digest)
@@ -141,7 +148,7 @@ def _choose(
                 f"{ref}: the registry reports that {now} is not there, though the tag names it",
                 "Run it again; a registry that deletes images at this moment may report so for a while.",
             )
-        there = _holdings(registry, named, say)
+        there = _holdings(registry, named, gates, say)
     except ProtocolError as error:
         raise ProtocolError(
             error.message,
@@ -151,7 +158,9 @@ def _choose(
     return (Chosen(image, ref, now), True) if may_stay(image, there) else (wanted, False)
 
 
-def _holdings(registry: RegistryWriter, named: Named, say: Callable[[str], None]) -> dict[Arch, Holding]:
+def _holdings(
+    registry: RegistryWriter, named: Named, gates: Sequence[str], say: Callable[[str], None]
+) -> dict[Arch, Holding]:
     """Return the content of a published module image; empty if this project's records do not vouch for all of it.
 
     Each architecture's image needs a record that it passed every gate, and a list must be, byte for byte, the list that
@@ -163,7 +172,7 @@ def _holdings(registry: RegistryWriter, named: Named, say: Callable[[str], None]
     found = {}
     for arch, manifest in named.manifests.items():
         record = find_record(registry, manifest.ref, manifest.digest, say)
-        if record is None or lacking_in(record, record.name):
+        if record is None or lacking_in(record, record.name, gates):
             return {}
         module = manifest.layers[-1][0] if manifest.layers else ""
         found[arch] = Holding(record.name, registry.labels(manifest).get(labels.KERNEL, ""), module)

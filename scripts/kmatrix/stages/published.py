@@ -11,7 +11,7 @@ from kmatrix.decide.image_documents import Document, Layer
 from kmatrix.effects.registry.client import labels_of
 from kmatrix.stages.concurrency import map_threads
 from kmatrix.stages.gate_records import find_record
-from kmatrix.stages.gates import named, not_passed
+from kmatrix.stages.gates import gates_of_profile, named, not_passed
 from kmatrix.stages.publish import image_of, note_layers
 from kmatrix.stages.run_context import RunContext
 from kmatrix.values import labels
@@ -94,7 +94,7 @@ def _published_cell(run: RunContext, recipe: Recipe) -> CellImage | ProtocolErro
         if manifest is None:
             return None
         record = find_record(registry, ref, manifest.digest, run.progress.say)
-        lacking = lacking_in(record, cell.id)
+        lacking = lacking_in(record, cell.id, gates_of_profile(run.options.profile))
         if record is None or lacking:
             only_gates = record is not None and is_of_recipe(record, recipe)
             again = "runs the missing gates" if only_gates else "builds it again"
@@ -108,18 +108,19 @@ def _published_cell(run: RunContext, recipe: Recipe) -> CellImage | ProtocolErro
         return error
 
 
-def lacking_in(record: GateRecord | None, cell: str) -> str:
+def lacking_in(record: GateRecord | None, cell: str, wanted: Iterable[str]) -> str:
     """Return why a record does not show that a cell's image passed every gate; empty if it does.
 
     Args:
         record: for the image, or None if it has none that is believed.
         cell: the cell's id.
+        wanted: the names of the gates.
     """
     if record is None:
         return "has no record of passed gates that this project wrote for it"
     if record.name != cell:
         return f"has the record of {record.name!r:.80} instead of its own"
-    missing = not_passed(dict.fromkeys(record.gates, "passed"))
+    missing = not_passed(dict.fromkeys(record.gates, "passed"), wanted)
     return f"has not passed {named(missing)}" if missing else ""
 
 

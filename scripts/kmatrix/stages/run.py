@@ -9,6 +9,7 @@ from functools import partial
 from kmatrix.effects.process.signals import interruptible
 from kmatrix.stages.cell import lacking_gates, skipped_result
 from kmatrix.stages.concurrency import map_threads, run_side_by_side
+from kmatrix.stages.gates import gates_of_profile
 from kmatrix.stages.kernel_tag import with_kernel_tag
 from kmatrix.stages.published import recorded_image
 from kmatrix.stages.run_context import RunContext, cell_result
@@ -45,7 +46,10 @@ def split_published(run: RunContext, recipes: Iterable[Recipe], keep: Keep) -> l
         for recipe, published in zip(recipes, known, strict=True)
         if isinstance(published, RecordedImage) and not lacking_gates(run, published)
     }
-    results = map_threads(lambda each: with_kernel_tag(run, each[0].cell, skipped_result(*each)), skipped.values())
+    wanted = gates_of_profile(run.options.profile)
+    results = map_threads(
+        lambda each: with_kernel_tag(run, each[0].cell, skipped_result(*each, wanted)), skipped.values()
+    )
     finished = dict(zip(skipped, results, strict=True))
     left = []
     for recipe, published in zip(recipes, known, strict=True):

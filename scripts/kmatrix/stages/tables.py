@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 from rich.text import Text
@@ -56,6 +56,7 @@ def print_results(
     console: Console,
     results: Iterable[CellResult],
     profile_name: str,
+    gates: Sequence[str],
     session: str = "build",
     arguments: tuple[str, ...] = (),
 ) -> None:
@@ -65,6 +66,7 @@ def print_results(
         console: where.
         results: of the cells.
         profile_name: whose cells.
+        gates: the names of the profile's gates.
         session: the nox session that brings a cell to its verdict again.
         arguments: its other arguments.
     """
@@ -74,7 +76,7 @@ def print_results(
         seconds = f"{sum(result.stages.values()):.1f}" if result.stages else "-"
         digest = result.digest.removeprefix("sha256:")[:12] or "-"
         verdict = Text(result.verdict, style=STYLES[result.verdict])
-        rows.append((result.cell, verdict, _gates(result), ", ".join(result.releases), seconds, digest))
+        rows.append((result.cell, verdict, _gates(result, gates), ", ".join(result.releases), seconds, digest))
     print_table(console, _RESULTS, rows)
     for result in results:
         if result.verdict in ("failed", "errored"):
@@ -109,15 +111,15 @@ def print_releases(console: Console, releases: Iterable[ReleaseResult]) -> None:
             console.print(Text(f"{release.version} for {release.arch}: {finding.message}"), soft_wrap=True)
 
 
-def left_out(results: Iterable[CellResult]) -> str:
-    """Return in words the gates that passed and published cells have not passed, as far as known; empty for none."""
-    lacking = [not_passed(result.gates) for result in results if result.verdict in ("passed", "skipped")]
+def left_out(results: Iterable[CellResult], gates: Sequence[str]) -> str:
+    """Return in words the gates, of these, that passed and published cells have not passed, as far as known; empty for none."""
+    lacking = [not_passed(result.gates, gates) for result in results if result.verdict in ("passed", "skipped")]
     cells = sum(bool(each) for each in lacking)
     names = dict.fromkeys(name for each in lacking for name in each)
     return f"{named(names)} NOT RUN on {cells} cell{'s' if cells != 1 else ''}" if cells else ""
 
 
-def _gates(result: CellResult) -> str:
+def _gates(result: CellResult, gates: Sequence[str]) -> str:
     """Return the gates that a cell passed, each with its seconds where it took any; loud about the others."""
     words = []
     for name, verdict in result.gates.items():
@@ -125,5 +127,5 @@ def _gates(result: CellResult) -> str:
         took = f" {seconds:.1f} s" if seconds >= 1 else ""
         words.append(f"{name}{took if verdict == 'passed' else f' {verdict.upper()}'}")
     if result.verdict in ("passed", "skipped"):
-        words += [f"{name} NOT RUN" for name in not_passed(result.gates) if name not in result.gates]
+        words += [f"{name} NOT RUN" for name in not_passed(result.gates, gates) if name not in result.gates]
     return ", ".join(words) or "-"

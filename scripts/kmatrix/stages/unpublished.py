@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from kmatrix.effects.registry.writer import RegistryWriter
 from kmatrix.stages.concurrency import map_threads
@@ -16,7 +16,12 @@ from kmatrix.values.recipe import Recipe
 
 
 def complete_cells(
-    registry: RegistryWriter, target: str, recipes: Iterable[Recipe], kernel_tags: bool, say: Callable[[str], None]
+    registry: RegistryWriter,
+    target: str,
+    recipes: Iterable[Recipe],
+    gates: Sequence[str],
+    kernel_tags: bool,
+    say: Callable[[str], None],
 ) -> dict[str, RecordedImage]:
     """Return the published images, by cell id, that were built from their recipe and have passed every gate.
 
@@ -27,6 +32,7 @@ def complete_cells(
         registry: has the images.
         target: registry and path.
         recipes: of the cells.
+        gates: the names of the gates that an image must have passed.
         kernel_tags: whether an image must have its kernel tag too; `build` writes it.
         say: is given a line for each record or answer that is not believed.
 
@@ -41,7 +47,7 @@ def complete_cells(
             record = find_record(registry, ref, manifest.digest, say) if manifest else None
             if manifest is None or record is None or not is_of_recipe(record, recipe):
                 return None
-            if lacking_in(record, recipe.cell.id):
+            if lacking_in(record, recipe.cell.id, gates):
                 return None
             if kernel_tags and registry.digest_of(kernel_image_of(target, recipe.cell)) != manifest.digest:
                 return None

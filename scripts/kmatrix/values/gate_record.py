@@ -10,6 +10,10 @@ from kmatrix.values.names import ImageRef
 # Names of gates that code beside the gates themselves refers to.
 STATIC_GATE = "static"
 BOOT_GATE = "boot"
+MOUNT_GATE = "mount"
+# Without these two an image is never published; a profile can leave out the others.
+REQUIRED_GATES = (STATIC_GATE, BOOT_GATE)
+GATE_NAMES = (*REQUIRED_GATES, MOUNT_GATE)
 
 
 @dataclass(frozen=True)
@@ -21,17 +25,36 @@ class GatePass:
 
 
 @dataclass(frozen=True)
+class RecordedModule:
+    """The facts about a published module that other cells are compared with.
+
+    Attributes:
+        features: the feature macros that it was compiled with, sorted (`KERNEL_HAS_IDMAPPED_MOUNTS`).
+        needs: the CRC that it demands of each symbol.
+        namespaces: the symbol namespaces that it imports, sorted.
+        licence: as its modinfo has it.
+    """
+
+    features: tuple[str, ...]
+    needs: Mapping[str, int]
+    namespaces: tuple[str, ...]
+    licence: str
+
+
+@dataclass(frozen=True)
 class GateRecord:
     """The gates that the image with `digest` has passed.
 
     `name` is the cell's id, or the client version of a bundle; `cell_key` is the key of the recipe that the image was
     built from, and empty for a bundle. A gate that is not in `gates` has not been passed.
+    `module` is None where the record does not have it: that of a bundle, or of an earlier version of this program.
     """
 
     digest: str
     name: str
     cell_key: str
     gates: Mapping[str, GatePass]
+    module: RecordedModule | None = None
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PlainValidator, PrivateAttr, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    PlainValidator,
+    PrivateAttr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from kmatrix.values.errors import InputError
 from kmatrix.values.fields import (
@@ -28,6 +36,7 @@ from kmatrix.values.fields import (
     text,
     url,
 )
+from kmatrix.values.gate_record import GATE_NAMES, REQUIRED_GATES
 from kmatrix.values.names import BOOTED_ARCHES, FLAVOURS, Arch, Flavour, ImageRef, ReleaseVersion, fingerprint
 from kmatrix.values.redaction import redacted_reference
 
@@ -79,6 +88,18 @@ def _booted_arch(value: str) -> Arch:
         if value == arch:
             return arch
     raise ValueError(f"{value!r} is not one of {', '.join(BOOTED_ARCHES)}, the architectures that the boot gate boots")
+
+
+def _gate(value: str) -> str:
+    if value not in GATE_NAMES:
+        raise ValueError(f"{value!r} is not one of the gates {', '.join(GATE_NAMES)}")
+    return value
+
+
+def _with_required(gates: tuple[str, ...]) -> tuple[str, ...]:
+    if lacking := [name for name in REQUIRED_GATES if name not in gates]:
+        raise ValueError(f"lacks {' and '.join(lacking)}: no image is published without the gates static and boot")
+    return tuple(name for name in GATE_NAMES if name in gates)
 
 
 BootedArch = Annotated[Arch, named(_booted_arch)]
@@ -165,6 +186,8 @@ class Profile(Model):
     max_unavailable: MaxUnavailable = 1
     retention_days: Annotated[int, Field(gt=0)] | None = None
     kernel_tags: bool = False
+    gates: Annotated[Some[Annotated[str, named(_gate)]], AfterValidator(_with_required)] = GATE_NAMES
+    feature_lost: Literal["warn", "fail"] = "warn"
 
     @property
     def key_file(self) -> str | None:

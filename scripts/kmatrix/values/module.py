@@ -147,6 +147,9 @@ class ImageFacts:
         modules_dep: text of /opt/lib/modules/KERNEL/modules.dep; None if there is none.
         host_link: target of the symlink /opt/lib/modules/KERNEL/host; None if it is no symlink.
         has_cp: whether `cp` can be run.
+        features: the feature macros that the module was compiled with; None if the image does not say.
+        client_config: text of the client's configuration template; None if there is none.
+        helperd_config: text of the helper daemon's (7.x); None if there is none.
     """
 
     labels: Mapping[str, str]
@@ -157,6 +160,9 @@ class ImageFacts:
     modules_dep: str | None
     host_link: str | None
     has_cp: bool
+    features: tuple[str, ...] | None = None
+    client_config: str | None = None
+    helperd_config: str | None = None
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,16 @@ from pathlib import Path
 from kmatrix.decide.formats.bzimage import unpack_kernel
 from kmatrix.effects.disk.files import cannot_write, write_atomically
 from kmatrix.effects.engine import Engine
+from kmatrix.effects.engine.inspect import unpacked_module
 from kmatrix.effects.vm.cpio import InitramfsWriter
 from kmatrix.values.errors import ToolError
+from kmatrix.values.mount import MountSetup
 from kmatrix.values.names import Arch
 
 _OUT = "/kmatrix-boot"
 _GUEST = ".kmatrix"
+_MOUNT = f"{_GUEST}/mount"
+_INTERFACES = "interfaces"
 _SCRIPT = f"""
 set -eu
 kernel=$1; shift
@@ -35,11 +39,23 @@ done | sort -u | while read -r word path _; do
   mkdir -p "{_OUT}/modules/${{relative%/*}}"
   cp "$path" "{_OUT}/modules/$relative"
 done
+# Network interfaces that need no hardware: for each kind, its modules in the order in which they are loaded.
+mkdir {_OUT}/{_INTERFACES}
+for kind in dummy veth bridge ifb; do
+  modprobe -S "$kernel" --show-depends "$kind" 2>/dev/null >/tmp/depends || continue
+  files=
+  while read -r word path _; do
+    [ "$word" = insmod ] || continue
+    cp "$path" {_OUT}/{_INTERFACES}/
+    files="$files ${{path##*/}}"
+  done </tmp/depends
+  printf '%s%s\n' "$kind" "$files" >>{_OUT}/{_INTERFACES}/list
+done
 """
 # The programs that our init runs, independent of the image's own, and those that a person at its prompt needs.
 _APPLETS = (
-    *("cat", "cp", "cttyhack", "dmesg", "grep", "ls", "lsmod", "mkdir"),
-    *("mount", "poweroff", "ps", "sed", "setsid", "sh", "umount"),
+    *("cat", "cmp", "cp", "cttyhack", "dmesg", "grep", "insmod", "ip", "ls", "lsmod", "mkdir"),
+    *("mount", "poweroff", "ps", "sed", "setsid", "sh", "sleep", "stat", "sync", "test", "umount"),
 )
 _HELD = tuple(f"{folder}/modprobe" for folder in ("usr/sbin", "sbin", "usr/bin", "bin"))
 _unpacking = threading.Lock()
@@ -50,11 +66,14 @@ _BUSYBOX = ("/bin/busybox", "/usr/bin/busybox", "/usr/lib/busybox/busybox")
 class KernelFiles:
     """A toolkit's kernel on disk: vmlinuz, and in-tree modules below a folder by their path in the module tree.
 
-    `unpacked` is the same kernel uncompressed, if a machine can start that.
+    `interfaces` is a folder with modules of network interfaces that need no hardware, and a `list` with a line for each
+    kind: its name, and the names of its files in the order in which they are loaded. `unpacked` is the same kernel
+    uncompressed, if a machine can start that.
     """
 
     vmlinuz: Path
     modules: Path
+    interfaces: Path
     unpacked: Path | None = None
 
 
@@ -99,8 +118,8 @@ def kernel_files(engine: Engine, toolkit: str, kernel: str, depends: Iterable[st
         InputError: the folder cannot be written.
     """
     names = sorted(depends)
-    target = folder / ("with-" + "-".join(names) if names else "alone")
-    files = KernelFiles(target / "vmlinuz", target / "modules")
+    target = folder / "-".join(("with", _INTERFACES, *names))
+    files = KernelFiles(target / "vmlinuz", target / "modules", target / _INTERFACES)
     if target.is_dir():
         return _with_unpacked(files, engine.run_id)
     with engine.container(toolkit, ["sh", "-c", _SCRIPT, "boot-files", kernel, *names]) as container:
@@ -122,7 +141,8 @@ def _put_tree(found: Mapping[str, bytes], target: Path, folder: Path, run_id: st
     folder.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(dir=folder, prefix=run_prefix(run_id)))
     try:
-        (staging / "modules").mkdir()
+        for name in ("modules", _INTERFACES):
+            (staging / name).mkdir()
         for path, content in found.items():
             write_atomically(staging / path.partition("/")[2], content)
         try:
@@ -158,9 +178,26 @@ def _unpack(vmlinuz: Path, path: Path, run_id: str) -> None:
 
 
 def write_initramfs(
-    engine: Engine, image: str, kernel: str, files: KernelFiles, target: Path, arch: Arch, interactive: bool = False
+    engine: Engine,
+    image: str,
+    kernel: str,
+    files: KernelFiles,
+    target: Path,
+    arch: Arch,
+    mount: MountSetup | None = None,
+    interactive: bool = False,
 ) -> int:
     """Write the initramfs of a boot: the image's own root, our init, and in-tree modules that init moves into place.
+
+    Args:
+        engine: has the image.
+        image: its id or reference.
+        kernel: kernel release.
+        files: of the kernel.
+        target: the file to write.
+        arch: of the kernel.
+        mount: what the guest mounts with; None for a guest that mounts nothing.
+        interactive: whether a person sits at the console.
 
     Returns:
         its size in bytes.
@@ -181,6 +218,8 @@ def write_initramfs(
         writer.add_file("init", init, 0o755)
         if interactive:
             writer.add_file(f"{_GUEST}/shell", b"")
+        if mount is not None:
+            _add_mount(writer, mount, files.interfaces)
         for path in sorted(files.modules.rglob("*")):
             if path.is_file():
                 relative = path.relative_to(files.modules).as_posix()
@@ -196,6 +235,20 @@ def write_initramfs(
         writer.add_file(f"{_GUEST}/whole", b"")
         writer.finish()
         return file.tell()
+
+
+def _add_mount(writer: InitramfsWriter, mount: MountSetup, interfaces: Path) -> None:
+    writer.add_file(f"{_MOUNT}/client.conf", mount.config.encode())
+    writer.add_file(f"{_MOUNT}/limit", f"{mount.limit_seconds}\n".encode())
+    kinds = b""
+    for path in sorted(interfaces.iterdir()) if interfaces.is_dir() else ():
+        content = path.read_bytes()
+        if path.name == "list":
+            kinds = content
+        else:
+            # Not every kernel unpacks a module itself.
+            writer.add_file(f"{_MOUNT}/modules/{path.name}", unpacked_module(content, path.name))
+    writer.add_file(f"{_MOUNT}/interfaces", kinds)
 
 
 def write_bare_initramfs(target: Path) -> None:

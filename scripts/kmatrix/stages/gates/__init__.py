@@ -9,28 +9,41 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from kmatrix.decide.reuse import abi_of
 from kmatrix.effects.clock import utc_now
 from kmatrix.stages.gates.boot import boot_module
 from kmatrix.stages.gates.gate import Gate, ImageUnderTest, Outcome
+from kmatrix.stages.gates.mount import mount_module
 from kmatrix.stages.gates.static import check_image
 from kmatrix.stages.publish import image_of
 from kmatrix.stages.run_context import CellContext, RunContext, cell_result
 from kmatrix.stages.verdict import explain
 from kmatrix.values.cells import CellResult, Verdict
-from kmatrix.values.gate_record import BOOT_GATE, STATIC_GATE
+from kmatrix.values.gate_record import BOOT_GATE, MOUNT_GATE, STATIC_GATE
+from kmatrix.values.matrix import Profile
 
-# An image must have passed every one of these before it is published.
-GATES: tuple[Gate, ...] = (Gate(STATIC_GATE, check_image), Gate(BOOT_GATE, boot_module, boots=True))
+# Every gate; an image must have passed those of its profile before it is published.
+GATES: tuple[Gate, ...] = (
+    Gate(STATIC_GATE, check_image),
+    Gate(BOOT_GATE, boot_module, boots=True),
+    Gate(MOUNT_GATE, mount_module, boots=True),
+)
+
+
+def gates_of_profile(profile: Profile) -> tuple[str, ...]:
+    """Return the names of the gates that a profile's images must pass, in order."""
+    return tuple(gate.name for gate in GATES if gate.name in profile.gates)
 
 
 def gates_of_run(run: RunContext) -> tuple[Gate, ...]:
-    """Return the gates that a run puts images through: all, or with --no-boot those that boot nothing."""
-    return tuple(gate for gate in GATES if not gate.boots or run.options.boot is not None)
+    """Return the gates that a run puts images through: its profile's, or with --no-boot those that boot nothing."""
+    wanted = gates_of_profile(run.options.profile)
+    return tuple(gate for gate in GATES if gate.name in wanted and (not gate.boots or run.options.boot is not None))
 
 
-def not_passed(verdicts: Mapping[str, Verdict]) -> tuple[str, ...]:
-    """Return the names of the gates, of all, that have not been passed by these verdicts."""
-    return tuple(gate.name for gate in GATES if verdicts.get(gate.name) != "passed")
+def not_passed(verdicts: Mapping[str, Verdict], wanted: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of the gates, of those wanted, that have not been passed by these verdicts."""
+    return tuple(name for name in wanted if verdicts.get(name) != "passed")
 
 
 def named(gates: Iterable[str]) -> str:
@@ -39,7 +52,7 @@ def named(gates: Iterable[str]) -> str:
     return f"gate{'s' if len(names) != 1 else ''} {', '.join(names)}"
 
 
-def pass_gates(cell: CellContext, image_id: str, gates: Iterable[Gate], *, named: bool = True) -> CellResult:
+def pass_gates(cell: CellContext, image_id: str, gates: Iterable[Gate], *, has_name: bool = True) -> CellResult:
     """Put an image through gates, in order; the first that it does not pass ends it.
 
     An exception in a gate is that gate's verdict.
@@ -48,23 +61,23 @@ def pass_gates(cell: CellContext, image_id: str, gates: Iterable[Gate], *, named
         cell: the cell.
         image_id: the container engine's id of the image.
         gates: those to run.
-        named: see `ImageUnderTest`.
+        has_name: see `ImageUnderTest`.
 
     Raises:
         InterruptedRunError: the run was told to stop.
         ToolError: the cell's log cannot be written.
     """
-    image = ImageUnderTest(cell, image_id, named=named)
+    gates = tuple(gates)
+    image = ImageUnderTest(cell, image_id, gates=[gate.name for gate in gates], has_name=has_name)
     verdicts: dict[str, Verdict] = {}
     times: dict[str, str] = {}
-    messages = []
-    serial = srcversion = ""
+    outcomes: list[Outcome] = []
     for gate in gates:
         with cell.stage(gate.name):
             outcome = _outcome(gate, image)
         cell.line(f"kmatrix: gate {gate.name}: {outcome.verdict}")
         verdicts[gate.name] = outcome.verdict
-        serial, srcversion = outcome.serial or serial, outcome.srcversion or srcversion
+        outcomes.append(outcome)
         if outcome.verdict != "passed":
             result = cell_result(
                 cell.recipe,
@@ -75,11 +88,25 @@ def pass_gates(cell: CellContext, image_id: str, gates: Iterable[Gate], *, named
             )
             break
         times[gate.name] = utc_now()
-        messages.append(outcome.message)
     else:
         name = str(image_of(cell.run.options.target, cell.recipe.cell))
-        result = cell_result(cell.recipe, "passed", "; ".join(messages), image=name)
-    return replace(result, image_id=image_id, srcversion=srcversion, serial=serial, gates=verdicts, gates_at=times)
+        result = cell_result(cell.recipe, "passed", "; ".join(each.message for each in outcomes), image=name)
+    return replace(_with_facts(result, outcomes), image_id=image_id, gates=verdicts, gates_at=times)
+
+
+def _with_facts(result: CellResult, outcomes: Iterable[Outcome]) -> CellResult:
+    """Add to a result what its gates found out besides their verdicts; the last that knows a fact gives it."""
+    for outcome in outcomes:
+        result = replace(
+            result,
+            serial=outcome.serial or result.serial,
+            srcversion=outcome.srcversion or result.srcversion,
+            warnings=result.warnings + outcome.warnings,
+            reusable_from=outcome.reusable_from or result.reusable_from,
+        )
+        if outcome.module is not None:
+            result = replace(result, features=outcome.module.features, abi=abi_of(outcome.module))
+    return result
 
 
 def _outcome(gate: Gate, image: ImageUnderTest) -> Outcome:

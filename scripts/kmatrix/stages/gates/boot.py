@@ -2,39 +2,60 @@
 
 from __future__ import annotations
 
-from kmatrix.effects.disk.logs import open_log
-from kmatrix.stages.boot import boot_image, subject_of
+from kmatrix.decide.boot import judge_boot
+from kmatrix.decide.mount import judge_mount, mount_began
+from kmatrix.stages.boot import Boot, Subject
 from kmatrix.stages.gates.gate import ImageUnderTest, Outcome
 from kmatrix.values.boot import BootReport
+from kmatrix.values.gate_record import MOUNT_GATE
 
 
 def boot_module(image: ImageUnderTest) -> Outcome:
     """Boot the cell's kernel, and load and unload the image's module in it.
 
+    The gate `mount` shares the boot, so that it costs no second one, unless the mounts went wrong: what those left
+    behind says nothing about loading, which is then judged by a boot without them.
+
     Raises:
         KmatrixError: no verdict could be reached.
     """
-    run, recipe = image.cell.run, image.cell.recipe
-    subject = subject_of(recipe.cell.id, image.id, recipe.cell, recipe.toolkit.pinned, image.facts.ko)
+    subject = image.subject
     if isinstance(subject, BootReport):
-        return _not_passed(image, subject, "", "")
-    srcversion = subject.module.srcversion
-    path = run.logs / f"{recipe.cell.id}.serial.log"
-    serial = str(path.relative_to(run.options.root))
-    with open_log(path) as log:
-        report = boot_image(run.engine, run.machines, subject, run.boot_folder, run.options.boot_seconds, log.line)
-        if report.verdict == "passed":
-            # A pass that nobody can look up is none.
-            log.check()
+        return refused("boot", image, subject, "", "")
+    mounting = MOUNT_GATE in image.gates and subject.mount is not None
+    boot = image.boot(subject, mounting=mounting)
+    if mounting and not _mounted_well(boot):
+        mounting = False
+        boot = image.boot(subject, mounting=mounting)
+    report = judge_boot(boot.transcript, boot.end, subject.module)
+    return outcome_of("boot", image, report, subject, mounting=mounting)
+
+
+def outcome_of(gate: str, image: ImageUnderTest, report: BootReport, subject: Subject, *, mounting: bool) -> Outcome:
+    """Return a report on a boot as the outcome of a gate."""
+    serial, srcversion = image.serial(mounting=mounting), subject.module.srcversion
     if report.verdict == "passed":
         return Outcome("passed", report.message, serial=serial, srcversion=srcversion)
-    return _not_passed(image, report, serial, srcversion)
+    return refused(gate, image, report, serial, srcversion)
 
 
-def _not_passed(image: ImageUnderTest, report: BootReport, serial: str, srcversion: str) -> Outcome:
-    reason = f"boot: {report.code}: {report.message}"
+def refused(gate: str, image: ImageUnderTest, report: BootReport, serial: str, srcversion: str) -> Outcome:
+    """Return the outcome of a gate that an image did not pass, with the next step.
+
+    Args:
+        gate: its name.
+        image: the image.
+        report: why.
+        serial: the path of the guest's console; empty if there was no boot.
+        srcversion: the module's; empty if it is not known.
+    """
+    reason = f"{gate}: {report.code}: {report.message}"
     next_step = _next_step(image, serial, report.verdict)
     return Outcome(report.verdict, reason, report.findings, next_step, serial, srcversion)
+
+
+def _mounted_well(boot: Boot) -> bool:
+    return not mount_began(boot.transcript) or judge_mount(boot.transcript, boot.end).verdict == "passed"
 
 
 def _next_step(image: ImageUnderTest, serial: str, verdict: str) -> str:
@@ -42,7 +63,7 @@ def _next_step(image: ImageUnderTest, serial: str, verdict: str) -> str:
         options, cell = image.cell.run.options, image.cell.recipe.cell.id
         where = f"Read the kernel's messages in {serial}; " if serial else ""
         shell = f"{options.next('boot', cell, '--shell')} boots the image with a prompt."
-        if image.named:
+        if image.has_name:
             return f"{where}{shell}"
         force = ("--force",) if options.rebuild else ()
         keep = options.next("build", *force, "--no-push", "--no-boot", "--only", cell)

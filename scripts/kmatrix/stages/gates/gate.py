@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
 from kmatrix.decide.formats.kernel_tree import kernel_facts
+from kmatrix.decide.mount_config import mount_config
+from kmatrix.effects.disk.logs import open_log
 from kmatrix.effects.engine.inspect import read_cell_image, read_toolkit
+from kmatrix.stages.boot import Boot, Subject, boot_guest, subject_of
 from kmatrix.stages.patience import patiently
 from kmatrix.stages.run_context import CellContext
+from kmatrix.values.boot import BootReport
 from kmatrix.values.cells import Finding
+from kmatrix.values.gate_record import MOUNT_GATE, RecordedModule
 from kmatrix.values.module import ImageFacts, KernelFacts
+from kmatrix.values.mount import MountSetup
+
+# The vendor's mount waits one second by itself, its umount one and a half; a busy machine needs a multiple.
+_MOUNT_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -21,6 +30,8 @@ class Outcome:
 
     `message` is the reason in one line, or for a pass the evidence; `next_step` a sentence on how to fix the reason;
     `serial` the path of the guest's console, relative to the project; `srcversion` the module's, where it was read.
+    `warnings` did not decide the outcome; `module` has the facts about the module that are recorded with a pass, and
+    `reusable_from` the published cells whose modules would load in this kernel, where the gate found either out.
     """
 
     verdict: Literal["passed", "failed", "errored"]
@@ -29,19 +40,25 @@ class Outcome:
     next_step: str = ""
     serial: str = ""
     srcversion: str = ""
+    warnings: tuple[Finding, ...] = ()
+    module: RecordedModule | None = None
+    reusable_from: tuple[str, ...] = ()
 
 
 class ImageUnderTest:
     """The image that a cell's gates judge; whatever several gates need is read once.
 
-    `named` is whether the cell's name leads to the image, in the registry or in the container engine. An image that was
-    just built has a name of the run's own alone, and is removed with that.
+    `gates` are the names of the gates that it is put through. `has_name` is whether the cell's name leads to the image,
+    in the registry or in the container engine: one that was just built has a name of the run's own alone, and is
+    removed with that.
     """
 
-    def __init__(self, cell: CellContext, image_id: str, *, named: bool = True) -> None:
+    def __init__(self, cell: CellContext, image_id: str, *, gates: Iterable[str], has_name: bool = True) -> None:
         self.cell = cell
         self.id = image_id
-        self.named = named
+        self.gates = tuple(gates)
+        self.has_name = has_name
+        self._boots: dict[bool, Boot] = {}
 
     @cached_property
     def facts(self) -> ImageFacts:
@@ -58,6 +75,43 @@ class ImageUnderTest:
             f"{toolkit} {kernel}",
             lambda: kernel_facts(kernel, patiently(lambda: read_toolkit(run.engine, toolkit, kernel), run.engine)),
         )
+
+    @cached_property
+    def subject(self) -> Subject | BootReport:
+        """The subject of its boots, with the setup for a mount; if there is no module to boot, the verdict."""
+        recipe, facts = self.cell.recipe, self.facts
+        subject = subject_of(recipe.cell.id, self.id, recipe.cell, recipe.toolkit.pinned, facts.ko)
+        if isinstance(subject, BootReport) or facts.client_config is None:
+            return subject
+        config = mount_config(facts.client_config, recipe.cell.client.major)
+        limit = round(min(_MOUNT_SECONDS, self.cell.run.options.boot_seconds / 4))
+        return replace(subject, mount=MountSetup(config, max(1, limit)))
+
+    def boot(self, subject: Subject, *, mounting: bool) -> Boot:
+        """Boot the image, with mounts or without; the gates share the boot of each kind.
+
+        Raises:
+            KmatrixError: no verdict could be reached.
+        """
+        if mounting not in self._boots:
+            run = self.cell.run
+            chosen = subject if mounting else replace(subject, mount=None)
+            with open_log(run.logs / self.serial_name(mounting=mounting)) as log:
+                boot = boot_guest(run.engine, run.machines, chosen, run.boot_folder, run.options.boot_seconds, log.line)
+                # A verdict that nobody can look up is none.
+                log.check()
+            self._boots[mounting] = boot
+        return self._boots[mounting]
+
+    def serial_name(self, *, mounting: bool) -> str:
+        """Return the name of the log of a boot's serial line; a second boot of a run does not replace the first's."""
+        alone = "" if mounting or MOUNT_GATE not in self.gates else ".alone"
+        return f"{self.cell.recipe.cell.id}{alone}.serial.log"
+
+    def serial(self, *, mounting: bool) -> str:
+        """Return the path of that log, relative to the project."""
+        run = self.cell.run
+        return str((run.logs / self.serial_name(mounting=mounting)).relative_to(run.options.root))
 
 
 @dataclass(frozen=True)
