@@ -112,7 +112,7 @@ def print_releases(console: Console, releases: Iterable[ReleaseResult]) -> None:
 
 
 def left_out(results: Iterable[CellResult], gates: Sequence[str]) -> str:
-    """Return in words the gates, of these, that passed and published cells have not passed, as far as known; empty for none."""
+    """Return in words the gates, of these, that passed and published cells are known to lack; empty for none."""
     lacking = [not_passed(result.gates, gates) for result in results if result.verdict in ("passed", "skipped")]
     cells = sum(bool(each) for each in lacking)
     names = dict.fromkeys(name for each in lacking for name in each)
