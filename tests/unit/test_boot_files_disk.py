@@ -54,7 +54,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(folder: Path, monkeypatch: pytes
 def test_a_place_that_something_else_has_is_told(folder: Path) -> None:
     folder.parent.mkdir()
     folder.write_text("in the way")
-    with pytest.raises(InputError, match=r"cannot write .*/boot/k/alone: File exists") as caught:
+    with pytest.raises(InputError, match=r"cannot write .*/boot/k/with-interfaces: File exists") as caught:
         read(folder)
     assert "Move away" in caught.value.hint
 

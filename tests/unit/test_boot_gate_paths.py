@@ -27,7 +27,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         return 1
 
     boots = tmp_path / "build" / "boot"
-    monkeypatch.setattr(boot_stage, "kernel_files", lambda *_: KernelFiles(boots / "vmlinuz", boots / "modules"))
+    monkeypatch.setattr(
+        boot_stage, "kernel_files", lambda *_: KernelFiles(boots / "vmlinuz", boots / "modules", boots / "interfaces")
+    )
     monkeypatch.setattr(boot_stage, "write_initramfs", write)
     return boots
 

@@ -57,7 +57,7 @@ def publish(root: Path, *kernels: str) -> None:
     cells = {}
     for kernel in kernels:
         name = f"{CLIENT}-{kernel}"
-        gates: dict[str, Verdict] = {"static": "passed", "boot": "passed"}
+        gates: dict[str, Verdict] = {"static": "passed", "boot": "passed", "mount": "passed"}
         cells[name] = CellResult(
             name, CLIENT, kernel, ("4.16.3",), "passed", "loaded", digest=digest("a"), gates=gates, seen=SEEN
         )
@@ -77,7 +77,7 @@ def test_a_safe_update_prints_its_route_and_one_line_per_kernel(site: Path, caps
     shown = capsys.readouterr()
     route, first, second = shown.out.splitlines()
     assert route == "route x86_64: 4.16.3 → 4.22.1 (conditional)"
-    assert first.startswith(f"yes {OLD[2]} (el9, 4.16.3): in the bundle, gates static, boot passed")
+    assert first.startswith(f"yes {OLD[2]} (el9, 4.16.3): in the bundle, gates static, boot, mount passed")
     assert second.startswith(f"yes {NEW[2]} (el10, 4.22.1): ")
     assert "safe: from 4.16.3 to 4.22.1 with client 8.2.2, for standard and rt kernels on x86_64\n" in shown.err
     assert f"as the registry had it at {SEEN}" in shown.err

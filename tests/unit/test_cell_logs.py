@@ -14,9 +14,12 @@ from typing import Any, Literal, cast
 
 import pytest
 
+from kmatrix.decide.boot import Booted
 from kmatrix.effects.disk.logs import open_log
+from kmatrix.stages.boot import Subject
 from kmatrix.stages.concurrency import Once
 from kmatrix.stages.gates import boot as boot_gate
+from kmatrix.stages.gates import gate as gate_module
 from kmatrix.stages.gates.gate import ImageUnderTest, Outcome
 from kmatrix.stages.run_context import CellContext, Options, RunContext, cell_result
 from kmatrix.stages.verdict import to_verdict
@@ -132,18 +135,18 @@ def test_a_shared_step_is_not_lost_to_others_by_the_log_of_the_first(run_context
 
 
 def booted(
-    run_context: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, report: BootReport, named: bool = True
+    run_context: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, report: BootReport, has_name: bool = True
 ) -> Outcome:
-    def boot_image(*arguments: Any) -> BootReport:
+    def boot_guest(*arguments: Any) -> Any:
         arguments[-1]("a line of the console")
-        return report
+        return SimpleNamespace(transcript=None, end="powered-off")
 
-    module = SimpleNamespace(srcversion="A")
-    monkeypatch.setattr(boot_gate, "boot_image", boot_image)
-    monkeypatch.setattr(boot_gate, "subject_of", lambda *_: SimpleNamespace(module=module))
+    monkeypatch.setattr(gate_module, "boot_guest", boot_guest)
+    monkeypatch.setattr(boot_gate, "judge_boot", lambda *_: report)
     with open_log(tmp_path / "cell.log") as log:
-        image = ImageUnderTest(CellContext(cast("RunContext", run_context), RECIPE, log), "sha256:1", named=named)
-        image.facts = cast("Any", SimpleNamespace(ko=b"a module"))
+        cell = CellContext(cast("RunContext", run_context), RECIPE, log)
+        image = ImageUnderTest(cell, "sha256:1", gates=["static", "boot"], has_name=has_name)
+        image.subject = Subject(CELL.id, "sha256:1", "t@d", "x86_64", Booted("k", "1.1.1", "A"), ())
         return boot_gate.boot_module(image)
 
 
@@ -186,7 +189,7 @@ def test_the_next_step_of_a_failed_boot_leads_to_the_image_that_failed(
     shell = f"`nox -s boot -- --profile site --target r.example {CELL.id} --shell` boots the image with a prompt."
     named = booted(run_context, tmp_path, monkeypatch, report)
     assert named.next_step == f"Read the kernel's messages in {named.serial}; {shell}"
-    built = booted(run_context, tmp_path, monkeypatch, report, named=False)
+    built = booted(run_context, tmp_path, monkeypatch, report, has_name=False)
     how = "--force --no-push" if rebuild else "--no-push"
     keep = f"`nox -s build -- --profile site --target r.example {how} --no-boot --only {CELL.id}`"
     assert f"{keep} builds the image again and keeps it in the container engine, and {shell}" in built.next_step

@@ -11,28 +11,29 @@ from typing import Any, cast
 
 import pytest
 
+from kmatrix.decide.boot import Booted
 from kmatrix.decide.gate_record import record_tag
 from kmatrix.effects.disk.logs import open_log
 from kmatrix.effects.registry.credentials import load_credentials
 from kmatrix.effects.registry.writer import RegistryWriter
 from kmatrix.stages import boot as boot_stage
 from kmatrix.stages import gates as gate_list
-from kmatrix.stages.boot import Subject
+from kmatrix.stages.boot import Boot, Subject
 from kmatrix.stages.cell import push_cell, run_cell
 from kmatrix.stages.concurrency import Once
 from kmatrix.stages.gate_records import find_record
 from kmatrix.stages.gates import boot as boot_gate
 from kmatrix.stages.gates import gate as gate_module
-from kmatrix.stages.gates import gates_of_run, not_passed, pass_gates
+from kmatrix.stages.gates import gates_of_profile, gates_of_run, not_passed, pass_gates
 from kmatrix.stages.gates.gate import Gate, ImageUnderTest, Outcome
 from kmatrix.stages.publish import image_of
 from kmatrix.stages.run import split_published
 from kmatrix.stages.run_context import BootOptions, CellContext, Options, RunContext, cell_result
 from kmatrix.values import labels
-from kmatrix.values.boot import BootReport
+from kmatrix.values.boot import BootReport, Transcript
 from kmatrix.values.cells import CellResult, Finding
 from kmatrix.values.errors import InterruptedRunError, ToolError, UnreachableError
-from kmatrix.values.gate_record import GateRecord
+from kmatrix.values.gate_record import GATE_NAMES, GateRecord
 from kmatrix.values.module import ImageFacts
 from kmatrix.values.names import ImageRef
 from kmatrix.values.recipe import Recipe
@@ -45,6 +46,8 @@ from tests.unit.test_verify_again import PullingEngine
 
 pytestmark = pytest.mark.usefixtures("two_gates")
 PATH = "team/beegfs-client"
+# Gates that tests add to the list; the profile of these tests wants them all.
+MADE_UP = ("made-up", "paper", "one", "two", "three")
 FAULT = Finding("made-up", "not-nice", "it is not nice")
 
 
@@ -114,7 +117,8 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     (tmp_path / "auth.json").write_text('{"auths": {}}', encoding="utf-8")
     credentials = load_credentials(tmp_path / "auth.json")
     with writable_registry(PATH) as server:
-        options = Options(tmp_path, "site", profile(), f"{server.web.address}/team", boot=BootOptions())
+        wanted = profile().model_copy(update={"gates": (*GATE_NAMES, *MADE_UP)})
+        options = Options(tmp_path, "site", wanted, f"{server.web.address}/team", boot=BootOptions())
         progress, anything = Lines(), cast("Any", None)
         engine = cast("Any", PullingEngine())
         run = RunContext(engine, RegistryWriter(credentials), credentials, options, progress, anything)
@@ -183,7 +187,8 @@ def test_a_published_image_that_fails_a_new_gate_stays_and_is_not_recorded(
 
 def test_the_gates_before_one_that_fails_are_recorded(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     image = bench.publish(record=("static",))
-    monkeypatch.setattr(boot_gate, "boot_image", lambda *_: BootReport("passed", "booted", "loaded"))
+    monkeypatch.setattr(gate_module, "boot_guest", lambda *_: A_BOOT)
+    monkeypatch.setattr(boot_gate, "judge_boot", lambda *_: BootReport("passed", "booted", "loaded"))
     monkeypatch.setattr(gate_module, "read_cell_image", lambda *_: facts_of(b"x"))
     monkeypatch.setattr(boot_stage, "read_module", lambda _: SimpleNamespace(first=lambda _: "A", depends=()))
     monkeypatch.setattr(gate_list, "GATES", tuple(replace(gate, run=boot_gate.boot_module) for gate in gate_list.GATES))
@@ -276,9 +281,9 @@ def test_a_run_without_the_boot_gate_wants_no_boot_of_what_is_published(bench: B
 
 def test_a_run_without_boots_leaves_out_every_gate_that_boots(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     good = Outcome("passed", "good")
-    mount = Gate("mount", lambda _: good, boots=True)
-    monkeypatch.setattr(gate_list, "GATES", (*gate_list.GATES, mount, Gate("paper", lambda _: good)))
-    assert [gate.name for gate in gates_of_run(bench.run)] == ["static", "boot", "mount", "paper"]
+    made_up = Gate("made-up", lambda _: good, boots=True)
+    monkeypatch.setattr(gate_list, "GATES", (*gate_list.GATES, made_up, Gate("paper", lambda _: good)))
+    assert [gate.name for gate in gates_of_run(bench.run)] == ["static", "boot", "made-up", "paper"]
     bench.run.options = replace(bench.run.options, boot=None)
     assert [gate.name for gate in gates_of_run(bench.run)] == ["static", "paper"]
 
@@ -326,7 +331,7 @@ def test_gates_run_in_order_and_the_first_that_fails_ends_it(
     assert (result.verdict, result.reason, result.findings, result.next_step) == ("failed", "bad", (FAULT,), "Do.")
     assert (result.serial, result.srcversion, result.image_id, result.image) == ("s", "A", "sha256:1", "")
     assert [*cell.stages] == ["one", "two"]
-    assert not_passed(result.gates) == ("two", "three")
+    assert not_passed(result.gates, gates_of_profile(bench.run.options.profile)) == ("two", "three")
 
 
 @pytest.mark.parametrize(("gates", "words"), [({"static": "passed"}, "gate boot"), ({}, "gates static, boot")])
@@ -345,12 +350,14 @@ def facts_of(ko: bytes | None) -> ImageFacts:
     return replace(Case().facts(), ko=ko)
 
 
+A_BOOT = Boot(Transcript(init_ran=True, done=True, step="end", sections={}, console=(), log={}), "powered-off")
+BOOTED = "boot with ('ib_core', 'libcrc32c', 'rdma_cm')"
 RECIPE = cast("Recipe", SimpleNamespace(cell=CELL, cell_key="sha256:key", toolkit=SimpleNamespace(pinned="t@d")))
 
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What was read of image and toolkit; a boot passes, and shows what was booted."""
+    """What was read of image and toolkit, and booted; a boot passes, and shows what was booted."""
     read: list[str] = []
 
     def image(*_: object) -> ImageFacts:
@@ -361,13 +368,18 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         read.append("toolkit")
         return TOOLKIT
 
-    def boot(*arguments: Any) -> BootReport:
+    def boot(*arguments: Any) -> Boot:
         subject: Subject = arguments[2]
-        return BootReport("passed", "booted", f"booted {subject.module.srcversion}, which needs {subject.depends}")
+        read.append(f"boot with {subject.depends}")
+        return A_BOOT
+
+    def judged(_: object, __: object, module: Booted) -> BootReport:
+        return BootReport("passed", "booted", f"booted {module.srcversion}")
 
     monkeypatch.setattr(gate_module, "read_cell_image", image)
     monkeypatch.setattr(gate_module, "read_toolkit", toolkit)
-    monkeypatch.setattr(boot_gate, "boot_image", boot)
+    monkeypatch.setattr(gate_module, "boot_guest", boot)
+    monkeypatch.setattr(boot_gate, "judge_boot", judged)
     return read
 
 
@@ -375,11 +387,11 @@ def test_the_image_and_the_kernel_are_read_once_for_all_gates(bench: Bench, read
     with open_log(tmp_path / "log") as log:
         result = pass_gates(context(bench, RECIPE, log), "sha256:1", gates_of_run(bench.run))
         assert result.gates == {"static": "passed", "boot": "passed"}, result.reason
-        assert sorted(reads) == ["image", "toolkit"]
-        booted = "booted 533BB7E5866E52F63B9ACCB, which needs ('ib_core', 'libcrc32c', 'rdma_cm')"
+        assert sorted(reads) == [BOOTED, "image", "toolkit"]
+        booted = "booted 533BB7E5866E52F63B9ACCB"
         assert (result.reason, result.srcversion) == (f"every check passed; {booted}", "533BB7E5866E52F63B9ACCB")
         pass_gates(context(bench, RECIPE, log), "sha256:1", gates_of_run(bench.run))
-    assert sorted(reads) == ["image", "image", "toolkit"], "the kernel's facts are those of every cell"
+    assert sorted(reads) == [BOOTED, BOOTED, "image", "image", "toolkit"], "the kernel's facts are those of every cell"
 
 
 def test_each_gate_can_be_run_alone(bench: Bench, reads: list[str], tmp_path: Path) -> None:

@@ -170,7 +170,7 @@ def recorder(site: Path, order: tuple[str, ...]) -> Any:
     call = call_for(site)
     known = read_results(call.results_path, "site")
     pins = SimpleNamespace(releases=(), unresolved=())
-    job: Any = SimpleNamespace(call=call, chosen=SimpleNamespace(name="site"), pins=pins)
+    job: Any = SimpleNamespace(call=call, chosen=SimpleNamespace(name="site", effective=profile()), pins=pins)
     rows = [SimpleNamespace(id=cell, state="in", releases=()) for cell in order]
     plan: Any = SimpleNamespace(rows=rows, open=())
     return _Recorder(job, PlainProgress(call.console, 1), plan, known, ())

@@ -20,7 +20,6 @@ from kmatrix.values.bundle import BundleResult
 from kmatrix.values.cells import CellResult, Finding, Verdict
 from kmatrix.values.release_result import ReleaseResult
 
-pytestmark = pytest.mark.usefixtures("two_gates")
 KERNELS = ["5.14.0-427.50.1.el9_4.x86_64", "5.14.0-427.50.1.el9_4.x86_64+rt", "6.1.0-56-amd64"]
 WIDTHS = [10, 20, 40, 60, 80, 120, 200]
 RESULT = CellResult(
@@ -35,6 +34,7 @@ RESULT = CellResult(
     gates={"static": "passed", "boot": "passed"},
 )
 RESULTS = [replace(RESULT, cell=f"8.3.1-{kernel}", kernel=kernel) for kernel in KERNELS]
+GATES = ("static", "boot")
 REASON = "excluded: the vendor's release notes say that this client does not support that line"
 
 
@@ -46,7 +46,7 @@ def on(width: int, show: Callable[[Console], None]) -> list[str]:
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_every_result_has_its_whole_id_and_verdict_on_one_line(width: int) -> None:
-    lines = on(width, lambda console: tables.print_results(console, RESULTS, "lab"))
+    lines = on(width, lambda console: tables.print_results(console, RESULTS, "lab", GATES))
     for result in RESULTS:
         (line,) = [line for line in lines if line.split()[:1] == [result.cell]]
         assert line.split()[1] == "passed"
@@ -64,7 +64,7 @@ def test_every_result_has_its_whole_id_and_verdict_on_one_line(width: int) -> No
     ],
 )
 def test_columns_are_left_out_whole_and_named(width: int, left_out: str) -> None:
-    lines = on(width, lambda console: tables.print_results(console, RESULTS, "lab"))
+    lines = on(width, lambda console: tables.print_results(console, RESULTS, "lab", GATES))
     said = [line.partition(": ")[2] for line in lines if line.startswith("left out")]
     assert said == ([left_out] if left_out else [])
     gone = left_out.split(", ") if left_out else []
@@ -74,7 +74,7 @@ def test_columns_are_left_out_whole_and_named(width: int, left_out: str) -> None
 
 def test_a_table_that_fits_is_not_wider_than_the_terminal() -> None:
     for width in range(66, 200):
-        lines = on(width, lambda console: tables.print_results(console, RESULTS, "lab"))
+        lines = on(width, lambda console: tables.print_results(console, RESULTS, "lab", GATES))
         assert max(cell_len(line.rstrip()) for line in lines if not line.startswith("left out")) <= width, width
 
 
@@ -82,7 +82,7 @@ def test_a_cell_without_a_verdict_has_its_reason_and_the_next_step_below_the_tab
     errored = replace(RESULTS[0], verdict="errored", reason="the disk is full", next_step="make room on it.")
     failed = replace(RESULTS[1], verdict="failed", reason="crc-mismatch: x")
     passed = replace(RESULTS[2], next_step="do nothing.")
-    lines = on(80, lambda console: tables.print_results(console, [errored, failed, passed], "lab"))
+    lines = on(80, lambda console: tables.print_results(console, [errored, failed, passed], "lab", GATES))
     at = lines.index(f"{errored.cell}: the disk is full")
     assert lines[at + 1].rstrip() == "       Make room on it."
     assert lines[at + 2] == f"       Repeat this cell: `nox -s build -- --profile lab --only {errored.cell}`"
@@ -94,10 +94,12 @@ def test_a_cell_without_a_verdict_has_its_reason_and_the_next_step_below_the_tab
 def test_the_command_that_repeats_a_cell_is_the_one_that_was_run_and_stands_there_once() -> None:
     failed = replace(RESULTS[0], verdict="failed", reason="x")
     again = f"`nox -s build -- --profile ocp --force --only {failed.cell}`"
-    lines = on(120, lambda console: tables.print_results(console, [failed], "ocp", "build", ("--force",)))
+    lines = on(120, lambda console: tables.print_results(console, [failed], "ocp", GATES, "build", ("--force",)))
     assert lines[3] == f"       Repeat this cell: {again}"
     told = replace(failed, next_step=f"Run {again}.")
-    said = "\n".join(on(120, lambda console: tables.print_results(console, [told], "ocp", "build", ("--force",))))
+    said = "\n".join(
+        on(120, lambda console: tables.print_results(console, [told], "ocp", GATES, "build", ("--force",)))
+    )
     assert said.count(again) == 1
 
 
@@ -114,16 +116,16 @@ def test_the_command_that_repeats_a_cell_is_the_one_that_was_run_and_stands_ther
 )
 def test_gates_are_shown_with_what_was_not_passed(verdict: Verdict, gates: dict[str, Verdict], shown: str) -> None:
     result = replace(RESULTS[2], verdict=verdict, gates=gates)
-    lines = on(120, lambda console: tables.print_results(console, [result], "lab"))
+    lines = on(120, lambda console: tables.print_results(console, [result], "lab", GATES))
     assert f" {shown} " in lines[1]
 
 
 def test_an_open_cell_is_not_to_be_repeated() -> None:
     finding = Finding("release", "toolkit-kernel-mismatch", "its toolkit has another kernel")
     result = replace(RESULT, verdict="errored", reason="open: no toolkit has this kernel", next_step="Report it.")
-    lines = on(200, lambda console: tables.print_results(console, [result], "lab"))
+    lines = on(200, lambda console: tables.print_results(console, [result], "lab", GATES))
     assert any("Repeat this cell" in line for line in lines)
-    lines = on(200, lambda console: tables.print_results(console, [replace(result, findings=(finding,))], "lab"))
+    lines = on(200, lambda console: tables.print_results(console, [replace(result, findings=(finding,))], "lab", GATES))
     assert not any("Repeat this cell" in line for line in lines)
     assert any("Report it." in line for line in lines)
 
@@ -145,10 +147,10 @@ def test_releases_are_shown_that_are_new_or_lack_cells() -> None:
 def test_gates_that_were_left_out_are_counted_in_words() -> None:
     lacking = replace(RESULT, gates={"static": "passed"})
     failed = replace(RESULT, verdict="failed", gates={"static": "failed"})
-    assert tables.left_out([RESULT, failed]) == ""
-    assert tables.left_out([RESULT, failed, lacking]) == "gate boot NOT RUN on 1 cell"
+    assert tables.left_out([RESULT, failed], GATES) == ""
+    assert tables.left_out([RESULT, failed, lacking], GATES) == "gate boot NOT RUN on 1 cell"
     skipped = replace(RESULT, verdict="skipped", gates={})
-    assert tables.left_out([skipped, lacking]) == "gates static, boot NOT RUN on 2 cells"
+    assert tables.left_out([skipped, lacking], GATES) == "gates static, boot NOT RUN on 2 cells"
 
 
 def planned() -> Plan:

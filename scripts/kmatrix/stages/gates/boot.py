@@ -32,9 +32,14 @@ def boot_module(image: ImageUnderTest) -> Outcome:
 
 
 def outcome_of(gate: str, image: ImageUnderTest, report: BootReport, subject: Subject, *, mounting: bool) -> Outcome:
-    """Return a report on a boot as the outcome of a gate."""
+    """Return a report on a boot as the outcome of a gate.
+
+    Raises:
+        ToolError: it passed, and the log of the serial line is incomplete.
+    """
     serial, srcversion = image.serial(mounting=mounting), subject.module.srcversion
     if report.verdict == "passed":
+        image.check_serial(mounting=mounting)
         return Outcome("passed", report.message, serial=serial, srcversion=srcversion)
     return refused(gate, image, report, serial, srcversion)
 
