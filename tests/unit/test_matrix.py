@@ -87,6 +87,40 @@ def test_images_are_kept_for_a_whole_number_of_days(written: str) -> None:
     assert "profiles.one.retention_days" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("[static, boot]", ("static", "boot")),
+        ("[mount, boot, static]", ("static", "boot", "mount")),
+    ],
+)
+def test_a_profile_has_every_gate_unless_it_names_its_own(written: str, meant: tuple[str, ...]) -> None:
+    assert (minimal().gates, minimal().feature_lost) == (("static", "boot", "mount"), "warn")
+    chosen = read_matrix(f"{MINIMAL}    gates: {written}\n    feature_lost: fail\n").profile()
+    assert (chosen.gates, chosen.feature_lost) == (meant, "fail"), "in the order in which they are run"
+    assert inputs_digest(chosen) == inputs_digest(minimal()), "neither makes a lock stale"
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        ("gates: [static]", "lacks boot: no image is published without the gates static and boot"),
+        ("gates: [mount]", "lacks static and boot"),
+        ("gates: [static, boot, secure]", "'secure' is not one of the gates static, boot, mount"),
+        ("gates: [static, boot, boot]", "duplicate of [1]"),
+        ("gates: []", "profiles.one.gates"),
+        ("gates: static", "profiles.one.gates"),
+        ("feature_lost: maybe", "profiles.one.feature_lost"),
+        ("feature_lost: true", "profiles.one.feature_lost"),
+    ],
+)
+def test_wrong_gates_and_consequences_are_named(written: str, says: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read_matrix(f"{MINIMAL}    {written}\n")
+    assert says in str(caught.value)
+    assert f"profiles.one.{written.partition(':')[0]}" in str(caught.value)
+
+
 def test_versions_are_never_numbers() -> None:
     text = MINIMAL + "    excludes: [{release: 4.20, client: 7.10, kernel: 0x10, reason: 2024-01-01}]\n"
     profile = read_matrix(text).profile()
