@@ -70,7 +70,7 @@ def test_a_code_is_found_where_the_page_has_it() -> None:
     for code, (place, _) in entries(PAGE).items():
         if code in of_modules("decide/checks/|decide/formats/"):
             assert re.fullmatch(r"static gate, rule \d+", place), code
-        elif code in of_modules("decide/boot"):
+        elif code in of_modules("decide/(boot|guest_report)"):
             assert place == "boot gate", code
 
 

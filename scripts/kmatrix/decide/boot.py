@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 
-from kmatrix.decide.formats.transcript import without_stamp
+from kmatrix.decide.guest_report import (
+    complaints,
+    find_crash,
+    guest_killed,
+    no_boot,
+    root_incomplete,
+    section_lines,
+    section_status,
+)
 from kmatrix.values.boot import BootReport, End, Section, Transcript
 from kmatrix.values.cells import Finding
 
-# The kernel's messages about faults (lib/bug.c, kernel/panic.c, kernel/locking/lockdep.c,
-# kernel/module/, lib/refcount.c, mm/slab_common.c, fs/proc/generic.c, fs/sysfs/dir.c).
-_DIRTY = re.compile(
-    r"WARNING: |BUG: |BUG at |Oops|Kernel panic|general protection fault|[Cc]all [Tt]race:|: [0-9a-f]{4} \[#\d+\]|"
-    # Not every INFO: a busy host causes stalls of its own in the guest.
-    r"INFO: (task|trying to register|possible|lockdep|suspicious)|"
-    r"possible (circular|recursive|irq) lock|inconsistent lock state|suspicious RCU usage|"
-    r"Unknown symbol|disagrees about version|"
-    r"refcount_t: |cannot create duplicate|already registered|Objects remaining in|still has objects|leaking at least|"
-    r"failed to validate module|"
-    r"scheduling while atomic|sleeping function called|UBSAN|KASAN|KFENCE"
-)
 # Messages that are allowed all the same, each with its reason.
 _ALLOWED = (
     # The kernel logs this once for every module that is not its own; the taint flags are checked separately.
@@ -34,11 +29,6 @@ _REFUSED = re.compile(
     r"Unknown symbol|disagrees about version|version magic|no symbol version|Invalid ELF|Required key not available|"
     r"does not import it|is rejected|failed to validate module|using GPL-only symbol|Invalid relocation|"
     r"Exec format error|Invalid module format|Key was rejected|module_layout"
-)
-_PANIC = re.compile(r"Kernel panic - not syncing: (.*)")
-_OOPS = re.compile(
-    r"(BUG: unable to handle .*|BUG: kernel NULL pointer.*|general protection fault.*|Oops: .*|kernel BUG at .*|"
-    r".*: [0-9a-f]{4} \[#\d+\].*)"
 )
 _INSERT = re.compile(r"could not insert '?([\w-]+)'?: (.+)")
 _NO_LIBRARY = re.compile(r"error while loading shared libraries|unrecognized option|invalid option|Segmentation fault")
@@ -78,8 +68,8 @@ def judge_boot(transcript: Transcript, end: End, expected: Booted) -> BootReport
         expected: the cell's kernel and the facts of its module file.
     """
     if not transcript.init_ran:
-        return _no_boot(end)
-    kernel = " ".join(_lines(transcript, "uname"))
+        return no_boot(end)
+    kernel = " ".join(section_lines(transcript, "uname"))
     if kernel and kernel != expected.kernel:
         message = f"the toolkit's vmlinuz is kernel {kernel}, the cell is for {expected.kernel}"
         return _failed("wrong-kernel-booted", message, expected.kernel, kernel)
@@ -90,19 +80,13 @@ def judge_boot(transcript: Transcript, end: End, expected: Booted) -> BootReport
         message = f"the guest did not come back from step {transcript.step or 'start'} within the deadline"
         return _failed("hang", message, "an end", f"nothing more after {transcript.step or 'start'}")
     if not transcript.done:
-        return BootReport(
-            "errored",
-            "guest-killed",
-            f"the guest ended in step {transcript.step or 'start'}, without being powered off",
-        )
+        return guest_killed(transcript.step or "start")
     for name in ("whole", "modprobe"):
-        if _status(transcript, name) is None:
+        if section_status(transcript, name) is None:
             return _report_missing(name)
-    if _status(transcript, "whole") != 0:
-        return BootReport(
-            "errored", "root-incomplete", "the image's root file system did not fit into the guest's memory"
-        )
-    if _status(transcript, "modprobe") != 0:
+    if section_status(transcript, "whole") != 0:
+        return root_incomplete()
+    if section_status(transcript, "modprobe") != 0:
         return _failed("modprobe-missing", "the image has no modprobe: its module cannot be loaded with it", "modprobe")
     for number in ("1", "2"):
         problem = _load(transcript, number) or _loaded(transcript, number, expected) or _unload(transcript, number)
@@ -111,21 +95,14 @@ def judge_boot(transcript: Transcript, end: End, expected: Booted) -> BootReport
     return _incomplete(transcript) or _judge_log(transcript)
 
 
-def _no_boot(end: End) -> BootReport:
-    if end == "killed":
-        return BootReport("errored", "guest-killed", "the virtual machine was ended from outside before it was up")
-    return BootReport("errored", "no-boot", "the kernel did not come up as far as init within the deadline")
-
-
 def _crash(transcript: Transcript) -> BootReport | None:
-    """Return the report of an oops or a panic on the line; with oops=panic both end the guest at once."""
-    where = f"in step {transcript.step}"
-    for line in map(without_stamp, transcript.console):
-        if match := _OOPS.search(line):
-            return _failed("oops", f"the kernel oopsed {where}: {match[1]}", "no oops", match[1])
-        if match := _PANIC.search(line):
-            return _failed("panic", f"the kernel panicked {where}: {match[1]}", "no panic", match[1])
-    return None
+    crash = find_crash(transcript)
+    if crash is None:
+        return None
+    if crash.kind == "oops":
+        message = f"the kernel oopsed in step {transcript.step}: {crash.text}"
+        return _failed("oops", message, "no oops", crash.text)
+    return _failed("panic", f"the kernel panicked in step {transcript.step}: {crash.text}", "no panic", crash.text)
 
 
 def _load(transcript: Transcript, number: str) -> BootReport | None:
@@ -156,13 +133,17 @@ def _load(transcript: Transcript, number: str) -> BootReport | None:
 
 
 def _loaded(transcript: Transcript, number: str, expected: Booted) -> BootReport | None:
-    values = dict(line.partition("=")[::2] for line in _lines(transcript, f"sys-{number}"))
-    if _status(transcript, f"proc-{number}") is None:
+    values = dict(line.partition("=")[::2] for line in section_lines(transcript, f"sys-{number}"))
+    if section_status(transcript, f"proc-{number}") is None:
         return _report_missing(f"proc-{number}")
     seen = (
-        ("not-loaded", "/proc/modules does not list it", bool(_lines(transcript, f"modules-{number}"))),
-        ("no-filesystem", "/proc/filesystems does not list beegfs", bool(_lines(transcript, f"filesystems-{number}"))),
-        ("no-proc-entry", "/proc/fs/beegfs is not there", _status(transcript, f"proc-{number}") == 0),
+        ("not-loaded", "/proc/modules does not list it", bool(section_lines(transcript, f"modules-{number}"))),
+        (
+            "no-filesystem",
+            "/proc/filesystems does not list beegfs",
+            bool(section_lines(transcript, f"filesystems-{number}")),
+        ),
+        ("no-proc-entry", "/proc/fs/beegfs is not there", section_status(transcript, f"proc-{number}") == 0),
     )
     for code, lack, holds in seen:
         if not holds:
@@ -185,7 +166,7 @@ def _loaded(transcript: Transcript, number: str, expected: Booted) -> BootReport
 
 
 def _tainted(transcript: Transcript, number: str) -> BootReport | None:
-    masks = [" ".join(_lines(transcript, f"tainted-{n}")) for n in ("0", number)]
+    masks = [" ".join(section_lines(transcript, f"tainted-{n}")) for n in ("0", number)]
     if not all(text.isdigit() for text in masks):
         return _report_missing(f"tainted-{number}")
     before, after = map(int, masks)
@@ -204,7 +185,7 @@ def _unload(transcript: Transcript, number: str) -> BootReport | None:
     if section.status != 0:
         output = " / ".join(section.lines)
         return _failed("unload-refused", f"an idle module cannot be unloaded: {output}", "unloaded", output)
-    left = _lines(transcript, f"left-{number}")
+    left = section_lines(transcript, f"left-{number}")
     if left:
         return _failed("leak", f"after unloading there is still {', '.join(left)}", "nothing left", ", ".join(left))
     return None
@@ -212,7 +193,7 @@ def _unload(transcript: Transcript, number: str) -> BootReport | None:
 
 def _incomplete(transcript: Transcript) -> BootReport | None:
     """Treat missing or truncated guest output as an error, never as a pass."""
-    missing = [name for name in _REPORTED if _status(transcript, name) is None]
+    missing = [name for name in _REPORTED if section_status(transcript, name) is None]
     # A full kernel log loses its beginning.
     missing += [f"the log of {step}" for step in _STEPS if step not in transcript.log]
     return _report_missing(*missing) if missing else None
@@ -223,32 +204,17 @@ def _report_missing(*names: str) -> BootReport:
 
 
 def _judge_log(transcript: Transcript) -> BootReport:
-    complaints = _complaints(transcript)
-    if complaints:
-        findings = tuple(Finding("boot", "log-dirty", line, "a clean kernel log", line) for line in complaints[:10])
-        return BootReport("failed", "log-dirty", f"the kernel complains: {complaints[0]}", findings)
+    found = _complaints(transcript)
+    if found:
+        findings = tuple(Finding("boot", "log-dirty", line, "a clean kernel log", line) for line in found[:10])
+        return BootReport("failed", "log-dirty", f"the kernel complains: {found[0]}", findings)
     return BootReport("passed", "booted", "loaded and unloaded twice in its own kernel")
 
 
 def _complaints(transcript: Transcript) -> list[str]:
     # A mount between two of these steps is another gate's.
-    lines = [line for step in _STEPS for line in transcript.log.get(step, ())]
-    return list(_complaining(lines))
-
-
-def _complaining(lines: Iterable[str]) -> Iterable[str]:
-    for line in lines:
-        if _DIRTY.search(line) and not any(entry.search(line) for entry in _ALLOWED):
-            yield line
+    return complaints((line for step in _STEPS for line in transcript.log.get(step, ())), _ALLOWED)
 
 
 def _failed(code: str, message: str, expected: str, actual: str = "") -> BootReport:
     return BootReport("failed", code, message, (Finding("boot", code, message, expected, actual),))
-
-
-def _lines(transcript: Transcript, name: str) -> tuple[str, ...]:
-    return transcript.sections.get(name, Section((), None)).lines
-
-
-def _status(transcript: Transcript, name: str) -> int | None:
-    return transcript.sections.get(name, Section((), None)).status
