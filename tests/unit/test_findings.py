@@ -15,8 +15,8 @@ from tests.unit.support.finding_codes import finding_codes, package_sources
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "findings.md").read_text(encoding="utf-8")
 CODES = finding_codes(package_sources(ROOT / "scripts" / "kmatrix"))
-# The code of a boot report that has nothing to object to.
-NO_FINDING = {"booted"}
+# Codes of boot reports that have nothing to object to.
+NO_FINDING = {"booted", "mounted"}
 SCRIPTS = [ROOT / "images" / "beegfs-client" / name for name in ("unpack-packages", "build-module")]
 ENTRY = re.compile(
     r"^#{3,4} ([a-z0-9-]+)\n\nFound by: ([a-z0-9, ]+)\. Verdict: (failed|errored)\.\n(.+?)\nDo: (.+?)\n$", re.S
@@ -70,8 +70,12 @@ def test_a_code_is_found_where_the_page_has_it() -> None:
     for code, (place, _) in entries(PAGE).items():
         if code in of_modules("decide/checks/|decide/formats/"):
             assert re.fullmatch(r"static gate, rule \d+", place), code
-        elif code in of_modules("decide/(boot|guest_report)"):
+        elif code in of_modules("decide/guest_report"):
+            assert place == "boot gate, mount gate", code
+        elif code in of_modules("decide/boot"):
             assert place == "boot gate", code
+        elif code in of_modules("decide/mount|gates/mount"):
+            assert place == "mount gate", code
 
 
 def test_the_verdict_of_a_boot_is_the_one_the_page_has() -> None:

@@ -44,7 +44,7 @@ class Transcript:
 class BootReport:
     """The outcome of a boot; the verdict `errored` says nothing about the module.
 
-    `code` is a finding code (docs/findings.md), or `booted`.
+    `code` is a finding code (docs/findings.md), or for a pass `booted` or `mounted`.
     """
 
     verdict: Literal["passed", "failed", "errored"]
