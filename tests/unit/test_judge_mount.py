@@ -308,19 +308,23 @@ def test_a_second_mount_that_is_refused_fails_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("files", "status"),
+    ("files", "status", "words"),
     [
-        ((), 1),
-        ((*FILES, f"cat: can't open '{FILES[0]}': Permission denied"), 1),
-        ((*FILES, f"cat: read error on '{FILES[0]}': Input/output error"), 1),
-        (("/proc/fs/beegfs/another/config",), 0),
+        ((), 1, "there is none"),
+        ((*FILES, f"cat: can't open '{FILES[0]}': Permission denied"), 1, "config': Permission denied"),
+        ((*FILES, f"cat: read error on '{FILES[1]}': Input/output error"), 1, "mgmt_nodes': Input/output error"),
+        (("/proc/fs/beegfs/another/config",), 0, f"{FOLDER}/ has no files"),
     ],
 )
-def test_files_in_proc_that_cannot_be_read_fail(files: tuple[str, ...], status: int) -> None:
+def test_files_in_proc_that_cannot_be_read_fail(files: tuple[str, ...], status: int, words: str) -> None:
     report = judge(changed((section("files-1", *FILES), section("files-1", *files, status=status))))
     assert code(report) == ("failed", "mount-proc-missing")
-    if files and status:
-        assert files[-1] in report.message
+    assert report.message.endswith(words)
+
+
+def test_a_mount_without_a_folder_in_proc_and_a_module_that_could_be_unloaded_are_told_as_such() -> None:
+    assert "no entry below /proc/fs/beegfs" in judge(CASES["mount-proc-missing"]).message
+    assert "can be unloaded while" in judge(CASES["unload-while-mounted"]).message
 
 
 @pytest.mark.parametrize("said", ["modprobe: ERROR: could not remove 'beegfs': Operation not permitted", ""])

@@ -154,7 +154,8 @@ def test_a_key_that_nothing_is_like_is_named_alone() -> None:
 
 def test_a_key_in_a_comment_is_none() -> None:
     text = template(CLIENT["8.3"]).replace("sysMgmtdHost", "# sysMgmtdHost")
-    assert [each.expected for each in unknown_keys(text, None, 8)] == ["sysMgmtdHost"]
+    (finding,) = unknown_keys(text, None, 8)
+    assert (finding.expected, finding.actual) == ("sysMgmtdHost", "")
 
 
 @pytest.mark.parametrize(("helperd", "major"), [(None, 7), ("", 8), (None, 8)])

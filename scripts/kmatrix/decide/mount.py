@@ -163,9 +163,8 @@ def _files(transcript: Transcript, name: str) -> BootReport | None:
     lines = section_lines(transcript, name)
     folders = tuple(f"{path}/" for path in _added(transcript, name.replace("files", "mounted"))["proc"])
     files = [line for line in lines if line.startswith(folders)]
-    errors = " / ".join(line for line in lines if not line.startswith("/proc/"))
-    if errors or section_status(transcript, name) != 0:
-        said = errors or "no file"
+    if section_status(transcript, name) != 0:
+        said = " / ".join(line for line in lines if not line.startswith("/proc/")) or "there is none"
         message = f"a file of the mount below /proc/fs/beegfs cannot be read: {said}"
         return _failed("mount-proc-missing", message, "readable files", said)
     if not files:

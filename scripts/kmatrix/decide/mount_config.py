@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterable
 
 from kmatrix.values.cells import Finding
@@ -23,7 +22,6 @@ _TO_KERNEL_LOG = {"logType": "syslog"}
 _SHORT = {"connCommRetrySecs": "1"}
 # The keys whose values images/beegfs-client/node-helperd replaces; the script leaves out those that a template lacks.
 _HELPERD_KEYS = ("connAuthFile", "logStdFile")
-_SETTING = re.compile(r"\s*([^#=\s][^=]*?)\s*(?:=|$)")
 
 
 def mount_config(template: str, major: int) -> str:
@@ -96,8 +94,7 @@ def _lines(template: str) -> list[str]:
 
 def _key(line: str) -> str:
     """Return the key of a line, as the client reads it (`__Config_addLineToConfigMap`); empty for none."""
-    match = _SETTING.match(line)
-    return match[1] if match else ""
+    return "" if line.lstrip().startswith("#") else line.partition("=")[0].strip()
 
 
 def _setting(key: str, value: str) -> str:
