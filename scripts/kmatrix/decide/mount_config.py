@@ -77,8 +77,8 @@ def _unknown(file: str, template: str, written: Iterable[str], writer: str) -> l
     for key in written:
         if key not in known:
             near = next(iter(difflib.get_close_matches(key, known, n=1)), "")
-            hint = f"the nearest key there is {near}" if near else "no key there is like it"
-            message = f"{file} does not have the key {key}, which {writer} sets: {hint}"
+            nearest = f"the nearest key there is {near}" if near else "no key there is like it"
+            message = f"{file} does not have the key {key}, which {writer} sets: {nearest}"
             findings.append(Finding("mount", "config-key-unknown", message, key, near))
     return findings
 
