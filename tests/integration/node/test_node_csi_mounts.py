@@ -20,7 +20,7 @@ _MOUNTS = f"""
 mkdir -p {_VOLUME}
 pod_start NAME
 section NAME-first await_ready NAME
-mount -t beegfs none {_VOLUME}
+mount_client {_VOLUME}
 pod_kill NAME
 # The container that comes after finds the mount there.
 container_start NAME
@@ -35,7 +35,7 @@ pod_stop NAME
 _PINNED = f"""
 pod_start PIN-NAME
 await_ready PIN-NAME
-mount -t beegfs none {_VOLUME}
+mount_client {_VOLUME}
 pod_kill PIN-NAME
 container_start PIN-NAME
 section NAME-pin-ready await_ready PIN-NAME
@@ -56,12 +56,13 @@ _KUBENS = """
 mkdir -p /kubens
 {
   echo '#!/.node/busybox sh'
-  echo 'mount -t beegfs none /mnt; : >/kubens/mounted; read -r _ </kubens/end'
+  echo 'mount -t beegfs -o cfgFile=/kubens/client.conf beegfs_nodev /mnt; : >/kubens/mounted; read -r _ </kubens/end'
 } >/kubens/kubelet
 chmod +x /kubens/kubelet
 mkfifo /kubens/end
 pod_start old
 section kubens-ready await_ready old
+client_config /kubens/client.conf
 unshare -m /kubens/kubelet &
 within 30 test -e /kubens/mounted
 section kubens-host grep -c ' beegfs ' /proc/1/mounts

@@ -40,7 +40,7 @@ section modules cat /proc/modules
 section loaded module_values
 section built pod_exec client modinfo /opt/lib/modules/KERNEL/extra/beegfs.ko
 section version cat {PLUGIN}/client/version
-mount -t beegfs none /mnt
+mount_client /mnt
 echo kept >/mnt/file
 
 pod_kill client

@@ -46,7 +46,7 @@ section module-killed module_values
 container_start client
 section restart await_ready client
 
-mount -t beegfs none /mnt
+mount_client /mnt
 echo kept >/mnt/file
 pod_stop client mounted
 section module-mounted module_values
@@ -157,7 +157,7 @@ pod_start aged
 section ready await_ready aged
 section module module_values
 section bash pod_exec aged bash --version
-mount -t beegfs none /mnt
+mount_client /mnt
 pod_kill aged
 container_start aged
 section restart await_ready aged
@@ -230,7 +230,7 @@ section crash-module module_values
 container_start client
 section restart await_ready client
 
-mount -t beegfs none /mnt
+mount_client /mnt
 pod_stop client &
 within 30 pod_logged client 'stays for the mounts'
 section daemon-stopping helper_daemon
@@ -241,7 +241,7 @@ section module-umounted module_values
 
 pod_start short
 section short-ready await_ready short
-mount -t beegfs none /mnt
+mount_client /mnt
 pod_stop short
 section module-short module_values
 umount /mnt
@@ -249,7 +249,7 @@ umount /mnt
 # Nobody wants to wait for these mounts.
 pod_start client
 section last-ready await_ready client
-mount -t beegfs none /mnt
+mount_client /mnt
 pod_stop client last &
 within 30 pod_logged client 'stays for the mounts'
 section end pod_exec client beegfs-node end

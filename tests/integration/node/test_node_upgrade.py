@@ -25,7 +25,7 @@ section new-plugin listed {PLUGIN}
 section new-version cat {PLUGIN}/client/version
 
 # Back to the old version, under a mount.
-mount -t beegfs none /mnt
+mount_client /mnt
 pod_stop new
 pod_start old
 section kept-said within 60 pod_logged old 'kept the loaded module'
@@ -48,7 +48,7 @@ section last-module module_values
 # An image without a module for this kernel, where another has loaded the same version.
 pod_start new
 await_ready new
-mount -t beegfs none /mnt
+mount_client /mnt
 pod_stop new held
 pod_start foreign
 section foreign-ready await_ready foreign

@@ -23,11 +23,10 @@ from kmatrix.effects.registry.credentials import load_credentials
 from kmatrix.effects.registry.writer import RegistryWriter
 from kmatrix.stages import bundle as stage
 from kmatrix.stages import bundle_boots
-from kmatrix.stages.gates import boot as boot_gate
-from kmatrix.values.boot import BootReport
 from kmatrix.values.names import ClientVersion, ImageRef, image_tag, without_arch
 from tests.integration.support.lab import Lab
 from tests.integration.support.project.build_cache import has_image
+from tests.integration.support.project.granted_boots import gates_taken_for_granted
 from tests.integration.support.project.site import NEWER_CLIENT, OLDER_CLIENT, PROFILE, Site, SiteMaker
 
 
@@ -53,8 +52,7 @@ def config(site: Site, tag: str) -> dict[str, Any]:
 
 def built(site: Site, *arguments: str) -> None:
     """Publish every cell as one that passed each gate; that the cells' own gate boots them is tested elsewhere."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(boot_gate, "boot_image", lambda *_: BootReport("passed", "booted", "taken for granted"))
+    with gates_taken_for_granted():
         run = site.run("build", *arguments, boot=True)
     assert run.code == 0, run.stderr
 

@@ -13,16 +13,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from kmatrix.effects.engine import Engine
-from kmatrix.stages import bundle_boots
-from kmatrix.stages.gates import boot as boot_gate
-from kmatrix.values.boot import BootReport
 from tests.integration.support.cluster.openshift import derived
 from tests.integration.support.lab import Lab
 from tests.integration.support.node.virtual_node import Node, Shown, Wish
+from tests.integration.support.project.granted_boots import boots_taken_for_granted
 from tests.integration.support.project.site import NEWER_CLIENT, OLDER_CLIENT, PROFILE, Site
 from tests.integration.support.session import LABEL, Session
 
@@ -119,9 +116,7 @@ def published(site: Site, *cells: str) -> None:
     """Publish cells, their bundles and manifests without booting them, which is tested elsewhere."""
     shutil.copytree(site.lab.root / "deploy", site.root / "deploy")
     only = [word for cell in cells for word in ("--only", cell)]
-    with pytest.MonkeyPatch.context() as patch:
-        for stage in (boot_gate, bundle_boots):
-            patch.setattr(stage, "boot_image", lambda *_: BootReport("passed", "booted", "taken for granted"))
+    with boots_taken_for_granted():
         for arguments in (("build", *only), ("bundle",), ("manifests", "--method", "prebuilt", "--method", "kmm")):
             run = site.run(*arguments, boot=True)
             assert run.code == 0, run.stderr

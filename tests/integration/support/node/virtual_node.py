@@ -152,6 +152,8 @@ class Node:
             for module in sorted(self._kernels.modules.rglob("*.ko*")):
                 relative = module.relative_to(self._kernels.modules).as_posix()
                 writer.add_file(f"lib/modules/{self.kernel}/{relative}", module.read_bytes())
+            for interface in sorted(self._kernels.interfaces.iterdir()):
+                writer.add_file(f"{_OWN}/interfaces/{interface.name}", interface.read_bytes())
             if host:
                 _add_folder(writer, host)
             for name, reference in images.items():
