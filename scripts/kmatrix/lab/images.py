@@ -12,9 +12,10 @@ from kmatrix.effects.disk.files import read_text
 from kmatrix.effects.engine import Engine
 from kmatrix.effects.engine.build_context import pack_context, read_files
 from kmatrix.effects.engine.errors import StepFailedError
-from kmatrix.effects.lab.debian import bootstrap_base
+from kmatrix.effects.lab.debian import bootstrap_base, import_empty
 from kmatrix.lab.layout import IMAGES, LAB_LABEL, Layout
 from kmatrix.values.errors import InputError, KmatrixError, ToolError
+from kmatrix.values.names import Arch
 
 SUITE = "bookworm"
 # bash 5.1, kmod 28 and coreutils 8.32, as in UBI 9; the suite above has newer ones.
@@ -44,6 +45,33 @@ def ensure_base(engine: Engine, say: Say, suite: str = SUITE) -> str:
         say(f"base image of {suite}: the public one is unreachable; bootstrapping it (about 40 s)")
     bootstrap_base(engine, suite, repository, suite)
     return base
+
+
+def ensure_foreign_base(engine: Engine, say: Say, arch: Arch) -> str:
+    """Return the name of the base image of another architecture than this machine's; bootstrap it if it is missing.
+
+    Raises:
+        ToolError: it cannot be bootstrapped.
+        UnreachableError: the engine went away.
+    """
+    repository, tag = f"{IMAGES}/base", f"{SUITE}-{arch}"
+    base = f"{repository}:{tag}"
+    if engine.image(base) is None:
+        say(f"base image of {SUITE} for {arch}: bootstrapping it under emulation (about 3 minutes)")
+        bootstrap_base(engine, SUITE, repository, tag, arch)
+    return base
+
+
+def ensure_empty(engine: Engine, arch: Arch) -> str:
+    """Return the name of an image without files that is of an architecture; import it if it is missing.
+
+    Raises:
+        UnreachableError, ToolError: the engine went away, or refuses.
+    """
+    repository = f"{IMAGES}/empty"
+    if engine.image(f"{repository}:{arch}") is None:
+        import_empty(engine, repository, arch, arch)
+    return f"{repository}:{arch}"
 
 
 def ensure_image(
