@@ -150,7 +150,12 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def tests(session: nox.Session) -> None:
-    """Run the tests: all, or `-- PATH` one file, or `-- --fast` those that need no container engine."""
+    """Run the tests: all, `-- PATH` one file, `-- --fast` without a container engine, or `-- --arch aarch64`."""
+    if "--arch" in session.posargs:
+        arch, arguments = taken_arch(session)
+        hand_on(session, "python", "-m", "kmatrix", "lab", "up", "--arch", arch, patience_seconds=60)
+        session.run("pytest", f"tests/integration/{arch}", *arguments, external=True)
+        return
     arguments = [argument for argument in session.posargs if argument != "--fast"]
     named = list(named_tests(arguments))
     fast = len(arguments) < len(session.posargs)
@@ -180,6 +185,17 @@ def lint(session: nox.Session) -> None:
     # The template is checked in its rendered form: tests/golden has one for every kind of cell.
     session.run("hadolint", *(str(path) for path in files if path.name == "Dockerfile"), external=True)
     session.run("zizmor", "--offline", "--quiet", ".github/workflows", external=True)
+
+
+def taken_arch(session: nox.Session) -> tuple[str, list[str]]:
+    """Return the value of --arch and the other arguments; end nox with 2 where there are no tests of that value."""
+    arguments = list(session.posargs)
+    at = arguments.index("--arch")
+    arch = next(iter(arguments[at + 1 :]), "")
+    if arch != "aarch64":
+        sys.stderr.write(f"error: tests: --arch {arch}: there are tests of aarch64\n       Write --arch aarch64.\n")
+        raise SystemExit(2)
+    return arch, [*arguments[:at], *arguments[at + 2 :]]
 
 
 def named_tests(arguments: Sequence[str]) -> Iterator[Path]:

@@ -4,9 +4,35 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+AARCH64 = Path(__file__).parent / "integration" / "aarch64"
+
+
+def leaves_out_aarch64(config: pytest.Config) -> bool:
+    """Whether the tests of aarch64, which are emulated and take long, are neither named by their path nor by -m."""
+    given = (Path(argument.partition("::")[0]).resolve() for argument in config.args)
+    return "aarch64" not in str(config.getoption("markexpr")) and not any(
+        path == AARCH64 or AARCH64 in path.parents for path in given
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect the tests of aarch64 unless they are named."""
+    if leaves_out_aarch64(config):
+        out = [item for item in items if item.get_closest_marker("aarch64")]
+        config.hook.pytest_deselected(items=out)
+        items[:] = [item for item in items if item not in out]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say that tests were left out: with several workers, pytest's last line does not count those deselected."""
+    given = [Path(argument).resolve() for argument in config.args]
+    if leaves_out_aarch64(config) and any(path in AARCH64.parents for path in given):
+        terminalreporter.write_line("aarch64: deselected; `nox -s tests -- --arch aarch64` runs these tests")
 
 
 @pytest.fixture(scope="session", autouse=True)

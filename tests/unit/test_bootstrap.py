@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -35,6 +36,7 @@ class Machine:
         for name in (*re.findall(r"(?m)^  (\S+):", needs), "apt-get", "apt-cache", "python3"):
             self.program(name, "exit 0")
         self.program("id", "echo 1000")
+        self.program("given", "echo done")
         made = b""
         for name in ("pyproject.toml", "scripts/constraints.txt"):
             (self.root / name).write_bytes(name.encode())
@@ -90,6 +92,75 @@ def test_a_machine_that_is_ready_needs_one_line(machine: Machine) -> None:
     assert (done.returncode, done.stdout) == (0, "")
     ready = "ready. Run ./scripts/bootstrap nox -s build, or put nox on the PATH: . .venv/bin/activate"
     assert done.stderr == f"bootstrap: {ready}\n"
+
+
+OTHER = "aarch64" if platform.machine() == "x86_64" else "x86_64"
+
+
+@pytest.fixture(name="other")
+def _other(machine: Machine) -> Machine:
+    """A machine that has every program for another architecture, and a kernel that knows none of its programs."""
+    wishes = re.findall(r"(?m)^  ([a-z_]+):", (ROOT / "scripts" / "bootstrap").read_text(encoding="utf-8"))
+    for name in ("qemu-system-aarch64", "qemu-aarch64-static", "qemu-x86_64-static", "arch-test", *wishes):
+        machine.program(name, "exit 0")
+    for name in ("mktemp", "mkdir", "rm", "tail", "cat", "sh", "install"):
+        found = shutil.which(name)
+        assert found, name
+        (machine.bin / name).unlink(missing_ok=True)
+        (machine.bin / name).symlink_to(found)
+    # Of the packages that it is told to extract, this one has a busybox.
+    machine.program("mmdebstrap", f'echo "$@" >{machine.root}/asked; for last; do :; done; echo root >"$last"')
+    machine.program("tar", 'mkdir "$2/bin"; echo busybox >"$2/bin/busybox"')
+    machine.program("id", "echo 0")
+    script = machine.root / "scripts" / "bootstrap"
+    text = script.read_text(encoding="utf-8").replace("/usr/lib/busybox-static", str(machine.root / "busybox"))
+    text = text.replace("/proc/sys/fs/binfmt_misc", str(machine.root / "binfmt"))
+    script.write_text(text.replace("/usr/lib/binfmt.d", str(machine.root / "binfmt.d")), encoding="utf-8")
+    for name in ("binfmt", "binfmt.d"):
+        (machine.root / name).mkdir()
+    (machine.root / "binfmt" / "register").touch()
+    (machine.root / "binfmt.d" / f"qemu-{OTHER}.conf").write_text("the form", encoding="utf-8")
+    return machine
+
+
+def test_another_architecture_gets_a_busybox_and_an_emulator_and_then_the_command_runs(other: Machine) -> None:
+    done = other.run("--arch", OTHER, "given")
+    assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
+    assert (other.root / "busybox" / f"busybox-{OTHER}").read_text(encoding="utf-8") == "busybox\n"
+    assert f"--arch={'arm64' if OTHER == 'aarch64' else 'amd64'} " in (other.root / "asked").read_text(encoding="utf-8")
+    assert (other.root / "binfmt" / "register").read_text(encoding="utf-8") == "the form"
+    # A second run has nothing to do.
+    (other.root / "asked").unlink()
+    (other.root / "binfmt" / f"qemu-{OTHER}").touch()
+    assert other.run("--arch", OTHER, "true").stderr == ""
+    assert not (other.root / "asked").exists()
+
+
+def test_a_kernel_that_accepts_no_emulator_is_told_and_the_command_runs(other: Machine) -> None:
+    (other.root / "binfmt.d" / f"qemu-{OTHER}.conf").unlink()
+    done = other.run("--arch", OTHER, "given")
+    assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
+    assert f"cannot compile for {OTHER}; it can still boot {OTHER}" in done.stderr
+
+
+def test_a_busybox_that_cannot_be_fetched_ends_it_and_leaves_nothing(other: Machine) -> None:
+    other.program("mmdebstrap", "echo unreachable; exit 1")
+    done = other.run("--arch", OTHER, "given")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Check the network" in done.stderr
+    assert not (other.root / "busybox").exists()
+
+
+def test_this_machines_own_architecture_needs_nothing_more(machine: Machine) -> None:
+    done = machine.run("--arch", platform.machine(), "given")
+    assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
+
+
+@pytest.mark.parametrize("words", [("--arch",), ("--arch", "riscv64")])
+def test_an_unknown_architecture_is_refused(machine: Machine, words: tuple[str, ...]) -> None:
+    done = machine.run(*words)
+    assert done.returncode == 2
+    assert "there are x86_64 and aarch64" in done.stderr
 
 
 @pytest.mark.parametrize(("machine", "installs"), [("x86_64", False), ("aarch64", True)])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from kmatrix.effects.engine.archives import regular_files
-from kmatrix.effects.engine.build_context import based_context, labelled_context, pack_context
+from kmatrix.effects.engine.build_context import based_context, context_on, labelled_context, pack_context
 from kmatrix.values.errors import ToolError
 
 
@@ -35,6 +37,15 @@ def test_the_base_stage_becomes_an_image_and_nothing_else_changes() -> None:
     assert files == {"a": b"x"}
 
 
-def test_a_dockerfile_without_a_base_stage_is_refused() -> None:
+def test_the_base_stage_is_built_on_another_image_and_its_instructions_stay() -> None:
+    stages = "RUN microdnf \\\n  install\n\nFROM base AS packages\nRUN a\n"
+    before = f"# a comment\nFROM x/y@sha256:1 AS base\n{stages}"
+    files = regular_files(context_on(pack_context(before, {"a": b"x"}), "x/y@sha256:2"))
+    assert files.pop("Dockerfile").decode() == f"# a comment\nFROM x/y@sha256:2 AS base\n{stages}"
+    assert files == {"a": b"x"}
+
+
+@pytest.mark.parametrize("change", [based_context, context_on])
+def test_a_dockerfile_without_a_base_stage_is_refused(change: Callable[[bytes, str], bytes]) -> None:
     with pytest.raises(ToolError, match="no stage `base`"):
-        based_context(pack_context("FROM x AS other\n", {}), "sha256:2")
+        change(pack_context("FROM x AS other\n", {}), "sha256:2")

@@ -47,9 +47,33 @@ def test_the_kernel_is_found_in_each_form(pack: Callable[[bytes], bytes], sector
     assert unpacked.getvalue() == kernel
 
 
+def zboot(packed: bytes, *, kind: bytes = b"zimg", offset: int = 0x1000) -> bytes:
+    """Return a kernel image of arm64 that unpacks itself under EFI (drivers/firmware/efi/libstub/zboot-header.S)."""
+    header = b"MZ\0\0" + kind + struct.pack("<IIII", offset, len(packed), 0, 0) + b"gzip".ljust(36, b"\0")
+    return header.ljust(offset, b"\0") + packed + b"the rest of the program"
+
+
+def arm64_image(magic: bytes = b"ARM\x64") -> bytes:
+    """Return an unpacked kernel of arm64 (Documentation/arch/arm64/booting.rst)."""
+    return bytes(56) + magic + random.Random(2).randbytes(600_000)
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstandard.ZstdCompressor().compress])
+def test_the_kernel_of_arm64_is_found_that_would_need_a_firmware_to_unpack_itself(
+    pack: Callable[[bytes], bytes],
+) -> None:
+    unpacked = io.BytesIO()
+    assert unpack_kernel(zboot(pack(arm64_image())), unpacked)
+    assert unpacked.getvalue() == arm64_image()
+
+
 @pytest.mark.parametrize(
     "image",
     [
+        arm64_image(),
+        zboot(gzip.compress(arm64_image()), kind=b"none"),
+        zboot(gzip.compress(arm64_image(b"RISC"))),
+        zboot(gzip.compress(arm64_image()))[:40],
         b"",
         b"\x7fELF and no kernel image",
         vmlinuz(gzip.compress(elf(), mtime=0), magic=b"MZ\0\0"),

@@ -207,6 +207,8 @@ def test_a_newcomer_finds_where_a_cell_becomes_an_image() -> None:
 
 def test_the_support_matrix_is_that_of_the_matrix_file() -> None:
     matrix = read_matrix((ROOT / "matrix.yaml").read_text(encoding="utf-8"))
+    # The lab with both architectures: docs/lab.md describes it.
+    profiles = {name: profile for name, profile in matrix.profiles.items() if name != "lab-aarch64"}
     rows = re.findall(
         r"^\| `(\w+)` \| ([^|]+) \| ([^|]+) \| [^|]+ \|$", section("README.md", "Support matrix"), re.MULTILINE
     )
@@ -216,10 +218,10 @@ def test_the_support_matrix_is_that_of_the_matrix_file() -> None:
     }
     assert stated == {
         name: ([channel.minor for channel in profile.channels], [str(client) for client in profile.clients])
-        for name, profile in matrix.profiles.items()
+        for name, profile in profiles.items()
     }
-    assert {arch for profile in matrix.profiles.values() for arch in profile.arches} == {"x86_64"}
-    assert {flavour for profile in matrix.profiles.values() for flavour in profile.flavours} == {"standard", "rt"}
+    assert {arch for profile in profiles.values() for arch in profile.arches} == {"x86_64"}
+    assert {flavour for profile in profiles.values() for flavour in profile.flavours} == {"standard", "rt"}
 
 
 def test_every_key_of_a_profile_is_explained() -> None:

@@ -49,6 +49,28 @@ def test_exactly_the_integration_tests_are_marked_as_needing_the_engine(folder: 
     assert " deselected" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("given", "left_out"),
+    [
+        (("tests/integration",), True),
+        (("tests/integration", "-n", "1"), True),
+        (("tests/integration", "-m", "aarch64"), False),
+        (("tests/integration/aarch64/test_both_architectures.py",), False),
+        (("tests/unit/test_names.py",), False),
+    ],
+)
+def test_tests_of_aarch64_are_left_out_with_a_note_unless_they_are_named(
+    given: tuple[str, ...], left_out: bool
+) -> None:
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", *given]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == pytest.ExitCode.OK, done.stdout + done.stderr
+    assert ("aarch64: deselected; `nox -s tests -- --arch aarch64` runs these tests" in done.stdout) == left_out
+    if "-n" not in given:
+        named = any("integration" in word for word in given)
+        assert ("test_both_architectures.py::" in done.stdout) == (named and not left_out)
+
+
 def test_the_table_of_fixtures_is_complete() -> None:
     shared, own = INTEGRATION / "conftest.py", INTEGRATION / "entrypoint" / "conftest.py"
     assert sorted(INTEGRATION.rglob("conftest.py")) == [shared, own], "a new conftest.py is to be in the table"

@@ -41,7 +41,7 @@ def minimal() -> Profile:
 
 def test_our_own_matrix() -> None:
     matrix = read_matrix((ROOT / "matrix.yaml").read_text())
-    assert list(matrix.profiles) == ["lab", "okd", "ocp"]
+    assert list(matrix.profiles) == ["lab", "lab-aarch64", "okd", "ocp"]
     lab = matrix.profile()
     assert (lab.lock, lab.target, lab.key_file) == (
         "build/lab/matrix.lock",

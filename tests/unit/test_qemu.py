@@ -76,6 +76,9 @@ def test_a_machine_is_made_for_the_kernel_s_arch(
     assert f"-machine {machine},accel={accel} " in words
     assert f"-serial stdio -kernel {guest.vmlinuz} -initrd {guest.initramfs} -append console={console} " in words
     assert " -m 700 " in words
+    # Under KVM a guest has the processor of the machine.
+    processor = "neoverse-n1" if (arch, accel) == ("aarch64", "tcg") else "max"
+    assert f" -cpu {processor} " in words
     for word in ("-no-reboot", "-nic none", "-nodefaults", "-no-user-config", "oops=panic", "panic=-1"):
         assert word in words
 

@@ -146,16 +146,23 @@ _OTHERS = (
             "its content; `reset` also removes its registry's content, its files, and every image in the container "
             "engine that is named kmatrix-lab/... or after its registry, those of other checkouts included. "
             "`release` publishes a further release, with another kernel of the package archive, and prints its "
-            "version; `retract` removes such a release from the update graph. Always acts on profile lab."
+            "version; `retract` removes such a release from the update graph. Always acts on profile lab; "
+            "`up --arch aarch64` also adds what profile lab-aarch64 needs."
         ),
         examples=(
             ("up", "create and start it; the first time takes about four minutes"),
+            ("up --arch aarch64", "the same with cells of aarch64 too, which are emulated"),
             ("status", "list its parts"),
             ("release", "publish a release with a kernel that no toolkit of the lab has"),
             ("release --broken", "publish one whose toolkit lacks the kernel of its nodes"),
         ),
         exits=_exits(
-            OK=_DONE, ERRORED=_NO_CELLS, UNREACHABLE="the container engine is unreachable; `status`: the lab is not up"
+            OK=_DONE,
+            ERRORED=_NO_CELLS,
+            UNREACHABLE=(
+                "the container engine is unreachable; `status`: the lab is not up; `up --arch`: this machine cannot "
+                "run programs of that architecture"
+            ),
         ),
     ),
     Command(

@@ -206,12 +206,13 @@ OPTIONS = (
     Option("--to", ("can-upgrade",), "the release to update to", SELECTION, "RELEASE"),
     Option(
         "--arch",
-        ("can-upgrade",),
+        ("can-upgrade", "lab"),
         "only nodes of this architecture",
         SELECTION,
         many=True,
         choices=ARCHES,
         otherwise="arches of the profile",
+        texts={"lab": "`up`: also build releases of this architecture, which is emulated"},
     ),
     Option(
         "--flavour",

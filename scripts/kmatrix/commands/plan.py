@@ -8,7 +8,7 @@ from collections import Counter
 from kmatrix.commands.fan_out import jobs_document, unpublished
 from kmatrix.commands.invocation import Invocation
 from kmatrix.commands.pins import discovered, pins_for, resolve_pins
-from kmatrix.commands.profile import LAB, recipes_for, select_profile
+from kmatrix.commands.profile import LABS, recipes_for, select_profile
 from kmatrix.commands.run import alone, ensure_lab, marked_engine
 from kmatrix.decide.fan_out import in_shard
 from kmatrix.decide.lock_news import discovery_exit, mismatches, news_of
@@ -25,7 +25,7 @@ def discover(call: Invocation) -> Exit:
     """Resolve a profile into its lock."""
     chosen = select_profile(call)
     with alone(call):
-        if chosen.name == LAB:
+        if chosen.name in LABS:
             with marked_engine(call) as engine:
                 ensure_lab(call, chosen, engine)
         if call.check:

@@ -18,6 +18,9 @@ from kmatrix.values.overrides import override
 from kmatrix.values.recipe import ImageSource, Recipe
 
 LAB = "lab"
+# The same lab, with what `lab up --arch aarch64` adds to it.
+LAB_AARCH64 = "lab-aarch64"
+LABS = (LAB, LAB_AARCH64)
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,14 @@ from contextlib import contextmanager
 
 from kmatrix.commands.invocation import Invocation
 from kmatrix.commands.pins import fresh_lab_pins, pins_for
-from kmatrix.commands.profile import LAB, SelectedProfile, select_profile
+from kmatrix.commands.profile import LAB, LAB_AARCH64, LABS, SelectedProfile, select_profile
 from kmatrix.effects.disk.files import remove_unfinished
 from kmatrix.effects.engine import Engine
 from kmatrix.effects.engine.docker import DockerEngine
+from kmatrix.effects.lab.emulation import require_emulation
 from kmatrix.effects.runs import clear_ended_runs, marked_run, only_run
 from kmatrix.effects.vm.boot_files import boot_folder, remove_boot_files
+from kmatrix.lab import aarch64
 from kmatrix.lab import up as lab_up
 from kmatrix.lab.layout import layout_of
 from kmatrix.values.errors import InputError, KmatrixError
@@ -24,9 +26,25 @@ GRAPH = option("graph")
 
 
 def ensure_lab(call: Invocation, chosen: SelectedProfile, engine: Engine) -> bool:
-    """Bring the lab up; returns whether something had to be created or started."""
-    layout = layout_of(chosen.effective, call.root)
-    return lab_up.up(engine, layout, chosen.effective, lambda text: call.say(f"lab: {text}"))
+    """Bring the lab up as far as a profile needs it; returns whether something had to be created or started.
+
+    Raises:
+        NoEmulationError: the profile is the one of both architectures, and aarch64 cannot be emulated.
+        KmatrixError: a step failed.
+    """
+    own = chosen if chosen.name == LAB else select_profile(call, LAB)
+    layout = layout_of(own.effective, call.root)
+
+    def say(text: str) -> None:
+        call.say(f"lab: {text}")
+
+    # Before the lab is created, which takes minutes.
+    if chosen.name == LAB_AARCH64 and not aarch64.built(layout):
+        require_emulation(aarch64.ARCH)
+    done = lab_up.up(engine, layout, own.effective, say)
+    if chosen.name == LAB_AARCH64:
+        done = aarch64.up(engine, layout, own.effective.base, chosen.effective, say) or done
+    return done
 
 
 @contextmanager
@@ -84,14 +102,14 @@ def opened_run(call: Invocation) -> Iterator[tuple[SelectedProfile, str, Engine,
             under way in this checkout.
     """
     chosen = select_profile(call)
-    if chosen.name != LAB and GRAPH in call.typed:
+    if chosen.name not in LABS and GRAPH in call.typed:
         raise InputError(
             f"{call.command}: {GRAPH} has no effect with profile {chosen.name}, whose releases are pinned in its lock",
             f"Remove it; {call.next('discover', chosen.name)} resolves the releases of that graph.",
         )
     target = required_target(chosen.name, chosen.effective)
     with alone(call), marked_engine(call) as engine:
-        if chosen.name == LAB:
+        if chosen.name in LABS:
             ensure_lab(call, chosen, engine)
             pins = fresh_lab_pins(call, chosen)
         else:

@@ -10,7 +10,7 @@ from kmatrix.commands import build, bundle
 from kmatrix.commands.guard import print_error
 from kmatrix.commands.invocation import Invocation
 from kmatrix.commands.pins import known_pins, pins_for, resolve_pins
-from kmatrix.commands.profile import LAB, SelectedProfile, select_profile
+from kmatrix.commands.profile import LABS, SelectedProfile, select_profile
 from kmatrix.commands.run import alone, ensure_lab, marked_engine
 from kmatrix.decide.lock_news import discovery_exit
 from kmatrix.decide.open_releases import without_silenced
@@ -61,7 +61,7 @@ def watch(call: Invocation) -> Exit:
     target = required_target(chosen.name, chosen.effective)
     with alone(call), marked_engine(call) as engine:
         run = _Watch(call, chosen, target, engine)
-        if chosen.name == LAB:
+        if chosen.name in LABS:
             ensure_lab(call, chosen, engine)
         before = known_pins(call, chosen)
         pins = _discover(run)

@@ -12,9 +12,10 @@ from kmatrix.effects.disk.files import read_text
 from kmatrix.effects.engine import Engine
 from kmatrix.effects.engine.build_context import pack_context, read_files
 from kmatrix.effects.engine.errors import StepFailedError
-from kmatrix.effects.lab.debian import bootstrap_base
+from kmatrix.effects.lab.debian import bootstrap_base, import_empty
 from kmatrix.lab.layout import IMAGES, LAB_LABEL, Layout
 from kmatrix.values.errors import InputError, KmatrixError, ToolError
+from kmatrix.values.names import Arch
 
 SUITE = "bookworm"
 # bash 5.1, kmod 28 and coreutils 8.32, as in UBI 9; the suite above has newer ones.
@@ -46,6 +47,33 @@ def ensure_base(engine: Engine, say: Say, suite: str = SUITE) -> str:
     return base
 
 
+def ensure_foreign_base(engine: Engine, say: Say, arch: Arch) -> str:
+    """Return the name of the base image of another architecture than this machine's; bootstrap it if it is missing.
+
+    Raises:
+        ToolError: it cannot be bootstrapped.
+        UnreachableError: the engine went away.
+    """
+    repository, tag = f"{IMAGES}/base", f"{SUITE}-{arch}"
+    base = f"{repository}:{tag}"
+    if engine.image(base) is None:
+        say(f"base image of {SUITE} for {arch}: bootstrapping it under emulation (about 3 minutes)")
+        bootstrap_base(engine, SUITE, repository, tag, arch)
+    return base
+
+
+def ensure_empty(engine: Engine, arch: Arch) -> str:
+    """Return the name of an image without files that is of an architecture; import it if it is missing.
+
+    Raises:
+        UnreachableError, ToolError: the engine went away, or refuses.
+    """
+    repository = f"{IMAGES}/empty"
+    if engine.image(f"{repository}:{arch}") is None:
+        import_empty(engine, repository, arch, arch)
+    return f"{repository}:{arch}"
+
+
 def ensure_image(
     engine: Engine, layout: Layout, name: str, base: str, say: Say, buildargs: Mapping[str, str] | None = None
 ) -> str:
@@ -62,7 +90,7 @@ def ensure_image(
     reference = f"{IMAGES}/{name}:{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
     if engine.image(reference) is not None:
         return reference
-    detail = " ".join(value for key, value in sorted((buildargs or {}).items()) if value and key != "RHEL_VERSION")
+    detail = " ".join(value for key, value in sorted((buildargs or {}).items()) if value and key not in ("RHEL_VERSION", "ROOT"))
     say(f"image {name}: building {detail}".rstrip())
     lines: list[str] = []
     try:

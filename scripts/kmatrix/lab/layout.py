@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from kmatrix.values.errors import InputError
 from kmatrix.values.matrix import Profile
+from kmatrix.values.names import Arch
 
 LAB_LABEL = "io.github.beegfs-kmatrix.lab"
 IMAGES = "kmatrix-lab"
@@ -31,6 +32,10 @@ class Layout:
     def state(self) -> Path:
         """The file that lists the parts of the lab, and from which inputs it was built."""
         return self.folder / "state.json"
+
+    def state_of(self, arch: Arch) -> Path:
+        """Return the same file for the parts of a further architecture."""
+        return self.folder / f"{arch}.json"
 
     @property
     def folder(self) -> Path:

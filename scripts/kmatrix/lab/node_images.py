@@ -24,8 +24,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from kmatrix.values.names import Arch
+
 NodeForm = Literal["rpm-label", "ostree-label", "meta-layer", "meta-layer-below"]
 META = "usr/share/openshift/base/meta.json"
+# The root of images of the engine's own architecture; for another one an image without files is.
+SCRATCH = "scratch"
 _EXTENSIONS = "usr/share/rpm-ostree/extensions.json"
 _BUILD_INFO = "usr/share/buildinfo/labels.json"
 
@@ -39,7 +43,9 @@ class ImageDefinition:
     labels: Mapping[str, str]
 
 
-def node_image(kernel: str, form: NodeForm, stream_class: str) -> ImageDefinition:
+def node_image(
+    kernel: str, form: NodeForm, stream_class: str, arch: Arch = "x86_64", root: str = SCRATCH
+) -> ImageDefinition:
     """Return the OS image of nodes that run a kernel.
 
     Args:
@@ -48,44 +54,48 @@ def node_image(kernel: str, form: NodeForm, stream_class: str) -> ImageDefinitio
         form: how the image states it.
         stream_class: the label `io.openshift.os.streamclass` (rhel-9), which the machine-config-operator reads
             (pkg/osimagestream).
+        arch: of the node.
+        root: the image that it is built on.
     """
     if form == "rpm-label":
         packages = {"pkglist.txt": f"kernel-{kernel}\n".encode()}
-        return _image([packages], {"com.coreos.rpm.kernel": kernel, "com.coreos.rpm.systemd": "239-45.el8_4.3.x86_64"})
+        return _image(
+            [packages], root, {"com.coreos.rpm.kernel": kernel, "com.coreos.rpm.systemd": f"239-45.el8_4.3.{arch}"}
+        )
     tree = {f"usr/lib/modules/{kernel}/README": b"A stand-in: this is where a node has its kernel.\n"}
     labels = {"ostree.linux": kernel, "ostree.bootable": "true", "containers.bootc": "1"}
     if form == "ostree-label":
-        return _image([tree], labels)
+        return _image([tree], root, labels)
     labels |= {"io.openshift.metalayer": "true", "io.openshift.os.streamclass": stream_class}
-    layers = [tree, {META: json.dumps({"rpmdb.pkglist": _packages(kernel)}).encode()}]
+    layers = [tree, {META: json.dumps({"rpmdb.pkglist": _packages(kernel, arch)}).encode()}]
     if form == "meta-layer-below":
         labels["ostree.linux"] = "true"
         layers.append({_BUILD_INFO: b'{"name": "openshift/ose-rhel-coreos"}\n'})
-    return _image(layers, labels)
+    return _image(layers, root, labels)
 
 
-def extensions_image(kernel: str, stream_class: str) -> ImageDefinition:
+def extensions_image(kernel: str, stream_class: str, root: str = SCRATCH) -> ImageDefinition:
     """Return the image of extensions that a release names beside an OS image: RPM packages, of which this has none.
 
     Its labels are those that the machine-config-operator tells it from an OS image by (pkg/osimagestream).
     """
     labels = {"io.openshift.os.extensions": "true", "io.openshift.os.streamclass": stream_class}
-    return _image([{_EXTENSIONS: json.dumps({"kernel-devel": kernel}).encode()}], labels)
+    return _image([{_EXTENSIONS: json.dumps({"kernel-devel": kernel}).encode()}], root, labels)
 
 
-def _packages(kernel: str) -> list[list[str | int]]:
+def _packages(kernel: str, arch: Arch) -> list[list[str | int]]:
     version, _, release = kernel.partition("-")
     return [
-        ["bash", 0, "5.1.8", "9.el9", "x86_64"],
-        ["kernel", 0, version, release, "x86_64"],
-        ["kernel-core", 0, version, release, "x86_64"],
-        ["kernel-modules-core", 0, version, release, "x86_64"],
-        ["shadow-utils", "2", "4.9", "10.el9", "x86_64"],
+        ["bash", 0, "5.1.8", "9.el9", arch],
+        ["kernel", 0, version, release, arch],
+        ["kernel-core", 0, version, release, arch],
+        ["kernel-modules-core", 0, version, release, arch],
+        ["shadow-utils", "2", "4.9", "10.el9", arch],
     ]
 
 
-def _image(layers: list[dict[str, bytes]], labels: Mapping[str, str]) -> ImageDefinition:
+def _image(layers: list[dict[str, bytes]], root: str, labels: Mapping[str, str]) -> ImageDefinition:
     """Return an image with one layer for each group of files, the last one on top."""
     files = {f"layer{index}/{path}": text for index, layer in enumerate(layers) for path, text in layer.items()}
     copies = "".join(f"COPY layer{index}/ /\n" for index in range(len(layers)))
-    return ImageDefinition(f"FROM scratch\n{copies}", files, labels)
+    return ImageDefinition(f"FROM {root}\n{copies}", files, labels)

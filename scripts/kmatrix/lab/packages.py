@@ -12,7 +12,7 @@ from kmatrix.effects.engine import Engine
 from kmatrix.lab.layout import Layout
 from kmatrix.values.engine import Mount
 from kmatrix.values.errors import ToolError
-from kmatrix.values.names import ClientVersion
+from kmatrix.values.names import Arch, ClientVersion
 
 LINES = ("el9", "el10")
 Say = Callable[[str], None]
@@ -46,6 +46,29 @@ def make_packages(
             say(f"packages: stand-in client {client} for {line}")
             fingerprint = package_client(engine, layout, workshop, release, ["--version", str(client), "--dist", line])
     write_atomically(fingerprint_file, fingerprint + "\n")
+
+
+def add_packages(
+    engine: Engine, layout: Layout, workshop: str, clients: tuple[ClientVersion, ...], arch: Arch, say: Say
+) -> None:
+    """Add the packages of another architecture to the package root of the lab; those that it has stay as they are.
+
+    Args:
+        engine: runs the workshop.
+        layout: of the lab.
+        workshop: the workshop image of that architecture.
+        clients: the versions.
+        arch: the architecture.
+        say: called with progress messages.
+
+    Raises:
+        ToolError: a package could not be built.
+    """
+    for client in clients:
+        for line in LINES:
+            say(f"packages: stand-in client {client} for {line}, programs of {arch}")
+            arguments = ["--version", str(client), "--dist", line, "--without-noarch"]
+            package_client(engine, layout, workshop, layout.www / "release", arguments)
 
 
 def package_client(engine: Engine, layout: Layout, workshop: str, out: Path, arguments: list[str]) -> str:

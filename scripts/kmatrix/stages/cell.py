@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from kmatrix.effects.clock import utc_now
 from kmatrix.effects.engine.build_context import based_context
+from kmatrix.stages.base import pull_base
 from kmatrix.stages.build import build_base, build_cell, build_context, build_group
 from kmatrix.stages.gate_records import gate_passes
 from kmatrix.stages.gates import gates_of_profile, gates_of_run, named, not_passed, pass_gates
@@ -72,7 +73,7 @@ def _build_check_push(cell: CellContext) -> CellResult:
     with cell.stage("prepare"):
         pull(run, recipe.toolkit)
         context = build_context(run, recipe)
-        pull(run, recipe.base)
+        context = pull_base(run, recipe, context)
         if run.options.profile.base_packages:
             base = run.base_images.get(recipe.cell.arch, lambda: build_base(cell, context))
             context = based_context(context, base)

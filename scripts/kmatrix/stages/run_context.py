@@ -82,6 +82,7 @@ class RunContext:
     `ungated` are the published images of this run's cells that have not passed every gate of it, by cell id; `blobs`
     are the layers that the registry is known to have, by the digest of their archive. `known_features` are the features
     of modules that are known before this run builds any, by cell id, without those of cells that it builds again.
+    `foreign_bases` are a cache too, of bases for architectures that are not this machine's.
     """
 
     engine: Engine
@@ -91,6 +92,7 @@ class RunContext:
     progress: Progress
     machines: Machines
     base_images: Once[str] = field(default_factory=Once)
+    foreign_bases: Once[ImageRef] = field(default_factory=Once)
     userland_builds: Once[str] = field(default_factory=Once)
     pulls: Once[None] = field(default_factory=Once)
     kernel_facts: Once[KernelFacts] = field(default_factory=Once)

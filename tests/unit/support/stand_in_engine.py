@@ -12,6 +12,7 @@ from kmatrix.effects.engine import Engine
 from kmatrix.effects.engine.protocol import Network
 from kmatrix.values.engine import EngineImage, EngineInUse, Mount, RegistryLogin, RunOutput, ServerContainer
 from kmatrix.values.errors import InterruptedRunError
+from kmatrix.values.names import Arch
 
 IN_USE = EngineInUse("Stand-in", "1.0", "unix:///no-engine.sock", "none")
 
@@ -131,7 +132,7 @@ class StandInEngine:
     def save(self, image: str) -> Iterator[bytes]:
         raise NotImplementedError
 
-    def import_image(self, archive: Path, repository: str, tag: str) -> None:
+    def import_image(self, archive: Path, repository: str, tag: str, arch: Arch | None = None) -> None:
         raise NotImplementedError
 
     def remove_image(self, name: str) -> None:

@@ -1,7 +1,9 @@
-"""Unpack the kernel inside an x86 vmlinuz, for a machine that starts it without the kernel's own unpacking.
+"""Unpack the kernel inside a vmlinuz, for a machine that starts it without the kernel's own unpacking.
 
-A vmlinuz is a small program around the packed kernel. Under emulation its unpacking takes longer than the rest of
-the start, so the identical kernel is unpacked beforehand.
+An x86 vmlinuz is a small program around the packed kernel. Under emulation its unpacking takes longer than the rest of
+the start, so the identical kernel is unpacked beforehand. One of arm64 with CONFIG_EFI_ZBOOT needs an EFI firmware to
+unpack itself, which these machines have not, and QEMU unpacks it only from 8.0 on and if gzip packed it (hw/arm/boot.c
+and hw/core/loader.c, unpack_efi_zboot_image).
 """
 
 from __future__ import annotations
@@ -21,6 +23,10 @@ from elftools.elf.segments import NoteSegment
 # Documentation/arch/x86/boot.rst: the setup header; payload_offset is there since protocol 2.08.
 _MAGIC_AT, _MAGIC, _VERSION_AT, _VERSION = 0x202, b"HdrS", 0x206, 0x208
 _SECTORS_AT, _SECTOR, _PAYLOAD_AT = 0x1F1, 512, 0x248
+# drivers/firmware/efi/libstub/zboot-header.S: payload offset and size stand behind these bytes.
+_ZBOOT_AT, _ZBOOT, _DOS = 4, b"zimg", b"MZ"
+# Documentation/arch/arm64/booting.rst: the header of an unpacked kernel.
+_ARM64_AT, _ARM64 = 56, b"ARM\x64"
 # include/xen/interface/elfnote.h: XEN_ELFNOTE_PHYS32_ENTRY; a kernel with CONFIG_PVH has its entry point there.
 _ENTRY_NOTE = ("Xen", "18")
 _PIECE = 2**18
@@ -41,7 +47,7 @@ _UNPACKERS: tuple[tuple[bytes, Callable[[], _Unpacker]], ...] = (
 
 
 def unpack_kernel(vmlinuz: bytes, target: IO[bytes]) -> bool:
-    """Write the ELF kernel inside a vmlinuz.
+    """Write the unpacked kernel inside a vmlinuz: an ELF file of x86, or an Image of arm64.
 
     A kernel has many times the size of its vmlinuz, so it is never in memory completely.
 
@@ -50,8 +56,8 @@ def unpack_kernel(vmlinuz: bytes, target: IO[bytes]) -> bool:
         target: an empty file, open for writing and reading; its content is meaningless after `False`.
 
     Returns:
-        False if a machine cannot start the kernel directly: on other architectures, for an unknown compression, and
-        for a kernel without CONFIG_PVH.
+        False if a machine cannot start the kernel directly: for an unknown compression, for an x86 kernel without
+        CONFIG_PVH, and for a vmlinuz of arm64 that is not packed, which a machine starts as it is.
     """
     packed = _packed(vmlinuz)
     make = next((make for magic, make in _UNPACKERS if packed.startswith(magic)), None)
@@ -65,11 +71,18 @@ def unpack_kernel(vmlinuz: bytes, target: IO[bytes]) -> bool:
                 target.write(unpacker.decompress(packed[start : start + _PIECE]))
     except (zlib.error, lzma.LZMAError, zstandard.ZstdError):
         return False
-    return unpacker.eof and _has_entry_note(target)
+    return unpacker.eof and (_is_arm64_image(target) or _has_entry_note(target))
 
 
 def _packed(vmlinuz: bytes) -> bytes:
     """Return the packed kernel; empty if the image has another form."""
+    if (
+        vmlinuz.startswith(_DOS)
+        and vmlinuz[_ZBOOT_AT : _ZBOOT_AT + len(_ZBOOT)] == _ZBOOT
+        and len(vmlinuz) >= _ARM64_AT
+    ):
+        offset, size = struct.unpack_from("<II", vmlinuz, _ZBOOT_AT + len(_ZBOOT))
+        return vmlinuz[offset : offset + size]
     if vmlinuz[_MAGIC_AT : _MAGIC_AT + len(_MAGIC)] != _MAGIC or len(vmlinuz) < _PAYLOAD_AT + 8:
         return b""
     (version,) = struct.unpack_from("<H", vmlinuz, _VERSION_AT)
@@ -79,6 +92,11 @@ def _packed(vmlinuz: bytes) -> bytes:
     setup = (1 + (vmlinuz[_SECTORS_AT] or 4)) * _SECTOR
     offset, size = struct.unpack_from("<II", vmlinuz, _PAYLOAD_AT)
     return vmlinuz[setup + offset : setup + offset + size]
+
+
+def _is_arm64_image(kernel: IO[bytes]) -> bool:
+    kernel.seek(_ARM64_AT)
+    return kernel.read(len(_ARM64)) == _ARM64
 
 
 def _has_entry_note(kernel: IO[bytes]) -> bool:

@@ -14,6 +14,7 @@ from kmatrix.effects.engine.archives import regular_files
 from kmatrix.values.errors import ToolError
 from kmatrix.values.recipe import ImageSource
 
+_BASE_FROM = re.compile(r"^FROM \S+ AS base\n", re.MULTILINE)
 # Up to the next stage.
 _BASE_STAGE = re.compile(r"^FROM \S+ AS base\n(?:(?!FROM ).*\n)*", re.MULTILINE)
 
@@ -85,6 +86,19 @@ def labelled_context(context: bytes, labels: Mapping[str, str]) -> bytes:
     return pack_context(f"{dockerfile.rstrip()}\nLABEL {' '.join(words)}\n", files)
 
 
+def context_on(context: bytes, image: str) -> bytes:
+    """Return the context with its stage `base` built on another image; the stage's instructions stay.
+
+    Args:
+        context: as the engine is given it.
+        image: NAME@DIGEST of the image.
+
+    Raises:
+        ToolError: the Dockerfile has no stage `base`.
+    """
+    return _with_stage(context, _BASE_FROM, f"FROM {image} AS base\n")
+
+
 def based_context(context: bytes, image: str) -> bytes:
     """Return the context with its stage `base` replaced by a prebuilt image.
 
@@ -95,8 +109,12 @@ def based_context(context: bytes, image: str) -> bytes:
     Raises:
         ToolError: the Dockerfile has no stage `base`.
     """
+    return _with_stage(context, _BASE_STAGE, f"FROM {image} AS base\n\n")
+
+
+def _with_stage(context: bytes, stage: re.Pattern[str], replacement: str) -> bytes:
     files = regular_files(context)
-    dockerfile, count = _BASE_STAGE.subn(f"FROM {image} AS base\n\n", files.pop("Dockerfile").decode(), count=1)
+    dockerfile, count = stage.subn(replacement, files.pop("Dockerfile").decode(), count=1)
     if not count:
         raise ToolError("the Dockerfile has no stage `base`", "Look at images/beegfs-client/Dockerfile.j2.")
     return pack_context(dockerfile, files)

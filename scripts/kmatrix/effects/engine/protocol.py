@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal, Protocol, Self
 
 from kmatrix.values.engine import EngineImage, EngineInUse, Mount, RegistryLogin, RunOutput, ServerContainer
+from kmatrix.values.names import Arch
 
 Network = Literal["none", "default", "host"]
 
@@ -276,8 +277,14 @@ class Engine(Protocol):
             UnreachableError, ToolError: the engine went away, or has no such image.
         """
 
-    def import_image(self, archive: Path, repository: str, tag: str) -> None:
+    def import_image(self, archive: Path, repository: str, tag: str, arch: Arch | None = None) -> None:
         """Make an image of one layer out of a root file system's tar archive, and give it a name.
+
+        Args:
+            archive: the root file system.
+            repository: the part of the name before the tag.
+            tag: the part after it.
+            arch: of the image; by default the engine's own.
 
         Raises:
             UnreachableError, ToolError: the engine went away, or refuses.

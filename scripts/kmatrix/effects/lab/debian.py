@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import subprocess
+import tarfile
 import tempfile
 from pathlib import Path
 
 from kmatrix.effects.engine import Engine
 from kmatrix.values.errors import ToolError
+from kmatrix.values.names import GO_ARCH, Arch
 
 _SHOWN = 500
 
 
-def bootstrap_base(engine: Engine, suite: str, repository: str, tag: str) -> None:
+def bootstrap_base(engine: Engine, suite: str, repository: str, tag: str, arch: Arch | None = None) -> None:
     """Bootstrap a minimal Debian, and import it into the engine under a name.
+
+    Args:
+        engine: gets the image.
+        suite: of Debian.
+        repository: the part of the name before the tag.
+        tag: the part after it.
+        arch: another architecture than this machine's, whose programs this machine can run.
 
     Raises:
         ToolError: mmdebstrap is not installed, or fails.
@@ -21,7 +30,8 @@ def bootstrap_base(engine: Engine, suite: str, repository: str, tag: str) -> Non
     """
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder) / "base.tar"
-        command = ["mmdebstrap", "--quiet", "--variant=minbase", suite, str(archive)]
+        foreign = [f"--arch={GO_ARCH[arch]}"] if arch else []
+        command = ["mmdebstrap", "--quiet", "--variant=minbase", *foreign, suite, str(archive)]
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=False)
         except FileNotFoundError as error:
@@ -31,4 +41,17 @@ def bootstrap_base(engine: Engine, suite: str, repository: str, tag: str) -> Non
                 f"mmdebstrap failed: {done.stderr.strip()[-_SHOWN:]}",
                 "The lab needs Debian's package archive; check the network, then run `nox -s lab -- up` again.",
             )
-        engine.import_image(archive, repository, tag)
+        engine.import_image(archive, repository, tag, arch)
+
+
+def import_empty(engine: Engine, repository: str, tag: str, arch: Arch) -> None:
+    """Import an image without files: what is built on it is of its architecture, unlike what is built `FROM scratch`.
+
+    Raises:
+        UnreachableError, ToolError: the engine went away, or refuses.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        archive = Path(folder) / "empty.tar"
+        with tarfile.open(archive, "w"):
+            pass
+        engine.import_image(archive, repository, tag, arch)

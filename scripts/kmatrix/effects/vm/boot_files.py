@@ -267,7 +267,7 @@ def _static_busybox(arch: Arch | None = None) -> bytes:
         path = f"/usr/lib/busybox-static/busybox-{arch}"
         if Path(path).is_file():
             return Path(path).read_bytes()
-        hint = f"Put one at {path}: Debian's busybox-static for that architecture contains it as bin/busybox."
+        hint = f"Run `./scripts/bootstrap --arch {arch}`, which puts one at {path}."
         raise ToolError(f"there is no static busybox for {arch} for the guest", hint)
     for path in _BUSYBOX:
         if Path(path).is_file():

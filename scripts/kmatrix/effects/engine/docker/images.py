@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, cast
 
 import docker.errors
 
 from kmatrix.effects.engine.docker.connection import Connection, translated
 from kmatrix.effects.engine.docker.errors import engine_errors
+from kmatrix.effects.engine.docker.loading import write_loadable
 from kmatrix.effects.engine.errors import TakenAwayError, registry_error
 from kmatrix.values.engine import EngineImage, RegistryLogin
 from kmatrix.values.errors import ToolError, UnreachableError
+from kmatrix.values.names import Arch
 
 _RUN_NAMES = "kmatrix-run"
 # How the names begin by which runs hold an image: one that was there before them, and one that a run pulled.
@@ -156,10 +159,24 @@ class Images(Connection):
             chunks = cast("Iterator[bytes]", self._api.get_image(image))
         yield from translated(doing, chunks)
 
-    def import_image(self, archive: Path, repository: str, tag: str) -> None:
+    def import_image(self, archive: Path, repository: str, tag: str, arch: Arch | None = None) -> None:
         """See `Engine.import_image`."""
         with engine_errors(f"import {repository}:{tag}"):
-            self._api.import_image_from_file(str(archive), repository=repository, tag=tag)
+            if arch is None:
+                self._api.import_image_from_file(str(archive), repository=repository, tag=tag)
+                return
+            with TemporaryFile() as file:
+                write_loadable(archive, f"{repository}:{tag}", arch, file)
+                file.seek(0)
+                load = cast("Callable[..., Iterable[dict[str, Any]]]", self._api.load_image)
+                # The engine works while its answer is read; an error in that is raised below.
+                answers = list(load(file, quiet=True))
+        error = next((str(each["error"]) for each in answers if "error" in each), "")
+        if error or self.image(f"{repository}:{tag}") is None:
+            raise ToolError(
+                f"the engine did not load {repository}:{tag}: {error or 'it has no such image afterwards'}",
+                "Run the command again; if that does not help, read the engine's own log.",
+            )
 
     def remove_image(self, name: str) -> None:
         """See `Engine.remove_image`."""
