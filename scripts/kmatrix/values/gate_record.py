@@ -29,13 +29,14 @@ class RecordedModule:
     """The facts about a published module that other cells are compared with.
 
     Attributes:
-        features: the feature macros that it was compiled with, sorted (`KERNEL_HAS_IDMAPPED_MOUNTS`).
-        needs: the CRC that it demands of each symbol.
+        features: the feature macros that it was compiled with, sorted (`KERNEL_HAS_IDMAPPED_MOUNTS`); None if its image
+            does not say.
+        needs: the CRC that it demands of each symbol; 0 for one that it needs whatever its CRC is.
         namespaces: the symbol namespaces that it imports, sorted.
         licence: as its modinfo has it.
     """
 
-    features: tuple[str, ...]
+    features: tuple[str, ...] | None
     needs: Mapping[str, int]
     namespaces: tuple[str, ...]
     licence: str
