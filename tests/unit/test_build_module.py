@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +16,24 @@ SCRIPT = Path(__file__).parents[2] / "images" / "beegfs-client" / "build-module"
 KERNEL = "5.14.0-1.el9.x86_64"
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 _COMPILED = "cp /dev/null beegfs.ko"
+# In the form of real records: of kernel 6.1 by the vendor's Makefile, of 6.12 by the lab's, of a link and of modpost.
+_RECORDS = {
+    "source/os/.iov_iter.o.cmd": (
+        "cmd_/w/build/../source/os/iov_iter.o := gcc -Wp,-MMD,/w/.iov_iter.o.d -D__KERNEL__  -DCC_USING_FENTRY "
+        "-DKERNEL_HAS_ITER_KVEC -DOFED_HAS_NETNS -DKERNEL_WRITEPAGE_HAS_FOLIO -I/w/build/../source "
+        "-DBEEGFS_MODULE_NAME_STR='\\\"beegfs\\\"' -DBEEGFS_NVFS '-DBEEGFS_VERSION=\\\"8.3.1\\\"' -DMODULE "
+        "-DKBUILD_BASENAME='\"iov_iter\"' -c -o /w/iov_iter.o /w/iov_iter.c   ; ./tools/objtool/objtool /w/iov_iter.o\n"
+        "source_/w/iov_iter.o := gcc -DKERNEL_HAS_SECOND_LINE -c x.c\n"
+    ),
+    "source/.main.o.cmd": (
+        "savedcmd_../source/main.o := gcc-12 -DBEEGFS_FAULT_OOPS=1 -DBEEGFS_DEBUG=0 -DBEEGFS_LEVEL=12 "
+        "'-DBEEGFS_NO_RDMA' -DKERNEL_HAS_ITER_KVEC -DBEEGFS_VERSION='\"8.98.1\"' -c -o main.o main.c\n"
+    ),
+    "build/.beegfs.o.cmd": "savedcmd_beegfs.o := ld -r -DKERNEL_HAS_LINKED -o beegfs.o @beegfs.mod\n",
+    "build/.beegfs.mod.o.cmd": "savedcmd_beegfs.mod.o := gcc -DKERNEL_HAS_MODPOST -c -o beegfs.mod.o beegfs.mod.c\n",
+}
+_MACROS = ["BEEGFS_FAULT_OOPS", "BEEGFS_NO_RDMA", "BEEGFS_NVFS", "KERNEL_HAS_ITER_KVEC", "KERNEL_WRITEPAGE_HAS_FOLIO"]
+_MACROS += ["OFED_HAS_NETNS"]
 
 
 @dataclass(frozen=True)
@@ -70,6 +90,51 @@ def test_a_module_that_compiles_is_laid_out(toolkit: Toolkit) -> None:
     done = toolkit.run(_COMPILED)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (toolkit.root / "out/opt/lib/modules" / KERNEL / "extra/beegfs.ko").is_file()
+
+
+def with_records(toolkit: Toolkit, names: Iterable[str]) -> str:
+    """Return a recipe that leaves these records of a compile behind, and a module."""
+    steps = []
+    for number, name in enumerate(names):
+        kept = toolkit.root / f"record.{number}"
+        kept.write_text(_RECORDS[name])
+        record = toolkit.source.parent / name
+        steps.append(f"mkdir -p {record.parent}; cp {kept} {record}")
+    return "; ".join([*steps, _COMPILED])
+
+
+def test_the_feature_macros_of_the_compile_lie_beside_the_module(toolkit: Toolkit) -> None:
+    done = toolkit.run(with_records(toolkit, _RECORDS))
+    assert done.returncode == 0, done.stderr
+    listed = toolkit.root / "out/opt/lib/modules" / KERNEL / "extra/beegfs.features"
+    assert listed.read_text().splitlines() == _MACROS
+    assert (stat.S_IMODE(listed.stat().st_mode), listed.stat().st_mtime) == (0o644, 0)
+    assert "features-unknown" not in done.stderr
+
+
+def test_a_compile_without_macros_has_an_empty_list(toolkit: Toolkit) -> None:
+    record = toolkit.source.parent / "source/.main.o.cmd"
+    done = toolkit.run(f"mkdir {record.parent}; echo 'cmd_x := gcc -DMODULE -c x.c' >{record}; {_COMPILED}")
+    assert done.returncode == 0, done.stderr
+    assert (toolkit.root / "out/opt/lib/modules" / KERNEL / "extra/beegfs.features").read_text() == ""
+
+
+@pytest.mark.parametrize("names", [(), ("build/.beegfs.o.cmd", "build/.beegfs.mod.o.cmd")], ids=["none", "no compile"])
+def test_a_compile_that_left_no_record_is_told_and_has_no_list(toolkit: Toolkit, names: tuple[str, ...]) -> None:
+    done = toolkit.run(with_records(toolkit, names))
+    assert (done.returncode, "build-module: warning: features-unknown: kbuild left no record" in done.stderr) == (
+        0,
+        True,
+    )
+    assert not (toolkit.root / "out/opt/lib/modules" / KERNEL / "extra/beegfs.features").exists()
+
+
+def test_records_that_cannot_be_read_stop_the_build(toolkit: Toolkit) -> None:
+    toolkit.program(
+        "find", f'case $* in *.o.cmd*) echo "find: i/o error" >&2; exit 1 ;; esac; exec {shutil.which("find")} "$@"'
+    )
+    done = toolkit.run(_COMPILED)
+    assert (done.returncode, "build-module: stopped: step-failed: " in done.stderr) == (75, True), done.stderr
 
 
 def test_a_compile_that_says_no_ends_as_make_does(toolkit: Toolkit) -> None:
