@@ -89,6 +89,43 @@ def test_plain_files_are_read_in_the_one_pass() -> None:
     assert engine.asked == []
 
 
+_FEATURES = f"{OPT}/extra/beegfs.features".lstrip("/")
+_CONFIGS = {"etc/beegfs/beegfs-client.conf": b"sysMgmtdHost =\n", "etc/beegfs/beegfs-helperd.conf": b"logLevel = 3\n"}
+
+
+def test_the_features_and_the_templates_are_read_in_the_same_pass() -> None:
+    engine = ImageEngine({_MODULE: KO.build(), _FEATURES: b"OFED_B\nBEEGFS_A\n", **_CONFIGS}, [])
+    facts = read_cell_image(engine, "sha256:1", KERNEL)
+    assert facts.features == ("BEEGFS_A", "OFED_B")
+    assert (facts.client_config, facts.helperd_config) == ("sysMgmtdHost =\n", "logLevel = 3\n")
+    assert engine.asked == []
+
+
+def test_a_template_that_is_a_link_is_read_through_it() -> None:
+    config = "etc/beegfs/beegfs-client.conf"
+    engine = ImageEngine({"store/conf": b"a = 1\n"}, [(config, tarfile.SYMTYPE, "store/conf")])
+    assert read_cell_image(engine, "sha256:1", KERNEL).client_config == "a = 1\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "features"),
+    [
+        (None, None),
+        (b"", ()),
+        (b"KERNEL_HAS_A\nKERNEL_HAS_A\n", ("KERNEL_HAS_A",)),
+        (b"KERNEL_HAS", None),
+        (b"\xff\0\n", None),
+    ],
+    ids=["none", "empty", "twice", "cut", "no text"],
+)
+def test_a_list_of_features_that_is_not_whole_is_unknown(
+    content: bytes | None, features: tuple[str, ...] | None
+) -> None:
+    engine = ImageEngine({_MODULE: KO.build()} | ({} if content is None else {_FEATURES: content}), [])
+    facts = read_cell_image(engine, "sha256:1", KERNEL)
+    assert (facts.features, facts.client_config, facts.helperd_config) == (features, None, None)
+
+
 _MARKS = "@kmatrix-status {}\n@kmatrix-status {}\n"
 
 

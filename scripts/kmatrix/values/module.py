@@ -12,11 +12,19 @@ THIS_MODULE = ".gnu.linkonce.this_module"
 FILESYSTEM_ALIAS = "fs-beegfs"
 RDMA_MODULES = ("ib_core", "rdma_cm")
 IMAGE_MODULES = "/opt/lib/modules"
+# The configuration templates of the vendor's packages; 7.x alone has the helper daemon.
+CLIENT_CONFIG = "/etc/beegfs/beegfs-client.conf"
+HELPERD_CONFIG = "/etc/beegfs/beegfs-helperd.conf"
 # The path of the node's own tree in a container that loads the module, and the target of the image's `host` symlink.
 # OpenShift's Kernel Module Management has the tree there alone, kubernetes-sigs' there too (both:
 # internal/pod/workerpodmanager.go).
 NODE_MODULES = "/lib/modules"
 _COMPRESSIONS = (".xz", ".zst", ".gz")
+
+
+def features_path(kernel: str) -> str:
+    """Return the path in a cell's image of the list of feature macros (images/beegfs-client/build-module)."""
+    return f"{IMAGE_MODULES}/{kernel}/extra/{MODULE_NAME}.features"
 
 
 def module_name(path: str) -> str:

@@ -5,10 +5,20 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from kmatrix.decide.features import parse_features
 from kmatrix.decide.formats import compression
 from kmatrix.effects.engine.protocol import Engine
 from kmatrix.values.errors import ProtocolError, ToolError
-from kmatrix.values.module import IMAGE_MODULES, RDMA_MODULES, ImageFacts, ToolkitFiles, ToolOutput
+from kmatrix.values.module import (
+    CLIENT_CONFIG,
+    HELPERD_CONFIG,
+    IMAGE_MODULES,
+    RDMA_MODULES,
+    ImageFacts,
+    ToolkitFiles,
+    ToolOutput,
+    features_path,
+)
 
 _FACTS = "/kmatrix-facts"
 _MARK = "@kmatrix-status "
@@ -128,42 +138,56 @@ def read_cell_image(engine: Engine, image: str, kernel: str) -> ImageFacts:
         ko=next((content for _, content in sorted(listing.modules.items())), None),
         modinfo=first,
         modversions=second,
-        modules_dep=listing.modules_dep,
+        modules_dep=listing.text(_dep_path(kernel)),
         host_link=listing.host_link,
         has_cp=listing.has_cp,
+        features=parse_features(listing.text(features_path(kernel))),
+        client_config=listing.text(CLIENT_CONFIG),
+        helperd_config=listing.text(HELPERD_CONFIG),
     )
 
 
 @dataclass
 class _Listing:
+    """The files of an image: modules, and others by absolute path; None is a link that leads to no file."""
+
     modules: dict[str, bytes]
-    modules_dep: str | None = None
+    others: dict[str, bytes | None]
     host_link: str | None = None
     has_cp: bool = False
+
+    def text(self, path: str) -> str | None:
+        content = self.others.get(path)
+        return None if content is None else content.decode("utf-8", "replace")
 
 
 def _scan(engine: Engine, container: str, kernel: str) -> _Listing:
     """Read every file of an image in one pass; nothing in it needs to work for that."""
-    tree = f"{IMAGE_MODULES}/{kernel}".lstrip("/")
-    dependencies = f"{tree}/modules.dep"
-    found = _Listing({})
+    host = f"{IMAGE_MODULES}/{kernel}/host"
+    wanted = {_dep_path(kernel), features_path(kernel), CLIENT_CONFIG, HELPERD_CONFIG}
+    found = _Listing({}, {})
     contents: dict[str, bytes | None] = {}
     for member, archive in engine.root_files(container):
+        path = f"/{member.name}"
         if _CP.fullmatch(member.name):
             found.has_cp = True
-        elif member.name == f"{tree}/host" and member.issym():
+        elif path == host and member.issym():
             found.host_link = member.linkname
-        elif (member.name == dependencies or _MODULE_FILE.fullmatch(member.name)) and not member.isdir():
+        elif (path in wanted or _MODULE_FILE.fullmatch(member.name)) and not member.isdir():
             file = archive.extractfile(member) if member.isfile() else None
-            contents[member.name] = file.read() if file else None
-    for name, read in contents.items():
+            contents[path] = file.read() if file else None
+    for path, read in contents.items():
         # A stream cannot go back to the file that a link leads to; the engine can read it.
-        content = engine.read_file(container, f"/{name}") if read is None else read
-        if name == dependencies:
-            found.modules_dep = content.decode("utf-8", "replace") if content is not None else None
+        content = engine.read_file(container, path) if read is None else read
+        if path in wanted:
+            found.others[path] = content
         else:
-            found.modules[f"/{name}"] = _module_content(content or b"", name)
+            found.modules[path] = _module_content(content or b"", path.lstrip("/"))
     return found
+
+
+def _dep_path(kernel: str) -> str:
+    return f"{IMAGE_MODULES}/{kernel}/modules.dep"
 
 
 def _module_content(content: bytes, name: str) -> bytes:
