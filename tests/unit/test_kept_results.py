@@ -127,6 +127,34 @@ def test_a_skipped_cell_keeps_what_was_found_out_when_it_was_built() -> None:
     assert keep_known(replace(skipped, digest=OTHER), PUBLISHED, NOW).image_id == ""
 
 
+OF_MODULE = replace(
+    PUBLISHED,
+    features=("KERNEL_HAS_A",),
+    abi="0123456789abcdef",
+    reusable_from=("d",),
+    warnings=(Finding("features", "features-unknown", "m"),),
+)
+
+
+def test_the_facts_about_a_module_stay_with_its_image() -> None:
+    skipped = replace(BLANK, verdict="skipped", image=PUBLISHED.image, digest=DIGEST)
+    names = ("features", "abi", "reusable_from", "warnings")
+    known = [getattr(OF_MODULE, name) for name in names]
+    for new in (skipped, BLANK, replace(PUBLISHED, seen="")):
+        assert [getattr(keep_known(new, OF_MODULE, NOW), name) for name in names] == known
+    for new in (replace(skipped, digest=OTHER), replace(BLANK, verdict="failed", image_id="sha256:9")):
+        assert [getattr(keep_known(new, OF_MODULE, NOW), name) for name in names] == [None, "", (), ()]
+
+
+def test_what_a_run_found_out_about_a_module_goes_before_what_was_known() -> None:
+    other = Finding("features", "feature-lost", "m")
+    new = replace(PUBLISHED, features=(), abi="f", reusable_from=("e",), warnings=(other, *OF_MODULE.warnings))
+    result = keep_known(new, OF_MODULE, NOW)
+    assert (result.features, result.abi, result.reusable_from) == ((), "f", ("e",))
+    assert result.warnings == new.warnings
+    assert keep_known(replace(new, warnings=(other,)), OF_MODULE, NOW).warnings == new.warnings
+
+
 BUNDLE = BundleResult(
     client="8.3.1",
     image="r/beegfs-client:8.3.1",

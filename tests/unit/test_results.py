@@ -31,11 +31,17 @@ PASSED = CellResult(
     srcversion="ABC",
     gates={"static": "passed", "boot": "passed"},
     gates_at={"static": "2026-01-01T00:00:00Z", "boot": "2026-01-01T00:00:09Z"},
+    features=("KERNEL_HAS_A",),
+    abi="0123456789abcdef",
+    reusable_from=("8.98.1-6.1.0-2-amd64",),
 )
 FINDING = Finding("symbols", "crc-mismatch", "CRC of <printk> & co", "0x1", "0x2")
-FAILED = replace(PASSED, cell="b", verdict="failed", reason="crc-mismatch", digest="", findings=(FINDING,))
+FAILED = replace(
+    PASSED, cell="b", verdict="failed", reason="crc-mismatch", digest="", findings=(FINDING,), features=None
+)
 ERRORED = replace(PASSED, cell="c", verdict="errored", reason="the registry is gone", stages={}, next_step="Start it.")
-SKIPPED = replace(PASSED, cell="d", verdict="skipped", reason="already published", stages={})
+LOST = Finding("features", "feature-lost", "KERNEL_HAS_A & co are gone", "KERNEL_HAS_A", "nothing new")
+SKIPPED = replace(PASSED, cell="d", verdict="skipped", reason="already published", stages={}, warnings=(LOST,))
 RELEASE = ReleaseResult("4.96.0", "x86_64", "published", ("el9",), ("6.1.0-1-amd64",), published="2026-01-01T00:00:09Z")
 OPEN = Finding("release", "release-unresolved", "its payload is no release payload")
 UNRESOLVED = ReleaseResult("4.96.1", "x86_64", "unresolved", findings=(OPEN,), found="2026-01-01T00:00:00Z")
@@ -61,7 +67,7 @@ def test_cells_stand_in_the_plans_order_and_others_go(path: Path) -> None:
 def test_the_file_has_what_the_contract_names(path: Path) -> None:
     write_results(path, "lab", ALL, list(ALL))
     content = json.loads(path.read_text())
-    assert (content["schema"], content["profile"]) == (3, "lab")
+    assert (content["schema"], content["profile"]) == (4, "lab")
     assert set(content["cells"][0]) >= {
         *("cell", "client", "kernel", "releases", "verdict", "reason"),
         *("image", "digest", "findings", "stages", "log"),
@@ -128,12 +134,12 @@ def test_another_profiles_results_are_none_of_ours(path: Path) -> None:
 @pytest.mark.parametrize(
     ("schema", "words", "hint"),
     [
-        (99, "has schema 99, and this version of kmatrix knows 3", "Use the newer version"),
-        (0, "has schema 0, and this version of kmatrix knows 3", "Delete the file"),
-        (None, "has schema None, and this version of kmatrix knows 3", "Delete the file"),
-        (2, "has schema 2, and this version of kmatrix knows 3", "Delete the file"),
-        ("3", "has schema '3', and this version of kmatrix knows 3", "Delete the file"),
-        (True, "has schema True, and this version of kmatrix knows 3", "Delete the file"),
+        (99, "has schema 99, and this version of kmatrix knows 4", "Use the newer version"),
+        (0, "has schema 0, and this version of kmatrix knows 4", "Delete the file"),
+        (None, "has schema None, and this version of kmatrix knows 4", "Delete the file"),
+        (3, "has schema 3, and this version of kmatrix knows 4", "Delete the file"),
+        ("4", "has schema '4', and this version of kmatrix knows 4", "Delete the file"),
+        (True, "has schema True, and this version of kmatrix knows 4", "Delete the file"),
     ],
 )
 def test_a_file_of_another_schema_is_refused_and_kept(path: Path, schema: object, words: str, hint: str) -> None:
@@ -150,12 +156,12 @@ def test_a_file_of_another_schema_is_refused_and_kept(path: Path, schema: object
 
 
 def whole(**changes: Any) -> dict[str, Any]:
-    entry = {**PASSED.__dict__, **changes}
-    return {"schema": 3, "profile": "lab", "cells": [entry], "releases": []}
+    entry = {**asdict(PASSED), **changes}
+    return {"schema": 4, "profile": "lab", "cells": [entry], "releases": []}
 
 
 def with_release(**changes: Any) -> dict[str, Any]:
-    return {"schema": 3, "profile": "lab", "cells": [], "releases": [{**asdict(RELEASE), **changes}]}
+    return {"schema": 4, "profile": "lab", "cells": [], "releases": [{**asdict(RELEASE), **changes}]}
 
 
 @pytest.mark.parametrize(
@@ -166,19 +172,25 @@ def with_release(**changes: Any) -> dict[str, Any]:
         json.dumps(whole())[:-30],
         "[]",
         "null",
-        json.dumps({"schema": 3, "profile": "lab"}),
-        json.dumps({"schema": 3, "profile": "lab", "cells": 7, "releases": []}),
-        json.dumps({"schema": 3, "profile": "lab", "cells": ["x"], "releases": []}),
-        json.dumps({"schema": 3, "profile": "lab", "cells": [{"cell": "x"}], "releases": []}),
-        json.dumps({"schema": 3, "cells": []}),
-        json.dumps({"schema": 3, "profile": "lab", "cells": [], "releases": [], "other_profiles": []}),
-        json.dumps({"schema": 3, "profile": "lab", "cells": [], "releases": [], "other_profiles": {"okd": 7}}),
-        json.dumps({"schema": 3, "profile": "lab", "cells": [], "releases": 7}),
-        json.dumps({"schema": 3, "profile": "lab", "cells": [], "releases": [], "other_profiles": {"okd": []}}),
+        json.dumps({"schema": 4, "profile": "lab"}),
+        json.dumps({"schema": 4, "profile": "lab", "cells": 7, "releases": []}),
+        json.dumps({"schema": 4, "profile": "lab", "cells": ["x"], "releases": []}),
+        json.dumps({"schema": 4, "profile": "lab", "cells": [{"cell": "x"}], "releases": []}),
+        json.dumps({"schema": 4, "cells": []}),
+        json.dumps({"schema": 4, "profile": "lab", "cells": [], "releases": [], "other_profiles": []}),
+        json.dumps({"schema": 4, "profile": "lab", "cells": [], "releases": [], "other_profiles": {"okd": 7}}),
+        json.dumps({"schema": 4, "profile": "lab", "cells": [], "releases": 7}),
+        json.dumps({"schema": 4, "profile": "lab", "cells": [], "releases": [], "other_profiles": {"okd": []}}),
         json.dumps(whole(verdict="splendid")),
         json.dumps(whole(findings=[7])),
         json.dumps(whole(findings=[{"code": "x"}])),
         json.dumps(whole(releases=None)),
+        json.dumps(whole(releases="4.96.0")),
+        json.dumps(whole(warnings=None)),
+        json.dumps(whole(warnings=["lost"])),
+        json.dumps(whole(features="KERNEL_HAS_A")),
+        json.dumps(whole(features=[1])),
+        json.dumps(whole(reusable_from=None)),
         json.dumps(whole(gates={"static": "splendid"})),
         json.dumps(whole(gates=["static"])),
         json.dumps(whole(gates_at=7)),
@@ -241,6 +253,16 @@ def test_junit_has_one_case_for_each_cell(path: Path) -> None:
     assert failure.text == "crc-mismatch: CRC of <printk> & co (expected 0x1, found 0x2)"
     assert [case[0].tag for case in (cases["c"], cases["d"])] == ["error", "skipped"]
     assert cases["c"][0].text == "Start it."
+
+
+def test_junit_shows_a_warning_beside_the_verdict(path: Path) -> None:
+    warned = replace(FAILED, warnings=(LOST,))
+    write_results(path, "lab", {"b": warned, "d": replace(SKIPPED, verdict="passed")}, ["b", "d"])
+    suite = ElementTree.parse(path.with_suffix(".xml")).getroot()
+    assert (suite.attrib["failures"], suite.attrib["errors"]) == ("1", "0")
+    assert [[part.tag for part in case] for case in suite] == [["failure", "system-out"], ["system-out"]]
+    said = "warning: feature-lost: KERNEL_HAS_A & co are gone (expected KERNEL_HAS_A, found nothing new)"
+    assert [case[-1].text for case in suite] == [said, said]
 
 
 def test_junit_has_an_error_for_each_release_with_a_finding(path: Path) -> None:

@@ -72,7 +72,7 @@ def _merged(new: CellResult, old: CellResult) -> CellResult:
 def _keep_of_published(new: CellResult, old: CellResult) -> CellResult:
     """Keep the facts from when the image was built: it is still the published one."""
     return replace(
-        new,
+        _keep_of_module(new, old),
         srcversion=old.srcversion,
         log=old.log,
         serial=old.serial,
@@ -88,7 +88,7 @@ def _keep_of_tested(new: CellResult, old: CellResult) -> CellResult:
     A gate that the image fails now is failed; one that reached no verdict is no failure.
     """
     kept = replace(
-        new,
+        _keep_of_module(new, old),
         image=new.image or (old.image if new.verdict == "errored" else ""),
         image_id=new.image_id or old.image_id,
         srcversion=new.srcversion or old.srcversion,
@@ -104,6 +104,17 @@ def _keep_of_tested(new: CellResult, old: CellResult) -> CellResult:
         reason += "".join(f"; an earlier run passed gate {name}{_at(old, name)}" for name in earlier)
     ordered = {name: gates[name] for name in (*old.gates, *gates) if name in gates}
     return replace(kept, gates=ordered, gates_at=_latest(new, old, earlier), reason=reason)
+
+
+def _keep_of_module(new: CellResult, old: CellResult) -> CellResult:
+    """Keep the facts about the module of an image that both runs know: a record or a gate may not have had them."""
+    return replace(
+        new,
+        features=old.features if new.features is None else new.features,
+        abi=new.abi or old.abi,
+        reusable_from=new.reusable_from or old.reusable_from,
+        warnings=(*new.warnings, *(warning for warning in old.warnings if warning not in new.warnings)),
+    )
 
 
 def _at(old: CellResult, name: str) -> str:

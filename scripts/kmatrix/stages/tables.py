@@ -60,7 +60,7 @@ def print_results(
     session: str = "build",
     arguments: tuple[str, ...] = (),
 ) -> None:
-    """Print one row for each cell, the counts, and below them why and how to go on for each cell without a pass.
+    """Print one row for each cell, below them why and how to go on for each cell without a pass, warnings, the counts.
 
     Args:
         console: where.
@@ -87,8 +87,22 @@ def print_results(
             is_open = any(finding.check == _OF_RELEASE for finding in result.findings)
             if again not in result.next_step and not is_open:
                 console.print(Text(f"       Repeat this cell: {again}"), soft_wrap=True)
+    warnings = _print_warnings(console, results)
     counts = {verdict: sum(result.verdict == verdict for result in results) for verdict in STYLES}
-    console.print(Text(", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count) or "no cells"))
+    words = [f"{count} {verdict}" for verdict, count in counts.items() if count] or ["no cells"]
+    words += [f"{warnings} warning{'s' if warnings != 1 else ''}"] if warnings else []
+    console.print(Text(", ".join(words)))
+
+
+def _print_warnings(console: Console, results: Iterable[CellResult]) -> int:
+    """Print the warnings of cells, and where to read about each kind; returns their number."""
+    found = [(result.cell, warning) for result in results for warning in result.warnings]
+    for cell, warning in found:
+        console.print(Text(f"{cell}: warning: {warning.code}: {warning.message}", style="yellow"), soft_wrap=True)
+    if found:
+        pages = ", ".join(f"docs/findings.md#{code}" for code in sorted({warning.code for _, warning in found}))
+        console.print(Text(f"       What to do: {pages}"), soft_wrap=True)
+    return len(found)
 
 
 def print_releases(console: Console, releases: Iterable[ReleaseResult]) -> None:

@@ -80,7 +80,7 @@ def test_packages_that_cannot_be_kept_are_told(site: Site, cell: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ['{"schema": 3, "prof', "[]", '{"schema": 3, "profile": "site", "cells": [{}], "releases": []}']
+    "content", ['{"schema": 4, "prof', "[]", '{"schema": 3, "profile": "site", "cells": [{}], "releases": []}']
 )
 def test_damaged_results_are_told_before_anything_is_built(site: Site, content: str) -> None:
     path = site.root / "build" / "results.json"
@@ -117,5 +117,5 @@ def test_a_stray_file_among_the_dockerfiles_stays_and_is_named(site: Site, cell:
 def test_results_of_another_profile_are_not_mixed_in(site: Site, cell: str) -> None:
     path = site.root / "build" / "results.json"
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps({"schema": 3, "profile": "other", "cells": [], "releases": []}))
+    path.write_text(json.dumps({"schema": 4, "profile": "other", "cells": [], "releases": []}))
     assert site.run("build", "--no-push").verdicts == {cell: "passed"}

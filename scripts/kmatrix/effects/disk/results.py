@@ -21,7 +21,7 @@ from kmatrix.effects.disk.state_file import (
 from kmatrix.values.cells import CellResult, Finding, Verdict
 from kmatrix.values.release_result import ReleaseResult, ReleaseState
 
-SCHEMA = 3
+SCHEMA = 4
 
 
 def read_results(path: Path, profile_name: str) -> dict[str, CellResult]:
@@ -135,6 +135,10 @@ def junit(profile_name: str, cells: Iterable[CellResult], releases: Iterable[Rel
             entry = ElementTree.SubElement(case, tags[cell.verdict], message=cell.reason)
             lines = _lines(cell.findings)
             entry.text = "\n".join([*lines, cell.next_step] if cell.next_step else lines)
+        if cell.warnings:
+            # No verdict: JUnit has no form for a warning, and shows a case's output beside it.
+            shown = ElementTree.SubElement(case, "system-out")
+            shown.text = "\n".join(f"warning: {line}" for line in _lines(cell.warnings))
     for release in faulty:
         name = f"{release.version} {release.arch}"
         case = ElementTree.SubElement(suite, "testcase", classname="release", name=name, time="0.000")
@@ -157,8 +161,11 @@ def _result(entry: Mapping[str, Any]) -> CellResult:
         if verdict not in get_args(Verdict):
             raise ValueError(f"{verdict!r} is no verdict")
     values["gates_at"] = {str(name): str(at) for name, at in values["gates_at"].items()}
-    values["releases"] = tuple(values["releases"])
-    values["findings"] = _findings(values)
+    for name in ("releases", "reusable_from"):
+        values[name] = _texts(values[name])
+    values["features"] = None if values["features"] is None else _texts(values["features"])
+    values["findings"] = _findings(values["findings"])
+    values["warnings"] = _findings(values["warnings"])
     return CellResult(**values)
 
 
@@ -168,9 +175,15 @@ def _release(entry: Mapping[str, Any]) -> ReleaseResult:
         raise ValueError(f"{values['state']!r} is no state of a release")
     for name in ("streams", "kernels"):
         values[name] = tuple(values[name])
-    values["findings"] = _findings(values)
+    values["findings"] = _findings(values["findings"])
     return ReleaseResult(**values)
 
 
-def _findings(values: Mapping[str, Any]) -> tuple[Finding, ...]:
-    return tuple(Finding(**known_fields(Finding, finding)) for finding in values["findings"])
+def _findings(entries: Any) -> tuple[Finding, ...]:
+    return tuple(Finding(**known_fields(Finding, entry)) for entry in entries)
+
+
+def _texts(entries: Any) -> tuple[str, ...]:
+    if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
+        raise TypeError(f"{entries!r:.40} is no list of texts")
+    return tuple(entries)
