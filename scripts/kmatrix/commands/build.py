@@ -8,6 +8,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
+from kmatrix.commands.feature_comparison import compared_features, features_of_others, planned
 from kmatrix.commands.invocation import Invocation
 from kmatrix.commands.profile import SelectedProfile, recipes_for
 from kmatrix.commands.run import opened_run
@@ -179,6 +180,17 @@ class _Recorder:
             known = self.known.get(result.cell)
             kept = keep_known(result, known, now, asked=result.cell in self.unpublished)
             self.changed[result.cell] = replace(kept, at=now)
+        self._write()
+
+    def compare_features(self) -> None:
+        """Compare the features of this run's cells with those of all, now that every module is known."""
+        known = planned(self.plan, {**self.known, **self.changed})
+        changed = compared_features(self.job.call, self.job.chosen, known, self.changed)
+        if changed:
+            self.changed.update(changed)
+            self._write()
+
+    def _write(self) -> None:
         names = gates_of_profile(self.job.chosen.effective)
         merged = {**self.known, **self.changed}.values()
         self.releases = releases_of(self.plan, self.job.pins, merged, names, self.releases)
@@ -232,8 +244,11 @@ def _run(job: Job, work: Callable[[_Recorder, RunContext], None], pushes: bool) 
         places=call.places,
     )
     run = new_run(engine, load_credentials(call.authfile), options, progress, pushes=pushes)
+    own = {recipe.cell.id for recipe in job.recipes}
+    run.known_features.update(features_of_others(planned(every, recorder.known), own))
     with shown or nullcontext():
         work(recorder, run)
+    recorder.compare_features()
     results = list(recorder.changed.values())
     gates = gates_of_profile(job.chosen.effective)
     tables.print_results(call.console, results, job.chosen.name, gates, call.command, call.typed)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from kmatrix.commands.fan_out import published
+from kmatrix.commands.feature_comparison import compared_features, planned
 from kmatrix.commands.invocation import Invocation
 from kmatrix.commands.pins import pins_for
 from kmatrix.commands.profile import SelectedProfile, select_profile
@@ -69,6 +70,7 @@ def merge(call: Invocation) -> Exit:
         # As any run does, it drops what was known here of cells that left the plan; what a shard has is never dropped.
         unknown = [cell for cell, each in merged.items() if each.source is not None and cell not in set(order)]
         order += unknown
+        cells |= compared_features(call, chosen, planned(found, cells), cells)
         releases = releases_of(found, pins, cells.values(), gates_of_profile(chosen.effective), earlier)
         if cells or any(release.findings for release in releases):
             write_results(call.results_path, chosen.name, cells, order, releases=releases)

@@ -9,7 +9,7 @@ compile used.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from kmatrix.decide.formats.rpm_versions import natural
@@ -20,6 +20,10 @@ CHECK = "features"
 _SWITCHED_OFF = re.compile(r"BEEGFS_(NO|DISABLE)_[A-Z0-9_]+")
 _MACRO = re.compile(r"[A-Z][A-Z0-9_]*")
 _SHOWN = 8
+LOST_NEXT_STEP = (
+    "Compare the probes in the client's sources (feature-detect.sh, KernelFeatureDetection.mk) with both kernels' "
+    "headers. To accept the loss, set feature_lost: warn in the profile; otherwise leave the kernel out by an exclude."
+)
 
 
 @dataclass(frozen=True)
@@ -148,7 +152,7 @@ def gained_note(change: FeatureChange) -> str:
 
 
 def compared(
-    known: Mapping[str, CellResult], cells: Collection[str], *, fails: bool, next_step: str
+    known: Mapping[str, CellResult], cells: Collection[str], *, fails: bool, again: Callable[[str], str]
 ) -> dict[str, CellResult]:
     """Compare the results of a run with those of all cells, so that cells built side by side are compared too.
 
@@ -156,7 +160,7 @@ def compared(
         known: the latest results of all planned cells, by cell id.
         cells: the cells of this run; the others' results stay.
         fails: whether a lost feature is a failure.
-        next_step: for such a failure.
+        again: returns the command that builds a cell again.
 
     Returns:
         the results that change, by cell id.
@@ -168,6 +172,7 @@ def compared(
         own = of_cell.get(cell)
         change = found.get(own) if own else None
         before = known[cell]
+        next_step = f"{LOST_NEXT_STEP} {again(cell)} builds the cell again."
         after = _with_change(before, lost_finding(change) if change and change.lost else None, fails, next_step)
         if after != before:
             changed[cell] = after

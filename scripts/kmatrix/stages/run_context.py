@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from kmatrix.decide.features import CompiledFeatures
 from kmatrix.decide.image_documents import Layer
 from kmatrix.effects.disk.logs import Log
 from kmatrix.effects.engine import Engine
@@ -82,7 +83,8 @@ class RunContext:
     `base_images`, `userland_builds`, `pulls`, `kernel_facts` and `package_files` are caches, and so is `sent`, of the
     layers that were pushed. `published` has one published cell image of the same inputs for each architecture;
     `ungated` are the published images of this run's cells that have not passed every gate of it, by cell id; `blobs`
-    are the layers that the registry is known to have, by the digest of their archive.
+    are the layers that the registry is known to have, by the digest of their archive. `known_features` are the features
+    of modules that are known before this run builds any, by cell id, without those of cells that it builds again.
     """
 
     engine: Engine
@@ -103,6 +105,7 @@ class RunContext:
     blobs: dict[str, Layer] = field(default_factory=dict)
     published: dict[Arch, ImageRef] = field(default_factory=dict)
     ungated: dict[str, RecordedImage] = field(default_factory=dict)
+    known_features: dict[str, CompiledFeatures] = field(default_factory=dict)
 
     @property
     def logs(self) -> Path:

@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from kmatrix.decide.checks import check_module
+from kmatrix.decide.features import (
+    LOST_NEXT_STEP,
+    change_of,
+    features_of_cell,
+    gained_note,
+    lost_finding,
+    unknown_finding,
+)
+from kmatrix.decide.formats.elf import MalformedElfError, read_module
+from kmatrix.decide.reuse import recorded_module
 from kmatrix.stages.gates.gate import ImageUnderTest, Outcome
-from kmatrix.values.module import Expectation
+from kmatrix.values.cells import Finding
+from kmatrix.values.gate_record import RecordedModule
+from kmatrix.values.module import Expectation, features_path
 
 _NEXT_STEP = (
     "Compare the expected and the actual value of each finding, correct the client's sources or its Dockerfile, and "
@@ -13,14 +27,50 @@ _NEXT_STEP = (
 
 
 def check_image(image: ImageUnderTest) -> Outcome:
-    """Check an image against its cell and the cell's kernel."""
+    """Check an image against its cell, the cell's kernel, and the features of the kernels before it."""
     run, recipe = image.cell.run, image.cell.recipe
     expected = Expectation(recipe.cell, recipe.cell_key, run.options.profile.rdma)
     report = check_module(expected, image.facts, image.kernel)
     for note in report.notes:
         image.cell.line(f"kmatrix: note: {note}")
-    if report.passed:
-        return Outcome("passed", "every check passed", srcversion=report.srcversion)
-    first, others = report.findings[0], len(report.findings) - 1
+    about_features = _about_features(image)
+    fails = run.options.profile.feature_lost == "fail"
+    findings = (*report.findings, *about_features) if fails else report.findings
+    known = Outcome(
+        "passed",
+        "every check passed",
+        srcversion=report.srcversion,
+        warnings=() if fails else about_features,
+        module=_module(image),
+    )
+    if not findings:
+        return known
+    first, others = findings[0], len(findings) - 1
     reason = f"{first.code}: {first.message}" + (f" (and {others} more)" if others else "")
-    return Outcome("failed", reason, report.findings, _NEXT_STEP, srcversion=report.srcversion)
+    next_step = _NEXT_STEP if report.findings else LOST_NEXT_STEP
+    return replace(known, verdict="failed", message=reason, findings=findings, next_step=next_step)
+
+
+def _about_features(image: ImageUnderTest) -> tuple[Finding, ...]:
+    """Return the findings about features; they are warnings, or failures if the profile says so."""
+    run, cell = image.cell.run, image.cell.recipe.cell
+    if image.facts.features is None:
+        return (unknown_finding(features_path(cell.kernel)),)
+    own = features_of_cell(cell, image.facts.features)
+    strict = run.options.profile.feature_lost == "fail"
+    change = change_of(own, run.known_features.values(), strict=strict)
+    if change is None:
+        return ()
+    if note := gained_note(change):
+        image.cell.line(f"kmatrix: note: {note}")
+    return (lost_finding(change),) if change.lost else ()
+
+
+def _module(image: ImageUnderTest) -> RecordedModule | None:
+    """Return the facts about the module that later runs compare others with; None for a file that is no module."""
+    if image.facts.ko is None:
+        return None
+    try:
+        return recorded_module(read_module(image.facts.ko), image.facts.features)
+    except MalformedElfError:
+        return None
