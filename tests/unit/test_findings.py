@@ -19,7 +19,7 @@ CODES = finding_codes(package_sources(ROOT / "scripts" / "kmatrix"))
 NO_FINDING = {"booted"}
 SCRIPTS = [ROOT / "images" / "beegfs-client" / name for name in ("unpack-packages", "build-module")]
 ENTRY = re.compile(
-    r"^#{3,4} ([a-z0-9-]+)\n\nFound by: ([a-z0-9, ]+)\. Verdict: (failed|errored)\.\n(.+?)\nDo: (.+?)\n$", re.S
+    r"^#{3,4} ([a-z0-9-]+)\n\nFound by: ([a-z0-9, ]+)\. Verdict: (failed|errored|warning)\.\n(.+?)\nDo: (.+?)\n$", re.S
 )
 RULE = re.compile(r"^### Rule (\d+): (.+)$", re.M)
 
