@@ -39,6 +39,7 @@ _COUNTERS = re.compile(r"builds: (\d+), pulls: (\d+)")
 _COMPILE = re.compile(r'RUN \["/kmatrix/build-module"[^\n]*\]\n')
 _SHARED_STAGES = re.compile(r"^FROM .* AS (?!base).*\n", re.MULTILINE)
 _LAST_STAGE = "FROM userland\n"
+_BEFORE_COMPILE = "# MAKE_JOBS changes how fast"
 
 
 @dataclass(frozen=True)
@@ -215,6 +216,27 @@ class Site:
             'RUN ["/kmatrix/sabotage.d/sabotage", "{{ cell.kernel }}"]\n'
         )
         self.alter("Dockerfile.j2", compiling[0], compiling[0] + step)
+
+    def change_toolkit(self, kernel: str, commands: str) -> None:
+        """Change the toolkit that one kernel's module is compiled with; the image that the checks read stays.
+
+        Args:
+            kernel: the cell's kernel.
+            commands: for bash, run before the compile; $headers is the kernel's include/linux.
+        """
+        script = (
+            "#!/bin/bash\nset -euo pipefail\n"
+            f"for headers in /lib/modules/{kernel}/source /lib/modules/{kernel}/build /usr/src/kernels/{kernel}; do\n"
+            f'  headers+=/include/linux\n  [ ! -f "$headers/fs.h" ] || break\ndone\n{commands}\n'
+        )
+        folder = self.image_source / "toolkit.d"
+        folder.mkdir()
+        (folder / "change").write_text(script, encoding="utf-8")
+        step = (
+            f'{{% if cell.kernel == "{kernel}" %}}{self._label}\nCOPY toolkit.d /kmatrix/toolkit.d/\n'
+            'RUN ["/kmatrix/toolkit.d/change"]\n{% endif %}'
+        )
+        self.alter("Dockerfile.j2", _BEFORE_COMPILE, step + _BEFORE_COMPILE)
 
     def note_steps(self) -> None:
         """Note the images that this project's logs name, for the check that none is left."""
