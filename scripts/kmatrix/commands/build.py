@@ -24,6 +24,7 @@ from kmatrix.effects.registry.credentials import load_credentials
 from kmatrix.stages import tables
 from kmatrix.stages.cell import push_cell, run_cell
 from kmatrix.stages.dockerfiles import foreign_note, write_rendered
+from kmatrix.stages.features import note_features
 from kmatrix.stages.gates import gates_of_profile
 from kmatrix.stages.progress import LiveProgress, PlainProgress, Progress
 from kmatrix.stages.reuse import query_neighbours
@@ -62,6 +63,7 @@ def build_job(job: Job) -> Ran:
         if left and call.selects and not call.force and job.chosen.effective.base_packages:
             find_published(run, recipes_for(call, job.chosen, job.pins, recorder.plan))
         query_neighbours(run, [recipe.cell for recipe in left])
+        note_features(run, {recipe.cell.id for recipe in left} - run.ungated.keys())
         run_cells(run, run_cell, left, recorder.record)
 
     return _run(job, work, call.push)
@@ -84,6 +86,7 @@ def verify(call: Invocation) -> Exit:
         def work(recorder: _Recorder, run: RunContext) -> None:
             run.planned = recorder.plan.cells
             query_neighbours(run, [recipe.cell for recipe in job.recipes])
+            note_features(run)
             run_cells(run, verify_cell, job.recipes, recorder.record)
 
         return _run(job, work, False).code
