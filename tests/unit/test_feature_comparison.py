@@ -19,16 +19,17 @@ from kmatrix.decide.formats.kernel_tree import kernel_facts
 from kmatrix.effects.disk.logs import open_log
 from kmatrix.effects.disk.results import read_results, write_results
 from kmatrix.stages import cell as cell_stage
+from kmatrix.stages.features import note_features
 from kmatrix.stages.gates import GATES, pass_gates
 from kmatrix.stages.gates.gate import ImageUnderTest, Outcome
 from kmatrix.stages.gates.static import check_image
-from kmatrix.stages.run import note_features
+from kmatrix.stages.reuse import note_record
 from kmatrix.stages.run_context import CellContext, Options, RunContext, cell_result
 from kmatrix.values.cells import CellResult
 from kmatrix.values.errors import Exit
-from kmatrix.values.gate_record import GateRecord, RecordedImage, RecordedModule
+from kmatrix.values.gate_record import GateRecord, RecordedModule
 from kmatrix.values.lock import Lock, write_lock
-from kmatrix.values.names import ImageRef, ReleaseVersion
+from kmatrix.values.names import ReleaseVersion
 from kmatrix.values.pins import KernelPin
 from kmatrix.values.recipe import Recipe
 from tests.unit.support.check_case import CELL, KERNEL, KO, TOOLKIT, Case
@@ -36,7 +37,7 @@ from tests.unit.support.made_up_profile import KERNELS, lock, profile
 from tests.unit.support.projects import MATRIX, write_project
 from tests.unit.support.stand_in_engine import StandInEngine
 
-RECIPE = cast("Recipe", SimpleNamespace(cell=CELL, cell_key="sha256:key"))
+RECIPE = cast("Recipe", SimpleNamespace(cell=CELL, cell_key="sha256:key", toolkit=SimpleNamespace(pinned="t@d")))
 BEFORE = replace(CELL, kernel=KERNEL.replace("427.50", "427.9"))
 DIGEST = "sha256:" + "a" * 64
 
@@ -139,23 +140,25 @@ def test_the_features_reach_the_result(gate: Bench) -> None:
         cell = CellContext(gate.run, RECIPE, log)
         gate.run.progress = cast("Any", SimpleNamespace(stage=lambda *_: None))
         gate.run.engine = cast("Any", StandInEngine())
+        gate.run.kernel_facts.get(f"t@d {KERNEL}", lambda: kernel_facts(KERNEL, TOOLKIT))
         result = pass_gates(cell, "sha256:1", [replace(static, run=lambda _: outcome)])
     assert result.features == ("KERNEL_HAS_A",)
 
 
 @pytest.mark.parametrize(
-    ("module", "known"),
+    ("features", "rebuilt", "known"),
     [
-        (RecordedModule(("A",), {}, (), ""), {CELL.id: features_of_cell(CELL, ("A",))}),
-        (RecordedModule(None, {}, (), ""), {}),
-        (None, {}),
+        (("A",), (), {CELL.id: features_of_cell(CELL, ("A",))}),
+        (("A",), (CELL.id,), {}),
+        (None, (), {}),
     ],
+    ids=["recorded", "built again", "not known"],
 )
 def test_the_features_of_a_published_module_are_known_from_its_record(
-    gate: Bench, module: RecordedModule | None, known: Mapping[str, CompiledFeatures]
+    gate: Bench, features: tuple[str, ...] | None, rebuilt: tuple[str, ...], known: Mapping[str, CompiledFeatures]
 ) -> None:
-    record = GateRecord(DIGEST, CELL.id, "sha256:key", {}, module)
-    note_features(gate.run, RECIPE, RecordedImage(ImageRef.parse(f"r.example/x@{DIGEST}"), record))
+    note_record(gate.run, CELL, GateRecord(DIGEST, CELL.id, "sha256:key", {}, RecordedModule(features, {}, (), "")))
+    note_features(gate.run, rebuilt)
     assert gate.run.known_features == known
 
 
@@ -202,6 +205,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
 
     monkeypatch.setattr(run_command, "DockerEngine", StandInEngine)
     monkeypatch.setattr(build_command, "split_published", lambda _, recipes, __: recipes)
+    monkeypatch.setattr(build_command, "query_neighbours", lambda *_: None)
     monkeypatch.setattr(cell_stage, "_build_check_push", built)
     return made
 

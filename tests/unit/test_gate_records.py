@@ -27,7 +27,7 @@ from kmatrix.values.errors import (
     ToolError,
     UnreachableError,
 )
-from kmatrix.values.gate_record import GatePass, GateRecord
+from kmatrix.values.gate_record import GatePass, GateRecord, RecordedModule
 from tests.unit.support.fake_registry import digest, problem
 from tests.unit.support.gate_records import put_manifest, put_record, record_of
 from tests.unit.support.http_server import Reply, Request
@@ -37,6 +37,10 @@ PATH = "team/image"
 IMAGE = "sha256:" + "a" * 64
 OTHER = "sha256:" + "b" * 64
 RECORD = record_of(IMAGE, "8.98.1-6.1.0", "sha256:key")
+MODULE = RecordedModule(
+    ("KERNEL_HAS_A", "KERNEL_HAS_B"), {"_printk": 0x92997ED8, "weak": 0}, ("VFS_internal",), "GPL v2"
+)
+WITH_MODULE = replace(RECORD, module=MODULE)
 TAG = f"sha256-{'a' * 64}.gates"
 
 
@@ -80,13 +84,18 @@ def test_a_record_comes_back_as_it_was_written_and_is_an_ordinary_image(server: 
         assert config["rootfs"]["diff_ids"] == [digest(unpacked.read())]
 
 
-def layer_with(**changes: object) -> bytes:
-    """The layer of a record whose file has other values."""
-    image = record_image(RECORD)
-    with tarfile.open(fileobj=io.BytesIO(image.layer)) as archive:
+def content_of(record: GateRecord) -> dict[str, object]:
+    """The content of a record's file."""
+    with tarfile.open(fileobj=io.BytesIO(record_image(record).layer)) as archive:
         file = archive.extractfile("gates.json")
         assert file
-        content = {**json.load(file), **changes}
+        content: dict[str, object] = json.load(file)
+    return content
+
+
+def layer_with(**changes: object) -> bytes:
+    """The layer of a record whose file has other values."""
+    content = {**content_of(RECORD), **changes}
     return layer_of(json.dumps({name: value for name, value in content.items() if value is not None}).encode())
 
 
@@ -109,6 +118,19 @@ def layer_of_size(size: int) -> bytes:
 
 
 PASSED = {"verdict": "passed", "at": "then", "kmatrix": "0"}
+KEPT = {
+    "features": ["KERNEL_HAS_A", "KERNEL_HAS_B"],
+    "needs": {"_printk": "0x92997ed8", "weak": "0x00000000"},
+    "namespaces": ["VFS_internal"],
+    "licence": "GPL v2",
+}
+
+
+def layer_with_module(**changes: object) -> bytes:
+    """The layer of a record whose module has other values; a list for `without` names those that it lacks."""
+    without = changes.pop("without", ())
+    assert isinstance(without, tuple)
+    return layer_with(module={name: value for name, value in {**KEPT, **changes}.items() if name not in without})
 
 
 @pytest.mark.parametrize(
@@ -124,6 +146,23 @@ PASSED = {"verdict": "passed", "at": "then", "kmatrix": "0"}
         (layer_with(gates={"static": {**PASSED, "at": 7}}), "not as this program writes it"),
         (layer_with(name=None), "not as this program writes it"),
         (layer_with(cell_key=7), "not as this program writes it"),
+        (layer_with(module=[]), "not as this program writes it"),
+        (layer_with(module="none"), "not as this program writes it"),
+        (layer_with(module=False), "not as this program writes it"),
+        *[(layer_with_module(without=(name,)), "not as this program writes it") for name in KEPT],
+        (layer_with_module(features="KERNEL_HAS_A"), "not as this program writes it"),
+        (layer_with_module(features=[7]), "not as this program writes it"),
+        (layer_with_module(features=["\ud800"]), "not as this program writes it"),
+        (layer_with_module(needs=["_printk"]), "not as this program writes it"),
+        (layer_with_module(needs={"_printk": 7}), "not as this program writes it"),
+        (layer_with_module(needs={"_printk": "92997ed8"}), "not as this program writes it"),
+        (layer_with_module(needs={"_printk": "0x92997ED8"}), "not as this program writes it"),
+        (layer_with_module(needs={"_printk": "0x192997ed8"}), "not as this program writes it"),
+        (layer_with_module(needs={"_printk": "0x92997ed8\n"}), "not as this program writes it"),
+        (layer_with_module(needs={"\ud800": "0x92997ed8"}), "not as this program writes it"),
+        (layer_with_module(namespaces={"VFS_internal": 1}), "not as this program writes it"),
+        (layer_with_module(namespaces=None), "not as this program writes it"),
+        (layer_with_module(licence=None), "not as this program writes it"),
         (layer_of(b"[]"), "not as this program writes it"),
         (layer_of(b"{"), "not as this program writes it"),
         (layer_of(b"[" * 100_000), "not as this program writes it"),
@@ -153,6 +192,29 @@ def test_a_malformed_record_is_no_record_and_is_named(server: Writable, layer: b
     assert words in note
     with pytest.raises(MalformedRecordError):
         read_record(layer, blob, IMAGE)
+
+
+def read_back(record: GateRecord) -> GateRecord:
+    layer = record_image(record).layer
+    return read_record(layer, digest(layer), IMAGE)
+
+
+@pytest.mark.parametrize("features", [MODULE.features, (), None])
+def test_the_facts_about_the_module_come_back_and_a_record_may_lack_them(features: tuple[str, ...] | None) -> None:
+    record = replace(RECORD, module=replace(MODULE, features=features))
+    assert content_of(record)["module"] == {**KEPT, "features": None if features is None else list(features)}
+    assert read_back(record) == record
+    assert "module" not in content_of(RECORD)
+    assert read_back(RECORD).module is None
+    # Versions that know no module read the other keys alone, and refuse another schema.
+    assert content_of(record)["schema"] == content_of(RECORD)["schema"] == 1
+    reordered = replace(MODULE, needs=dict(sorted(MODULE.needs.items(), reverse=True)))
+    assert record_image(replace(RECORD, module=reordered)) == record_image(WITH_MODULE)
+
+
+def test_a_key_that_this_version_does_not_know_is_no_fault() -> None:
+    layer = layer_with(later={"more": 1}, module={**KEPT, "later": 1})
+    assert read_record(layer, digest(layer), IMAGE) == WITH_MODULE
 
 
 def without_layers() -> bytes:
@@ -203,7 +265,7 @@ def spoilt(sound: bytes, seed: int) -> bytes:
 
 @pytest.mark.parametrize("start", range(0, 600, 200))
 def test_a_spoilt_record_is_a_record_or_a_malformed_one_and_never_a_crash(start: int) -> None:
-    image = record_image(RECORD)
+    image = record_image(WITH_MODULE)
     archive = gzip.decompress(image.layer)
     for seed in range(start, start + 200):
         with suppress(MalformedRecordError):
@@ -272,6 +334,47 @@ def test_an_entry_is_added_beside_those_that_are_there(server: Writable) -> None
     add(server, STATIC)
     add(server, BOOT)
     assert found(server) == RECORD
+
+
+def test_a_gate_that_is_added_without_the_module_keeps_the_module_that_is_there(server: Writable) -> None:
+    add(server, replace(STATIC, module=MODULE))
+    add(server, BOOT)
+    assert found(server) == WITH_MODULE
+    other = replace(MODULE, licence="GPL")
+    add(server, replace(BOOT, module=other))
+    assert found(server) == replace(RECORD, module=other)
+
+
+def test_the_module_of_another_key_is_not_taken_over(server: Writable) -> None:
+    put_record(server, PATH, replace(WITH_MODULE, cell_key="sha256:other"))
+    add(server, BOOT)
+    assert found(server) == BOOT
+
+
+def test_a_module_that_another_writer_lost_is_written_again(server: Writable, slept: list[float]) -> None:
+    """The other one read the record before this one wrote, and wrote the same gate without the module."""
+    after(server, 1, f"PUT /v2/{PATH}/manifests/{TAG}", lambda: put_record(server, PATH, RECORD))
+    add(server, replace(BOOT, module=MODULE))
+    assert found(server) == WITH_MODULE
+    assert slept
+
+
+def test_a_module_too_large_for_a_record_costs_none_of_its_gates(server: Writable) -> None:
+    large = replace(MODULE, needs={f"symbol_{number}": number for number in range(40_000)})
+    add(server, replace(STATIC, module=large))
+    assert found(server) == STATIC
+    small = replace(MODULE, needs={f"symbol_{number}": number for number in range(20_000)})
+    add(server, replace(STATIC, module=small))
+    assert found(server) == replace(STATIC, module=small)
+
+
+def test_a_module_that_more_gates_leave_no_room_for_is_left_out(server: Writable) -> None:
+    full = replace(MODULE, licence="x" * ((1 << 20) - 11_000))
+    add(server, replace(STATIC, module=full))
+    assert found(server) == replace(STATIC, module=full)
+    many = replace(RECORD, gates=dict.fromkeys((f"gate-{number}" for number in range(100)), RECORD.gates["boot"]))
+    add(server, many)
+    assert found(server) == replace(many, gates={**many.gates, **STATIC.gates})
 
 
 @pytest.mark.parametrize("moment", ["GET", "PUT"])

@@ -224,7 +224,7 @@ def test_a_cell_that_is_pushed_gets_its_own_tag_first(bench: Bench, monkeypatch:
 
     monkeypatch.setattr(cell_stage, "push_image", push)
     monkeypatch.setattr(cell_stage, "gate_passes", lambda _: {})
-    cell = cast("Any", SimpleNamespace(run=bench.run, recipe=bench.recipe, stage=lambda _: nullcontext()))
+    cell = cast("Any", SimpleNamespace(run=bench.run, recipe=bench.recipe, module=None, stage=lambda _: nullcontext()))
     gates = dict.fromkeys(BOTH, "passed")
     tested = replace(cell_result(bench.recipe, "passed", "all well"), gates=cast("Any", gates))
     result = cell_stage._push(cell, tested)

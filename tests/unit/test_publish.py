@@ -20,7 +20,7 @@ from kmatrix.stages.concurrency import Once
 from kmatrix.stages.gate_records import find_record
 from kmatrix.stages.publish import push_image
 from kmatrix.values.errors import NotReadableError, ToolError
-from kmatrix.values.gate_record import GatePass, GateRecord
+from kmatrix.values.gate_record import GatePass, GateRecord, RecordedModule
 from kmatrix.values.names import Arch, ImageRef
 from tests.unit.support.fake_registry import digest
 from tests.unit.support.http_server import Reply, Request
@@ -41,8 +41,8 @@ class Bench:
     image: Saved
     run: Any
 
-    def push(self) -> str:
-        return push_image(self.run, self.image.id, ref(self.server, TAG), RECIPE, GATES)
+    def push(self, module: RecordedModule | None = None) -> str:
+        return push_image(self.run, self.image.id, ref(self.server, TAG), RECIPE, GATES, module)
 
     @property
     def tag(self) -> dict[str, Any] | None:
@@ -86,6 +86,13 @@ def test_the_name_comes_last_and_stands_for_what_was_tested(bench: Bench) -> Non
     assert {layer["mediaType"] for layer in bench.tag["layers"]} == {LAYER}
     assert [layer["size"] for layer in bench.tag["layers"]] == [len(blob) for blob in blobs]
     assert [gzip.decompress(blob) for blob in blobs] == list(LAYERS)
+
+
+def test_the_record_has_the_facts_about_the_module(bench: Bench) -> None:
+    module = RecordedModule(("KERNEL_HAS_A",), {"_printk": 0x92997ED8}, ("VFS_internal",), "GPL v2")
+    told = bench.push(module)
+    found = find_record(bench.run.registry, ref(bench.server, TAG), told, print)
+    assert found == GateRecord(told, RECIPE.cell.id, RECIPE.cell_key, GATES, module)
 
 
 def test_no_name_where_the_registry_has_something_else_under_the_digest(

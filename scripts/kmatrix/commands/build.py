@@ -24,8 +24,10 @@ from kmatrix.effects.registry.credentials import load_credentials
 from kmatrix.stages import tables
 from kmatrix.stages.cell import push_cell, run_cell
 from kmatrix.stages.dockerfiles import foreign_note, write_rendered
+from kmatrix.stages.features import note_features
 from kmatrix.stages.gates import gates_of_profile
 from kmatrix.stages.progress import LiveProgress, PlainProgress, Progress
+from kmatrix.stages.reuse import query_neighbours
 from kmatrix.stages.run import default_jobs, exit_code, find_published, run_cells, split_published
 from kmatrix.stages.run_context import Options, RunContext, new_run
 from kmatrix.stages.verify import verify_cell
@@ -50,6 +52,7 @@ def build_job(job: Job) -> Ran:
         call.say(note)
 
     def work(recorder: _Recorder, run: RunContext) -> None:
+        run.planned = recorder.plan.cells
         _record_open(recorder, call)
         found: list[CellResult] = []
         left = job.recipes if call.force else split_published(run, job.recipes, found.append)
@@ -59,6 +62,8 @@ def build_job(job: Job) -> Ran:
             recorder.unpublished = frozenset(recipe.cell.id for recipe in left) - run.ungated.keys()
         if left and call.selects and not call.force and job.chosen.effective.base_packages:
             find_published(run, recipes_for(call, job.chosen, job.pins, recorder.plan))
+        query_neighbours(run, [recipe.cell for recipe in left])
+        note_features(run, {recipe.cell.id for recipe in left} - run.ungated.keys())
         run_cells(run, run_cell, left, recorder.record)
 
     return _run(job, work, call.push)
@@ -79,6 +84,9 @@ def verify(call: Invocation) -> Exit:
     with _job(call) as job:
 
         def work(recorder: _Recorder, run: RunContext) -> None:
+            run.planned = recorder.plan.cells
+            query_neighbours(run, [recipe.cell for recipe in job.recipes])
+            note_features(run)
             run_cells(run, verify_cell, job.recipes, recorder.record)
 
         return _run(job, work, False).code

@@ -12,14 +12,15 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import re
 import tarfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kmatrix.decide.cell_manifest import LAYER, cell_manifest
 from kmatrix.decide.image_documents import Document, Layer
-from kmatrix.values.gate_record import GatePass, GateRecord
+from kmatrix.values.gate_record import GatePass, GateRecord, RecordedModule
 from kmatrix.values.names import digest as checked_digest
 from kmatrix.values.names import digest_of
 
@@ -28,8 +29,9 @@ _FILE = "gates.json"
 # The times that matter are in the file.
 _CREATED = "1970-01-01T00:00:00Z"
 _TITLE = "org.opencontainers.image.title"
-# A record of a hundred gates is a hundredth of this.
+# A record of a hundred gates is a hundredth of this, and so is a module that needs 250 symbols.
 _MOST_BYTES = 1 << 20
+_CRC = re.compile(r"0x[0-9a-f]{8}")
 
 
 class MalformedRecordError(ValueError):
@@ -50,19 +52,19 @@ def record_tag(digest: str) -> str:
     return f"{digest.replace(':', '-')}.gates"
 
 
+def keepable(record: GateRecord) -> GateRecord:
+    """Return a record as a registry keeps it: without its module if its file would be larger than a reader accepts.
+
+    The gates decide about an image, and its module is information; so the module must not cost the gates.
+    """
+    if record.module is None or len(_archive(_content(record))) <= _MOST_BYTES:
+        return record
+    return replace(record, module=None)
+
+
 def record_image(record: GateRecord) -> RecordImage:
     """Return a record as the image that a registry keeps; the same record gives the same layer."""
-    content = {
-        "schema": SCHEMA,
-        "digest": record.digest,
-        "name": record.name,
-        "cell_key": record.cell_key,
-        "gates": {
-            name: {"verdict": "passed", "at": passed.at, "kmatrix": passed.version}
-            for name, passed in sorted(record.gates.items())
-        },
-    }
-    archive = _archive(json.dumps(content, indent=1).encode() + b"\n")
+    archive = _archive(_content(record))
     layer = gzip.compress(archive, mtime=0)
     # No machine's architecture: nothing may run it.
     config = json.dumps(
@@ -77,6 +79,28 @@ def record_image(record: GateRecord) -> RecordImage:
         separators=(",", ":"),
     ).encode()
     return RecordImage(layer, config, cell_manifest(config, (Layer(digest_of(layer), LAYER, len(layer)),)))
+
+
+def _content(record: GateRecord) -> bytes:
+    content: dict[str, Any] = {
+        "schema": SCHEMA,
+        "digest": record.digest,
+        "name": record.name,
+        "cell_key": record.cell_key,
+        "gates": {
+            name: {"verdict": "passed", "at": passed.at, "kmatrix": passed.version}
+            for name, passed in sorted(record.gates.items())
+        },
+    }
+    if (module := record.module) is not None:
+        # Versions that know no module ignore this key, so the schema is the same.
+        content["module"] = {
+            "features": None if module.features is None else sorted(module.features),
+            "needs": {symbol: f"0x{crc:08x}" for symbol, crc in sorted(module.needs.items())},
+            "namespaces": sorted(module.namespaces),
+            "licence": module.licence,
+        }
+    return json.dumps(content, indent=1).encode() + b"\n"
 
 
 def record_layer(manifest: bytes) -> str:
@@ -138,7 +162,26 @@ def _record(content: Mapping[str, Any], digest: str) -> GateRecord:
         if entry["verdict"] != "passed":
             raise MalformedRecordError(f"it has the verdict {entry['verdict']!r:.40} for gate {name!r:.40}")
         gates[_text(name)] = GatePass(_text(entry["at"]), _text(entry["kmatrix"]))
-    return GateRecord(digest, _text(content["name"]), _text(content["cell_key"]), gates)
+    module = _module(content["module"]) if "module" in content else None
+    return GateRecord(digest, _text(content["name"]), _text(content["cell_key"]), gates, module)
+
+
+def _module(content: Mapping[str, Any]) -> RecordedModule:
+    features = None if content["features"] is None else _texts(content["features"])
+    needs = {_text(symbol): _crc(crc) for symbol, crc in content["needs"].items()}
+    return RecordedModule(features, needs, _texts(content["namespaces"]), _text(content["licence"]))
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise TypeError(f"{value!r:.40} is no list")
+    return tuple(sorted(_text(each) for each in value))
+
+
+def _crc(value: object) -> int:
+    if not _CRC.fullmatch(_text(value)):
+        raise ValueError(f"{value!r:.40} is no CRC")
+    return int(str(value), 16)
 
 
 def _text(value: object) -> str:

@@ -90,7 +90,9 @@ def ensure_image(
     reference = f"{IMAGES}/{name}:{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
     if engine.image(reference) is not None:
         return reference
-    detail = " ".join(value for key, value in sorted((buildargs or {}).items()) if value and key not in ("RHEL_VERSION", "ROOT"))
+    detail = " ".join(
+        value for key, value in sorted((buildargs or {}).items()) if value and key not in ("RHEL_VERSION", "ROOT")
+    )
     say(f"image {name}: building {detail}".rstrip())
     lines: list[str] = []
     try:

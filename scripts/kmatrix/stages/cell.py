@@ -14,15 +14,17 @@ from kmatrix.stages.base import pull_base
 from kmatrix.stages.build import build_base, build_cell, build_context, build_group
 from kmatrix.stages.gate_records import gate_passes
 from kmatrix.stages.gates import gates_of_profile, gates_of_run, named, not_passed, pass_gates
-from kmatrix.stages.gates.gate import Gate
+from kmatrix.stages.gates.gate import Gate, ImageUnderTest
 from kmatrix.stages.held_images import hold_image, pull
 from kmatrix.stages.kernel_tag import with_kernel_tag
 from kmatrix.stages.publish import image_of, push_image, record_gates
-from kmatrix.stages.published import build_command, id_in_engine, key_in_engine, with_published
+from kmatrix.stages.published import build_command, id_in_engine, key_in_engine, with_module, with_published
+from kmatrix.stages.recorded_module import module_in_image
+from kmatrix.stages.reuse import has_candidates, reusable_modules
 from kmatrix.stages.run_context import CellContext, RunContext, cell_result, raise_if_stopping
 from kmatrix.stages.verdict import to_verdict
 from kmatrix.values.cells import CellResult
-from kmatrix.values.errors import KmatrixError, ToolError
+from kmatrix.values.errors import BuildError, KmatrixError, ToolError
 from kmatrix.values.gate_record import RecordedImage
 from kmatrix.values.recipe import Recipe
 
@@ -79,7 +81,11 @@ def _build_check_push(cell: CellContext) -> CellResult:
             context = based_context(context, base)
         run.userland_builds.get(recipe.group, lambda: build_group(cell, context))
     with cell.stage("build"):
-        built = build_cell(cell, context)
+        try:
+            built = build_cell(cell, context)
+        except BuildError:
+            cell.reusable_from = _reusable_instead(cell)
+            raise
     result = pass_gates(cell, built, gates_of_run(run), has_name=False)
     if result.verdict != "passed":
         return result
@@ -92,6 +98,19 @@ def _build_check_push(cell: CellContext) -> CellResult:
     finally:
         # The registry keeps a published image, and one that could not be published is built again.
         run.engine.remove_image(run.engine.own_name(recipe.cell.tag))
+
+
+def _reusable_instead(cell: CellContext) -> tuple[str, ...]:
+    """Return the published cells whose modules would load in the kernel of a cell that does not compile."""
+    if not has_candidates(cell.run, cell.recipe.cell):
+        return ()
+    try:
+        return reusable_modules(cell, ImageUnderTest(cell, "", gates=()).kernel)
+    except KmatrixError as error:
+        # It must not hide why the cell does not compile.
+        raise_if_stopping(cell.run, error)
+        cell.line(f"kmatrix: note: the kernel is not compared with published modules: {error.message}")
+        return ()
 
 
 def _why_withheld(run: RunContext, result: CellResult) -> str:
@@ -108,13 +127,18 @@ def _pass_lacking_gates(cell: CellContext, published: RecordedImage) -> CellResu
         pull(run, recipe.toolkit)
         hold_image(run, published.ref)
     try:
-        result = pass_gates(cell, id_in_engine(run, published.ref), lacking)
+        image_id = id_in_engine(run, published.ref)
+        result = pass_gates(cell, image_id, lacking)
+        if result.gates_at and run.options.push and published.record.module is None and cell.module is None:
+            cell.module = module_in_image(cell, image_id)
     finally:
         run.engine.let_go(published.ref.pinned)
+    result = with_module(result, cell.module)
     if result.gates_at and run.options.push:
+        passes, module = gate_passes(result.gates_at), cell.module or published.record.module
         try:
             with cell.stage("record"):
-                record_gates(run, published.ref, replace(published.record, gates=gate_passes(result.gates_at)))
+                record_gates(run, published.ref, replace(published.record, gates=passes, module=module))
         except KmatrixError as error:
             if result.verdict == "passed":
                 raise
@@ -147,6 +171,8 @@ def _push_tested(cell: CellContext, tested: CellResult) -> CellResult:
         raise ToolError(f"{tested.image} has not passed {named(lacking)}", again)
     if key_in_engine(local) != cell.recipe.cell_key:
         raise ToolError(f"{tested.image} is stale: built from inputs that have changed since", again)
+    # The gates that read these facts ran in an earlier run, whose results do not have them all.
+    cell.module = module_in_image(cell, tested.image_id)
     result = _push(cell, replace(tested, reason=tested.reason.partition("; not pushed")[0]))
     tagged = engine.image(tested.image)
     if tagged is not None and tagged.id == tested.image_id:
@@ -158,6 +184,6 @@ def _push(cell: CellContext, result: CellResult) -> CellResult:
     run, recipe = cell.run, cell.recipe
     with cell.stage("push"):
         ref = image_of(run.options.target, recipe.cell)
-        digest = push_image(run, result.image_id, ref, recipe, gate_passes(result.gates_at))
+        digest = push_image(run, result.image_id, ref, recipe, gate_passes(result.gates_at), cell.module)
         # The registry has just answered for it, whenever it did so before.
         return with_kernel_tag(run, recipe.cell, replace(result, digest=digest, seen="", pushed=utc_now()))

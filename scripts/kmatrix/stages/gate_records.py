@@ -6,7 +6,14 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from kmatrix.decide.gate_record import MalformedRecordError, read_record, record_image, record_layer, record_tag
+from kmatrix.decide.gate_record import (
+    MalformedRecordError,
+    keepable,
+    read_record,
+    record_image,
+    record_layer,
+    record_tag,
+)
 from kmatrix.effects.installed_version import installed_version
 from kmatrix.effects.registry.client import Registry
 from kmatrix.effects.registry.writer import RegistryWriter
@@ -66,6 +73,8 @@ def add_to_record(
 ) -> None:
     """Write every entry of `record` to the registry, beside those that it has for the same image and key.
 
+    A record without a module keeps the one that the registry has. A module too large for a record is left out.
+
     Two writers may do so at a time: each reads the record, writes both writers' entries, and reads back. An entry that
     is lost all the same costs one more run of its gate.
 
@@ -82,10 +91,10 @@ def add_to_record(
         InterruptedRunError: the run was told to stop.
     """
     name = ref.with_tag(record_tag(record.digest))
+    record = keepable(record)
     there = find_record(registry, ref, record.digest, say)
     for attempt in range(1, ATTEMPTS + 1):
-        known = there.gates if there is not None and _of_same_image(there, record) else {}
-        _write(registry, name, replace(record, gates={**known, **record.gates}))
+        _write(registry, name, _extended(there, record))
         there = _read_back(registry, ref, record, say, last=attempt == ATTEMPTS)
         if _holds(there, record):
             return
@@ -103,12 +112,22 @@ def add_to_record(
     )
 
 
+def _extended(there: GateRecord | None, record: GateRecord) -> GateRecord:
+    if there is None or not _of_same_image(there, record):
+        return record
+    gates = {**there.gates, **record.gates}
+    # More gates may leave no room for a module that fitted beside fewer.
+    return keepable(replace(record, gates=gates, module=record.module or there.module))
+
+
 def _of_same_image(there: GateRecord, record: GateRecord) -> bool:
     return (there.name, there.cell_key) == (record.name, record.cell_key)
 
 
 def _holds(there: GateRecord | None, record: GateRecord) -> bool:
-    return there is not None and _of_same_image(there, record) and record.gates.keys() <= there.gates.keys()
+    if there is None or not _of_same_image(there, record) or not record.gates.keys() <= there.gates.keys():
+        return False
+    return there.module is not None or _extended(there, record).module is None
 
 
 def _write(registry: RegistryWriter, name: ImageRef, record: GateRecord) -> None:

@@ -15,7 +15,7 @@ from kmatrix.stages.gate_records import OTHER_WRITER, add_to_record
 from kmatrix.stages.run_context import RunContext
 from kmatrix.values.cells import Cell
 from kmatrix.values.errors import NotReadableError, ToolError
-from kmatrix.values.gate_record import GatePass, GateRecord
+from kmatrix.values.gate_record import GatePass, GateRecord, RecordedModule
 from kmatrix.values.names import ImageRef
 from kmatrix.values.recipe import Recipe
 
@@ -27,7 +27,14 @@ def image_of(target: str, cell: Cell) -> ImageRef:
     return ImageRef.parse(f"{target}/{IMAGE}:{cell.tag}")
 
 
-def push_image(run: RunContext, image: str, ref: ImageRef, recipe: Recipe, gates: Mapping[str, GatePass]) -> str:
+def push_image(
+    run: RunContext,
+    image: str,
+    ref: ImageRef,
+    recipe: Recipe,
+    gates: Mapping[str, GatePass],
+    module: RecordedModule | None = None,
+) -> str:
     """Publish exactly `image` as `ref` and return the digest under which the registry has it.
 
     The image is sent by digest, under no name that a node could pull. The registry's answer is compared with the tested
@@ -40,6 +47,7 @@ def push_image(run: RunContext, image: str, ref: ImageRef, recipe: Recipe, gates
         ref: the name.
         recipe: of the cell that the image is for.
         gates: those that the image has passed.
+        module: the facts about its module, for the record; None if they are not known.
 
     Raises:
         UnreachableError: transient faults that did not end.
@@ -58,7 +66,7 @@ def push_image(run: RunContext, image: str, ref: ImageRef, recipe: Recipe, gates
         found = there.config if there else "nothing"
         raise ToolError(f"{untagged}@{digest}: the registry has {found} there, tested was {config}", OTHER_WRITER)
     run.engine.raise_if_stopping()
-    record_gates(run, ref, GateRecord(digest, recipe.cell.id, recipe.cell_key, gates))
+    record_gates(run, ref, GateRecord(digest, recipe.cell.id, recipe.cell_key, gates, module))
     run.engine.raise_if_stopping()
     run.registry.put_manifest(ref, document.content, document.media_type)
     named = run.registry.digest_of(ref)

@@ -8,17 +8,19 @@ from functools import partial
 
 from kmatrix.decide.bundle import CellImage, PublishedCells
 from kmatrix.decide.image_documents import Document, Layer
+from kmatrix.decide.reuse import abi_of
 from kmatrix.effects.registry.client import labels_of
 from kmatrix.stages.concurrency import map_threads
 from kmatrix.stages.gate_records import find_record
 from kmatrix.stages.gates import gates_of_profile, named, not_passed
 from kmatrix.stages.publish import image_of, note_layers
+from kmatrix.stages.reuse import note_record
 from kmatrix.stages.run_context import RunContext
 from kmatrix.values import labels
 from kmatrix.values.cells import CellResult, Verdict
 from kmatrix.values.engine import EngineImage
 from kmatrix.values.errors import ProtocolError, ToolError
-from kmatrix.values.gate_record import GateRecord, RecordedImage
+from kmatrix.values.gate_record import GateRecord, RecordedImage, RecordedModule
 from kmatrix.values.names import ImageRef
 from kmatrix.values.recipe import Recipe
 
@@ -39,16 +41,20 @@ class PublishedImage:
 def published_image(run: RunContext, recipe: Recipe) -> PublishedImage | None:
     """Return the image that a cell's tag names, or None where the registry reports that there is no such tag.
 
+    The module in its record is noted in `run.recorded_modules`.
+
     Raises:
         UnreachableError, CredentialError, ProtocolError: the registry could not be queried.
     """
     ref = image_of(run.options.target, recipe.cell)
     manifest = run.registry.manifest(ref, recipe.cell.arch)
     if manifest is None:
+        note_record(run, recipe.cell, None)
         return None
     config = run.registry.config(manifest)
     note_layers(run, manifest, config)
     record = find_record(run.registry, ref, manifest.digest, run.progress.say)
+    note_record(run, recipe.cell, record)
     return PublishedImage(ref.with_digest(manifest.digest), labels_of(config).get(labels.CELL_KEY, ""), record)
 
 
@@ -130,16 +136,24 @@ def is_of_recipe(record: GateRecord, recipe: Recipe) -> bool:
 
 
 def with_published(result: CellResult, published: RecordedImage) -> CellResult:
-    """Add to a result the published image, and the gates that its record has and this run did not run."""
+    """Add to a result the published image, and what its record has and this run did not find out."""
     gates: dict[str, Verdict] = dict.fromkeys(published.record.gates, "passed")
     times = {name: passed.at for name, passed in published.record.gates.items()}
     return replace(
-        result,
+        with_module(result, published.record.module),
         image=str(published.ref.with_tag(published.ref.tag)),
         digest=published.ref.digest,
         gates={**gates, **result.gates},
         gates_at={**times, **result.gates_at},
     )
+
+
+def with_module(result: CellResult, module: RecordedModule | None) -> CellResult:
+    """Add to a result the facts about the cell's module that it does not have yet."""
+    if module is None:
+        return result
+    features = module.features if result.features is None else result.features
+    return replace(result, features=features, abi=result.abi or abi_of(module))
 
 
 def id_in_engine(run: RunContext, image: ImageRef) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 
 from kmatrix.decide.features import features_of_cell
@@ -13,6 +14,7 @@ from kmatrix.stages.concurrency import map_threads, run_side_by_side
 from kmatrix.stages.gates import gates_of_profile
 from kmatrix.stages.kernel_tag import with_kernel_tag
 from kmatrix.stages.published import recorded_image
+from kmatrix.stages.reuse import reusable_of_published
 from kmatrix.stages.run_context import RunContext, cell_result
 from kmatrix.values.cells import CellResult, Verdict
 from kmatrix.values.errors import Exit, KmatrixError, ProtocolError
@@ -51,6 +53,8 @@ def split_published(run: RunContext, recipes: Iterable[Recipe], keep: Keep) -> l
     results = map_threads(
         lambda each: with_kernel_tag(run, each[0].cell, skipped_result(*each, wanted)), skipped.values()
     )
+    reusable = reusable_of_published(run) if results else {}
+    results = [replace(result, reusable_from=reusable.get(result.cell, ())) for result in results]
     finished = dict(zip(skipped, results, strict=True))
     left = []
     for recipe, published in zip(recipes, known, strict=True):

@@ -20,10 +20,10 @@ from kmatrix.effects.vm.boot_files import boot_folder
 from kmatrix.effects.vm.qemu import Accel, Machines
 from kmatrix.stages.concurrency import Once
 from kmatrix.stages.progress import Progress
-from kmatrix.values.cells import CellResult, Finding, Verdict
+from kmatrix.values.cells import Cell, CellResult, Finding, Verdict
 from kmatrix.values.command_lines import command
 from kmatrix.values.errors import InterruptedRunError, KmatrixError
-from kmatrix.values.gate_record import RecordedImage
+from kmatrix.values.gate_record import RecordedImage, RecordedModule
 from kmatrix.values.matrix import Profile
 from kmatrix.values.module import KernelFacts
 from kmatrix.values.names import Arch, ImageRef
@@ -77,6 +77,9 @@ class Options:
 class RunContext:
     """The context that the cells, bundles or boots of a run share.
 
+    `planned` are all cells of the profile's plan, where the run is about cells; `queried` are those that it has queried
+    the registry about, by cell id, and `recorded_modules` the modules that the records of these have.
+
     `base_images`, `userland_builds`, `pulls`, `kernel_facts` and `package_files` are caches, and so is `sent`, of the
     layers that were pushed. `published` has one published cell image of the same inputs for each architecture;
     `ungated` are the published images of this run's cells that have not passed every gate of it, by cell id; `blobs`
@@ -97,6 +100,9 @@ class RunContext:
     pulls: Once[None] = field(default_factory=Once)
     kernel_facts: Once[KernelFacts] = field(default_factory=Once)
     package_files: Once[bytes] = field(default_factory=Once)
+    planned: tuple[Cell, ...] = ()
+    queried: dict[str, Cell] = field(default_factory=dict)
+    recorded_modules: dict[str, RecordedModule] = field(default_factory=dict)
     sent: Once[Layer] = field(default_factory=Once)
     blobs: dict[str, Layer] = field(default_factory=dict)
     published: dict[Arch, ImageRef] = field(default_factory=dict)
@@ -177,13 +183,19 @@ def reason_of(run: RunContext, error: Exception) -> str:
 
 
 class CellContext:
-    """The context of one cell: its recipe, its log and the times of its stages."""
+    """The context of one cell: its recipe, its log and the times of its stages.
+
+    `module` has the facts about the module of its image, and `reusable_from` the published cells whose modules would
+    load in its kernel, as far as its stages found them out.
+    """
 
     def __init__(self, run: RunContext, recipe: Recipe, log: Log) -> None:
         self.run = run
         self.recipe = recipe
         self.log = log
         self.stages: dict[str, float] = {}
+        self.module: RecordedModule | None = None
+        self.reusable_from: tuple[str, ...] = ()
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

@@ -31,7 +31,7 @@ class RecordedModule:
     Attributes:
         features: the feature macros that it was compiled with, sorted (`KERNEL_HAS_IDMAPPED_MOUNTS`); None if its image
             does not say.
-        needs: the CRC that it demands of each symbol; 0 for one that it needs whatever its CRC is.
+        needs: the CRC that it demands of each symbol; 0 for one that it needs without demanding a CRC.
         namespaces: the symbol namespaces that it imports, sorted.
         licence: as its modinfo has it.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from fnmatch import fnmatchcase
 
 from kmatrix.values.cells import Finding
@@ -32,6 +32,27 @@ def count(symbols: list[str] | tuple[str, ...]) -> str:
 def needed_symbols(elf: ModuleElf) -> frozenset[str]:
     """Return the symbols without which the kernel refuses the module, that is, no weak ones."""
     return elf.undefined - frozenset(_IGNORED.get(elf.machine, ()))
+
+
+def gpl_compatible(licences: Iterable[str]) -> bool:
+    """Return whether a module of these licences may use exports that are for GPL-compatible modules alone."""
+    return all(licence in _GPL_COMPATIBLE for licence in licences)
+
+
+def admitted(space: str, name: str, imported: Collection[str]) -> bool:
+    """Return whether a module may use the symbols of a namespace.
+
+    A namespace `module:a,b*` (Linux 6.16, kernel/module/main.c, verify_module_namespace) cannot be imported: it admits
+    modules by name.
+
+    Args:
+        space: the namespace; empty for symbols that are in none.
+        name: of the module.
+        imported: the namespaces that it imports.
+    """
+    if space.startswith("module:"):
+        return any(fnmatchcase(name, pattern) for pattern in space.removeprefix("module:").split(","))
+    return not space or space in imported
 
 
 def resolved_symbols(elf: ModuleElf, kernel: KernelFacts) -> frozenset[str]:
@@ -116,7 +137,7 @@ def check_licence(elf: ModuleElf, kernel: KernelFacts) -> list[Finding]:
     """
     licences = elf.modinfo.get("license", ())
     gpl = sorted(name for name in needed_symbols(elf) & kernel.exports.keys() if kernel.exports[name].gpl)
-    if not gpl or all(licence in _GPL_COMPATIBLE for licence in licences):
+    if not gpl or gpl_compatible(licences):
         return []
     return [
         Finding(
@@ -133,16 +154,14 @@ def check_licence(elf: ModuleElf, kernel: KernelFacts) -> list[Finding]:
 def check_namespaces(elf: ModuleElf, kernel: KernelFacts) -> tuple[list[Finding], list[str]]:
     """Check rule 7, second half: the module imports the namespaces of all symbols that it uses.
 
-    A namespace `module:a,b*` (Linux 6.16, kernel/module/main.c, verify_module_namespace) cannot be
-    imported: it admits modules by name.
-
     Returns:
         Findings, or notes where the kernel only warns (CONFIG_MODULE_ALLOW_MISSING_NAMESPACE_IMPORTS).
     """
     missing: dict[str, list[str]] = {}
+    name, imported = elf.first("name") or "", elf.modinfo.get("import_ns", ())
     for symbol in sorted(resolved_symbols(elf, kernel)):
         space = kernel.exports[symbol].namespace
-        if space and not _admitted(space, elf):
+        if not admitted(space, name, imported):
             missing.setdefault(space, []).append(symbol)
     findings = [
         Finding(
@@ -150,17 +169,10 @@ def check_namespaces(elf: ModuleElf, kernel: KernelFacts) -> tuple[list[Finding]
             "namespace-not-imported",
             f"{count(symbols)} of namespace {space}, which the module does not import: {some(symbols)}",
             expected=space,
-            actual=", ".join(elf.modinfo.get("import_ns", ())),
+            actual=", ".join(imported),
         )
         for space, symbols in sorted(missing.items())
     ]
     if kernel.namespaces_enforced:
         return findings, []
     return [], [f"{finding.message}; {kernel.kernel} only warns of that" for finding in findings]
-
-
-def _admitted(space: str, elf: ModuleElf) -> bool:
-    if space.startswith("module:"):
-        patterns = space.removeprefix("module:").split(",")
-        return any(fnmatchcase(elf.first("name") or "", pattern) for pattern in patterns)
-    return space in elf.modinfo.get("import_ns", ())

@@ -16,6 +16,7 @@ from kmatrix.stages.gates.gate import Gate, ImageUnderTest, Outcome
 from kmatrix.stages.gates.mount import mount_module
 from kmatrix.stages.gates.static import check_image
 from kmatrix.stages.publish import image_of
+from kmatrix.stages.reuse import reusable_modules
 from kmatrix.stages.run_context import CellContext, RunContext, cell_result
 from kmatrix.stages.verdict import explain
 from kmatrix.values.cells import CellResult, Verdict
@@ -76,6 +77,9 @@ def pass_gates(cell: CellContext, image_id: str, gates: Iterable[Gate], *, has_n
         with cell.stage(gate.name):
             outcome = _outcome(gate, image)
         cell.line(f"kmatrix: gate {gate.name}: {outcome.verdict}")
+        if outcome.module is not None:
+            cell.module = outcome.module
+            outcome = replace(outcome, reusable_from=reusable_modules(cell, image.kernel))
         verdicts[gate.name] = outcome.verdict
         outcomes.append(outcome)
         if outcome.verdict != "passed":
