@@ -23,11 +23,10 @@ from kmatrix.effects.registry.credentials import load_credentials
 from kmatrix.effects.registry.writer import RegistryWriter
 from kmatrix.stages import bundle as stage
 from kmatrix.stages import bundle_boots
-from kmatrix.stages.gates import boot as boot_gate
-from kmatrix.values.boot import BootReport
 from kmatrix.values.names import ClientVersion, ImageRef, image_tag, without_arch
 from tests.integration.support.lab import Lab
 from tests.integration.support.project.build_cache import has_image
+from tests.integration.support.project.granted_boots import boots_taken_for_granted
 from tests.integration.support.project.site import NEWER_CLIENT, OLDER_CLIENT, PROFILE, Site, SiteMaker
 
 
@@ -52,9 +51,8 @@ def config(site: Site, tag: str) -> dict[str, Any]:
 
 
 def built(site: Site, *arguments: str) -> None:
-    """Publish every cell as one that passed each gate; that the cells' own gate boots them is tested elsewhere."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(boot_gate, "boot_image", lambda *_: BootReport("passed", "booted", "taken for granted"))
+    """Publish every cell as one that passed each gate; that the cells' own gates boot them is tested elsewhere."""
+    with boots_taken_for_granted():
         run = site.run("build", *arguments, boot=True)
     assert run.code == 0, run.stderr
 
@@ -260,7 +258,8 @@ def test_a_bundle_that_a_kernel_cannot_load_from_gets_no_tag(
     name = f"{site.target}/beegfs-client:{NEWER_CLIENT}"
     by_hand = site.run("boot", name, "--accel", "tcg")
     assert by_hand.code == 0, by_hand.stderr
-    assert re.findall("^passed: booted: ([^:]+): ", by_hand.stdout, re.MULTILINE) == [older, newer]
+    assert re.findall("^boot passed: booted: ([^:]+): ", by_hand.stdout, re.MULTILINE) == [older, newer]
+    assert re.findall("^mount passed: [a-z]+: ([^:]+): ", by_hand.stdout, re.MULTILINE) == [older, newer]
     refused = site.run("boot", name, "--shell")
     assert refused.code == 2
     assert f"has modules for {older}, {newer}" in refused.stderr

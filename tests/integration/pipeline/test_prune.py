@@ -6,23 +6,20 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pytest
 import requests
 
 from kmatrix.decide.gate_record import record_tag
-from kmatrix.stages.gates import boot as boot_gate
-from kmatrix.values.boot import BootReport
 from kmatrix.values.names import image_tag
 from tests.integration.support.lab import Lab
+from tests.integration.support.project.granted_boots import boots_taken_for_granted
 from tests.integration.support.project.site import NEWER_CLIENT, PROFILE, Site, SiteMaker
 
 DAYS = 30
 
 
 def published(site: Site) -> None:
-    """Publish every cell as one that passed each gate; that the cells' own gate boots them is tested elsewhere."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(boot_gate, "boot_image", lambda *_: BootReport("passed", "booted", "taken for granted"))
+    """Publish every cell as one that passed each gate; that the cells' own gates boot them is tested elsewhere."""
+    with boots_taken_for_granted():
         run = site.run("build", boot=True)
     assert run.code == 0, run.stderr
 
