@@ -26,8 +26,10 @@ class Measures:
     kernel_change_bytes: int | None = None
     peak_rss_mb: float | None = None
     boot_ratio: float | None = None
+    mount_ratio: float | None = None
     boot_guest_mb: int | None = None
-    matrix_boot_ratio: float | None = None
+    boot_peak_mb: float | None = None
+    matrix_gates_ratio: float | None = None
     watch_ratio: float | None = None
 
 
@@ -66,8 +68,10 @@ AIMS = (
     Aim("kernel_change_bytes", "pulled when only the kernel changes", 2_000_000, "bytes"),
     Aim("peak_rss_mb", "peak memory of the tool", 200, "MB"),
     Aim("boot_ratio", "boot gate, against a bare boot", 1.5, inclusive=True),
+    Aim("mount_ratio", "gates boot and mount, against boot alone", 1.25, inclusive=True),
     Aim("boot_guest_mb", "memory of a guest", 700, "MB", inclusive=True),
-    Aim("matrix_boot_ratio", "cold matrix with boots, against without", 1.5, inclusive=True),
+    Aim("boot_peak_mb", "peak memory of its virtual machine", 700, "MB", inclusive=True),
+    Aim("matrix_gates_ratio", "cold matrix with every gate, against no boots", 1.6, inclusive=True),
     Aim("watch_ratio", "a new release by watch, against its cells in build", 1.15, inclusive=True),
 )
 

@@ -39,6 +39,22 @@ def busy_seconds() -> float:
     return busy / os.sysconf("SC_CLK_TCK")
 
 
+def peak_of_children_mb(name: str) -> float:
+    """Return the largest peak of memory (MB, resident) among this process's children whose name begins so; 0 for none.
+
+    VmHWM of /proc/PID/status (Linux, Documentation/filesystems/proc.rst) is the peak since the program began.
+    """
+    peaks = [0.0]
+    for path in Path("/proc").glob("[0-9]*/status"):
+        try:
+            facts = dict(line.split(":", 1) for line in path.read_text(encoding="utf-8").splitlines())
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if facts["PPid"].strip() == str(os.getpid()) and facts["Name"].strip().startswith(name):
+            peaks.append(int(facts.get("VmHWM", "0 kB").split()[0]) * 1024 / 1e6)
+    return round(max(peaks), 1)
+
+
 def _field(path: str, name: str) -> str:
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()

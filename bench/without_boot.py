@@ -1,4 +1,4 @@
-"""Run the command line with a list of gates that lacks the boot gate: `python -m bench.without_boot build …`.
+"""Run the command line without the gates that boot: `python -m bench.without_boot build …`.
 
 Bench and tests publish images so where they measure something other than boots; the product has no such option.
 An image that was not booted must not reach a node, so a target that is not on this machine is refused.

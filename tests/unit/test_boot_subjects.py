@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -13,9 +13,11 @@ import pytest
 from kmatrix.decide.boot import Booted
 from kmatrix.effects.registry.credentials import load_credentials
 from kmatrix.effects.registry.writer import RegistryWriter
+from kmatrix.stages import boot as boot_stage
 from kmatrix.stages import boot_subjects
 from kmatrix.stages.boot import Subject, subject_of
-from kmatrix.stages.boot_subjects import find_subjects
+from kmatrix.stages.boot_subjects import ManualSubject, find_subjects
+from kmatrix.stages.gates import mount as mount_gate
 from kmatrix.stages.publish import image_of
 from kmatrix.stages.run_context import Options, RunContext
 from kmatrix.values import labels
@@ -23,6 +25,9 @@ from kmatrix.values.boot import BootReport
 from kmatrix.values.cells import Cell, Finding
 from kmatrix.values.engine import EngineImage, RegistryLogin
 from kmatrix.values.errors import InputError, ToolError
+from kmatrix.values.module import ImageFacts
+from kmatrix.values.mount import MountSetup
+from tests.unit.support.check_case import Case
 from tests.unit.support.elf_maker import Ko
 from tests.unit.support.fake_registry import FakeRegistry, fake_registry
 from tests.unit.support.made_up_profile import lock, profile, recipes
@@ -81,17 +86,32 @@ class Stage:
     server: FakeRegistry
     lines: list[str]
     modules: dict[str, bytes | None]
+    templates: dict[str, str | None]
 
-    def find(self, name: str) -> list[Subject]:
+    def find(self, name: str) -> list[ManualSubject]:
         return find_subjects(self.run, lock(profile()), name)
+
+
+UNKNOWN = Finding("mount", "config-key-unknown", "the template has no such key")
+
+
+def unknown(client: str, helperd: str | None, major: int) -> list[Finding]:
+    """A finding for a template with a word that no template has."""
+    assert (helperd, major) == (None, 9), "the image's own client, not the cell's"
+    return [UNKNOWN] if "unknown" in client else []
 
 
 @pytest.fixture
 def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     engine, lines, modules = LabelledEngine(), list[str](), dict[str, bytes | None]()
-    monkeypatch.setattr(
-        boot_subjects, "read_cell_image", lambda _, __, kernel: SimpleNamespace(ko=modules.get(kernel, KO))
-    )
+    templates: dict[str, str | None] = {"client_config": "sysMgmtdHost =\n", "helperd_config": None}
+
+    def read(_: object, __: object, kernel: str) -> ImageFacts:
+        return replace(Case().facts(), ko=modules.get(kernel, KO), **cast("Any", templates))
+
+    monkeypatch.setattr(boot_subjects, "read_cell_image", read)
+    monkeypatch.setattr(boot_stage, "mount_config", lambda template, major: f"{template}# of client {major}\n")
+    monkeypatch.setattr(mount_gate, "unknown_keys", lambda *words: tuple(unknown(*words)))
     with fake_registry() as server:
         (tmp_path / "auth.json").write_text('{"auths": {}}', encoding="utf-8")
         credentials = load_credentials(tmp_path / "auth.json")
@@ -102,24 +122,55 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
         run = RunContext(
             cast("Any", engine), RegistryWriter(credentials), credentials, options, progress, machines=anything
         )
-        yield Stage(run, engine, server, lines, modules)
+        yield Stage(run, engine, server, lines, modules, templates)
 
 
 def test_a_cells_local_image_takes_precedence_over_the_registry(stage: Stage) -> None:
     cell = a_cell()
     ref = str(image_of(stage.run.options.target, cell))
     stage.engine.local[ref] = {labels.KERNEL: "another kernel, which a cell's id overrides"}
-    (subject,) = stage.find(cell.id)
+    subject = stage.find(cell.id)[0].subject
     assert (subject.image, subject.module.kernel, subject.toolkit) == (f"id of {ref}", cell.kernel, cell.toolkit.pinned)
     assert stage.lines == [f"{ref}: id of {ref}: using the local image (it takes precedence over the registry)"]
     assert (stage.engine.held, stage.server.web.requests) == ([], [])
+
+
+def test_a_subject_is_mounted_with_its_images_own_template(stage: Stage) -> None:
+    cell = a_cell()
+    stage.engine.local["registry.example/image:1"] = {labels.KERNEL: cell.kernel}
+    (named,) = stage.find("registry.example/image:1")
+    assert named.subject.mount == MountSetup("sysMgmtdHost =\n# of client 9\n", 30)
+    assert named.unmountable is None
+
+
+@pytest.mark.parametrize(("template", "code"), [(None, "config-missing"), ("unknown =\n", "config-key-unknown")])
+def test_templates_that_rule_out_a_mount_are_reported(stage: Stage, template: str | None, code: str) -> None:
+    cell = a_cell()
+    stage.engine.local["registry.example/image:1"] = {labels.KERNEL: cell.kernel}
+    stage.templates["client_config"] = template
+    (named,) = stage.find("registry.example/image:1")
+    assert named.unmountable is not None
+    assert (named.unmountable.verdict, named.unmountable.code) == ("failed", code)
+    assert (named.subject.mount is None) == (template is None), "a person may try it at a prompt"
+
+
+def test_a_module_without_a_version_is_taken_for_the_cells_client(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = a_cell()
+    stage.modules[cell.kernel] = Ko(modinfo=(("srcversion", "ABC"), ("depends", "ib_core"))).build()
+    monkeypatch.setattr(mount_gate, "unknown_keys", lambda *_: ())
+    stage.engine.local["registry.example/image:1"] = {labels.KERNEL: cell.kernel}
+    (named,) = stage.find("registry.example/image:1")
+    assert named.subject.mount is not None
+    assert named.subject.mount.config.endswith(f"# of client {cell.client.major}\n")
 
 
 def test_an_image_that_the_engine_lacks_is_pulled_by_digest(stage: Stage) -> None:
     cell = a_cell()
     ref = stage.server.image("team/other", [], {"config": {}})
     stage.engine.remote = {labels.KERNEL: cell.kernel}
-    (subject,) = stage.find(str(ref))
+    subject = stage.find(str(ref))[0].subject
     assert stage.engine.held == [stage.run.registry.resolve(ref).pinned]
     assert subject.image == f"id of {stage.engine.held[0]}"
     assert stage.lines[0].endswith("using the image of the registry")
@@ -129,7 +180,7 @@ def test_each_kernel_of_a_bundle_is_a_subject_in_the_bundles_order(stage: Stage)
     kernels = list(dict.fromkeys(recipe.cell.kernel for recipe in recipes(profile()).values()))[:2]
     assert len(kernels) == 2
     stage.engine.local["registry.example/bundle:1"] = {labels.KERNELS: ",".join(kernels)}
-    assert [subject.module.kernel for subject in stage.find("registry.example/bundle:1")] == kernels
+    assert [each.subject.module.kernel for each in stage.find("registry.example/bundle:1")] == kernels
 
 
 @pytest.mark.parametrize("name", ["No Such Thing", "registry.example/image:1"])

@@ -15,6 +15,7 @@ from kmatrix.decide.boot import Booted
 from kmatrix.effects.disk.logs import open_log
 from kmatrix.effects.registry.credentials import load_credentials
 from kmatrix.effects.registry.writer import RegistryWriter
+from kmatrix.stages import boot as boot_stage
 from kmatrix.stages import gates as gate_list
 from kmatrix.stages.boot import Boot, Subject
 from kmatrix.stages.cell import run_cell
@@ -113,7 +114,7 @@ def guests(monkeypatch: pytest.MonkeyPatch, facts: ImageFacts) -> Guests:
 
 @pytest.fixture(autouse=True)
 def _configured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate_module, "mount_config", lambda template, _: f"{template}sysMgmtdHost = 192.0.2.2\n")
+    monkeypatch.setattr(boot_stage, "mount_config", lambda template, _: f"{template}sysMgmtdHost = 192.0.2.2\n")
 
 
 @pytest.fixture

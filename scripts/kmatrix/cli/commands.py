@@ -238,17 +238,17 @@ _OTHERS = (
         name="boot",
         run=boot,
         summary="Boot a cell, or any image of a registry, in a virtual machine, with its console shown live.",
-        details="Runs the boot gate alone. Of a bundle it boots every kernel.",
+        details="Runs the gates `boot` and `mount`, and records no pass. Of a bundle it boots every kernel.",
         examples=(
             ("8.3.1-5.14.0-427.50.1.el9_4.x86_64", "a cell"),
             ("quay.io/team/beegfs-client:8.3.1 --accel tcg", "every kernel of a bundle, without KVM"),
-            ("CELL --shell", "an interactive prompt in the guest"),
+            ("CELL --shell", "a prompt in the guest, with commands to load and to mount"),
         ),
         exits=_exits(
             Exit.UNREACHABLE,
-            OK="the boot passed, of a bundle every boot; `--shell`: the guest was powered off",
-            FAILED="a boot failed: the product is bad",
-            ERRORED="an error: a boot without a verdict, a failed program, a bug in kmatrix",
+            OK="both gates passed, of a bundle for every kernel; `--shell`: the guest was powered off",
+            FAILED="a gate failed: the product is bad",
+            ERRORED="an error: a gate without a verdict, a failed program, a bug in kmatrix",
         ),
     ),
     Command(

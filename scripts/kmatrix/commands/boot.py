@@ -1,26 +1,33 @@
-"""boot: run the boot gate manually, with the serial console shown live, or with an interactive prompt in the guest."""
+"""boot: run the gates boot and mount manually, with the console shown live; or give a person a prompt in the guest."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from kmatrix.commands.invocation import Invocation
 from kmatrix.commands.pins import pins_for
 from kmatrix.commands.profile import SelectedProfile, select_profile
 from kmatrix.commands.run import marked_engine, tidy
+from kmatrix.decide.boot import judge_boot
 from kmatrix.effects.engine import Engine
 from kmatrix.effects.registry.credentials import load_credentials
-from kmatrix.stages.boot import Subject, boot_image, prepare_guest, remove_guest
-from kmatrix.stages.boot_subjects import find_subjects
+from kmatrix.stages.boot import Boot, Subject, boot_guest, prepare_guest, remove_guest
+from kmatrix.stages.boot_subjects import ManualSubject, find_subjects
+from kmatrix.stages.gates import gates_of_profile
+from kmatrix.stages.gates.boot import mounted_well
+from kmatrix.stages.gates.mount import mount_report
 from kmatrix.stages.held_images import SharedImages, hold_image
 from kmatrix.stages.progress import PlainProgress
 from kmatrix.stages.run import exit_code
 from kmatrix.stages.run_context import BootOptions, Options, RunContext, new_run
 from kmatrix.values.boot import BootReport
 from kmatrix.values.errors import Exit, InputError, ToolError
+from kmatrix.values.gate_record import BOOT_GATE, MOUNT_GATE
 from kmatrix.values.names import ImageRef
 
 
 def boot(call: Invocation) -> Exit:
-    """Boot one cell, or any image that has modules for kernels of the profile; no other gate is run.
+    """Boot one cell, or any image that has modules for kernels of the profile, and mount with it if the profile does.
 
     Raises:
         KmatrixError: as `find_subjects`, or no verdict could be reached.
@@ -30,21 +37,23 @@ def boot(call: Invocation) -> Exit:
     with marked_engine(call) as engine:
         run = boot_run(call, chosen, engine)
         try:
-            subjects = find_subjects(run, pins, call.subject)
+            named = find_subjects(run, pins, call.subject)
+            subjects = [each.subject for each in named]
             if call.shell:
                 return _attach(call, run, subjects)
             # A bundle's toolkits are more than a disk has room for; the one of a single kernel is kept for the next
             # boot.
             toolkits = [ImageRef.parse(subject.toolkit) for subject in subjects]
             with SharedImages(run, toolkits, keep=len(subjects) == 1) as shared:
-                reports = [_boot_one(run, shared, subject) for subject in subjects]
+                reports = [_boot_one(run, shared, each) for each in named]
         finally:
             run.machines.stop()
             tidy(call, engine)
-    for subject, report in zip(subjects, reports, strict=True):
+    for subject, judged in zip(subjects, reports, strict=True):
         kernel = f"{subject.module.kernel}: " if len(subjects) > 1 else ""
-        print(f"{report.verdict}: {report.code}: {kernel}{report.message}")
-    return exit_code(report.verdict for report in reports)
+        for gate, report in judged.items():
+            print(f"{gate} {report.verdict}: {report.code}: {kernel}{report.message}")
+    return exit_code(report.verdict for judged in reports for report in judged.values())
 
 
 def boot_run(call: Invocation, chosen: SelectedProfile, engine: Engine) -> RunContext:
@@ -61,11 +70,29 @@ def boot_run(call: Invocation, chosen: SelectedProfile, engine: Engine) -> RunCo
     return new_run(engine, load_credentials(call.authfile), options, PlainProgress(call.console, 0), pushes=False)
 
 
-def _boot_one(run: RunContext, toolkits: SharedImages, subject: Subject) -> BootReport:
-    with toolkits.held(ImageRef.parse(subject.toolkit)):
-        return boot_image(
-            run.engine, run.machines, subject, run.boot_folder, run.options.boot_seconds, run.progress.say
-        )
+def _boot_one(run: RunContext, toolkits: SharedImages, named: ManualSubject) -> dict[str, BootReport]:
+    """Return the report of each gate on a subject: as the gates do, by one boot, and a second if mounts went wrong."""
+    alone = replace(named.subject, mount=None)
+    with toolkits.held(ImageRef.parse(alone.toolkit)):
+        if MOUNT_GATE not in gates_of_profile(run.options.profile):
+            return {BOOT_GATE: _loading(run, alone)}
+        if named.unmountable is not None:
+            return {BOOT_GATE: _loading(run, alone), MOUNT_GATE: named.unmountable}
+        boot = _boot(run, named.subject)
+        mounts = mount_report(boot, named.subject)
+        if mounted_well(boot):
+            return {BOOT_GATE: judge_boot(boot.transcript, boot.end, alone.module), MOUNT_GATE: mounts}
+        run.progress.say("kmatrix: the mounts went wrong: booting again without them")
+        return {BOOT_GATE: _loading(run, alone), MOUNT_GATE: mounts}
+
+
+def _loading(run: RunContext, alone: Subject) -> BootReport:
+    boot = _boot(run, alone)
+    return judge_boot(boot.transcript, boot.end, alone.module)
+
+
+def _boot(run: RunContext, subject: Subject) -> Boot:
+    return boot_guest(run.engine, run.machines, subject, run.boot_folder, run.options.boot_seconds, run.progress.say)
 
 
 def _attach(call: Invocation, run: RunContext, subjects: list[Subject]) -> Exit:

@@ -10,6 +10,7 @@ from pathlib import Path
 from kmatrix.decide.boot import Booted, judge_boot
 from kmatrix.decide.formats.elf import MalformedElfError, read_module
 from kmatrix.decide.formats.transcript import read_transcript
+from kmatrix.decide.mount_config import mount_config
 from kmatrix.effects.disk.files import cannot_write
 from kmatrix.effects.engine import Engine
 from kmatrix.effects.vm.boot_files import kernel_files, run_prefix, write_initramfs
@@ -17,13 +18,15 @@ from kmatrix.effects.vm.qemu import Guest, Machines
 from kmatrix.values.boot import BootReport, End, Transcript
 from kmatrix.values.cells import Cell, Finding
 from kmatrix.values.errors import ToolError
-from kmatrix.values.module import IMAGE_MODULES
+from kmatrix.values.module import IMAGE_MODULES, ImageFacts
 from kmatrix.values.mount import MountSetup
 from kmatrix.values.names import Arch
 
 # Slow machines without hardware virtualisation need 10 s; a busy one with several guests a multiple.
 BOOT_SECONDS = 120.0
 _LEAST_MEMORY_MB = 512
+# The vendor's mount waits one second by itself, its umount one and a half; a busy machine needs a multiple.
+_MOUNT_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,21 @@ def subject_of(
     version = (module.first("version") or "") if any_version else str(cell.client)
     booted = Booted(cell.kernel, version, module.first("srcversion") or "")
     return Subject(name, image, toolkit, cell.arch, booted, module.depends)
+
+
+def with_mount(subject: Subject, facts: ImageFacts, major: int, deadline_seconds: float) -> Subject:
+    """Return a subject that is mounted too, with the image's own template; unchanged if the image has none.
+
+    Args:
+        subject: the subject.
+        facts: of its image.
+        major: of the client version.
+        deadline_seconds: the time limit of the guest, of which one call may take a quarter.
+    """
+    if facts.client_config is None:
+        return subject
+    limit = round(min(_MOUNT_SECONDS, deadline_seconds / 4))
+    return replace(subject, mount=MountSetup(mount_config(facts.client_config, major), max(1, limit)))
 
 
 def module_path(kernel: str) -> str:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import dataclass
 
 from kmatrix.decide.plan import make_plan
 from kmatrix.effects.engine.inspect import read_cell_image
-from kmatrix.stages.boot import Subject, subject_of
+from kmatrix.stages.boot import Subject, subject_of, with_mount
+from kmatrix.stages.gates.mount import judge_templates
 from kmatrix.stages.held_images import hold_image
 from kmatrix.stages.publish import image_of
 from kmatrix.stages.run_context import RunContext
 from kmatrix.values import labels
+from kmatrix.values.boot import BootReport
 from kmatrix.values.cells import Cell
 from kmatrix.values.errors import InputError, ToolError
 from kmatrix.values.lock import ProfileLock
@@ -18,7 +21,18 @@ from kmatrix.values.matrix import mirrored, required_target
 from kmatrix.values.names import ImageRef
 
 
-def find_subjects(run: RunContext, pins: ProfileLock, name: str) -> list[Subject]:
+@dataclass(frozen=True)
+class ManualSubject:
+    """A subject that a person named, with its setup for a mount.
+
+    `unmountable` is the report on its configuration templates if they rule out a mount, else None.
+    """
+
+    subject: Subject
+    unmountable: BootReport | None
+
+
+def find_subjects(run: RunContext, pins: ProfileLock, name: str) -> list[ManualSubject]:
     """Have a cell's image or a named image in the engine, and return a subject for each of its kernels.
 
     A cell's image has one kernel, a bundle several.
@@ -64,17 +78,21 @@ def _reference(run: RunContext, name: str) -> ImageRef:
         ) from error
 
 
-def _subject(run: RunContext, image: str, cell: Cell) -> Subject:
+def _subject(run: RunContext, image: str, cell: Cell) -> ManualSubject:
     toolkit = mirrored(cell.toolkit, run.options.profile.mirrors).pinned
-    ko = read_cell_image(run.engine, image, cell.kernel).ko
-    subject = subject_of(f"by-hand-{secrets.token_hex(3)}", image, cell, toolkit, ko, any_version=True)
+    facts = read_cell_image(run.engine, image, cell.kernel)
+    subject = subject_of(f"by-hand-{secrets.token_hex(3)}", image, cell, toolkit, facts.ko, any_version=True)
     if not isinstance(subject, Subject):
         raise ToolError(
             f"{image}: its module for {cell.kernel} cannot be booted: {subject.message}",
             "This image was not built by kmatrix, or is damaged: "
             f"{run.options.next('build', '--force', '--only', cell.id)} builds it again.",
         )
-    return subject
+    # The cell has the kernel alone; the client is whatever the image has.
+    major, _, _ = subject.module.version.partition(".")
+    client = int(major) if major.isdecimal() else cell.client.major
+    mounting = with_mount(subject, facts, client, run.options.boot_seconds)
+    return ManualSubject(mounting, judge_templates(facts, client))
 
 
 def _cell_of_kernel(run: RunContext, cells: tuple[Cell, ...], kernel: str, name: str) -> Cell:

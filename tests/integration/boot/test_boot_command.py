@@ -25,6 +25,7 @@ def manual(lab: Lab, module_sites: SiteMaker) -> ManualBoot:
     made = ManualBoot(module_sites(kernels=[lab.kernels.older, lab.kernels.newer]), lab.kernels.newer)
     shown = made.boot()
     assert (shown.run.code, shown.verdict, shown.code) == (0, "passed", "booted"), shown.run.stderr
+    assert shown.mount == ("passed", "mounted")
     assert f"{made.image}: sha256:" in shown.run.stderr, "which image it is"
     assert "@kmatrix done" in shown.run.stderr, "the serial console is shown live"
     return made
@@ -96,7 +97,7 @@ def test_a_toolkit_with_the_vmlinuz_of_another_kernel_is_found_out(manual: Manua
 def recompressed(manual: ManualBoot, files: Path, suffix: str, pack: Callable[[bytes], bytes]) -> str:
     """Compress the node's in-tree modules, and return an image that was built for them."""
     packed: dict[str, bytes] = {}
-    for path in sorted(files.rglob("*.ko")):
+    for path in sorted((files / "modules").rglob("*.ko")):
         content = pack(path.read_bytes())
         path.unlink()
         path.with_name(path.name + suffix).write_bytes(content)

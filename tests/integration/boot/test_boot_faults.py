@@ -15,9 +15,8 @@ import pytest
 
 from kmatrix.effects.engine import Engine
 from kmatrix.effects.vm.qemu import Machines
-from kmatrix.stages.boot import Subject, boot_image
-from kmatrix.stages.gates import boot as boot_gate
-from kmatrix.values.boot import BootReport
+from kmatrix.stages.boot import Boot, Subject, boot_guest
+from kmatrix.stages.gates import gate as gate_module
 from kmatrix.values.names import image_tag
 from tests.integration.support.lab import Lab
 from tests.integration.support.manual_boot import changed_image, vmlinuz_of
@@ -85,7 +84,7 @@ def test_faults_that_only_a_kernel_shows_each_fail_with_a_code_of_their_own_and_
         assert run.cell(name)["reason"].startswith(f"boot: {fault.code}: ")
         assert fault.words in run.cell(name)["reason"]
     assert {name: run.cell(name)["gates"] for name in run.verdicts} == {
-        **{name: {"static": "passed", "boot": "passed"} for name in sound},
+        **{name: {"static": "passed", "boot": "passed", "mount": "passed"} for name in sound},
         **{name: {"static": "passed", "boot": "failed"} for name in faulty},
     }
 
@@ -145,11 +144,11 @@ def test_what_the_static_checks_find_the_kernel_finds_too_and_the_rest_is_publis
     }
     sound = f"{OLDER_CLIENT}-{real_time}"
 
-    def exchanged(engine: Engine, machines: Machines, subject: Subject, *arguments: Any) -> BootReport:
+    def exchanged(engine: Engine, machines: Machines, subject: Subject, *arguments: Any) -> Boot:
         put_in = faults[subject.name][2] if subject.name in faults else lambda subject: subject
-        return boot_image(engine, machines, put_in(subject), *arguments)
+        return boot_guest(engine, machines, put_in(subject), *arguments)
 
-    monkeypatch.setattr(boot_gate, "boot_image", exchanged)
+    monkeypatch.setattr(gate_module, "boot_guest", exchanged)
     run = site.run("build", "--accel", "tcg", boot=True)
 
     assert run.code == 1, run.stderr

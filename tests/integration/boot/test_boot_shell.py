@@ -65,13 +65,20 @@ def terminal(lab: Lab, module_sites: SiteMaker) -> Iterator[Terminal]:
         made.close()
 
 
-def test_a_person_can_load_the_module_and_look_at_it(terminal: Terminal) -> None:
-    hint = terminal.until("Leave with: exit").rpartition("Load with: ")[2].splitlines()[0]
+def test_a_person_can_load_the_module_mount_with_it_and_look_at_it(terminal: Terminal) -> None:
+    hints = terminal.until("Leave with: exit")
+    load, mount = (hints.rpartition(f"{word} with: ")[2].splitlines()[0].strip() for word in ("Load", "Mount"))
     # The shell's echo of the typed line must not count as its answer.
-    terminal.type(f"{hint.strip()}; echo status''=$?\n")
+    terminal.type(f"{load}; echo status''=$?\n")
     terminal.until("status=0")
     terminal.type("read name rest </proc/modules; echo first''=$name\n")
     terminal.until("first=beegfs")
+    terminal.type(f"{mount}; echo mount''=$?\n")
+    terminal.until("mount=0")
+    terminal.type("while read s point kind r; do [ $kind != beegfs ] || echo mounted''=$point; done </proc/mounts\n")
+    terminal.until("mounted=/mnt/beegfs")
+    terminal.type("umount /mnt/beegfs; echo umount''=$?\n")
+    terminal.until("umount=0")
     # Ctrl-C is the guest's, not ours.
     terminal.type("cat\n")
     # Once by the terminal and once by cat, which is to be there before it is interrupted.

@@ -258,7 +258,8 @@ def test_a_bundle_that_a_kernel_cannot_load_from_gets_no_tag(
     name = f"{site.target}/beegfs-client:{NEWER_CLIENT}"
     by_hand = site.run("boot", name, "--accel", "tcg")
     assert by_hand.code == 0, by_hand.stderr
-    assert re.findall("^passed: booted: ([^:]+): ", by_hand.stdout, re.MULTILINE) == [older, newer]
+    assert re.findall("^boot passed: booted: ([^:]+): ", by_hand.stdout, re.MULTILINE) == [older, newer]
+    assert re.findall("^mount passed: [a-z]+: ([^:]+): ", by_hand.stdout, re.MULTILINE) == [older, newer]
     refused = site.run("boot", name, "--shell")
     assert refused.code == 2
     assert f"has modules for {older}, {newer}" in refused.stderr

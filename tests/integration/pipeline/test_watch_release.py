@@ -87,7 +87,7 @@ def test_one_watch_brings_a_new_release_to_its_bundle_and_names_a_broken_one(
     cell = f"{NEWER_CLIENT}-{kernel}"
     assert run.verdicts == {**dict.fromkeys(first.verdicts, "skipped"), cell: "passed"}
     assert run.builds == 2, "one for the stages below the compile, one for the cell"
-    assert run.cell(cell)["gates"] == {"static": "passed", "boot": "passed"}
+    assert run.cell(cell)["gates"] == {"static": "passed", "boot": "passed", "mount": "passed"}
     after = digests(site)
     assert after[site.tag_of(cell)] == run.cell(cell)["digest"]
     assert {tag for tag, digest in before.items() if after[tag] != digest} == {NEWER_CLIENT}, "the bundle alone"

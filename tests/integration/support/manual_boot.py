@@ -22,17 +22,19 @@ from tests.integration.support.lab import Lab
 from tests.integration.support.project.site import NEWER_CLIENT, Run, Site
 from tests.integration.support.session import LABEL
 
-_VERDICT = re.compile(r"^(passed|failed|errored): ([\w-]+): (.*)$", re.MULTILINE)
+_VERDICT = re.compile(r"^boot (passed|failed|errored): ([\w-]+): (.*)$", re.MULTILINE)
+_MOUNT = re.compile(r"^mount (passed|failed|errored): ([\w-]+): ", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class BootOutput:
-    """A run of `boot`, with its last line parsed."""
+    """A run of `boot`, with its report of the gate boot, and verdict and code of the gate mount."""
 
     run: Run
     verdict: str
     code: str
     message: str
+    mount: tuple[str, ...]
 
 
 class ManualBoot:
@@ -68,8 +70,9 @@ class ManualBoot:
     def boot(self, image: str = "", *arguments: str, accel: str = "tcg") -> BootOutput:
         """Boot an image, by default the sound one."""
         run = self.site.run("boot", image or self.image, "--accel", accel, *arguments)
-        found = _VERDICT.search(run.stdout)
-        return BootOutput(run, *(found.groups() if found else ("", "", "")))
+        found, mount = _VERDICT.search(run.stdout), _MOUNT.search(run.stdout)
+        verdict, code, message = found.groups() if found else ("", "", "")
+        return BootOutput(run, verdict, code, message, mount.groups() if mount else ())
 
 
 def changed_image(site: Site, image: str, commands: str = "true", files: dict[str, bytes] | None = None) -> str:

@@ -24,7 +24,7 @@ def boot_module(image: ImageUnderTest) -> Outcome:
         return refused("boot", image, subject, "", "")
     mounting = MOUNT_GATE in image.gates and subject.mount is not None
     boot = image.boot(subject, mounting=mounting)
-    if mounting and not _mounted_well(boot):
+    if mounting and not mounted_well(boot):
         mounting = False
         boot = image.boot(subject, mounting=mounting)
     report = judge_boot(boot.transcript, boot.end, subject.module)
@@ -59,7 +59,8 @@ def refused(gate: str, image: ImageUnderTest, report: BootReport, serial: str, s
     return Outcome(report.verdict, reason, report.findings, next_step, serial, srcversion)
 
 
-def _mounted_well(boot: Boot) -> bool:
+def mounted_well(boot: Boot) -> bool:
+    """Return whether nothing that a boot mounted went wrong, so that it also shows whether the module loads."""
     return not mount_began(boot.transcript) or judge_mount(boot.transcript, boot.end).verdict == "passed"
 
 

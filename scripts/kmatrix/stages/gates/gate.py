@@ -8,20 +8,15 @@ from functools import cached_property
 from typing import Literal
 
 from kmatrix.decide.formats.kernel_tree import kernel_facts
-from kmatrix.decide.mount_config import mount_config
 from kmatrix.effects.disk.logs import Log, open_log
 from kmatrix.effects.engine.inspect import read_cell_image, read_toolkit
-from kmatrix.stages.boot import Boot, Subject, boot_guest, subject_of
+from kmatrix.stages.boot import Boot, Subject, boot_guest, subject_of, with_mount
 from kmatrix.stages.patience import patiently
 from kmatrix.stages.run_context import CellContext
 from kmatrix.values.boot import BootReport
 from kmatrix.values.cells import Finding
 from kmatrix.values.gate_record import MOUNT_GATE, RecordedModule
 from kmatrix.values.module import ImageFacts, KernelFacts
-from kmatrix.values.mount import MountSetup
-
-# The vendor's mount waits one second by itself, its umount one and a half; a busy machine needs a multiple.
-_MOUNT_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -82,11 +77,9 @@ class ImageUnderTest:
         """The subject of its boots, with the setup for a mount; if there is no module to boot, the verdict."""
         recipe, facts = self.cell.recipe, self.facts
         subject = subject_of(recipe.cell.id, self.id, recipe.cell, recipe.toolkit.pinned, facts.ko)
-        if isinstance(subject, BootReport) or facts.client_config is None:
+        if isinstance(subject, BootReport):
             return subject
-        config = mount_config(facts.client_config, recipe.cell.client.major)
-        limit = round(min(_MOUNT_SECONDS, self.cell.run.options.boot_seconds / 4))
-        return replace(subject, mount=MountSetup(config, max(1, limit)))
+        return with_mount(subject, facts, recipe.cell.client.major, self.cell.run.options.boot_seconds)
 
     def boot(self, subject: Subject, *, mounting: bool) -> Boot:
         """Boot the image, with mounts or without; the gates share the boot of each kind.

@@ -5,10 +5,12 @@ from __future__ import annotations
 from kmatrix.decide.boot import judge_boot
 from kmatrix.decide.mount import judge_mount, mount_began
 from kmatrix.decide.mount_config import unknown_keys
+from kmatrix.stages.boot import Boot, Subject
 from kmatrix.stages.gates.boot import outcome_of, refused
 from kmatrix.stages.gates.gate import ImageUnderTest, Outcome
 from kmatrix.values.boot import BootReport
 from kmatrix.values.cells import Finding
+from kmatrix.values.module import ImageFacts
 
 _TEMPLATE = "/etc/beegfs/beegfs-client.conf"
 
@@ -19,23 +21,33 @@ def mount_module(image: ImageUnderTest) -> Outcome:
     Raises:
         KmatrixError: no verdict could be reached.
     """
-    subject, facts = image.subject, image.facts
+    subject = image.subject
     if isinstance(subject, BootReport):
         return refused("mount", image, subject, "", "")
-    if facts.client_config is None:
-        return _wrong_config(image, (Finding("mount", "config-missing", f"the image has no {_TEMPLATE}"),))
-    unknown = unknown_keys(facts.client_config, facts.helperd_config, image.cell.recipe.cell.client.major)
-    if unknown:
-        return _wrong_config(image, unknown)
+    if unfit := judge_templates(image.facts, image.cell.recipe.cell.client.major):
+        return refused("mount", image, unfit, "", "")
     boot = image.boot(subject, mounting=True)
+    return outcome_of("mount", image, mount_report(boot, subject), subject, mounting=True)
+
+
+def judge_templates(facts: ImageFacts, major: int) -> BootReport | None:
+    """Return the report on an image whose configuration templates rule out a mount; None if nothing does.
+
+    Args:
+        facts: of the image.
+        major: of the client version.
+    """
+    if facts.client_config is None:
+        findings: tuple[Finding, ...] = (Finding("mount", "config-missing", f"the image has no {_TEMPLATE}"),)
+    else:
+        findings = unknown_keys(facts.client_config, facts.helperd_config, major)
+    return BootReport("failed", findings[0].code, findings[0].message, findings) if findings else None
+
+
+def mount_report(boot: Boot, subject: Subject) -> BootReport:
+    """Return the report on the mounts of a boot; if it came to none, why the module was not loaded."""
     report = judge_mount(boot.transcript, boot.end)
-    if not mount_began(boot.transcript):
-        # A module that is not loaded cannot be mounted: the reason for that is the more specific one.
-        loaded = judge_boot(boot.transcript, boot.end, subject.module)
-        report = loaded if loaded.verdict != "passed" else report
-    return outcome_of("mount", image, report, subject, mounting=True)
-
-
-def _wrong_config(image: ImageUnderTest, findings: tuple[Finding, ...]) -> Outcome:
-    report = BootReport("failed", findings[0].code, findings[0].message, findings)
-    return refused("mount", image, report, "", "")
+    if mount_began(boot.transcript):
+        return report
+    loaded = judge_boot(boot.transcript, boot.end, subject.module)
+    return loaded if loaded.verdict != "passed" else report

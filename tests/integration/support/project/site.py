@@ -150,7 +150,7 @@ class Site:
         return read_lock((self.root / "matrix.lock").read_text(encoding="utf-8"), "matrix.lock").profiles[PROFILE]
 
     def run(self, *arguments: str, boot: bool = False) -> Run:
-        """Run a command of the tool in this process, with a list of gates that lacks the boot gate unless `boot`.
+        """Run a command of the tool in this process, with a list of gates that lacks those that boot unless `boot`.
 
         A boot takes its time, and most tests show something else. Bundles are composed only of cells that have passed
         every gate, so `bundle` always has the complete list.
