@@ -359,7 +359,7 @@ def test_the_first_fault_decides_and_not_the_crash_that_follows_from_it() -> Non
     assert code(report) == ("failed", "threads-left")
 
 
-@pytest.mark.parametrize("step", ["interface", "load-1", "unload-1", "load-2", "unload-2", "end"])
+@pytest.mark.parametrize("step", ["interface", "load-1", "end"])
 @pytest.mark.parametrize(
     ("lines", "end"), [(("Kernel panic - not syncing: x",), "killed"), ((), "deadline")], ids=["crash", "hang"]
 )
@@ -369,11 +369,31 @@ def test_a_fault_outside_of_the_mounts_is_not_blamed_on_them(step: str, lines: t
     assert f"step {step}" in report.message
 
 
-@pytest.mark.parametrize(("name", "following"), [("unload-1", "step load-2"), ("load-2", "step mount-2")])
-def test_a_guest_that_ended_in_a_step_of_the_boot_gate_names_it(name: str, following: str) -> None:
+@pytest.mark.parametrize("step", ["unload-1", "load-2", "unload-2"])
+@pytest.mark.parametrize(
+    ("lines", "end", "expected"),
+    [
+        (("Kernel panic - not syncing: x",), "killed", "mount-panic"),
+        (("BUG: kernel NULL pointer dereference, address: 0",), "killed", "mount-oops"),
+        ((), "deadline", "mount-hang"),
+    ],
+)
+def test_a_module_that_is_unloaded_and_loaded_without_a_mount_alone_is_the_mounts_fault(
+    step: str, lines: tuple[str, ...], end: End, expected: str
+) -> None:
+    """The gate `boot` has shown that it is, or shows it by a boot without mounts."""
+    report = judge(cut(f"@kmatrix step {step}\n", *lines), end)
+    assert code(report) == ("failed", expected)
+    assert f"step {step}" in report.message
+
+
+@pytest.mark.parametrize(
+    ("name", "following"), [("unload-1", "step load-2"), ("load-2", "step mount-2"), ("unload-2", "")]
+)
+def test_a_module_that_a_mount_holds_is_named_with_the_step_that_fails(name: str, following: str) -> None:
     text = changed((section(name), section(name, "modprobe: made-up reason", status=1)))
-    report = judge(without(following, "step end", text=text))
-    assert code(report) == ("errored", "mount-report-missing")
+    report = judge(without(following, "step end", text=text) if following else text)
+    assert code(report) == ("failed", "unload-after-mount")
     assert name in report.message
     assert "made-up reason" in report.message
 

@@ -21,6 +21,8 @@ from kmatrix.values.cells import Finding
 
 _ROUNDS = ("1", "2")
 _STEPS = tuple(f"{step}-{number}" for number in _ROUNDS for step in ("mount", "use", "umount"))
+# A module that loads and unloads without a mount, as the gate `boot` shows, and not after one: that is the mount's fault.
+_AFTER = ("unload-1", "load-2", "unload-2")
 # With these the guest states that a call did not end by itself (`limited` of kmatrix/guest/init).
 _KILLED, _STUCK = 137, 124
 _CALLS = {
@@ -40,8 +42,9 @@ _ALLOWED: tuple[re.Pattern[str], ...] = ()
 
 
 def mount_began(transcript: Transcript) -> bool:
-    """Return whether the guest came as far as the first mount."""
-    return any(name.startswith("mount-") for name in transcript.sections) or transcript.step.startswith("mount-")
+    """Return whether the guest came as far as the first mount, or ended while it prepared that."""
+    began = any(name.startswith("mount-") for name in transcript.sections)
+    return began or transcript.step == "interface" or transcript.step.startswith("mount-")
 
 
 def judge_mount(transcript: Transcript, end: End) -> BootReport:
@@ -61,7 +64,7 @@ def judge_mount(transcript: Transcript, end: End) -> BootReport:
     if section_status(transcript, "interface") != 0:
         return _no_interface(transcript)
     for number in _ROUNDS:
-        problem = _judge_round(transcript, end, number)
+        problem = _judge_round(transcript, end, number) or _after_round(transcript, number)
         if problem:
             return problem
     missing = [f"the log of {step}" for step in _STEPS if step not in transcript.log]
@@ -96,6 +99,16 @@ def _judge_round(transcript: Transcript, end: End, number: str) -> BootReport | 
     return None
 
 
+def _after_round(transcript: Transcript, number: str) -> BootReport | None:
+    """Return the fault of a module that can be unloaded, or loaded again, no more after a mount and its umount."""
+    for name in (f"unload-{number}", "load-2"):
+        if section_status(transcript, name) not in (0, None):
+            output = " / ".join(section_lines(transcript, name))
+            message = f"after a mount and its umount, step {name} fails: {output}"
+            return _failed("unload-after-mount", message, "as without a mount", output)
+    return None
+
+
 def _no_interface(transcript: Transcript) -> BootReport:
     output = " / ".join(section_lines(transcript, "interface"))
     reason = f": {output}" if output else ""
@@ -106,7 +119,7 @@ def _no_interface(transcript: Transcript) -> BootReport:
 def _lacking(transcript: Transcript, end: End, *names: str) -> BootReport:
     """Return the reason why the guest did not report something: its end, or else a report that is not complete."""
     step = transcript.step or "start"
-    mounting = step in _STEPS
+    mounting = step in _STEPS + _AFTER and mount_began(transcript)
     crash = find_crash(transcript)
     if crash and not mounting:
         return _report_missing(f"the kernel ended in step {step}: {crash.text}", *names)

@@ -12,7 +12,7 @@ class MountSetup:
     Attributes:
         config: text of the client's configuration: the image's own template, with the values for a mount without a
             server.
-        limit_seconds: the time that each call may take (mount, statfs, lookup, sync, umount).
+        limit_seconds: the time that the calls of one mount may take together (mount, statfs, lookup, sync, umount).
     """
 
     config: str
