@@ -26,6 +26,7 @@ from kmatrix.lab.state import write_state
 from kmatrix.stages.tables import wide_console
 from kmatrix.values.errors import Exit, InputError, ToolError
 from kmatrix.values.names import Arch
+from kmatrix.values.overrides import Overrides
 from tests.unit.support.lab_profile import lab_profile
 from tests.unit.support.made_up_profile import ROOT, digest
 from tests.unit.support.stand_in_engine import StandInEngine
@@ -184,6 +185,19 @@ def test_without_emulation_nothing_is_begun(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(NoEmulationError):
         run.ensure_lab(call(tmp_path), chosen, StandInEngine())
     assert begun == []
+
+
+def test_an_override_that_gives_both_profiles_one_base_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(ROOT / "matrix.yaml", tmp_path)
+    monkeypatch.setattr("kmatrix.lab.up.up", refuse)
+    web = "http://127.0.0.1:5998"
+    given = Overrides(base="127.0.0.1:5999/lab/runtime:12", graph=f"{web}/graph", packages=f"{web}/release")
+    moved = call(tmp_path, overrides=given)
+    with pytest.raises(InputError, match=r"has 127\.0\.0\.1:5999/lab/runtime:12 as its base") as caught:
+        run.ensure_lab(moved, select_profile(moved, LAB_AARCH64), StandInEngine())
+    assert "KMATRIX_BASE" in caught.value.hint
 
 
 @pytest.mark.parametrize("arch", ["ppc64le", "s390x"])

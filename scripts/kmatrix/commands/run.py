@@ -29,6 +29,7 @@ def ensure_lab(call: Invocation, chosen: SelectedProfile, engine: Engine) -> boo
     """Bring the lab up as far as a profile needs it; returns whether something had to be created or started.
 
     Raises:
+        InputError: the base of both architectures would replace that of profile lab.
         NoEmulationError: the profile is the one of both architectures, and aarch64 cannot be emulated.
         KmatrixError: a step failed.
     """
@@ -38,6 +39,11 @@ def ensure_lab(call: Invocation, chosen: SelectedProfile, engine: Engine) -> boo
     def say(text: str) -> None:
         call.say(f"lab: {text}")
 
+    if chosen.name == LAB_AARCH64 and chosen.effective.base == own.effective.base:
+        raise InputError(
+            f"profile {LAB_AARCH64} has {own.effective.base} as its base, the one of profile {LAB}, which is of x86_64",
+            "Leave out --base and KMATRIX_BASE with this profile; give the lab other ports in matrix.yaml.",
+        )
     # Before the lab is created, which takes minutes.
     if chosen.name == LAB_AARCH64 and not aarch64.built(layout):
         require_emulation(aarch64.ARCH)
