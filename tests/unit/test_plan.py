@@ -63,6 +63,7 @@ def with_results(**changes: object) -> dict[str, Any]:
     plan = plan_of("everything", "*x86_64*")
     cell = plan.cells[0]
     values: dict[str, Any] = {"client": str(cell.client), "kernel": cell.kernel, "releases": (), "reason": "good"}
+    values["gates"] = {"static": "passed", "boot": "failed"}
     result = CellResult(cell.id, **{**values, "verdict": "passed", **changes})
     found = plan_json(plan, {cell.id: result, "8.98.1-gone": replace(result, cell="8.98.1-gone")})
     assert found["cells"][0]["cell"] == cell.id
@@ -80,6 +81,8 @@ def test_json_has_what_is_known_about_modules_and_null_where_nothing_is() -> Non
     assert alone["cells"][0]["reusable_from"] == [], "it was compared, and none would load"
     failed = with_results(verdict="failed", reusable_from=("8.98.1-other",))
     assert (failed["cells"][0]["abi"], failed["cells"][0]["reusable_from"]) == (None, ["8.98.1-other"])
+    refused = with_results(abi=ABI, gates={"static": "failed"})
+    assert (refused["cells"][0]["abi"], refused["abi_classes"]) == (None, []), "it may be built for another kernel"
     unknown = with_results(verdict="errored")
     assert (unknown["cells"][0]["abi"], unknown["cells"][0]["reusable_from"]) == (None, None)
     assert unknown["abi_classes"] == []

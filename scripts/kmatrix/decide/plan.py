@@ -14,6 +14,7 @@ from kmatrix.decide.reuse import abi_classes
 from kmatrix.values.cells import Cell, CellResult
 from kmatrix.values.command_lines import command
 from kmatrix.values.errors import InputError, Problem
+from kmatrix.values.gate_record import STATIC_GATE
 from kmatrix.values.lock import ProfileLock
 from kmatrix.values.matrix import Profile
 from kmatrix.values.names import Arch, ClientVersion, Flavour
@@ -134,6 +135,7 @@ def plan_json(plan: Plan, results: Mapping[str, CellResult] = MappingProxyType({
         results: the latest results of cells, by cell id, for what is known about their modules. `abi` and
             `reusable_from` are None where no run has found them out.
     """
+    abis = {cell: _abi(result) for cell, result in results.items()}
     cells: list[dict[str, Any]] = []
     out: list[dict[str, Any]] = []
     open_cells: list[dict[str, Any]] = []
@@ -162,16 +164,20 @@ def plan_json(plan: Plan, results: Mapping[str, CellResult] = MappingProxyType({
         "open": open_cells,
         "out": out,
         "releases": [asdict(release) for release in plan.open],
-        "abi_classes": [
-            asdict(line) for line in abi_classes(plan.cells, {cell: result.abi for cell, result in results.items()})
-        ],
+        "abi_classes": [asdict(line) for line in abi_classes(plan.cells, abis)],
     }
 
 
 def _about_module(result: CellResult | None) -> dict[str, Any]:
-    if result is None or not (result.abi or result.reusable_from):
+    abi = _abi(result) if result else ""
+    if result is None or not (abi or result.reusable_from):
         return {"abi": None, "reusable_from": None}
-    return {"abi": result.abi or None, "reusable_from": list(result.reusable_from)}
+    return {"abi": abi or None, "reusable_from": list(result.reusable_from)}
+
+
+def _abi(result: CellResult) -> str:
+    # A module that the static gate refused may have been built against another kernel.
+    return result.abi if result.gates.get(STATIC_GATE) == "passed" else ""
 
 
 def _row(client: ClientVersion, kernel: Kernel, pins: tuple[ReleasePin, ...]) -> Row:
