@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from kmatrix.cli import main
+from kmatrix.effects.disk.results import write_results
+from kmatrix.values.cells import CellResult
 from tests.unit.support.made_up_profile import KERNELS
 from tests.unit.support.projects import MATRIX, write_project
 
@@ -27,6 +30,28 @@ def test_a_plan_needs_the_lock_alone(site: Path, capsys: pytest.CaptureFixture[s
     assert main(["plan", "--json", "--root", str(site)]) == 0
     cells = json.loads(capsys.readouterr().out)["cells"]
     assert len(cells) == 2 * len(KERNELS)
+
+
+def test_a_plan_has_what_earlier_runs_found_out_about_modules(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cell = f"8.2.2-{KERNELS['el9'][2]}"
+    result = CellResult(cell, "8.2.2", KERNELS["el9"][2], (), "skipped", "", gates={"static": "passed"})
+    result = replace(result, abi="0" * 16, reusable_from=("8.2.2-x",))
+    write_results(site / "build" / "results.json", "site", {cell: result}, [cell])
+    assert main(["plan", "--json", "--root", str(site)]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    known = {each["cell"]: (each["abi"], each["reusable_from"]) for each in plan["cells"]}
+    assert known.pop(cell) == ("0" * 16, ["8.2.2-x"])
+    assert set(known.values()) == {(None, None)}
+    assert [(line["stream"], line["cells"], line["classes"]) for line in plan["abi_classes"]] == [("el9", 1, 1)]
+
+
+def test_results_that_cannot_be_read_are_not_taken_for_none(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (site / "build").mkdir(exist_ok=True)
+    (site / "build" / "results.json").write_text('{"schema": 1}', encoding="utf-8")
+    assert main(["plan", "--json", "--root", str(site)]) == 2
+    shown = capsys.readouterr()
+    assert (shown.out, "results.json" in shown.err, "Delete the file." in shown.err) == ("", True, True)
+    assert main(["plan", "--root", str(site)]) == 0, "the plan itself needs the lock alone"
 
 
 def test_the_plan_for_people_goes_to_stdout(site: Path, capsys: pytest.CaptureFixture[str]) -> None:

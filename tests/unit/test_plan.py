@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kmatrix.decide.formats.matrix_yaml import read_matrix
 from kmatrix.decide.formats.rpm_versions import natural
 from kmatrix.decide.plan import Plan, make_plan, plan_json
+from kmatrix.values.cells import CellResult
 from kmatrix.values.errors import InputError
 from kmatrix.values.lock import read_lock
 from kmatrix.values.matrix import Profile
@@ -50,6 +53,39 @@ def test_golden(case: str) -> None:
     if os.environ.get("KMATRIX_UPDATE_GOLDEN"):
         path.write_text(text)
     assert text == path.read_text(), "if meant: KMATRIX_UPDATE_GOLDEN=1 pytest, then read the diff"
+
+
+ABI = "0123456789abcdef"
+
+
+def with_results(**changes: object) -> dict[str, Any]:
+    """The plan as JSON, with a result of its first x86_64 cell."""
+    plan = plan_of("everything", "*x86_64*")
+    cell = plan.cells[0]
+    values: dict[str, Any] = {"client": str(cell.client), "kernel": cell.kernel, "releases": (), "reason": "good"}
+    values["gates"] = {"static": "passed", "boot": "failed"}
+    result = CellResult(cell.id, **{**values, "verdict": "passed", **changes})
+    found = plan_json(plan, {cell.id: result, "8.98.1-gone": replace(result, cell="8.98.1-gone")})
+    assert found["cells"][0]["cell"] == cell.id
+    assert {(each["abi"], each["reusable_from"]) for each in found["cells"][1:]} == {(None, None)}
+    return found
+
+
+def test_json_has_what_is_known_about_modules_and_null_where_nothing_is() -> None:
+    found = with_results(abi=ABI, reusable_from=("8.98.1-other",))
+    assert found["schema"] == 3
+    assert (found["cells"][0]["abi"], found["cells"][0]["reusable_from"]) == (ABI, ["8.98.1-other"])
+    line = {"client": "7.98.1", "stream": "el9", "arch": "x86_64", "flavour": "standard"}
+    assert found["abi_classes"] == [{**line, "cells": 1, "classes": 1}], "cells that the plan lacks are not counted"
+    alone = with_results(abi=ABI)
+    assert alone["cells"][0]["reusable_from"] == [], "it was compared, and none would load"
+    failed = with_results(verdict="failed", reusable_from=("8.98.1-other",))
+    assert (failed["cells"][0]["abi"], failed["cells"][0]["reusable_from"]) == (None, ["8.98.1-other"])
+    refused = with_results(abi=ABI, gates={"static": "failed"})
+    assert (refused["cells"][0]["abi"], refused["abi_classes"]) == (None, []), "it may be built for another kernel"
+    unknown = with_results(verdict="errored")
+    assert (unknown["cells"][0]["abi"], unknown["cells"][0]["reusable_from"]) == (None, None)
+    assert unknown["abi_classes"] == []
 
 
 def test_cells_are_in_numeric_order() -> None:

@@ -10,6 +10,9 @@ from typing import Any, cast
 
 import pytest
 
+from kmatrix.cli import main
+from kmatrix.commands import build as build_command
+from kmatrix.commands import run as run_command
 from kmatrix.decide.formats.elf import read_module
 from kmatrix.decide.gate_record import record_tag
 from kmatrix.decide.reuse import abi_of, recorded_module
@@ -28,7 +31,7 @@ from kmatrix.stages.reuse import query_neighbours
 from kmatrix.stages.run import split_published
 from kmatrix.stages.run_context import BootOptions, CellContext, Options, RunContext, cell_result
 from kmatrix.values import labels
-from kmatrix.values.cells import CellResult
+from kmatrix.values.cells import Cell, CellResult
 from kmatrix.values.engine import EngineImage
 from kmatrix.values.errors import BuildError, ToolError
 from kmatrix.values.gate_record import GateRecord, RecordedModule
@@ -37,7 +40,9 @@ from tests.unit.support.check_case import CELL, KO, TOOLKIT, Case, exporting
 from tests.unit.support.fake_registry import MANIFEST, digest, problem
 from tests.unit.support.gate_records import BOTH, put_manifest, put_record, record_of
 from tests.unit.support.http_server import Reply
-from tests.unit.support.made_up_profile import profile, recipes
+from tests.unit.support.made_up_profile import KERNELS, profile, recipes
+from tests.unit.support.projects import MATRIX, write_project
+from tests.unit.support.stand_in_engine import StandInEngine
 from tests.unit.support.writable_registry import Writable, writable_registry
 from tests.unit.test_gates import Lines
 from tests.unit.test_verify_again import PullingEngine
@@ -367,3 +372,28 @@ def test_a_toolkit_that_cannot_be_read_does_not_hide_why_a_cell_does_not_compile
     result = failing(bench, monkeypatch)
     assert (result.verdict, result.reason, result.reusable_from) == ("failed", "build: error: no such member", ())
     assert "not compared with published modules: the toolkit cannot be read" in bench.log(bench.recipes[1])
+
+
+@pytest.mark.parametrize("command", [["build"], ["build", "--force"], ["verify"]], ids=" ".join)
+def test_a_command_over_one_cell_looks_up_its_neighbours_in_the_whole_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    write_project(tmp_path, MATRIX + "    target: registry.example/team\n")
+    looked_up: list[tuple[list[str], int]] = []
+
+    def passed(run: RunContext, recipe: Recipe) -> CellResult:
+        assert looked_up, "before any cell is compared"
+        return cell_result(recipe, "passed", run.options.target)
+
+    def look_up(run: RunContext, cells: list[Cell]) -> None:
+        looked_up.append(([cell.id for cell in cells], len(run.planned)))
+
+    monkeypatch.setattr(run_command, "DockerEngine", StandInEngine)
+    monkeypatch.setattr(build_command, "split_published", lambda _, recipes, __: recipes)
+    monkeypatch.setattr(build_command, "find_published", lambda *_: None)
+    monkeypatch.setattr(build_command, "run_cell", passed)
+    monkeypatch.setattr(build_command, "verify_cell", passed)
+    monkeypatch.setattr(build_command, "query_neighbours", look_up)
+    cell = f"8.2.2-{KERNELS['el9'][2]}"
+    assert main([*command, "--only", cell, "--root", str(tmp_path)]) == 0
+    assert looked_up == [([cell], 2 * len(KERNELS))]

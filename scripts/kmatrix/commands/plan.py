@@ -14,6 +14,7 @@ from kmatrix.decide.fan_out import in_shard
 from kmatrix.decide.lock_news import discovery_exit, mismatches, news_of
 from kmatrix.decide.open_releases import open_releases_of, without_silenced
 from kmatrix.decide.plan import make_plan, plan_json
+from kmatrix.effects.disk.results import read_results
 from kmatrix.stages import tables
 from kmatrix.stages.dockerfiles import check_rendered, foreign_note, write_rendered
 from kmatrix.values.command_lines import command
@@ -63,7 +64,7 @@ def plan(call: Invocation) -> Exit:
     if call.format:
         print(jobs_document(call, chosen, found), end="")
     elif call.json:
-        print(json.dumps(plan_json(found), indent=1))
+        print(json.dumps(plan_json(found, read_results(call.results_path, chosen.name)), indent=1))
     else:
         tables.print_plan(found)
         count = Counter(row.state for row in found.rows)

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 from typing import Any, Literal
 
 from kmatrix.decide.excludes import Kernel, excluded, fits, kernels_of, nearest, useless_excludes
 from kmatrix.decide.open_releases import OpenRelease, open_releases_of, without_toolkit
-from kmatrix.values.cells import Cell
+from kmatrix.decide.reuse import abi_classes
+from kmatrix.values.cells import Cell, CellResult
 from kmatrix.values.command_lines import command
 from kmatrix.values.errors import InputError, Problem
+from kmatrix.values.gate_record import STATIC_GATE
 from kmatrix.values.lock import ProfileLock
 from kmatrix.values.matrix import Profile
 from kmatrix.values.names import Arch, ClientVersion, Flavour
 from kmatrix.values.pins import ReleasePin
 
-SCHEMA = 2
+SCHEMA = 3
 State = Literal["in", "out", "open"]
 
 
@@ -123,8 +127,15 @@ def make_plan(profile_name: str, profile: Profile, pins: ProfileLock, only: tupl
     return Plan(profile_name, tuple(rows), open_releases)
 
 
-def plan_json(plan: Plan) -> dict[str, Any]:
-    """Return the plan as JSON-able data, in a stable order."""
+def plan_json(plan: Plan, results: Mapping[str, CellResult] = MappingProxyType({})) -> dict[str, Any]:
+    """Return the plan as JSON-able data, in a stable order.
+
+    Args:
+        plan: the plan.
+        results: the latest results of cells, by cell id, for what is known about their modules. `abi` and
+            `reusable_from` are None where no run has found them out.
+    """
+    abis = {cell: _abi(result) for cell, result in results.items()}
     cells: list[dict[str, Any]] = []
     out: list[dict[str, Any]] = []
     open_cells: list[dict[str, Any]] = []
@@ -140,7 +151,8 @@ def plan_json(plan: Plan) -> dict[str, Any]:
             "reason": row.reason,
         }
         if row.cell:
-            cells.append({**entry, "tag": row.cell.tag, "toolkit": str(row.cell.toolkit)})
+            modules = _about_module(results.get(row.id))
+            cells.append({**entry, "tag": row.cell.tag, "toolkit": str(row.cell.toolkit), **modules})
         elif row.open:
             open_cells.append(entry)
         else:
@@ -152,7 +164,20 @@ def plan_json(plan: Plan) -> dict[str, Any]:
         "open": open_cells,
         "out": out,
         "releases": [asdict(release) for release in plan.open],
+        "abi_classes": [asdict(line) for line in abi_classes(plan.cells, abis)],
     }
+
+
+def _about_module(result: CellResult | None) -> dict[str, Any]:
+    abi = _abi(result) if result else ""
+    if result is None or not (abi or result.reusable_from):
+        return {"abi": None, "reusable_from": None}
+    return {"abi": abi or None, "reusable_from": list(result.reusable_from)}
+
+
+def _abi(result: CellResult) -> str:
+    # A module that the static gate refused may have been built against another kernel.
+    return result.abi if result.gates.get(STATIC_GATE) == "passed" else ""
 
 
 def _row(client: ClientVersion, kernel: Kernel, pins: tuple[ReleasePin, ...]) -> Row:
