@@ -21,7 +21,7 @@ from kmatrix.values.cells import Finding
 
 _ROUNDS = ("1", "2")
 _STEPS = tuple(f"{step}-{number}" for number in _ROUNDS for step in ("mount", "use", "umount"))
-# A module that loads and unloads without a mount, as the gate `boot` shows, and not after one: that is the mount's fault.
+# A module that the gate `boot` loads and unloads, and that fails to do so after a mount: the fault is the mount's.
 _AFTER = ("unload-1", "load-2", "unload-2")
 # With these the guest states that a call did not end by itself (`limited` of kmatrix/guest/init).
 _KILLED, _STUCK = 137, 124
