@@ -12,6 +12,9 @@ from kmatrix.values.errors import ToolError
 from kmatrix.values.names import GO_ARCH, Arch
 
 _SHOWN = 500
+# For dpkg in the image: headers of 6.12 depend on their kernel, whose hooks build an initramfs that no toolkit has.
+# Under emulation that takes minutes.
+_UNDER_EMULATION = ("--dpkgopt=path-exclude=/etc/kernel/postinst.d/*", "--dpkgopt=force-unsafe-io")
 
 
 def bootstrap_base(engine: Engine, suite: str, repository: str, tag: str, arch: Arch | None = None) -> None:
@@ -30,7 +33,7 @@ def bootstrap_base(engine: Engine, suite: str, repository: str, tag: str, arch: 
     """
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder) / "base.tar"
-        foreign = [f"--arch={GO_ARCH[arch]}"] if arch else []
+        foreign = [f"--arch={GO_ARCH[arch]}", *_UNDER_EMULATION] if arch else []
         command = ["mmdebstrap", "--quiet", "--variant=minbase", *foreign, suite, str(archive)]
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=False)
