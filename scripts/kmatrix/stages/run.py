@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 
-from kmatrix.decide.features import features_of_cell
 from kmatrix.effects.process.signals import interruptible
 from kmatrix.stages.cell import lacking_gates, skipped_result
 from kmatrix.stages.concurrency import map_threads, run_side_by_side
@@ -63,7 +62,6 @@ def split_published(run: RunContext, recipes: Iterable[Recipe], keep: Keep) -> l
             continue
         if published is not None:
             run.published.setdefault(recipe.cell.arch, published.ref)
-            note_features(run, recipe, published)
         if recipe.cell.id in finished:
             keep(finished[recipe.cell.id])
             continue
@@ -71,13 +69,6 @@ def split_published(run: RunContext, recipes: Iterable[Recipe], keep: Keep) -> l
             run.ungated[recipe.cell.id] = published
         left.append(recipe)
     return left
-
-
-def note_features(run: RunContext, recipe: Recipe, published: RecordedImage) -> None:
-    """Note the features of a published module, where its record has them, for the cells that this run builds."""
-    module = published.record.module
-    if module is not None and module.features is not None:
-        run.known_features[recipe.cell.id] = features_of_cell(recipe.cell, module.features)
 
 
 def find_published(run: RunContext, recipes: Iterable[Recipe]) -> None:
@@ -95,7 +86,6 @@ def find_published(run: RunContext, recipes: Iterable[Recipe]) -> None:
                 run.progress.say(f"{recipe.cell.id}: cannot tell whether it is published: {published.message}")
             elif published is not None:
                 run.published[recipe.cell.arch] = published.ref
-                note_features(run, recipe, published)
 
 
 def _recorded_or_fault(run: RunContext, recipe: Recipe) -> RecordedImage | ProtocolError | None:
