@@ -19,6 +19,7 @@ SECONDS = {
     "boot/test_boot_command.py": 40,
     "boot/test_boot_faults.py": 180,
     "boot/test_boot_machine.py": 45,
+    "boot/test_mount_faults.py": 170,
     "cluster/test_build_in_cluster.py": 90,
     "cluster/test_build_in_cluster_versions.py": 55,
     "cluster/test_build_trusted_ca.py": 20,
