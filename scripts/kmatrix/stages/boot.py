@@ -84,7 +84,7 @@ def with_mount(subject: Subject, facts: ImageFacts, major: int, deadline_seconds
         subject: the subject.
         facts: of its image.
         major: of the client version.
-        deadline_seconds: the time limit of the guest, of which one call may take a quarter.
+        deadline_seconds: the time limit of the guest, of which the calls of one mount may take a quarter.
     """
     if facts.client_config is None:
         return subject
