@@ -260,6 +260,7 @@ def published(site: Path, monkeypatch: pytest.MonkeyPatch) -> CellResult:
     monkeypatch.setattr(build_command, "_job", job)
     monkeypatch.setattr(build_command, "write_rendered", lambda *_, **__: 0)
     monkeypatch.setattr(build_command, "split_published", lambda _, recipes, __: list(recipes))
+    monkeypatch.setattr(build_command, "query_neighbours", lambda *_: None)
     monkeypatch.setattr(build_command, "run_cells", run)
     return result
 
@@ -288,6 +289,7 @@ def test_a_published_cell_that_lacks_a_gate_stays_known_where_that_reaches_no_ve
         return recipes
 
     monkeypatch.setattr(build_command, "split_published", split)
+    monkeypatch.setattr(build_command, "query_neighbours", lambda *_: None)
     assert main(["build", "--root", str(site)]) == Exit.ERRORED
     (result,) = read_results(site / "build" / "results.json", "site").values()
     assert (result.digest, result.seen) == (published.digest, "then")
