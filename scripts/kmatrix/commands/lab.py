@@ -79,17 +79,17 @@ def _act(call: Invocation, chosen: SelectedProfile, engine: Engine) -> Exit:
             call.say(f"lab: {gone.version} is no longer in {', '.join(gone.channels)}; the registry keeps its images")
         case _:
             found = lab_up.status(engine, layout, chosen.effective)
-            _print(found.parts)
+            _list_parts(found.parts)
             if not found.up:
                 call.say("`nox -s lab -- up` creates and starts the missing parts.")
                 return Exit.UNREACHABLE
             if aarch64.built(layout):
                 # Nothing but its own profile needs it, so what is missing of it is no fault of the lab.
-                _print(aarch64.status(engine, layout, select_profile(call, LAB_AARCH64).effective))
+                _list_parts(aarch64.status(engine, layout, select_profile(call, LAB_AARCH64).effective))
     return Exit.OK
 
 
-def _print(parts: tuple[tuple[str, bool, str], ...]) -> None:
+def _list_parts(parts: tuple[tuple[str, bool, str], ...]) -> None:
     for name, ready, word in parts:
         print(f"{'ok' if ready else 'missing':8} {name}: {word}")
 
