@@ -10,9 +10,7 @@ from kmatrix.stages.gates.boot import outcome_of, refused
 from kmatrix.stages.gates.gate import ImageUnderTest, Outcome
 from kmatrix.values.boot import BootReport
 from kmatrix.values.cells import Finding
-from kmatrix.values.module import ImageFacts
-
-_TEMPLATE = "/etc/beegfs/beegfs-client.conf"
+from kmatrix.values.module import CLIENT_CONFIG, ImageFacts
 
 
 def mount_module(image: ImageUnderTest) -> Outcome:
@@ -38,7 +36,7 @@ def judge_templates(facts: ImageFacts, major: int) -> BootReport | None:
         major: of the client version.
     """
     if facts.client_config is None:
-        findings: tuple[Finding, ...] = (Finding("mount", "config-missing", f"the image has no {_TEMPLATE}"),)
+        findings: tuple[Finding, ...] = (Finding("mount", "config-missing", f"the image has no {CLIENT_CONFIG}"),)
     else:
         findings = unknown_keys(facts.client_config, facts.helperd_config, major)
     return BootReport("failed", findings[0].code, findings[0].message, findings) if findings else None
