@@ -99,7 +99,7 @@ def up(engine: Engine, layout: Layout, own_base: ImageRef, profile: Profile, say
     if all(ready for _, ready, _ in status(engine, layout, profile)):
         return False
     require_emulation(ARCH)
-    say("aarch64: everything is emulated, which takes about 15 minutes, once")
+    say("aarch64: everything is emulated, which takes 15 to 35 minutes, once")
     empty = ensure_empty(engine, ARCH)
     toolkit_base = ensure_image(engine, layout, "toolkit-base", ensure_foreign_base(engine, say, ARCH), say)
     kernels = _kernels(engine, layout, toolkit_base, say)

@@ -43,7 +43,7 @@ def _site(lab: Lab, kernels: Aarch64Kernels, module_sites: SiteMaker) -> Site:
         warm=False,
         clients=(NEWER_CLIENT,),
         base=str(base),
-        channels=[{"name": "stable-4.97"}],
+        channels=[{"name": "stable-4.96", "newest": 1}, {"name": "stable-4.97"}],
         arches=list(stated.arches),
         flavours=list(stated.flavours),
         excludes=[{"kernel": kernel, "reason": "not of this test"} for kernel in unwanted],
