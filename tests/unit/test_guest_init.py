@@ -1,0 +1,64 @@
+"""The functions of the guest's init, run by the shell that runs them in the guest, on files of the test's own."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from kmatrix.decide.formats.transcript import read_transcript
+from kmatrix.values.boot import Section
+
+BUSYBOX = shutil.which("busybox") or ""
+INIT = resources.files("kmatrix").joinpath("guest/init").read_text("utf-8")
+# Nothing of the part that sets up the guest may run here.
+FUNCTIONS, SETUP, _ = INIT.partition("\nmkdir -p /proc /sys /dev")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / ".kmatrix").mkdir()
+    return tmp_path
+
+
+def sections(root: Path, calls: str) -> Mapping[str, Section]:
+    """Return what the functions report for some calls; files of the guest are below `root`."""
+    assert SETUP
+    functions = FUNCTIONS.replace("/.kmatrix", f"{root}/.kmatrix").replace("/proc/fs", f"{root}/proc/fs")
+    functions = functions.replace("kill -USR1 1\n", "kill -USR1 $$\n").replace("export PATH=", "guest_path=")
+    assert "USR1 1\n" not in functions
+    done = subprocess.run(
+        [BUSYBOX, "sh", "-c", f"{functions}\n{calls}"], capture_output=True, text=True, timeout=10, check=False
+    )
+    assert done.stderr == ""
+    return read_transcript(["@kmatrix init", *done.stdout.splitlines()]).sections
+
+
+def test_every_file_of_a_mount_is_read_a_hidden_one_too_and_folders_are_not(root: Path) -> None:
+    """The vendor's client has a file `.status` (BEEGFS_PROC_ENTRY_STATUS of its ProcFs.c)."""
+    folder = root / "proc/fs/beegfs/c1-(none)"
+    (folder / "more").mkdir(parents=True)
+    for path in (folder / "config", folder / ".status", folder.parent / "version"):
+        path.touch()
+    found = sections(root, "report files client_files")["files"]
+    assert found == Section((f"{folder}/config", f"{folder}/.status"), 0)
+
+
+def test_a_hidden_file_that_cannot_be_read_is_told(root: Path) -> None:
+    folder = root / "proc/fs/beegfs/c1"
+    folder.mkdir(parents=True)
+    (folder / "config").touch()
+    # Nothing can read a process's memory at address 0, not even root.
+    (folder / ".status").symlink_to("/proc/self/mem")
+    found = sections(root, "report files client_files")["files"]
+    assert found.status == 1
+    assert "read error" in found.lines[-1]
+
+
+def test_a_mount_without_files_is_told(root: Path) -> None:
+    (root / "proc/fs/beegfs/c1").mkdir(parents=True)
+    assert sections(root, "report files client_files")["files"] == Section((), 1)
