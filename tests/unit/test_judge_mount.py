@@ -60,6 +60,7 @@ def cycle(number: int) -> str:
         + section(f"unmounted-{number}", *IDLE)
         + f"@kmatrix step unload-{number}\n"
         + section(f"unload-{number}")
+        + section(f"left-{number}")
     )
 
 
@@ -157,6 +158,7 @@ CASES = {
     "umount-hang": stopped("umount-2", 124),
     "threads-left": with_state("unmounted", 1, *IDLE, "thread beegfs_AckMgr"),
     "mount-proc-left": with_state("unmounted", 2, *IDLE, f"proc {FOLDER}"),
+    "leak-after-mount": changed((section("left-1"), section("left-1", "beegfs_inodes"))),
     "mount-log-dirty": logged("umount-2", "WARNING: CPU: 0 PID: 60 at fs/dcache.c:1 umount_check+0x1/0x2"),
 }
 
@@ -410,9 +412,29 @@ def test_a_complaint_in_the_kernel_log_fails_in_every_step_of_a_mount(step: str)
     assert "sleeping function" in report.message
 
 
-@pytest.mark.parametrize("step", ["interface", "load-1", "unload-2", "end"])
+@pytest.mark.parametrize("step", ["interface", "load-1", "end"])
 def test_a_complaint_elsewhere_is_the_boot_gates(step: str) -> None:
     assert judge(logged(step, "WARNING: CPU: 0 PID: 60 at somewhere")).verdict == "passed"
+
+
+@pytest.mark.parametrize("step", ["unload-1", "load-2", "unload-2"])
+def test_a_complaint_of_an_unload_or_a_load_after_a_mount_is_the_mounts_unless_there_was_one_before_it(
+    step: str,
+) -> None:
+    """A cache that still has a mount's objects; an image that passed the gate `boot` before shows it here alone."""
+    text = logged(step, "kmem_cache_destroy beegfs_inodes: Slab cache still has objects")
+    report = judge(text)
+    assert code(report) == ("failed", "mount-log-dirty")
+    assert "still has objects" in report.message
+    assert judge(logged("load-1", "WARNING: CPU: 0 PID: 60 at each load", text=text)).verdict == "passed"
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_whatever_an_unload_after_a_mount_leaves_is_named(number: int) -> None:
+    report = judge(changed((section(f"left-{number}"), section(f"left-{number}", "/proc/fs/beegfs", "beegfs_inodes"))))
+    assert code(report) == ("failed", "leak-after-mount")
+    assert f"unload-{number}" in report.message
+    assert report.findings[0].actual == "/proc/fs/beegfs, beegfs_inodes"
 
 
 @pytest.mark.parametrize(

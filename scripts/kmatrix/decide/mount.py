@@ -67,9 +67,10 @@ def judge_mount(transcript: Transcript, end: End) -> BootReport:
         problem = _judge_round(transcript, end, number) or _after_round(transcript, number)
         if problem:
             return problem
-    missing = [f"the log of {step}" for step in _STEPS if step not in transcript.log]
-    if section_status(transcript, "log") is None or missing:
-        return _lacking(transcript, end, *(missing or ["log"]))
+    missing = [name for name in ("left-1", "left-2", "log") if section_status(transcript, name) is None]
+    missing += [f"the log of {step}" for step in _STEPS if step not in transcript.log]
+    if missing:
+        return _lacking(transcript, end, *missing)
     if not transcript.done or end == "deadline" or find_crash(transcript):
         return _lacking(transcript, end, "its end")
     return _judge_log(transcript)
@@ -100,12 +101,16 @@ def _judge_round(transcript: Transcript, end: End, number: str) -> BootReport | 
 
 
 def _after_round(transcript: Transcript, number: str) -> BootReport | None:
-    """Return the fault of a module that can be unloaded, or loaded again, no more after a mount and its umount."""
+    """Return the fault of a module that after a mount cannot be unloaded cleanly, or not be loaded again."""
     for name in (f"unload-{number}", "load-2"):
         if section_status(transcript, name) not in (0, None):
             output = " / ".join(section_lines(transcript, name))
             message = f"after a mount and its umount, step {name} fails: {output}"
             return _failed("unload-after-mount", message, "as without a mount", output)
+        left = ", ".join(section_lines(transcript, f"left-{number}"))
+        if left:
+            message = f"after a mount and its umount, step unload-{number} leaves {left}"
+            return _failed("leak-after-mount", message, "nothing left", left)
     return None
 
 
@@ -267,7 +272,9 @@ def _state_readable(transcript: Transcript, name: str) -> BootReport | None:
 
 
 def _judge_log(transcript: Transcript) -> BootReport:
-    lines: Iterable[str] = (line for step in _STEPS for line in transcript.log[step])
+    # A complaint of the first load too is one of every load, with a mount before it or without.
+    after = () if complaints(transcript.log.get("load-1", ())) else _AFTER
+    lines: Iterable[str] = (line for step in _STEPS + after for line in transcript.log.get(step, ()))
     found = complaints(lines, _ALLOWED)
     if found:
         findings = tuple(Finding("mount", "mount-log-dirty", line, "a clean kernel log", line) for line in found[:10])
