@@ -207,6 +207,7 @@ def test_an_image_without_a_template_is_booted_and_fails_the_gate_mount(
     result = judged(boot_of("loaded"))
     assert result.gates == {"static": "passed", "boot": "passed", "mount": "failed"}
     assert [finding.code for finding in result.findings] == ["config-missing"]
+    assert "the client's package" in result.next_step, "a prompt in the guest would show nothing"
     assert guests.mounts == [False]
 
 
@@ -218,6 +219,19 @@ def test_an_unknown_key_fails_the_gate_mount(
     result = judged(boot_of(*GOOD))
     assert result.gates == {"static": "passed", "boot": "passed", "mount": "failed"}
     assert result.findings == (unknown,)
+    assert "the key's new name" in result.next_step
+
+
+def test_a_kernel_without_an_interface_has_a_next_step_of_its_own(
+    judged: Callable[..., CellResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No run with fewer jobs or without acceleration changes it."""
+    lacking = BootReport("errored", "mount-interface-missing", "no interface beside the loopback")
+    monkeypatch.setattr(mount_gate, "judge_mount", lambda *_: lacking)
+    result = judged(boot_of("loaded"), gates=["mount"])
+    assert (result.verdict, result.gates) == ("errored", {"mount": "errored"})
+    assert "dummy, veth" in result.next_step
+    assert "--jobs" not in result.next_step
 
 
 @pytest.mark.parametrize("gates", [["boot"], ["boot", "mount"], ["mount"]])

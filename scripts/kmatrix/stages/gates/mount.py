@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from kmatrix.decide.boot import judge_boot
 from kmatrix.decide.mount import judge_mount, mount_began
 from kmatrix.decide.mount_config import unknown_keys
@@ -11,6 +13,15 @@ from kmatrix.stages.gates.gate import ImageUnderTest, Outcome
 from kmatrix.values.boot import BootReport
 from kmatrix.values.cells import Finding
 from kmatrix.values.module import CLIENT_CONFIG, ImageFacts
+
+# For reasons that neither the guest's console nor its prompt shows anything about.
+_NEXT_STEPS = {
+    "config-missing": f"Check that the client's package still has {CLIENT_CONFIG}, and build again.",
+    "config-key-unknown": "Look for the key's new name in the package's template and the vendor's release notes; "
+    "docs/findings.md (config-key-unknown) names the files that write it.",
+    "mount-interface-missing": "Look in the toolkit for the modules dummy, veth, bridge and ifb (kernel-modules-core, "
+    "kernel-modules); to publish without this gate, leave `mount` out of the profile's `gates` in matrix.yaml.",
+}
 
 
 def mount_module(image: ImageUnderTest) -> Outcome:
@@ -23,9 +34,9 @@ def mount_module(image: ImageUnderTest) -> Outcome:
     if isinstance(subject, BootReport):
         return refused("mount", image, subject, "", "")
     if unfit := judge_templates(image.facts, image.cell.recipe.cell.client.major):
-        return refused("mount", image, unfit, "", "")
-    boot = image.boot(subject, mounting=True)
-    return outcome_of("mount", image, mount_report(boot, subject), subject, mounting=True)
+        return _advised(refused("mount", image, unfit, "", ""), unfit)
+    report = mount_report(image.boot(subject, mounting=True), subject)
+    return _advised(outcome_of("mount", image, report, subject, mounting=True), report)
 
 
 def judge_templates(facts: ImageFacts, major: int) -> BootReport | None:
@@ -49,3 +60,7 @@ def mount_report(boot: Boot, subject: Subject) -> BootReport:
         return report
     loaded = judge_boot(boot.transcript, boot.end, subject.module)
     return loaded if loaded.verdict != "passed" else report
+
+
+def _advised(outcome: Outcome, report: BootReport) -> Outcome:
+    return replace(outcome, next_step=_NEXT_STEPS.get(report.code, outcome.next_step))
