@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -78,3 +79,16 @@ def test_a_call_that_does_not_end_is_killed_at_the_limit_with_its_place_in_the_k
     assert found.status == 137
     assert found.lines
     assert sections(root, "limited call true; kill $$")["call"] == Section((), 0)
+
+
+def test_the_prompts_command_for_a_mount_is_the_gates(root: Path) -> None:
+    """Without a mount helper too: the image's own may want what the guest has not."""
+    gates = re.search(r'limited "mount-\$1" (mount .*) \|\| return 1', FUNCTIONS)
+    prompts = re.search(r"Mount with: (mount .*)\\n' (.*)$", INIT, re.MULTILINE)
+    assert gates
+    assert prompts
+    said = sections(
+        root, f"printf '@kmatrix begin said\\n@kmatrix| {prompts[1]}\\n@kmatrix end said 0\\n' {prompts[2]}"
+    )
+    typed = sections(root, f"mount() {{ echo mount $@; }}; report typed {gates[1]}")
+    assert said["said"].lines == typed["typed"].lines
