@@ -361,6 +361,20 @@ def test_the_first_fault_decides_and_not_the_crash_that_follows_from_it() -> Non
     assert code(report) == ("failed", "threads-left")
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        # fs/super.c of 5.14 and of 6.12
+        "VFS: Busy inodes after unmount of beegfs. Self-destruct in 5 seconds.  Have a nice day...",
+        "VFS: Busy inodes after unmount of beegfs (beegfs)",
+        # fs/dcache.c
+        "BUG: Dentry 00000000c0ffee{i=2,n=/}  still in use (1) [unmount of beegfs beegfs]",
+    ],
+)
+def test_what_a_umount_leaves_in_the_kernels_caches_is_a_complaint(line: str) -> None:
+    assert code(judge(logged("umount-1", line))) == ("failed", "mount-log-dirty")
+
+
 @pytest.mark.parametrize("step", ["interface", "load-1", "end"])
 @pytest.mark.parametrize(
     ("lines", "end"), [(("Kernel panic - not syncing: x",), "killed"), ((), "deadline")], ids=["crash", "hang"]

@@ -11,13 +11,14 @@ from kmatrix.decide.formats.transcript import without_stamp
 from kmatrix.values.boot import BootReport, End, Section, Transcript
 
 # The kernel's messages about faults (lib/bug.c, kernel/panic.c, kernel/locking/lockdep.c,
-# kernel/module/, lib/refcount.c, mm/slab_common.c, fs/proc/generic.c, fs/sysfs/dir.c).
+# kernel/module/, lib/refcount.c, mm/slab_common.c, fs/proc/generic.c, fs/super.c, fs/sysfs/dir.c).
 _DIRTY = re.compile(
     r"WARNING: |BUG: |BUG at |Oops|Kernel panic|general protection fault|[Cc]all [Tt]race:|: [0-9a-f]{4} \[#\d+\]|"
     # Not every INFO: a busy host causes stalls of its own in the guest.
     r"INFO: (task|trying to register|possible|lockdep|suspicious)|"
     r"possible (circular|recursive|irq) lock|inconsistent lock state|suspicious RCU usage|"
     r"Unknown symbol|disagrees about version|"
+    r"VFS: Busy inodes after unmount|"
     r"refcount_t: |cannot create duplicate|already registered|Objects remaining in|still has objects|leaking at least|"
     r"failed to validate module|"
     r"scheduling while atomic|sleeping function called|UBSAN|KASAN|KFENCE"
