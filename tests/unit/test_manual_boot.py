@@ -46,6 +46,7 @@ class Machine:
     gates: tuple[str, ...] = ("static", "boot", "mount")
     booted: list[bool] = field(default_factory=list)
     prompts: list[tuple[MountSetup | None, bool]] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
 
     def boot(self, _: object, __: object, subject: Subject, *___: object) -> Boot:
         self.booted.append(subject.mount is not None)
@@ -67,7 +68,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     def run(*_: object) -> Any:
         options = SimpleNamespace(boot_seconds=120.0, profile=profile(gates=made.gates))
         machines = SimpleNamespace(stop=lambda: None, attach=lambda _: 0)
-        progress = SimpleNamespace(say=lambda _: None)
+        progress = SimpleNamespace(say=made.said.append)
         return SimpleNamespace(engine=None, machines=machines, progress=progress, options=options, boot_folder=tmp_path)
 
     nothing: Any = lambda *_, **__: None  # noqa: E731
@@ -157,3 +158,9 @@ def test_a_prompt_has_the_setup_for_a_mount(
     assert boot(capsys, "--shell") == (Exit.OK, [])
     assert machine.prompts == [(SETUP, True)]
     assert machine.booted == []
+
+
+def test_a_prompt_without_a_command_to_mount_says_why(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+    machine.subjects = [named(unmountable=CONFIG)]
+    assert boot(capsys, "--shell")[0] == Exit.OK
+    assert machine.said == ["kmatrix: mount: config-missing: the image has no template"]

@@ -40,6 +40,8 @@ def boot(call: Invocation) -> Exit:
             named = find_subjects(run, pins, call.subject)
             subjects = [each.subject for each in named]
             if call.shell:
+                for unfit in (each.unmountable for each in named if each.unmountable):
+                    run.progress.say(f"kmatrix: mount: {unfit.code}: {unfit.message}")
                 return _attach(call, run, subjects)
             # A bundle's toolkits are more than a disk has room for; the one of a single kernel is kept for the next
             # boot.
