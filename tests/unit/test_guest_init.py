@@ -16,6 +16,7 @@ from kmatrix.values.boot import Section
 
 BUSYBOX = shutil.which("busybox") or ""
 INIT = resources.files("kmatrix").joinpath("guest/init").read_text("utf-8")
+NO_DUMMY = "ip: RTNETLINK answers: Not supported"
 # Nothing of the part that sets up the guest may run here.
 FUNCTIONS, SETUP, _ = INIT.partition("\nmkdir -p /proc /sys /dev")
 
@@ -29,7 +30,9 @@ def root(tmp_path: Path) -> Path:
 def sections(root: Path, calls: str) -> Mapping[str, Section]:
     """Return what the functions report for some calls; files of the guest are below `root`."""
     assert SETUP
-    functions = FUNCTIONS.replace("/.kmatrix", f"{root}/.kmatrix").replace("/proc/fs", f"{root}/proc/fs")
+    functions = FUNCTIONS
+    for folder in ("/.kmatrix", "/proc/fs", "/sys/class"):
+        functions = functions.replace(folder, f"{root}{folder}")
     functions = functions.replace("kill -USR1 1\n", "kill -USR1 $$\n").replace("export PATH=", "guest_path=")
     assert "USR1 1\n" not in functions
     done = subprocess.run(
@@ -92,3 +95,41 @@ def test_the_prompts_command_for_a_mount_is_the_gates(root: Path) -> None:
     )
     typed = sections(root, f"mount() {{ echo mount $@; }}; report typed {gates[1]}")
     assert said["said"].lines == typed["typed"].lines
+
+
+KINDS = """
+insmod() { echo "insmod ${1##*/}"; }
+ip() {
+  case "$*" in
+    *"type dummy") echo 'ip: RTNETLINK answers: Not supported'; return 1 ;;
+    "link add"*) mkdir -p "$net/kmatrix0" ;;
+  esac
+}
+report interface interface
+"""
+
+
+@pytest.mark.parametrize(
+    ("there", "listed", "lines", "status"),
+    [
+        ("lo dummy0", "dummy dummy.ko\n", ("insmod dummy.ko", "dummy0"), 0),
+        (
+            "lo",
+            "dummy dummy.ko.xz\nbridge llc.ko bridge.ko\n",
+            ("insmod dummy.ko.xz", NO_DUMMY, "insmod llc.ko", "insmod bridge.ko", "kmatrix0"),
+            0,
+        ),
+        ("lo bonding_masters", "dummy\n", (NO_DUMMY,), 1),
+        ("lo", "", (), 1),
+    ],
+    ids=["made by its module", "second kind", "none that works", "none listed"],
+)
+def test_the_interface_is_of_the_first_kind_that_there_can_be(
+    root: Path, there: str, listed: str, lines: tuple[str, ...], status: int
+) -> None:
+    net = root / "sys/class/net"
+    for name in there.split():
+        (net / name).mkdir(parents=True)
+    (root / ".kmatrix/mount").mkdir()
+    (root / ".kmatrix/mount/interfaces").write_text(listed, encoding="utf-8")
+    assert sections(root, f"net={net}\n{KINDS}")["interface"] == Section(lines, status)
