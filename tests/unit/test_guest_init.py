@@ -27,10 +27,13 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def sections(root: Path, calls: str) -> Mapping[str, Section]:
-    """Return what the functions report for some calls; files of the guest are below `root`."""
+def sections(root: Path, calls: str, changed: Mapping[str, str] | None = None) -> Mapping[str, Section]:
+    """Return the guest's report of some calls; its files are below `root`, and words of its functions are `changed`."""
     assert SETUP
     functions = FUNCTIONS
+    for old, new in (changed or {}).items():
+        assert old in functions
+        functions = functions.replace(old, new)
     for folder in ("/.kmatrix", "/proc/fs", "/sys/class"):
         functions = functions.replace(folder, f"{root}{folder}")
     functions = functions.replace("kill -USR1 1\n", "kill -USR1 $$\n").replace("export PATH=", "guest_path=")
@@ -133,3 +136,8 @@ def test_the_interface_is_of_the_first_kind_that_there_can_be(
     (root / ".kmatrix/mount").mkdir()
     (root / ".kmatrix/mount/interfaces").write_text(listed, encoding="utf-8")
     assert sections(root, f"net={net}\n{KINDS}")["interface"] == Section(lines, status)
+
+
+def test_a_kernel_that_shows_no_stack_adds_no_words_of_the_program_that_reads_it(root: Path) -> None:
+    found = sections(root, f"expired=yes; {ENDED}", changed={"/proc/$child": "/proc/no-process"})["call"]
+    assert found == Section((), 137)
