@@ -15,6 +15,7 @@ from kmatrix.decide.guest_report import (
     section_lines,
     section_status,
 )
+from kmatrix.decide.mount_calls import expired, failed
 from kmatrix.decide.mount_refusal import why_refused
 from kmatrix.values.boot import BootReport, End, Transcript
 from kmatrix.values.cells import Finding
@@ -23,17 +24,7 @@ _ROUNDS = ("1", "2")
 _STEPS = tuple(f"{step}-{number}" for number in _ROUNDS for step in ("mount", "use", "umount"))
 # A module that the gate `boot` loads and unloads, and that fails to do so after a mount: the fault is the mount's.
 _AFTER = ("unload-1", "load-2", "unload-2")
-# With these the guest states that a call did not end by itself (`limited` of kmatrix/guest/init).
-_KILLED, _STUCK = 137, 124
-_CALLS = {
-    "mount": "the mount",
-    "statfs": "statfs on the root",
-    "lookup": "a lookup in the root",
-    "sync": "sync",
-    "umount": "the umount",
-}
 _STATE = re.compile(r"(thread|proc|mount) \S")
-_FRAME = re.compile(r"\[<[0-9a-f]*>\] ([\w.]+)\+0x")
 _IN_USE = re.compile(r"\bin use\b")
 # Complaints of the kernel that a mount without a server causes legitimately. There are none: the client's words about
 # servers that it cannot reach ("Waiting for beegfs-mgmtd@…") are its own, and the rules look for faults of the kernel.
@@ -84,9 +75,9 @@ def _judge_round(transcript: Transcript, end: End, number: str) -> BootReport | 
         ("mounted", _mounted),
         ("files", _files),
         ("held", _held),
-        ("statfs", _expired),
-        ("lookup", _expired),
-        ("sync", _expired),
+        ("statfs", expired),
+        ("lookup", expired),
+        ("sync", expired),
         ("umount", _umount),
         ("unmounted", _unmounted),
     )
@@ -106,11 +97,11 @@ def _after_round(transcript: Transcript, number: str) -> BootReport | None:
         if section_status(transcript, name) not in (0, None):
             output = " / ".join(section_lines(transcript, name))
             message = f"after a mount and its umount, step {name} fails: {output}"
-            return _failed("unload-after-mount", message, "as without a mount", output)
+            return failed("unload-after-mount", message, "as without a mount", output)
         left = ", ".join(section_lines(transcript, f"left-{number}"))
         if left:
             message = f"after a mount and its umount, step unload-{number} leaves {left}"
-            return _failed("leak-after-mount", message, "nothing left", left)
+            return failed("leak-after-mount", message, "nothing left", left)
     return None
 
 
@@ -129,15 +120,15 @@ def _lacking(transcript: Transcript, end: End, *names: str) -> BootReport:
     if crash and not mounting:
         return _report_missing(f"the kernel ended in step {step}: {crash.text}", *names)
     if crash and crash.kind == "oops":
-        return _failed("mount-oops", f"the kernel oopsed in step {step}: {crash.text}", "no oops", crash.text)
+        return failed("mount-oops", f"the kernel oopsed in step {step}: {crash.text}", "no oops", crash.text)
     if crash:
-        return _failed("mount-panic", f"the kernel panicked in step {step}: {crash.text}", "no panic", crash.text)
+        return failed("mount-panic", f"the kernel panicked in step {step}: {crash.text}", "no panic", crash.text)
     if end == "deadline" and not mounting:
         return _report_missing(f"the guest did not come back from step {step} within the deadline", *names)
     if end == "deadline":
         code = "umount-hang" if step.startswith("umount-") else "mount-hang"
         message = f"the guest did not come back from step {step} within the deadline"
-        return _failed(code, message, "an end", f"nothing more after {step}")
+        return failed(code, message, "an end", f"nothing more after {step}")
     if not transcript.done:
         return guest_killed(step)
     for number in _ROUNDS:
@@ -149,16 +140,16 @@ def _lacking(transcript: Transcript, end: End, *names: str) -> BootReport:
 
 
 def _mount(transcript: Transcript, name: str) -> BootReport | None:
-    expired = _expired(transcript, name)
-    if expired or section_status(transcript, name) == 0:
-        return expired
+    late = expired(transcript, name)
+    if late or section_status(transcript, name) == 0:
+        return late
     output = " / ".join(section_lines(transcript, name)) or "mount printed nothing"
     reason = why_refused(transcript.log.get(name, ()))
     if reason.configuration:
         message = f"the client refuses the configuration of its own package: {reason.line}"
-        return _failed("config-rejected", message, "a mount", reason.line)
+        return failed("config-rejected", message, "a mount", reason.line)
     said = reason.line or output
-    return _failed("mount-refused", f"the client refuses the mount: {said}", "a mount", said)
+    return failed("mount-refused", f"the client refuses the mount: {said}", "a mount", said)
 
 
 def _mounted(transcript: Transcript, name: str) -> BootReport | None:
@@ -168,12 +159,12 @@ def _mounted(transcript: Transcript, name: str) -> BootReport | None:
     added = _added(transcript, name)
     if not added["mount"]:
         message = "mount reports success, but /proc/mounts does not list the file system"
-        return _failed("mount-not-listed", message, "a line of type beegfs", "none")
+        return failed("mount-not-listed", message, "a line of type beegfs", "none")
     if not added["thread"]:
-        return _failed("mount-threads-missing", "the mount has started no thread of the client", "threads", "none")
+        return failed("mount-threads-missing", "the mount has started no thread of the client", "threads", "none")
     if not added["proc"]:
         message = "the file system is mounted, but has no entry below /proc/fs/beegfs"
-        return _failed("mount-proc-missing", message, "/proc/fs/beegfs/<id>", "none")
+        return failed("mount-proc-missing", message, "/proc/fs/beegfs/<id>", "none")
     return None
 
 
@@ -184,10 +175,10 @@ def _files(transcript: Transcript, name: str) -> BootReport | None:
     if section_status(transcript, name) != 0:
         said = " / ".join(line for line in lines if not line.startswith("/proc/")) or "there is none"
         message = f"a file of the mount below /proc/fs/beegfs cannot be read: {said}"
-        return _failed("mount-proc-missing", message, "readable files", said)
+        return failed("mount-proc-missing", message, "readable files", said)
     if not files:
         where = ", ".join(folders)
-        return _failed("mount-proc-missing", f"the mount's folder {where} has no files", "files", "none")
+        return failed("mount-proc-missing", f"the mount's folder {where} has no files", "files", "none")
     return None
 
 
@@ -195,21 +186,21 @@ def _held(transcript: Transcript, name: str) -> BootReport | None:
     output = " / ".join(section_lines(transcript, name))
     if section_status(transcript, name) == 0:
         message = "the module can be unloaded while its file system is mounted"
-        return _failed("unload-while-mounted", message, "a refusal", output or "unloaded")
+        return failed("unload-while-mounted", message, "a refusal", output or "unloaded")
     if not _IN_USE.search(output):
         message = (
             f"the refusal to unload a module whose file system is mounted does not say that it is in use: {output}"
         )
-        return _failed("unload-while-mounted", message, "in use", output)
+        return failed("unload-while-mounted", message, "in use", output)
     return None
 
 
 def _umount(transcript: Transcript, name: str) -> BootReport | None:
-    expired = _expired(transcript, name)
-    if expired or section_status(transcript, name) == 0:
-        return expired
+    late = expired(transcript, name)
+    if late or section_status(transcript, name) == 0:
+        return late
     output = " / ".join(section_lines(transcript, name)) or "umount printed nothing"
-    return _failed("umount-busy", f"the file system cannot be unmounted: {output}", "an umount", output)
+    return failed("umount-busy", f"the file system cannot be unmounted: {output}", "an umount", output)
 
 
 def _unmounted(transcript: Transcript, name: str) -> BootReport | None:
@@ -219,40 +210,14 @@ def _unmounted(transcript: Transcript, name: str) -> BootReport | None:
     added = _added(transcript, name)
     if added["mount"]:
         left = ", ".join(added["mount"])
-        return _failed("umount-busy", f"after the umount /proc/mounts still lists {left}", "no mount", left)
+        return failed("umount-busy", f"after the umount /proc/mounts still lists {left}", "no mount", left)
     if added["thread"]:
         left = ", ".join(added["thread"])
-        return _failed("threads-left", f"after the umount there is still the client's thread {left}", "no thread", left)
+        return failed("threads-left", f"after the umount there is still the client's thread {left}", "no thread", left)
     if added["proc"]:
         left = ", ".join(added["proc"])
-        return _failed("mount-proc-left", f"after the umount there is still {left}", "no entry", left)
+        return failed("mount-proc-left", f"after the umount there is still {left}", "no entry", left)
     return None
-
-
-def _expired(transcript: Transcript, name: str) -> BootReport | None:
-    """Return the report of a call that the guest had to kill, with the place in the kernel where it stood."""
-    status = section_status(transcript, name)
-    if status not in (_KILLED, _STUCK):
-        return None
-    kind = name.partition("-")[0]
-    outcome = "was killed" if status == _KILLED else "stays in the kernel even when killed"
-    place = _place(section_lines(transcript, name))
-    where = f"; it stood in {place}" if place else ""
-    message = f"{_CALLS[kind]} ({name}) did not return within its limit and {outcome}{where}"
-    code = "umount-hang" if kind == "umount" else "mount-hang"
-    return _failed(code, message, "a return", place or outcome)
-
-
-def _place(lines: tuple[str, ...]) -> str:
-    """Return the innermost functions of a kernel stack, as /proc/<pid>/stack has them (fs/proc/base.c).
-
-    The line before them is /proc/<pid>/wchan, which has no end of line. A kernel without stack traces tells it alone.
-    """
-    frames = [frame for line in lines for frame in _FRAME.findall(line)]
-    if frames:
-        return ", called by ".join(frames[:4])
-    # A task that is running has no place to wait in, and wchan is 0.
-    return "" if lines[-1:] == ("0",) else " / ".join(lines[-2:])
 
 
 def _added(transcript: Transcript, name: str) -> dict[str, list[str]]:
@@ -285,7 +250,3 @@ def _judge_log(transcript: Transcript) -> BootReport:
 def _report_missing(reason: str, *names: str) -> BootReport:
     because = f" ({reason})" if reason else ""
     return BootReport("errored", "mount-report-missing", f"the guest's report lacks {', '.join(names)}{because}")
-
-
-def _failed(code: str, message: str, expected: str, actual: str) -> BootReport:
-    return BootReport("failed", code, message, (Finding("mount", code, message, expected, actual),))
