@@ -27,6 +27,7 @@ BOOT_SECONDS = 120.0
 _LEAST_MEMORY_MB = 512
 # The vendor's mount waits one second by itself, its umount one and a half; a busy machine needs a multiple.
 _MOUNT_SECONDS = 30.0
+_LEAST_MOUNT_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -84,11 +85,13 @@ def with_mount(subject: Subject, facts: ImageFacts, major: int, deadline_seconds
         subject: the subject.
         facts: of its image.
         major: of the client version.
-        deadline_seconds: the time limit of the guest, of which the calls of one mount may take a quarter.
+        deadline_seconds: the time limit of the guest, of which the calls of one mount may take a quarter, and more
+            where that is too little for a sound client.
     """
     if facts.client_config is None:
         return subject
-    limit = round(min(_MOUNT_SECONDS, deadline_seconds / 4))
+    least = min(_LEAST_MOUNT_SECONDS, deadline_seconds / 2)
+    limit = round(min(_MOUNT_SECONDS, max(deadline_seconds / 4, least)))
     return replace(subject, mount=MountSetup(mount_config(facts.client_config, major), max(1, limit)))
 
 
