@@ -40,7 +40,7 @@ def fresh_lab_pins(call: Invocation, chosen: SelectedProfile) -> ProfileLock:
     path = call.root / chosen.effective.lock
     pins = known_pins(call, chosen)
     layout = layout_of(chosen.effective, call.root)
-    # What the lab has of an architecture concerns the profiles of that alone.
+    # The lab's parts of an architecture make the pins of its own profiles stale, and no others.
     of_arches = map(layout.state_of, chosen.effective.arches)
     states = [state for state in (layout.state, *of_arches) if state.exists()]
     newest = max(state.stat().st_mtime for state in states)
