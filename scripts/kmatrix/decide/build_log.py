@@ -101,9 +101,13 @@ def is_the_products_fault(step: FailedStep) -> bool:
     return bool(_COMPILE.match(step.command))
 
 
-def cannot_start(step: FailedStep) -> bool:
-    """Return whether the machine could not start a step's program, because it is of another architecture."""
-    return any(_CANNOT_START.search(line) for line in _plain(step.output))
+def cannot_start(output: Sequence[str]) -> bool:
+    """Return whether the machine could not start a container's program, because it is of another architecture.
+
+    Args:
+        output: the lines that the container wrote.
+    """
+    return any(_CANNOT_START.search(line) for line in _plain(output))
 
 
 def _plain(output: Sequence[str]) -> list[str]:

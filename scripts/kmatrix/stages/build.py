@@ -9,7 +9,7 @@ from typing import Any
 from kmatrix.decide.build_log import cannot_start, causes, is_the_products_fault
 from kmatrix.effects.disk.files import cannot_read
 from kmatrix.effects.engine.build_context import pack_context
-from kmatrix.effects.engine.errors import StepFailedError
+from kmatrix.effects.engine.errors import StepFailedError, foreign_program
 from kmatrix.effects.net.package_root import PackageRoot
 from kmatrix.stages.held_images import hold_image
 from kmatrix.stages.patience import patiently
@@ -137,13 +137,8 @@ def _raise_if_foreign(cell: CellContext, error: StepFailedError) -> None:
     Raises:
         ToolError: it does not.
     """
-    if cannot_start(error.step):
-        arch = cell.recipe.cell.arch
-        raise ToolError(
-            f"the machine of the container engine runs no programs of {arch}: {'; '.join(causes(error.step.output))}",
-            f"Run `./scripts/bootstrap --arch {arch}` there, which installs an emulator, or build these cells on a "
-            f"machine of {arch}.",
-        ) from error
+    if cannot_start(error.step.output):
+        raise foreign_program(cell.recipe.cell.arch, "; ".join(causes(error.step.output))) from error
 
 
 def _logged(cell: CellContext, context: bytes, *, name: str, **options: Any) -> str:
