@@ -151,14 +151,14 @@ def bench(session: nox.Session) -> None:
 @nox.session(default=False)
 def tests(session: nox.Session) -> None:
     """Run the tests: all, `-- PATH` one file, `-- --fast` without a container engine, or `-- --arch aarch64`."""
-    if "--arch" in session.posargs:
-        arch, arguments = taken_arch(session)
+    arch, arguments = taken_arch(session.posargs)
+    if arch:
         hand_on(session, "python", "-m", "kmatrix", "lab", "up", "--arch", arch, patience_seconds=60)
         session.run("pytest", f"tests/integration/{arch}", *arguments, external=True)
         return
-    arguments = [argument for argument in session.posargs if argument != "--fast"]
+    fast = "--fast" in arguments
+    arguments = [argument for argument in arguments if argument != "--fast"]
     named = list(named_tests(arguments))
-    fast = len(arguments) < len(session.posargs)
     if fast or (named and all(is_below(TESTS / "unit", path) for path in named)):
         # A few files are done before workers have started.
         workers = () if named and all(path.suffix == ".py" for path in named) else ("-n", "auto")
@@ -187,9 +187,16 @@ def lint(session: nox.Session) -> None:
     session.run("zizmor", "--offline", "--quiet", ".github/workflows", external=True)
 
 
-def taken_arch(session: nox.Session) -> tuple[str, list[str]]:
-    """Return the value of --arch and the other arguments; end nox with 2 where there are no tests of that value."""
-    arguments = list(session.posargs)
+def taken_arch(given: Sequence[str]) -> tuple[str, list[str]]:
+    """Return the value of --arch, empty without it, and the other arguments.
+
+    It ends nox with 2 where there are no tests of that value.
+    """
+    arguments: list[str] = []
+    for argument in given:
+        arguments += argument.split("=", 1) if argument.startswith("--arch=") else [argument]
+    if "--arch" not in arguments:
+        return "", arguments
     at = arguments.index("--arch")
     arch = next(iter(arguments[at + 1 :]), "")
     if arch != "aarch64":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -101,3 +102,37 @@ def test_a_compile_s_own_words_fail_a_cell_and_the_machine_s_do_not(said: str, k
     with pytest.raises(kind, match=r"non-zero code|no fault of the product") as caught:
         build_stage._judged(work(engine), CONTEXT, name="cell")
     assert type(caught.value) is kind
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "standard_init_linux.go:228: exec user process caused: exec format error",
+        'standard_init_linux.go:207: exec user process caused "exec format error"',
+        "exec /kmatrix/build-module: exec format error",
+        '{"msg":"exec container process `/kmatrix/build-module`: Exec format error","level":"error"}',
+    ],
+)
+@pytest.mark.parametrize(
+    ("command", "build"),
+    [
+        (INSTALL.command, build_stage.build_base),
+        ("/kmatrix/build-module 6.1.0 8 yes /module", partial(build_stage._judged, name="cell")),
+    ],
+)
+def test_a_machine_that_does_not_run_the_architecture_fails_no_cell(
+    said: str, command: str, build: Callable[..., str]
+) -> None:
+    """The stages below the compile may be in the engine's cache, from a time when the machine had an emulator."""
+    engine = BuildingEngine(failed(FailedStep(command, 1, (said,))))
+    with pytest.raises(ToolError, match="runs no programs of x86_64") as caught:
+        build(work(engine), CONTEXT)
+    assert type(caught.value) is ToolError
+    assert "`./scripts/bootstrap --arch x86_64`" in caught.value.hint
+
+
+def test_a_program_of_the_toolkit_that_a_compile_cannot_start_fails_the_cell() -> None:
+    said = "/bin/sh: line 1: scripts/basic/fixdep: cannot execute binary file: Exec format error"
+    engine = BuildingEngine(failed(FailedStep("/kmatrix/build-module 5.14.0 8 yes /module", 2, (said,))))
+    with pytest.raises(BuildError):
+        build_stage._judged(work(engine), CONTEXT, name="cell")

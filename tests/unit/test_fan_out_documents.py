@@ -116,6 +116,20 @@ def test_the_commands_of_gitlab_do_what_is_meant(tmp_path: Path) -> None:
     assert len((tmp_path / "said").read_text(encoding="utf-8").splitlines()) == 4, "each runs, whatever the others do"
 
 
+@pytest.mark.parametrize(("lock", "emulated"), [("arch: aarch64\n", True), ("arch: x86_64\n", False), (None, False)])
+def test_the_last_job_of_gitlab_can_boot_bundles_of_aarch64(tmp_path: Path, lock: str | None, emulated: bool) -> None:
+    if lock:
+        (tmp_path / "matrix.lock").write_text(lock, encoding="utf-8")
+    assert run_script(tmp_path, gitlab()["publish"]["script"]) == 0
+    said = (tmp_path / "said").read_text(encoding="utf-8").splitlines()
+    assert said == [
+        "nox -s merge -- shards --published",
+        *(["--arch aarch64"] if emulated else []),
+        "nox -s bundle",
+        "nox -s manifests",
+    ]
+
+
 @pytest.mark.parametrize("jobs", [JOBS, MANY, ()], ids=len)
 def test_a_run_for_tekton_has_no_fault(jobs: tuple[Job, ...]) -> None:
     assert faults(tekton(jobs)) == []

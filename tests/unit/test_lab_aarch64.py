@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from kmatrix.cli import main
 from kmatrix.commands import run
 from kmatrix.commands.invocation import Invocation
-from kmatrix.commands.lab import lab
 from kmatrix.commands.profile import LAB_AARCH64, select_profile
 from kmatrix.decide.formats.matrix_yaml import read_matrix
 from kmatrix.effects.lab.emulation import NoEmulationError, require_emulation
@@ -201,9 +201,18 @@ def test_an_override_that_gives_both_profiles_one_base_is_refused(
 
 
 @pytest.mark.parametrize("arch", ["ppc64le", "s390x"])
-def test_an_architecture_that_the_lab_does_not_have_is_refused(tmp_path: Path, arch: str) -> None:
-    with pytest.raises(InputError, match=f"--arch {arch}: the lab has x86_64 and aarch64"):
-        lab(call(tmp_path, arches=(arch,)))
+def test_an_architecture_that_the_lab_does_not_have_is_refused(capsys: pytest.CaptureFixture[str], arch: str) -> None:
+    assert main(["lab", "up", "--arch", arch]) == Exit.USAGE
+    assert f"'{arch}' is none of x86_64, aarch64" in capsys.readouterr().err
+
+
+def test_the_help_text_of_the_lab_names_its_own_architectures(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["lab", "--help"])
+    shown = capsys.readouterr().out
+    assert "--arch x86_64|aarch64 " in shown
+    assert "s390x" not in shown
+    assert "arches of the profile" not in shown
 
 
 @pytest.fixture(name="layout")

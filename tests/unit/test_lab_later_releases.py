@@ -25,7 +25,7 @@ from kmatrix.lab.state import added, lab_state, releases_of, with_added, write_s
 from kmatrix.stages.tables import wide_console
 from kmatrix.values.errors import InputError, InterruptedRunError, ToolError
 from kmatrix.values.lock import Lock, ProfileLock, inputs_digest
-from kmatrix.values.names import digest_of
+from kmatrix.values.names import Arch, digest_of
 from tests.unit.support.lab_profile import lab_profile
 from tests.unit.support.stand_in_engine import StandInEngine
 
@@ -259,6 +259,27 @@ def test_a_release_makes_the_lock_of_the_lab_out_of_date(layout: Layout, monkeyp
     publish_release(Publishing(), layout, silent)
     pins_command.fresh_lab_pins(call, chosen)
     assert resolved == ["again"]
+
+
+@pytest.mark.parametrize(("arches", "again"), [(("x86_64",), []), (("x86_64", "aarch64"), ["again"])])
+def test_parts_of_aarch64_make_the_lock_of_their_own_profile_out_of_date(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch, arches: tuple[Arch, ...], again: list[str]
+) -> None:
+    profile = lab_profile().model_copy(update={"arches": arches})
+    chosen = SelectedProfile("lab", profile, profile)
+    pins = ProfileLock.model_construct(inputs=inputs_digest(profile))
+    monkeypatch.setattr(pins_command, "_lock", lambda *_: Lock.model_construct(profiles={"lab": pins}))
+    resolved: list[str] = []
+    monkeypatch.setattr(pins_command, "resolve_pins", lambda *_: resolved.append("again"))
+    lock = layout.root / profile.lock
+    for path in (lock, layout.state_of("aarch64")):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    at = layout.state.stat().st_mtime_ns
+    os.utime(lock, ns=(at, at))
+    os.utime(layout.state_of("aarch64"), ns=(at + 10**9, at + 10**9))
+    pins_command.fresh_lab_pins(Invocation(layout.root, wide_console(stderr=True)), chosen)
+    assert resolved == again
 
 
 @pytest.mark.parametrize(

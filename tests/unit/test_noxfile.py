@@ -150,6 +150,7 @@ NEEDS_LAB = "tests/integration/boot/test_boot_shell.py"
         (f"{ONE} {NEEDS_LAB}", [LAB_UP, f"pytest: -n auto --dist worksteal {ONE} {NEEDS_LAB}"]),
         ("tests", [LAB_UP, "pytest: -n auto --dist worksteal tests"]),
         ("--arch aarch64 -x", ["argument: ['lab', 'up', '--arch', 'aarch64']", "pytest: tests/integration/aarch64 -x"]),
+        ("-x --arch=aarch64", ["argument: ['lab', 'up', '--arch', 'aarch64']", "pytest: tests/integration/aarch64 -x"]),
         # A value, which names no test to run.
         (f"--deselect {ONE}", [LAB_UP, f"pytest: -n auto --dist worksteal --deselect {ONE}"]),
     ],
@@ -162,7 +163,7 @@ def test_named_tests_run_alone_and_need_the_lab_only_if_they_use_it(
     assert [line for line in out.splitlines() if line.startswith(("pytest:", "argument:"))] == ran
 
 
-@pytest.mark.parametrize("given", ["--arch", "--arch x86_64", "-x --arch ppc64le"])
+@pytest.mark.parametrize("given", ["--arch", "--arch x86_64", "-x --arch ppc64le", "--arch=x86_64"])
 def test_an_architecture_without_tests_of_its_own_is_refused(project: Path, pytest_stand_in: Path, given: str) -> None:
     code, out, err = ended(project, pytest_stand_in, "-s", "tests", "--", *given.split())
     assert (code, "Write --arch aarch64." in err) == (2, True), out + err

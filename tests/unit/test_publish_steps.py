@@ -24,8 +24,7 @@ ALL_WELL = {name: {"success"} for name in ("discover", "commit", "build", "publi
 # Pretends to be every command; `ends` has exit codes, `matrix` the answer of plan. PLACE is where they are.
 PRETENDER = """#!/usr/bin/env bash
 set -eu
-shift 2
-command=$1
+if [ "$1" = --arch ]; then command=arch; else shift 2; command=$1; fi
 shift
 echo "$command $*" >>said
 [ -z "${KMATRIX_AUTHFILE:-}" ] || [ "$(cat "$KMATRIX_AUTHFILE")" = "$(cat "$PLACE/secret")" ]
@@ -39,7 +38,7 @@ case $command in
   merge) for each in "$2"/*/results.json; do if [ -e "$each" ]; then cat "$each" >>build/results.json; fi; done ;;
   bundle) echo bundles >build/bundles.json ;;
   manifests) mkdir -p build/deploy/ocp; echo a mark >build/deploy/ocp/.written-by-kmatrix ;;
-  report) ;;
+  arch | report) ;;
   *) exit 99 ;;
 esac
 if [ -e "$PLACE/ends-$command" ]; then exit "$(cat "$PLACE/ends-$command")"; fi
@@ -115,6 +114,16 @@ def test_every_cell_is_built_by_one_job_and_all_are_merged(project: Project) -> 
     assert publish.folder
     merged = (publish.folder / "build" / "results.json").read_text(encoding="utf-8")
     assert merged.splitlines() == [f"-- --only {' '.join(job.cells)}" for job in JOBS]
+
+
+@pytest.mark.parametrize(("code", "result"), [(0, "success"), (2, "failure")])
+def test_a_lock_with_aarch64_has_its_emulator_for_the_bundles_and_nothing_waits_for_it(
+    project: Project, code: int, result: str
+) -> None:
+    project.ends("arch", code)
+    (publish,) = project.night("aarch64\n")["publish"]
+    assert said(publish) == ["merge -- shards --published", "arch aarch64", "bundle ", "manifests ", "report "]
+    assert publish.result == result
 
 
 def test_lock_and_dockerfiles_are_committed_on_top_of_the_branch(project: Project) -> None:

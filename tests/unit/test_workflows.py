@@ -117,6 +117,18 @@ def test_runs_wait_for_each_other_and_a_commit_starts_none() -> None:
     assert set(stated[True]) == {"schedule", "workflow_dispatch"}
 
 
+def test_tests_of_aarch64_run_every_week_in_a_job_of_their_own_that_no_push_cancels() -> None:
+    path = ROOT / ".github" / "workflows" / "ci.yml"
+    stated = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert set(stated[True]) == {"push", "pull_request", "schedule", "workflow_dispatch"}
+    assert "${{ github.event_name }}" in stated["concurrency"]["group"]
+    job = stated["jobs"]["aarch64"]
+    assert job["if"] == "github.event_name == 'schedule' || github.event_name == 'workflow_dispatch'"
+    # The lab bootstraps Debian as root: GitHub's image lets its user have no user namespaces.
+    command = "sudo ./scripts/bootstrap --arch aarch64 nox -s tests -- --arch aarch64"
+    assert command in [step.get("run") for step in job["steps"]]
+
+
 def test_kept_results_are_those_of_the_present_schemas() -> None:
     steps = [step for step in publish_jobs()["publish"]["steps"] if "actions/cache/" in step.get("uses", "")]
     begin = f"results-{results.SCHEMA}-{bundles.SCHEMA}-"

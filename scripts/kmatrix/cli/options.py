@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from kmatrix.decide.manifests import METHODS
 from kmatrix.effects.vm.qemu import ACCELS
@@ -43,6 +43,7 @@ class Option:
         otherwise: that value, or its source, for help texts.
         variable: the environment variable that is read where the option is not given.
         texts: by command, a meaning that replaces `text` there.
+        choices_of: by command, the values that replace `choices` there; `otherwise` is then left out.
         excludes: options that have no effect beside this one; giving both is a usage error.
     """
 
@@ -58,6 +59,7 @@ class Option:
     otherwise: str = ""
     variable: str = ""
     texts: Mapping[str, str] = field(default_factory=dict)
+    choices_of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     excludes: tuple[str, ...] = ()
 
     @property
@@ -212,7 +214,8 @@ OPTIONS = (
         many=True,
         choices=ARCHES,
         otherwise="arches of the profile",
-        texts={"lab": "`up`: also build releases of this architecture, which is emulated"},
+        texts={"lab": "`up`: also build the lab's releases of this architecture; aarch64 is emulated"},
+        choices_of={"lab": BOOTED_ARCHES},
     ),
     Option(
         "--flavour",
@@ -359,5 +362,9 @@ OPTIONS = (
 
 
 def options_of(command: str) -> tuple[Option, ...]:
-    """Return the options and arguments that a command accepts."""
-    return tuple(each for each in OPTIONS if command in each.commands)
+    """Return the options and arguments that a command accepts, with its own choices."""
+    return tuple(
+        replace(each, choices=each.choices_of[command], otherwise="") if command in each.choices_of else each
+        for each in OPTIONS
+        if command in each.commands
+    )

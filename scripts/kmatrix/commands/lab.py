@@ -16,7 +16,6 @@ from kmatrix.lab.layout import IMAGES, Layout, layout_of
 from kmatrix.lab.releases import STABLE
 from kmatrix.values.errors import Exit, InputError
 
-_ARCHES = ("x86_64", aarch64.ARCH)
 # The options that one action alone uses.
 _OF_ACTION = {"--broken": "release", "--channel": "release", "--release": "retract", "--arch": "up"}
 
@@ -42,8 +41,6 @@ def _refuse_without_effect(call: Invocation) -> None:
                 f"lab {call.action}: {flag} has no effect",
                 f"Remove it; it is an option of `nox -s lab -- {_OF_ACTION[flag]}`.",
             )
-    if unknown := sorted({*call.arches} - {*_ARCHES}):
-        raise InputError(f"lab up: --arch {unknown[0]}: the lab has {' and '.join(_ARCHES)}", "Name one of these.")
 
 
 def _is_up(call: Invocation, chosen: SelectedProfile, engine: Engine) -> bool:

@@ -11,7 +11,6 @@ from kmatrix.effects.disk.files import read_text, remove_unfinished, write_atomi
 from kmatrix.effects.registry.answers import Answers
 from kmatrix.effects.registry.cached import CachedRegistry
 from kmatrix.effects.registry.credentials import load_credentials
-from kmatrix.lab.aarch64 import ARCH
 from kmatrix.lab.layout import layout_of
 from kmatrix.stages.discover import discover
 from kmatrix.values.errors import InputError
@@ -41,7 +40,9 @@ def fresh_lab_pins(call: Invocation, chosen: SelectedProfile) -> ProfileLock:
     path = call.root / chosen.effective.lock
     pins = known_pins(call, chosen)
     layout = layout_of(chosen.effective, call.root)
-    states = [state for state in (layout.state, layout.state_of(ARCH)) if state.exists()]
+    # The lab's parts of an architecture make the pins of its own profiles stale, and no others.
+    of_arches = map(layout.state_of, chosen.effective.arches)
+    states = [state for state in (layout.state, *of_arches) if state.exists()]
     newest = max(state.stat().st_mtime for state in states)
     if pins is None or pins.inputs != inputs_digest(chosen.as_written) or newest > path.stat().st_mtime:
         return resolve_pins(call, chosen)

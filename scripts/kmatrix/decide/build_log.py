@@ -57,6 +57,12 @@ _NO_ANSWER = 75
 _AGAINST_PACKAGES = re.compile(
     rf"unpack-packages: error: ({'|'.join(code for code in _CODES if code.startswith('package-'))}): ."
 )
+# The messages of container runtimes about a first program that the kernel cannot start: runc up to 1.0
+# (standard_init_linux.go) and from 1.1 on (libcontainer/system), crun (src/libcrun/linux.c). A compile that cannot
+# start one of the toolkit's programs reports it in other words, and the toolkit is at fault.
+_CANNOT_START = re.compile(
+    r"(exec user process caused:? \"?|^exec /\S+: |exec container process `[^`]+`: )exec format error", re.IGNORECASE
+)
 # The machine's doings explain the compiler's complaints, and its own errors come before those of make, which only
 # repeat that something failed.
 _CAUSES = (
@@ -93,6 +99,15 @@ def is_the_products_fault(step: FailedStep) -> bool:
     if _PACKAGES.match(step.command):
         return any(_AGAINST_PACKAGES.match(line) for line in lines)
     return bool(_COMPILE.match(step.command))
+
+
+def cannot_start(output: Sequence[str]) -> bool:
+    """Return whether the machine could not start a container's program, because it is of another architecture.
+
+    Args:
+        output: the lines that the container wrote.
+    """
+    return any(_CANNOT_START.search(line) for line in _plain(output))
 
 
 def _plain(output: Sequence[str]) -> list[str]:

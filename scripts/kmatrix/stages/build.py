@@ -6,10 +6,10 @@ import hashlib
 from functools import partial
 from typing import Any
 
-from kmatrix.decide.build_log import causes, is_the_products_fault
+from kmatrix.decide.build_log import cannot_start, causes, is_the_products_fault
 from kmatrix.effects.disk.files import cannot_read
 from kmatrix.effects.engine.build_context import pack_context
-from kmatrix.effects.engine.errors import StepFailedError
+from kmatrix.effects.engine.errors import StepFailedError, foreign_program
 from kmatrix.effects.net.package_root import PackageRoot
 from kmatrix.stages.held_images import hold_image
 from kmatrix.stages.patience import patiently
@@ -83,6 +83,7 @@ def _install(cell: CellContext, context: bytes, **options: Any) -> str:
     try:
         return _logged(cell, context, target="base", network="default", name=name, **options)
     except StepFailedError as error:
+        _raise_if_foreign(cell, error)
         # A package manager's refusal and a network that is out have the same exit code.
         raise ToolError(
             f"the base's packages could not be installed: {'; '.join(causes(error.step.output)) or error.message}",
@@ -121,12 +122,23 @@ def _judged(cell: CellContext, context: bytes, **options: Any) -> str:
     try:
         return _logged(cell, context, **options)
     except StepFailedError as error:
+        _raise_if_foreign(cell, error)
         found = causes(error.step.output)
         if is_the_products_fault(error.step):
             raise BuildError(error.message, found) from error
         raise ToolError(
             f"a step of the build failed, through no fault of the product: {'; '.join(found)}", _WORLD
         ) from error
+
+
+def _raise_if_foreign(cell: CellContext, error: StepFailedError) -> None:
+    """Raise the error with its next step if the engine's machine runs no programs of the cell's architecture.
+
+    Raises:
+        ToolError: it does not.
+    """
+    if cannot_start(error.step.output):
+        raise foreign_program(cell.recipe.cell.arch, "; ".join(causes(error.step.output))) from error
 
 
 def _logged(cell: CellContext, context: bytes, *, name: str, **options: Any) -> str:

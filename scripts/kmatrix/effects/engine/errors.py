@@ -84,6 +84,20 @@ class StepFailedError(ToolError):
         self.step = step
 
 
+def foreign_program(arch: str, detail: str) -> ToolError:
+    """Return the error for a container whose programs the engine's machine does not run.
+
+    Args:
+        arch: of the programs.
+        detail: what the container's runtime says.
+    """
+    return ToolError(
+        f"the machine of the container engine runs no programs of {arch}: {detail}",
+        f"Run `./scripts/bootstrap --arch {arch}` there, which installs an emulator; or run this command on a machine "
+        f"of {arch}.",
+    )
+
+
 class RegistryRefusalError(ToolError):
     """The registry refuses the engine's credential; never retried."""
 

@@ -48,7 +48,7 @@ def bootstrap_base(engine: Engine, suite: str, repository: str, tag: str, arch: 
 
 
 def import_empty(engine: Engine, repository: str, tag: str, arch: Arch) -> None:
-    """Import an image without files: what is built on it is of its architecture, unlike what is built `FROM scratch`.
+    """Import an image without files. Images built on it have its architecture; those `FROM scratch` have the engine's.
 
     Raises:
         UnreachableError, ToolError: the engine went away, or refuses.

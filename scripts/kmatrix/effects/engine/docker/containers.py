@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import cast
 
 import docker.errors
 import requests
 
+from kmatrix.decide.build_log import cannot_start
 from kmatrix.effects.engine.archives import ChunkReader, drain, entries, regular_files
 from kmatrix.effects.engine.docker.connection import Connection, translated
 from kmatrix.effects.engine.docker.errors import engine_errors
+from kmatrix.effects.engine.errors import foreign_program
 from kmatrix.effects.engine.protocol import Network
 from kmatrix.values.engine import Mount, RunOutput
 from kmatrix.values.errors import ToolError
+from kmatrix.values.names import GO_ARCH
 
 RUN_LABEL = "io.github.beegfs-kmatrix.run"
 _LINKS = 8
@@ -71,8 +75,17 @@ class Containers(Connection):
                 ) from error
             stdout = self._api.logs(container, stdout=True, stderr=False)
             stderr = self._api.logs(container, stdout=False, stderr=True)
+            done = RunOutput(status, stdout.decode("utf-8", "replace"), stderr.decode("utf-8", "replace"))
+            if status != 0 and cannot_start(done.stderr.splitlines()):
+                raise foreign_program(self._arch(container), done.stderr.strip())
         self.raise_if_stopping()
-        return RunOutput(status, stdout.decode("utf-8", "replace"), stderr.decode("utf-8", "replace"))
+        return done
+
+    def _arch(self, container: str) -> str:
+        """Return the architecture of a container's image, as this project names it."""
+        inspect = cast("Callable[[str], dict[str, str]]", self._api.inspect_image)
+        found = inspect(self._api.inspect_container(container)["Image"])["Architecture"]
+        return next((arch for arch, go in GO_ARCH.items() if go == found), found)
 
     def read_file(self, container: str, path: str) -> bytes | None:
         """See `Engine.read_file`."""
