@@ -83,6 +83,18 @@ def test_the_file_has_what_the_contract_names(path: Path) -> None:
     ]
 
 
+def test_each_cell_is_one_line_of_the_file(path: Path) -> None:
+    write_results(path, "okd", {"b": FAILED}, ["b"])
+    write_results(path, "lab", ALL, list(ALL), engine={"name": "docker"})
+    lines = path.read_text().splitlines()
+    for cell in ALL:
+        [line] = [line for line in lines if f'"cell": "{cell}"' in line and line.startswith("  {")]
+        assert json.loads(line.removesuffix(","))["cell"] == cell
+    assert '  "name": "docker"' in lines
+    # A profile's cells stand one level deeper in the object of all others.
+    assert [line[:5] for line in lines if '"cell": "b"' in line] == ['  {"c', "    {"]
+
+
 def test_a_run_replaces_what_it_changed_and_nothing_else(path: Path) -> None:
     """A run that read before another wrote must not take the other's results away."""
     order = [PASSED.cell, "b", "c"]

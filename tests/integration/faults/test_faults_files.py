@@ -80,7 +80,7 @@ def test_packages_that_cannot_be_kept_are_told(site: Site, cell: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ['{"schema": 4, "prof', "[]", '{"schema": 3, "profile": "site", "cells": [{}], "releases": []}']
+    "content", ['{"schema": 4, "prof', "[]", '{"schema": 4, "profile": "site", "cells": [{}], "releases": []}']
 )
 def test_damaged_results_are_told_before_anything_is_built(site: Site, content: str) -> None:
     path = site.root / "build" / "results.json"

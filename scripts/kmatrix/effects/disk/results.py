@@ -89,7 +89,7 @@ def write_results(
     cells = [merged[cell] for cell in order if cell in merged]
     facts = {"engine": dict(engine)} if engine else {}
     beside = [asdict(release) for release in known]
-    write_entries(_file(path), profile_name, [asdict(cell) for cell in cells], facts, beside)
+    write_entries(_file(path), profile_name, [_entry(cell) for cell in cells], facts, beside)
     write_atomically(path.with_suffix(".xml"), junit(profile_name, cells, known))
 
 
@@ -104,7 +104,7 @@ def drop_results(path: Path, profile_name: str, cells: Collection[str]) -> None:
     known = read_results(path, profile_name)
     left = [result for cell, result in known.items() if cell not in cells]
     if len(left) < len(known):
-        last = keep_entries(_file(path), profile_name, [asdict(result) for result in left])
+        last = keep_entries(_file(path), profile_name, [_entry(result) for result in left])
         if last == profile_name:
             write_atomically(path.with_suffix(".xml"), junit(profile_name, left, read_releases(path, profile_name)))
 
@@ -153,6 +153,12 @@ def _lines(findings: Iterable[Finding]) -> list[str]:
         f"{f.code}: {f.message}" + (f" (expected {f.expected}, found {f.actual})" if f.expected or f.actual else "")
         for f in findings
     ]
+
+
+def _entry(result: CellResult) -> dict[str, Any]:
+    # `asdict` copies each value, which takes seconds for thousands of cells with a hundred features each.
+    findings = {name: [asdict(each) for each in getattr(result, name)] for name in ("findings", "warnings")}
+    return {**vars(result), **findings}
 
 
 def _result(entry: Mapping[str, Any]) -> CellResult:

@@ -151,7 +151,21 @@ def _text(file: StateFile, profile_name: str, lists: Mapping[str, Lists], facts:
     others = {name: lists[name] for name in sorted(lists) if name != profile_name}
     if others:
         content[_OTHERS] = others if file.beside else {name: each[file.key] for name, each in others.items()}
-    return json.dumps(content, indent=1) + "\n"
+    return _json(content) + "\n"
+
+
+def _json(value: object, margin: str = "\n") -> str:
+    """Return a value as JSON with one line for each entry of a list: what a run changes is one line of a diff.
+
+    Python's encoder in C, several times as fast as the other, writes no indentation.
+    """
+    inner = f"{margin} "
+    if isinstance(value, Mapping) and value:
+        members = (f"{json.dumps(key)}: {_json(each, inner)}" for key, each in value.items())
+        return f"{{{inner}{f',{inner}'.join(members)}{margin}}}"
+    if isinstance(value, list) and value:
+        return f"[{inner}{f',{inner}'.join(map(json.dumps, value))}{margin}]"
+    return json.dumps(value)
 
 
 @contextmanager
