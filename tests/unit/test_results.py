@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from kmatrix.effects.disk.results import read_releases, read_results, results_text, write_results
+from kmatrix.effects.disk.results import drop_results, read_releases, read_results, results_text, write_results
 from kmatrix.stages.run_context import cell_result
 from kmatrix.values.cells import CellResult, Finding
 from kmatrix.values.errors import InputError
@@ -95,6 +95,26 @@ def test_each_cell_is_one_line_of_the_file(path: Path) -> None:
     assert [line[:5] for line in lines if '"cell": "b"' in line] == ['  {"c', "    {"]
 
 
+def test_features_that_many_cells_have_are_in_the_file_once(path: Path) -> None:
+    other = replace(PASSED, cell="o", features=("KERNEL_HAS_A", "KERNEL_HAS_B"))
+    without = replace(PASSED, cell="w", features=())
+    write_results(path, "okd", {"o": other}, ["o"])
+    write_results(path, "lab", {**ALL, "w": without}, [*ALL, "w"])
+    content = json.loads(path.read_text())
+    names = [cell["features"] for cell in content["cells"]]
+    assert [names[0], names[1], len({*names})] == [names[2], None, 3]
+    assert content["feature_sets"][names[0]] == ["KERNEL_HAS_A"]
+    assert content["feature_sets"][names[-1]] == []
+    assert len(content["feature_sets"]) == 3
+    assert (read_results(path, "lab"), read_results(path, "okd")) == ({**ALL, "w": without}, {"o": other})
+    shown = json.loads(results_text(path, "okd"))
+    assert shown["feature_sets"][shown["cells"][0]["features"]] == list(other.features or ())
+    drop_results(path, "okd", ["o"])
+    content = json.loads(path.read_text())
+    assert sorted(content["feature_sets"].values()) == [[], ["KERNEL_HAS_A"]], "sets of no cell are dropped"
+    assert [cell["features"] for cell in content["cells"]] == names, "names do not depend on other cells"
+
+
 def test_a_run_replaces_what_it_changed_and_nothing_else(path: Path) -> None:
     """A run that read before another wrote must not take the other's results away."""
     order = [PASSED.cell, "b", "c"]
@@ -167,9 +187,12 @@ def test_a_file_of_another_schema_is_refused_and_kept(path: Path, schema: object
     assert path.read_bytes() == before
 
 
+SETS: dict[str, Any] = {"one": ["KERNEL_HAS_A"], "text": "KERNEL_HAS_A", "number": [1]}
+
+
 def whole(**changes: Any) -> dict[str, Any]:
-    entry = {**asdict(PASSED), **changes}
-    return {"schema": 4, "profile": "lab", "cells": [entry], "releases": []}
+    entry = {**asdict(PASSED), "features": "one", **changes}
+    return {"schema": 4, "profile": "lab", "feature_sets": SETS, "cells": [entry], "releases": []}
 
 
 def with_release(**changes: Any) -> dict[str, Any]:
@@ -200,8 +223,11 @@ def with_release(**changes: Any) -> dict[str, Any]:
         json.dumps(whole(releases="4.96.0")),
         json.dumps(whole(warnings=None)),
         json.dumps(whole(warnings=["lost"])),
-        json.dumps(whole(features="KERNEL_HAS_A")),
-        json.dumps(whole(features=[1])),
+        json.dumps(whole(features="another")),
+        json.dumps(whole(features="text")),
+        json.dumps(whole(features="number")),
+        json.dumps(whole(features=["KERNEL_HAS_A"])),
+        json.dumps({**whole(), "feature_sets": None}),
         json.dumps(whole(reusable_from=None)),
         json.dumps(whole(gates={"static": "splendid"})),
         json.dumps(whole(gates=["static"])),

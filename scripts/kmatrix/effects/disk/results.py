@@ -111,7 +111,9 @@ def drop_results(path: Path, profile_name: str, cells: Collection[str]) -> None:
 
 def _file(path: Path) -> StateFile:
     hint = "Delete the file. It is regenerated, and published cells are looked up in the registry."
-    return StateFile(path, "results file", SCHEMA, "cells", hint, beside="releases")
+    return StateFile(
+        path, "results file", SCHEMA, "cells", hint, beside="releases", shared="features", sets="feature_sets"
+    )
 
 
 def junit(profile_name: str, cells: Iterable[CellResult], releases: Iterable[ReleaseResult] = ()) -> str:

@@ -2,7 +2,8 @@
 
 `results.json` and `bundles.json` have this form: `schema`, `profile` (that of the last run), a list of that profile's
 entries, and `other_profiles` with the lists of all others by profile. A file that has a second list beside the first
-has an object with both, by their keys, for each other profile.
+has an object with both, by their keys, for each other profile. Long lists of texts that many entries have are written
+once, by name, and the entries have the name.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any, TypeVar
 
 from kmatrix.effects.disk.files import cannot_read, write_atomically
 from kmatrix.values.errors import InputError
+from kmatrix.values.names import digest_of
 
 _OTHERS = "other_profiles"
 T = TypeVar("T")
@@ -26,7 +28,8 @@ class StateFile:
     """One such file.
 
     `what` is its name in messages, `schema` the version of its form, `key` that of its list, `beside` that of a second
-    list or empty, and `hint` the next step where it is damaged or of another schema.
+    list or empty, and `hint` the next step where it is damaged or of another schema. `shared` is the member of an
+    entry whose lists of texts are written once, under `sets`; both are empty for none.
     """
 
     path: Path
@@ -35,6 +38,8 @@ class StateFile:
     key: str
     hint: str
     beside: str = ""
+    shared: str = ""
+    sets: str = ""
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -146,12 +151,33 @@ def profile_text(file: StateFile, profile_name: str) -> str:
 
 def _text(file: StateFile, profile_name: str, lists: Mapping[str, Lists], facts: Mapping[str, Any]) -> str:
     content: dict[str, Any] = {"schema": file.schema, "profile": profile_name, **facts}
+    if file.shared:
+        lists, content[file.sets] = _named(file, lists)
     own = lists.get(profile_name, {})
     content.update((key, own.get(key, [])) for key in file.keys)
     others = {name: lists[name] for name in sorted(lists) if name != profile_name}
     if others:
         content[_OTHERS] = others if file.beside else {name: each[file.key] for name, each in others.items()}
     return _json(content) + "\n"
+
+
+def _named(file: StateFile, lists: Mapping[str, Lists]) -> tuple[dict[str, Lists], dict[str, list[str]]]:
+    """Return the lists with names in place of the shared lists of texts, and those by name."""
+    names: dict[tuple[str, ...], str] = {}
+
+    def named(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+        if entry.get(file.shared) is None:
+            return entry
+        texts = tuple(entry[file.shared])
+        if texts not in names:
+            names[texts] = digest_of(json.dumps(texts).encode()).removeprefix("sha256:")[:12]
+        return {**entry, file.shared: names[texts]}
+
+    found = {
+        name: {**by_key, file.key: [named(entry) for entry in by_key.get(file.key, [])]}
+        for name, by_key in lists.items()
+    }
+    return found, {name: list(texts) for texts, name in names.items()}
 
 
 def _json(value: object, margin: str = "\n") -> str:
@@ -198,7 +224,7 @@ def _facts(file: StateFile, profile_name: str) -> dict[str, Any]:
         content = json.loads(file.path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    own = ("schema", "profile", *file.keys, _OTHERS)
+    own = ("schema", "profile", *file.keys, file.sets, _OTHERS)
     return {
         name: value for name, value in content.items() if name not in own and content.get("profile") == profile_name
     }
@@ -219,4 +245,11 @@ def _lists(file: StateFile) -> dict[str, Lists]:
         for key, entries in by_key.items():
             if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
                 raise TypeError(f"the {key} of {name} are no list of objects")
+        if file.shared:
+            by_key[file.key] = [_complete(file, entry, content[file.sets]) for entry in by_key[file.key]]
     return lists
+
+
+def _complete(file: StateFile, entry: Mapping[str, Any], sets: Mapping[str, Any]) -> Mapping[str, Any]:
+    name = entry.get(file.shared)
+    return entry if name is None else {**entry, file.shared: sets[name]}

@@ -52,9 +52,9 @@ class Run:
     results: dict[str, Any]
 
     def cell(self, name: str) -> dict[str, Any]:
-        """Return the result of one cell."""
+        """Return the result of one cell, with its features in place of their name."""
         found: dict[str, Any] = next(cell for cell in self.results["cells"] if cell["cell"] == name)
-        return found
+        return {**found, "features": self.results["feature_sets"].get(found["features"])}
 
     @property
     def verdicts(self) -> dict[str, str]:
