@@ -143,7 +143,7 @@ def test_the_facts_about_a_module_stay_with_its_image() -> None:
     for new in (skipped, BLANK, replace(PUBLISHED, seen="")):
         assert [getattr(keep_known(new, OF_MODULE, NOW), name) for name in names] == known
     for new in (replace(skipped, digest=OTHER), replace(BLANK, verdict="failed", image_id="sha256:9")):
-        assert [getattr(keep_known(new, OF_MODULE, NOW), name) for name in names] == [None, "", (), ()]
+        assert [getattr(keep_known(new, OF_MODULE, NOW), name) for name in names] == [None, "", None, ()]
 
 
 def test_what_a_run_found_out_about_a_module_goes_before_what_was_known() -> None:
@@ -153,6 +153,12 @@ def test_what_a_run_found_out_about_a_module_goes_before_what_was_known() -> Non
     assert (result.features, result.abi, result.reusable_from) == ((), "f", ("e",))
     assert result.warnings == new.warnings
     assert keep_known(replace(new, warnings=(other,)), OF_MODULE, NOW).warnings == new.warnings
+    assert keep_known(replace(new, reusable_from=()), OF_MODULE, NOW).reusable_from == (), "the others are gone"
+
+
+def test_a_warning_that_is_a_failure_now_is_none_beside_it() -> None:
+    refused = replace(PUBLISHED, verdict="failed", findings=OF_MODULE.warnings)
+    assert keep_known(refused, OF_MODULE, NOW).warnings == ()
 
 
 BUNDLE = BundleResult(

@@ -77,8 +77,9 @@ def test_json_has_what_is_known_about_modules_and_null_where_nothing_is() -> Non
     assert (found["cells"][0]["abi"], found["cells"][0]["reusable_from"]) == (ABI, ["8.98.1-other"])
     line = {"client": "7.98.1", "stream": "el9", "arch": "x86_64", "flavour": "standard"}
     assert found["abi_classes"] == [{**line, "cells": 1, "classes": 1}], "cells that the plan lacks are not counted"
-    alone = with_results(abi=ABI)
+    alone = with_results(abi=ABI, reusable_from=())
     assert alone["cells"][0]["reusable_from"] == [], "it was compared, and none would load"
+    assert with_results(abi=ABI)["cells"][0]["reusable_from"] is None, "no run has compared it"
     failed = with_results(verdict="failed", reusable_from=("8.98.1-other",))
     assert (failed["cells"][0]["abi"], failed["cells"][0]["reusable_from"]) == (None, ["8.98.1-other"])
     refused = with_results(abi=ABI, gates={"static": "failed"})

@@ -242,7 +242,7 @@ def test_a_published_cell_has_the_facts_of_its_record_and_the_others_that_its_ke
     assert results[0].abi == abi_of(MODULE)
     assert results[1].abi not in ("", results[0].abi)
     assert results[2].abi == ""
-    assert [result.reusable_from for result in results] == [(), (first.cell.id,), ()]
+    assert [result.reusable_from for result in results] == [(), (first.cell.id,), None]
 
 
 def test_a_run_over_a_part_of_the_cells_states_nothing_about_reuse(bench: Bench) -> None:
@@ -252,7 +252,7 @@ def test_a_run_over_a_part_of_the_cells_states_nothing_about_reuse(bench: Bench)
     other = replace(CELL, kernel="5.14.0-1.el9.aarch64", arch="aarch64")
     bench.run.planned = (*(recipe.cell for recipe in bench.recipes), other)
     bench.split(0, 1)
-    assert bench.kept[bench.ids[0]].reusable_from == (), "an earlier run may know more"
+    assert bench.kept[bench.ids[0]].reusable_from is None, "an earlier run may know more"
     bench.split()
     assert bench.kept[bench.ids[0]].reusable_from == (bench.ids[1], bench.ids[2])
 
@@ -360,6 +360,22 @@ def test_a_cell_that_does_not_compile_names_the_modules_that_its_kernel_would_lo
     assert len(reads) == known, "without a module to compare with, the toolkit is not read"
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_a_cell_is_not_known_to_have_no_module_where_the_registry_did_not_answer_for_all(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, known: bool
+) -> None:
+    if known:
+        bench.publish(bench.recipes[0], MODULE)
+        bench.split(0)
+    answer = bench.server.answer
+    bench.server.web.answer = lambda _: problem(503, "UNAVAILABLE")
+    neighbour(bench)
+    bench.server.web.answer = answer
+    found = (bench.ids[0],) if known else None
+    assert checked(bench, monkeypatch, tmp_path, TOOLKIT)[0].reusable_from == found
+    assert failing(bench, monkeypatch).reusable_from == found
+
+
 def test_a_toolkit_that_cannot_be_read_does_not_hide_why_a_cell_does_not_compile(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -370,7 +386,7 @@ def test_a_toolkit_that_cannot_be_read_does_not_hide_why_a_cell_does_not_compile
     bench.publish(bench.recipes[0], MODULE)
     bench.split(0)
     result = failing(bench, monkeypatch)
-    assert (result.verdict, result.reason, result.reusable_from) == ("failed", "build: error: no such member", ())
+    assert (result.verdict, result.reason, result.reusable_from) == ("failed", "build: error: no such member", None)
     assert "not compared with published modules: the toolkit cannot be read" in bench.log(bench.recipes[1])
 
 

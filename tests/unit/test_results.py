@@ -37,7 +37,14 @@ PASSED = CellResult(
 )
 FINDING = Finding("symbols", "crc-mismatch", "CRC of <printk> & co", "0x1", "0x2")
 FAILED = replace(
-    PASSED, cell="b", verdict="failed", reason="crc-mismatch", digest="", findings=(FINDING,), features=None
+    PASSED,
+    cell="b",
+    verdict="failed",
+    reason="crc-mismatch",
+    digest="",
+    findings=(FINDING,),
+    features=None,
+    reusable_from=None,
 )
 ERRORED = replace(PASSED, cell="c", verdict="errored", reason="the registry is gone", stages={}, next_step="Start it.")
 LOST = Finding("features", "feature-lost", "KERNEL_HAS_A & co are gone", "KERNEL_HAS_A", "nothing new")
@@ -228,7 +235,7 @@ def with_release(**changes: Any) -> dict[str, Any]:
         json.dumps(whole(features="number")),
         json.dumps(whole(features=["KERNEL_HAS_A"])),
         json.dumps({**whole(), "feature_sets": None}),
-        json.dumps(whole(reusable_from=None)),
+        json.dumps(whole(reusable_from="8.98.1-6.1.0-2-amd64")),
         json.dumps(whole(gates={"static": "splendid"})),
         json.dumps(whole(gates=["static"])),
         json.dumps(whole(gates_at=7)),

@@ -108,12 +108,13 @@ def _keep_of_tested(new: CellResult, old: CellResult) -> CellResult:
 
 def _keep_of_module(new: CellResult, old: CellResult) -> CellResult:
     """Keep the facts about the module of an image that both runs know: a record or a gate may not have had them."""
+    found = (*new.warnings, *new.findings)
     return replace(
         new,
         features=old.features if new.features is None else new.features,
         abi=new.abi or old.abi,
-        reusable_from=new.reusable_from or old.reusable_from,
-        warnings=(*new.warnings, *(warning for warning in old.warnings if warning not in new.warnings)),
+        reusable_from=old.reusable_from if new.reusable_from is None else new.reusable_from,
+        warnings=(*new.warnings, *(warning for warning in old.warnings if warning not in found)),
     )
 
 

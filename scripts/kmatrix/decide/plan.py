@@ -170,9 +170,8 @@ def plan_json(plan: Plan, results: Mapping[str, CellResult] = MappingProxyType({
 
 def _about_module(result: CellResult | None) -> dict[str, Any]:
     abi = _abi(result) if result else ""
-    if result is None or not (abi or result.reusable_from):
-        return {"abi": None, "reusable_from": None}
-    return {"abi": abi or None, "reusable_from": list(result.reusable_from)}
+    others = result.reusable_from if result else None
+    return {"abi": abi or None, "reusable_from": None if others is None else list(others)}
 
 
 def _abi(result: CellResult) -> str:

@@ -100,17 +100,20 @@ def _build_check_push(cell: CellContext) -> CellResult:
         run.engine.remove_image(run.engine.own_name(recipe.cell.tag))
 
 
-def _reusable_instead(cell: CellContext) -> tuple[str, ...]:
-    """Return the published cells whose modules would load in the kernel of a cell that does not compile."""
+def _reusable_instead(cell: CellContext) -> tuple[str, ...] | None:
+    """Return the published cells whose modules would load in the kernel of a cell that does not compile.
+
+    None if that could not be found out.
+    """
     if not has_candidates(cell.run, cell.recipe.cell):
-        return ()
+        return None if cell.run.unanswered else ()
     try:
         return reusable_modules(cell, ImageUnderTest(cell, "", gates=()).kernel)
     except KmatrixError as error:
         # It must not hide why the cell does not compile.
         raise_if_stopping(cell.run, error)
         cell.line(f"kmatrix: note: the kernel is not compared with published modules: {error.message}")
-        return ()
+        return None
 
 
 def _why_withheld(run: RunContext, result: CellResult) -> str:

@@ -30,6 +30,7 @@ def query_neighbours(run: RunContext, cells: Iterable[Cell]) -> None:
         map_threads(partial(_query, run), unknown)
     except KmatrixError as error:
         raise_if_stopping(run, error)
+        run.unanswered = True
         run.progress.say(f"note: cells are not compared with the modules of all published ones: {error.message}")
 
 
@@ -39,6 +40,7 @@ def _query(run: RunContext, cell: Cell) -> None:
         manifest = run.registry.manifest(ref, cell.arch)
         record = find_record(run.registry, ref, manifest.digest, run.progress.say) if manifest else None
     except ProtocolError as error:
+        run.unanswered = True
         run.progress.say(f"note: {cell.id} is not compared with other cells: {error.message}")
     else:
         note_record(run, cell, record)
@@ -51,13 +53,16 @@ def note_record(run: RunContext, cell: Cell, record: GateRecord | None) -> None:
         run.recorded_modules[cell.id] = record.module
 
 
-def reusable_modules(cell: CellContext, kernel: KernelFacts) -> tuple[str, ...]:
-    """Return the published cells whose modules would load in a cell's kernel, by its own facts; the log names them."""
+def reusable_modules(cell: CellContext, kernel: KernelFacts) -> tuple[str, ...] | None:
+    """Return the published cells whose modules would load in a cell's kernel, by its own facts; the log names them.
+
+    None if there is none among those that are known, and the registry did not answer for all.
+    """
     own = cell.recipe.cell
     found = reusable_in(own, kernel, recorded_cells(cell.run))
     if found:
         cell.line(f"kmatrix: note: modules of other kernels that {own.kernel} would load too: {', '.join(found)}")
-    return found
+    return found or (None if cell.run.unanswered else ())
 
 
 def has_candidates(run: RunContext, cell: Cell) -> bool:

@@ -53,7 +53,7 @@ def split_published(run: RunContext, recipes: Iterable[Recipe], keep: Keep) -> l
         lambda each: with_kernel_tag(run, each[0].cell, skipped_result(*each, wanted)), skipped.values()
     )
     reusable = reusable_of_published(run) if results else {}
-    results = [replace(result, reusable_from=reusable.get(result.cell, ())) for result in results]
+    results = [replace(result, reusable_from=reusable.get(result.cell)) for result in results]
     finished = dict(zip(skipped, results, strict=True))
     left = []
     for recipe, published in zip(recipes, known, strict=True):

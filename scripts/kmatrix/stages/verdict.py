@@ -40,7 +40,8 @@ def to_verdict(
         cell.line(f"kmatrix: {result.verdict}: {result.reason}")
     if log.error is not None and log.error.message not in result.reason:
         result = replace(result, reason=f"{result.reason}; {log.error.message}")
-    result = replace(result, reusable_from=result.reusable_from or cell.reusable_from)
+    if result.reusable_from is None:
+        result = replace(result, reusable_from=cell.reusable_from)
     return replace(result, stages=cell.stages, log=str(path.relative_to(run.options.root)))
 
 

@@ -72,7 +72,7 @@ class CellResult:
     `warnings` are findings that did not decide the verdict. `features` are the feature macros that the module was
     compiled with, None where they are not known. `abi` identifies the symbols that the module needs with their CRCs, so
     that cells with one value have interchangeable modules; `reusable_from` are the published cells of the same client
-    whose modules would load in this kernel. Nothing is published by either.
+    whose modules would load in this kernel, None where no run compared them. Nothing is published by either.
     `at` is when the run reached the verdict.
     `seen` is when the registry last reported that it has `digest`, or that it has none; `pushed` when a run of this
     project pushed it. Times are UTC in ISO 8601, and empty where they are not known. A run that did not look leaves
@@ -105,7 +105,7 @@ class CellResult:
     warnings: tuple[Finding, ...] = ()
     features: tuple[str, ...] | None = None
     abi: str = ""
-    reusable_from: tuple[str, ...] = ()
+    reusable_from: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         """Keep the reason, the next step and the module's own text as one plain line each."""

@@ -169,9 +169,9 @@ def _result(entry: Mapping[str, Any]) -> CellResult:
         if verdict not in get_args(Verdict):
             raise ValueError(f"{verdict!r} is no verdict")
     values["gates_at"] = {str(name): str(at) for name, at in values["gates_at"].items()}
-    for name in ("releases", "reusable_from"):
-        values[name] = _texts(values[name])
-    values["features"] = None if values["features"] is None else _texts(values["features"])
+    values["releases"] = _texts(values["releases"])
+    for name in ("features", "reusable_from"):
+        values[name] = None if values[name] is None else _texts(values[name])
     values["findings"] = _findings(values["findings"])
     values["warnings"] = _findings(values["warnings"])
     return CellResult(**values)

@@ -106,7 +106,7 @@ def _with_facts(result: CellResult, outcomes: Iterable[Outcome]) -> CellResult:
             serial=outcome.serial or result.serial,
             srcversion=outcome.srcversion or result.srcversion,
             warnings=result.warnings + outcome.warnings,
-            reusable_from=outcome.reusable_from or result.reusable_from,
+            reusable_from=result.reusable_from if outcome.reusable_from is None else outcome.reusable_from,
         )
         if outcome.module is not None:
             result = replace(result, features=outcome.module.features, abi=abi_of(outcome.module))

@@ -37,7 +37,7 @@ class Outcome:
     srcversion: str = ""
     warnings: tuple[Finding, ...] = ()
     module: RecordedModule | None = None
-    reusable_from: tuple[str, ...] = ()
+    reusable_from: tuple[str, ...] | None = None
 
 
 class ImageUnderTest:
