@@ -212,6 +212,15 @@ def test_the_facts_about_the_module_come_back_and_a_record_may_lack_them(feature
     assert record_image(replace(RECORD, module=reordered)) == record_image(WITH_MODULE)
 
 
+def test_records_that_were_read_share_the_names_of_symbols_and_features() -> None:
+    """A run keeps the modules of thousands of cells, which need the same hundreds of symbols."""
+    first, second = (read_back(WITH_MODULE).module for _ in range(2))
+    assert first is not None
+    assert second is not None
+    assert all(one is other for one, other in zip(first.needs, second.needs, strict=True))
+    assert all(one is other for one, other in zip(first.features or (), second.features or (), strict=True))
+
+
 def test_a_key_that_this_version_does_not_know_is_no_fault() -> None:
     layer = layer_with(later={"more": 1}, module={**KEPT, "later": 1})
     assert read_record(layer, digest(layer), IMAGE) == WITH_MODULE

@@ -13,6 +13,7 @@ import gzip
 import io
 import json
 import re
+import sys
 import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -168,14 +169,15 @@ def _record(content: Mapping[str, Any], digest: str) -> GateRecord:
 
 def _module(content: Mapping[str, Any]) -> RecordedModule:
     features = None if content["features"] is None else _texts(content["features"])
-    needs = {_text(symbol): _crc(crc) for symbol, crc in content["needs"].items()}
+    # Modules of thousands of kernels need the same symbols, and a run keeps them all.
+    needs = {sys.intern(_text(symbol)): _crc(crc) for symbol, crc in content["needs"].items()}
     return RecordedModule(features, needs, _texts(content["namespaces"]), _text(content["licence"]))
 
 
 def _texts(value: object) -> tuple[str, ...]:
     if not isinstance(value, list):
         raise TypeError(f"{value!r:.40} is no list")
-    return tuple(sorted(_text(each) for each in value))
+    return tuple(sorted(sys.intern(_text(each)) for each in value))
 
 
 def _crc(value: object) -> int:
