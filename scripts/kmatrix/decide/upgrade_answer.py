@@ -31,7 +31,8 @@ class Question:
 class Known:
     """The facts that an answer rests on.
 
-    `gates` are the names of all gates; `results` are the cells by id; `bundle` is that of the client, None for none.
+    `gates` are the names of the profile's gates; `results` are the cells by id; `bundle` is that of the client, None
+    for none.
     """
 
     profile_name: str
