@@ -31,7 +31,7 @@ from kmatrix.stages.reuse import query_neighbours
 from kmatrix.stages.run import split_published
 from kmatrix.stages.run_context import BootOptions, CellContext, Options, RunContext, cell_result
 from kmatrix.values import labels
-from kmatrix.values.cells import Cell, CellResult
+from kmatrix.values.cells import Cell, CellResult, Finding
 from kmatrix.values.engine import EngineImage
 from kmatrix.values.errors import BuildError, ToolError
 from kmatrix.values.gate_record import GateRecord, RecordedModule
@@ -207,8 +207,9 @@ def test_the_module_that_a_gate_read_is_kept_for_the_record(
     assert (result.features, result.abi, result.reusable_from) == (FEATURES, abi_of(MODULE), ())
 
 
+@pytest.mark.parametrize("feature_lost", ["", "warn", "fail"])
 def test_an_image_that_an_earlier_run_tested_is_pushed_with_its_module(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, image_reads: list[str]
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, image_reads: list[str], feature_lost: str
 ) -> None:
     recipe, modules = bench.recipes[0], []
 
@@ -223,7 +224,15 @@ def test_an_image_that_an_earlier_run_tested_is_pushed_with_its_module(
     verdicts = dict.fromkeys(BOTH, "passed")
     tested = cell_result(recipe, "passed", "good", image="r/x:1")
     with_gates(monkeypatch, static=GOOD, boot=GOOD)
-    result = push_cell(bench.run, recipe, replace(tested, image_id="sha256:1", gates=cast("Any", verdicts)))
+    tested = replace(tested, image_id="sha256:1", gates=cast("Any", verdicts))
+    if feature_lost:
+        bench.run.options = replace(bench.run.options, profile=profile(feature_lost=feature_lost))
+        tested = replace(tested, warnings=(Finding("features", "feature-lost", "m"),))
+    result = push_cell(bench.run, recipe, tested)
+    if feature_lost == "fail":
+        assert (result.verdict, modules) == ("errored", []), "a module that lost a feature is not pushed"
+        assert result.reason == "r/x:1 has not passed gate static: feature-lost: m"
+        return
     assert result.verdict == "passed", result.reason
     assert (modules, image_reads) == ([MODULE], ["sha256:1"])
 

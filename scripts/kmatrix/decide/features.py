@@ -146,6 +146,11 @@ def unknown_finding(path: str) -> Finding:
     return Finding(CHECK, "features-unknown", f"the image has no readable {path}, so a lost feature would go unnoticed")
 
 
+def about_features(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Return those findings that the comparison of features made."""
+    return tuple(finding for finding in findings if finding.check == CHECK)
+
+
 def gained_note(change: FeatureChange) -> str:
     """Return a note about the macros that are new; empty if none is."""
     return f"features that kernel {change.before} has not: {', '.join(change.gained)}" if change.gained else ""

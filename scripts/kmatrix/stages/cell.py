@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from kmatrix.decide.features import LOST_NEXT_STEP, about_features
 from kmatrix.effects.clock import utc_now
 from kmatrix.effects.engine.build_context import based_context
 from kmatrix.stages.base import pull_base
@@ -172,6 +173,9 @@ def _push_tested(cell: CellContext, tested: CellResult) -> CellResult:
         )
     if lacking := not_passed(tested.gates, gates_of_profile(cell.run.options.profile)):
         raise ToolError(f"{tested.image} has not passed {named(lacking)}", again)
+    if cell.run.options.profile.feature_lost == "fail" and (lost := about_features(tested.warnings)):
+        # Another run built it, when a lost feature was a warning, or before the kernels before it were known.
+        raise ToolError(f"{tested.image} has not passed gate static: {lost[0].code}: {lost[0].message}", LOST_NEXT_STEP)
     if key_in_engine(local) != cell.recipe.cell_key:
         raise ToolError(f"{tested.image} is stale: built from inputs that have changed since", again)
     # The gates that read these facts ran in an earlier run, whose results do not have them all.
