@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from xml.etree import ElementTree
 
 import pytest
@@ -88,6 +88,24 @@ def test_the_file_has_what_the_contract_names(path: Path) -> None:
             "actual": "0x2",
         }
     ]
+
+
+def test_the_file_counts_the_abi_classes_of_each_line(path: Path) -> None:
+    line = {"stream": "el9", "arch": "x86_64", "flavour": "standard"}
+    passed = replace(PASSED, **cast("Any", line))
+    cells = [passed, replace(passed, cell="2"), replace(passed, cell="3", abi="f"), replace(passed, cell="4", abi="")]
+    refused = replace(passed, cell="5", abi="e", gates=cast("Any", {"static": "failed"}))
+    known = {cell.cell: cell for cell in (*cells, refused)}
+    write_results(path, "lab", known, list(known))
+
+    def counted(text: str) -> Any:
+        return json.loads(text)["abi_classes"]
+
+    assert counted(path.read_text()) == [{"client": "8.98.1", **line, "cells": 3, "classes": 2}]
+    drop_results(path, "lab", ["3"])
+    assert counted(path.read_text()) == [{"client": "8.98.1", **line, "cells": 2, "classes": 1}]
+    write_results(path, "okd", {}, [])
+    assert (counted(path.read_text()), counted(results_text(path, "lab"))[0]["cells"]) == ([], 2)
 
 
 def test_each_cell_is_one_line_of_the_file(path: Path) -> None:

@@ -296,8 +296,8 @@ def test_abi_classes_are_counted_per_client_and_line_among_the_cells_that_are_kn
     one, two = abi_of(MODULE), abi_of(needing({"x": 1}))
     assert abi_of(replace(MODULE, needs=dict(sorted(MODULE.needs.items(), reverse=True)), features=None)) == one
     assert one != two
-    abis = dict(zip((cell.id for cell in cells), [one, one, two, one, "", one, "", "", two], strict=False))
-    assert abi_classes(cells, abis) == (
+    lines = [(str(cell.client), cell.stream, cell.arch, cell.flavour) for cell in cells]
+    assert abi_classes(zip(lines, [one, one, two, one, "", one, "", "", two], strict=False)) == (
         AbiClasses("8.2.0", "el9", "x86_64", "standard", 3, 2),
         AbiClasses("8.2.0", "el9", "aarch64", "standard", 2, 1),
         AbiClasses("8.2.1", "el9", "x86_64", "standard", 1, 1),

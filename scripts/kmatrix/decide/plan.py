@@ -10,11 +10,10 @@ from typing import Any, Literal
 
 from kmatrix.decide.excludes import Kernel, excluded, fits, kernels_of, nearest, useless_excludes
 from kmatrix.decide.open_releases import OpenRelease, open_releases_of, without_toolkit
-from kmatrix.decide.reuse import abi_classes
+from kmatrix.decide.reuse import abi_classes, sound_abi
 from kmatrix.values.cells import Cell, CellResult
 from kmatrix.values.command_lines import command
 from kmatrix.values.errors import InputError, Problem
-from kmatrix.values.gate_record import STATIC_GATE
 from kmatrix.values.lock import ProfileLock
 from kmatrix.values.matrix import Profile
 from kmatrix.values.names import Arch, ClientVersion, Flavour
@@ -135,7 +134,11 @@ def plan_json(plan: Plan, results: Mapping[str, CellResult] = MappingProxyType({
         results: the latest results of cells, by cell id, for what is known about their modules. `abi` and
             `reusable_from` are None where no run has found them out.
     """
-    abis = {cell: _abi(result) for cell, result in results.items()}
+    known = (
+        ((str(cell.client), cell.stream, cell.arch, cell.flavour), _abi(results[cell.id]))
+        for cell in plan.cells
+        if cell.id in results
+    )
     cells: list[dict[str, Any]] = []
     out: list[dict[str, Any]] = []
     open_cells: list[dict[str, Any]] = []
@@ -164,7 +167,7 @@ def plan_json(plan: Plan, results: Mapping[str, CellResult] = MappingProxyType({
         "open": open_cells,
         "out": out,
         "releases": [asdict(release) for release in plan.open],
-        "abi_classes": [asdict(line) for line in abi_classes(plan.cells, abis)],
+        "abi_classes": [asdict(line) for line in abi_classes(known)],
     }
 
 
@@ -175,8 +178,7 @@ def _about_module(result: CellResult | None) -> dict[str, Any]:
 
 
 def _abi(result: CellResult) -> str:
-    # A module that the static gate refused may have been built against another kernel.
-    return result.abi if result.gates.get(STATIC_GATE) == "passed" else ""
+    return sound_abi(result.abi, result.gates)
 
 
 def _row(client: ClientVersion, kernel: Kernel, pins: tuple[ReleasePin, ...]) -> Row:

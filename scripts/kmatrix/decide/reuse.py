@@ -16,9 +16,8 @@ from kmatrix.decide.checks.crcs import LAYOUT_SYMBOL
 from kmatrix.decide.checks.symbols import admitted, gpl_compatible, needed_symbols
 from kmatrix.decide.formats.rpm_versions import natural
 from kmatrix.values.cells import Cell
-from kmatrix.values.gate_record import RecordedModule
+from kmatrix.values.gate_record import STATIC_GATE, RecordedModule
 from kmatrix.values.module import MODULE_NAME, KernelFacts, ModuleElf
-from kmatrix.values.names import Arch, Flavour
 
 # A result names so many cells at most; `abi` has the others, as cells with one value have interchangeable modules.
 # Without a limit, results.json would grow with the square of the cells.
@@ -155,23 +154,30 @@ class AbiClasses:
 
     client: str
     stream: str
-    arch: Arch
-    flavour: Flavour
+    arch: str
+    flavour: str
     cells: int
     classes: int
 
 
-def abi_classes(cells: Iterable[Cell], abis: Mapping[str, str]) -> tuple[AbiClasses, ...]:
-    """Return the number of ABI classes per client, stream, architecture and flavour, in the order of the cells.
+def sound_abi(abi: str, gates: Mapping[str, str]) -> str:
+    """Return the `abi` of a result, by the verdicts of its gates; empty if the static gate did not pass the module.
+
+    A module that was refused may have been built against another kernel.
+    """
+    return abi if gates.get(STATIC_GATE) == "passed" else ""
+
+
+def abi_classes(modules: Iterable[tuple[tuple[str, str, str, str], str]]) -> tuple[AbiClasses, ...]:
+    """Return the number of ABI classes per client, stream, architecture and flavour, in the order of the modules.
 
     Args:
-        cells: those of a plan.
-        abis: `abi_of` by cell id; cells without one are not counted.
+        modules: these four and `sound_abi` of each module; those without one are not counted.
     """
-    lines: dict[tuple[str, str, Arch, Flavour], list[str]] = defaultdict(list)
-    for cell in cells:
-        if abi := abis.get(cell.id):
-            lines[str(cell.client), cell.stream, cell.arch, cell.flavour].append(abi)
+    lines: dict[tuple[str, str, str, str], list[str]] = defaultdict(list)
+    for line, abi in modules:
+        if abi:
+            lines[line].append(abi)
     return tuple(AbiClasses(*line, len(found), len(set(found))) for line, found in lines.items())
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, get_args
 from xml.etree import ElementTree
 
+from kmatrix.decide.reuse import abi_classes, sound_abi
 from kmatrix.effects.disk.files import write_atomically
 from kmatrix.effects.disk.state_file import (
     StateFile,
@@ -112,8 +113,24 @@ def drop_results(path: Path, profile_name: str, cells: Collection[str]) -> None:
 def _file(path: Path) -> StateFile:
     hint = "Delete the file. It is regenerated, and published cells are looked up in the registry."
     return StateFile(
-        path, "results file", SCHEMA, "cells", hint, beside="releases", shared="features", sets="feature_sets"
+        path,
+        "results file",
+        SCHEMA,
+        "cells",
+        hint,
+        beside="releases",
+        shared="features",
+        sets="feature_sets",
+        summary=_summary,
     )
+
+
+def _summary(entries: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    modules = (
+        ((entry["client"], entry["stream"], entry["arch"], entry["flavour"]), sound_abi(entry["abi"], entry["gates"]))
+        for entry in entries
+    )
+    return {"abi_classes": [asdict(line) for line in abi_classes(modules)]}
 
 
 def junit(profile_name: str, cells: Iterable[CellResult], releases: Iterable[ReleaseResult] = ()) -> str:

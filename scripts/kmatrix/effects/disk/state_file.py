@@ -29,7 +29,8 @@ class StateFile:
 
     `what` is its name in messages, `schema` the version of its form, `key` that of its list, `beside` that of a second
     list or empty, and `hint` the next step where it is damaged or of another schema. `shared` is the member of an
-    entry whose lists of texts are written once, under `sets`; both are empty for none.
+    entry whose lists of texts are written once, under `sets`; both are empty for none. `summary` returns further
+    top-level members from the entries of the profile that the file shows.
     """
 
     path: Path
@@ -40,6 +41,7 @@ class StateFile:
     beside: str = ""
     shared: str = ""
     sets: str = ""
+    summary: Callable[[Sequence[Mapping[str, Any]]], Mapping[str, Any]] = lambda _: {}
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -146,11 +148,12 @@ def profile_text(file: StateFile, profile_name: str) -> str:
     with _told(file):
         lists = _lists(file)
         facts = _facts(file, profile_name)
-    return _text(file, profile_name, lists, facts)
+        return _text(file, profile_name, lists, facts)
 
 
 def _text(file: StateFile, profile_name: str, lists: Mapping[str, Lists], facts: Mapping[str, Any]) -> str:
     content: dict[str, Any] = {"schema": file.schema, "profile": profile_name, **facts}
+    content.update(file.summary(lists.get(profile_name, {}).get(file.key, [])))
     if file.shared:
         lists, content[file.sets] = _named(file, lists)
     own = lists.get(profile_name, {})
