@@ -123,6 +123,7 @@ def test_an_image_that_does_not_list_its_features_does_not_pass_silently(gate: B
     found = outcome.findings if fails else outcome.warnings
     assert [finding.code for finding in found] == ["features-unknown"]
     assert outcome.verdict == ("failed" if fails else "passed")
+    assert ("features-unknown in the cell's log" in outcome.next_step) == fails
 
 
 def test_nothing_is_lost_where_no_kernel_before_is_known(gate: Bench) -> None:

@@ -25,6 +25,11 @@ LOST_NEXT_STEP = (
     "headers. To accept the loss, set feature_lost: warn in the profile; otherwise leave the kernel out by an exclude."
 )
 
+UNKNOWN_NEXT_STEP = (
+    "Look for features-unknown in the cell's log: kbuild leaves a record (.NAME.o.cmd) beside each object, unless the "
+    "client's module target cleans up after the compile. Set feature_lost: warn in the profile to publish without it."
+)
+
 
 @dataclass(frozen=True)
 class CompiledFeatures:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from kmatrix.decide.checks import check_module
 from kmatrix.decide.features import (
     LOST_NEXT_STEP,
+    UNKNOWN_NEXT_STEP,
     change_of,
     features_of_cell,
     gained_note,
@@ -47,7 +48,9 @@ def check_image(image: ImageUnderTest) -> Outcome:
         return known
     first, others = findings[0], len(findings) - 1
     reason = f"{first.code}: {first.message}" + (f" (and {others} more)" if others else "")
-    next_step = _NEXT_STEP if report.findings else LOST_NEXT_STEP
+    next_step = LOST_NEXT_STEP if image.facts.features is not None else UNKNOWN_NEXT_STEP
+    if report.findings:
+        next_step = _NEXT_STEP
     return replace(known, verdict="failed", message=reason, findings=findings, next_step=next_step)
 
 
