@@ -304,6 +304,8 @@ def test_a_registry_that_does_not_answer_about_neighbours_ends_no_run(bench: Ben
     assert said.startswith(f"note: {bench.ids[0]} is not compared with other cells: ")
     assert bench.run.recorded_modules == {bench.ids[2]: MODULE}
     assert bench.ids[0] not in bench.run.queried, "it was not answered"
+    assert bench.run.unanswered
+    bench.run.unanswered = False
     bench.run.queried.clear()
     bench.server.web.answer = lambda _: problem(503, "UNAVAILABLE")
     neighbour(bench)
