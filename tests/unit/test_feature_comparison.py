@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +27,7 @@ from kmatrix.stages.gates.static import check_image
 from kmatrix.stages.reuse import note_record
 from kmatrix.stages.run_context import CellContext, Options, RunContext, cell_result
 from kmatrix.values.cells import CellResult
-from kmatrix.values.errors import Exit
+from kmatrix.values.errors import Exit, ToolError
 from kmatrix.values.gate_record import GateRecord, RecordedModule
 from kmatrix.values.lock import Lock, write_lock
 from kmatrix.values.names import ReleaseVersion
@@ -124,6 +125,25 @@ def test_an_image_that_does_not_list_its_features_does_not_pass_silently(gate: B
     assert [finding.code for finding in found] == ["features-unknown"]
     assert outcome.verdict == ("failed" if fails else "passed")
     assert ("features-unknown in the cell's log" in outcome.next_step) == fails
+
+
+def test_a_registry_that_does_not_answer_has_not_said_that_no_feature_is_lost(gate: Bench) -> None:
+    later, other = replace(CELL, kernel=f"6.{KERNEL}"), replace(BEFORE, flavour="rt")
+    gate.run.unanswered = {cell.id: cell for cell in (later, other)}
+    gate.fail()
+    assert gate.gate(()).verdict == "passed", "it is compared with neither"
+    gate.run.unanswered[BEFORE.id] = BEFORE
+    with pytest.raises(ToolError, match=f"the registry did not answer for {re.escape(BEFORE.id)}, with whose features"):
+        gate.gate(())
+    gate.run.known_features[BEFORE.id] = features_of_cell(BEFORE, ())
+    assert gate.gate(()).verdict == "passed", "an earlier run found them out"
+    between = replace(BEFORE, kernel=KERNEL.replace("427.50", "427.10"))
+    gate.run.known_features = {between.id: features_of_cell(between, ())}
+    assert gate.gate(()).verdict == "passed", "a nearer kernel is known"
+    gate.run.known_features.clear()
+    gate.run.options = replace(gate.run.options, profile=profile())
+    assert gate.gate(()).verdict == "passed"
+    assert f"note: the registry did not answer for {BEFORE.id}, " in gate.log.read_text()
 
 
 def test_nothing_is_lost_where_no_kernel_before_is_known(gate: Bench) -> None:

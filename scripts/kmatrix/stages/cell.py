@@ -21,7 +21,7 @@ from kmatrix.stages.kernel_tag import with_kernel_tag
 from kmatrix.stages.publish import image_of, push_image, record_gates
 from kmatrix.stages.published import build_command, id_in_engine, key_in_engine, with_module, with_published
 from kmatrix.stages.recorded_module import module_in_image
-from kmatrix.stages.reuse import has_candidates, reusable_modules
+from kmatrix.stages.reuse import has_candidates, none_found, reusable_modules
 from kmatrix.stages.run_context import CellContext, RunContext, cell_result, raise_if_stopping
 from kmatrix.stages.verdict import to_verdict
 from kmatrix.values.cells import CellResult
@@ -107,7 +107,7 @@ def _reusable_instead(cell: CellContext) -> tuple[str, ...] | None:
     None if that could not be found out.
     """
     if not has_candidates(cell.run, cell.recipe.cell):
-        return None if cell.run.unanswered else ()
+        return none_found(cell.run, cell.recipe.cell)
     try:
         return reusable_modules(cell, ImageUnderTest(cell, "", gates=()).kernel)
     except KmatrixError as error:

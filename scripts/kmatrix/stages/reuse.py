@@ -19,8 +19,8 @@ from kmatrix.values.module import KernelFacts
 def query_neighbours(run: RunContext, cells: Iterable[Cell]) -> None:
     """Read the records of cells whose kernels are next to those of some cells, as far as the run has not read them.
 
-    A run over a part of the plan would else know no other module. They are information: if the registry cannot answer,
-    the cells are built without it.
+    A run over a part of the plan would else know no other module. If the registry cannot answer, `run.unanswered` has
+    the cells, and the run goes on: only a profile that refuses lost features needs the answer.
 
     Raises:
         InterruptedRunError: the run was told to stop.
@@ -30,7 +30,7 @@ def query_neighbours(run: RunContext, cells: Iterable[Cell]) -> None:
         map_threads(partial(_query, run), unknown)
     except KmatrixError as error:
         raise_if_stopping(run, error)
-        run.unanswered = True
+        run.unanswered.update((cell.id, cell) for cell in unknown if cell.id not in run.queried)
         run.progress.say(f"note: cells are not compared with the modules of all published ones: {error.message}")
 
 
@@ -40,7 +40,7 @@ def _query(run: RunContext, cell: Cell) -> None:
         manifest = run.registry.manifest(ref, cell.arch)
         record = find_record(run.registry, ref, manifest.digest, run.progress.say) if manifest else None
     except ProtocolError as error:
-        run.unanswered = True
+        run.unanswered[cell.id] = cell
         run.progress.say(f"note: {cell.id} is not compared with other cells: {error.message}")
     else:
         note_record(run, cell, record)
@@ -62,7 +62,13 @@ def reusable_modules(cell: CellContext, kernel: KernelFacts) -> tuple[str, ...] 
     found = reusable_in(own, kernel, recorded_cells(cell.run))
     if found:
         cell.line(f"kmatrix: note: modules of other kernels that {own.kernel} would load too: {', '.join(found)}")
-    return found or (None if cell.run.unanswered else ())
+    return found or none_found(cell.run, own)
+
+
+def none_found(run: RunContext, cell: Cell) -> tuple[str, ...] | None:
+    """Return the result of a comparison that found no module: None if the registry did not answer for all."""
+    unknown = any((other.client, other.arch) == (cell.client, cell.arch) for other in run.unanswered.values())
+    return None if unknown else ()
 
 
 def has_candidates(run: RunContext, cell: Cell) -> bool:

@@ -78,8 +78,8 @@ class RunContext:
     """The context that the cells, bundles or boots of a run share.
 
     `planned` are all cells of the profile's plan, where the run is about cells; `queried` are those that it has queried
-    the registry about, by cell id, and `recorded_modules` the modules that the records of these have. `unanswered` is
-    whether the registry did not answer for some that the run wanted to compare with.
+    the registry about, by cell id, and `recorded_modules` the modules that the records of these have. `unanswered` are
+    those of which it did not answer, and with which the run's cells were to be compared.
 
     `base_images`, `userland_builds`, `pulls`, `kernel_facts` and `package_files` are caches, and so is `sent`, of the
     layers that were pushed. `published` has one published cell image of the same inputs for each architecture;
@@ -104,7 +104,7 @@ class RunContext:
     planned: tuple[Cell, ...] = ()
     queried: dict[str, Cell] = field(default_factory=dict)
     recorded_modules: dict[str, RecordedModule] = field(default_factory=dict)
-    unanswered: bool = False
+    unanswered: dict[str, Cell] = field(default_factory=dict)
     sent: Once[Layer] = field(default_factory=Once)
     blobs: dict[str, Layer] = field(default_factory=dict)
     published: dict[Arch, ImageRef] = field(default_factory=dict)

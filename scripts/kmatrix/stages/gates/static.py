@@ -16,8 +16,10 @@ from kmatrix.decide.features import (
 )
 from kmatrix.decide.formats.elf import MalformedElfError, read_module
 from kmatrix.decide.reuse import recorded_module
+from kmatrix.stages.features import unknown_before
 from kmatrix.stages.gates.gate import ImageUnderTest, Outcome
 from kmatrix.values.cells import Finding
+from kmatrix.values.errors import ToolError
 from kmatrix.values.gate_record import RecordedModule
 from kmatrix.values.module import Expectation, features_path
 
@@ -55,12 +57,21 @@ def check_image(image: ImageUnderTest) -> Outcome:
 
 
 def _about_features(image: ImageUnderTest) -> tuple[Finding, ...]:
-    """Return the findings about features; they are warnings, or failures if the profile says so."""
+    """Return the findings about features; they are warnings, or failures if the profile says so.
+
+    Raises:
+        ToolError: the profile refuses lost features, and the registry did not answer for an earlier kernel's module.
+    """
     run, cell = image.cell.run, image.cell.recipe.cell
     if image.facts.features is None:
         return (unknown_finding(features_path(cell.kernel)),)
     own = features_of_cell(cell, image.facts.features)
     strict = run.options.profile.feature_lost == "fail"
+    if unknown := unknown_before(run, cell):
+        why = f"the registry did not answer for {unknown.id}, with whose features this module is compared"
+        if strict:
+            raise ToolError(why, f"Run {run.options.next('build', '--only', cell.id)} again.")
+        image.cell.line(f"kmatrix: note: {why}")
     change = change_of(own, run.known_features.values(), strict=strict)
     if change is None:
         return ()
