@@ -156,6 +156,11 @@ def about_features(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     return tuple(finding for finding in findings if finding.check == CHECK)
 
 
+def next_step_of(findings: Iterable[Finding]) -> str:
+    """Return the next step where these findings about features are failures."""
+    return LOST_NEXT_STEP if any(finding.code == "feature-lost" for finding in findings) else UNKNOWN_NEXT_STEP
+
+
 def gained_note(change: FeatureChange) -> str:
     """Return a note about the macros that are new; empty if none is."""
     return f"features that kernel {change.before} has not: {', '.join(change.gained)}" if change.gained else ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from kmatrix.decide.features import LOST_NEXT_STEP, about_features
+from kmatrix.decide.features import about_features, next_step_of
 from kmatrix.effects.clock import utc_now
 from kmatrix.effects.engine.build_context import based_context
 from kmatrix.stages.base import pull_base
@@ -175,7 +175,9 @@ def _push_tested(cell: CellContext, tested: CellResult) -> CellResult:
         raise ToolError(f"{tested.image} has not passed {named(lacking)}", again)
     if cell.run.options.profile.feature_lost == "fail" and (lost := about_features(tested.warnings)):
         # Another run built it, when a lost feature was a warning, or before the kernels before it were known.
-        raise ToolError(f"{tested.image} has not passed gate static: {lost[0].code}: {lost[0].message}", LOST_NEXT_STEP)
+        raise ToolError(
+            f"{tested.image} has not passed gate static: {lost[0].code}: {lost[0].message}", next_step_of(lost)
+        )
     if key_in_engine(local) != cell.recipe.cell_key:
         raise ToolError(f"{tested.image} is stale: built from inputs that have changed since", again)
     # The gates that read these facts ran in an earlier run, whose results do not have them all.

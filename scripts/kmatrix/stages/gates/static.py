@@ -6,12 +6,11 @@ from dataclasses import replace
 
 from kmatrix.decide.checks import check_module
 from kmatrix.decide.features import (
-    LOST_NEXT_STEP,
-    UNKNOWN_NEXT_STEP,
     change_of,
     features_of_cell,
     gained_note,
     lost_finding,
+    next_step_of,
     unknown_finding,
 )
 from kmatrix.decide.formats.elf import MalformedElfError, read_module
@@ -50,9 +49,7 @@ def check_image(image: ImageUnderTest) -> Outcome:
         return known
     first, others = findings[0], len(findings) - 1
     reason = f"{first.code}: {first.message}" + (f" (and {others} more)" if others else "")
-    next_step = LOST_NEXT_STEP if image.facts.features is not None else UNKNOWN_NEXT_STEP
-    if report.findings:
-        next_step = _NEXT_STEP
+    next_step = _NEXT_STEP if report.findings else next_step_of(findings)
     return replace(known, verdict="failed", message=reason, findings=findings, next_step=next_step)
 
 
