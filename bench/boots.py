@@ -17,7 +17,7 @@ from kmatrix.commands.boot import boot_run
 from kmatrix.commands.pins import pins_for
 from kmatrix.decide.boot import judge_boot
 from kmatrix.effects.process.measured import Ended
-from kmatrix.effects.vm.boot_files import write_bare_initramfs
+from kmatrix.effects.vm.initramfs import write_bare_initramfs
 from kmatrix.effects.vm.qemu import Guest, Machines
 from kmatrix.lab.state import lab_state
 from kmatrix.stages.boot import BOOT_SECONDS, Boot, Subject, boot_guest, prepare_guest, remove_guest

@@ -13,7 +13,8 @@ from kmatrix.decide.formats.transcript import read_transcript
 from kmatrix.decide.mount_config import mount_config
 from kmatrix.effects.disk.files import cannot_write
 from kmatrix.effects.engine import Engine
-from kmatrix.effects.vm.boot_files import kernel_files, run_prefix, write_initramfs
+from kmatrix.effects.vm.boot_files import kernel_files, run_prefix
+from kmatrix.effects.vm.initramfs import write_initramfs
 from kmatrix.effects.vm.qemu import Guest, Machines
 from kmatrix.values.boot import BootReport, End, Transcript
 from kmatrix.values.cells import Cell, Finding

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kmatrix.effects.vm.boot_files import _add_mount
+from kmatrix.effects.vm.initramfs import _add_mount
 from kmatrix.values.errors import ProtocolError
 from kmatrix.values.mount import MountSetup
 from tests.unit.test_cpio import written
