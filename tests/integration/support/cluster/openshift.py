@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import re
 import secrets
-import shutil
 import subprocess
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -83,8 +82,6 @@ class InCluster:
 def rendered_text(site: Site, client: str) -> str:
     """Render a client version's manifests with the command line, and return `kubectl kustomize`'s output of them."""
     out = site.root / "build" / "deploy"
-    if not (site.root / "deploy").exists():
-        shutil.copytree(site.lab.root / "deploy", site.root / "deploy")
     made = site.run("manifests", "--method", "in-cluster-build", "--client", client, "--out", str(out))
     assert made.code == 0, made.stderr
     folder = out / "in-cluster-build-rhel-workers" / client

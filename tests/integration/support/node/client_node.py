@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import secrets
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -114,7 +113,6 @@ class ClientNode:
 
 def published(site: Site, *cells: str) -> None:
     """Publish cells, their bundles and manifests without booting them, which is tested elsewhere."""
-    shutil.copytree(site.lab.root / "deploy", site.root / "deploy")
     only = [word for cell in cells for word in ("--only", cell)]
     with boots_taken_for_granted():
         for arguments in (("build", *only), ("bundle",), ("manifests", "--method", "prebuilt", "--method", "kmm")):

@@ -271,6 +271,7 @@ class Site:
         text = yaml.safe_dump({"schema": 1, "default_profile": PROFILE, "profiles": {PROFILE: stated}})
         (self.root / "matrix.yaml").write_text(text, encoding="utf-8")
         shutil.copytree(self.lab.root / "images" / "beegfs-client", self.image_source)
+        shutil.copytree(self.lab.root / "deploy", self.root / "deploy")
 
     @property
     def _label(self) -> str:
