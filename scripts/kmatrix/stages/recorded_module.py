@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from kmatrix.decide.formats.elf import MalformedElfError, read_module
-from kmatrix.decide.reuse import recorded_module
+from kmatrix.decide.formats.elf import MalformedElfError
 from kmatrix.stages.gates.gate import ImageUnderTest
 from kmatrix.stages.run_context import CellContext, raise_if_stopping
 from kmatrix.values.errors import KmatrixError
@@ -18,11 +17,8 @@ def module_in_image(cell: CellContext, image_id: str) -> RecordedModule | None:
     Raises:
         InterruptedRunError: the run was told to stop.
     """
-    image = ImageUnderTest(cell, image_id, gates=())
     try:
-        if image.facts.ko is None:
-            return None
-        return recorded_module(read_module(image.facts.ko), image.facts.features)
+        return ImageUnderTest(cell, image_id, gates=()).module
     except (KmatrixError, MalformedElfError) as error:
         raise_if_stopping(cell.run, error)
         message = error.message if isinstance(error, KmatrixError) else str(error)

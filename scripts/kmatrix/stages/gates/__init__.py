@@ -79,7 +79,7 @@ def pass_gates(cell: CellContext, image_id: str, gates: Iterable[Gate], *, has_n
         cell.line(f"kmatrix: gate {gate.name}: {outcome.verdict}")
         if outcome.module is not None:
             cell.module = outcome.module
-            outcome = replace(outcome, reusable_from=reusable_modules(cell, image.kernel))
+            cell.reusable_from = reusable_modules(cell, image.kernel)
         verdicts[gate.name] = outcome.verdict
         outcomes.append(outcome)
         if outcome.verdict != "passed":
@@ -95,7 +95,8 @@ def pass_gates(cell: CellContext, image_id: str, gates: Iterable[Gate], *, has_n
     else:
         name = str(image_of(cell.run.options.target, cell.recipe.cell))
         result = cell_result(cell.recipe, "passed", "; ".join(each.message for each in outcomes), image=name)
-    return replace(_with_facts(result, outcomes), image_id=image_id, gates=verdicts, gates_at=times)
+    result = replace(_with_facts(result, outcomes), image_id=image_id, gates=verdicts, gates_at=times)
+    return replace(result, reusable_from=cell.reusable_from)
 
 
 def _with_facts(result: CellResult, outcomes: Iterable[Outcome]) -> CellResult:
@@ -106,7 +107,6 @@ def _with_facts(result: CellResult, outcomes: Iterable[Outcome]) -> CellResult:
             serial=outcome.serial or result.serial,
             srcversion=outcome.srcversion or result.srcversion,
             warnings=result.warnings + outcome.warnings,
-            reusable_from=result.reusable_from if outcome.reusable_from is None else outcome.reusable_from,
         )
         if outcome.module is not None:
             result = replace(result, features=outcome.module.features, abi=abi_of(outcome.module))

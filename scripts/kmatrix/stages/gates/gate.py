@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
+from kmatrix.decide.formats.elf import read_module
 from kmatrix.decide.formats.kernel_tree import kernel_facts
+from kmatrix.decide.reuse import recorded_module
 from kmatrix.effects.disk.logs import Log, open_log
 from kmatrix.effects.engine.inspect import read_cell_image, read_toolkit
 from kmatrix.stages.boot import Boot, Subject, boot_guest, subject_of, with_mount
@@ -25,8 +27,8 @@ class Outcome:
 
     `message` is the reason in one line, or for a pass the evidence; `next_step` a sentence on how to fix the reason;
     `serial` the path of the guest's console, relative to the project; `srcversion` the module's, where it was read.
-    `warnings` did not decide the outcome; `module` has the facts about the module that are recorded with a pass, and
-    `reusable_from` the published cells whose modules would load in this kernel, where the gate found either out.
+    `warnings` did not decide the outcome; `module` has the facts about the module that are recorded with a pass, where
+    the gate read them.
     """
 
     verdict: Literal["passed", "failed", "errored"]
@@ -37,7 +39,6 @@ class Outcome:
     srcversion: str = ""
     warnings: tuple[Finding, ...] = ()
     module: RecordedModule | None = None
-    reusable_from: tuple[str, ...] | None = None
 
 
 class ImageUnderTest:
@@ -61,6 +62,17 @@ class ImageUnderTest:
         """The image's content and labels, as far as gates judge them."""
         engine = self.cell.run.engine
         return patiently(lambda: read_cell_image(engine, self.id, self.cell.recipe.cell.kernel), engine)
+
+    @cached_property
+    def module(self) -> RecordedModule | None:
+        """The facts about its module that are recorded with a pass; None if it has none.
+
+        Raises:
+            MalformedElfError: the file is no module.
+        """
+        if self.facts.ko is None:
+            return None
+        return recorded_module(read_module(self.facts.ko), self.facts.features)
 
     @cached_property
     def kernel(self) -> KernelFacts:

@@ -13,8 +13,7 @@ from kmatrix.decide.features import (
     next_step_of,
     unknown_finding,
 )
-from kmatrix.decide.formats.elf import MalformedElfError, read_module
-from kmatrix.decide.reuse import recorded_module
+from kmatrix.decide.formats.elf import MalformedElfError
 from kmatrix.stages.features import unknown_before
 from kmatrix.stages.gates.gate import ImageUnderTest, Outcome
 from kmatrix.values.cells import Finding
@@ -79,9 +78,7 @@ def _about_features(image: ImageUnderTest) -> tuple[Finding, ...]:
 
 def _module(image: ImageUnderTest) -> RecordedModule | None:
     """Return the facts about the module that later runs compare others with; None for a file that is no module."""
-    if image.facts.ko is None:
-        return None
     try:
-        return recorded_module(read_module(image.facts.ko), image.facts.features)
+        return image.module
     except MalformedElfError:
         return None
