@@ -6,9 +6,8 @@ import difflib
 from collections.abc import Iterable
 
 from kmatrix.values.cells import Finding
+from kmatrix.values.module import CLIENT_CONFIG, HELPERD_CONFIG
 
-_CLIENT_TEMPLATE = "/etc/beegfs/beegfs-client.conf"
-_HELPERD_TEMPLATE = "/etc/beegfs/beegfs-helperd.conf"
 # 192.0.2.0/24 is for documentation (RFC 5737), so no server answers there. The client takes no host name without help.
 _SERVER = "192.0.2.2"
 # The client waits for servers while it mounts, unless this time is zero (`__App_mountServerCheck` in the client's
@@ -58,9 +57,9 @@ def unknown_keys(client_template: str, helperd_template: str | None, major: int)
         major: of the client version.
     """
     required, _ = _client_values(major)
-    found = _unknown(_CLIENT_TEMPLATE, client_template, required, "a mount without a server")
+    found = _unknown(CLIENT_CONFIG, client_template, required, "a mount without a server")
     if helperd_template is not None and major < 8:
-        found += _unknown(_HELPERD_TEMPLATE, helperd_template, _HELPERD_KEYS, "beegfs-node")
+        found += _unknown(HELPERD_CONFIG, helperd_template, _HELPERD_KEYS, "beegfs-node")
     return tuple(found)
 
 
