@@ -33,7 +33,7 @@ from kmatrix.values import labels
 from kmatrix.values.boot import BootReport, Transcript
 from kmatrix.values.cells import CellResult, Finding
 from kmatrix.values.errors import InterruptedRunError, ToolError, UnreachableError
-from kmatrix.values.gate_record import GATE_NAMES, GateRecord
+from kmatrix.values.gate_record import DEFAULT_GATES, GateRecord
 from kmatrix.values.module import ImageFacts
 from kmatrix.values.names import ImageRef
 from kmatrix.values.recipe import Recipe
@@ -117,7 +117,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     (tmp_path / "auth.json").write_text('{"auths": {}}', encoding="utf-8")
     credentials = load_credentials(tmp_path / "auth.json")
     with writable_registry(PATH) as server:
-        wanted = profile().model_copy(update={"gates": (*GATE_NAMES, *MADE_UP)})
+        wanted = profile().model_copy(update={"gates": (*DEFAULT_GATES, *MADE_UP)})
         options = Options(tmp_path, "site", wanted, f"{server.web.address}/team", boot=BootOptions())
         progress, anything = Lines(), cast("Any", None)
         engine = cast("Any", PullingEngine())

@@ -18,7 +18,7 @@ from kmatrix.stages.kernel_tag import with_kernel_tag
 from kmatrix.stages.published import published_cells
 from kmatrix.stages.run_context import cell_result
 from kmatrix.values.errors import Exit
-from kmatrix.values.gate_record import GATE_NAMES, REQUIRED_GATES
+from kmatrix.values.gate_record import DEFAULT_GATES, REQUIRED_GATES
 from kmatrix.values.matrix import Profile
 from kmatrix.values.recipe import Recipe
 from tests.unit import test_can_upgrade_command as upgrades
@@ -82,7 +82,7 @@ def test_an_update_is_safe_without_mount_only_where_the_profile_leaves_it_out(
     assert "in the bundle, gates static, boot passed" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("gates", [GATE_NAMES, REQUIRED_GATES], ids=", ".join)
+@pytest.mark.parametrize("gates", [DEFAULT_GATES, REQUIRED_GATES], ids=", ".join)
 def test_a_cell_gets_its_kernel_tag_once_it_passed_the_gates_of_its_profile(
     monkeypatch: pytest.MonkeyPatch, gates: tuple[str, ...]
 ) -> None:
@@ -112,11 +112,11 @@ def test_a_bundle_has_cells_without_mount_where_the_profile_leaves_it_out(
             (wanted,) = wanted_bundles([each.cell for each in images], published_cells(bench.run, recipes))
             return make_bundle(bench.run, wanted)
 
-        assert (bundled(*GATE_NAMES).verdict, bench.names("8.98.1")) == ("errored", None)
+        assert (bundled(*DEFAULT_GATES).verdict, bench.names("8.98.1")) == ("errored", None)
         made = bundled(*REQUIRED_GATES)
         assert (made.verdict, len(made.kernels), len(made.modules), made.lacking) == ("passed", 3, 3, {})
         assert bundled(*REQUIRED_GATES).verdict == "skipped"
-        later = bundled(*GATE_NAMES)
+        later = bundled(*DEFAULT_GATES)
         assert (later.verdict, bench.names("8.98.1")) == ("errored", made.digest), "the published bundle stays"
         assert all("has not passed gate mount" in why for why in later.lacking.values())
         assert len(later.lacking) == 3

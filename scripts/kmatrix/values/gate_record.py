@@ -11,9 +11,12 @@ from kmatrix.values.names import ImageRef
 STATIC_GATE = "static"
 BOOT_GATE = "boot"
 MOUNT_GATE = "mount"
+SECURE_BOOT_GATE = "secure-boot"
 # Without these two an image is never published; a profile can leave out the others.
 REQUIRED_GATES = (STATIC_GATE, BOOT_GATE)
-GATE_NAMES = (*REQUIRED_GATES, MOUNT_GATE)
+# Those of a profile that names none; a profile that signs modules has the gate secure-boot too.
+DEFAULT_GATES = (*REQUIRED_GATES, MOUNT_GATE)
+GATE_NAMES = (*DEFAULT_GATES, SECURE_BOOT_GATE)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ CLIENT = "io.github.beegfs-kmatrix.client"
 KERNEL = "io.github.beegfs-kmatrix.kernel"
 ARCH = "io.github.beegfs-kmatrix.arch"
 CELL_KEY = "io.github.beegfs-kmatrix.cell-key"
+# The certificate of the module's signature: its DER form in base64.
+MODULE_CERTIFICATE = "io.github.beegfs-kmatrix.module-certificate"
 # Of a bundle: its kernels, and a digest over the cells it was composed from.
 KERNELS = "io.github.beegfs-kmatrix.kernels"
 BUNDLE_KEY = "io.github.beegfs-kmatrix.bundle-key"

@@ -29,7 +29,7 @@ SCHEMA = 2
 # Keys of a profile that change where bytes come from, which cells are built or how long they are kept: never which pins
 # a discovery has to find.
 _NOT_INPUTS = {"about", "base_packages", "target", "mirrors", "lock", "excludes", "rdma", "max_unavailable"}
-_NOT_INPUTS |= {"retention_days", "kernel_tags", "gates", "feature_lost"}
+_NOT_INPUTS |= {"retention_days", "kernel_tags", "gates", "feature_lost", "image_signing", "module_signing"}
 
 
 class ProfileLock(Model):

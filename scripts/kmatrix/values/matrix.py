@@ -36,7 +36,7 @@ from kmatrix.values.fields import (
     text,
     url,
 )
-from kmatrix.values.gate_record import GATE_NAMES, REQUIRED_GATES
+from kmatrix.values.gate_record import DEFAULT_GATES, GATE_NAMES, REQUIRED_GATES, SECURE_BOOT_GATE
 from kmatrix.values.names import BOOTED_ARCHES, FLAVOURS, Arch, Flavour, ImageRef, ReleaseVersion, fingerprint
 from kmatrix.values.redaction import redacted_reference
 
@@ -46,6 +46,10 @@ _GLOB = re.compile(r"[*?\[]")
 _NODES = re.compile(r"[1-9][0-9]{0,8}")
 _PERCENT = re.compile(r"(?:[1-9][0-9]?|100)%")
 _FILE = "file:"
+_ENV = "env:"
+_VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
+# Services that keep a key and sign with it, by the schemes that securesystemslib knows (securesystemslib/signer).
+_KEY_SERVICES = ("hsm:", "awskms:", "gcpkms:", "azurekms:", "hv:")
 
 
 def _channel_name(value: str) -> str:
@@ -70,6 +74,23 @@ def _key(value: str) -> str:
         return fingerprint(value)
     except ValueError as error:
         raise ValueError(f"{error}, nor file:PATH of a file that holds one") from None
+
+
+def _private_key(value: str) -> str:
+    """Return where a private key is: never the key itself, which matrix.yaml must not have."""
+    if value.startswith(_FILE):
+        return _FILE + relative_path(value.removeprefix(_FILE))
+    if _VARIABLE.fullmatch(value.removeprefix(_ENV)) and value.startswith(_ENV):
+        return value
+    if "BEGIN " in value:
+        raise ValueError("is a key itself, which must not be committed: write file:PATH or env:VARIABLE")
+    raise ValueError(f"{value!r} is neither file:PATH nor env:VARIABLE")
+
+
+def _image_key(value: str) -> str:
+    if value.startswith(_KEY_SERVICES) and not re.search(r"\s", value):
+        return value
+    return _private_key(value)
 
 
 def _max_unavailable(value: Any) -> int | str:
@@ -164,6 +185,39 @@ class Exclude(Model):
         return self
 
 
+class ImageSigning(Model):
+    """The keys of image signatures and attestations.
+
+    `key` is where the private key is that signs published images: `file:PATH` and `env:VARIABLE` name a PEM, whose
+    password KMATRIX_IMAGE_KEY_PASSWORD has; the address of a key service is securesystemslib's. `public_keys` are PEM
+    files: signatures of every one of them are accepted, that of `key` among them. `keyless` adds a signature with the
+    identity of the CI job, made by cosign.
+    """
+
+    key: Annotated[str, named(_image_key)] | None = None
+    public_keys: Many[PathField] = ()
+    keyless: bool = False
+
+    @model_validator(mode="after")
+    def _signs_or_verifies(self) -> ImageSigning:
+        if self.key and not self.public_keys:
+            raise ValueError("has a key and no public_keys: name the PEM file of its public key there")
+        if not (self.public_keys or self.keyless):
+            raise ValueError("needs key and public_keys, public_keys alone to verify, or keyless: true")
+        return self
+
+
+class ModuleSigning(Model):
+    """The key and certificate that kernel modules are signed with; nodes must trust the certificate.
+
+    `key` is `file:PATH` or `env:VARIABLE`, a PEM, whose password KMATRIX_MODULE_KEY_PASSWORD has; `certificate` is the
+    path of its X.509 certificate, PEM or DER.
+    """
+
+    key: Annotated[str, named(_private_key)]
+    certificate: PathField
+
+
 class Profile(Model):
     """The sources of releases, packages and images, their target, and the selection that is built."""
 
@@ -186,8 +240,24 @@ class Profile(Model):
     max_unavailable: MaxUnavailable = 1
     retention_days: Annotated[int, Field(gt=0)] | None = None
     kernel_tags: bool = False
-    gates: Annotated[Some[Annotated[str, named(_gate)]], AfterValidator(_with_required)] = GATE_NAMES
+    gates: Annotated[Some[Annotated[str, named(_gate)]], AfterValidator(_with_required)] = DEFAULT_GATES
     feature_lost: Literal["warn", "fail"] = "warn"
+    image_signing: ImageSigning | None = None
+    module_signing: ModuleSigning | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_gates(cls, data: Any) -> Any:
+        """Add the gate secure-boot where modules are signed, unless the profile says which gates it wants."""
+        if isinstance(data, dict) and data.get("module_signing") is not None and "gates" not in data:
+            return {**data, "gates": list(GATE_NAMES)}
+        return data
+
+    @model_validator(mode="after")
+    def _secure_boot_needs_signed_modules(self) -> Profile:
+        if SECURE_BOOT_GATE in self.gates and self.module_signing is None:
+            raise ValueError("gates: secure-boot needs module_signing: Secure Boot refuses modules without a signature")
+        return self
 
     @property
     def key_file(self) -> str | None:

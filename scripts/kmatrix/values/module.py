@@ -27,6 +27,11 @@ def features_path(kernel: str) -> str:
     return f"{IMAGE_MODULES}/{kernel}/extra/{MODULE_NAME}.features"
 
 
+def certificate_path(kernel: str) -> str:
+    """Return the path in a cell's image of the certificate (DER) that its module is signed with."""
+    return f"{IMAGE_MODULES}/{kernel}/extra/{MODULE_NAME}.der"
+
+
 def module_name(path: str) -> str:
     """Return the name a module is loaded under: no directory, no suffix, `-` written as `_`.
 
@@ -158,6 +163,7 @@ class ImageFacts:
         features: the feature macros that the module was compiled with; None if the image does not say.
         client_config: text of the client's configuration template; None if there is none.
         helperd_config: text of the helper daemon's (7.x); None if there is none.
+        certificate: content of the file with the certificate of the module's signature; None if there is none.
     """
 
     labels: Mapping[str, str]
@@ -171,6 +177,7 @@ class ImageFacts:
     features: tuple[str, ...] | None = None
     client_config: str | None = None
     helperd_config: str | None = None
+    certificate: bytes | None = None
 
 
 @dataclass(frozen=True)

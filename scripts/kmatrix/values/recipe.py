@@ -47,7 +47,8 @@ class Recipe:
     `files` are those of `ImageSource` that an instruction copies: no other file written by people enters the build
     context or the cell key. `base` and `toolkit` are pinned, where this site pulls them; `userland` and `source` are
     the packages and `repository` their directory below the package root; `key` signs them. `cell_key` is a digest over
-    everything that decides the image's bytes, and over nothing else.
+    everything that decides the image's bytes, and over nothing else. `certificate` is that of the module's signature
+    (DER); empty for a module that is not signed.
     """
 
     cell: Cell
@@ -60,6 +61,7 @@ class Recipe:
     userland: tuple[PackageFile, ...]
     source: PackageFile
     cell_key: str
+    certificate: bytes = b""
 
     @property
     def group(self) -> str:

@@ -26,7 +26,7 @@ from kmatrix.stages.run_context import BootOptions, Options, RunContext
 from kmatrix.values.boot import BootReport
 from kmatrix.values.bundle import BundleResult
 from kmatrix.values.engine import EngineImage, RegistryLogin
-from kmatrix.values.gate_record import GATE_NAMES
+from kmatrix.values.gate_record import DEFAULT_GATES
 from kmatrix.values.names import Arch, ImageRef, without_arch
 from tests.unit.support.cell_images import CLIENT, config_of, digest, image
 from tests.unit.support.gate_records import BOTH, put_record, record_of
@@ -138,7 +138,7 @@ def bundle_bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Be
     engine, lines = PullingEngine(), list[str]()
     credentials = Credentials({}, "no-file", docker.auth.AuthConfig({}))
     with writable_registry("site/beegfs-client") as server:
-        profile = cast("Any", SimpleNamespace(mirrors={}, gates=GATE_NAMES))
+        profile = cast("Any", SimpleNamespace(mirrors={}, gates=DEFAULT_GATES))
         options = Options(tmp_path, "lab", profile, f"{server.web.address}/site", jobs=2, boot=BootOptions())
         run = RunContext(
             engine=engine,
