@@ -1,0 +1,1 @@
+"""Keys, signatures and attestations; the primitives are those of `cryptography`."""
