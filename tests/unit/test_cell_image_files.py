@@ -32,7 +32,7 @@ class ImageEngine(StandInEngine):
     def image(self, name: str) -> EngineImage:
         return EngineImage(name)
 
-    def run(self, container: str, timeout_seconds: int = 120) -> RunOutput:
+    def run(self, container: str, timeout_seconds: int = 120, stdin: bytes = b"") -> RunOutput:
         return self.ran
 
     def root_files(self, container: str) -> Iterator[tuple[tarfile.TarInfo, tarfile.TarFile]]:

@@ -21,6 +21,8 @@ from kmatrix.effects.disk.git import revision, source
 from kmatrix.effects.disk.results import read_releases, read_results, write_results
 from kmatrix.effects.engine import Engine
 from kmatrix.effects.registry.credentials import load_credentials
+from kmatrix.effects.signing.environment import take_keys
+from kmatrix.effects.signing.module_keys import load_module_signer
 from kmatrix.stages import tables
 from kmatrix.stages.cell import push_cell, run_cell
 from kmatrix.stages.dockerfiles import foreign_note, write_rendered
@@ -51,8 +53,13 @@ def build_job(job: Job) -> Ran:
     if note := foreign_note(call.root, job.chosen.name, job.recipes):
         call.say(note)
 
+    signing = job.chosen.effective.module_signing
+    # Before anything is built.
+    signer = load_module_signer(signing, call.root, take_keys(job.chosen.effective)) if signing else None
+
     def work(recorder: _Recorder, run: RunContext) -> None:
         run.planned = recorder.plan.cells
+        run.module_signer = signer
         _record_open(recorder, call)
         found: list[CellResult] = []
         left = job.recipes if call.force else split_published(run, job.recipes, found.append)

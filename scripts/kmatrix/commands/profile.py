@@ -10,6 +10,8 @@ from kmatrix.decide.plan import Plan
 from kmatrix.decide.render import make_recipe
 from kmatrix.effects.disk.files import read_text
 from kmatrix.effects.engine.build_context import read_image_source
+from kmatrix.effects.signing.environment import take_keys
+from kmatrix.effects.signing.module_keys import load_certificate
 from kmatrix.stages.discover import expected_fingerprint
 from kmatrix.values.errors import InputError, Problem
 from kmatrix.values.lock import ProfileLock
@@ -41,6 +43,8 @@ def select_profile(call: Invocation, name: str | None = None) -> SelectedProfile
     matrix = read_matrix(read_text(call.root / "matrix.yaml", "matrix file"))
     wanted = name or call.profile or matrix.default_profile
     as_written = matrix.profile(wanted)
+    # Before any other program is started.
+    take_keys(as_written)
     return SelectedProfile(wanted, as_written, override(as_written, call.overrides))
 
 
@@ -53,7 +57,7 @@ def recipes_for(call: Invocation, chosen: SelectedProfile, pins: ProfileLock, fo
     """Return the recipe of every cell of a plan.
 
     Raises:
-        InputError: the plan has no cells, or the pins were resolved with another key or base.
+        InputError: the plan has no cells, the pins were resolved with another key or base, or there is no certificate.
     """
     _refuse_other_sources(call, chosen, pins)
     source = image_source(call)
@@ -62,7 +66,9 @@ def recipes_for(call: Invocation, chosen: SelectedProfile, pins: ProfileLock, fo
             f"the plan of profile {chosen.name} has no cells",
             f"{call.next('plan', chosen.name)} shows why each candidate is out.",
         )
-    return [make_recipe(cell, chosen.name, chosen.effective, pins, source) for cell in found.cells]
+    signing = chosen.effective.module_signing
+    certificate = load_certificate(signing, call.root) if signing else b""
+    return [make_recipe(cell, chosen.name, chosen.effective, pins, source, certificate) for cell in found.cells]
 
 
 def _refuse_other_sources(call: Invocation, chosen: SelectedProfile, pins: ProfileLock) -> None:

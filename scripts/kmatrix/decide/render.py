@@ -20,6 +20,7 @@ from kmatrix.values.matrix import Profile, mirrored
 from kmatrix.values.pins import ClientPin
 from kmatrix.values.recipe import (
     KEY_FILE,
+    MODULE_FOLDER,
     PACKAGES_FOLDER,
     RENDERED_MARK,
     SOURCE,
@@ -33,7 +34,14 @@ TEMPLATE = "images/beegfs-client/Dockerfile.j2"
 _HARMLESS = re.compile(r"[A-Za-z0-9._+:/@=,~^ -]*")
 
 
-def make_recipe(cell: Cell, profile_name: str, profile: Profile, pins: ProfileLock, source: ImageSource) -> Recipe:
+def make_recipe(
+    cell: Cell,
+    profile_name: str,
+    profile: Profile,
+    pins: ProfileLock,
+    source: ImageSource,
+    certificate: bytes = b"",
+) -> Recipe:
     """Decide everything that goes into a cell's image.
 
     Args:
@@ -42,6 +50,7 @@ def make_recipe(cell: Cell, profile_name: str, profile: Profile, pins: ProfileLo
         profile: base packages, mirrors, RDMA.
         pins: the profile's lock.
         source: the folder of the template.
+        certificate: that the module is signed with, in DER; empty for a module that is not signed.
 
     Raises:
         InputError: the lock lacks a package, a value could change the meaning of the Dockerfile, the
@@ -65,13 +74,14 @@ def make_recipe(cell: Cell, profile_name: str, profile: Profile, pins: ProfileLo
         userland=userland,
         source=package,
         rdma=profile.rdma,
+        certificate=bool(certificate),
     )
     if not any(line.startswith(RENDERED_MARK) for line in dockerfile.splitlines()):
         raise InputError(
             f"{TEMPLATE} renders to no line that begins with `{RENDERED_MARK.strip()}`",
             "Put that comment back: it distinguishes rendered files from others.",
         )
-    files = copied_files(source, dockerfile, supplied=(KEY_FILE, PACKAGES_FOLDER))
+    files = copied_files(source, dockerfile, supplied=(KEY_FILE, PACKAGES_FOLDER, MODULE_FOLDER))
     decisive: dict[str, object] = {
         "dockerfile": identity(dockerfile),
         "files": {name: _sha256(content) for name, content in files.items()},
@@ -79,6 +89,8 @@ def make_recipe(cell: Cell, profile_name: str, profile: Profile, pins: ProfileLo
         "key": source_pin.key.sha256,
         "toolkit": cell.toolkit.digest,
     }
+    if certificate:
+        decisive["certificate"] = _sha256(certificate)
     return Recipe(
         cell=cell,
         dockerfile=dockerfile,
@@ -90,6 +102,7 @@ def make_recipe(cell: Cell, profile_name: str, profile: Profile, pins: ProfileLo
         userland=userland,
         source=package,
         cell_key=_key(decisive),
+        certificate=certificate,
     )
 
 

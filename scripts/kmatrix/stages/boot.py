@@ -21,7 +21,7 @@ from kmatrix.values.boot import BootReport, End, Transcript
 from kmatrix.values.cells import Cell, Finding
 from kmatrix.values.errors import ToolError
 from kmatrix.values.gate_record import TestedKernel
-from kmatrix.values.module import IMAGE_MODULES, ImageFacts
+from kmatrix.values.module import ImageFacts, module_path
 from kmatrix.values.mount import MountSetup
 from kmatrix.values.names import Arch
 
@@ -100,11 +100,6 @@ def with_mount(subject: Subject, facts: ImageFacts, major: int, deadline_seconds
     least = min(_LEAST_MOUNT_SECONDS, deadline_seconds / 2)
     limit = round(min(_MOUNT_SECONDS, max(deadline_seconds / 4, least)))
     return replace(subject, mount=MountSetup(mount_config(facts.client_config, major), max(1, limit)))
-
-
-def module_path(kernel: str) -> str:
-    """Return the path of a kernel's module in cell images and bundles."""
-    return f"{IMAGE_MODULES}/{kernel}/extra/beegfs.ko"
 
 
 def boot_image(

@@ -13,10 +13,10 @@ from kmatrix.effects.engine.errors import StepFailedError, foreign_program
 from kmatrix.effects.net.package_root import PackageRoot
 from kmatrix.stages.held_images import hold_image
 from kmatrix.stages.patience import patiently
-from kmatrix.stages.run_context import CellContext, RunContext
+from kmatrix.stages.run_context import CellContext, Options, RunContext
 from kmatrix.values import labels
 from kmatrix.values.errors import BuildError, KmatrixError, ToolError
-from kmatrix.values.recipe import KEY_FILE, PACKAGES_FOLDER, Recipe
+from kmatrix.values.recipe import KEY_FILE, MODULE_STAGE, PACKAGES_FOLDER, Recipe
 
 _WORLD = "Fix the reported problem (the cell's log has the complete output), then run the command again."
 
@@ -92,24 +92,43 @@ def _install(cell: CellContext, context: bytes, **options: Any) -> str:
         ) from error
 
 
+def build_module(cell: CellContext, context: bytes) -> str:
+    """Build a cell's image up to the compiled module, which is signed before the rest is built; return the id.
+
+    Raises:
+        BuildError: the product is bad.
+        UnreachableError, ToolError: anything else kept it from being built.
+    """
+    arguments, name = _arguments(cell.run.options), f"{cell.recipe.cell.tag}-{MODULE_STAGE}"
+    return _judged(cell, context, buildargs=arguments, name=name, target=MODULE_STAGE)
+
+
 def build_cell(cell: CellContext, context: bytes) -> str:
     """Build a cell's image and return its id.
+
+    Args:
+        cell: the cell.
+        context: as `build_context` returns it; that of a signed module as `signed_context` does.
 
     Raises:
         BuildError: the product is bad.
         UnreachableError, ToolError: anything else kept it from being built.
     """
     options, recipe = cell.run.options, cell.recipe
-    arguments = {"MAKE_JOBS": str(options.make_jobs)}
-    if options.rebuild:
-        arguments["REBUILD"] = options.rebuild
     image_labels = {
         **labels.cell_labels(recipe.cell, recipe.cell_key),
         labels.TITLE: f"BeeGFS client {recipe.cell.client} for kernel {recipe.cell.kernel}",
         labels.REVISION: options.revision,
         labels.SOURCE: options.source,
     }
-    return _judged(cell, context, buildargs=arguments, labels=image_labels, name=recipe.cell.tag)
+    if recipe.certificate:
+        image_labels |= labels.certificate_label(recipe.certificate)
+    return _judged(cell, context, buildargs=_arguments(options), labels=image_labels, name=recipe.cell.tag)
+
+
+def _arguments(options: Options) -> dict[str, str]:
+    arguments = {"MAKE_JOBS": str(options.make_jobs)}
+    return {**arguments, "REBUILD": options.rebuild} if options.rebuild else arguments
 
 
 def _judged(cell: CellContext, context: bytes, **options: Any) -> str:

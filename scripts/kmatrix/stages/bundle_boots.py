@@ -6,7 +6,7 @@ from functools import partial
 
 from kmatrix.decide.bundle import Composed, Wanted
 from kmatrix.effects.disk.logs import open_log
-from kmatrix.stages.boot import Subject, boot_image, module_path, subject_of
+from kmatrix.stages.boot import Subject, boot_image, subject_of
 from kmatrix.stages.concurrency import run_side_by_side
 from kmatrix.stages.held_images import SharedImages, hold_image
 from kmatrix.stages.run_context import RunContext, reason_of
@@ -14,6 +14,7 @@ from kmatrix.values.boot import BootReport
 from kmatrix.values.cells import Cell, Finding
 from kmatrix.values.errors import InterruptedRunError
 from kmatrix.values.matrix import mirrored
+from kmatrix.values.module import module_path
 from kmatrix.values.names import ImageRef
 
 

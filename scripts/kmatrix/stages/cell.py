@@ -12,12 +12,13 @@ from kmatrix.decide.features import about_features, next_step_of
 from kmatrix.effects.clock import utc_now
 from kmatrix.effects.engine.build_context import based_context
 from kmatrix.stages.base import pull_base
-from kmatrix.stages.build import build_base, build_cell, build_context, build_group
+from kmatrix.stages.build import build_base, build_cell, build_context, build_group, build_module
 from kmatrix.stages.gate_records import gate_passes
 from kmatrix.stages.gates import gates_of_profile, gates_of_run, named, not_passed, pass_gates
 from kmatrix.stages.gates.gate import Gate, ImageUnderTest
 from kmatrix.stages.held_images import hold_image, pull
 from kmatrix.stages.kernel_tag import with_kernel_tag
+from kmatrix.stages.module_signing import signed_context
 from kmatrix.stages.publish import image_of, push_image, record_gates
 from kmatrix.stages.published import build_command, id_in_engine, key_in_engine, with_module, with_published
 from kmatrix.stages.recorded_module import module_in_image
@@ -81,12 +82,14 @@ def _build_check_push(cell: CellContext) -> CellResult:
             base = run.base_images.get(recipe.cell.arch, lambda: build_base(cell, context))
             context = based_context(context, base)
         run.userland_builds.get(recipe.group, lambda: build_group(cell, context))
-    with cell.stage("build"):
-        try:
+    try:
+        if recipe.certificate:
+            context = _with_signed_module(cell, context)
+        with cell.stage("build"):
             built = build_cell(cell, context)
-        except BuildError:
-            cell.reusable_from = _reusable_instead(cell)
-            raise
+    except BuildError:
+        cell.reusable_from = _reusable_instead(cell)
+        raise
     result = pass_gates(cell, built, gates_of_run(run), has_name=False)
     if result.verdict != "passed":
         return result
@@ -99,6 +102,13 @@ def _build_check_push(cell: CellContext) -> CellResult:
     finally:
         # The registry keeps a published image, and one that could not be published is built again.
         run.engine.remove_image(run.engine.own_name(recipe.cell.tag))
+
+
+def _with_signed_module(cell: CellContext, context: bytes) -> bytes:
+    with cell.stage("build"):
+        built = build_module(cell, context)
+    with cell.stage("sign"):
+        return signed_context(cell, context, built)
 
 
 def _reusable_instead(cell: CellContext) -> tuple[str, ...] | None:

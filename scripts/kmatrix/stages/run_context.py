@@ -16,6 +16,7 @@ from kmatrix.effects.engine import Engine
 from kmatrix.effects.installed_version import installed_version
 from kmatrix.effects.registry.credentials import Credentials
 from kmatrix.effects.registry.writer import RegistryWriter
+from kmatrix.effects.signing.module_keys import ModuleSigner
 from kmatrix.effects.vm.boot_files import boot_folder
 from kmatrix.effects.vm.qemu import Accel, Machines
 from kmatrix.stages.concurrency import Once
@@ -86,7 +87,8 @@ class RunContext:
     `ungated` are the published images of this run's cells that have not passed every gate of it, by cell id; `blobs`
     are the layers that the registry is known to have, by the digest of their archive. `known_features` are the features
     of modules that are known before this run builds any, by cell id, without those of cells that it builds again.
-    `foreign_bases` are a cache too, of bases for architectures that are not this machine's.
+    `foreign_bases` are a cache too, of bases for architectures that are not this machine's. `module_signer` signs the
+    modules that are built; None where they are not signed, or nothing is built.
     """
 
     engine: Engine
@@ -110,6 +112,7 @@ class RunContext:
     published: dict[Arch, ImageRef] = field(default_factory=dict)
     ungated: dict[str, RecordedImage] = field(default_factory=dict)
     known_features: dict[str, CompiledFeatures] = field(default_factory=dict)
+    module_signer: ModuleSigner | None = None
 
     @property
     def logs(self) -> Path:
@@ -202,7 +205,7 @@ class CellContext:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time a stage and show it.
+        """Time a stage and show it; the times of a stage that is entered again add up.
 
         Raises:
             InterruptedRunError: the run was told to stop.
@@ -215,7 +218,7 @@ class CellContext:
         try:
             yield
         finally:
-            self.stages[name] = round(time.monotonic() - start, 3)
+            self.stages[name] = round(self.stages.get(name, 0.0) + time.monotonic() - start, 3)
 
     def line(self, text: str) -> None:
         """Add a line to the log; a line that cannot be written ends the cell at its next stage."""

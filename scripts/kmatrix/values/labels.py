@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable
 
 from kmatrix.values.cells import Cell
@@ -35,6 +36,15 @@ def cell_labels(cell: Cell, cell_key: str) -> dict[str, str]:
         ARCH: cell.arch,
         CELL_KEY: cell_key,
     }
+
+
+def certificate_label(certificate: bytes) -> dict[str, str]:
+    """Return the label with the certificate of an image's module.
+
+    Args:
+        certificate: in DER.
+    """
+    return {MODULE_CERTIFICATE: base64.b64encode(certificate).decode()}
 
 
 def kernels_label(kernels: Iterable[str]) -> str:

@@ -22,6 +22,11 @@ NODE_MODULES = "/lib/modules"
 _COMPRESSIONS = (".xz", ".zst", ".gz")
 
 
+def module_path(kernel: str) -> str:
+    """Return the path of a kernel's module in cell images and bundles."""
+    return f"{IMAGE_MODULES}/{kernel}/extra/{MODULE_NAME}.ko"
+
+
 def features_path(kernel: str) -> str:
     """Return the path in a cell's image of the list of feature macros (images/beegfs-client/build-module)."""
     return f"{IMAGE_MODULES}/{kernel}/extra/{MODULE_NAME}.features"
@@ -242,11 +247,16 @@ class KernelFacts:
 
 @dataclass(frozen=True)
 class Expectation:
-    """The properties that an image must have: its cell, its cell key, and whether RDMA is wanted."""
+    """The properties that an image must have.
+
+    They are its cell, its cell key, whether RDMA is wanted, and the certificate (DER) that its module is signed with;
+    that is empty for a module that need not be signed.
+    """
 
     cell: Cell
     cell_key: str
     rdma: bool = True
+    certificate: bytes = b""
 
 
 @dataclass(frozen=True)

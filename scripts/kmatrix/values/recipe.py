@@ -19,6 +19,9 @@ RENDERED_MARK = "# Generated from images/beegfs-client/Dockerfile.j2 "
 # Added to a cell's build context beside the files written by people.
 KEY_FILE = "package-key"
 PACKAGES_FOLDER = "packages"
+# The layout of a signed module, which the build puts into the context of the last stage, and the stage it comes from.
+MODULE_FOLDER = "module"
+MODULE_STAGE = "module"
 
 
 def userland_packages(client: ClientVersion) -> tuple[str, ...]:

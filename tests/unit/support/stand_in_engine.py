@@ -84,10 +84,11 @@ class StandInEngine:
         network: Network = "none",
         user: str = "",
         mounts: Sequence[Mount] = (),
+        stdin: bool = False,
     ) -> Iterator[str]:
         yield image
 
-    def run(self, container: str, timeout_seconds: int = 120) -> RunOutput:
+    def run(self, container: str, timeout_seconds: int = 120, stdin: bytes = b"") -> RunOutput:
         return RunOutput(0, "", "")
 
     def read_file(self, container: str, path: str) -> bytes | None:

@@ -10,7 +10,7 @@ kernel source that it stands for, and its codes.
 - Rule 5: providers (`symbols`)
 - Rule 6: dependencies (`modinfo`, `layout`)
 - Rule 7: licence and namespaces (`symbols`)
-- Rule 8: signature (its form alone, in `formats/elf_form`)
+- Rule 8: signature (`signature`, and its form in `formats/elf_form`)
 - Rule 9: mitigations (`mitigations`)
 - Rule 10: srcversion (`modinfo`)
 - Rule 11: BTF (a note; loading shows it)
@@ -27,7 +27,7 @@ Four are stricter than the loader on purpose; no complete module that was built 
 
 from __future__ import annotations
 
-from kmatrix.decide.checks import crcs, form, layout, modinfo, symbols
+from kmatrix.decide.checks import crcs, form, layout, modinfo, signature, symbols
 from kmatrix.decide.formats.elf import MalformedElfError, read_module
 from kmatrix.values.cells import Finding
 from kmatrix.values.module import CheckReport, Expectation, ImageFacts, KernelFacts, ModuleElf
@@ -90,5 +90,6 @@ def _judge(
         *spaces,
         *layout.check_modules_dep(image, elf, kernel),
         *layout.check_tools(image, elf, kernel.modversions),
+        *signature.check_signature(image.ko or b"", image, expectation),
     ]
     return findings, notes

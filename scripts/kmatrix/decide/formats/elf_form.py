@@ -126,6 +126,19 @@ def _check_rest(rest: bytes) -> None:
         )
 
 
+def split_signature(data: bytes) -> tuple[bytes, bytes]:
+    """Return a module's bytes before its signature, and the PKCS#7 message, empty if it is not signed.
+
+    Args:
+        data: a module of sound form.
+    """
+    if not data.endswith(_SIGNATURE):
+        return data, b""
+    rest = data.removesuffix(_SIGNATURE)
+    start = len(rest) - _SIGNATURE_INFO - int.from_bytes(rest[-4:], "big")
+    return rest[:start], rest[start:-_SIGNATURE_INFO]
+
+
 def check_symbol_table(elf: ELFFile, sections: Sequence[Section]) -> SymbolTableSection | None:
     """Return the symbol table; the loader finds it by its type.
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kmatrix.effects.disk.files import read_text
-from kmatrix.effects.engine.archives import regular_files
+from kmatrix.effects.engine.archives import entries, regular_files
 from kmatrix.values.errors import ToolError
 from kmatrix.values.recipe import ImageSource
 
@@ -56,10 +56,37 @@ def pack_context(dockerfile: str, files: Mapping[str, bytes]) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as archive:
         for path, content in sorted({**files, "Dockerfile": dockerfile.encode()}.items()):
-            member = tarfile.TarInfo(path)
-            member.size = len(content)
-            member.mode = 0o755 if content.startswith(b"#!") else 0o644
-            archive.addfile(member, io.BytesIO(content))
+            _add_file(archive, path, content)
+    return buffer.getvalue()
+
+
+def _add_file(archive: tarfile.TarFile, path: str, content: bytes) -> None:
+    member = tarfile.TarInfo(path)
+    member.size = len(content)
+    member.mode = 0o755 if content.startswith(b"#!") else 0o644
+    archive.addfile(member, io.BytesIO(content))
+
+
+def context_with_tree(context: bytes, tree: bytes, replaced: Mapping[str, bytes]) -> bytes:
+    """Return a context with the entries of another archive, as they are: their dates, modes and links too.
+
+    Args:
+        context: as the engine is given it.
+        tree: the other archive.
+        replaced: content by path, of files of `tree` that get other content, or that are added beside those.
+    """
+    buffer = io.BytesIO()
+    rest = dict(replaced)
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as archive:
+        for path, content in regular_files(context).items():
+            _add_file(archive, path, content)
+        for member, source in entries(io.BytesIO(tree), ends_with_zeros=True):
+            if member.name in rest:
+                _add_file(archive, member.name, rest.pop(member.name))
+            else:
+                archive.addfile(member, source.extractfile(member) if member.isfile() else None)
+        for path, content in sorted(rest.items()):
+            _add_file(archive, path, content)
     return buffer.getvalue()
 
 
@@ -81,9 +108,16 @@ def labelled_context(context: bytes, labels: Mapping[str, str]) -> bytes:
                 "Correct it at its source: the remote's address in git, matrix.yaml or matrix.lock.",
             )
         words.append("=".join(json.dumps(text, ensure_ascii=False).replace("$", "\\$") for text in (name, value)))
-    files = regular_files(context)
-    dockerfile = files.pop("Dockerfile").decode()
-    return pack_context(f"{dockerfile.rstrip()}\nLABEL {' '.join(words)}\n", files)
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as archive:
+        for member, source in entries(io.BytesIO(context), ends_with_zeros=True):
+            file = source.extractfile(member) if member.isfile() else None
+            if member.name == "Dockerfile" and file:
+                dockerfile = file.read().decode()
+                _add_file(archive, "Dockerfile", f"{dockerfile.rstrip()}\nLABEL {' '.join(words)}\n".encode())
+            else:
+                archive.addfile(member, file)
+    return buffer.getvalue()
 
 
 def context_on(context: bytes, image: str) -> bytes:

@@ -17,6 +17,7 @@ from kmatrix.values.module import (
     ImageFacts,
     ToolkitFiles,
     ToolOutput,
+    certificate_path,
     features_path,
 )
 
@@ -144,6 +145,7 @@ def read_cell_image(engine: Engine, image: str, kernel: str) -> ImageFacts:
         features=parse_features(listing.text(features_path(kernel))),
         client_config=listing.text(CLIENT_CONFIG),
         helperd_config=listing.text(HELPERD_CONFIG),
+        certificate=listing.others.get(certificate_path(kernel)),
     )
 
 
@@ -164,7 +166,7 @@ class _Listing:
 def _scan(engine: Engine, container: str, kernel: str) -> _Listing:
     """Read every file of an image in one pass; nothing in it needs to work for that."""
     host = f"{IMAGE_MODULES}/{kernel}/host"
-    wanted = {_dep_path(kernel), features_path(kernel), CLIENT_CONFIG, HELPERD_CONFIG}
+    wanted = {_dep_path(kernel), features_path(kernel), certificate_path(kernel), CLIENT_CONFIG, HELPERD_CONFIG}
     found = _Listing({}, {})
     contents: dict[str, bytes | None] = {}
     for member, archive in engine.root_files(container):

@@ -139,6 +139,7 @@ class Engine(Protocol):
         network: Network = "none",
         user: str = "",
         mounts: Sequence[Mount] = (),
+        stdin: bool = False,
     ) -> AbstractContextManager[str]:
         """Create a container that lasts as long as the context, and yield its id; it is not started.
 
@@ -148,14 +149,20 @@ class Engine(Protocol):
             network: of the container.
             user: UID:GID, the image's own by default.
             mounts: parts of this machine that it sees.
+            stdin: whether `run` gives it a standard input.
 
         Raises:
             UnreachableError, ToolError: the engine went away, or refuses.
             InterruptedRunError: the run was told to stop.
         """
 
-    def run(self, container: str, timeout_seconds: int = 120) -> RunOutput:
+    def run(self, container: str, timeout_seconds: int = 120, stdin: bytes = b"") -> RunOutput:
         """Start a created container and return its outputs once it ended.
+
+        Args:
+            container: its id.
+            timeout_seconds: the limit.
+            stdin: its complete standard input, for a container that was created with one; the engine keeps no copy.
 
         Raises:
             UnreachableError, ToolError: the engine went away, or the container did not end in time.

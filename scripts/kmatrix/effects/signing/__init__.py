@@ -1,1 +1,1 @@
-"""Keys, and what is signed and verified with them."""
+"""Keys, signatures and attestations; the primitives are those of `cryptography`."""

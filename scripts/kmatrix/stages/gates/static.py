@@ -30,7 +30,7 @@ _NEXT_STEP = (
 def check_image(image: ImageUnderTest) -> Outcome:
     """Check an image against its cell, the cell's kernel, and the features of the kernels before it."""
     run, recipe = image.cell.run, image.cell.recipe
-    expected = Expectation(recipe.cell, recipe.cell_key, run.options.profile.rdma)
+    expected = Expectation(recipe.cell, recipe.cell_key, run.options.profile.rdma, recipe.certificate)
     report = check_module(expected, image.facts, image.kernel)
     for note in report.notes:
         image.cell.line(f"kmatrix: note: {note}")

@@ -1,0 +1,82 @@
+"""Reads private keys, which are in a file or in an environment variable, and never in the repository."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from kmatrix.values.errors import InputError
+
+FILE = "file:"
+ENV = "env:"
+_PEM = "-----BEGIN "
+# Keys that `cosign generate-key-pair` writes, encrypted in a form of its own (sigstore/cosign, pkg/cosign/keys.go).
+_COSIGN = ("ENCRYPTED SIGSTORE PRIVATE KEY", "ENCRYPTED COSIGN PRIVATE KEY")
+
+
+def read_private_key(
+    source: str, password_variable: str, root: Path, environment: Mapping[str, str]
+) -> PrivateKeyTypes:
+    """Return the private key that a profile names.
+
+    Args:
+        source: `file:PATH`, or `env:VARIABLE` of a variable that holds the PEM, or the path of a file with it (as
+            GitLab's variables of type file do).
+        password_variable: the environment variable with the password of an encrypted PEM.
+        root: the project's folder, where a path starts.
+        environment: the variables with keys and passwords (see `take_keys`).
+
+    Raises:
+        InputError: the key is not there, is no PEM, or its password is wrong or missing. No message has a part of it.
+    """
+    pem, where = _pem(source, root, environment)
+    if any(mark.encode() in pem for mark in _COSIGN):
+        raise InputError(
+            f"{where}: this key is encrypted in cosign's own form",
+            "Create another key pair with `nox -s keys -- new FOLDER`, and list both public keys.",
+        )
+    password = environment.get(password_variable, "")
+    encrypted = b"ENCRYPTED" in pem
+    if encrypted and not password:
+        raise InputError(
+            f"{where}: the key is encrypted, and {password_variable} is not set", "Set it to the password."
+        )
+    try:
+        return load_pem_private_key(pem, password.encode() if encrypted else None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        # Without the cause: a message of the library could quote the key.
+        pass
+    if encrypted:
+        raise InputError(f"{where}: the password in {password_variable} does not open the key", "Correct it.")
+    raise InputError(f"{where} holds no private key in PEM", "Write one as `nox -s keys -- new FOLDER` does.")
+
+
+def _pem(source: str, root: Path, environment: Mapping[str, str]) -> tuple[bytes, str]:
+    if source.startswith(FILE):
+        path, where = root / source.removeprefix(FILE), source.removeprefix(FILE)
+    else:
+        where = source.removeprefix(ENV)
+        value = environment.get(where, "")
+        if not value.strip():
+            raise InputError(f"{where} is not set: the profile takes a private key from it", f"Export {where}.")
+        if _PEM in value:
+            return value.strip().encode() + b"\n", where
+        if "\n" in value or len(value) > 4096 or not Path(value).is_file():
+            raise InputError(
+                f"{where} holds neither a key in PEM nor the path of a file with one",
+                "Export the complete text, from -----BEGIN to -----END, with its line ends.",
+            )
+        path = Path(value)
+    try:
+        return path.read_bytes(), where
+    except FileNotFoundError:
+        raise InputError(
+            f"{where}: there is no such file, and the profile takes a private key from it",
+            "Put the key there, or name another place in matrix.yaml (file:PATH or env:VARIABLE).",
+        ) from None
+    except OSError as error:
+        raise InputError(f"{where}: cannot read the private key: {error.strerror}", "Check its permissions.") from None
