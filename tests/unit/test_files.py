@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kmatrix.effects.disk.files import cannot_write, read_text, remove_unfinished, write_atomically
+from kmatrix.effects.disk.files import cannot_write, file_digest, read_text, remove_unfinished, write_atomically
 from kmatrix.values.errors import Exit, InputError
 
 
@@ -103,3 +103,12 @@ def test_a_place_that_cannot_be_written_is_told_with_what_to_do(tmp_path: Path, 
     told = cannot_write(tmp_path / "file", error)
     assert str(tmp_path / "file") in told.message
     assert told.hint.endswith(".")
+
+
+def test_the_digest_of_a_file_is_that_of_its_bytes(tmp_path: Path) -> None:
+    file = tmp_path / "vmlinuz"
+    file.write_bytes(b"abc")
+    # FIPS 180-4's own example.
+    assert file_digest(file) == "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    with pytest.raises(InputError, match="missing"):
+        file_digest(tmp_path / "missing")

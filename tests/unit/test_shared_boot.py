@@ -29,8 +29,9 @@ from kmatrix.stages.publish import image_of
 from kmatrix.stages.run import split_published
 from kmatrix.stages.run_context import BootOptions, CellContext, Options, RunContext
 from kmatrix.values import labels
-from kmatrix.values.boot import BootReport, End, Transcript
+from kmatrix.values.boot import BootReport, End, Section, Transcript
 from kmatrix.values.cells import CellResult, Finding
+from kmatrix.values.gate_record import TestedKernel
 from kmatrix.values.module import ImageFacts
 from kmatrix.values.recipe import Recipe
 from tests.unit.support.check_case import CELL, Case
@@ -46,12 +47,19 @@ GOOD = ("loaded", "mounted")
 REFUSED = Finding("mount", "mount-refused", "mount: Operation canceled")
 OOPS = Finding("boot", "oops", "the kernel oopsed")
 CONFIG = "sysMgmtdHost =\n"
+VMLINUZ = f"sha256:{'7' * 64}"
 
 
 def boot_of(*words: str, end: End = "powered-off") -> Boot:
     """A boot in which the module `loaded`, and was `mounted` or `refused`, or is `hanging` in a mount, or none."""
     sections = cast("Any", dict.fromkeys(words))
     return Boot(Transcript(init_ran=True, done=True, step="end", sections=sections, console=(), log={}), end)
+
+
+def answered(boot: Boot) -> Boot:
+    """The same boot, of a file whose kernel answered with the cell's release."""
+    sections = {**boot.transcript.sections, "uname": Section((CELL.kernel,), 0)}
+    return replace(boot, transcript=replace(boot.transcript, sections=sections), vmlinuz=VMLINUZ)
 
 
 @dataclass
@@ -146,6 +154,26 @@ def test_one_boot_serves_both_gates(judged: Callable[..., CellResult], guests: G
     assert (guests.mounts, guests.logs) == ([True], [".serial.log"])
     assert result.serial == f"build/logs/site/{CELL.id}.serial.log"
     assert result.srcversion == "533BB7E5866E52F63B9ACCB"
+
+
+@pytest.mark.parametrize("gates", [("static", "boot", "mount"), ("static", "boot"), ("static", "mount")])
+def test_the_kernel_that_answered_is_kept_once_by_the_name_that_its_release_has(
+    run: RunContext, guests: Guests, tmp_path: Path, gates: Sequence[str]
+) -> None:
+    guests.left[:] = [answered(boot_of(*GOOD))]
+    with open_log(tmp_path / "log") as log:
+        cell = CellContext(run, RECIPE, log)
+        pass_gates(cell, "sha256:1", [gate for gate in gates_of_run(run) if gate.name in gates])
+    assert CELL.toolkit.pinned != RECIPE.toolkit.pinned, "the site pulls it from a mirror"
+    assert cell.kernels == (TestedKernel(CELL.toolkit.pinned, VMLINUZ, CELL.kernel),)
+
+
+def test_a_kernel_that_failed_the_gate_is_no_evidence(run: RunContext, guests: Guests, tmp_path: Path) -> None:
+    guests.left[:] = [answered(boot_of("oops"))]
+    with open_log(tmp_path / "log") as log:
+        cell = CellContext(run, RECIPE, log)
+        result = pass_gates(cell, "sha256:1", [gate for gate in gates_of_run(run) if gate.name != "mount"])
+    assert (result.verdict, cell.kernels) == ("failed", ())
 
 
 def test_mounts_that_went_wrong_give_the_gate_boot_a_boot_without_them(

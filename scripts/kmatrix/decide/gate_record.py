@@ -93,15 +93,20 @@ def _content(record: GateRecord) -> bytes:
             for name, passed in sorted(record.gates.items())
         },
     }
-    if (module := record.module) is not None:
+    if record.module is not None:
         # Versions that know no module ignore this key, so the schema is the same.
-        content["module"] = {
-            "features": None if module.features is None else sorted(module.features),
-            "needs": {symbol: f"0x{crc:08x}" for symbol, crc in sorted(module.needs.items())},
-            "namespaces": sorted(module.namespaces),
-            "licence": module.licence,
-        }
+        content["module"] = module_content(record.module)
     return json.dumps(content, indent=1).encode() + b"\n"
+
+
+def module_content(module: RecordedModule) -> dict[str, Any]:
+    """Return the facts about a module as a record has them, in values of JSON; `module_of` reads them."""
+    return {
+        "features": None if module.features is None else sorted(module.features),
+        "needs": {symbol: f"0x{crc:08x}" for symbol, crc in sorted(module.needs.items())},
+        "namespaces": sorted(module.namespaces),
+        "licence": module.licence,
+    }
 
 
 def record_layer(manifest: bytes) -> str:
@@ -163,11 +168,16 @@ def _record(content: Mapping[str, Any], digest: str) -> GateRecord:
         if entry["verdict"] != "passed":
             raise MalformedRecordError(f"it has the verdict {entry['verdict']!r:.40} for gate {name!r:.40}")
         gates[_text(name)] = GatePass(_text(entry["at"]), _text(entry["kmatrix"]))
-    module = _module(content["module"]) if "module" in content else None
+    module = module_of(content["module"]) if "module" in content else None
     return GateRecord(digest, _text(content["name"]), _text(content["cell_key"]), gates, module)
 
 
-def _module(content: Mapping[str, Any]) -> RecordedModule:
+def module_of(content: Mapping[str, Any]) -> RecordedModule:
+    """Return the facts about a module out of a record.
+
+    Raises:
+        KeyError, TypeError, ValueError, AttributeError: they are not as this program writes them.
+    """
     features = None if content["features"] is None else _texts(content["features"])
     # Modules of thousands of kernels need the same symbols, and a run keeps them all.
     needs = {sys.intern(_text(symbol)): _crc(crc) for symbol, crc in content["needs"].items()}

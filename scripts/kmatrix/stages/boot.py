@@ -10,8 +10,9 @@ from pathlib import Path
 from kmatrix.decide.boot import Booted, judge_boot
 from kmatrix.decide.formats.elf import MalformedElfError, read_module
 from kmatrix.decide.formats.transcript import read_transcript
+from kmatrix.decide.guest_report import section_lines
 from kmatrix.decide.mount_config import mount_config
-from kmatrix.effects.disk.files import cannot_write
+from kmatrix.effects.disk.files import cannot_write, file_digest
 from kmatrix.effects.engine import Engine
 from kmatrix.effects.vm.boot_files import kernel_files, run_prefix
 from kmatrix.effects.vm.initramfs import write_initramfs
@@ -19,6 +20,7 @@ from kmatrix.effects.vm.qemu import Guest, Machines
 from kmatrix.values.boot import BootReport, End, Transcript
 from kmatrix.values.cells import Cell, Finding
 from kmatrix.values.errors import ToolError
+from kmatrix.values.gate_record import TestedKernel
 from kmatrix.values.module import ImageFacts, module_path
 from kmatrix.values.mount import MountSetup
 from kmatrix.values.names import Arch
@@ -49,10 +51,14 @@ class Subject:
 
 @dataclass(frozen=True)
 class Boot:
-    """A boot that was made: what the guest reported, and how the machine ended."""
+    """A boot that was made: what the guest reported, and how the machine ended.
+
+    `vmlinuz` is the SHA-256 of the toolkit's kernel file that was booted (`sha256:<hex>`), unpacked or as it is.
+    """
 
     transcript: Transcript
     end: End
+    vmlinuz: str = ""
 
 
 def subject_of(
@@ -104,9 +110,21 @@ def boot_image(
     deadline_seconds: float,
     on_line: Callable[[str], None],
 ) -> BootReport:
-    """Boot a subject and return the report on loading its module (see `boot_guest`)."""
+    """Boot a subject and return the report on loading its module, with the kernel that answered (see `boot_guest`)."""
     boot = boot_guest(engine, machines, subject, folder, deadline_seconds, on_line)
-    return judge_boot(boot.transcript, boot.end, subject.module)
+    report = judge_boot(boot.transcript, boot.end, subject.module)
+    return replace(report, kernel=tested_kernel(boot, subject.toolkit))
+
+
+def tested_kernel(boot: Boot, toolkit: str) -> TestedKernel | None:
+    """Return the kernel that answered in a boot, as a record has it; None if none did.
+
+    Args:
+        boot: the boot.
+        toolkit: the reference, by digest, of the toolkit that the kernel is from.
+    """
+    release = " ".join(section_lines(boot.transcript, "uname"))
+    return TestedKernel(toolkit, boot.vmlinuz, release) if boot.vmlinuz and release else None
 
 
 def boot_guest(
@@ -131,9 +149,11 @@ def boot_guest(
 
     Raises:
         ToolError, UnreachableError: no verdict could be reached: the container engine or QEMU failed.
+        InputError: a file on this machine's disk cannot be written or read.
     """
     guest = prepare_guest(engine, subject, folder)
     try:
+        vmlinuz = file_digest(guest.vmlinuz)
         for attempt in (1, 2):
             lines: list[str] = []
 
@@ -149,7 +169,7 @@ def boot_guest(
                 if tried.unpacked is None:
                     raise
                 continue
-            boot = Boot(read_transcript(lines), end.end)
+            boot = Boot(read_transcript(lines), end.end, vmlinuz)
             if boot.transcript.init_ran or boot.end == "killed":
                 break
         return boot

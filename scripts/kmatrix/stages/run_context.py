@@ -25,7 +25,7 @@ from kmatrix.stages.progress import Progress
 from kmatrix.values.cells import Cell, CellResult, Finding, Verdict
 from kmatrix.values.command_lines import command
 from kmatrix.values.errors import InterruptedRunError, KmatrixError
-from kmatrix.values.gate_record import RecordedImage, RecordedModule
+from kmatrix.values.gate_record import RecordedImage, RecordedModule, TestedKernel
 from kmatrix.values.matrix import Profile
 from kmatrix.values.module import KernelFacts
 from kmatrix.values.names import Arch, ImageRef
@@ -196,8 +196,8 @@ def reason_of(run: RunContext, error: Exception) -> str:
 class CellContext:
     """The context of one cell: its recipe, its log and the times of its stages.
 
-    `module` has the facts about the module of its image, and `reusable_from` the published cells whose modules would
-    load in its kernel, as far as its stages found them out.
+    `module` has the facts about the module of its image, `kernels` the kernels that the module was loaded in, and
+    `reusable_from` the published cells whose modules would load in its kernel, as far as its stages found them out.
     """
 
     def __init__(self, run: RunContext, recipe: Recipe, log: Log) -> None:
@@ -206,6 +206,7 @@ class CellContext:
         self.log = log
         self.stages: dict[str, float] = {}
         self.module: RecordedModule | None = None
+        self.kernels: tuple[TestedKernel, ...] = ()
         self.reusable_from: tuple[str, ...] | None = None
 
     @contextmanager

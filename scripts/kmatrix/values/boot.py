@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from kmatrix.values.cells import Finding
+from kmatrix.values.gate_record import TestedKernel
 
 End = Literal["powered-off", "deadline", "no-boot", "killed"]
 
@@ -44,10 +45,12 @@ class Transcript:
 class BootReport:
     """The outcome of a boot; the verdict `errored` says nothing about the module.
 
-    `code` is a finding code (docs/findings.md), or for a pass `booted` or `mounted`.
+    `code` is a finding code (docs/findings.md), or for a pass `booted` or `mounted`. `kernel` is the kernel that
+    answered in the guest; None where none did, or where the report is not about one boot alone.
     """
 
     verdict: Literal["passed", "failed", "errored"]
     code: str
     message: str
     findings: tuple[Finding, ...] = ()
+    kernel: TestedKernel | None = None

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
+from kmatrix.values.cells import Finding
 from kmatrix.values.names import ImageRef
 
 # Names of gates that code beside the gates themselves refers to.
@@ -46,12 +48,36 @@ class RecordedModule:
 
 
 @dataclass(frozen=True)
+class TestedKernel:
+    """A kernel that an image's module was loaded in.
+
+    Attributes:
+        toolkit: the reference, by digest, of the toolkit that the kernel is from.
+        vmlinuz: SHA-256 of the kernel's file in the toolkit (`sha256:<hex>`).
+        release: what `uname -r` printed in the guest.
+    """
+
+    # Not a class of tests, for pytest.
+    __test__: ClassVar[bool] = False
+
+    toolkit: str
+    vmlinuz: str
+    release: str
+
+
+@dataclass(frozen=True)
 class GateRecord:
     """The gates that the image with `digest` has passed.
 
-    `name` is the cell's id, or the client version of a bundle; `cell_key` is the key of the recipe that the image was
-    built from, and empty for a bundle. A gate that is not in `gates` has not been passed.
-    `module` is None where the record does not have it: that of a bundle, or of an earlier version of this program.
+    Attributes:
+        digest: of the image.
+        name: the cell's id, or the client version of a bundle.
+        cell_key: the key of the recipe that the image was built from; empty for a bundle.
+        gates: by name; a gate that is not there has not been passed.
+        module: None where the record does not have it: that of a bundle, or of an earlier version of this program.
+        kernels: those that the gates booted, a bundle's each once; a plain record has none.
+        warnings: the findings of the gates that did not decide the verdict; a plain record has none.
+        revision: the commit of the repository whose program ran the gates; empty if it is not known.
     """
 
     digest: str
@@ -59,6 +85,9 @@ class GateRecord:
     cell_key: str
     gates: Mapping[str, GatePass]
     module: RecordedModule | None = None
+    kernels: tuple[TestedKernel, ...] = ()
+    warnings: tuple[Finding, ...] = ()
+    revision: str = ""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ CELL = Cell(
     arch="x86_64",
     flavour="standard",
     stream="el9",
-    toolkit=ImageRef("127.0.0.1:5000", "toolkit"),
+    toolkit=ImageRef("127.0.0.1:5000", "toolkit", digest=f"sha256:{'d' * 64}"),
     releases=("4.16.3",),
 )
 # Symbol: CRC, module, export type, namespace.

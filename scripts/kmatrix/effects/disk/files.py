@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import glob
+import hashlib
 import os
 import tempfile
 from pathlib import Path
@@ -73,6 +74,19 @@ def read_text(path: Path, what: str, hint: str = "") -> str:
         raise cannot_read(path, what, error, hint) from error
     except UnicodeDecodeError as error:
         raise InputError(f"{what} {path}: not UTF-8 at byte {error.start}", "Save the file as UTF-8.") from error
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file as `sha256:<hex>`.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+    except OSError as error:
+        raise cannot_read(path, "file", error) from error
 
 
 def write_atomically(path: Path, content: str | bytes, mode: int = 0o644) -> None:

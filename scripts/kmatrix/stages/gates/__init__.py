@@ -80,6 +80,8 @@ def pass_gates(cell: CellContext, image_id: str, gates: Iterable[Gate], *, has_n
         if outcome.module is not None:
             cell.module = outcome.module
             cell.reusable_from = reusable_modules(cell, image.kernel)
+        if outcome.kernel is not None and outcome.kernel not in cell.kernels:
+            cell.kernels = (*cell.kernels, outcome.kernel)
         verdicts[gate.name] = outcome.verdict
         outcomes.append(outcome)
         if outcome.verdict != "passed":

@@ -40,7 +40,8 @@ def outcome_of(gate: str, image: ImageUnderTest, report: BootReport, subject: Su
     serial, srcversion = image.serial(mounting=mounting), subject.module.srcversion
     if report.verdict == "passed":
         image.check_serial(mounting=mounting)
-        return Outcome("passed", report.message, serial=serial, srcversion=srcversion)
+        kernel = image.tested_kernel(mounting=mounting)
+        return Outcome("passed", report.message, serial=serial, srcversion=srcversion, kernel=kernel)
     return refused(gate, image, report, serial, srcversion)
 
 

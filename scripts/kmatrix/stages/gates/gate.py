@@ -12,12 +12,12 @@ from kmatrix.decide.formats.kernel_tree import kernel_facts
 from kmatrix.decide.reuse import recorded_module
 from kmatrix.effects.disk.logs import Log, open_log
 from kmatrix.effects.engine.inspect import read_cell_image, read_toolkit
-from kmatrix.stages.boot import Boot, Subject, boot_guest, subject_of, with_mount
+from kmatrix.stages.boot import Boot, Subject, boot_guest, subject_of, tested_kernel, with_mount
 from kmatrix.stages.patience import patiently
 from kmatrix.stages.run_context import CellContext
 from kmatrix.values.boot import BootReport
 from kmatrix.values.cells import Finding
-from kmatrix.values.gate_record import MOUNT_GATE, RecordedModule
+from kmatrix.values.gate_record import MOUNT_GATE, RecordedModule, TestedKernel
 from kmatrix.values.module import ImageFacts, KernelFacts
 
 
@@ -28,7 +28,7 @@ class Outcome:
     `message` is the reason in one line, or for a pass the evidence; `next_step` a sentence on how to fix the reason;
     `serial` the path of the guest's console, relative to the project; `srcversion` the module's, where it was read.
     `warnings` did not decide the outcome; `module` has the facts about the module that are recorded with a pass, where
-    the gate read them.
+    the gate read them, and `kernel` the kernel that it booted.
     """
 
     verdict: Literal["passed", "failed", "errored"]
@@ -39,6 +39,7 @@ class Outcome:
     srcversion: str = ""
     warnings: tuple[Finding, ...] = ()
     module: RecordedModule | None = None
+    kernel: TestedKernel | None = None
 
 
 class ImageUnderTest:
@@ -106,6 +107,11 @@ class ImageUnderTest:
                 boot = boot_guest(run.engine, run.machines, chosen, run.boot_folder, run.options.boot_seconds, log.line)
             self._boots[mounting], self._logs[mounting] = boot, log
         return self._boots[mounting]
+
+    def tested_kernel(self, *, mounting: bool) -> TestedKernel | None:
+        """Return the kernel that answered in such a boot, if there was one, by the toolkit's name in its release."""
+        boot = self._boots.get(mounting)
+        return tested_kernel(boot, self.cell.recipe.cell.toolkit.pinned) if boot else None
 
     def check_serial(self, *, mounting: bool) -> None:
         """Check that the log of a boot's serial line is complete: a pass that nobody can look up is none.
