@@ -17,7 +17,7 @@ from kmatrix.decide.cell_manifest import CONFIG, LAYER, MANIFEST
 from kmatrix.decide.gate_record import record_tag
 from kmatrix.decide.image_documents import Layer
 from kmatrix.stages.concurrency import Once
-from kmatrix.stages.gate_records import find_record
+from kmatrix.stages.gate_records import PlainRecords, find_record
 from kmatrix.stages.publish import push_image
 from kmatrix.values.errors import NotReadableError, ToolError
 from kmatrix.values.gate_record import GatePass, GateRecord, RecordedModule
@@ -55,10 +55,11 @@ class Bench:
 def bench(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Bench]:
     image = Saved(request.param, LAYERS)
     with writable_registry("team/image") as server:
-        options = SimpleNamespace(root=tmp_path)
+        options, registry = SimpleNamespace(root=tmp_path), writer(server)
         run_context = SimpleNamespace(
             engine=SavingEngine(image),
-            registry=writer(server),
+            registry=registry,
+            records=PlainRecords(registry, lambda _: None),
             options=options,
             sent=Once(),
             blobs={},

@@ -10,6 +10,7 @@ from kmatrix.decide.fan_out_tekton import tekton_run
 from kmatrix.decide.plan import Plan
 from kmatrix.effects.registry.credentials import load_credentials
 from kmatrix.effects.registry.writer import RegistryWriter
+from kmatrix.stages.gate_records import PlainRecords
 from kmatrix.stages.gates import gates_of_profile
 from kmatrix.stages.unpublished import complete_cells
 from kmatrix.values.gate_record import RecordedImage
@@ -44,9 +45,9 @@ def published(
     recipes = recipes_for(call, chosen, pins, found)
     # As `build` queries it: a registry may show a repository that is still to be created only to those who may push.
     registry = RegistryWriter(load_credentials(call.authfile), pushes_to=target)
-    images = complete_cells(
-        registry, target, recipes, gates_of_profile(chosen.effective), chosen.effective.kernel_tags, call.say
-    )
+    records = PlainRecords(registry, call.say)
+    gates = gates_of_profile(chosen.effective)
+    images = complete_cells(registry, records, target, recipes, gates, chosen.effective.kernel_tags, call.say)
     return [(recipe, images[recipe.cell.id]) for recipe in recipes if recipe.cell.id in images]
 
 

@@ -49,8 +49,8 @@ def make_bundle(run: RunContext, wanted: Wanted) -> BundleResult:
 def _make(run: RunContext, wanted: Wanted, ref: ImageRef, blank: BundleResult) -> BundleResult:
     say = run.progress.say
     there = run.registry.named(ref)
-    recorded = there is not None and is_recorded(run.registry, ref, wanted.client, there.digest, say)
-    bounded = keep_kernels(run.registry, ref, wanted, there, gates_of_profile(run.options.profile), say)
+    recorded = there is not None and is_recorded(run.records, ref, wanted.client, there.digest)
+    bounded = keep_kernels(run.registry, run.records, ref, wanted, there, gates_of_profile(run.options.profile), say)
     faults = tuple(
         Finding("published-cells", "cell-gates-missing", f"{cell}: {why}") for cell, why in bounded.lacking.items()
     )
@@ -95,7 +95,7 @@ def _publish(run: RunContext, wanted: Wanted, ref: ImageRef, blank: BundleResult
         # Boots take time, and a registry may delete manifests without a tag meanwhile.
         put_untagged(run, ref, each)
     modules = put_modules(run, wanted, chosen)
-    record_boots(run.registry, ref, wanted.client, complete.digest, say, lambda: run.engine.stopping)
+    record_boots(run.records, ref, wanted.client, complete.digest)
     digest = run.registry.put_manifest(ref, complete.content, complete.media_type)
     if run.registry.digest_of(ref) != digest:
         raise ProtocolError(

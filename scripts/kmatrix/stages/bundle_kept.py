@@ -11,7 +11,7 @@ from kmatrix.decide.image_documents import Document, Layer
 from kmatrix.decide.kept_kernels import PublishedBundle, PublishedKernel, read_published, restored, restored_config
 from kmatrix.effects.registry.client import Named
 from kmatrix.effects.registry.writer import RegistryWriter
-from kmatrix.stages.gate_records import find_record
+from kmatrix.stages.gate_records import Records
 from kmatrix.stages.published import lacking_in
 from kmatrix.values import labels
 from kmatrix.values.cells import Cell
@@ -38,6 +38,7 @@ class Bounded:
 
 def keep_kernels(
     registry: RegistryWriter,
+    records: Records,
     ref: ImageRef,
     wanted: Wanted,
     before: Named | None,
@@ -48,6 +49,7 @@ def keep_kernels(
 
     Args:
         registry: has the published bundle.
+        records: those of its images' gates.
         ref: the bundle's name.
         wanted: the bundle of the plan's published cells.
         before: the manifests that the name has now; None if there is no such name.
@@ -79,7 +81,7 @@ def keep_kernels(
             kept[kernel.kernel] = _why(wanted, arch, image)
             if image.cell.id in wanted.lacking:
                 # The tag of the cell may name another image than the one that this module came from.
-                record = find_record(registry, ref, kernel.origin, say)
+                record = records.find(ref, kernel.origin)
                 if lacking_in(record, image.cell.id, gates):
                     held.append(kernel.kernel)
             say(f"{wanted.client}: {kernel.kernel} is kept from the published bundle: {kept[kernel.kernel]}")

@@ -2,52 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from kmatrix.decide.bundle import Wanted
 from kmatrix.effects.clock import utc_now
-from kmatrix.effects.registry.writer import RegistryWriter
-from kmatrix.stages.gate_records import add_to_record, find_record, gate_passes
+from kmatrix.stages.gate_records import Records, gate_passes
 from kmatrix.values.errors import ToolError
 from kmatrix.values.gate_record import BOOT_GATE, GateRecord
 from kmatrix.values.names import ClientVersion, ImageRef
 
 
-def is_recorded(
-    registry: RegistryWriter, ref: ImageRef, client: ClientVersion, digest: str, say: Callable[[str], None]
-) -> bool:
+def is_recorded(records: Records, ref: ImageRef, client: ClientVersion, digest: str) -> bool:
     """Return whether this project's record shows that exactly this bundle was booted.
 
     Args:
-        registry: has the bundle.
+        records: those of its registry.
         ref: its name.
         client: whose bundle it is.
         digest: of the bundle: a manifest, or a list of them.
-        say: is given a line that names a record which is not believed.
 
     Raises:
         UnreachableError, CredentialError, ProtocolError: the registry could not be queried.
     """
-    record = find_record(registry, ref, digest, say)
+    record = records.find(ref, digest)
     return record is not None and record.name == str(client) and BOOT_GATE in record.gates
 
 
-def record_boots(
-    registry: RegistryWriter,
-    ref: ImageRef,
-    client: ClientVersion,
-    digest: str,
-    say: Callable[[str], None],
-    stopping: Callable[[], bool],
-) -> None:
-    """Have the registry keep a record that a bundle was booted; `stopping` is whether the run was told to stop.
+def record_boots(records: Records, ref: ImageRef, client: ClientVersion, digest: str) -> None:
+    """Have the registry keep a record that a bundle was booted.
 
     Raises:
         UnreachableError, CredentialError, ProtocolError, ToolError: the record was not written.
         InterruptedRunError: the run was told to stop.
     """
-    now = utc_now()
-    add_to_record(registry, ref, GateRecord(digest, str(client), "", gate_passes({BOOT_GATE: now})), say, stopping)
+    records.add(ref, GateRecord(digest, str(client), "", gate_passes({BOOT_GATE: utc_now()})))
 
 
 def without_record(wanted: Wanted, ref: ImageRef, digest: str, kernels: tuple[str, ...]) -> ToolError:

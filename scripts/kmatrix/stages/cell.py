@@ -19,7 +19,7 @@ from kmatrix.stages.gates.gate import Gate, ImageUnderTest
 from kmatrix.stages.held_images import hold_image, pull
 from kmatrix.stages.kernel_tag import with_kernel_tag
 from kmatrix.stages.module_signing import signed_context
-from kmatrix.stages.publish import image_of, push_image, record_gates
+from kmatrix.stages.publish import image_of, push_image
 from kmatrix.stages.published import build_command, id_in_engine, key_in_engine, with_module, with_published
 from kmatrix.stages.recorded_module import module_in_image
 from kmatrix.stages.reuse import has_candidates, none_found, reusable_modules
@@ -152,7 +152,7 @@ def _pass_lacking_gates(cell: CellContext, published: RecordedImage) -> CellResu
         passes, module = gate_passes(result.gates_at), cell.module or published.record.module
         try:
             with cell.stage("record"):
-                record_gates(run, published.ref, replace(published.record, gates=passes, module=module))
+                run.records.add(published.ref, replace(published.record, gates=passes, module=module))
         except KmatrixError as error:
             if result.verdict == "passed":
                 raise

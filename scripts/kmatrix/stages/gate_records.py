@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 from kmatrix.decide.gate_record import (
     MalformedRecordError,
@@ -25,6 +26,54 @@ from kmatrix.values.names import ImageRef
 # The next step where a registry has something else than this program has just written.
 OTHER_WRITER = "Something else writes to this repository or removes tags from it; give this project one of its own."
 _FIRST_PAUSE_SECONDS = 0.5
+
+
+class Records(Protocol):
+    """The records of gates of a registry's images, in one of the forms that this program writes."""
+
+    def find(self, ref: ImageRef, digest: str) -> GateRecord | None:
+        """Return the record for the image with `digest`, or None where the registry has none that can be believed.
+
+        Args:
+            ref: a name in the image's repository.
+            digest: of the image.
+
+        Raises:
+            UnreachableError, CredentialError, ProtocolError: the registry could not be queried. That is no absence.
+        """
+
+    def add(self, ref: ImageRef, record: GateRecord) -> None:
+        """Have the registry keep every entry of `record`, beside those that it has for the same image and key.
+
+        Args:
+            ref: a name in the image's repository.
+            record: the gates that were passed.
+
+        Raises:
+            UnreachableError, CredentialError, ProtocolError: the registry could not be queried, or refuses.
+            ToolError: it keeps something else than was written.
+            InterruptedRunError: the run was told to stop.
+        """
+
+
+@dataclass(frozen=True)
+class PlainRecords:
+    """Records under tags of their own (`sha256-<hex>.gates`), which anybody who may push can write.
+
+    `say` is given a line that names a record which is not believed; `stopping` is whether the run was told to stop.
+    """
+
+    registry: RegistryWriter
+    say: Callable[[str], None]
+    stopping: Callable[[], bool] = lambda: False
+
+    def find(self, ref: ImageRef, digest: str) -> GateRecord | None:
+        """Return the record for an image (see `find_record`)."""
+        return find_record(self.registry, ref, digest, self.say)
+
+    def add(self, ref: ImageRef, record: GateRecord) -> None:
+        """Write the entries of a record (see `add_to_record`)."""
+        add_to_record(self.registry, ref, record, self.say, self.stopping)
 
 
 def gate_passes(times: Mapping[str, str]) -> dict[str, GatePass]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -13,7 +13,7 @@ from kmatrix.effects.registry.client import Named
 from kmatrix.effects.registry.writer import RegistryWriter
 from kmatrix.stages.bundle_kept import put_restored
 from kmatrix.stages.concurrency import map_threads
-from kmatrix.stages.gate_records import OTHER_WRITER, find_record
+from kmatrix.stages.gate_records import OTHER_WRITER, Records
 from kmatrix.stages.gates import gates_of_profile
 from kmatrix.stages.published import lacking_in
 from kmatrix.stages.run_context import RunContext, raise_if_stopping
@@ -49,9 +49,8 @@ def choose_modules(run: RunContext, wanted: Wanted, ref: ImageRef) -> Choice | F
         InterruptedRunError: the run was told to stop.
     """
     try:
-        return choose_module_images(
-            run.registry, ref, module_images(wanted), gates_of_profile(run.options.profile), run.progress.say
-        )
+        gates = gates_of_profile(run.options.profile)
+        return choose_module_images(run.registry, run.records, ref, module_images(wanted), gates)
     except KmatrixError as error:
         return Finding("module-images", "module-image-unknown", _message(run, error))
 
@@ -90,10 +89,10 @@ def with_modules(result: BundleResult, modules: dict[str, str] | Finding) -> Bun
 
 def choose_module_images(
     registry: RegistryWriter,
+    records: Records,
     repository: ImageRef,
     images: Iterable[ModuleImage],
     gates: Sequence[str],
-    say: Callable[[str], None],
 ) -> Choice:
     """Query which images the tags of module images name now; nothing is written.
 
@@ -107,7 +106,7 @@ def choose_module_images(
         UnreachableError, CredentialError, ProtocolError: the registry did not answer for one of them. Then no digest
             is chosen for it: a new one would make KMM exchange modules because of a fault of the registry.
     """
-    found = map_threads(partial(_choose, registry, repository, gates, say), images)
+    found = map_threads(partial(_choose, registry, records, repository, gates), images)
     return tuple(chosen for chosen, _ in found), tuple(chosen for chosen, there in found if not there)
 
 
@@ -133,7 +132,7 @@ def _message(run: RunContext, error: KmatrixError) -> str:
 
 
 def _choose(
-    registry: RegistryWriter, repository: ImageRef, gates: Sequence[str], say: Callable[[str], None], image: ModuleImage
+    registry: RegistryWriter, records: Records, repository: ImageRef, gates: Sequence[str], image: ModuleImage
 ) -> tuple[Chosen, bool]:
     ref = repository.with_tag(image.tag)
     wanted = Chosen(image, ref, image.manifest.digest)
@@ -148,7 +147,7 @@ def _choose(
                 f"{ref}: the registry reports that {now} is not there, though the tag names it",
                 "Run it again; a registry that deletes images at this moment may report so for a while.",
             )
-        there = _holdings(registry, named, gates, say)
+        there = _holdings(registry, records, named, gates)
     except ProtocolError as error:
         raise ProtocolError(
             error.message,
@@ -158,9 +157,7 @@ def _choose(
     return (Chosen(image, ref, now), True) if may_stay(image, there) else (wanted, False)
 
 
-def _holdings(
-    registry: RegistryWriter, named: Named, gates: Sequence[str], say: Callable[[str], None]
-) -> dict[Arch, Holding]:
+def _holdings(registry: RegistryWriter, records: Records, named: Named, gates: Sequence[str]) -> dict[Arch, Holding]:
     """Return the content of a published module image; empty if this project's records do not vouch for all of it.
 
     Each architecture's image needs a record that it passed every gate, and a list must be, byte for byte, the list that
@@ -171,7 +168,7 @@ def _holdings(
         return {}
     found = {}
     for arch, manifest in named.manifests.items():
-        record = find_record(registry, manifest.ref, manifest.digest, say)
+        record = records.find(manifest.ref, manifest.digest)
         if record is None or lacking_in(record, record.name, gates):
             return {}
         module = manifest.layers[-1][0] if manifest.layers else ""

@@ -11,7 +11,7 @@ from kmatrix.decide.image_documents import Layer
 from kmatrix.effects.engine.saved_image import SavedLayer, compressed, digest_and_size, saved_image
 from kmatrix.effects.registry.client import Manifest
 from kmatrix.effects.retry import retried
-from kmatrix.stages.gate_records import OTHER_WRITER, add_to_record
+from kmatrix.stages.gate_records import OTHER_WRITER
 from kmatrix.stages.run_context import RunContext
 from kmatrix.values.cells import Cell
 from kmatrix.values.errors import NotReadableError, ToolError
@@ -66,7 +66,7 @@ def push_image(
         found = there.config if there else "nothing"
         raise ToolError(f"{untagged}@{digest}: the registry has {found} there, tested was {config}", OTHER_WRITER)
     run.engine.raise_if_stopping()
-    record_gates(run, ref, GateRecord(digest, recipe.cell.id, recipe.cell_key, gates, module))
+    run.records.add(ref, GateRecord(digest, recipe.cell.id, recipe.cell_key, gates, module))
     run.engine.raise_if_stopping()
     run.registry.put_manifest(ref, document.content, document.media_type)
     named = run.registry.digest_of(ref)
@@ -77,11 +77,6 @@ def push_image(
 
 class _AbsentError(Exception):
     """The registry reports that it has no such manifest."""
-
-
-def record_gates(run: RunContext, ref: ImageRef, record: GateRecord) -> None:
-    """Record beside an image the gates that it has passed (see `add_to_record`)."""
-    add_to_record(run.registry, ref, record, run.progress.say, lambda: run.engine.stopping)
 
 
 def _settled(run: RunContext, ref: ImageRef, cell: Cell) -> Manifest | None:

@@ -11,7 +11,6 @@ from kmatrix.decide.image_documents import Document, Layer
 from kmatrix.decide.reuse import abi_of
 from kmatrix.effects.registry.client import labels_of
 from kmatrix.stages.concurrency import map_threads
-from kmatrix.stages.gate_records import find_record
 from kmatrix.stages.gates import gates_of_profile, named, not_passed
 from kmatrix.stages.publish import image_of, note_layers
 from kmatrix.stages.reuse import note_record
@@ -53,7 +52,7 @@ def published_image(run: RunContext, recipe: Recipe) -> PublishedImage | None:
         return None
     config = run.registry.config(manifest)
     note_layers(run, manifest, config)
-    record = find_record(run.registry, ref, manifest.digest, run.progress.say)
+    record = run.records.find(ref, manifest.digest)
     note_record(run, recipe.cell, record)
     return PublishedImage(ref.with_digest(manifest.digest), labels_of(config).get(labels.CELL_KEY, ""), record)
 
@@ -99,7 +98,7 @@ def _published_cell(run: RunContext, recipe: Recipe) -> CellImage | ProtocolErro
         manifest = registry.manifest(ref, cell.arch)
         if manifest is None:
             return None
-        record = find_record(registry, ref, manifest.digest, run.progress.say)
+        record = run.records.find(ref, manifest.digest)
         lacking = lacking_in(record, cell.id, gates_of_profile(run.options.profile))
         if record is None or lacking:
             only_gates = record is not None and is_of_recipe(record, recipe)

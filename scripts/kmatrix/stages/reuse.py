@@ -7,7 +7,6 @@ from functools import partial
 
 from kmatrix.decide.reuse import neighbours, reusable_by_records, reusable_in
 from kmatrix.stages.concurrency import map_threads
-from kmatrix.stages.gate_records import find_record
 from kmatrix.stages.publish import image_of
 from kmatrix.stages.run_context import CellContext, RunContext, raise_if_stopping
 from kmatrix.values.cells import Cell
@@ -38,7 +37,7 @@ def _query(run: RunContext, cell: Cell) -> None:
     try:
         ref = image_of(run.options.target, cell)
         manifest = run.registry.manifest(ref, cell.arch)
-        record = find_record(run.registry, ref, manifest.digest, run.progress.say) if manifest else None
+        record = run.records.find(ref, manifest.digest) if manifest else None
     except ProtocolError as error:
         run.unanswered[cell.id] = cell
         run.progress.say(f"note: {cell.id} is not compared with other cells: {error.message}")

@@ -20,6 +20,7 @@ from kmatrix.effects.signing.module_keys import ModuleSigner
 from kmatrix.effects.vm.boot_files import boot_folder
 from kmatrix.effects.vm.qemu import Accel, Machines
 from kmatrix.stages.concurrency import Once
+from kmatrix.stages.gate_records import PlainRecords, Records
 from kmatrix.stages.progress import Progress
 from kmatrix.values.cells import Cell, CellResult, Finding, Verdict
 from kmatrix.values.command_lines import command
@@ -113,6 +114,11 @@ class RunContext:
     ungated: dict[str, RecordedImage] = field(default_factory=dict)
     known_features: dict[str, CompiledFeatures] = field(default_factory=dict)
     module_signer: ModuleSigner | None = None
+
+    @property
+    def records(self) -> Records:
+        """The records of the gates that published images have passed."""
+        return PlainRecords(self.registry, self.progress.say, lambda: self.engine.stopping)
 
     @property
     def logs(self) -> Path:

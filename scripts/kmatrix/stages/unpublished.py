@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from kmatrix.effects.registry.writer import RegistryWriter
 from kmatrix.stages.concurrency import map_threads
-from kmatrix.stages.gate_records import find_record
+from kmatrix.stages.gate_records import Records
 from kmatrix.stages.kernel_tag import kernel_image_of
 from kmatrix.stages.publish import image_of
 from kmatrix.stages.published import is_of_recipe, lacking_in
@@ -17,6 +17,7 @@ from kmatrix.values.recipe import Recipe
 
 def complete_cells(
     registry: RegistryWriter,
+    records: Records,
     target: str,
     recipes: Iterable[Recipe],
     gates: Sequence[str],
@@ -30,11 +31,12 @@ def complete_cells(
 
     Args:
         registry: has the images.
+        records: those of the images' gates.
         target: registry and path.
         recipes: of the cells.
         gates: the names of the gates that an image must have passed.
         kernel_tags: whether an image must have its kernel tag too; `build` writes it.
-        say: is given a line for each record or answer that is not believed.
+        say: is given a line for each answer that is not believed.
 
     Raises:
         UnreachableError, CredentialError: the registry cannot be queried. That is no absence.
@@ -44,7 +46,7 @@ def complete_cells(
         try:
             ref = image_of(target, recipe.cell)
             manifest = registry.manifest(ref, recipe.cell.arch)
-            record = find_record(registry, ref, manifest.digest, say) if manifest else None
+            record = records.find(ref, manifest.digest) if manifest else None
             if manifest is None or record is None or not is_of_recipe(record, recipe):
                 return None
             if lacking_in(record, recipe.cell.id, gates):
