@@ -6,7 +6,7 @@ import gzip
 import json
 import lzma
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -31,6 +31,7 @@ TAG = "8.98.1-6.1.0"
 LAYERS = (archive("a", b"1" * 5000), archive("b", b"2"))
 RECIPE: Any = SimpleNamespace(cell=SimpleNamespace(arch="x86_64", id="8.98.1-6.1.0"), cell_key="sha256:key")
 GATES = {"static": GatePass("2026-01-01T00:00:00Z", "0.1.0")}
+PASSED = GateRecord("", RECIPE.cell.id, RECIPE.cell_key, GATES)
 
 
 @dataclass
@@ -42,7 +43,7 @@ class Bench:
     run: Any
 
     def push(self, module: RecordedModule | None = None) -> str:
-        return push_image(self.run, self.image.id, ref(self.server, TAG), RECIPE, GATES, module)
+        return push_image(self.run, self.image.id, ref(self.server, TAG), RECIPE, replace(PASSED, module=module))
 
     @property
     def tag(self) -> dict[str, Any] | None:
@@ -187,7 +188,7 @@ def test_layers_that_images_share_are_sent_once(bench: Bench) -> None:
     other = Saved(bench.image.store, (*LAYERS, archive("c", b"3")))
     bench.run.engine = SavingEngine(other)
     before = len(bench.server.web.requests)
-    push_image(bench.run, other.id, ref(bench.server, "other"), RECIPE, GATES)
+    push_image(bench.run, other.id, ref(bench.server, "other"), RECIPE, PASSED)
     sent = [each for each in bench.server.web.requests[before:] if each.method == "PUT" and "/uploads/" in each.path]
     assert len(sent) == 4, "the layer that is new, the configuration, and those of the record"
     asked = [each for each in bench.server.web.requests[before:] if each.method == "HEAD"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from kmatrix.stages.gate_records import OTHER_WRITER
 from kmatrix.stages.run_context import RunContext
 from kmatrix.values.cells import Cell
 from kmatrix.values.errors import NotReadableError, ToolError
-from kmatrix.values.gate_record import GatePass, GateRecord, RecordedModule
+from kmatrix.values.gate_record import GateRecord
 from kmatrix.values.names import ImageRef
 from kmatrix.values.recipe import Recipe
 
@@ -32,8 +33,7 @@ def push_image(
     image: str,
     ref: ImageRef,
     recipe: Recipe,
-    gates: Mapping[str, GatePass],
-    module: RecordedModule | None = None,
+    passed: GateRecord,
 ) -> str:
     """Publish exactly `image` as `ref` and return the digest under which the registry has it.
 
@@ -46,8 +46,7 @@ def push_image(
         image: the container engine's id of the tested image.
         ref: the name.
         recipe: of the cell that the image is for.
-        gates: those that the image has passed.
-        module: the facts about its module, for the record; None if they are not known.
+        passed: the record of the gates that the image has passed, without its digest.
 
     Raises:
         UnreachableError: transient faults that did not end.
@@ -66,7 +65,7 @@ def push_image(
         found = there.config if there else "nothing"
         raise ToolError(f"{untagged}@{digest}: the registry has {found} there, tested was {config}", OTHER_WRITER)
     run.engine.raise_if_stopping()
-    run.records.add(ref, GateRecord(digest, recipe.cell.id, recipe.cell_key, gates, module))
+    run.records.add(ref, replace(passed, digest=digest))
     run.engine.raise_if_stopping()
     run.registry.put_manifest(ref, document.content, document.media_type)
     named = run.registry.digest_of(ref)
