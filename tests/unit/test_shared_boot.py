@@ -42,9 +42,7 @@ from tests.unit.support.writable_registry import writable_registry
 from tests.unit.test_verify_again import PullingEngine
 
 PATH = "team/beegfs-client"
-RECIPE = cast(
-    "Recipe", SimpleNamespace(cell=CELL, cell_key="sha256:key", toolkit=SimpleNamespace(pinned="t@d"))
-)
+RECIPE = cast("Recipe", SimpleNamespace(cell=CELL, cell_key="sha256:key", toolkit=SimpleNamespace(pinned="t@d")))
 GOOD = ("loaded", "mounted")
 REFUSED = Finding("mount", "mount-refused", "mount: Operation canceled")
 OOPS = Finding("boot", "oops", "the kernel oopsed")
