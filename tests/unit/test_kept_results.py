@@ -21,6 +21,7 @@ PUBLISHED = replace(
     digest=DIGEST,
     image_id="sha256:1",
     srcversion="S",
+    vmlinuz="sha256:3",
     serial="build/logs/c.serial.log",
     gates={"static": "passed", "boot": "passed"},
     gates_at={"static": BEFORE, "boot": BEFORE},
@@ -36,7 +37,7 @@ BOOT_LEFT_OUT = replace(
 def test_a_registry_that_is_out_makes_no_published_cell_unknown() -> None:
     result = keep_known(BLANK, PUBLISHED, NOW)
     assert (result.verdict, result.reason) == ("errored", "no answer")
-    known = ("image", "digest", "image_id", "srcversion", "serial", "gates", "seen", "gates_at")
+    known = ("image", "digest", "image_id", "srcversion", "vmlinuz", "serial", "gates", "seen", "gates_at")
     assert {name: getattr(result, name) for name in known} == {name: getattr(PUBLISHED, name) for name in known}
 
 
@@ -120,8 +121,9 @@ def test_a_withheld_image_stays_so_where_no_verdict_is_reached_on_it_and_not_whe
 def test_a_skipped_cell_keeps_what_was_found_out_when_it_was_built() -> None:
     skipped = replace(BLANK, verdict="skipped", image=PUBLISHED.image, digest=DIGEST)
     result = keep_known(skipped, PUBLISHED, NOW)
-    known = (PUBLISHED.image_id, PUBLISHED.srcversion, PUBLISHED.log, PUBLISHED.gates, PUBLISHED.gates_at, NOW)
-    assert (result.image_id, result.srcversion, result.log, result.gates, result.gates_at, result.seen) == known
+    known = ("image_id", "srcversion", "vmlinuz", "log", "gates", "gates_at")
+    assert {name: getattr(result, name) for name in known} == {name: getattr(PUBLISHED, name) for name in known}
+    assert result.seen == NOW
     earlier = replace(skipped, gates={"static": "passed"}, gates_at={"static": "2025-01-01T00:00:00Z"})
     assert keep_known(earlier, PUBLISHED, NOW).gates_at == PUBLISHED.gates_at, "its last pass is in the results"
     assert keep_known(replace(skipped, digest=OTHER), PUBLISHED, NOW).image_id == ""

@@ -6,7 +6,7 @@ import gzip
 import json
 import lzma
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +18,9 @@ from kmatrix.decide.gate_record import record_tag
 from kmatrix.decide.image_documents import Layer
 from kmatrix.stages.concurrency import Once
 from kmatrix.stages.gate_records import PlainRecords, find_record
-from kmatrix.stages.publish import push_image
+from kmatrix.stages.image_signing import vouch
+from kmatrix.stages.publish import name_image, send_image
+from kmatrix.stages.trust import Trust
 from kmatrix.values.errors import NotReadableError, ToolError
 from kmatrix.values.gate_record import GatePass, GateRecord, RecordedModule
 from kmatrix.values.names import Arch, ImageRef
@@ -31,6 +33,7 @@ TAG = "8.98.1-6.1.0"
 LAYERS = (archive("a", b"1" * 5000), archive("b", b"2"))
 RECIPE: Any = SimpleNamespace(cell=SimpleNamespace(arch="x86_64", id="8.98.1-6.1.0"), cell_key="sha256:key")
 GATES = {"static": GatePass("2026-01-01T00:00:00Z", "0.1.0")}
+PASSED = GateRecord("", RECIPE.cell.id, RECIPE.cell_key, GATES)
 
 
 @dataclass
@@ -42,7 +45,10 @@ class Bench:
     run: Any
 
     def push(self, module: RecordedModule | None = None) -> str:
-        return push_image(self.run, self.image.id, ref(self.server, TAG), RECIPE, GATES, module)
+        sent = send_image(self.run, self.image.id, ref(self.server, TAG), RECIPE.cell)
+        vouch(self.run, sent.ref, replace(PASSED, digest=sent.digest, module=module))
+        name_image(self.run, sent)
+        return sent.digest
 
     @property
     def tag(self) -> dict[str, Any] | None:
@@ -60,6 +66,7 @@ def bench(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Bench]:
             engine=SavingEngine(image),
             registry=registry,
             records=PlainRecords(registry, lambda _: None),
+            trust=Trust(),
             options=options,
             sent=Once(),
             blobs={},
@@ -187,7 +194,7 @@ def test_layers_that_images_share_are_sent_once(bench: Bench) -> None:
     other = Saved(bench.image.store, (*LAYERS, archive("c", b"3")))
     bench.run.engine = SavingEngine(other)
     before = len(bench.server.web.requests)
-    push_image(bench.run, other.id, ref(bench.server, "other"), RECIPE, GATES)
+    push_image(bench.run, other.id, ref(bench.server, "other"), RECIPE, PASSED)
     sent = [each for each in bench.server.web.requests[before:] if each.method == "PUT" and "/uploads/" in each.path]
     assert len(sent) == 4, "the layer that is new, the configuration, and those of the record"
     asked = [each for each in bench.server.web.requests[before:] if each.method == "HEAD"]

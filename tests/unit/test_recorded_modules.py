@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -34,7 +35,7 @@ from kmatrix.values import labels
 from kmatrix.values.cells import Cell, CellResult, Finding
 from kmatrix.values.engine import EngineImage
 from kmatrix.values.errors import BuildError, ToolError
-from kmatrix.values.gate_record import GateRecord, RecordedModule
+from kmatrix.values.gate_record import GateRecord, RecordedModule, TestedKernel
 from kmatrix.values.recipe import Recipe
 from tests.unit.support.check_case import CELL, KO, TOOLKIT, Case, exporting
 from tests.unit.support.fake_registry import MANIFEST, digest, problem
@@ -52,6 +53,7 @@ PATH = "team/beegfs-client"
 FEATURES = ("KERNEL_HAS_A", "KERNEL_HAS_B")
 MODULE = recorded_module(read_module(KO.build()), FEATURES)
 GOOD = Outcome("passed", "good")
+VMLINUZ = f"sha256:{'7' * 64}"
 
 
 @dataclass
@@ -180,6 +182,23 @@ def test_a_module_that_cannot_be_read_costs_no_gate(bench: Bench, monkeypatch: p
     assert noted == (fault != "no module")
 
 
+def test_a_gate_that_is_added_is_recorded_with_the_kernel_that_it_booted_and_its_warnings(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, image = lacking_a_gate(bench, monkeypatch, MODULE)
+    kernel = TestedKernel(recipe.cell.toolkit.pinned, VMLINUZ, recipe.cell.kernel)
+    warning = Finding("made-up", "odd", "it is odd")
+    with_gates(monkeypatch, static=GOOD, boot=GOOD, **{"made-up": replace(GOOD, kernel=kernel, warnings=(warning,))})
+    bench.run.options = replace(bench.run.options, revision="a" * 40)
+    added: list[GateRecord] = []
+    monkeypatch.setattr(RunContext, "records", SimpleNamespace(add=lambda _, record: added.append(record)))
+    result = run_cell(bench.run, recipe)
+    assert (result.verdict, result.vmlinuz) == ("passed", VMLINUZ), result.reason
+    (record,) = added
+    assert (record.digest, set(record.gates), record.module) == (image, {"made-up"}, MODULE)
+    assert (record.kernels, record.warnings, record.revision) == ((kernel,), (warning,), "a" * 40)
+
+
 @pytest.mark.parametrize("why", ["no gate was passed", "nothing is pushed"])
 def test_a_module_that_nothing_would_keep_is_not_read(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, image_reads: list[str], why: str
@@ -211,10 +230,11 @@ def test_the_module_that_a_gate_read_is_kept_for_the_record(
 def test_an_image_that_an_earlier_run_tested_is_pushed_with_its_module(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, image_reads: list[str], feature_lost: str
 ) -> None:
-    recipe, modules = bench.recipes[0], []
+    recipe, pushed = bench.recipes[0], []
+    bench.run.options = replace(bench.run.options, revision="a" * 40)
 
     def push(*arguments: Any) -> str:
-        modules.append(arguments[5])
+        pushed.append(arguments[4])
         return "sha256:" + "d" * 64
 
     monkeypatch.setattr(cell_stage, "push_image", push)
@@ -224,17 +244,23 @@ def test_an_image_that_an_earlier_run_tested_is_pushed_with_its_module(
     verdicts = dict.fromkeys(BOTH, "passed")
     tested = cell_result(recipe, "passed", "good", image="r/x:1")
     with_gates(monkeypatch, static=GOOD, boot=GOOD)
-    tested = replace(tested, image_id="sha256:1", gates=cast("Any", verdicts))
+    times = {"boot": "2026-01-01T00:00:09Z"}
+    tested = replace(tested, image_id="sha256:1", gates=cast("Any", verdicts), gates_at=times, vmlinuz=VMLINUZ)
     if feature_lost:
         bench.run.options = replace(bench.run.options, profile=profile(feature_lost=feature_lost))
         tested = replace(tested, warnings=(Finding("features", "feature-lost", "m"),))
     result = push_cell(bench.run, recipe, tested)
     if feature_lost == "fail":
-        assert (result.verdict, modules) == ("errored", []), "a module that lost a feature is not pushed"
+        assert (result.verdict, pushed) == ("errored", []), "a module that lost a feature is not pushed"
         assert result.reason == "r/x:1 has not passed gate static: feature-lost: m"
         return
     assert result.verdict == "passed", result.reason
-    assert (modules, image_reads) == ([MODULE], ["sha256:1"])
+    (passed,) = pushed
+    assert (passed.module, image_reads) == (MODULE, ["sha256:1"])
+    assert (passed.name, passed.cell_key, passed.revision) == (recipe.cell.id, recipe.cell_key, "a" * 40)
+    assert {name: gate.at for name, gate in passed.gates.items()} == times
+    assert passed.kernels == (TestedKernel(recipe.cell.toolkit.pinned, VMLINUZ, recipe.cell.kernel),)
+    assert [warning.code for warning in passed.warnings] == (["feature-lost"] if feature_lost else [])
 
 
 def test_a_published_cell_has_the_facts_of_its_record_and_the_others_that_its_kernel_would_load(bench: Bench) -> None:

@@ -224,6 +224,27 @@ def test_the_key_changes_with_a_package_and_with_the_toolkit() -> None:
     assert make_recipe(other_toolkit, "ocp", wanted, pins, source).cell_key != plain
 
 
+def test_a_certificate_changes_the_key_and_the_last_stage_alone() -> None:
+    wanted, source = profile(), read_image_source(ROOT / "images" / "beegfs-client")
+    pins = lock(wanted)
+    cell = make_plan("ocp", wanted, pins).cells[0]
+    plain, ours, other = (
+        make_recipe(cell, "ocp", wanted, pins, source, certificate) for certificate in (b"", b"ours", b"other")
+    )
+    assert len({plain.cell_key, ours.cell_key, other.cell_key}) == 3
+    assert (plain.certificate, ours.certificate) == (b"", b"ours")
+    assert ours.dockerfile == other.dockerfile
+    common, last = plain.dockerfile.split("FROM userland\n")
+    start, signed = ours.dockerfile.split("FROM userland\n")
+    assert last == "COPY --from=module /module/ /\n"
+    assert signed == "COPY module/ /\n"
+    assert [line for line in start.splitlines() if not line.startswith("#")] == [
+        line for line in common.splitlines() if not line.startswith("#")
+    ]
+    # What the build itself adds to the context is no file of the image's folder.
+    assert ours.files == plain.files
+
+
 def test_the_key_does_not_change_when_another_release_has_the_same_kernel() -> None:
     wanted, source = profile(), read_image_source(ROOT / "images" / "beegfs-client")
     pins = lock(wanted)

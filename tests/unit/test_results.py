@@ -29,6 +29,7 @@ PASSED = CellResult(
     stages={"build": 1.5, "push": 0.25},
     log="build/logs/x.log",
     srcversion="ABC",
+    vmlinuz=f"sha256:{'7' * 64}",
     gates={"static": "passed", "boot": "passed"},
     gates_at={"static": "2026-01-01T00:00:00Z", "boot": "2026-01-01T00:00:09Z"},
     features=("KERNEL_HAS_A",),

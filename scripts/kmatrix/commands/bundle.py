@@ -18,6 +18,7 @@ from kmatrix.decide.kept_results import keep_published
 from kmatrix.decide.plan import make_plan
 from kmatrix.effects.clock import utc_now
 from kmatrix.effects.disk.bundles import read_bundles, update_bundles
+from kmatrix.effects.disk.git import revision, source
 from kmatrix.effects.engine import Engine
 from kmatrix.effects.registry.credentials import load_credentials
 from kmatrix.stages.bundle import make_bundle
@@ -167,6 +168,8 @@ def job_for(
         target=target,
         jobs=call.jobs or default_jobs(),
         boot=call.boot or BootOptions(),
+        revision=revision(call.root),
+        source=source(call.root),
         places=call.places,
     )
     progress = PlainProgress(call.console, len(recipes))

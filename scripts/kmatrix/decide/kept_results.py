@@ -74,6 +74,7 @@ def _keep_of_published(new: CellResult, old: CellResult) -> CellResult:
     return replace(
         _keep_of_module(new, old),
         srcversion=old.srcversion,
+        vmlinuz=old.vmlinuz,
         log=old.log,
         serial=old.serial,
         image_id=old.image_id,
@@ -93,6 +94,7 @@ def _keep_of_tested(new: CellResult, old: CellResult) -> CellResult:
         image_id=new.image_id or old.image_id,
         srcversion=new.srcversion or old.srcversion,
         serial=new.serial or old.serial,
+        vmlinuz=new.vmlinuz or old.vmlinuz,
     )
     passed = [name for name, verdict in old.gates.items() if verdict == "passed"]
     earlier = [name for name in passed if new.gates.get(name, "errored") == "errored"]

@@ -18,6 +18,7 @@ from kmatrix.stages.run_context import RunContext, reason_of
 from kmatrix.values.bundle import BundleImage, BundleResult
 from kmatrix.values.cells import Cell, Finding, Verdict
 from kmatrix.values.errors import InterruptedRunError, KmatrixError, ProtocolError
+from kmatrix.values.gate_record import TestedKernel
 from kmatrix.values.matrix import mirrored
 from kmatrix.values.names import ImageRef
 
@@ -83,19 +84,21 @@ def _publish(run: RunContext, wanted: Wanted, ref: ImageRef, blank: BundleResult
         modules = put_modules(run, wanted, chosen)
         reason = "already published, of the same cells"
         return with_modules(replace(result, verdict="skipped", reason=reason, digest=recorded), modules)
+    kernels: tuple[TestedKernel, ...] = ()
     for each in composed:
-        findings, errored = boot_bundle(run, wanted, each, ref)
-        if findings:
+        boots = boot_bundle(run, wanted, each, ref)
+        kernels += boots.kernels
+        if findings := boots.findings:
             others = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
             reason = f"{findings[0].code}: {findings[0].message}{others}; not published"
-            verdict: Verdict = "errored" if errored else "failed"
+            verdict: Verdict = "errored" if boots.errored else "failed"
             return replace(result, verdict=verdict, reason=reason, findings=(*findings, *result.findings))
     say(f"{wanted.client}: push")
     for each in composed:
         # Boots take time, and a registry may delete manifests without a tag meanwhile.
         put_untagged(run, ref, each)
     modules = put_modules(run, wanted, chosen)
-    record_boots(run.records, ref, wanted.client, complete.digest)
+    record_boots(run, ref, wanted.client, complete.digest, kernels)
     digest = run.registry.put_manifest(ref, complete.content, complete.media_type)
     if run.registry.digest_of(ref) != digest:
         raise ProtocolError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from functools import partial
 
 from kmatrix.decide.bundle import Composed, Wanted
@@ -13,16 +14,27 @@ from kmatrix.stages.run_context import RunContext, reason_of
 from kmatrix.values.boot import BootReport
 from kmatrix.values.cells import Cell, Finding
 from kmatrix.values.errors import InterruptedRunError
+from kmatrix.values.gate_record import TestedKernel
 from kmatrix.values.matrix import mirrored
 from kmatrix.values.module import module_path
 from kmatrix.values.names import ImageRef
 
 
-def boot_bundle(run: RunContext, wanted: Wanted, bundle: Composed, ref: ImageRef) -> tuple[tuple[Finding, ...], bool]:
-    """Boot the bundle of one architecture with each of its kernels whose toolkit is known.
+@dataclass(frozen=True)
+class BundleBoots:
+    """The boots of a bundle of one architecture.
 
-    Returns:
-        a finding for each kernel without a pass, and whether none of these failed: all are without a verdict.
+    `findings` has one for each kernel without a pass, and `errored` is whether none of these failed: all are without a
+    verdict. `kernels` are those that answered, oldest first.
+    """
+
+    findings: tuple[Finding, ...]
+    errored: bool
+    kernels: tuple[TestedKernel, ...]
+
+
+def boot_bundle(run: RunContext, wanted: Wanted, bundle: Composed, ref: ImageRef) -> BundleBoots:
+    """Boot the bundle of one architecture with each of its kernels whose toolkit is known.
 
     Raises:
         InterruptedRunError, KeyboardInterrupt: the run was told to stop.
@@ -45,7 +57,8 @@ def boot_bundle(run: RunContext, wanted: Wanted, bundle: Composed, ref: ImageRef
     bad = [(cell, reports[cell]) for cell in cells if reports[cell].verdict != "passed"]
     bad.sort(key=lambda each: each[1].verdict != "failed")
     findings = tuple(Finding("boot", report.code, f"{cell.kernel}: {report.message}") for cell, report in bad)
-    return findings, all(report.verdict == "errored" for _, report in bad)
+    kernels = tuple(kernel for cell in cells if (kernel := reports[cell].kernel))
+    return BundleBoots(findings, all(report.verdict == "errored" for _, report in bad), kernels)
 
 
 def put_untagged(run: RunContext, ref: ImageRef, bundle: Composed) -> ImageRef:
@@ -82,7 +95,9 @@ def _boot_with(run: RunContext, toolkit: str, image: str, cell: Cell) -> BootRep
         report = boot_image(run.engine, run.machines, subject, run.boot_folder, run.options.boot_seconds, log.line)
         if report.verdict == "passed":
             log.check()
-        return report
+    # A mirror is this site's business; others know the toolkit by its name in the release.
+    kernel = replace(report.kernel, toolkit=cell.toolkit.pinned) if report.kernel else None
+    return replace(report, kernel=kernel)
 
 
 def _toolkit(run: RunContext, cell: Cell) -> ImageRef:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from kmatrix.decide.bundle import Wanted
 from kmatrix.effects.clock import utc_now
 from kmatrix.stages.gate_records import Records, gate_passes
+from kmatrix.stages.run_context import RunContext
 from kmatrix.values.errors import ToolError
-from kmatrix.values.gate_record import BOOT_GATE, GateRecord
+from kmatrix.values.gate_record import BOOT_GATE, GateRecord, TestedKernel
 from kmatrix.values.names import ClientVersion, ImageRef
 
 
@@ -26,14 +27,17 @@ def is_recorded(records: Records, ref: ImageRef, client: ClientVersion, digest: 
     return record is not None and record.name == str(client) and BOOT_GATE in record.gates
 
 
-def record_boots(records: Records, ref: ImageRef, client: ClientVersion, digest: str) -> None:
-    """Have the registry keep a record that a bundle was booted.
+def record_boots(
+    run: RunContext, ref: ImageRef, client: ClientVersion, digest: str, kernels: tuple[TestedKernel, ...]
+) -> None:
+    """Have the registry keep a record that a bundle was booted, in these kernels.
 
     Raises:
         UnreachableError, CredentialError, ProtocolError, ToolError: the record was not written.
         InterruptedRunError: the run was told to stop.
     """
-    records.add(ref, GateRecord(digest, str(client), "", gate_passes({BOOT_GATE: utc_now()})))
+    gates, revision = gate_passes({BOOT_GATE: utc_now()}), run.options.revision
+    run.records.add(ref, GateRecord(digest, str(client), "", gates, kernels=kernels, revision=revision))
 
 
 def without_record(wanted: Wanted, ref: ImageRef, digest: str, kernels: tuple[str, ...]) -> ToolError:

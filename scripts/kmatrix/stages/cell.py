@@ -28,7 +28,7 @@ from kmatrix.stages.run_context import CellContext, RunContext, cell_result, rai
 from kmatrix.stages.verdict import to_verdict
 from kmatrix.values.cells import CellResult
 from kmatrix.values.errors import BuildError, KmatrixError, ToolError
-from kmatrix.values.gate_record import GateRecord, RecordedImage
+from kmatrix.values.gate_record import GateRecord, RecordedImage, TestedKernel
 from kmatrix.values.recipe import Recipe
 
 
@@ -150,11 +150,10 @@ def _pass_lacking_gates(cell: CellContext, published: RecordedImage) -> CellResu
         run.engine.let_go(published.ref.pinned)
     result = with_module(result, cell.module)
     if result.gates_at and run.options.push:
-        record = _record(cell, result, published.ref.digest)
-        record = replace(record, module=record.module or published.record.module)
+        passed = _passed(cell, result, published.record.digest)
         try:
             with cell.stage("record"):
-                run.records.add(published.ref, record)
+                run.records.add(published.ref, replace(passed, module=cell.module or published.record.module))
         except KmatrixError as error:
             if result.verdict == "passed":
                 raise
@@ -195,6 +194,10 @@ def _push_tested(cell: CellContext, tested: CellResult) -> CellResult:
         raise ToolError(f"{tested.image} is stale: built from inputs that have changed since", again)
     # The gates that read these facts ran in an earlier run, whose results do not have them all.
     cell.module = module_in_image(cell, tested.image_id)
+    if tested.vmlinuz:
+        # The toolkit is that of the cell key, which is the image's, and a gate passes with the cell's kernel alone.
+        toolkit = cell.recipe.cell.toolkit.pinned
+        cell.kernels = (TestedKernel(toolkit, tested.vmlinuz, cell.recipe.cell.kernel),)
     result = _push(cell, replace(tested, reason=tested.reason.partition("; not pushed")[0]))
     tagged = engine.image(tested.image)
     if tagged is not None and tagged.id == tested.image_id:
@@ -208,22 +211,23 @@ def _push(cell: CellContext, result: CellResult) -> CellResult:
     with cell.stage("push"):
         sent = send_image(run, result.image_id, ref, recipe.cell)
     with cell.stage("sign" if run.trust.signs else "push"):
-        vouch(run, ref, _record(cell, result, sent.digest))
+        vouch(run, ref, _passed(cell, result, sent.digest))
     with cell.stage("push"):
         name_image(run, sent)
         # The registry has just answered for it, whenever it did so before.
         return with_kernel_tag(run, recipe.cell, replace(result, digest=sent.digest, seen="", pushed=utc_now()))
 
 
-def _record(cell: CellContext, result: CellResult, digest: str) -> GateRecord:
-    """Return the record of the gates that a cell's image has passed in this run."""
+def _passed(cell: CellContext, result: CellResult, digest: str) -> GateRecord:
+    """Return the record of the gates that a cell's image has passed by a result."""
+    recipe = cell.recipe
     return GateRecord(
-        digest=digest,
-        name=cell.recipe.cell.id,
-        cell_key=cell.recipe.cell_key,
-        gates=gate_passes(result.gates_at),
-        module=cell.module,
-        kernels=cell.kernels,
-        warnings=result.warnings,
-        revision=cell.run.options.revision,
+        digest,
+        recipe.cell.id,
+        recipe.cell_key,
+        gate_passes(result.gates_at),
+        cell.module,
+        cell.kernels,
+        result.warnings,
+        cell.run.options.revision,
     )

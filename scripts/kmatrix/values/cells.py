@@ -69,6 +69,7 @@ class CellResult:
     console) are relative to the project.
     `gates` has the verdict of each gate that was run, or that a record beside the published image says was passed;
     `gates_at` the time of the last pass of each. A gate that is in neither has not been run.
+    `vmlinuz` is the SHA-256 of the kernel file that the image was booted with (`sha256:<hex>`), empty if it was not.
     `warnings` are findings that did not decide the verdict. `features` are the feature macros that the module was
     compiled with, None where they are not known. `abi` identifies the symbols that the module needs with their CRCs, so
     that cells with one value have interchangeable modules; `reusable_from` are the published cells of the same client
@@ -106,6 +107,7 @@ class CellResult:
     features: tuple[str, ...] | None = None
     abi: str = ""
     reusable_from: tuple[str, ...] | None = None
+    vmlinuz: str = ""
 
     def __post_init__(self) -> None:
         """Keep the reason, the next step and the module's own text as one plain line each."""

@@ -107,6 +107,7 @@ class Case:
     toolkit: ToolkitFiles = TOOLKIT
     cell: Cell = CELL
     rdma: bool = True
+    certificate: bytes = b""
     image: Mapping[str, object] = field(default_factory=dict)
 
     def facts(self) -> ImageFacts:
@@ -128,7 +129,7 @@ class Case:
 
     def check(self) -> CheckReport:
         """Run every check."""
-        expectation = Expectation(self.cell, "sha256:key", self.rdma)
+        expectation = Expectation(self.cell, "sha256:key", self.rdma, self.certificate)
         return check_module(expectation, self.facts(), kernel_facts(self.cell.kernel, self.toolkit))
 
 

@@ -110,6 +110,8 @@ def _with_facts(result: CellResult, outcomes: Iterable[Outcome]) -> CellResult:
             srcversion=outcome.srcversion or result.srcversion,
             warnings=result.warnings + outcome.warnings,
         )
+        if outcome.kernel is not None:
+            result = replace(result, vmlinuz=outcome.kernel.vmlinuz)
         if outcome.module is not None:
             result = replace(result, features=outcome.module.features, abi=abi_of(outcome.module))
     return result
