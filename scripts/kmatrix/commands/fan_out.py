@@ -10,8 +10,9 @@ from kmatrix.decide.fan_out_tekton import tekton_run
 from kmatrix.decide.plan import Plan
 from kmatrix.effects.registry.credentials import load_credentials
 from kmatrix.effects.registry.writer import RegistryWriter
-from kmatrix.stages.gate_records import PlainRecords
+from kmatrix.stages.attested_records import records_for
 from kmatrix.stages.gates import gates_of_profile
+from kmatrix.stages.trust import load_trust
 from kmatrix.stages.unpublished import complete_cells
 from kmatrix.values.gate_record import RecordedImage
 from kmatrix.values.lock import ProfileLock
@@ -36,7 +37,8 @@ def published(
     """Return the cells of a plan that need no build, each with its published image.
 
     Raises:
-        InputError: the profile has no target, or the pins were resolved with another key or base.
+        InputError: the profile has no target, a public key is missing, or the pins were resolved with another key or
+            base.
         UnreachableError, CredentialError: the registry cannot be queried.
     """
     target = required_target(chosen.name, chosen.effective)
@@ -45,7 +47,8 @@ def published(
     recipes = recipes_for(call, chosen, pins, found)
     # As `build` queries it: a registry may show a repository that is still to be created only to those who may push.
     registry = RegistryWriter(load_credentials(call.authfile), pushes_to=target)
-    records = PlainRecords(registry, call.say)
+    trust = load_trust(chosen.effective.image_signing, call.root, {}, signs=False)
+    records = records_for(trust, registry, call.say)
     gates = gates_of_profile(chosen.effective)
     images = complete_cells(registry, records, target, recipes, gates, chosen.effective.kernel_tags, call.say)
     return [(recipe, images[recipe.cell.id]) for recipe in recipes if recipe.cell.id in images]

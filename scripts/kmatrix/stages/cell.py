@@ -17,9 +17,10 @@ from kmatrix.stages.gate_records import gate_passes
 from kmatrix.stages.gates import gates_of_profile, gates_of_run, named, not_passed, pass_gates
 from kmatrix.stages.gates.gate import Gate, ImageUnderTest
 from kmatrix.stages.held_images import hold_image, pull
+from kmatrix.stages.image_signing import vouch, with_signature
 from kmatrix.stages.kernel_tag import with_kernel_tag
 from kmatrix.stages.module_signing import signed_context
-from kmatrix.stages.publish import image_of, push_image
+from kmatrix.stages.publish import image_of, name_image, send_image
 from kmatrix.stages.published import build_command, id_in_engine, key_in_engine, with_module, with_published
 from kmatrix.stages.recorded_module import module_in_image
 from kmatrix.stages.reuse import has_candidates, none_found, reusable_modules
@@ -171,7 +172,8 @@ def _pass_lacking_gates(cell: CellContext, published: RecordedImage) -> CellResu
         return result
     recorded = "recorded beside it" if run.options.push else "not recorded (--no-push)"
     result = replace(result, reason=f"{result.reason}; published already, {named(result.gates)} {recorded}")
-    return with_kernel_tag(run, recipe.cell, with_published(result, published))
+    result = with_signature(run, published.ref, with_published(result, published))
+    return with_kernel_tag(run, recipe.cell, result)
 
 
 def _push_tested(cell: CellContext, tested: CellResult) -> CellResult:
@@ -205,15 +207,19 @@ def _push_tested(cell: CellContext, tested: CellResult) -> CellResult:
 
 def _push(cell: CellContext, result: CellResult) -> CellResult:
     run, recipe = cell.run, cell.recipe
+    ref = image_of(run.options.target, recipe.cell)
     with cell.stage("push"):
-        ref = image_of(run.options.target, recipe.cell)
-        digest = push_image(run, result.image_id, ref, recipe, _passed(cell, result))
+        sent = send_image(run, result.image_id, ref, recipe.cell)
+    with cell.stage("sign" if run.trust.signs else "push"):
+        vouch(run, ref, _passed(cell, result, sent.digest))
+    with cell.stage("push"):
+        name_image(run, sent)
         # The registry has just answered for it, whenever it did so before.
-        return with_kernel_tag(run, recipe.cell, replace(result, digest=digest, seen="", pushed=utc_now()))
+        return with_kernel_tag(run, recipe.cell, replace(result, digest=sent.digest, seen="", pushed=utc_now()))
 
 
-def _passed(cell: CellContext, result: CellResult, digest: str = "") -> GateRecord:
-    """Return the record of the gates that a cell's image has passed by a result; empty is a digest not known yet."""
+def _passed(cell: CellContext, result: CellResult, digest: str) -> GateRecord:
+    """Return the record of the gates that a cell's image has passed by a result."""
     recipe = cell.recipe
     return GateRecord(
         digest,

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from kmatrix.stages.gate_records import OTHER_WRITER
 from kmatrix.stages.gates import gates_of_profile, not_passed
+from kmatrix.stages.image_signing import complete_signature, sign_image
 from kmatrix.stages.publish import IMAGE, image_of
 from kmatrix.stages.run_context import RunContext, raise_if_stopping
 from kmatrix.values.cells import Cell, CellResult
@@ -56,6 +57,8 @@ def with_kernel_tag(run: RunContext, cell: Cell, result: CellResult) -> CellResu
 def put_kernel_tag(run: RunContext, cell: Cell, digest: str) -> bool:
     """Have a cell's published image under its kernel tag too: the same manifest, byte for byte.
 
+    It is signed there as well, before it has the tag: a signature names the repository that nodes pull from.
+
     Args:
         run: the run.
         cell: the cell.
@@ -69,14 +72,19 @@ def put_kernel_tag(run: RunContext, cell: Cell, digest: str) -> bool:
         ToolError: the registry lost the image, or the tag names something else afterwards.
     """
     registry, ref = run.registry, kernel_image_of(run.options.target, cell)
-    if registry.digest_of(ref) == digest:
-        return False
     source = image_of(run.options.target, cell).with_tag("").with_digest(digest)
+    if registry.digest_of(ref) == digest:
+        complete_signature(run, ref, digest, source)
+        return False
     manifest = registry.manifest(source, cell.arch)
     if manifest is None:
         raise ToolError(f"{source}: the registry reports that the cell's image is not there", OTHER_WRITER)
     for blob in dict.fromkeys((manifest.config, *(layer for layer, _, _ in manifest.layers))):
         registry.copy_blob(ref, source, blob)
+    if run.trust.signs:
+        registry.put_manifest(ref.with_tag(""), manifest.content, manifest.media_type)
+        if not complete_signature(run, ref, digest, source):
+            sign_image(run, ref, digest)
     registry.put_manifest(ref, manifest.content, manifest.media_type)
     named = registry.digest_of(ref)
     if named != digest:

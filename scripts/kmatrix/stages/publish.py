@@ -1,14 +1,14 @@
-"""Publishes a tested image: its content, the record of its gates, and last its name."""
+"""Publishes a tested image: first its content, which has no name yet, and last its name."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kmatrix.decide.cell_manifest import LAYER, cell_manifest
-from kmatrix.decide.image_documents import Layer
+from kmatrix.decide.image_documents import Document, Layer
 from kmatrix.effects.engine.saved_image import SavedLayer, compressed, digest_and_size, saved_image
 from kmatrix.effects.registry.client import Manifest
 from kmatrix.effects.retry import retried
@@ -16,9 +16,7 @@ from kmatrix.stages.gate_records import OTHER_WRITER
 from kmatrix.stages.run_context import RunContext
 from kmatrix.values.cells import Cell
 from kmatrix.values.errors import NotReadableError, ToolError
-from kmatrix.values.gate_record import GateRecord
 from kmatrix.values.names import ImageRef
-from kmatrix.values.recipe import Recipe
 
 IMAGE = "beegfs-client"
 
@@ -28,30 +26,36 @@ def image_of(target: str, cell: Cell) -> ImageRef:
     return ImageRef.parse(f"{target}/{IMAGE}:{cell.tag}")
 
 
-def push_image(
-    run: RunContext,
-    image: str,
-    ref: ImageRef,
-    recipe: Recipe,
-    passed: GateRecord,
-) -> str:
-    """Publish exactly `image` as `ref` and return the digest under which the registry has it.
+@dataclass(frozen=True)
+class SentImage:
+    """An image that the registry has under its digest: the name that it is to get, and its manifest."""
 
-    The image is sent by digest, under no name that a node could pull. The registry's answer is compared with the tested
-    image, then the record of its gates is written, and only after that the image gets its name: no image has a name of
-    this project's without a record.
+    ref: ImageRef
+    manifest: Document
+
+    @property
+    def digest(self) -> str:
+        """The digest under which the registry has it."""
+        return self.manifest.digest
+
+
+def send_image(run: RunContext, image: str, ref: ImageRef, cell: Cell) -> SentImage:
+    """Send exactly `image` to the registry by its digest, under no name that a node could pull.
+
+    The registry's answer is compared with the tested image. Whatever speaks for the image is written next, and only
+    after that `name_image` gives it its name: no image has a name of this project's without a record.
 
     Args:
         run: the run.
         image: the container engine's id of the tested image.
-        ref: the name.
-        recipe: of the cell that the image is for.
-        passed: the record of the gates that the image has passed, without its digest.
+        ref: the name that it is to get.
+        cell: the cell that the image is for.
 
     Raises:
         UnreachableError: transient faults that did not end.
         CredentialError: the registry refuses, or there is no credential.
         ToolError: the container engine or the registry has another image than the tested one.
+        InterruptedRunError: the run was told to stop.
         ProtocolError: the registry does not keep to its protocol.
     """
     untagged, folder = ref.with_tag(""), run.options.root / "build"
@@ -60,18 +64,27 @@ def push_image(
         config = run.registry.put_blob(untagged, saved.config)
         document = cell_manifest(saved.config, layers)
     digest = run.registry.put_manifest(untagged, document.content, document.media_type)
-    there = _settled(run, untagged.with_digest(digest), recipe.cell)
+    there = _settled(run, untagged.with_digest(digest), cell)
     if there is None or there.config != config:
         found = there.config if there else "nothing"
         raise ToolError(f"{untagged}@{digest}: the registry has {found} there, tested was {config}", OTHER_WRITER)
     run.engine.raise_if_stopping()
-    run.records.add(ref, replace(passed, digest=digest))
+    return SentImage(ref, document)
+
+
+def name_image(run: RunContext, sent: SentImage) -> None:
+    """Give an image its name, after everything that speaks for it was written.
+
+    Raises:
+        UnreachableError, CredentialError, ProtocolError: the name was not written.
+        ToolError: the name leads to something else afterwards.
+        InterruptedRunError: the run was told to stop.
+    """
     run.engine.raise_if_stopping()
-    run.registry.put_manifest(ref, document.content, document.media_type)
-    named = run.registry.digest_of(ref)
-    if named != digest:
-        raise ToolError(f"{ref} was written to name {digest} and names {named or 'nothing'}", OTHER_WRITER)
-    return digest
+    run.registry.put_manifest(sent.ref, sent.manifest.content, sent.manifest.media_type)
+    named = run.registry.digest_of(sent.ref)
+    if named != sent.digest:
+        raise ToolError(f"{sent.ref} was written to name {sent.digest} and names {named or 'nothing'}", OTHER_WRITER)
 
 
 class _AbsentError(Exception):

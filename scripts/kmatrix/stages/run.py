@@ -11,6 +11,7 @@ from kmatrix.effects.process.signals import interruptible
 from kmatrix.stages.cell import lacking_gates, skipped_result
 from kmatrix.stages.concurrency import map_threads, run_side_by_side
 from kmatrix.stages.gates import gates_of_profile
+from kmatrix.stages.image_signing import with_signature
 from kmatrix.stages.kernel_tag import with_kernel_tag
 from kmatrix.stages.published import recorded_image
 from kmatrix.stages.reuse import reusable_of_published
@@ -32,7 +33,8 @@ def default_jobs() -> int:
 def split_published(run: RunContext, recipes: Iterable[Recipe], keep: Keep) -> list[Recipe]:
     """Query the registry for published cells: those that passed every gate of the run are given to `keep`.
 
-    A kernel tag that one of these lacks, or that names another image, is written.
+    A kernel tag that one of these lacks, or that names another image, is written. An image that the image key has not
+    signed, because the key was changed, is signed.
 
     The others are returned; of these, `run.ungated` has the published images that have not passed every gate. A cell
     about which the registry's answer is malformed is given to `keep` as errored: it may be published, so it is not
@@ -49,9 +51,13 @@ def split_published(run: RunContext, recipes: Iterable[Recipe], keep: Keep) -> l
         if isinstance(published, RecordedImage) and not lacking_gates(run, published)
     }
     wanted = gates_of_profile(run.options.profile)
-    results = map_threads(
-        lambda each: with_kernel_tag(run, each[0].cell, skipped_result(*each, wanted)), skipped.values()
-    )
+
+    def complete(each: tuple[Recipe, RecordedImage]) -> CellResult:
+        recipe, published = each
+        result = with_signature(run, published.ref, skipped_result(recipe, published, wanted))
+        return with_kernel_tag(run, recipe.cell, result)
+
+    results = map_threads(complete, skipped.values())
     reusable = reusable_of_published(run) if results else {}
     results = [replace(result, reusable_from=reusable.get(result.cell)) for result in results]
     finished = dict(zip(skipped, results, strict=True))

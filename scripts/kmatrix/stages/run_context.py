@@ -16,12 +16,15 @@ from kmatrix.effects.engine import Engine
 from kmatrix.effects.installed_version import installed_version
 from kmatrix.effects.registry.credentials import Credentials
 from kmatrix.effects.registry.writer import RegistryWriter
+from kmatrix.effects.signing.environment import take_keys
 from kmatrix.effects.signing.module_keys import ModuleSigner
 from kmatrix.effects.vm.boot_files import boot_folder
 from kmatrix.effects.vm.qemu import Accel, Machines
+from kmatrix.stages.attested_records import records_for
 from kmatrix.stages.concurrency import Once
-from kmatrix.stages.gate_records import PlainRecords, Records
+from kmatrix.stages.gate_records import Records
 from kmatrix.stages.progress import Progress
+from kmatrix.stages.trust import Trust, load_trust
 from kmatrix.values.cells import Cell, CellResult, Finding, Verdict
 from kmatrix.values.command_lines import command
 from kmatrix.values.errors import InterruptedRunError, KmatrixError
@@ -89,7 +92,7 @@ class RunContext:
     are the layers that the registry is known to have, by the digest of their archive. `known_features` are the features
     of modules that are known before this run builds any, by cell id, without those of cells that it builds again.
     `foreign_bases` are a cache too, of bases for architectures that are not this machine's. `module_signer` signs the
-    modules that are built; None where they are not signed, or nothing is built.
+    modules that are built; None where they are not signed, or nothing is built. `trust` has the keys of images.
     """
 
     engine: Engine
@@ -114,11 +117,12 @@ class RunContext:
     ungated: dict[str, RecordedImage] = field(default_factory=dict)
     known_features: dict[str, CompiledFeatures] = field(default_factory=dict)
     module_signer: ModuleSigner | None = None
+    trust: Trust = field(default_factory=Trust)
 
     @property
     def records(self) -> Records:
         """The records of the gates that published images have passed."""
-        return PlainRecords(self.registry, self.progress.say, lambda: self.engine.stopping)
+        return records_for(self.trust, self.registry, self.progress.say, lambda: self.engine.stopping)
 
     @property
     def logs(self) -> Path:
@@ -139,15 +143,19 @@ class RunContext:
 def new_run(
     engine: Engine, credentials: Credentials, options: Options, progress: Progress, *, pushes: bool
 ) -> RunContext:
-    """Return the context of a run; only one that `pushes` asks for credentials that may write to the target.
+    """Return the context of a run; only one that `pushes` asks for credentials that may write, and for private keys.
 
     Raises:
-        InputError: this program is not installed, so it could not name its version in a record of passed gates.
+        InputError: this program is not installed, so it could not name its version in a record of passed gates; or a
+            key of the profile's images is missing.
+        UnreachableError: the service that keeps the image key does not sign.
     """
     installed_version()
+    profile = options.profile
+    trust = load_trust(profile.image_signing, options.root, take_keys(profile), signs=pushes)
     registry = RegistryWriter(credentials, pushes_to=options.target if pushes else "")
     machines = Machines(options.boot.accel if options.boot else "auto")
-    return RunContext(engine, registry, credentials, options, progress, machines)
+    return RunContext(engine, registry, credentials, options, progress, machines, trust=trust)
 
 
 def raise_if_stopping(run: RunContext, cause: Exception | None = None) -> None:

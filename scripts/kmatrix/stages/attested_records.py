@@ -1,0 +1,102 @@
+"""Records of gates as attestations: the test results of an image that a trusted key has signed, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from kmatrix.decide.attestation import statement_bytes
+from kmatrix.decide.gate_record import MalformedRecordError
+from kmatrix.decide.test_result import record_of, test_result
+from kmatrix.decide.united_record import adds_nothing, united
+from kmatrix.effects.registry.referrers import attach
+from kmatrix.effects.registry.writer import RegistryWriter
+from kmatrix.effects.signing.bundles import sign_statement
+from kmatrix.stages.gate_records import PlainRecords, Records
+from kmatrix.stages.trust import Trust, verified
+from kmatrix.values.attestation import TEST_RESULT, Statement
+from kmatrix.values.errors import ToolError
+from kmatrix.values.gate_record import GateRecord
+from kmatrix.values.names import ImageRef
+
+
+@dataclass(frozen=True)
+class AttestedRecords:
+    """Records that count only if a trusted key has signed them.
+
+    `say` is given a line for each attestation that is not believed; `stopping` is whether the run was told to stop.
+    """
+
+    registry: RegistryWriter
+    trust: Trust
+    say: Callable[[str], None]
+    stopping: Callable[[], bool] = lambda: False
+
+    def find(self, ref: ImageRef, digest: str) -> GateRecord | None:
+        """Return the union of an image's test results that verify; None where there are none (see `Records.find`)."""
+        found = verified(self.registry, self.trust, ref, digest, self.say, frozenset({TEST_RESULT}))
+        return united(records_in(found, ref, self.say))
+
+    def add(self, ref: ImageRef, record: GateRecord) -> None:
+        """Attach a signed test result, unless those of the same key say all of it already (see `Records.add`)."""
+        add_statements(self, ref, record.digest, [test_result(record, ref.repository)])
+
+
+def records_for(
+    trust: Trust, registry: RegistryWriter, say: Callable[[str], None], stopping: Callable[[], bool] = lambda: False
+) -> Records:
+    """Return the records of a registry in the form that a run believes: attested ones where it has public keys."""
+    if trust.keys:
+        return AttestedRecords(registry, trust, say, stopping)
+    return PlainRecords(registry, say, stopping)
+
+
+def records_in(statements: Iterable[Statement], ref: ImageRef, say: Callable[[str], None]) -> list[GateRecord]:
+    """Return the records that test results hold; one that holds none is named and left out.
+
+    Args:
+        statements: verified ones; those of other types are left out.
+        ref: a name in the image's repository.
+        say: is given a line for each test result that is no record.
+    """
+    found = []
+    for statement in statements:
+        if statement.predicate_type != TEST_RESULT:
+            continue
+        try:
+            found.append(record_of(statement))
+        except MalformedRecordError as error:
+            place = f"{ref.repository}@{statement.digest}"
+            say(f"note: {place}: a signed test result is not believed as a record of passed gates: {error}")
+    return found
+
+
+def add_statements(records: AttestedRecords, ref: ImageRef, digest: str, statements: Iterable[Statement]) -> None:
+    """Sign statements about an image and attach them, unless the same key has signed their content before.
+
+    Raises:
+        UnreachableError, CredentialError, ProtocolError: the registry or the key's service could not be queried, or
+            refuses.
+        ToolError: the registry keeps something else, or this run has no image key.
+        InterruptedRunError: the run was told to stop.
+    """
+    signer = records.trust.signer
+    if signer is None:
+        raise ToolError("this run has no image key, and was to sign an attestation", "Report this as a bug.")
+    # Attestations by other keys are no fault: those keys may leave the list one day.
+    there = verified(records.registry, records.trust.current, ref, digest, _silent)
+    known = {statement_bytes(statement) for statement in there}
+    recorded = united(records_in(there, ref, _silent))
+    new = [
+        statement
+        for statement in statements
+        if statement_bytes(statement) not in known
+        and not (statement.predicate_type == TEST_RESULT and adds_nothing(record_of(statement), recorded))
+    ]
+    if new:
+        signed = [(statement.predicate_type, sign_statement(statement, signer)) for statement in new]
+        attach(records.registry, ref, digest, signed, records.stopping)
+
+
+def _silent(_: str) -> None:
+    pass

@@ -1,0 +1,182 @@
+"""Signs and attests published images, each before any name leads to it, and again after the image key was changed.
+
+The signature is written last: an image that has one by the image key has that key's attestations too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from kmatrix.decide.simple_signing import MalformedPayloadError, check
+from kmatrix.decide.test_result import test_result
+from kmatrix.effects.registry.image_signatures import add_signature, signatures
+from kmatrix.effects.signing.cosign import attest_keyless, sign_keyless
+from kmatrix.stages.attested_records import AttestedRecords, add_statements
+from kmatrix.stages.gates import gates_of_profile, not_passed
+from kmatrix.stages.run_context import RunContext, raise_if_stopping
+from kmatrix.stages.trust import verified
+from kmatrix.values.attestation import Statement
+from kmatrix.values.cells import CellResult
+from kmatrix.values.errors import KmatrixError
+from kmatrix.values.gate_record import GateRecord
+from kmatrix.values.names import ImageRef, digest_of
+
+
+def vouch(
+    run: RunContext, ref: ImageRef, record: GateRecord, statements: Callable[[], Iterable[Statement]] = tuple
+) -> None:
+    """Have the registry keep everything that speaks for an image: the record of its gates, attestations, signature.
+
+    Without keys that is a plain record alone.
+
+    Args:
+        run: the run.
+        ref: a name in the image's repository; the image need not have it yet.
+        record: of the image's gates.
+        statements: returns further statements about the image; called only where something is signed.
+
+    Raises:
+        UnreachableError, CredentialError, ProtocolError, ToolError: something was not written.
+        InterruptedRunError: the run was told to stop.
+    """
+    if run.trust.signer is None:
+        run.records.add(ref, record)
+    if run.trust.signs:
+        attest(run, ref, record.digest, (test_result(record, ref.repository), *statements()))
+        sign_image(run, ref, record.digest)
+
+
+def attest(run: RunContext, ref: ImageRef, digest: str, statements: Iterable[Statement]) -> None:
+    """Sign statements about an image, and attach them to its digest.
+
+    Raises:
+        UnreachableError, CredentialError, ProtocolError, ToolError: something was not written.
+        InterruptedRunError: the run was told to stop.
+    """
+    statements = tuple(statements)
+    if run.trust.signer is not None:
+        add_statements(_records(run), ref, digest, statements)
+    if run.trust.keyless:
+        for statement in statements:
+            run.engine.raise_if_stopping()
+            attest_keyless(ref.with_digest(digest), statement, run.credentials.for_engine(ref))
+
+
+def sign_image(run: RunContext, ref: ImageRef, digest: str) -> None:
+    """Sign an image by its digest, as an image of the repository that `ref` names.
+
+    Raises:
+        UnreachableError, CredentialError, ProtocolError, ToolError: something was not written.
+        InterruptedRunError: the run was told to stop.
+    """
+    run.engine.raise_if_stopping()
+    if run.trust.signer is not None:
+        add_signature(run.registry, ref, digest, run.trust.signer, ref.repository, lambda: run.engine.stopping)
+    if run.trust.keyless:
+        sign_keyless(ref.with_digest(digest), run.credentials.for_engine(ref))
+
+
+def is_signed(run: RunContext, ref: ImageRef, digest: str) -> bool:
+    """Return whether an image has a signature by the image key of this run, as an image of its repository.
+
+    Raises:
+        UnreachableError, CredentialError, ProtocolError: the registry could not be queried.
+    """
+    signer = run.trust.signer
+    return signer is not None and any(
+        signer.public.verify(signature, payload) and _is_about(payload, ref, digest)
+        for payload, signature in signatures(run.registry, ref, digest)
+    )
+
+
+def complete_signature(run: RunContext, ref: ImageRef, digest: str, source: ImageRef | None = None) -> bool:
+    """Sign an image that lacks a signature by the image key: with its attestations that verify, then itself.
+
+    An image lacks it after the key was changed, and where it was copied from another repository.
+
+    Args:
+        run: the run.
+        ref: a name in the image's repository.
+        digest: of its manifest or list.
+        source: a name in the repository that has its attestations; None if it is its own.
+
+    Returns:
+        whether something was signed.
+
+    Raises:
+        UnreachableError, CredentialError, ProtocolError, ToolError: something was not read or not written.
+        InterruptedRunError: the run was told to stop.
+    """
+    if run.trust.signer is None or is_signed(run, ref, digest):
+        return False
+    found = verified(run.registry, run.trust, source or ref, digest, run.progress.say)
+    add_statements(_records(run), ref, digest, [replace(each, name=ref.repository) for each in found])
+    sign_image(run, ref, digest)
+    return True
+
+
+def complete_signatures(run: RunContext, ref: ImageRef, document: bytes) -> bool:
+    """Sign every image that a list names, and last the list; a manifest of one image is signed alone.
+
+    A node verifies the image of its own architecture (containers/image, signature/policy_eval.go judges the instance
+    that is pulled), and cosign what the name leads to.
+
+    Args:
+        run: the run.
+        ref: a name in the repository.
+        document: the manifest or the list, whose bytes this project has composed.
+
+    Returns:
+        whether something was signed.
+
+    Raises:
+        UnreachableError, CredentialError, ProtocolError, ToolError: something was not read or not written.
+        InterruptedRunError: the run was told to stop.
+    """
+    if run.trust.signer is None or is_signed(run, ref, digest_of(document)):
+        return False
+    for digest in instances(document):
+        complete_signature(run, ref, digest)
+    return complete_signature(run, ref, digest_of(document))
+
+
+def instances(document: bytes) -> tuple[str, ...]:
+    """Return the digests of the images that a list names; none for a manifest of one image."""
+    return tuple(str(entry["digest"]) for entry in json.loads(document).get("manifests", ()))
+
+
+def with_signature(run: RunContext, ref: ImageRef, result: CellResult) -> CellResult:
+    """Sign a published cell's image where the image key has not signed it, and return the cell's result with a note.
+
+    Where it cannot be signed, the cell is errored, though its image is published: the next run finds the cell published
+    and signs it.
+
+    Raises:
+        InterruptedRunError: the run was told to stop.
+    """
+    lacking = not_passed(result.gates, gates_of_profile(run.options.profile))
+    published = result.verdict in ("passed", "skipped") and result.digest and not lacking
+    if not (published and run.trust.signer is not None and run.options.push):
+        return result
+    raise_if_stopping(run)
+    try:
+        signed = complete_signature(run, ref, result.digest)
+    except KmatrixError as error:
+        raise_if_stopping(run, error)
+        reason = f"{result.reason}; published, but not signed with the image key: {error.message}"
+        return replace(result, verdict="errored", reason=reason, next_step=error.hint)
+    return replace(result, reason=f"{result.reason}; now signed with the image key") if signed else result
+
+
+def _records(run: RunContext) -> AttestedRecords:
+    return AttestedRecords(run.registry, run.trust, run.progress.say, lambda: run.engine.stopping)
+
+
+def _is_about(payload: bytes, ref: ImageRef, digest: str) -> bool:
+    try:
+        check(payload, ref.repository, digest)
+    except MalformedPayloadError:
+        return False
+    return True
