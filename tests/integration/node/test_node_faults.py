@@ -159,8 +159,8 @@ def test_without_the_capability_the_module_does_not_load_and_the_message_names_i
     [
         ("treeless", "Unknown symbol|The host's /lib/modules must be mounted at /lib/modules"),
         ("blind", "Operation not permitted|whether the kernel is locked down (Secure Boot) is unknown"),
-        ("unsigned", "Operation not permitted|locked down (integrity)|this one is not signed"),
-        ("signed", f"Operation not permitted|locked down (integrity)|signed by {SIGNER}, SHA-256 |{_UNKNOWN_KEY}"),
+        ("unsigned", "Operation not permitted|locked down (integrity; Secure Boot is |this one is not signed"),
+        ("signed", f"Operation not permitted|locked down (integrity; |signed by {SIGNER}, SHA-256 |{_UNKNOWN_KEY}"),
         ("enforced", f"Key was rejected|accepts only signed modules|signed by {SIGNER}, SHA-256 |{_UNKNOWN_KEY}"),
         ("disabled", "Operation not permitted|kernel.modules_disabled is 1"),
     ],
