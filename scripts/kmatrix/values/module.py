@@ -186,6 +186,19 @@ class ImageFacts:
 
 
 @dataclass(frozen=True)
+class ModuleFile:
+    """The file of a built module, as a bill of materials has it.
+
+    `sha256` is in hexadecimal digits; the others are its modinfo's, empty where it has none.
+    """
+
+    sha256: str
+    version: str
+    srcversion: str
+    licence: str
+
+
+@dataclass(frozen=True)
 class ToolkitFiles:
     """The files of a toolkit about one kernel, unparsed.
 
