@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from kmatrix.decide.bundle import CellImage, compose, manifest_list
-from kmatrix.stages.image_signing import vouch
-from kmatrix.values.attestation import TEST_RESULT
+from kmatrix.stages import bundle_record
+from kmatrix.stages.image_signing import attest, vouch
+from kmatrix.stages.trust import verified
+from kmatrix.values.attestation import SPDX, TEST_RESULT, Statement
 from kmatrix.values.gate_record import BOOT_GATE
 from kmatrix.values.names import Arch
 from tests.unit.support.bundle_bench import Bench
@@ -25,6 +27,18 @@ pytestmark = pytest.mark.usefixtures("two_gates")
 ARCHES: tuple[Arch, ...] = ("x86_64", "aarch64")
 
 
+@pytest.fixture(autouse=True)
+def _sboms_of_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a bundle's bill of materials name the images whose own one is found."""
+
+    def statements(*arguments: Any) -> tuple[Statement, ...]:
+        _, wanted, bundles, ref, digest, _, sbom_of = arguments
+        found = {each.digest: sbom_of(each.digest) for bundle in bundles for each in wanted.of(bundle.arch)}
+        return (Statement(SPDX, ref.repository, digest, found),)
+
+    monkeypatch.setattr(bundle_record, "bundle_statements", statements)
+
+
 def images(bench: Bench, key: str, arches: tuple[Arch, ...] = ARCHES) -> list[CellImage]:
     """Publish a cell of two kernels for each architecture, as runs with this image key did."""
     made = [bench.image(kernel, arch) for arch in arches for kernel in KERNELS[:2]]
@@ -35,8 +49,9 @@ def images(bench: Bench, key: str, arches: tuple[Arch, ...] = ARCHES) -> list[Ce
 
 
 def vouch_cell(bench: Bench, image: CellImage, key: str) -> None:
-    record = record_of(image.digest, image.cell.id)
-    vouch(replace(bench.run, trust=trust(key)), bench.ref(image.cell.tag), record)
+    ref, record = bench.ref(image.cell.tag), record_of(image.digest, image.cell.id)
+    sbom = Statement(SPDX, ref.repository, image.digest, {"of": image.cell.id})
+    vouch(replace(bench.run, trust=trust(key)), ref, record, lambda: [sbom])
 
 
 def listed(bench: Bench, digest: str) -> list[str]:
@@ -81,7 +96,19 @@ def test_the_list_and_each_image_say_in_which_kernels_they_were_booted(bench: Be
         record = bench.run.records.find(bench.ref("any"), digest)
         assert record is not None
         assert (record.name, record.cell_key, set(record.gates)) == (str(CLIENT), "", {BOOT_GATE})
-        assert types_at(bench.run.registry, bench.ref("any"), digest) == [TEST_RESULT]
+        assert types_at(bench.run.registry, bench.ref("any"), digest) == sorted([TEST_RESULT, SPDX])
+
+
+def test_the_bill_of_materials_is_made_of_those_of_the_cells_that_verify(bench: Bench) -> None:
+    made = images(bench, "own")
+    # Whoever may push can attach any.
+    bench.run.trust = trust("old")
+    forged = Statement(SPDX, bench.ref("any").repository, made[0].digest, {"of": "forged"})
+    attest(bench.run, bench.ref("any"), made[0].digest, [forged])
+    bench.run.trust = trust("own")
+    result = bench.make(*made)
+    found = verified(bench.run.registry, bench.run.trust, bench.ref("any"), result.digest, print, frozenset({SPDX}))
+    assert [each.predicate for each in found] == [{each.digest: {"of": each.cell.id} for each in made}]
 
 
 def test_the_same_bundle_is_skipped_without_a_write(bench: Bench) -> None:
