@@ -64,8 +64,8 @@ def test_each_module_is_there_with_its_toolkit_and_the_packages_once() -> None:
 
 def test_the_packages_are_those_of_the_layers_that_the_bundle_has() -> None:
     """Of all current cells the layers of the first that was made (decide/bundle.py)."""
-    first, second, third = image(KERNELS[0]), on_another_base(image(KERNELS[1])), image(KERNELS[2])
-    sboms = {first.digest: sbom_of(first, "old"), second.digest: sbom_of(second, "new", certificate=b"der")}
+    first, second, third = on_another_base(image(KERNELS[0])), image(KERNELS[1]), image(KERNELS[2])
+    sboms = {first.digest: sbom_of(first, "new", certificate=b"der"), second.digest: sbom_of(second, "old")}
     predicate = predicate_of([first, second, third], {**sboms, third.digest: sbom_of(third, "old")})
     names = names_of(predicate)
     assert ("old" in names, "new" in names) == (True, False)
@@ -97,10 +97,13 @@ def test_a_list_has_the_contents_of_every_architecture() -> None:
     parts = []
     for arch in arches:
         made = image(KERNELS[0], arch=arch)
+        if arch == "x86_64":
+            made = with_manifest(replace(made, config={**made.config, "created": "2026-02-01T00:00:00Z"}))
         content = sbom_of(made, f"only-{arch}")
         parts.append(BundlePart(compose(CLIENT, (made,)), [made], {made.digest: content}))
     predicate = bundle_sbom(NAME, DIGEST, "8.98.1", parts, TOOL).predicate
     assert spdx_faults(predicate) == []
+    assert predicate["creationInfo"]["created"] == "2026-02-01T00:00:00Z"
     assert {"only-x86_64", "only-aarch64"} <= set(names_of(predicate))
     assert names_of(predicate).count("beegfs") == 2
     assert "arch=" not in predicate["packages"][0]["externalRefs"][0]["referenceLocator"]
