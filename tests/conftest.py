@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     given = [Path(argument).resolve() for argument in config.args]
     if leaves_out_aarch64(config) and any(path in AARCH64.parents for path in given):
         terminalreporter.write_line("aarch64: deselected; `nox -s tests -- --arch aarch64` runs these tests")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int | None:
+    """Return one worker more than there are cores: workers wait for guests, builds, registries and child processes.
+
+    None leaves it to pytest-xdist, which has a variable for it (xdist/plugin.py).
+    """
+    return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else len(os.sched_getaffinity(0)) + 1
 
 
 @pytest.fixture(scope="session", autouse=True)

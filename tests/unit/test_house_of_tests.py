@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -69,6 +70,13 @@ def test_tests_of_aarch64_are_left_out_with_a_note_unless_they_are_named(
     if "-n" not in given:
         named = any("integration" in word for word in given)
         assert ("test_both_architectures.py::" in done.stdout) == (named and not left_out)
+
+
+def test_auto_is_one_worker_more_than_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTEST_XDIST_AUTO_NUM_WORKERS", raising=False)
+    command = [sys.executable, "-m", "pytest", "-n", "auto", "-p", "no:cacheprovider", "tests/unit/test_names.py"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert f"\n{len(os.sched_getaffinity(0)) + 1} workers [" in done.stdout, done.stdout + done.stderr
 
 
 def test_the_table_of_fixtures_is_complete() -> None:

@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 
 from kmatrix.effects.engine import Engine
+from kmatrix.effects.signing.new_keys import IMAGE_FILES, MODULE_FILES
 from kmatrix.lab import services
 from kmatrix.lab import up as lab_up
 from kmatrix.lab.images import image_context
@@ -96,6 +97,9 @@ def made_state(layout: Layout) -> dict[str, Any]:
     }
     write_graph(layout, releases_of(state))
     write_state(layout, state)
+    layout.keys.mkdir(exist_ok=True)
+    for name in (*IMAGE_FILES, *MODULE_FILES):
+        (layout.keys / name).touch()
     return state
 
 
@@ -149,6 +153,7 @@ def test_the_duration_is_printed_before_the_lab_is_created_and_not_before_it_is_
 
     monkeypatch.setattr(lab_up, "status", lambda *_: lab_up.LabStatus((("image registry", False, ""),)))
     monkeypatch.setattr(lab_up, "_made", lambda *_: created)
+    monkeypatch.setattr(lab_up, "ensure_keys", lambda _: False)
     monkeypatch.setattr(lab_up, "ensure_base", first_step)
     messages: list[str] = []
     layout = layout_of(lab_profile(), tmp_path)

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from kmatrix.decide.image_policy import is_image_policy
 from kmatrix.decide.manifest_templates import Folder as Folder
 from kmatrix.decide.manifest_templates import file_of, render_template
 from kmatrix.values.matrix import MaxUnavailable
@@ -187,8 +188,10 @@ def _built(build: InClusterBuild) -> str:
 
 
 def components(sources: Folder) -> dict[str, str]:
-    """Return the kustomize components that modify any of the folders."""
-    return {path: text for path, text in sources.items() if path.startswith("components/")}
+    """Return the kustomize components that modify any of the folders; those of an image policy need a key."""
+    return {
+        path: text for path, text in sources.items() if path.startswith("components/") and not is_image_policy(path)
+    }
 
 
 def _base(sources: Folder, capabilities: tuple[str, ...], node_selector: str = "") -> dict[str, str]:

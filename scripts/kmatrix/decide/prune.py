@@ -11,11 +11,9 @@ from dataclasses import dataclass
 
 from kmatrix.decide.needed_images import Needs
 from kmatrix.decide.prunable_kernels import KernelAges
-from kmatrix.decide.repository import Image, Kind, Repository, is_client, kind_of, subject_of
+from kmatrix.decide.repository import GATES, Image, Kind, Repository, is_client, kind_of, subject_of
 from kmatrix.values import labels
 from kmatrix.values.names import Arch
-
-_GATES = ".gates"
 
 
 @dataclass(frozen=True)
@@ -47,8 +45,9 @@ class Stay:
 class Pruning:
     """The decision: removals in the order in which they are safe, and every tag that stays.
 
-    An interruption leaves at most records without their image, which the next run finds by the cell that they name: no
-    image that has a tag is ever without its record.
+    An interruption leaves at most records, signatures and attestations without their image, which the next run finds:
+    records by the cell that they name, the others because their image is gone. No image that has a tag is ever without
+    them.
     """
 
     removals: tuple[Removal, ...]
@@ -88,6 +87,10 @@ def decide_removals(repository: Repository, ages: KernelAges, needs: Needs) -> P
         cell = _cell_of(name, ages)
         if cell is not None and subject not in protected and not _needed(subject, cell, needs):
             doomed.setdefault(subject, ("cell", (_image_of(subject, cell),)))
+    for digest in _attached_to(repository).difference(tagged, protected, doomed):
+        image = repository.images.get(digest)
+        if image is not None and image.cell and not _why_stays("cell", (image,), ages, needs):
+            doomed[digest] = ("cell", (image,))
     while held := doomed.keys() & repository.closure(_attached_to_others(repository, doomed)):
         for digest in held:
             del doomed[digest]
@@ -109,6 +112,11 @@ def _attached_to_others(repository: Repository, doomed: Collection[str]) -> list
     return [digest for tag, digest in repository.tags.items() if (of := subject_of(tag)) and of not in doomed]
 
 
+def _attached_to(repository: Repository) -> set[str]:
+    """Return the digests that tags are attached to, such as a cell's that another image replaced under its tag."""
+    return {subject for tag in repository.tags if (subject := subject_of(tag))}
+
+
 def _records(
     repository: Repository, doomed: Collection[str], protected: Collection[str]
 ) -> tuple[list[Removal], list[Stay]]:
@@ -117,7 +125,8 @@ def _records(
     A manifest that is an image itself is decided on as such, whatever it is attached to.
     """
     attached = {tag: subject for tag in repository.tags if (subject := subject_of(tag))}
-    staying = {tag for tag, subject in attached.items() if subject not in doomed}
+    orphans = repository.orphans
+    staying = {tag for tag, subject in attached.items() if subject not in doomed and subject not in orphans}
     safe = {*protected, *repository.closure(repository.tags[tag] for tag in staying)}
     known = {*repository.images, *repository.lists}
     names = repository.names()
@@ -133,15 +142,19 @@ def _records(
                 reason = "is an image itself"
             stays.append(Stay(repository.name, tag, digest, "record", reason))
             continue
-        removals[digest] = Removal(repository.name, digest, names[digest], "record", f"attached to {subject}")
+        why = f"attached to {subject}{', which is gone' if subject in orphans else ''}"
+        removals[digest] = Removal(repository.name, digest, names[digest], "record", why)
         for child in repository.lists.get(digest, ()):
             if child not in safe and child not in doomed and child not in repository.images:
-                removals[child] = Removal(repository.name, child, (), "record", f"attached to {subject}")
+                removals[child] = Removal(repository.name, child, names.get(child, ()), "record", why)
     return [*removals.values()], stays
 
 
 def with_referrers(pruning: Pruning, repository: Repository, referrers: Mapping[str, Iterable[str]]) -> Pruning:
-    """Add to a decision the manifests that name a digest to be deleted as their subject; records of gates come last.
+    """Add to a decision the manifests that name a digest to be deleted as their subject, and put it in its order.
+
+    Images come first. Of what is attached to them, manifests without a tag come before the tags that lead to them, and
+    records of gates last: what an interruption leaves can be found.
 
     Args:
         pruning: the decision.
@@ -156,12 +169,16 @@ def with_referrers(pruning: Pruning, repository: Repository, referrers: Mapping[
         for each in digests
         if each not in known and each not in safe and each not in repository.images
     }
-    removals = sorted((*pruning.removals, *found.values()), key=_is_record_of_gates)
+    removals = sorted((*pruning.removals, *found.values()), key=_turn)
     return Pruning(tuple(removals), pruning.stays)
 
 
-def _is_record_of_gates(removal: Removal) -> bool:
-    return any(tag.endswith(_GATES) for tag in removal.tags)
+def _turn(removal: Removal) -> int:
+    if removal.kind != "record":
+        return 0
+    if not removal.tags:
+        return 1
+    return 3 if any(tag.endswith(GATES) for tag in removal.tags) else 2
 
 
 def _why_stays(kind: Kind, images: tuple[Image, ...], ages: KernelAges, needs: Needs) -> str:

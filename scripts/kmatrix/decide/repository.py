@@ -13,6 +13,7 @@ from kmatrix.values.names import ARCHES, Arch, ClientVersion, image_tag, without
 Kind = Literal["cell", "module image", "kernel tag", "bundle", "record", "unknown"]
 # cosign's signatures, attestations and documents about content (sigstore/cosign, pkg/oci/remote/remote.go), and the
 # tag without a suffix of the OCI distribution specification ("Referrers Tag Schema").
+GATES = ".gates"
 _ATTACHED = re.compile(r"sha256-([0-9a-f]{64})(?:\.(?:gates|sig|att|sbom))?")
 
 
@@ -48,6 +49,7 @@ class Repository:
         lists: the digests of the manifests that each list of manifests has.
         images: the manifests of images by digest, but not those of records.
         records: for digests without a tag, the cell or bundle that the record of its gates names.
+        gone: digests without a manifest that tags are attached to.
         client: whose images it has by kernel; empty for the repository of cells and bundles.
     """
 
@@ -57,6 +59,7 @@ class Repository:
     images: Mapping[str, Image] = field(default_factory=dict)
     records: Mapping[str, str] = field(default_factory=dict)
     client: str = ""
+    gone: frozenset[str] = frozenset()
 
     def names(self) -> dict[str, tuple[str, ...]]:
         """Return the tags of every digest that has any."""
@@ -64,6 +67,15 @@ class Repository:
         for tag, digest in self.tags.items():
             found.setdefault(digest, []).append(tag)
         return {digest: tuple(tags) for digest, tags in found.items()}
+
+    @property
+    def orphans(self) -> frozenset[str]:
+        """The digests without a manifest that only signatures and attestations are attached to.
+
+        A record of gates says which cell its image was, so it is decided on by that.
+        """
+        recorded = {subject_of(tag) for tag in self.tags if tag.endswith(GATES)}
+        return self.gone - recorded
 
     def closure(self, digests: Iterable[str]) -> frozenset[str]:
         """Return digests with everything that they list, however deep."""

@@ -53,6 +53,11 @@ class Layout:
         return self.folder / "gnupg"
 
     @property
+    def keys(self) -> Path:
+        """The folder of the keys that sign images and kernel modules."""
+        return self.folder / "keys"
+
+    @property
     def registry_container(self) -> str:
         """The name of the container that runs the registry, and of the volume with its content."""
         return f"{IMAGES}-{self.id}-registry"

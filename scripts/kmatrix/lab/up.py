@@ -22,6 +22,7 @@ from kmatrix.lab import releases, services
 from kmatrix.lab.archive import archive_packages
 from kmatrix.lab.images import OLDER_PACKAGES, OLDER_SUITE, definition, ensure_base, ensure_image
 from kmatrix.lab.kernels import LabKernels, choose_kernels
+from kmatrix.lab.keys import ensure_keys, keys_are_there
 from kmatrix.lab.layout import IMAGES, LAB_LABEL, Layout
 from kmatrix.lab.packages import make_packages
 from kmatrix.lab.publishing import graph_is_current, publish_image, publish_payload, publish_toolkit, write_graph
@@ -55,6 +56,8 @@ def status(engine: Engine, layout: Layout, profile: Profile) -> LabStatus:
     kept = made and engine.image(state["workshop"]) is not None
     content = _content(state) if made else "not built yet, or from other definitions"
     parts = [("content", kept, content if kept or not made else f"{state['workshop']}: this image was removed")]
+    has_keys = keys_are_there(layout)
+    parts.append(("keys", has_keys, f"{layout.keys.relative_to(layout.root)}" if has_keys else "not created yet"))
     for server in services.servers(layout):
         word = f"{server.address}, container {server.container}"
         ready = running(engine, server)
@@ -76,6 +79,8 @@ def up(engine: Engine, layout: Layout, profile: Profile, say: Say) -> bool:
     """
     if status(engine, layout, profile).up:
         return False
+    if ensure_keys(layout):
+        say(f"keys: created in {layout.keys.relative_to(layout.root)}")
     if not _made(layout, profile):
         say("creating it takes about four minutes, once")
     base = ensure_base(engine, say)

@@ -9,7 +9,7 @@ from typing import Any
 from kmatrix.decide.needed_images import needs_of
 from kmatrix.decide.prunable_kernels import KernelAges
 from kmatrix.decide.prune import Pruning, Removal, decide_removals, with_referrers
-from kmatrix.decide.repository import Image, Repository, subject_of
+from kmatrix.decide.repository import GATES, Image, Repository, subject_of
 from kmatrix.effects.registry.client import labels_of
 from kmatrix.effects.registry.manifests import RawManifest, is_list, manifest_of
 from kmatrix.effects.registry.remover import RegistryRemover
@@ -23,7 +23,6 @@ from kmatrix.values.names import ImageRef
 SCHEMA = 1
 _CONFIGS = ("application/vnd.docker.container.image.v1+json", "application/vnd.oci.image.config.v1+json")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_GATES = ".gates"
 Say = Callable[[str], None]
 
 
@@ -69,6 +68,7 @@ def decide_pruning(
     for repository in (*repositories, main):
         pruning = decide_removals(repository, ages, needs)
         subjects = [each.digest for each in pruning.removals if each.kind != "record"]
+        subjects += sorted(repository.orphans)
         ref = ImageRef.parse(repository.name)
         answers = map_threads(remover.referrers, [ref.with_digest(digest) for digest in subjects])
         found.append(with_referrers(pruning, repository, dict(zip(subjects, answers, strict=True))))
@@ -95,22 +95,27 @@ def read_repository(remover: RegistryRemover, ref: ImageRef, say: Say, client: s
     lists = {digest: _listed(ref, raw) for digest, raw in raws.items() if is_list(raw)}
     examined = {digests[tag] for tag in tags if not subject_of(tag)} - {""}
     children = {child for digest in examined for child in lists.get(digest, ())}
-    missing = sorted(children - raws.keys())
+    # An image that another one replaced under its tag is still there, with what is attached to it.
+    subjects = {subject_of(tag) for tag in tags} - {""}
+    missing = sorted((children | subjects) - raws.keys())
     found = map_threads(lambda digest: remover.raw_manifest(ref.with_digest(digest)), missing)
     raws |= {raw.digest: raw for raw in found if raw}
     lists |= {digest: _listed(ref, raws[digest]) for digest in missing if digest in raws and is_list(raws[digest])}
-    single = sorted((examined | children) & raws.keys() - lists.keys())
+    single = sorted((examined | children | subjects) & raws.keys() - lists.keys())
     images = map_threads(lambda digest: _image(remover, ref, raws[digest]), single)
-    subjects = {subject_of(tag) for tag in tags if tag.endswith(_GATES) and subject_of(tag)}
-    lost = sorted(subjects - set(digests.values()) - children)
+    # Documents may have signatures of their own.
+    known = {image.digest: image for image in images if image.labels or image.digest in examined | children}
+    recorded = {subject_of(tag) for tag in tags if tag.endswith(GATES)} - {""}
+    lost = sorted(recorded - set(digests.values()) - children)
     records = map_threads(lambda digest: find_record(remover, ref, digest, say), lost)
     return Repository(
         ref.repository,
         digests,
         lists,
-        dict(zip(single, images, strict=True)),
+        known,
         {digest: record.name for digest, record in zip(lost, records, strict=True) if record},
         client,
+        frozenset(subjects - raws.keys()),
     )
 
 

@@ -58,6 +58,10 @@ def test_info_says_what_image_and_node_have(node: CellNode, version: str, lab: L
     assert lines["node"] == NODE_NAME
     assert lines["kernel of the node"] == node.say("uname -r")
     assert lines["module for it"] == "none"
+    assert lines["module signed by"] == lines["its key in the kernel"] == "none"
+    assert lines["trusted keyrings"] == "unknown: /host/proc/keys cannot be read"
+    assert lines["module signatures"] == lines["lockdown"] == "unknown"
+    assert lines["Secure Boot"] in {"unknown", "off", "on"}, "as this machine's kernel says"
     assert lines["module loaded"] == "version 7.1, srcversion 0123"
     assert lines["mounts on the host"] == "/mnt/a, /mnt/b"
     assert lines["installed on the host"] == "none"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.integration.support.node.client_node import (
@@ -19,6 +21,7 @@ from tests.integration.support.node.virtual_node import CLIENT, NODE, Shown
 from tests.integration.support.project.site import NEWER_CLIENT, OLDER_CLIENT
 from tests.integration.support.session import Session
 
+_UNKNOWN_KEY = "whose key the kernel does not know: enrol the certificate"
 _FAULTS = f"""
 # ended POD: reports its end, in sections.
 ended() {{
@@ -45,6 +48,7 @@ ended locked
 mount -o remount,rw {CLIENT}
 container_start locked
 section locked-restart await_ready locked
+section locked-info pod_exec locked beegfs-node info
 pod_stop locked
 umount {CLIENT}
 
@@ -155,12 +159,9 @@ def test_without_the_capability_the_module_does_not_load_and_the_message_names_i
     [
         ("treeless", "Unknown symbol|The host's /lib/modules must be mounted at /lib/modules"),
         ("blind", "Operation not permitted|whether the kernel is locked down (Secure Boot) is unknown"),
-        ("unsigned", "Operation not permitted|locked down (integrity)|this one is not signed"),
-        (
-            "signed",
-            f"Operation not permitted|locked down (integrity)|signed by {SIGNER}, which the node does not trust",
-        ),
-        ("enforced", f"Key was rejected|accepts only signed modules|signed by {SIGNER}, which the node does not trust"),
+        ("unsigned", "Operation not permitted|locked down (integrity; Secure Boot is |this one is not signed"),
+        ("signed", f"Operation not permitted|locked down (integrity; |signed by {SIGNER}, SHA-256 |{_UNKNOWN_KEY}"),
+        ("enforced", f"Key was rejected|accepts only signed modules|signed by {SIGNER}, SHA-256 |{_UNKNOWN_KEY}"),
         ("disabled", "Operation not permitted|kernel.modules_disabled is 1"),
     ],
 )
@@ -169,6 +170,19 @@ def test_why_a_module_does_not_load_is_looked_up(faults: Shown, pod: str, said: 
     for words in said.split("|"):
         assert words in faults.text(f"{pod}-message")
     assert faults.lines(f"{pod}-module") == ()
+
+
+def test_info_lists_the_kernels_keyrings_and_what_it_demands(faults: Shown) -> None:
+    lines = dict(line.split(": ", 1) for line in faults.lines("locked-info") if ": " in line)
+    assert lines["module signed by"] == "not signed"
+    assert lines["its key in the kernel"] == "none"
+    # A distribution's kernel has the keys of its own modules.
+    count = re.search(r"^\.builtin_trusted_keys: (\d+), ", lines["trusted keyrings"])
+    assert count
+    assert int(count[1]) > 0
+    assert lines["module signatures"] == "not required"
+    assert lines["lockdown"] == "none"
+    assert lines["Secure Boot"] in {"unknown", "off"}, "it was started without firmware"
 
 
 def test_a_plugin_directory_that_cannot_be_written_is_an_error_until_it_can(faults: Shown) -> None:

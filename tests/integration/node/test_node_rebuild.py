@@ -6,7 +6,13 @@ import pytest
 
 from kmatrix.effects.engine import Engine
 from kmatrix.effects.engine.errors import StepFailedError
-from tests.integration.support.cluster.openshift import built, compiling_copy, rendered, with_red_hats_modes
+from tests.integration.support.cluster.openshift import (
+    built,
+    compiling_copy,
+    one_unit_copy,
+    rendered,
+    with_red_hats_modes,
+)
 from tests.integration.support.lab import Lab
 from tests.integration.support.node.client_node import SECRET
 from tests.integration.support.node.rhel_worker import add_repository, make_repository, make_worker
@@ -75,7 +81,8 @@ def shown(
         with (
             built(engine, session, manifests, lab.toolkits["next-line"], log) as image,
             compiling_copy(engine, session, image) as small,
-            with_red_hats_modes(engine, session, small) as copy,
+            one_unit_copy(engine, session, small) as quick,
+            with_red_hats_modes(engine, session, quick) as copy,
         ):
             node = Node.of(engine, lab.toolkits["older"], kernel, folder / "files", writable=True)
             pods = {"client": Wish("rhel", manifests.daemonset, SECRET)}

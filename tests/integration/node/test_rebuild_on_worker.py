@@ -17,6 +17,7 @@ from tests.integration.support.cluster.openshift import (
     InCluster,
     built,
     node_mounts,
+    one_unit_copy,
     rendered,
     with_red_hats_modes,
 )
@@ -40,7 +41,8 @@ def image(engine: Engine, lab: Lab, session: Session, manifests: InCluster) -> I
     try:
         with (
             built(engine, session, manifests, lab.toolkits["next-line"], log) as made,
-            with_red_hats_modes(engine, session, made) as copy,
+            one_unit_copy(engine, session, made) as quick,
+            with_red_hats_modes(engine, session, quick) as copy,
         ):
             yield copy
     except StepFailedError as error:
@@ -197,6 +199,6 @@ def test_a_node_tree_that_is_not_mounted_is_named(worker: Worker) -> None:
 
 def test_a_client_that_does_not_compile_is_said_so(worker: Worker) -> None:
     add_repository(worker.folder, worker.url)
-    spoil = "echo '#error on purpose' >>/kmatrix/source/opt/beegfs/src/client/client_module_8/source/main.c"
+    spoil = "echo '#error on purpose' >>/kmatrix/source/opt/beegfs/src/client/client_module_8/parts/main.c"
     said = worker.refused("compile-failed", before=spoil)
     assert worker.kernel in said

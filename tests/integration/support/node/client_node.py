@@ -35,6 +35,7 @@ COPY --from={image} /opt/lib/modules/ /opt/lib/modules/
 RUN openssl req -new -x509 -newkey rsa:2048 -nodes -subj '/CN={signer}/' -keyout /key -out /certificate \\
  && $(find /usr/lib/linux-kbuild-*/scripts -name sign-file | head -n 1) sha256 /key /certificate \
       /opt/lib/modules/{kernel}/extra/beegfs.ko \
+ && openssl x509 -in /certificate -outform DER -out /opt/lib/modules/{kernel}/extra/beegfs.der \
  && rm /key
 FROM {image}
 COPY --from=signed /opt/lib/modules/ /opt/lib/modules/

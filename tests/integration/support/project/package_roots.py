@@ -65,10 +65,13 @@ class PackageFolder:
         return self.repository / "dists" / f"rhel{LINE.removeprefix('el')}"
 
     def make(self, *arguments: str, version: str = OLDER_CLIENT, gnupg: Path | None = None) -> None:
-        """Package the stand-in client with arguments of images/lab-client/package, by default with the lab's key."""
+        """Package the stand-in client with arguments of images/lab-client/package, by default with the lab's key.
+
+        Its sources are one unit, which takes half the time to compile.
+        """
         lab = self._lab.layout
         layout = _OtherKey(lab.root, lab.registry, lab.web, gnupg) if gnupg else lab
-        words = ["--version", version, "--dist", LINE, *arguments]
+        words = ["--version", version, "--dist", LINE, "--one-unit", *arguments]
         with DockerEngine("tests") as engine, _alone(layout.gnupg):
             package_client(engine, layout, self._lab.workshop, self.root, words)
 

@@ -8,7 +8,7 @@ import json
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from kmatrix.values.lock import ProfileLock, read_lock
 from kmatrix.values.names import image_tag
 from tests.integration.support.lab import Lab
 from tests.integration.support.project.build_cache import has_image, keeping_stages, stage_tag
+from tests.integration.support.project.signing_keys import write_signing_keys
 from tests.integration.support.registries import ThrowAwayRegistry
 from tests.integration.support.session import LABEL, Session
 
@@ -101,6 +102,7 @@ class Site:
         kernels: Iterable[str] = (),
         warm: bool = True,
         own_packages: Iterable[str] = (),
+        signed: Collection[str] = (),
         **profile: Any,
     ) -> Iterator[Site]:
         """Create a project, resolved and ready to build; its images are removed at the end.
@@ -114,11 +116,13 @@ class Site:
             kernels: kernel releases; none means all of the lab's.
             warm: compile these cells beforehand, from the lab's packages, into the engine's cache.
             own_packages: client versions whose packages are this project's own, not the lab's.
+            signed: what it signs, with keys of its own in its folder `keys`: nothing by default; IMAGES, MODULES, or
+                both, which is SIGNED (support/project/signing_keys.py).
             profile: keys of the profile to set, such as packages or excludes.
         """
         site = cls(root, lab, session, registry)
         kernels = tuple(kernels) or tuple(lab.kernels.as_dict().values())
-        site._write(tuple(clients), kernels, profile)
+        site._write(tuple(clients), kernels, {**write_signing_keys(root, signed), **profile})
         site._label_stages(tuple(own_packages))
         if warm:
             warm_up(lab, session, registry, clients, kernels, **profile)
