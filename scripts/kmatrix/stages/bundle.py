@@ -6,12 +6,14 @@ from contextlib import suppress
 from dataclasses import replace
 
 from kmatrix.decide.bundle import Composed, Wanted, compose, manifest_list
+from kmatrix.effects.clock import utc_now
 from kmatrix.effects.registry.client import Manifest
 from kmatrix.stages.bundle_boots import boot_bundle, put_untagged
 from kmatrix.stages.bundle_kept import keep_kernels
 from kmatrix.stages.bundle_record import is_recorded, record_boots, without_record
 from kmatrix.stages.gate_records import OTHER_WRITER
 from kmatrix.stages.gates import gates_of_profile
+from kmatrix.stages.image_signing import complete_signatures, instances
 from kmatrix.stages.module_images import choose_modules, put_modules, with_modules
 from kmatrix.stages.publish import IMAGE
 from kmatrix.stages.run_context import RunContext, reason_of
@@ -20,7 +22,7 @@ from kmatrix.values.cells import Cell, Finding, Verdict
 from kmatrix.values.errors import InterruptedRunError, KmatrixError, ProtocolError
 from kmatrix.values.gate_record import TestedKernel
 from kmatrix.values.matrix import mirrored
-from kmatrix.values.names import ImageRef
+from kmatrix.values.names import Arch, ImageRef
 
 
 def make_bundle(run: RunContext, wanted: Wanted) -> BundleResult:
@@ -69,7 +71,7 @@ def _make(run: RunContext, wanted: Wanted, ref: ImageRef, blank: BundleResult) -
 
 def _publish(run: RunContext, wanted: Wanted, ref: ImageRef, blank: BundleResult, recorded: str) -> BundleResult:
     """Boot the bundle and publish it, unless `recorded`, the digest of the published one that was booted, is its."""
-    say = run.progress.say
+    say, began = run.progress.say, utc_now()
     composed = [compose(wanted.client, wanted.of(arch), wanted.profile_name) for arch in wanted.arches]
     complete = manifest_list(composed)
     chosen = choose_modules(run, wanted, ref)
@@ -82,12 +84,13 @@ def _publish(run: RunContext, wanted: Wanted, ref: ImageRef, blank: BundleResult
     )
     if recorded == complete.digest:
         modules = put_modules(run, wanted, chosen)
-        reason = "already published, of the same cells"
+        signed = complete_signatures(run, ref, recorded, lambda: instances(complete))
+        reason = "already published, of the same cells" + ("; now signed with the image key" if signed else "")
         return with_modules(replace(result, verdict="skipped", reason=reason, digest=recorded), modules)
-    kernels: tuple[TestedKernel, ...] = ()
+    kernels: dict[Arch, tuple[TestedKernel, ...]] = {}
     for each in composed:
         boots = boot_bundle(run, wanted, each, ref)
-        kernels += boots.kernels
+        kernels[each.arch] = boots.kernels
         if findings := boots.findings:
             others = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
             reason = f"{findings[0].code}: {findings[0].message}{others}; not published"
@@ -98,7 +101,7 @@ def _publish(run: RunContext, wanted: Wanted, ref: ImageRef, blank: BundleResult
         # Boots take time, and a registry may delete manifests without a tag meanwhile.
         put_untagged(run, ref, each)
     modules = put_modules(run, wanted, chosen)
-    record_boots(run, ref, wanted.client, complete.digest, kernels)
+    record_boots(run, ref, wanted, composed, kernels, began)
     digest = run.registry.put_manifest(ref, complete.content, complete.media_type)
     if run.registry.digest_of(ref) != digest:
         raise ProtocolError(
