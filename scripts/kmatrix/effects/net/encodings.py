@@ -25,6 +25,10 @@ FILE_BYTES = 1 << 30
 _CHUNK = 1 << 16
 
 
+class TooLargeError(ProtocolError):
+    """A body is longer than its kind of answer may be."""
+
+
 def _from_gzip(raw: bytes) -> Iterator[bytes]:
     if form_of(raw) != "gzip":
         raise DamagedError("its encoding is gzip and its content is not")
@@ -52,7 +56,7 @@ def content_of(response: requests.Response, sha256: str, limit: int = FILE_BYTES
     """Return the complete body in the form that has a SHA-256 (some other form if neither has it), for `read_body`.
 
     Raises:
-        ProtocolError: it is longer than `limit` bytes.
+        TooLargeError: it is longer than `limit` bytes.
     """
     return content_that(response, lambda content: hashlib.sha256(content).hexdigest() == sha256, limit)
 
@@ -72,7 +76,7 @@ def content_that(
         limit: the largest number of bytes that either form may have.
 
     Raises:
-        ProtocolError: it is longer.
+        TooLargeError: it is longer.
     """
     raw = _at_most(limit, iter(lambda: response.raw.read(_CHUNK, decode_content=False), b""), response.url)
     encoding = response.headers.get("content-encoding", "identity").strip().lower()
@@ -90,7 +94,7 @@ def _at_most(limit: int, pieces: Iterable[bytes], url: str) -> bytes:
     for piece in pieces:
         found += piece
         if len(found) > limit:
-            raise ProtocolError(
+            raise TooLargeError(
                 f"{url} sends more than the {limit >> 20} MiB that its kind of answer may have",
                 "Fetch that address with curl: if a proxy or another service answers, set the address of the service "
                 "itself.",

@@ -14,12 +14,12 @@ import requests
 
 from kmatrix.decide.formats.image_paths import LayerView, find_files
 from kmatrix.effects.net.bodies import json_in
-from kmatrix.effects.net.encodings import DOCUMENT_BYTES, content_of
+from kmatrix.effects.net.encodings import DOCUMENT_BYTES, FILE_BYTES, content_of
 from kmatrix.effects.registry.layers import read_layer
 from kmatrix.effects.registry.manifests import Manifest as Manifest
 from kmatrix.effects.registry.manifests import Named as Named
 from kmatrix.effects.registry.manifests import RawManifest, is_list, manifest_of, of_platform
-from kmatrix.effects.registry.transport import Transport
+from kmatrix.effects.registry.pages import Pages
 from kmatrix.values.errors import ProtocolError
 from kmatrix.values.names import ARCHES, GO_ARCH, Arch, ImageRef, digest_of
 
@@ -29,7 +29,7 @@ _OTHER = (
 )
 
 
-class Registry(Transport):
+class Registry(Pages):
     """Read access to every registry, with one set of credentials; safe to share between threads."""
 
     def manifest(self, ref: ImageRef, arch: Arch) -> Manifest | None:
@@ -117,7 +117,15 @@ class Registry(Transport):
         """Return an image's labels."""
         return labels_of(self.config(manifest))
 
-    def content(self, ref: ImageRef, path: str, digest: str = "") -> bytes | None:
+    def raw_manifest(self, ref: ImageRef) -> RawManifest | None:
+        """Return the manifest, or the list of manifests, that a tag or digest names; None if there is no such name.
+
+        Raises:
+            UnreachableError, CredentialError, ProtocolError: it could not be determined.
+        """
+        return self._raw_manifest(ref)
+
+    def content(self, ref: ImageRef, path: str, digest: str = "", limit: int = FILE_BYTES) -> bytes | None:
         """Return the bytes that a repository has at a path, or None if the registry says there are none.
 
         They are not compared with a digest: the caller judges them.
@@ -126,11 +134,14 @@ class Registry(Transport):
             ref: the repository.
             path: `manifests/` and a tag, or `blobs/` and a digest.
             digest: of the bytes that are meant, where it is known.
+            limit: the largest number of bytes that they may have.
 
         Raises:
+            TooLargeError: they are more.
             UnreachableError, CredentialError, ProtocolError: the registry could not be queried.
         """
-        return self._fetch_or_none(ref, path, lambda response: content_of(response, digest.removeprefix("sha256:")))
+        meant = digest.removeprefix("sha256:")
+        return self._fetch_or_none(ref, path, lambda response: content_of(response, meant, limit))
 
     def find_file(self, manifest: Manifest, names: Iterable[str], layers_from_top: int) -> dict[str, bytes]:
         """Return files of the topmost layer that holds any of `names` (paths without a leading slash).

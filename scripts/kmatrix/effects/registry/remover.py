@@ -5,32 +5,21 @@ Protocol: opencontainers/distribution-spec, spec.md ("Content Discovery", "Conte
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from typing import Any
-from urllib.parse import urljoin, urlsplit
-
 import requests
 
-from kmatrix.effects.net import http
-from kmatrix.effects.net.bodies import json_in
 from kmatrix.effects.net.faults import hint_for
 from kmatrix.effects.registry.auth import refused
 from kmatrix.effects.registry.client import Registry
 from kmatrix.effects.registry.credentials import Credentials
 from kmatrix.effects.registry.error_bodies import error_detail, is_error
-from kmatrix.effects.registry.grants import Grant, headers_of
-from kmatrix.effects.registry.manifests import RawManifest
-from kmatrix.effects.registry.transport import SERVICE, base_of, challenges_of
+from kmatrix.effects.registry.pages import NOT_A_LIST
+from kmatrix.effects.registry.transport import SERVICE, base_of
 from kmatrix.effects.retry import retried
 from kmatrix.values.errors import CredentialError, ProtocolError, ToolError, UnreachableError
 from kmatrix.values.names import ImageRef
 
-_NEXT = re.compile(r'<([^>]*)>\s*(?:;[^,]*)?;\s*rel="?next"?', re.IGNORECASE)
 _DELETED = (requests.codes.ok, requests.codes.accepted, requests.codes.no_content)
 _NO_REFERRERS = (requests.codes.not_found, requests.codes.method_not_allowed)
-_MOST_PAGES = 10_000
-_NOT_A_LIST = "Fetch that address with curl: if a proxy answers, set the address of the registry itself."
 
 
 class RegistryRemover(Registry):
@@ -55,17 +44,9 @@ class RegistryRemover(Registry):
                 found.update(dict.fromkeys(ImageRef.parse(f"{ref.repository}:{tag}").tag for tag in tags))
             except (TypeError, ValueError) as error:
                 raise ProtocolError(
-                    f"{ref.repository}: the list of its tags is malformed: {error}", _NOT_A_LIST
+                    f"{ref.repository}: the list of its tags is malformed: {error}", NOT_A_LIST
                 ) from None
         return tuple(found)
-
-    def raw_manifest(self, ref: ImageRef) -> RawManifest | None:
-        """Return the manifest, or the list of manifests, that a tag or digest names; None if there is no such name.
-
-        Raises:
-            UnreachableError, CredentialError, ProtocolError: it could not be determined.
-        """
-        return self._raw_manifest(ref)
 
     def referrers(self, ref: ImageRef) -> tuple[str, ...]:
         """Return the digests of the manifests that name the digest of `ref` as their subject.
@@ -82,7 +63,7 @@ class RegistryRemover(Registry):
                 found += [ref.with_digest(entry["digest"]).digest for entry in entries]
             except (KeyError, TypeError, ValueError) as error:
                 raise ProtocolError(
-                    f"{ref}: the registry's list of referrers is malformed ({error!r})", _NOT_A_LIST
+                    f"{ref}: the registry's list of referrers is malformed ({error!r})", NOT_A_LIST
                 ) from error
         return tuple(dict.fromkeys(found))
 
@@ -132,84 +113,3 @@ class RegistryRemover(Registry):
                 f"{ref.repository}@{ref.digest}: DELETE answers {status} {response.reason}{detail}",
                 "Read the registry's message; whoever runs the registry finds more in its log.",
             )
-
-    def _authorized(self, ref: ImageRef, url: str, method: str) -> tuple[requests.Response, Grant | None]:
-        """Send a request with the right that the registry demands; return its response, and the grant that it showed.
-
-        For a DELETE that is `delete` (distribution/distribution, registry/handlers/app.go, appendAccessRecords) or
-        `push` (quay/quay, endpoints/v2/manifest.py).
-        """
-        # What another server deletes, or answers to it, is not this registry's word.
-        reads = method == "GET"
-        shown = self._authorizations.known(ref)
-        response = http.get(self._session, url, SERVICE, headers_of(shown), method, redirects=reads)
-        if response.status_code == requests.codes.unauthorized:
-            challenges = challenges_of(ref, response)
-            response.close()
-            shown = self._authorizations.answer(ref, challenges)
-            response = http.get(self._session, url, SERVICE, headers_of(shown), method, redirects=reads)
-        return response, shown
-
-    def _pages(self, ref: ImageRef, path: str, absent: tuple[int, ...] = ()) -> Iterator[dict[str, Any]]:
-        """Yield the pages of an answer: each names the next one in its Link header (RFC 5988).
-
-        Without a wanted number of entries, because registries have limits of their own and some refuse a larger one.
-        """
-        wanted: str | None = path
-        seen = set[str]()
-        while wanted is not None:
-            if wanted in seen or len(seen) >= _MOST_PAGES:
-                raise ProtocolError(f"{ref.repository}: the registry's pages of {path} do not end", _NOT_A_LIST)
-            seen.add(wanted)
-            found = self._page(ref, wanted, absent if wanted == path else ())
-            if found is None:
-                if wanted != path:
-                    raise ProtocolError(f"{ref.repository}: the registry lost page {wanted}", "Run the command again.")
-                return
-            page, link = found
-            yield page
-            wanted = _next(ref, wanted, link)
-
-    def _page(self, ref: ImageRef, path: str, absent: tuple[int, ...]) -> tuple[dict[str, Any], str] | None:
-        def read(response: requests.Response) -> tuple[dict[str, Any], str]:
-            content = response.content
-            return json_in(content, response.url, ref.repository), response.headers.get("link", "")
-
-        if not absent:
-            return self._fetch_or_none(ref, path, read)
-        url = f"{base_of(ref)}/{path}"
-
-        def send() -> requests.Response:
-            response, shown = self._authorized(ref, url, "GET")
-            if response.status_code in (requests.codes.unauthorized, requests.codes.forbidden):
-                with response:
-                    raise self._authorizations.refusal(ref, shown, response.status_code, error_detail(response))
-            if response.status_code not in (requests.codes.ok, *absent):
-                with response:
-                    detail = error_detail(response)
-                raise ProtocolError(
-                    f"{ref}: {url} answers {response.status_code} {response.reason}{detail}", _NOT_A_LIST
-                )
-            return response
-
-        return http.read_body(send, lambda reply: None if reply.status_code in absent else read(reply), SERVICE)
-
-
-def _next(ref: ImageRef, path: str, link: str) -> str | None:
-    """Return the path of the next page, below the repository's address; None after the last one.
-
-    Only its query counts: a registry behind a proxy may name itself by another scheme or host than it is reached by
-    (quay/quay, endpoints/v2/__init__.py, writes its configured address), and no other server is asked.
-    """
-    match = _NEXT.search(link)
-    if match is None:
-        return None
-    base = f"{base_of(ref)}/"
-    url = urljoin(base + path, match[1])
-    plain = path.partition("?")[0]
-    if urlsplit(url).path != urlsplit(base + plain).path:
-        raise ProtocolError(
-            f"{ref.repository}: the registry names {url} as the next page of {plain}, which is elsewhere", _NOT_A_LIST
-        )
-    query = urlsplit(url).query
-    return f"{plain}?{query}" if query else plain

@@ -110,6 +110,28 @@ class RegistryWriter(Registry):
             CredentialError: the registry refuses.
             ProtocolError: the registry lacks content that the manifest lists, or stored another manifest.
         """
+        self._put_manifest(ref, content, media_type)
+        return digest_of(content)
+
+    def put_referrer(self, ref: ImageRef, content: bytes, media_type: str, subject: str) -> bool:
+        """Push a manifest under its digest alone, and return whether the registry lists it below its subject.
+
+        A registry that does says so in the header OCI-Subject (opencontainers/distribution-spec, spec.md, "Pushing
+        Manifests with Subject").
+
+        Args:
+            ref: the repository.
+            content: the manifest.
+            media_type: of the manifest.
+            subject: the digest of the manifest that it names as its subject.
+
+        Raises:
+            UnreachableError, CredentialError, ProtocolError: see `put_manifest`.
+        """
+        answer = self._put_manifest(ref.with_tag(""), content, media_type)
+        return answer.headers.get("oci-subject", "").strip() == subject
+
+    def _put_manifest(self, ref: ImageRef, content: bytes, media_type: str) -> _Answer:
         digest = digest_of(content)
         url = f"{base_of(ref)}/manifests/{ref.tag or digest}"
         headers = {"Content-Type": media_type}
@@ -120,7 +142,7 @@ class RegistryWriter(Registry):
                 f"{ref}: the manifest {digest} was pushed, but the registry stored {found}", _NOT_ITS_OWN
             )
         self._note_pushed(ref, digest)
-        return digest
+        return answer
 
     def copy_blob(self, ref: ImageRef, source: ImageRef, digest: str) -> None:
         """Bring a blob into a repository that lacks it, from another one of the same registry.
