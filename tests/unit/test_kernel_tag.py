@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,12 +12,14 @@ from typing import Any, cast
 import pytest
 
 from kmatrix.decide.gate_record import record_image, record_tag
+from kmatrix.decide.image_documents import Document
+from kmatrix.effects.disk.logs import open_log
 from kmatrix.effects.registry.writer import RegistryWriter
 from kmatrix.stages import cell as cell_stage
 from kmatrix.stages.kernel_tag import kernel_image_of
-from kmatrix.stages.publish import image_of
+from kmatrix.stages.publish import SentImage, image_of
 from kmatrix.stages.run import split_published
-from kmatrix.stages.run_context import BootOptions, Options, RunContext, cell_result
+from kmatrix.stages.run_context import BootOptions, CellContext, Options, RunContext, cell_result
 from kmatrix.values import labels
 from kmatrix.values.cells import CellResult, Verdict
 from kmatrix.values.errors import InterruptedRunError
@@ -218,13 +219,20 @@ def test_a_published_image_that_passes_its_missing_gates_gets_its_kernel_tag_the
     assert bench.named == (image if verdict == "passed" else None)
 
 
-def test_a_cell_that_is_pushed_gets_its_own_tag_first(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    def push(*_: object) -> str:
-        return bench.publish()
+def test_a_cell_that_is_pushed_gets_its_own_tag_first(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def send(*_: object) -> SentImage:
+        digest = bench.publish()
+        media_type, content = bench.server.repository(OWN).manifests[digest]
+        return SentImage(image_of(bench.run.options.target, bench.recipe.cell), Document(media_type, content))
 
-    monkeypatch.setattr(cell_stage, "push_image", push)
-    monkeypatch.setattr(cell_stage, "gate_passes", lambda _: {})
-    cell = cast("Any", SimpleNamespace(run=bench.run, recipe=bench.recipe, module=None, stage=lambda _: nullcontext()))
+    monkeypatch.setattr(cell_stage, "send_image", send)
+    with open_log(tmp_path / "log") as log:
+        assert_own_tag_first(bench, CellContext(bench.run, bench.recipe, log))
+
+
+def assert_own_tag_first(bench: Bench, cell: CellContext) -> None:
     gates = dict.fromkeys(BOTH, "passed")
     tested = replace(cell_result(bench.recipe, "passed", "all well"), gates=cast("Any", gates))
     result = cell_stage._push(cell, tested)

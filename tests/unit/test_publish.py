@@ -36,6 +36,14 @@ GATES = {"static": GatePass("2026-01-01T00:00:00Z", "0.1.0")}
 PASSED = GateRecord("", RECIPE.cell.id, RECIPE.cell_key, GATES)
 
 
+def publish(run: Any, image: str, name: ImageRef, module: RecordedModule | None = None) -> str:
+    """Publish an image as a cell's last stages do; returns its digest."""
+    sent = send_image(run, image, name, RECIPE.cell)
+    vouch(run, sent.ref, replace(PASSED, digest=sent.digest, module=module))
+    name_image(run, sent)
+    return sent.digest
+
+
 @dataclass
 class Bench:
     """A registry and an engine with an image."""
@@ -45,10 +53,7 @@ class Bench:
     run: Any
 
     def push(self, module: RecordedModule | None = None) -> str:
-        sent = send_image(self.run, self.image.id, ref(self.server, TAG), RECIPE.cell)
-        vouch(self.run, sent.ref, replace(PASSED, digest=sent.digest, module=module))
-        name_image(self.run, sent)
-        return sent.digest
+        return publish(self.run, self.image.id, ref(self.server, TAG), module)
 
     @property
     def tag(self) -> dict[str, Any] | None:
@@ -194,7 +199,7 @@ def test_layers_that_images_share_are_sent_once(bench: Bench) -> None:
     other = Saved(bench.image.store, (*LAYERS, archive("c", b"3")))
     bench.run.engine = SavingEngine(other)
     before = len(bench.server.web.requests)
-    push_image(bench.run, other.id, ref(bench.server, "other"), RECIPE, PASSED)
+    publish(bench.run, other.id, ref(bench.server, "other"))
     sent = [each for each in bench.server.web.requests[before:] if each.method == "PUT" and "/uploads/" in each.path]
     assert len(sent) == 4, "the layer that is new, the configuration, and those of the record"
     asked = [each for each in bench.server.web.requests[before:] if each.method == "HEAD"]

@@ -230,14 +230,12 @@ def test_the_module_that_a_gate_read_is_kept_for_the_record(
 def test_an_image_that_an_earlier_run_tested_is_pushed_with_its_module(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, image_reads: list[str], feature_lost: str
 ) -> None:
-    recipe, pushed = bench.recipes[0], []
+    recipe, pushed = bench.recipes[0], list[GateRecord]()
     bench.run.options = replace(bench.run.options, revision="a" * 40)
 
-    def push(*arguments: Any) -> str:
-        pushed.append(arguments[4])
-        return "sha256:" + "d" * 64
-
-    monkeypatch.setattr(cell_stage, "push_image", push)
+    monkeypatch.setattr(cell_stage, "send_image", lambda *_: SimpleNamespace(digest="sha256:" + "d" * 64))
+    monkeypatch.setattr(cell_stage, "vouch", lambda _run, _ref, record: pushed.append(record))
+    monkeypatch.setattr(cell_stage, "name_image", lambda *_: None)
     label = {labels.CELL_KEY: recipe.cell_key}
     monkeypatch.setattr(bench.run.engine, "image", lambda _: EngineImage("sha256:1", labels=label))
     monkeypatch.setattr(bench.run.engine, "remove_image", lambda _: None, raising=False)

@@ -12,6 +12,7 @@ from kmatrix.commands.feature_comparison import compared_features, features_of_o
 from kmatrix.commands.invocation import Invocation
 from kmatrix.commands.profile import SelectedProfile, recipes_for
 from kmatrix.commands.run import opened_run
+from kmatrix.commands.unsigned import note_unsigned
 from kmatrix.decide.fan_out import in_shard
 from kmatrix.decide.kept_results import keep_known
 from kmatrix.decide.plan import Plan, make_plan
@@ -43,6 +44,7 @@ from kmatrix.values.release_result import ReleaseResult
 def build(call: Invocation) -> Exit:
     """Plan and render; build, check and push the cells that are not published yet."""
     with _job(call) as job:
+        note_unsigned(call, job.chosen)
         return build_job(job).code
 
 

@@ -12,6 +12,7 @@ from rich.text import Text
 from kmatrix.commands.invocation import Invocation
 from kmatrix.commands.profile import SelectedProfile, recipes_for
 from kmatrix.commands.run import opened_run, tidy
+from kmatrix.commands.unsigned import note_unsigned
 from kmatrix.decide.bundle import wanted_bundles
 from kmatrix.decide.bundle_bounds import Bounds, bounds_of
 from kmatrix.decide.kept_results import keep_published
@@ -54,6 +55,7 @@ def bundle(call: Invocation) -> Exit:
         KmatrixError: the run cannot begin, or the registry cannot answer which cells are published.
     """
     with _job(call) as job:
+        note_unsigned(call, job.chosen)
         results = bundle_job(call, job)
     return exit_code(result.verdict for result in results)
 

@@ -12,6 +12,7 @@ from kmatrix.stages.bundle_kept import keep_kernels
 from kmatrix.stages.bundle_record import is_recorded, record_boots, without_record
 from kmatrix.stages.gate_records import OTHER_WRITER
 from kmatrix.stages.gates import gates_of_profile
+from kmatrix.stages.image_signing import complete_signatures, instances
 from kmatrix.stages.module_images import choose_modules, put_modules, with_modules
 from kmatrix.stages.publish import IMAGE
 from kmatrix.stages.run_context import RunContext, reason_of
@@ -82,12 +83,13 @@ def _publish(run: RunContext, wanted: Wanted, ref: ImageRef, blank: BundleResult
     )
     if recorded == complete.digest:
         modules = put_modules(run, wanted, chosen)
-        reason = "already published, of the same cells"
+        signed = complete_signatures(run, ref, recorded, lambda: instances(complete))
+        reason = "already published, of the same cells" + ("; now signed with the image key" if signed else "")
         return with_modules(replace(result, verdict="skipped", reason=reason, digest=recorded), modules)
-    kernels: tuple[TestedKernel, ...] = ()
+    booted: dict[str, tuple[TestedKernel, ...]] = {}
     for each in composed:
         boots = boot_bundle(run, wanted, each, ref)
-        kernels += boots.kernels
+        booted[each.manifest.digest] = boots.kernels
         if findings := boots.findings:
             others = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
             reason = f"{findings[0].code}: {findings[0].message}{others}; not published"
@@ -98,7 +100,7 @@ def _publish(run: RunContext, wanted: Wanted, ref: ImageRef, blank: BundleResult
         # Boots take time, and a registry may delete manifests without a tag meanwhile.
         put_untagged(run, ref, each)
     modules = put_modules(run, wanted, chosen)
-    record_boots(run, ref, wanted.client, complete.digest, kernels)
+    record_boots(run, ref, wanted.client, complete, booted)
     digest = run.registry.put_manifest(ref, complete.content, complete.media_type)
     if run.registry.digest_of(ref) != digest:
         raise ProtocolError(

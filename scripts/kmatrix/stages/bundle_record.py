@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from kmatrix.decide.bundle import Wanted
+from kmatrix.decide.image_documents import Document
 from kmatrix.effects.clock import utc_now
 from kmatrix.stages.gate_records import Records, gate_passes
+from kmatrix.stages.image_signing import vouch
 from kmatrix.stages.run_context import RunContext
 from kmatrix.values.errors import ToolError
 from kmatrix.values.gate_record import BOOT_GATE, GateRecord, TestedKernel
@@ -28,16 +32,38 @@ def is_recorded(records: Records, ref: ImageRef, client: ClientVersion, digest: 
 
 
 def record_boots(
-    run: RunContext, ref: ImageRef, client: ClientVersion, digest: str, kernels: tuple[TestedKernel, ...]
+    run: RunContext,
+    ref: ImageRef,
+    client: ClientVersion,
+    complete: Document,
+    booted: Mapping[str, tuple[TestedKernel, ...]],
 ) -> None:
-    """Have the registry keep a record that a bundle was booted, in these kernels.
+    """Have the registry keep a record that a bundle was booted, and, where the run signs, all that speaks for it.
+
+    Nodes pull the image of their architecture: it is attested and signed as the list is.
+
+    Args:
+        run: the run.
+        ref: the bundle's name, which does not lead to it yet.
+        client: whose bundle it is.
+        complete: the list of its images, or the manifest of its one image.
+        booted: the kernels that answered, by the digest of each architecture's image; the registry has these images.
 
     Raises:
         UnreachableError, CredentialError, ProtocolError, ToolError: the record was not written.
         InterruptedRunError: the run was told to stop.
     """
     gates, revision = gate_passes({BOOT_GATE: utc_now()}), run.options.revision
-    run.records.add(ref, GateRecord(digest, str(client), "", gates, kernels=kernels, revision=revision))
+
+    def record(digest: str, kernels: tuple[TestedKernel, ...]) -> GateRecord:
+        return GateRecord(digest, str(client), "", gates, kernels=kernels, revision=revision)
+
+    if run.trust.signs:
+        run.registry.put_manifest(ref.with_tag(""), complete.content, complete.media_type)
+        for digest, kernels in booted.items():
+            if digest != complete.digest:
+                vouch(run, ref, record(digest, kernels))
+    vouch(run, ref, record(complete.digest, tuple(kernel for kernels in booted.values() for kernel in kernels)))
 
 
 def without_record(wanted: Wanted, ref: ImageRef, digest: str, kernels: tuple[str, ...]) -> ToolError:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+from kmatrix.decide.image_documents import Document
 from kmatrix.decide.simple_signing import MalformedPayloadError, check
 from kmatrix.decide.test_result import test_result
 from kmatrix.effects.registry.image_signatures import add_signature, signatures
@@ -21,7 +22,7 @@ from kmatrix.values.attestation import Statement
 from kmatrix.values.cells import CellResult
 from kmatrix.values.errors import KmatrixError
 from kmatrix.values.gate_record import GateRecord
-from kmatrix.values.names import ImageRef, digest_of
+from kmatrix.values.names import ImageRef
 
 
 def vouch(
@@ -117,16 +118,17 @@ def complete_signature(run: RunContext, ref: ImageRef, digest: str, source: Imag
     return True
 
 
-def complete_signatures(run: RunContext, ref: ImageRef, document: bytes) -> bool:
-    """Sign every image that a list names, and last the list; a manifest of one image is signed alone.
+def complete_signatures(run: RunContext, ref: ImageRef, digest: str, listed: Callable[[], Iterable[str]]) -> bool:
+    """Sign a list that lacks a signature by the image key, after every image that it names.
 
-    A node verifies the image of its own architecture (containers/image, signature/policy_eval.go judges the instance
-    that is pulled), and cosign what the name leads to.
+    A node verifies the image of its own architecture, and cosign whatever the name leads to: containers/image asks its
+    policy about the instance that it copies (copy/single.go), and cosign looks at no instance.
 
     Args:
         run: the run.
         ref: a name in the repository.
-        document: the manifest or the list, whose bytes this project has composed.
+        digest: of the list, or of one image's manifest, which is signed alone.
+        listed: returns the digests that the list names; called only if the list is not signed.
 
     Returns:
         whether something was signed.
@@ -135,16 +137,38 @@ def complete_signatures(run: RunContext, ref: ImageRef, document: bytes) -> bool
         UnreachableError, CredentialError, ProtocolError, ToolError: something was not read or not written.
         InterruptedRunError: the run was told to stop.
     """
-    if run.trust.signer is None or is_signed(run, ref, digest_of(document)):
+    if run.trust.signer is None or is_signed(run, ref, digest):
         return False
-    for digest in instances(document):
-        complete_signature(run, ref, digest)
-    return complete_signature(run, ref, digest_of(document))
+    for each in listed():
+        if each != digest:
+            complete_signature(run, ref, each)
+    return complete_signature(run, ref, digest)
 
 
-def instances(document: bytes) -> tuple[str, ...]:
+def sign_before_name(run: RunContext, ref: ImageRef, document: Document) -> None:
+    """Put a list, or an image's manifest, under its digest, and sign everything that it names.
+
+    Args:
+        run: the run; where it signs nothing, nothing is done.
+        ref: the name that leads to it next.
+        document: the list or the manifest, composed by this project.
+
+    Raises:
+        UnreachableError, CredentialError, ProtocolError, ToolError: something was not read or not written.
+        InterruptedRunError: the run was told to stop.
+    """
+    if not run.trust.signs:
+        return
+    run.registry.put_manifest(ref.with_tag(""), document.content, document.media_type)
+    if run.trust.signer is None:
+        sign_image(run, ref, document.digest)
+    else:
+        complete_signatures(run, ref, document.digest, lambda: instances(document))
+
+
+def instances(document: Document) -> tuple[str, ...]:
     """Return the digests of the images that a list names; none for a manifest of one image."""
-    return tuple(str(entry["digest"]) for entry in json.loads(document).get("manifests", ()))
+    return tuple(str(entry["digest"]) for entry in json.loads(document.content).get("manifests", ()))
 
 
 def with_signature(run: RunContext, ref: ImageRef, result: CellResult) -> CellResult:

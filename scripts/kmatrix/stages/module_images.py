@@ -15,6 +15,7 @@ from kmatrix.stages.bundle_kept import put_restored
 from kmatrix.stages.concurrency import map_threads
 from kmatrix.stages.gate_records import OTHER_WRITER, Records
 from kmatrix.stages.gates import gates_of_profile
+from kmatrix.stages.image_signing import complete_signatures, instances, sign_before_name
 from kmatrix.stages.published import lacking_in
 from kmatrix.stages.run_context import RunContext, raise_if_stopping
 from kmatrix.values import labels
@@ -67,7 +68,10 @@ def put_modules(run: RunContext, wanted: Wanted, choice: Choice | Finding) -> di
     try:
         if new:
             put_restored(run.registry, new[0].ref, wanted)
-        put_module_images(run.registry, new)
+        put_module_images(run, new)
+        for each in chosen:
+            if each not in new:
+                complete_signatures(run, each.ref, each.digest, partial(_listed, run, each))
     except KmatrixError as error:
         return Finding("module-images", "module-image-not-put", _message(run, error))
     kept = sum(each.stays for each in chosen)
@@ -110,20 +114,32 @@ def choose_module_images(
     return tuple(chosen for chosen, _ in found), tuple(chosen for chosen, there in found if not there)
 
 
-def put_module_images(registry: RegistryWriter, chosen: Iterable[Chosen]) -> None:
-    """Put module images under their tags.
+def put_module_images(run: RunContext, chosen: Iterable[Chosen]) -> None:
+    """Put module images under their tags, signed before.
 
     Raises:
         UnreachableError, CredentialError, ProtocolError: a tag was not written, or names something else afterwards.
+        ToolError: one was not signed.
+        InterruptedRunError: the run was told to stop.
     """
+    registry = run.registry
     for each in chosen:
         document = each.image.manifest
+        sign_before_name(run, each.ref, document)
         registry.put_manifest(each.ref, document.content, document.media_type)
         if registry.digest_of(each.ref) != document.digest:
             raise ProtocolError(
                 f"{each.ref}: the registry has another digest there than the one just put, {document.digest}",
                 OTHER_WRITER,
             )
+
+
+def _listed(run: RunContext, chosen: Chosen) -> tuple[str, ...]:
+    """Return the digests of the images that a tag's image lists."""
+    if not chosen.stays:
+        return instances(chosen.image.manifest)
+    named = run.registry.named(chosen.ref.with_digest(chosen.digest))
+    return tuple(manifest.digest for manifest in named.manifests.values()) if named else ()
 
 
 def _message(run: RunContext, error: KmatrixError) -> str:

@@ -53,6 +53,8 @@ class Writable:
             return Reply(200, self.manifests[path][1]) if path in self.manifests else problem(404, "MANIFEST_UNKNOWN")
         if "/blobs/" in path:
             return Reply(200, self.blobs[path]) if path in self.blobs else problem(404, "BLOB_UNKNOWN")
+        if "/referrers/" in path:
+            return Reply(404, b"404 page not found\n")
         return Reply(200, b'{"name": "any", "tags": []}')
 
     def sent(self) -> list[str]:

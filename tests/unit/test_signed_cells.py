@@ -1,0 +1,259 @@
+"""Cells are signed and attested before they have a name, and again where the image key was changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from kmatrix.decide.image_documents import Document
+from kmatrix.effects.disk.logs import open_log
+from kmatrix.effects.registry.referrers import attached
+from kmatrix.effects.registry.writer import RegistryWriter
+from kmatrix.stages import cell as cell_stage
+from kmatrix.stages import image_signing
+from kmatrix.stages.attested_records import AttestedRecords
+from kmatrix.stages.gate_records import PlainRecords
+from kmatrix.stages.image_signing import vouch
+from kmatrix.stages.kernel_tag import kernel_image_of
+from kmatrix.stages.publish import SentImage, image_of
+from kmatrix.stages.run import split_published
+from kmatrix.stages.run_context import BootOptions, CellContext, Options, RunContext, cell_result
+from kmatrix.stages.trust import Trust
+from kmatrix.stages.unpublished import complete_cells
+from kmatrix.values.attestation import PROVENANCE, TEST_RESULT, Statement
+from kmatrix.values.cells import CellResult
+from kmatrix.values.errors import InterruptedRunError, ProtocolError
+from kmatrix.values.names import ImageRef
+from kmatrix.values.recipe import Recipe
+from tests.unit.support.fake_registry import problem
+from tests.unit.support.gate_records import BOTH, record_of
+from tests.unit.support.http_server import Reply, Request
+from tests.unit.support.image_registry import NO_CREDENTIALS, ImageRegistry, image_registry
+from tests.unit.support.made_up_profile import profile, recipes
+from tests.unit.support.stand_in_engine import StandInEngine
+from tests.unit.support.trusted_keys import signers_of, trust, types_at
+
+pytestmark = pytest.mark.usefixtures("two_gates")
+OWN = "team/beegfs-client"
+
+
+@dataclass
+class Bench:
+    """A cell, a registry, and a run that signs with the key `own`."""
+
+    server: ImageRegistry
+    run: RunContext
+    recipe: Recipe
+    log: Path
+    said: list[str] = field(default_factory=list)
+
+    @property
+    def ref(self) -> ImageRef:
+        return image_of(self.run.options.target, self.recipe.cell)
+
+    @property
+    def by_kernel(self) -> ImageRef:
+        return kernel_image_of(self.run.options.target, self.recipe.cell)
+
+    def put(self, tag: str = "") -> str:
+        """Have the cell's image in the registry."""
+        return self.server.image(OWN, tag, {"config": {}}, (b"base", b"module"))
+
+    def publish(self, key: str) -> str:
+        """Publish the cell as a run with this image key did."""
+        image = self.put()
+        run = replace(self.run, trust=trust(key))
+        statement = Statement(PROVENANCE, self.ref.repository, image, {"any": 1})
+        vouch(run, self.ref, record_of(image, self.recipe.cell.id, self.recipe.cell_key), lambda: [statement])
+        return self.put(self.recipe.cell.tag)
+
+    def build(self) -> CellResult | None:
+        """Look for the cell as `build` does; returns its result, or None if it was to be built."""
+        self.server.web.requests.clear()
+        kept: list[CellResult] = []
+        split_published(self.run, [self.recipe], kept.append)
+        return kept[0] if kept else None
+
+    def push(self, result: CellResult) -> CellResult:
+        """Push the cell's image, whose content the registry has, and which has no name yet."""
+        with open_log(self.log) as log:
+            return cell_stage._push(CellContext(self.run, self.recipe, log), result)
+
+    def passed(self) -> CellResult:
+        times = dict.fromkeys(BOTH, "2026-01-01T00:00:00Z")
+        gates = cast("Any", dict.fromkeys(BOTH, "passed"))
+        return replace(cell_result(self.recipe, "passed", "all well"), gates=gates, gates_at=times)
+
+    def signers(self, ref: ImageRef, digest: str) -> dict[str, str]:
+        return signers_of(self.run.registry, ref, digest, "own", "old")
+
+    @property
+    def named(self) -> list[str]:
+        """The names that were written, in order."""
+        puts = [each.rpartition("/")[2] for each in self.server.sent("PUT") if "/manifests/" in each]
+        return [each for each in puts if not each.startswith("sha256:")]
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    asking = profile(kernel_tags=True)
+    recipe = next(iter(recipes(asking).values()))
+    with image_registry() as server:
+        said: list[str] = []
+        options = Options(tmp_path, "ocp", asking, f"{server.web.address}/team", boot=BootOptions())
+        progress = cast("Any", SimpleNamespace(say=said.append, stage=lambda *_: None))
+        registry = RegistryWriter(NO_CREDENTIALS, pushes_to=options.target)
+        engine = cast("Any", StandInEngine())
+        run = RunContext(engine, registry, NO_CREDENTIALS, options, progress, cast("Any", None), trust=trust("own"))
+        made = Bench(server, run, recipe, tmp_path / "log", said)
+
+        def send(*_: object) -> SentImage:
+            digest = made.put()
+            return SentImage(made.ref, Document(*server.repository(OWN).manifests[digest]))
+
+        monkeypatch.setattr(cell_stage, "send_image", send)
+        yield made
+
+
+def test_the_name_comes_after_the_attestations_and_the_signature(bench: Bench) -> None:
+    result = bench.push(bench.passed())
+    assert (result.verdict, bench.server.repository(OWN).tags[bench.recipe.cell.tag]) == ("passed", result.digest)
+    tag = result.digest.replace(":", "-")
+    kernel = bench.by_kernel.tag
+    assert bench.named == [tag, f"{tag}.sig", bench.recipe.cell.tag, tag, f"{tag}.sig", kernel]
+    assert bench.signers(bench.ref, result.digest) == {"own": bench.ref.repository}
+    assert bench.run.records.find(bench.ref, result.digest) is not None
+    assert set(result.stages or {}) <= {"push", "sign"}
+    assert bench.build() is not None, "it is published now"
+    assert bench.named == []
+
+
+def test_the_kernel_tag_has_a_signature_for_its_own_repository_and_the_attestations(bench: Bench) -> None:
+    result = bench.push(bench.passed())
+    assert bench.signers(bench.by_kernel, result.digest) == {"own": bench.by_kernel.repository}
+    assert bench.by_kernel.repository != bench.ref.repository
+    found = AttestedRecords(bench.run.registry, trust("", "own"), print).find(bench.by_kernel, result.digest)
+    assert found == bench.run.records.find(bench.ref, result.digest)
+
+
+@pytest.mark.parametrize("fault", [".sig", ""])
+def test_no_name_where_the_image_could_not_be_attested_or_signed(bench: Bench, fault: str) -> None:
+    def refuse(request: Request) -> Reply | None:
+        refused = request.method == "PUT" and "/manifests/sha256-" in request.path and request.path.endswith(fault)
+        return problem(400, "MANIFEST_INVALID") if refused else None
+
+    bench.server.instead = refuse
+    with pytest.raises(ProtocolError):
+        bench.push(bench.passed())
+    assert bench.recipe.cell.tag not in bench.server.repository(OWN).tags
+
+
+def test_a_run_that_is_told_to_stop_gives_no_name(bench: Bench) -> None:
+    def stop(request: Request) -> Reply | None:
+        if request.path.endswith(".sig") and request.method == "PUT":
+            bench.run.engine.stop()
+        return None
+
+    bench.server.instead = stop
+    with pytest.raises(InterruptedRunError):
+        bench.push(bench.passed())
+    assert bench.recipe.cell.tag not in bench.server.repository(OWN).tags
+
+
+def test_an_image_that_an_old_key_signed_is_signed_again_without_a_build(bench: Bench) -> None:
+    image = bench.publish("old")
+    bench.run.trust = trust("own", "old")
+    result = bench.build()
+    assert result is not None
+    assert (result.verdict, result.digest) == ("skipped", image)
+    assert result.reason == "already published, built from the same inputs; now signed with the image key"
+    assert bench.signers(bench.ref, image) == {"own": bench.ref.repository, "old": bench.ref.repository}
+    # Its attestations too: the old key may leave the list now.
+    assert types_at(bench.run.registry, bench.ref, image) == sorted([TEST_RESULT, PROVENANCE] * 2)
+    bench.run.trust = trust("own")
+    again = bench.build()
+    assert again is not None
+    assert (again.verdict, again.reason) == ("skipped", "already published, built from the same inputs")
+    assert bench.named == []
+
+
+def test_an_image_whose_record_no_listed_key_signed_is_built_again(bench: Bench) -> None:
+    image = bench.publish("old")
+    assert bench.build() is None
+    assert bench.signers(bench.ref, image) == {"old": bench.ref.repository}, "and not signed"
+
+
+def test_an_image_with_a_plain_record_is_built_again(bench: Bench) -> None:
+    image = bench.put(bench.recipe.cell.tag)
+    record = record_of(image, bench.recipe.cell.id, bench.recipe.cell_key)
+    PlainRecords(bench.run.registry, print).add(bench.ref, record)
+    assert bench.build() is None
+    bench.run.trust = Trust()
+    assert bench.build() is not None, "it counts without keys"
+
+
+def test_a_published_image_that_cannot_be_signed_is_errored_and_the_next_run_signs_it(bench: Bench) -> None:
+    image = bench.publish("old")
+    bench.run.trust = trust("own", "old")
+    refused = problem(400, "MANIFEST_INVALID")
+    bench.server.instead = lambda request: refused if request.method == "PUT" and ".sig" in request.path else None
+    result = bench.build()
+    assert result is not None
+    assert (result.verdict, result.digest) == ("errored", image)
+    assert "published, but not signed with the image key: " in result.reason
+    bench.server.instead = lambda _: None
+    result = bench.build()
+    assert result is not None
+    assert result.verdict == "skipped"
+    assert "own" in bench.signers(bench.ref, image)
+
+
+@pytest.mark.parametrize("signing", [Trust(), trust("", "old")])
+def test_a_run_without_an_image_key_signs_nothing(bench: Bench, signing: Trust) -> None:
+    bench.publish("old")
+    bench.run.trust = signing
+    bench.run.options = replace(bench.run.options, push=False)
+    result = bench.build()
+    assert (result is not None) == bool(signing.keys)
+    assert bench.named == []
+
+
+def test_cells_that_need_no_job_are_those_whose_record_verifies(bench: Bench) -> None:
+    bench.publish("old")
+
+    def complete(believed: Trust) -> dict[str, Any]:
+        records = AttestedRecords(bench.run.registry, believed, print)
+        return dict(
+            complete_cells(bench.run.registry, records, bench.run.options.target, [bench.recipe], BOTH, False, print)
+        )
+
+    assert list(complete(trust("", "old"))) == [bench.recipe.cell.id]
+    assert complete(trust("", "own")) == {}
+
+
+def test_without_keys_a_plain_record_is_all_that_is_written(bench: Bench) -> None:
+    bench.run.trust = Trust()
+    result = bench.push(bench.passed())
+    tag = result.digest.replace(":", "-")
+    assert bench.named == [f"{tag}.gates", bench.recipe.cell.tag, bench.by_kernel.tag]
+    assert attached(bench.run.registry, bench.ref, result.digest) == ()
+
+
+def test_keyless_signatures_are_added_to_a_plain_record(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+
+    def attest(ref: ImageRef, statement: Statement, _: object) -> None:
+        calls.append(f"attest {statement.predicate_type} {ref.pinned}")
+
+    monkeypatch.setattr(image_signing, "attest_keyless", attest)
+    monkeypatch.setattr(image_signing, "sign_keyless", lambda ref, _: calls.append(f"sign {ref.pinned}"))
+    bench.run.trust = Trust(keyless=True)
+    result = bench.push(bench.passed())
+    pinned, by_kernel = (ref.with_digest(result.digest).pinned for ref in (bench.ref, bench.by_kernel))
+    assert calls == [f"attest {TEST_RESULT} {pinned}", f"sign {pinned}", f"sign {by_kernel}"]
+    assert f"{result.digest.replace(':', '-')}.gates" in bench.named
