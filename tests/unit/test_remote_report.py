@@ -80,6 +80,11 @@ def test_documents_of_other_keys_do_no_harm_beside_those_that_verify() -> None:
     assert faults([image(FOREIGN, SIGNED, passing(fault=OTHER_KEY), passing())]) == ()
 
 
+def test_attestations_of_other_types_decide_nothing() -> None:
+    scan = Document("https://cosign.sigstore.dev/attestation/vuln/v1", "", OTHER_KEY)
+    assert faults([image(SIGNED, passing(), scan)]) == ()
+
+
 def test_gates_of_several_test_results_count_together() -> None:
     assert faults([image(SIGNED, passing("static"), passing("boot"))]) == ()
 

@@ -77,15 +77,16 @@ def faults(images: Sequence[ImageDocuments]) -> tuple[str, ...]:
 
     Each of them needs a signature, because a node verifies the image that it takes from a list
     (containers/image, copy/multiple.go). A test result of the list counts for every image in it, and those of all its
-    images count for the list. It has to be one of the gates without which no image is published.
+    images count for the list. It has to be one of the gates without which no image is published. Attestations of other
+    types than this project's are shown, and decide nothing: anybody may attach them, with keys of their own.
     """
     found: list[str] = []
     lacking = [_untested(image) for image in images]
     for image, untested in zip(images, lacking, strict=True):
         if not image.of(SIGNATURE):
             found.append(f"{image.label}: it has no signature")
-        for kind in dict.fromkeys(each.kind for each in image.documents):
-            if all(each.fault for each in image.of(kind)):
+        for kind in (SIGNATURE, *_NAMES):
+            if image.of(kind) and all(each.fault for each in image.of(kind)):
                 found.append(f"{image.label}: no {kind_name(kind)} verifies: {image.of(kind)[0].fault}")
         covered = not lacking[0] or (image is images[0] and len(images) > 1 and not any(lacking[1:]))
         if untested and not covered and (image.statements(TEST_RESULT) or not image.of(TEST_RESULT)):

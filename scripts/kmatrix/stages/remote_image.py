@@ -36,7 +36,10 @@ def remote_documents(
     named = registry.named(ref)
     if named is None:
         raise ProtocolError(f"{ref}: the registry has no such image", "Check the name and the tag.")
-    listed = {arch: each.ref.digest for arch, each in named.manifests.items() if each.ref.digest != named.digest}
+    # Only what a list names is known by a digest of its own.
+    listed = {
+        arch: each.ref.digest for arch, each in named.manifests.items() if each.ref.digest not in ("", named.digest)
+    }
     found = [
         ImageDocuments(digest, arch, _documents(registry, ref, digest, keys, say))
         for arch, digest in (("", named.digest), *listed.items())
