@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 import requests
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
+from kmatrix.effects.signing.new_keys import IMAGE_PUBLIC_KEY
 from kmatrix.values.attestation import PROVENANCE, SPDX, TEST_RESULT
 from kmatrix.values.engine import RunOutput
 from kmatrix.values.names import image_tag
 from tests.integration.support.lab import Lab
 from tests.integration.support.project.granted_boots import boots_taken_for_granted
+from tests.integration.support.project.signing_keys import FOLDER, IMAGES, SIGNED, write_signing_keys
 from tests.integration.support.project.site import NEWER_CLIENT, Run, Site, SiteMaker
 from tests.integration.support.registries import ThrowAwayRegistry
 from tests.integration.support.session import Session
@@ -37,17 +37,6 @@ COSIGN_ATTESTATION = (
     "--type {kind} {image}"
 )
 SKOPEO = "skopeo --policy {key}.json --registries.d registries.d copy -q docker://{image} dir:$(mktemp -d)/image"
-
-
-def key_pair(folder: Path, name: str) -> None:
-    """Write a key pair, as NAME.key and NAME.pub."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-    (folder / f"{name}.key").write_bytes(private)
-    (folder / f"{name}.pub").write_bytes(public)
 
 
 @dataclass(frozen=True)
@@ -132,17 +121,14 @@ def _published(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Published]:
     """One cell that was really booted, and the bundle of it."""
-    signing = {"key": "file:keys/images.key", "public_keys": ["keys/images.pub"]}
-    site = module_sites(kernels=[lab.kernels.newer], image_signing=signing)
-    folder, keys = tmp_path_factory.mktemp("verifiers"), site.root / "keys"
-    keys.mkdir()
-    for name in ("images", "other"):
-        key_pair(keys, name)
-        public = keys / f"{name}.pub"
-        (folder / public.name).write_bytes(public.read_bytes())
-        signed = {"type": "sigstoreSigned", "keyPath": public.name, "signedIdentity": {"type": "matchRepository"}}
+    site = module_sites(kernels=[lab.kernels.newer], signed=SIGNED)
+    folder, other = tmp_path_factory.mktemp("verifiers"), tmp_path_factory.mktemp("other")
+    write_signing_keys(other, [IMAGES])
+    for name, root in (("images.pub", site.root), ("other.pub", other)):
+        (folder / name).write_bytes((root / FOLDER / IMAGE_PUBLIC_KEY).read_bytes())
+        signed = {"type": "sigstoreSigned", "keyPath": name, "signedIdentity": {"type": "matchRepository"}}
         policy = {"default": [{"type": "reject"}], "transports": {"docker": {registry.address: [signed]}}}
-        (folder / f"{public.name}.json").write_text(json.dumps(policy), encoding="utf-8")
+        (folder / f"{name}.json").write_text(json.dumps(policy), encoding="utf-8")
     (folder / "root.json").write_text(NO_SERVICES, encoding="utf-8")
     (folder / "registries.d").mkdir()
     attachments = {"docker": {registry.address: {"use-sigstore-attachments": True}}}
