@@ -116,7 +116,11 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
             digest = made.put()
             return SentImage(made.ref, Document(*server.repository(OWN).manifests[digest]))
 
+        def statements(_: object, ref: ImageRef, digest: str) -> tuple[Statement, ...]:
+            return (Statement(PROVENANCE, ref.repository, digest, {"any": 1}),)
+
         monkeypatch.setattr(cell_stage, "send_image", send)
+        monkeypatch.setattr(cell_stage, "cell_statements", statements)
         yield made
 
 
@@ -127,6 +131,7 @@ def test_the_name_comes_after_the_attestations_and_the_signature(bench: Bench) -
     kernel = bench.by_kernel.tag
     assert bench.named == [tag, f"{tag}.sig", bench.recipe.cell.tag, tag, f"{tag}.sig", kernel]
     assert bench.signers(bench.ref, result.digest) == {"own": bench.ref.repository}
+    assert types_at(bench.run.registry, bench.ref, result.digest) == sorted([TEST_RESULT, PROVENANCE])
     assert bench.run.records.find(bench.ref, result.digest) is not None
     assert set(result.stages or {}) <= {"push", "sign"}
     assert bench.build() is not None, "it is published now"
@@ -255,5 +260,6 @@ def test_keyless_signatures_are_added_to_a_plain_record(bench: Bench, monkeypatc
     bench.run.trust = Trust(keyless=True)
     result = bench.push(bench.passed())
     pinned, by_kernel = (ref.with_digest(result.digest).pinned for ref in (bench.ref, bench.by_kernel))
-    assert calls == [f"attest {TEST_RESULT} {pinned}", f"sign {pinned}", f"sign {by_kernel}"]
+    attested = [f"attest {TEST_RESULT} {pinned}", f"attest {PROVENANCE} {pinned}"]
+    assert calls == [*attested, f"sign {pinned}", f"sign {by_kernel}"]
     assert f"{result.digest.replace(':', '-')}.gates" in bench.named

@@ -38,12 +38,13 @@ def builder_of(environment: Mapping[str, str], run_id: str) -> Builder:
     def value(name: str) -> str:
         return environment.get(name, "")
 
-    server, workflow = value("GITHUB_SERVER_URL"), value("GITHUB_WORKFLOW_REF")
+    # A workflow has an @ in its name, which is no user's.
+    server, workflow = redacted(value("GITHUB_SERVER_URL")), value("GITHUB_WORKFLOW_REF")
     runs = f"{server}/{value('GITHUB_REPOSITORY')}/actions/runs/{value('GITHUB_RUN_ID')}"
     github = Builder(f"{server}/{workflow}", f"{runs}/attempts/{value('GITHUB_RUN_ATTEMPT') or '1'}")
-    project, runner = value("CI_PROJECT_URL"), value("CI_RUNNER_ID")
-    gitlab = Builder(f"{project}/-/runners/{runner}", value("CI_JOB_URL"))
+    project, runner = redacted(value("CI_PROJECT_URL")), value("CI_RUNNER_ID")
+    gitlab = Builder(f"{project}/-/runners/{runner}", redacted(value("CI_JOB_URL")))
     for known, builder in ((workflow, github), (runner, gitlab)):
         if known and _ADDRESS.fullmatch(builder.id) and _ADDRESS.fullmatch(builder.invocation):
-            return Builder(redacted(builder.id), redacted(builder.invocation))
+            return builder
     return Builder(LOCAL, run_id)

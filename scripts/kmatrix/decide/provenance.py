@@ -117,7 +117,7 @@ def _statement(
 
 
 def _repository(facts: BuildFacts) -> list[dict[str, Any]]:
-    uri, revision = redacted(facts.source.uri), facts.source.revision
+    uri, revision = facts.source.uri, facts.source.revision
     if not uri and not revision:
         return []
     digest = {"digest": {"gitCommit": revision}} if revision else {}

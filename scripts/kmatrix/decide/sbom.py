@@ -141,7 +141,7 @@ def _program(contents: CellContents) -> Element:
         "kmatrix",
         contents.version,
         purl=purl("generic", ("kmatrix",), contents.version),
-        location=redacted(source.uri),
+        location=source.uri,
         purpose="APPLICATION",
         sourceInfo=f"revision {source.revision}" if source.revision else "",
         comment="the image's entry point and the files that it runs",

@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from kmatrix.decide.bundle import Composed, Wanted, compose, manifest_list
+from kmatrix.effects.clock import utc_now
 from kmatrix.effects.registry.client import Manifest
 from kmatrix.stages.bundle_boots import boot_bundle, put_untagged
 from kmatrix.stages.bundle_kept import keep_kernels
@@ -21,7 +22,7 @@ from kmatrix.values.cells import Cell, Finding, Verdict
 from kmatrix.values.errors import InterruptedRunError, KmatrixError, ProtocolError
 from kmatrix.values.gate_record import TestedKernel
 from kmatrix.values.matrix import mirrored
-from kmatrix.values.names import ImageRef
+from kmatrix.values.names import Arch, ImageRef
 
 
 def make_bundle(run: RunContext, wanted: Wanted) -> BundleResult:
@@ -70,7 +71,7 @@ def _make(run: RunContext, wanted: Wanted, ref: ImageRef, blank: BundleResult) -
 
 def _publish(run: RunContext, wanted: Wanted, ref: ImageRef, blank: BundleResult, recorded: str) -> BundleResult:
     """Boot the bundle and publish it, unless `recorded`, the digest of the published one that was booted, is its."""
-    say = run.progress.say
+    say, began = run.progress.say, utc_now()
     composed = [compose(wanted.client, wanted.of(arch), wanted.profile_name) for arch in wanted.arches]
     complete = manifest_list(composed)
     chosen = choose_modules(run, wanted, ref)
@@ -86,10 +87,10 @@ def _publish(run: RunContext, wanted: Wanted, ref: ImageRef, blank: BundleResult
         signed = complete_signatures(run, ref, recorded, lambda: instances(complete))
         reason = "already published, of the same cells" + ("; now signed with the image key" if signed else "")
         return with_modules(replace(result, verdict="skipped", reason=reason, digest=recorded), modules)
-    booted: dict[str, tuple[TestedKernel, ...]] = {}
+    kernels: dict[Arch, tuple[TestedKernel, ...]] = {}
     for each in composed:
         boots = boot_bundle(run, wanted, each, ref)
-        booted[each.manifest.digest] = boots.kernels
+        kernels[each.arch] = boots.kernels
         if findings := boots.findings:
             others = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
             reason = f"{findings[0].code}: {findings[0].message}{others}; not published"
@@ -100,7 +101,7 @@ def _publish(run: RunContext, wanted: Wanted, ref: ImageRef, blank: BundleResult
         # Boots take time, and a registry may delete manifests without a tag meanwhile.
         put_untagged(run, ref, each)
     modules = put_modules(run, wanted, chosen)
-    record_boots(run, ref, wanted.client, complete, booted)
+    record_boots(run, ref, wanted, composed, kernels, began)
     digest = run.registry.put_manifest(ref, complete.content, complete.media_type)
     if run.registry.digest_of(ref) != digest:
         raise ProtocolError(

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cache, partial
+from typing import Any
 
-from kmatrix.decide.bundle import Wanted
-from kmatrix.decide.image_documents import Document
+from kmatrix.decide.bundle import Composed, Wanted, manifest_list
 from kmatrix.effects.clock import utc_now
 from kmatrix.stages.gate_records import Records, gate_passes
 from kmatrix.stages.image_signing import vouch
 from kmatrix.stages.run_context import RunContext
+from kmatrix.stages.statements import bundle_statements
+from kmatrix.stages.trust import verified
+from kmatrix.values.attestation import SPDX
 from kmatrix.values.errors import ToolError
 from kmatrix.values.gate_record import BOOT_GATE, GateRecord, TestedKernel
-from kmatrix.values.names import ClientVersion, ImageRef
+from kmatrix.values.names import Arch, ClientVersion, ImageRef
 
 
 def is_recorded(records: Records, ref: ImageRef, client: ClientVersion, digest: str) -> bool:
@@ -34,36 +38,47 @@ def is_recorded(records: Records, ref: ImageRef, client: ClientVersion, digest: 
 def record_boots(
     run: RunContext,
     ref: ImageRef,
-    client: ClientVersion,
-    complete: Document,
-    booted: Mapping[str, tuple[TestedKernel, ...]],
+    wanted: Wanted,
+    bundles: Sequence[Composed],
+    kernels: Mapping[Arch, tuple[TestedKernel, ...]],
+    began: str,
 ) -> None:
     """Have the registry keep a record that a bundle was booted, and, where the run signs, all that speaks for it.
 
     Nodes pull the image of their architecture: it is attested and signed as the list is.
 
     Args:
-        run: the run.
+        run: that booted it.
         ref: the bundle's name, which does not lead to it yet.
-        client: whose bundle it is.
-        complete: the list of its images, or the manifest of its one image.
-        booted: the kernels that answered, by the digest of each architecture's image; the registry has these images.
+        wanted: the planned bundle.
+        bundles: of each architecture; the registry has these images.
+        kernels: those that answered in the boots of each.
+        began: when the run began with the bundle (UTC, ISO 8601).
 
     Raises:
-        UnreachableError, CredentialError, ProtocolError, ToolError: the record was not written.
+        UnreachableError, CredentialError, ProtocolError, ToolError: something was not written.
         InterruptedRunError: the run was told to stop.
     """
     gates, revision = gate_passes({BOOT_GATE: utc_now()}), run.options.revision
+    sbom_of = cache(partial(_sbom, run, ref))
 
-    def record(digest: str, kernels: tuple[TestedKernel, ...]) -> GateRecord:
-        return GateRecord(digest, str(client), "", gates, kernels=kernels, revision=revision)
+    def put(digest: str, parts: Sequence[Composed]) -> None:
+        answered = tuple(kernel for part in parts for kernel in kernels[part.arch])
+        record = GateRecord(digest, str(wanted.client), "", gates, kernels=answered, revision=revision)
+        vouch(run, ref, record, lambda: bundle_statements(run, wanted, parts, ref, digest, began, sbom_of))
 
-    if run.trust.signs:
+    complete = manifest_list(bundles)
+    if run.trust.signs and len(bundles) > 1:
         run.registry.put_manifest(ref.with_tag(""), complete.content, complete.media_type)
-        for digest, kernels in booted.items():
-            if digest != complete.digest:
-                vouch(run, ref, record(digest, kernels))
-    vouch(run, ref, record(complete.digest, tuple(kernel for kernels in booted.values() for kernel in kernels)))
+        for bundle in bundles:
+            put(bundle.manifest.digest, [bundle])
+    put(complete.digest, bundles)
+
+
+def _sbom(run: RunContext, ref: ImageRef, digest: str) -> Mapping[str, Any] | None:
+    """Return the bill of materials of a cell's image that a trusted key has signed; None if there is none."""
+    found = verified(run.registry, run.trust, ref, digest, run.progress.say, frozenset({SPDX}))
+    return found[-1].predicate if found else None
 
 
 def without_record(wanted: Wanted, ref: ImageRef, digest: str, kernels: tuple[str, ...]) -> ToolError:

@@ -25,6 +25,7 @@ from kmatrix.stages.published import build_command, id_in_engine, key_in_engine,
 from kmatrix.stages.recorded_module import module_in_image
 from kmatrix.stages.reuse import has_candidates, none_found, reusable_modules
 from kmatrix.stages.run_context import CellContext, RunContext, cell_result, raise_if_stopping
+from kmatrix.stages.statements import cell_statements
 from kmatrix.stages.verdict import to_verdict
 from kmatrix.values.cells import CellResult
 from kmatrix.values.errors import BuildError, KmatrixError, ToolError
@@ -75,6 +76,7 @@ def push_cell(run: RunContext, recipe: Recipe, tested: CellResult) -> CellResult
 
 def _build_check_push(cell: CellContext) -> CellResult:
     run, recipe = cell.run, cell.recipe
+    began = utc_now()
     with cell.stage("prepare"):
         pull(run, recipe.toolkit)
         context = build_context(run, recipe)
@@ -91,6 +93,7 @@ def _build_check_push(cell: CellContext) -> CellResult:
     except BuildError:
         cell.reusable_from = _reusable_instead(cell)
         raise
+    cell.built = began, utc_now()
     result = pass_gates(cell, built, gates_of_run(run), has_name=False)
     if result.verdict != "passed":
         return result
@@ -193,7 +196,7 @@ def _push_tested(cell: CellContext, tested: CellResult) -> CellResult:
     if key_in_engine(local) != cell.recipe.cell_key:
         raise ToolError(f"{tested.image} is stale: built from inputs that have changed since", again)
     # The gates that read these facts ran in an earlier run, whose results do not have them all.
-    cell.module = module_in_image(cell, tested.image_id)
+    cell.module, cell.image_id = module_in_image(cell, tested.image_id), tested.image_id
     if tested.vmlinuz:
         # The toolkit is that of the cell key, which is the image's, and a gate passes with the cell's kernel alone.
         toolkit = cell.recipe.cell.toolkit.pinned
@@ -211,7 +214,7 @@ def _push(cell: CellContext, result: CellResult) -> CellResult:
     with cell.stage("push"):
         sent = send_image(run, result.image_id, ref, recipe.cell)
     with cell.stage("sign" if run.trust.signs else "push"):
-        vouch(run, ref, _passed(cell, result, sent.digest))
+        vouch(run, ref, _passed(cell, result, sent.digest), lambda: cell_statements(cell, ref, sent.digest))
     with cell.stage("push"):
         name_image(run, sent)
         # The registry has just answered for it, whenever it did so before.

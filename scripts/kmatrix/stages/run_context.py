@@ -25,12 +25,14 @@ from kmatrix.stages.concurrency import Once
 from kmatrix.stages.gate_records import Records
 from kmatrix.stages.progress import Progress
 from kmatrix.stages.trust import Trust, load_trust
+from kmatrix.values.build_facts import RunFacts
 from kmatrix.values.cells import Cell, CellResult, Finding, Verdict
 from kmatrix.values.command_lines import command
 from kmatrix.values.errors import InterruptedRunError, KmatrixError
 from kmatrix.values.gate_record import RecordedImage, RecordedModule, TestedKernel
+from kmatrix.values.installed import Installed
 from kmatrix.values.matrix import Profile
-from kmatrix.values.module import KernelFacts
+from kmatrix.values.module import KernelFacts, ModuleFile
 from kmatrix.values.names import Arch, ImageRef
 from kmatrix.values.recipe import Recipe
 from kmatrix.values.redaction import redacted
@@ -91,8 +93,10 @@ class RunContext:
     `ungated` are the published images of this run's cells that have not passed every gate of it, by cell id; `blobs`
     are the layers that the registry is known to have, by the digest of their archive. `known_features` are the features
     of modules that are known before this run builds any, by cell id, without those of cells that it builds again.
-    `foreign_bases` are a cache too, of bases for architectures that are not this machine's. `module_signer` signs the
-    modules that are built; None where they are not signed, or nothing is built. `trust` has the keys of images.
+    `foreign_bases` are a cache too, of bases for architectures that are not this machine's, and so are `installed`, of
+    the packages in images by the layers that have them, and `facts`, which attestations share.
+    `module_signer` signs the modules that are built; None where they are not signed, or nothing is built. `trust` has
+    the keys of images.
     """
 
     engine: Engine
@@ -103,6 +107,8 @@ class RunContext:
     machines: Machines
     base_images: Once[str] = field(default_factory=Once)
     foreign_bases: Once[ImageRef] = field(default_factory=Once)
+    installed: Once[Installed] = field(default_factory=Once)
+    facts: Once[RunFacts] = field(default_factory=Once)
     userland_builds: Once[str] = field(default_factory=Once)
     pulls: Once[None] = field(default_factory=Once)
     kernel_facts: Once[KernelFacts] = field(default_factory=Once)
@@ -204,8 +210,10 @@ def reason_of(run: RunContext, error: Exception) -> str:
 class CellContext:
     """The context of one cell: its recipe, its log and the times of its stages.
 
-    `module` has the facts about the module of its image, `kernels` the kernels that the module was loaded in, and
-    `reusable_from` the published cells whose modules would load in its kernel, as far as its stages found them out.
+    `module` has the facts about the module of its image, `kernels` the kernels that the module was loaded in,
+    `image_id` the container engine's id of the image, `module_file` the facts about the module's file, `built` when its
+    build began and ended (UTC, ISO 8601), and `reusable_from` the published cells whose modules would load in its
+    kernel, as far as its stages found them out.
     """
 
     def __init__(self, run: RunContext, recipe: Recipe, log: Log) -> None:
@@ -215,6 +223,9 @@ class CellContext:
         self.stages: dict[str, float] = {}
         self.module: RecordedModule | None = None
         self.kernels: tuple[TestedKernel, ...] = ()
+        self.image_id = ""
+        self.module_file: ModuleFile | None = None
+        self.built: tuple[str, str] | None = None
         self.reusable_from: tuple[str, ...] | None = None
 
     @contextmanager

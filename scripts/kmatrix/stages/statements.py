@@ -55,15 +55,8 @@ def cell_statements(cell: CellContext, ref: ImageRef, digest: str) -> tuple[Stat
     config = run.registry.config(manifest)
     base = run.options.profile.base.with_digest(recipe.base.digest)
     facts = _facts(cell, labels_of(config))
-    contents = CellContents(
-        recipe,
-        base,
-        str(config.get("created", "")),
-        _installed(cell, config),
-        _module(cell),
-        facts,
-        installed_version(),
-    )
+    created, installed = str(config.get("created", "")), _installed(cell, config)
+    contents = CellContents(recipe, base, created, installed, _module(cell), facts, installed_version())
     builder = builder_of(os.environ, run.engine.run_id)
     return (
         cell_provenance(ref.repository, digest, recipe, base, facts, builder),

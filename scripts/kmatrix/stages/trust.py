@@ -93,10 +93,8 @@ def verified(
         UnreachableError, CredentialError, ProtocolError: the registry could not be queried. That is no absence.
     """
     found = []
-    for each in attached(registry, ref, digest, say):
-        # What an attestation says about itself selects, and never admits.
-        if types and each.predicate_type and each.predicate_type not in types:
-            continue
+    # What an attestation says about itself selects, and never admits.
+    for each in attached(registry, ref, digest, say, types or None):
         try:
             statement = verified_statement(each.content, trust.keys, digest)
         except UnverifiedError as error:

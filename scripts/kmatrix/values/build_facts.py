@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from kmatrix.values.redaction import redacted
+
 
 @dataclass(frozen=True)
 class Source:
-    """The repository of this program's files: its web address and the commit; each empty if it is not known."""
+    """The repository of this program's files: its web address and the commit; each empty if it is not known.
+
+    `uri` alone may be shown to others: the address may hold a credential.
+    """
 
     address: str = ""
     revision: str = ""
@@ -18,7 +23,8 @@ class Source:
         """The address as version control names it (SPDX 2.3, 7.7); empty if it is not known."""
         if not self.address:
             return ""
-        return f"git+{self.address}" + (f"@{self.revision}" if self.revision else "")
+        # With its revision, an address looks as if it had a user.
+        return f"git+{redacted(self.address)}" + (f"@{self.revision}" if self.revision else "")
 
 
 @dataclass(frozen=True)

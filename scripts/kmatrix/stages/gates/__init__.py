@@ -70,6 +70,7 @@ def pass_gates(cell: CellContext, image_id: str, gates: Iterable[Gate], *, has_n
     """
     gates = tuple(gates)
     image = ImageUnderTest(cell, image_id, gates=[gate.name for gate in gates], has_name=has_name)
+    cell.image_id = image_id
     verdicts: dict[str, Verdict] = {}
     times: dict[str, str] = {}
     outcomes: list[Outcome] = []
@@ -78,7 +79,7 @@ def pass_gates(cell: CellContext, image_id: str, gates: Iterable[Gate], *, has_n
             outcome = _outcome(gate, image)
         cell.line(f"kmatrix: gate {gate.name}: {outcome.verdict}")
         if outcome.module is not None:
-            cell.module = outcome.module
+            cell.module, cell.module_file = outcome.module, outcome.module_file
             cell.reusable_from = reusable_modules(cell, image.kernel)
         if outcome.kernel is not None and outcome.kernel not in cell.kernels:
             cell.kernels = (*cell.kernels, outcome.kernel)

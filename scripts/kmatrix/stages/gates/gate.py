@@ -9,6 +9,7 @@ from typing import Literal
 
 from kmatrix.decide.formats.elf import read_module
 from kmatrix.decide.formats.kernel_tree import kernel_facts
+from kmatrix.decide.module_file import module_file
 from kmatrix.decide.reuse import recorded_module
 from kmatrix.effects.disk.logs import Log, open_log
 from kmatrix.effects.engine.inspect import read_cell_image, read_toolkit
@@ -18,7 +19,7 @@ from kmatrix.stages.run_context import CellContext
 from kmatrix.values.boot import BootReport
 from kmatrix.values.cells import Finding
 from kmatrix.values.gate_record import MOUNT_GATE, RecordedModule, TestedKernel
-from kmatrix.values.module import ImageFacts, KernelFacts
+from kmatrix.values.module import ImageFacts, KernelFacts, ModuleFile
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Outcome:
     `message` is the reason in one line, or for a pass the evidence; `next_step` a sentence on how to fix the reason;
     `serial` the path of the guest's console, relative to the project; `srcversion` the module's, where it was read.
     `warnings` did not decide the outcome; `module` has the facts about the module that are recorded with a pass, where
-    the gate read them, and `kernel` the kernel that it booted.
+    the gate read them, `module_file` those about its file, and `kernel` the kernel that it booted.
     """
 
     verdict: Literal["passed", "failed", "errored"]
@@ -39,6 +40,7 @@ class Outcome:
     srcversion: str = ""
     warnings: tuple[Finding, ...] = ()
     module: RecordedModule | None = None
+    module_file: ModuleFile | None = None
     kernel: TestedKernel | None = None
 
 
@@ -74,6 +76,15 @@ class ImageUnderTest:
         if self.facts.ko is None:
             return None
         return recorded_module(read_module(self.facts.ko), self.facts.features)
+
+    @cached_property
+    def module_file(self) -> ModuleFile | None:
+        """The facts about the module's file; None if there is none.
+
+        Raises:
+            MalformedElfError: the file is no module.
+        """
+        return None if self.facts.ko is None else module_file(self.facts.ko)
 
     @cached_property
     def kernel(self) -> KernelFacts:

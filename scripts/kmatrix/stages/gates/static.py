@@ -19,7 +19,7 @@ from kmatrix.stages.gates.gate import ImageUnderTest, Outcome
 from kmatrix.values.cells import Finding
 from kmatrix.values.errors import ToolError
 from kmatrix.values.gate_record import RecordedModule
-from kmatrix.values.module import Expectation, features_path
+from kmatrix.values.module import Expectation, ModuleFile, features_path
 
 _NEXT_STEP = (
     "Compare the expected and the actual value of each finding, correct the client's sources or its Dockerfile, and "
@@ -43,6 +43,7 @@ def check_image(image: ImageUnderTest) -> Outcome:
         srcversion=report.srcversion,
         warnings=() if fails else about_features,
         module=_module(image),
+        module_file=_module_file(image),
     )
     if not findings:
         return known
@@ -80,5 +81,12 @@ def _module(image: ImageUnderTest) -> RecordedModule | None:
     """Return the facts about the module that later runs compare others with; None for a file that is no module."""
     try:
         return image.module
+    except MalformedElfError:
+        return None
+
+
+def _module_file(image: ImageUnderTest) -> ModuleFile | None:
+    try:
+        return image.module_file
     except MalformedElfError:
         return None
