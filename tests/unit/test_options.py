@@ -42,6 +42,7 @@ FIELDS = {"no_push": "push", "no_boot": "boot", "accel": "boot", "boot_deadline"
     "arch": "arches",
     "flavour": "flavours",
     "runner": "runners",
+    "key": "keys",
 }
 
 
@@ -135,7 +136,7 @@ def test_a_setting_that_is_wrong_does_not_stop_a_command_that_never_reads_it(
         (
             ("render", "--jsn"),
             "`render` has no option --jsn",
-            "Did you mean --json, an option of plan, report, can-upgrade and prune? ",
+            "Did you mean --json, an option of plan, report, can-upgrade, prune and verify? ",
         ),
         (("build", "--bogus"), "`build` has no option --bogus", "`nox -s build -- --help` lists its options."),
         (("build", "CELL"), "`build` takes no argument 'CELL'", "`nox -s build -- --help` lists its options."),

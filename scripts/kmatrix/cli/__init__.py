@@ -48,7 +48,7 @@ def _invocation(arguments: Sequence[str], console: Console) -> tuple[Invocation,
     root = Path(options.root or os.environ.get("KMATRIX_ROOT") or Path.cwd()).resolve()
     if not (root / "matrix.yaml").is_file():
         raise InputError(f"{root} has no matrix.yaml", "Run this in the project's folder, or name it with --root.")
-    out = _given(options, "out")
+    out, save = _given(options, "out"), _given(options, "save")
     invocation = Invocation(
         root=root,
         console=console,
@@ -84,6 +84,9 @@ def _invocation(arguments: Sequence[str], console: Console) -> tuple[Invocation,
         arches=tuple(_given(options, "arch") or ()),
         flavours=tuple(_given(options, "flavour") or ()),
         out=Path(out).absolute() if out else None,
+        remote=_given(options, "remote") or "",
+        keys=tuple(Path(key).absolute() for key in _given(options, "key") or ()),
+        save=Path(save).absolute() if save else None,
         places={name: _places(options, name) for name in COMMANDS},
         typed=_typed(options),
     )

@@ -14,6 +14,7 @@ from kmatrix.commands.lab import lab
 from kmatrix.commands.manifests import manifests
 from kmatrix.commands.merge import merge
 from kmatrix.commands.prune import prune
+from kmatrix.commands.verify import verify
 from kmatrix.commands.watch import watch
 from kmatrix.values.errors import Exit
 
@@ -85,11 +86,24 @@ _RUNS = (
     ),
     Command(
         name="verify",
-        run=build.verify,
+        run=verify,
         summary="Check and boot the images of the cells again, without building or pushing.",
-        details="Takes the published image of a cell, or else the local one that `build -- --no-push` left.",
-        examples=(("--only '8.3.*'", "the cells of one client minor version"),),
-        exits=_exits(Exit.FAILED, Exit.UNREACHABLE),
+        details=(
+            "Takes the published image of a cell, or else the local one that `build -- --no-push` left. `--remote` "
+            "runs no gate and needs no container engine: it verifies the signature, the test result, the provenance "
+            "and the SBOM of an image in a registry."
+        ),
+        examples=(
+            ("--only '8.3.*'", "the cells of one client minor version"),
+            ("--remote quay.io/team/beegfs-client:8.3.1 --key images.pub", "any published image"),
+        ),
+        exits=_exits(
+            Exit.UNREACHABLE,
+            FAILED=(
+                "at least one cell failed: the product is bad; with `--remote`: a signature or a test result is "
+                "missing or does not verify"
+            ),
+        ),
     ),
     Command(
         name="push",

@@ -263,6 +263,23 @@ OPTIONS = (
         parse=positive,
         otherwise=f"{BootOptions().deadline_seconds:.0f}",
     ),
+    Option(
+        "--remote",
+        ("verify",),
+        "run no gate: verify the signatures and attestations that the registry has for this image, a cell's or a "
+        "bundle's",
+        metavar="IMAGE",
+        excludes=("--only", "--shard", "--no-boot", "--accel", "--boot-deadline", "--jobs"),
+    ),
+    Option(
+        "--key",
+        ("verify",),
+        "with --remote: a public key to accept, in PEM",
+        metavar="FILE",
+        many=True,
+        otherwise="image_signing.public_keys of the profile",
+    ),
+    Option("--save", ("verify",), "with --remote: write the attestations that verify to this folder", metavar="DIR"),
     Option("--shell", ("boot",), "an interactive prompt in the guest", excludes=("--boot-deadline",)),
     Option(
         "--jobs",
@@ -297,8 +314,9 @@ OPTIONS = (
     Option("--apply", ("prune",), "remove what is listed; without it nothing is removed"),
     Option(
         "--json",
-        ("plan", "report", "can-upgrade", "prune"),
+        ("plan", "report", "can-upgrade", "prune", "verify"),
         "machine-readable, on standard output",
+        texts={"verify": "with --remote: machine-readable, on standard output"},
         excludes=("--format",),
     ),
     Option(

@@ -56,6 +56,9 @@ class Invocation:
     arches: tuple[str, ...] = ()
     flavours: tuple[str, ...] = ()
     out: Path | None = None
+    remote: str = ""
+    keys: tuple[Path, ...] = ()
+    save: Path | None = None
     command: str = ""
     places: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     typed: tuple[str, ...] = ()
