@@ -10,12 +10,13 @@ import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-# Where the environment of a run has keys and passwords, and the keys of Tekton's Secret.
+# The environment variables of a run, as a profile should name them.
 IMAGE_KEY_VARIABLE, MODULE_KEY_VARIABLE = "KMATRIX_IMAGE_KEY", "KMATRIX_MODULE_KEY"
 PASSWORD = "_PASSWORD"
-# Environment scopes of GitLab: its jobs that build need both keys, the last one that of images alone.
-GITLAB_BUILD, GITLAB_ANY = "kmatrix/build", "kmatrix/*"
-TEKTON_SECRET = "kmatrix-keys"
+# Environments of GitLab's jobs: those that build need both keys, the last one that of images alone.
+GITLAB_BUILD, GITLAB_PUBLISH, GITLAB_ANY = "kmatrix/build", "kmatrix/publish", "kmatrix/*"
+TEKTON_SECRET, TEKTON_IMAGE_KEY, TEKTON_MODULE_KEY = "kmatrix-keys", "image-key", "module-key"
+TEKTON_PASSWORD = "-password"
 GITHUB_ENVIRONMENT = "publish"
 _PUBLIC_FOLDER = "keys"
 
@@ -32,6 +33,7 @@ class MadeKey:
         names_public: the line below it that names the public file.
         scope: the environment scope of its variable in GitLab.
         encrypted: whether a password encrypts the private key.
+        entry: its name in the Secret of Tekton.
     """
 
     variable: str
@@ -41,28 +43,26 @@ class MadeKey:
     names_public: str
     scope: str
     encrypted: bool
+    entry: str
 
     @property
     def secret(self) -> str:
         """Its name among the secrets of GitHub: IMAGE_KEY."""
         return self.variable.removeprefix("KMATRIX_")
 
-    @property
-    def entry(self) -> str:
-        """Its name in the Secret of Tekton: image-key."""
-        return self.secret.lower().replace("_", "-")
-
 
 def image_key(private: str, public: str, encrypted: bool) -> MadeKey:
     """Return the key of images, by the names of its two files."""
     names = f"public_keys: [{_PUBLIC_FOLDER}/{public}]"
-    return MadeKey(IMAGE_KEY_VARIABLE, private, public, "image_signing", names, GITLAB_ANY, encrypted)
+    return MadeKey(IMAGE_KEY_VARIABLE, private, public, "image_signing", names, GITLAB_ANY, encrypted, TEKTON_IMAGE_KEY)
 
 
 def module_key(private: str, certificate: str, encrypted: bool) -> MadeKey:
     """Return the key of modules, by the names of its two files."""
     names = f"certificate: {_PUBLIC_FOLDER}/{certificate}"
-    return MadeKey(MODULE_KEY_VARIABLE, private, certificate, "module_signing", names, GITLAB_BUILD, encrypted)
+    return MadeKey(
+        MODULE_KEY_VARIABLE, private, certificate, "module_signing", names, GITLAB_BUILD, encrypted, TEKTON_MODULE_KEY
+    )
 
 
 def key_guide(folder: str, keys: Iterable[MadeKey]) -> str:
@@ -110,7 +110,7 @@ def _services(folder: str, keys: tuple[MadeKey, ...]) -> Iterable[str]:
         yield f"    {key.variable}{PASSWORD}, environment scope {key.scope}"
     yield "\nTekton: a Secret in the namespace of the runs; each password from a file:"
     sources = [f"--from-file={key.entry}={_path(folder, key.private)}" for key in keys]
-    sources += [f"--from-file={key.entry}-password=FILE" for key in encrypted]
+    sources += [f"--from-file={key.entry}{TEKTON_PASSWORD}=FILE" for key in encrypted]
     yield f"    oc create secret generic {TEKTON_SECRET} {' '.join(sources)}"
 
 
