@@ -31,8 +31,11 @@ VALUES = {"--jobs": "3", "--boot-deadline": "60", "--accel": "tcg", "--method": 
     "--shard": "1/2",
     "--format": "github",
     "--runner": "aarch64=arm",
+    "--years": "3",
 }
-REQUIRED: Mapping[str, tuple[str, ...]] = {"lab": ("status",), "boot": ("image:tag",), "merge": ("x",)}
+REQUIRED: Mapping[str, tuple[str, ...]] = {"lab": ("status",), "boot": ("image:tag",), "merge": ("x",)} | {
+    "keys": ("new", "x")
+}
 # The fields of an invocation that options of other names give.
 FIELDS = {"no_push": "push", "no_boot": "boot", "accel": "boot", "boot_deadline": "boot"} | {
     "client": "clients",

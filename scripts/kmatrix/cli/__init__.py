@@ -72,7 +72,11 @@ def _invocation(arguments: Sequence[str], console: Console) -> tuple[Invocation,
         push=not _given(options, "no_push"),
         boot=_boot_options(options),
         subject=_given(options, "subject") or "",
-        folders=tuple(Path(folder).absolute() for folder in _given(options, "folders") or ()),
+        folders=tuple(Path(folder).absolute() for folder in _folders(options)),
+        images=bool(_given(options, "images")),
+        modules=bool(_given(options, "modules")),
+        name=_given(options, "name") or "",
+        years=_given(options, "years"),
         shell=bool(_given(options, "shell")),
         check=bool(_given(options, "check")),
         apply=bool(_given(options, "apply")),
@@ -91,6 +95,11 @@ def _invocation(arguments: Sequence[str], console: Console) -> tuple[Invocation,
         typed=_typed(options),
     )
     return invocation, COMMANDS[options.command].run
+
+
+def _folders(options: argparse.Namespace) -> Iterable[str]:
+    one = _given(options, "folder")
+    return [one] if one else _given(options, "folders") or ()
 
 
 def _given(options: argparse.Namespace, name: str) -> Any:

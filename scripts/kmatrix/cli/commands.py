@@ -10,6 +10,7 @@ from kmatrix.commands.boot import boot
 from kmatrix.commands.bundle import bundle
 from kmatrix.commands.can_upgrade import can_upgrade
 from kmatrix.commands.invocation import Invocation
+from kmatrix.commands.keys import keys
 from kmatrix.commands.lab import lab
 from kmatrix.commands.manifests import manifests
 from kmatrix.commands.merge import merge
@@ -283,6 +284,21 @@ _OTHERS = (
             OK=_DONE,
             ERRORED="a registry that deletes nothing, its malformed answer, or a bug in kmatrix",
         ),
+    ),
+    Command(
+        name="keys",
+        run=keys,
+        summary="Create the keys that sign images and kernel modules, and print where each goes.",
+        details=(
+            "`new` writes a key pair for images, and a key with its certificate for modules, and prints the files. No "
+            "file is overwritten. KMATRIX_IMAGE_KEY_PASSWORD and KMATRIX_MODULE_KEY_PASSWORD encrypt the private "
+            "keys. A folder from which git would commit them is refused."
+        ),
+        examples=(
+            ("new ~/beegfs-keys", "both keys"),
+            ("new --modules --name storage-2027 --years 5 ~/next-key", "the module key alone"),
+        ),
+        exits=_exits(OK=_DONE, ERRORED="a bug in kmatrix"),
     ),
     Command(
         name="report",

@@ -45,6 +45,10 @@ class Invocation:
     boot: BootOptions | None = field(default_factory=BootOptions)
     subject: str = ""
     folders: tuple[Path, ...] = ()
+    images: bool = False
+    modules: bool = False
+    name: str = ""
+    years: int | None = None
     shell: bool = False
     check: bool = False
     apply: bool = False
