@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -22,6 +24,7 @@ from kmatrix.values.engine import RunOutput
 from kmatrix.values.errors import ProtocolError, ToolError
 from kmatrix.values.installed import Distribution, InstalledPackage
 from kmatrix.values.pins import PackagePin
+from tests.unit.support.rpms import build_rpm, needs_rpm
 
 BASH = """Package: bash
 Essential: yes
@@ -149,3 +152,12 @@ def test_packages_that_cannot_be_listed_are_no_absence() -> None:
         read_installed(reading({}, status=1, stderr="error: rpmdb open failed"), "sha256:1")
     with pytest.raises(ProtocolError, match="sha256:1: rpm lists"):
         read_installed(reading({"rpm": "damaged"}), "sha256:1")
+
+
+@needs_rpm
+def test_a_real_rpm_prints_a_package_so(tmp_path: Path) -> None:
+    package = build_rpm(tmp_path, epoch="20")
+    command = ["rpm", "--query", "--queryformat", RPM_FORMAT, "--package", str(package)]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    source = "beegfs-client-8.98.1-el9.src.rpm"
+    assert rpm_packages(printed) == (InstalledPackage("rpm", "beegfs-client", "8.98.1-el9", "noarch", 20, source),)

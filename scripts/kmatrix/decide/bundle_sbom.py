@@ -14,7 +14,6 @@ from typing import Any
 from kmatrix.decide.bundle import CellImage, Composed
 from kmatrix.decide.formats.purl import image_purl, purl
 from kmatrix.decide.spdx import (
-    DOCUMENT,
     IMAGE,
     Element,
     Relationship,
@@ -77,7 +76,7 @@ def bundle_sbom(name: str, digest: str, client: str, parts: Sequence[BundlePart]
                 relationships.add((IMAGE, "CONTAINS", module["SPDXID"]))
                 unknown.append(image.cell.id)
                 continue
-            found = _without_document(content) if image is below else _of_module(content)
+            found = relationships_of(content) if image is below else _of_module(content)
             relationships |= found
             named = {spdx_id for one, _, other in found for spdx_id in (one, other)} - {IMAGE}
             elements += [each for each in content["packages"] if each["SPDXID"] in named]
@@ -100,14 +99,10 @@ def _below(part: BundlePart) -> CellImage | None:
     return None
 
 
-def _without_document(content: Mapping[str, Any]) -> set[Relationship]:
-    return {pair for pair in relationships_of(content) if DOCUMENT not in pair}
-
-
 def _of_module(content: Mapping[str, Any]) -> set[Relationship]:
     """Return the relationships of a cell's module: of the image to it, and of it to what it was made with."""
     own = (_MODULE, _CERTIFICATE)
-    return {pair for pair in _without_document(content) if pair[0].startswith(own) or pair[2].startswith(own)}
+    return {pair for pair in relationships_of(content) if pair[0].startswith(own) or pair[2].startswith(own)}
 
 
 def _unknown_module(image: CellImage) -> Element:
