@@ -125,6 +125,12 @@ def prune(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def keys(session: nox.Session) -> None:
+    """Create the keys that sign images and kernel modules, and print where each goes."""
+    kmatrix(session, "keys")
+
+
+@nox.session(default=False)
 def report(session: nox.Session) -> None:
     """Show the latest result of every known cell of a profile."""
     kmatrix(session, "report")

@@ -31,6 +31,8 @@ class Measures:
     boot_peak_mb: float | None = None
     matrix_gates_ratio: float | None = None
     watch_ratio: float | None = None
+    sign_seconds_per_cell: float | None = None
+    secure_boot_ratio: float | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ AIMS = (
     Aim("boot_peak_mb", "peak memory of its virtual machine", 700, "MB", inclusive=True),
     Aim("matrix_gates_ratio", "cold matrix with every gate, against no boots", 1.6, inclusive=True),
     Aim("watch_ratio", "a new release by watch, against its cells in build", 1.15, inclusive=True),
+    Aim("sign_seconds_per_cell", "signing and attesting a cell", 1.5, "s", inclusive=True),
+    Aim("secure_boot_ratio", "gate secure-boot, against gate boot", 2, inclusive=True),
 )
 
 
@@ -103,6 +107,16 @@ def overhead(tool_seconds: float, bare_seconds: float, cells: int, jobs: int) ->
         jobs: cells that ran at a time, so that a cell's seconds are so many times its share of the wall time.
     """
     return tool_seconds / bare_seconds, (tool_seconds - bare_seconds) * min(jobs, cells) / cells
+
+
+def seconds_per_cell(cells: Sequence[Mapping[str, float]], *stages: str) -> float:
+    """Return the mean of what these stages of each cell took together, in seconds; there is at least one cell.
+
+    Args:
+        cells: the seconds of each cell's stages, as build/results.json has them.
+        stages: names of stages; one that a cell does not have took no time.
+    """
+    return sum(cell.get(name, 0.0) for cell in cells for name in stages) / len(cells)
 
 
 def image_ratio(sizes: Iterable[tuple[int, int]]) -> float:

@@ -1,4 +1,4 @@
-"""Part `boot`: the gates that boot, against a bare boot of the same kernel; the lab's matrix with and without them."""
+"""Part `boot`: the gates that boot, against a bare boot and each other; the lab's matrix with and without them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 from bench.aims import Measures
 from bench.machine import load, peak_of_children_mb
 from bench.setting import Setting
+from bench.signing import measure_secure_boot
 from bench.site import cold_site
 from kmatrix.commands.boot import boot_run
 from kmatrix.commands.pins import pins_for
@@ -54,7 +55,9 @@ def measure_boots(setting: Setting) -> tuple[Measures, dict[str, Any]]:
     with_gates, without = _matrix(setting)
     raw["matrix_seconds"] = {"with_gates": with_gates.seconds, "without": without.seconds}
     raw["peak_rss_mb"] = {"with_gates": with_gates.peak_rss_mb, "without": without.peak_rss_mb}
+    secure_boot_ratio, raw["secure_boot_stages"] = measure_secure_boot(setting)
     measures = Measures(
+        secure_boot_ratio=secure_boot_ratio,
         boot_ratio=round(seconds["boot_seconds"] / seconds["bare_seconds"], 3),
         mount_ratio=round(seconds["both_seconds"] / seconds["boot_seconds"], 3),
         boot_guest_mb=memory,

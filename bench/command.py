@@ -23,6 +23,7 @@ from bench.planning import measure_planning
 from bench.published import measure_second, measure_sizes, publish_all
 from bench.report import print_report
 from bench.setting import Setting
+from bench.signing import measure_signing
 from bench.watch import measure_watch
 from kmatrix.commands.guard import guarded
 from kmatrix.commands.invocation import Invocation
@@ -42,6 +43,7 @@ _PARTS: dict[str, Callable[[Setting], tuple[Measures, dict[str, Any]]]] = {
     "boot": measure_boots,
     "cold": measure_cold,
     "watch": measure_watch,
+    "signing": measure_signing,
 }
 _NEED_PUBLISHED = {"second", "sizes", "boot"}
 SCHEMA = 1

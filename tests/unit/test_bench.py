@@ -46,6 +46,8 @@ GOOD = Measures(
     boot_peak_mb=700.0,
     matrix_gates_ratio=1.6,
     watch_ratio=1.15,
+    sign_seconds_per_cell=1.5,
+    secure_boot_ratio=2.0,
 )
 BAD = Measures(
     overhead_ratio=1.11,
@@ -67,6 +69,8 @@ BAD = Measures(
     boot_peak_mb=700.1,
     matrix_gates_ratio=1.601,
     watch_ratio=1.151,
+    sign_seconds_per_cell=1.501,
+    secure_boot_ratio=2.001,
 )
 
 
@@ -246,4 +250,6 @@ def test_the_aims_read_as_the_issue_states_them() -> None:
         "boot_peak_mb": "at most 700 MB",
         "matrix_gates_ratio": "at most 1.6",
         "watch_ratio": "at most 1.15",
+        "sign_seconds_per_cell": "at most 1.5 s",
+        "secure_boot_ratio": "at most 2",
     }

@@ -51,8 +51,8 @@ class Machine:
         path.write_text(f"#!{self.bin}/bash\n{does}\n", encoding="utf-8")
         path.chmod(0o755)
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        environment = {"PATH": str(self.bin), "DOCKER_HOST": "tcp://engine.invalid", "HOME": os.devnull}
+    def run(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+        environment = {"PATH": str(self.bin), "DOCKER_HOST": "tcp://engine.invalid", "HOME": os.devnull, **more}
         command = [str(self.bin / "bash"), str(self.root / "scripts" / "bootstrap"), *arguments]
         return subprocess.run(command, env=environment, check=False, capture_output=True, text=True, timeout=60)
 
@@ -74,6 +74,18 @@ def test_what_the_product_needs_asks_for_root(machine: Machine) -> None:
     (machine.bin / "git").unlink()
     done = machine.run("true")
     assert (done.returncode, "needs root, and sudo is not installed" in done.stderr) == (2, True), done.stderr
+
+
+def test_the_command_alone_has_private_keys(machine: Machine) -> None:
+    """The daemon that is started stays, and its environment can be read as long."""
+    keys = {f"KMATRIX_{what}_KEY{end}": f"{what}{end}" for what in ("IMAGE", "MODULE") for end in ("", "_PASSWORD")}
+    report = 'for name in "${!KMATRIX_@}"; do echo "$name=${!name}"; done'
+    for name in ("apt-cache", "id"):
+        machine.program(name, f"({report}) >>{machine.root}/seen; echo 1000")
+    machine.program("given", report)
+    done = machine.run("given", **keys, KMATRIX_PROFILE="p")
+    assert set(done.stdout.split()) == {*(f"{name}={value}" for name, value in keys.items()), "KMATRIX_PROFILE=p"}
+    assert set((machine.root / "seen").read_text(encoding="utf-8").split()) == {"KMATRIX_PROFILE=p"}
 
 
 def test_an_option_is_refused_before_anything_is_installed(machine: Machine) -> None:

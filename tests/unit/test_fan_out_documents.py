@@ -15,28 +15,33 @@ import yaml
 
 from kmatrix.decide.fan_out import Job, fan_out
 from kmatrix.decide.fan_out_gitlab import gitlab_pipeline
+from kmatrix.decide.fan_out_keys import NO_KEYS, JobKeys, job_keys
 from kmatrix.decide.fan_out_tekton import tekton_run
+from kmatrix.decide.formats.matrix_yaml import read_matrix
 from kmatrix.values.errors import InputError
 from kmatrix.values.names import BOOTED_ARCHES, Arch
 from tests.unit.support.made_up_cells import made_up_cells
+from tests.unit.support.projects import MATRIX
 from tests.unit.support.tekton import faults
 
 ROOT = Path(__file__).resolve().parents[2]
 JOBS = fan_out(made_up_cells(2, 2, BOOTED_ARCHES))
 MANY = fan_out(made_up_cells(5, 500, BOOTED_ARCHES))
 # gitlab: lib/gitlab/ci/config/entry/job.rb, those that are used here.
-KEYS = {"stage", "needs", "script", "after_script", "artifacts", "variables", "tags", "when"}
+KEYS = {"stage", "needs", "script", "after_script", "artifacts", "variables", "tags", "when", "environment"}
+SIGNED = JobKeys("KMATRIX_IMAGE_KEY", "KMATRIX_MODULE_KEY")
 Runners = dict[Arch, tuple[str, ...]]
 
 
-def gitlab(jobs: tuple[Job, ...] = JOBS, runners: Runners | None = None) -> dict[str, Any]:
-    text = gitlab_pipeline(jobs, "ocp", "quay.io/team", "matrix.lock", runners or {})
+def gitlab(jobs: tuple[Job, ...] = JOBS, runners: Runners | None = None, keys: JobKeys = NO_KEYS) -> dict[str, Any]:
+    text = gitlab_pipeline(jobs, "ocp", "quay.io/team", "matrix.lock", runners or {}, keys)
     document: dict[str, Any] = yaml.safe_load(text)
     return document
 
 
-def tekton(jobs: tuple[Job, ...] = JOBS, runners: Runners | None = None) -> dict[str, Any]:
-    document: dict[str, Any] = yaml.safe_load(tekton_run(jobs, "ocp", "quay.io/team", "matrix.lock", runners or {}))
+def tekton(jobs: tuple[Job, ...] = JOBS, runners: Runners | None = None, keys: JobKeys = NO_KEYS) -> dict[str, Any]:
+    text = tekton_run(jobs, "ocp", "quay.io/team", "matrix.lock", runners or {}, keys)
+    document: dict[str, Any] = yaml.safe_load(text)
     return document
 
 
@@ -130,9 +135,28 @@ def test_the_last_job_of_gitlab_can_boot_bundles_of_aarch64(tmp_path: Path, lock
     ]
 
 
+@pytest.mark.parametrize(
+    ("keys", "environments"),
+    [
+        (NO_KEYS, {}),
+        (JobKeys(image="K"), {"build": "kmatrix/build", "publish": "kmatrix/publish"}),
+        (JobKeys(module="K"), {"build": "kmatrix/build"}),
+        (SIGNED, {"build": "kmatrix/build", "publish": "kmatrix/publish"}),
+    ],
+    ids=["nothing is signed", "images", "modules", "both"],
+)
+def test_jobs_of_gitlab_have_the_environment_whose_keys_they_need(keys: JobKeys, environments: dict[str, str]) -> None:
+    jobs = jobs_of(gitlab(keys=keys))
+    found = {name.partition(" ")[0]: job["environment"] for name, job in jobs.items() if "environment" in job}
+    assert found == {name: {"name": stated, "action": "access"} for name, stated in environments.items()}
+    if found:
+        assert all("environment" in job for name, job in jobs.items() if name.startswith("build "))
+
+
+@pytest.mark.parametrize("keys", [NO_KEYS, SIGNED], ids=["unsigned", "signed"])
 @pytest.mark.parametrize("jobs", [JOBS, MANY, ()], ids=len)
-def test_a_run_for_tekton_has_no_fault(jobs: tuple[Job, ...]) -> None:
-    assert faults(tekton(jobs)) == []
+def test_a_run_for_tekton_has_no_fault(jobs: tuple[Job, ...], keys: JobKeys) -> None:
+    assert faults(tekton(jobs, keys=keys)) == []
 
 
 def test_every_cell_is_built_by_one_taskrun_on_a_node_of_its_architecture() -> None:
@@ -222,6 +246,59 @@ def test_the_scripts_for_tekton_do_what_is_meant(tmp_path: Path, name: str) -> N
     else:
         assert said == ["nox -s build -- --only a b"]
         assert (source / "shards" / "run-1" / "001" / "results.json").exists()
+
+
+# Prints which of the keys and passwords a command has.
+REPORTER = """#!/bin/sh
+echo "$3 $(env | sed -n 's/^KMATRIX_\\([A-Z]*_KEY[A-Z_]*\\)=/\\1=/p' | sort | tr '\\n' ' ')" >>said
+"""
+
+
+@pytest.mark.parametrize("encrypted", [True, False])
+def test_the_command_that_signs_has_the_keys_in_tekton_and_no_other(tmp_path: Path, encrypted: bool) -> None:
+    spec = tekton(keys=SIGNED)["spec"]
+    files = {each["name"]: each["secret"] for each in spec["workspaces"] if each["name"].endswith("-keys")}
+    assert {each["secretName"] for each in files.values()} == {"kmatrix-keys"}
+    for workspace, secret in files.items():
+        (tmp_path / workspace).mkdir()
+        for item in secret["items"]:
+            if encrypted or "password" not in item["key"]:
+                # Secrets that were written by hand have a line end, and others have none.
+                end = "\n" if workspace == "image-keys" else ""
+                (tmp_path / workspace / item["path"]).write_text(f"the {item['key']}{end}", encoding="utf-8")
+    said: dict[str, str] = {}
+    for task in [*spec["pipelineSpec"]["tasks"], *spec["pipelineSpec"]["finally"]]:
+        work, source = tmp_path / task["name"], tmp_path / "source"
+        (work / "build").mkdir(parents=True)
+        (source / "scripts").mkdir(parents=True, exist_ok=True)
+        (source / "scripts" / "bootstrap").write_text(REPORTER, encoding="utf-8")
+        (source / "scripts" / "bootstrap").chmod(0o755)
+        (step,) = task["taskSpec"]["steps"]
+        places = {
+            each["name"]: str(tmp_path / each["value"].removeprefix("$(workspaces.").removesuffix(".path)"))
+            for each in step["env"]
+            if each["value"].endswith("-keys.path)")
+        }
+        environment = {"SOURCE": str(source), "RUN": "r", "SHARD": "001", "CELLS": "a", "PATH": "/usr/bin:/bin"}
+        subprocess.run(["bash", "-c", step["script"]], cwd=work, env={**environment, **places}, check=True)
+        lines = (work / "said").read_text(encoding="utf-8").splitlines()
+        said |= {command: keys.strip() for command, _, keys in (line.partition(" ") for line in lines)}
+    image = f"IMAGE_KEY={tmp_path}/image-keys/image-key"
+    module = f"MODULE_KEY={tmp_path}/module-keys/module-key"
+    if encrypted:
+        image += " IMAGE_KEY_PASSWORD=the image-key-password"
+        module += " MODULE_KEY_PASSWORD=the module-key-password"
+    assert said == {"build": f"{image} {module}", "merge": "", "bundle": image, "manifests": ""}
+
+
+def test_the_variables_of_a_profile_are_those_that_its_jobs_need() -> None:
+    stated = yaml.safe_load(MATRIX)
+    profile = stated["profiles"][stated["default_profile"]]
+    profile["image_signing"] = {"key": "env:ONE", "public_keys": ["keys/images.pub"]}
+    profile["module_signing"] = {"key": "file:keys/modules.key", "certificate": "keys/modules.pem"}
+    found = read_matrix(yaml.safe_dump(stated)).profile(stated["default_profile"])
+    assert job_keys(found) == JobKeys(image="ONE")
+    assert job_keys(read_matrix(MATRIX).profile(stated["default_profile"])) == NO_KEYS
 
 
 def test_documents_that_are_too_large_are_refused() -> None:

@@ -33,7 +33,7 @@ FILES = "components/image-policy-machine-config"
 
 
 def policy(repository: str = REPOSITORY, accepted: int = 1, pem: str = PEM) -> ImagePolicy:
-    return ImagePolicy(ImageRef.parse(repository), "keys/images.pub", pem, accepted)
+    return ImagePolicy((ImageRef.parse(repository),), "keys/images.pub", pem, accepted)
 
 
 def resources(made: dict[str, str], folder: str) -> list[dict[str, Any]]:
@@ -123,6 +123,22 @@ def test_the_scope_is_the_repository_in_its_full_form(repository: str, scope: st
         assert list(json.loads(files["/etc/containers/policy.json"])["transports"]["docker"]) == [scope]
         (registries,) = (text for path, text in files.items() if path.startswith("/etc/containers/registries.d/"))
         assert yaml.safe_load(registries) == {"docker": {scope: {"use-sigstore-attachments": True}}}
+
+
+def test_each_of_several_repositories_is_named_once() -> None:
+    names = ("quay.io/b/beegfs-client:1", "quay.io/a/beegfs-client:1", "quay.io/b/beegfs-client:2")
+    several = ImagePolicy(tuple(map(ImageRef.parse, names)), "keys/images.pub", PEM)
+    wanted = ["quay.io/a/beegfs-client", "quay.io/b/beegfs-client"]
+    made = image_policy(sources(), several)
+    assert [resources(made, folder)[0]["spec"]["scopes"] for folder in API] == [wanted, wanted]
+    for config in resources(made, FILES):
+        files = files_of(config)
+        assert sorted(json.loads(files["/etc/containers/policy.json"])["transports"]["docker"]) == wanted
+        assert (
+            sorted(yaml.safe_load(files["/etc/containers/registries.d/sigstore-registries.yaml"])["docker"]) == wanted
+        )
+    mixed = ImagePolicy((ImageRef.parse("registry:5000/x"), ImageRef.parse(names[0])), "keys/images.pub", PEM)
+    assert not mixed.has_api
 
 
 def test_the_files_of_nodes_are_those_of_both_pools() -> None:

@@ -165,6 +165,15 @@ def test_the_key_id_is_that_of_the_kernels_list(node: Node, made: _Made) -> None
     assert node.says("describe_key") == "no"
 
 
+def test_a_key_that_somebody_added_under_a_name_is_known_by_the_end_of_its_id(node: Node) -> None:
+    """`keyctl padd asymmetric NAME %:.secondary_trusted_keys` gives the key any description."""
+    listed = "3ccf6c61 I------     1 perm 1f030000     0     0 asymmetri any: name: X509.rsa"
+    node.has(_made(), (f"{listed} {_made().key_id[-8:]} []",))
+    assert node.says("describe_key") == "yes"
+    node.has(_made(), (f"{listed} 00000000 []", f"{listed} []"))
+    assert node.says("describe_key") == "no"
+
+
 def test_without_a_key_id_the_serial_number_stands_for_it(node: Node) -> None:
     made = _made(key_id=False)
     node.has(made, (_line(made.serial),))
@@ -280,6 +289,24 @@ def test_it_is_said_whether_signatures_are_required(
     files = {"lockdown": lockdown, "sig_enforce": enforced}
     node.has(None, None, **{name: text for name, text in files.items() if text})
     assert node.says("signatures_required") == required
+
+
+@pytest.mark.parametrize(
+    ("enforced", "signer", "keys", "refused"),
+    [
+        ("Y", NAME, (), True),
+        ("Y", "", (), True),
+        ("Y", NAME, (_line(_made().key_id),), False),
+        # A list that cannot be seen refuses nothing.
+        ("Y", NAME, None, False),
+        ("N", "", (), False),
+    ],
+)
+def test_it_is_known_before_loading_that_the_kernel_will_refuse(
+    node: Node, enforced: str, signer: str, keys: tuple[str, ...] | None, refused: bool
+) -> None:
+    node.has(_made(), keys, sig_enforce=f"{enforced}\n", lockdown="[none] integrity confidentiality\n")
+    assert node.run("is_refused", signer).returncode == (0 if refused else 1)
 
 
 # Hints

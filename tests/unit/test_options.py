@@ -31,8 +31,11 @@ VALUES = {"--jobs": "3", "--boot-deadline": "60", "--accel": "tcg", "--method": 
     "--shard": "1/2",
     "--format": "github",
     "--runner": "aarch64=arm",
+    "--years": "3",
 }
-REQUIRED: Mapping[str, tuple[str, ...]] = {"lab": ("status",), "boot": ("image:tag",), "merge": ("x",)}
+REQUIRED: Mapping[str, tuple[str, ...]] = {"lab": ("status",), "boot": ("image:tag",), "merge": ("x",)} | {
+    "keys": ("new", "x")
+}
 # The fields of an invocation that options of other names give.
 FIELDS = {"no_push": "push", "no_boot": "boot", "accel": "boot", "boot_deadline": "boot"} | {
     "client": "clients",
@@ -42,6 +45,7 @@ FIELDS = {"no_push": "push", "no_boot": "boot", "accel": "boot", "boot_deadline"
     "arch": "arches",
     "flavour": "flavours",
     "runner": "runners",
+    "key": "keys",
 }
 
 
@@ -135,7 +139,7 @@ def test_a_setting_that_is_wrong_does_not_stop_a_command_that_never_reads_it(
         (
             ("render", "--jsn"),
             "`render` has no option --jsn",
-            "Did you mean --json, an option of plan, report, can-upgrade and prune? ",
+            "Did you mean --json, an option of plan, report, can-upgrade, prune and verify? ",
         ),
         (("build", "--bogus"), "`build` has no option --bogus", "`nox -s build -- --help` lists its options."),
         (("build", "CELL"), "`build` takes no argument 'CELL'", "`nox -s build -- --help` lists its options."),

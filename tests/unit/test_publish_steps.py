@@ -18,6 +18,7 @@ from tests.unit.support.made_up_cells import made_up_cells
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOW = ROOT / ".github" / "workflows" / "publish.yml"
+KEYS = ("IMAGE_KEY", "IMAGE_KEY_PASSWORD", "MODULE_KEY", "MODULE_KEY_PASSWORD")
 SECRET = '{"auths":{"quay.io":{"auth":"s3cret"}}}'
 JOBS = fan_out(made_up_cells(2, 2))
 ALL_WELL = {name: {"success"} for name in ("discover", "commit", "build", "publish")}
@@ -28,6 +29,10 @@ if [ "$1" = --arch ]; then command=arch; else shift 2; command=$1; fi
 shift
 echo "$command $*" >>said
 [ -z "${KMATRIX_AUTHFILE:-}" ] || [ "$(cat "$KMATRIX_AUTHFILE")" = "$(cat "$PLACE/secret")" ]
+for key in IMAGE_KEY IMAGE_KEY_PASSWORD MODULE_KEY MODULE_KEY_PASSWORD; do
+  name=KMATRIX_$key
+  if [ -n "${!name:-}" ]; then echo "$command $key ${!name}" >>"$PLACE/keys"; fi
+done
 mkdir -p build/cache build/logs
 case $command in
   discover) cp "$PLACE/lock" matrix.lock ;;
@@ -87,7 +92,8 @@ def project(tmp_path: Path) -> Project:
     git(first, "-c", "user.name=n", "-c", "user.email=e", "commit", "--quiet", "-m", "m")
     git(first, "push", "--quiet", str(tmp_path / "origin.git"), "main")
     origin = (tmp_path / "origin.git").as_uri()
-    variables, secrets = {"KMATRIX_TARGET": "quay.io/team"}, {"PULL_SECRET": SECRET}
+    variables = {"KMATRIX_TARGET": "quay.io/team"}
+    secrets = {"PULL_SECRET": SECRET, **{key: f"the {key}" for key in KEYS}}
     machine = Machine(
         tmp_path / "machine", origin, variables=variables, secrets=secrets, environment={"PLACE": str(tmp_path)}
     )
@@ -114,6 +120,12 @@ def test_every_cell_is_built_by_one_job_and_all_are_merged(project: Project) -> 
     assert publish.folder
     merged = (publish.folder / "build" / "results.json").read_text(encoding="utf-8")
     assert merged.splitlines() == [f"-- --only {' '.join(job.cells)}" for job in JOBS]
+
+
+def test_the_commands_that_sign_have_the_keys_and_no_other_command_has_one(project: Project) -> None:
+    project.night()
+    seen = set((project.folder / "keys").read_text(encoding="utf-8").splitlines())
+    assert seen == {f"build {key} the {key}" for key in KEYS} | {f"bundle {key} the {key}" for key in KEYS[:2]}
 
 
 @pytest.mark.parametrize(("code", "result"), [(0, "success"), (2, "failure")])

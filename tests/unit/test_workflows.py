@@ -87,9 +87,40 @@ def test_only_jobs_that_need_the_pull_secret_have_it_and_each_is_in_the_environm
     assert {name for name, job in found.items() if "secrets." in str(job)} == {"discover", "build", "publish"}
     for name, job in found.items():
         steps = [step for step in job["steps"] if "secrets." in str(step)]
-        assert all("secrets." not in step["run"] and set(step["env"]) == {"PULL_SECRET"} for step in steps), name
-        assert (job.get("environment") == "publish") == bool(steps), name
-    assert "secrets." not in str([job.get("outputs") for job in found.values()])
+        assert all("secrets." not in str({**step, "env": {}}) for step in steps), name
+        pulling = [step for step in steps if "PULL_SECRET" in step["env"]]
+        assert all(set(step["env"]) == {"PULL_SECRET"} for step in pulling), name
+        assert (job.get("environment") == "publish") == bool(pulling), name
+    assert "secrets." not in str([{key: job.get(key) for key in ("outputs", "env", "with")} for job in found.values()])
+
+
+IMAGE_KEY = {"KMATRIX_IMAGE_KEY", "KMATRIX_IMAGE_KEY_PASSWORD"}
+MODULE_KEY = {"KMATRIX_MODULE_KEY", "KMATRIX_MODULE_KEY_PASSWORD"}
+
+
+def test_the_steps_that_sign_have_the_keys_and_no_other_step_has_one() -> None:
+    found: dict[str, set[str]] = {}
+    for job in publish_jobs().values():
+        for step in job["steps"]:
+            names = {name for name, value in step.get("env", {}).items() if "secrets." in value}
+            if "_KEY" in str(step):
+                found[step["name"]] = names
+                stated = {name: step["env"][name] for name in names}
+                assert stated == {name: f"${{{{ secrets.{name.removeprefix('KMATRIX_')} }}}}" for name in names}
+    assert found == {"Build, check, boot and push": IMAGE_KEY | MODULE_KEY, "Bundle": IMAGE_KEY}
+
+
+def test_tests_of_pull_requests_have_no_secret_and_no_identity() -> None:
+    for path in WORKFLOWS:
+        stated = yaml.safe_load(path.read_text(encoding="utf-8"))
+        assert "pull_request_target" not in stated[True]
+        assert "workflow_run" not in stated[True]
+        if "pull_request" in stated[True]:
+            assert "secrets." not in path.read_text(encoding="utf-8"), path.name
+        # An identity is for signatures without a key alone, which a profile has to ask for.
+        assert "id-token" not in str(
+            [stated.get("permissions"), *(job.get("permissions") for job in jobs(path).values())]
+        )
 
 
 def test_nothing_in_a_run_or_a_matrix_reaches_a_shell_as_code() -> None:

@@ -48,7 +48,7 @@ def _invocation(arguments: Sequence[str], console: Console) -> tuple[Invocation,
     root = Path(options.root or os.environ.get("KMATRIX_ROOT") or Path.cwd()).resolve()
     if not (root / "matrix.yaml").is_file():
         raise InputError(f"{root} has no matrix.yaml", "Run this in the project's folder, or name it with --root.")
-    out = _given(options, "out")
+    out, save = _given(options, "out"), _given(options, "save")
     invocation = Invocation(
         root=root,
         console=console,
@@ -72,7 +72,11 @@ def _invocation(arguments: Sequence[str], console: Console) -> tuple[Invocation,
         push=not _given(options, "no_push"),
         boot=_boot_options(options),
         subject=_given(options, "subject") or "",
-        folders=tuple(Path(folder).absolute() for folder in _given(options, "folders") or ()),
+        folders=tuple(Path(folder).absolute() for folder in _folders(options)),
+        images=bool(_given(options, "images")),
+        modules=bool(_given(options, "modules")),
+        name=_given(options, "name") or "",
+        years=_given(options, "years"),
         shell=bool(_given(options, "shell")),
         check=bool(_given(options, "check")),
         apply=bool(_given(options, "apply")),
@@ -84,10 +88,18 @@ def _invocation(arguments: Sequence[str], console: Console) -> tuple[Invocation,
         arches=tuple(_given(options, "arch") or ()),
         flavours=tuple(_given(options, "flavour") or ()),
         out=Path(out).absolute() if out else None,
+        remote=_given(options, "remote") or "",
+        keys=tuple(Path(key).absolute() for key in _given(options, "key") or ()),
+        save=Path(save).absolute() if save else None,
         places={name: _places(options, name) for name in COMMANDS},
         typed=_typed(options),
     )
     return invocation, COMMANDS[options.command].run
+
+
+def _folders(options: argparse.Namespace) -> Iterable[str]:
+    one = _given(options, "folder")
+    return [one] if one else _given(options, "folders") or ()
 
 
 def _given(options: argparse.Namespace, name: str) -> Any:

@@ -10,10 +10,12 @@ from kmatrix.commands.boot import boot
 from kmatrix.commands.bundle import bundle
 from kmatrix.commands.can_upgrade import can_upgrade
 from kmatrix.commands.invocation import Invocation
+from kmatrix.commands.keys import keys
 from kmatrix.commands.lab import lab
 from kmatrix.commands.manifests import manifests
 from kmatrix.commands.merge import merge
 from kmatrix.commands.prune import prune
+from kmatrix.commands.verify import verify
 from kmatrix.commands.watch import watch
 from kmatrix.values.errors import Exit
 
@@ -85,11 +87,24 @@ _RUNS = (
     ),
     Command(
         name="verify",
-        run=build.verify,
+        run=verify,
         summary="Check and boot the images of the cells again, without building or pushing.",
-        details="Takes the published image of a cell, or else the local one that `build -- --no-push` left.",
-        examples=(("--only '8.3.*'", "the cells of one client minor version"),),
-        exits=_exits(Exit.FAILED, Exit.UNREACHABLE),
+        details=(
+            "Takes the published image of a cell, or else the local one that `build -- --no-push` left. `--remote` "
+            "runs no gate and needs no container engine: it verifies the signature, the test result, the provenance "
+            "and the SBOM of an image in a registry."
+        ),
+        examples=(
+            ("--only '8.3.*'", "the cells of one client minor version"),
+            ("--remote quay.io/team/beegfs-client:8.3.1 --key images.pub", "any published image"),
+        ),
+        exits=_exits(
+            Exit.UNREACHABLE,
+            FAILED=(
+                "at least one cell failed: the product is bad; with `--remote`: a signature or a test result is "
+                "missing or does not verify"
+            ),
+        ),
     ),
     Command(
         name="push",
@@ -269,6 +284,21 @@ _OTHERS = (
             OK=_DONE,
             ERRORED="a registry that deletes nothing, its malformed answer, or a bug in kmatrix",
         ),
+    ),
+    Command(
+        name="keys",
+        run=keys,
+        summary="Create the keys that sign images and kernel modules, and print where each goes.",
+        details=(
+            "`new` writes a key pair for images, and a key with its certificate for modules, and prints the files. No "
+            "file is overwritten. KMATRIX_IMAGE_KEY_PASSWORD and KMATRIX_MODULE_KEY_PASSWORD encrypt the private "
+            "keys. A folder from which git would commit them is refused."
+        ),
+        examples=(
+            ("new ~/beegfs-keys", "both keys"),
+            ("new --modules --name storage-2027 --years 5 ~/next-key", "the module key alone"),
+        ),
+        exits=_exits(OK=_DONE, ERRORED="a bug in kmatrix"),
     ),
     Command(
         name="report",

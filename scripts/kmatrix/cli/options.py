@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from kmatrix.decide.manifests import METHODS
+from kmatrix.effects.signing.new_keys import DEFAULT_YEARS
 from kmatrix.effects.vm.qemu import ACCELS
 from kmatrix.stages.run_context import BootOptions
 from kmatrix.values.names import ARCHES, BOOTED_ARCHES, FLAVOURS
@@ -19,6 +20,8 @@ BEHAVIOUR = "how to run"
 OVERRIDES = "override matrix.yaml for this run"
 
 LAB_ACTIONS = ("up", "status", "down", "reset", "release", "retract")
+_REST = ("can-upgrade", "merge", "prune", "keys")
+KEYS_ACTIONS = ("new",)
 _FROM_LOCK = ("build", "verify", "push", "bundle")
 _CELLS = (*_FROM_LOCK, "watch")
 _BOOTED = ("build", "verify", "bundle", "boot", "watch")
@@ -147,7 +150,16 @@ def _override(key: str, metavar: str, text: str, *commands: str, **texts: str) -
 
 
 OPTIONS = (
-    Option("action", ("lab",), "one of these", ARGUMENT, "ACTION", choices=LAB_ACTIONS),
+    Option(
+        "action",
+        ("lab", "keys"),
+        "one of these",
+        ARGUMENT,
+        "ACTION",
+        choices=LAB_ACTIONS,
+        choices_of={"keys": KEYS_ACTIONS},
+    ),
+    Option("folder", ("keys",), "the folder for the new files; it is created if need be", ARGUMENT, "DIR"),
     Option("subject", ("boot",), "a cell id, or an image reference", ARGUMENT, "CELL|IMAGE"),
     Option(
         "folders",
@@ -229,7 +241,7 @@ OPTIONS = (
     Option("--method", ("manifests",), "only this deployment method", SELECTION, many=True, choices=METHODS),
     Option(
         "--root",
-        (*_CELLS, "lab", "discover", "plan", "render", "manifests", "boot", "report", "can-upgrade", "merge", "prune"),
+        (*_CELLS, "lab", "discover", "plan", "render", "manifests", "boot", "report", *_REST),
         "the project's folder",
         SELECTION,
         "DIR",
@@ -239,6 +251,23 @@ OPTIONS = (
     Option("--broken", ("lab",), "`release`: give it a toolkit that lacks the kernel of its nodes"),
     Option("--channel", ("lab",), "`release`: its channel in the graph", metavar="NAME", otherwise="stable-4.97"),
     Option("--release", ("lab",), "`retract`: the release", metavar="VERSION"),
+    Option("--images", ("keys",), "only the key that signs images; without --images and --modules both are created"),
+    Option("--modules", ("keys",), "only the key that signs kernel modules, and its certificate"),
+    Option(
+        "--name",
+        ("keys",),
+        "the certificate's common name, which firmware and nodes show",
+        metavar="TEXT",
+        otherwise="one with the day",
+    ),
+    Option(
+        "--years",
+        ("keys",),
+        "how long the certificate is valid; no kernel compares that with a clock",
+        metavar="N",
+        parse=positive,
+        otherwise=str(DEFAULT_YEARS),
+    ),
     Option("--force", ("build",), "also rebuild and push published cells"),
     Option("--no-push", ("build",), "build and check, but push nothing"),
     Option(
@@ -263,6 +292,23 @@ OPTIONS = (
         parse=positive,
         otherwise=f"{BootOptions().deadline_seconds:.0f}",
     ),
+    Option(
+        "--remote",
+        ("verify",),
+        "run no gate: verify the signatures and attestations that the registry has for this image, a cell's or a "
+        "bundle's",
+        metavar="IMAGE",
+        excludes=("--only", "--shard", "--no-boot", "--accel", "--boot-deadline", "--jobs"),
+    ),
+    Option(
+        "--key",
+        ("verify",),
+        "with --remote: a public key to accept, in PEM",
+        metavar="FILE",
+        many=True,
+        otherwise="image_signing.public_keys of the profile",
+    ),
+    Option("--save", ("verify",), "with --remote: write the attestations that verify to this folder", metavar="DIR"),
     Option("--shell", ("boot",), "an interactive prompt in the guest", excludes=("--boot-deadline",)),
     Option(
         "--jobs",
@@ -297,8 +343,9 @@ OPTIONS = (
     Option("--apply", ("prune",), "remove what is listed; without it nothing is removed"),
     Option(
         "--json",
-        ("plan", "report", "can-upgrade", "prune"),
+        ("plan", "report", "can-upgrade", "prune", "verify"),
         "machine-readable, on standard output",
+        texts={"verify": "with --remote: machine-readable, on standard output"},
         excludes=("--format",),
     ),
     Option(

@@ -195,7 +195,7 @@ def _refuse_without_effect(options: argparse.Namespace) -> None:
         if not getattr(options, each.name):
             continue
         for flag in each.excludes:
-            if flag in accepted and getattr(options, accepted[flag].name) is not None:
+            if flag in accepted and getattr(options, accepted[flag].name) not in (None, False):
                 raise InputError(
                     f"{options.command}: {flag} has no effect with {each.flag}",
                     f"Remove one of the two. {_help_hint(options.command)}",

@@ -6,6 +6,7 @@ from kmatrix.commands.invocation import Invocation
 from kmatrix.commands.profile import SelectedProfile, recipes_for
 from kmatrix.decide.fan_out import fan_out, github_matrix, without_published
 from kmatrix.decide.fan_out_gitlab import gitlab_pipeline
+from kmatrix.decide.fan_out_keys import job_keys
 from kmatrix.decide.fan_out_tekton import tekton_run
 from kmatrix.decide.plan import Plan
 from kmatrix.effects.registry.credentials import load_credentials
@@ -71,4 +72,4 @@ def jobs_document(call: Invocation, chosen: SelectedProfile, found: Plan) -> str
         return github_matrix(jobs, runners) + "\n"
     write = {"gitlab": gitlab_pipeline, "tekton": tekton_run}[call.format]
     target = required_target(chosen.name, chosen.effective)
-    return write(jobs, chosen.name, target, chosen.effective.lock, runners)
+    return write(jobs, chosen.name, target, chosen.effective.lock, runners, job_keys(chosen.effective))

@@ -45,6 +45,10 @@ class Invocation:
     boot: BootOptions | None = field(default_factory=BootOptions)
     subject: str = ""
     folders: tuple[Path, ...] = ()
+    images: bool = False
+    modules: bool = False
+    name: str = ""
+    years: int | None = None
     shell: bool = False
     check: bool = False
     apply: bool = False
@@ -56,6 +60,9 @@ class Invocation:
     arches: tuple[str, ...] = ()
     flavours: tuple[str, ...] = ()
     out: Path | None = None
+    remote: str = ""
+    keys: tuple[Path, ...] = ()
+    save: Path | None = None
     command: str = ""
     places: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     typed: tuple[str, ...] = ()

@@ -24,35 +24,38 @@ _LONGEST_SCOPE = 512
 
 @dataclass(frozen=True)
 class ImagePolicy:
-    """What nodes are to demand of images of one repository.
+    """What nodes are to demand of images of some repositories.
 
     A policy has one key: several requirements for a repository must all be met, and one requirement has one `keyData`
     (lists of keys in policy.json are newer, and an older reader refuses every image for an unknown field).
 
     Attributes:
-        repository: where the images are; their tag and digest are ignored.
+        repositories: where the images are; tags and digests are ignored.
         key_name: the file of the public key, for people.
         pem: the public key.
         accepted: how many keys the profile accepts, this one included.
     """
 
-    repository: ImageRef
+    repositories: tuple[ImageRef, ...]
     key_name: str
     pem: str
     accepted: int = 1
 
     @property
-    def scope(self) -> str:
-        """The repository in the fully expanded form (distribution/reference, normalize.go)."""
-        if self.repository.host not in ("docker.io", "index.docker.io"):
-            return self.repository.repository
-        path = self.repository.path
-        return f"docker.io/{path if '/' in path else f'library/{path}'}"
+    def scopes(self) -> tuple[str, ...]:
+        """Each repository once, in the fully expanded form (distribution/reference, normalize.go)."""
+        return tuple(sorted({_expanded(each) for each in self.repositories}))
 
     @property
     def has_api(self) -> bool:
-        """Whether a ClusterImagePolicy can name the repository."""
-        return bool(_HOST.fullmatch(self.scope.partition("/")[0])) and len(self.scope) <= _LONGEST_SCOPE
+        """Whether a ClusterImagePolicy can name the repositories."""
+        return all(_HOST.fullmatch(each.partition("/")[0]) and len(each) <= _LONGEST_SCOPE for each in self.scopes)
+
+
+def _expanded(repository: ImageRef) -> str:
+    if repository.host not in ("docker.io", "index.docker.io"):
+        return repository.repository
+    return f"docker.io/{repository.path if '/' in repository.path else f'library/{repository.path}'}"
 
 
 def is_image_policy(path: str) -> bool:
@@ -66,7 +69,7 @@ def image_policy(sources: Folder, policy: ImagePolicy) -> dict[str, str]:
     The API refuses some repositories, such as those of a host without a dot: then there is only one without it.
     """
     values: dict[str, object] = {
-        "scope": policy.scope,
+        "scopes": policy.scopes,
         "key_name": policy.key_name,
         "accepted": policy.accepted,
         "key_data": _base64(policy.pem),
@@ -92,7 +95,7 @@ def image_policy(sources: Folder, policy: ImagePolicy) -> dict[str, str]:
 
 
 def policy_json(policy: ImagePolicy) -> str:
-    """Return /etc/containers/policy.json: the operator's default, and a requirement for the repository.
+    """Return /etc/containers/policy.json: the operator's default, and a requirement for the repositories.
 
     Its default is in templates/master/01-master-container-runtime/_base/files/policy.yaml of that operator.
     """
@@ -102,13 +105,14 @@ def policy_json(policy: ImagePolicy) -> str:
         "keyData": _base64(policy.pem),
         "signedIdentity": {"type": "matchRepository"},
     }
-    transports = {"docker": {policy.scope: [signed]}, "docker-daemon": {"": anything}}
+    transports = {"docker": {scope: [signed] for scope in policy.scopes}, "docker-daemon": {"": anything}}
     return json.dumps({"default": anything, "transports": transports}, indent=2) + "\n"
 
 
 def registries_yaml(policy: ImagePolicy) -> str:
-    """Return the file in registries.d that has signatures of the repository looked up beside its images."""
-    return f"docker:\n  {json.dumps(policy.scope)}:\n    use-sigstore-attachments: true\n"
+    """Return the file in registries.d that has signatures of the repositories looked up beside their images."""
+    sections = (f"  {json.dumps(scope)}:\n    use-sigstore-attachments: true\n" for scope in policy.scopes)
+    return "docker:\n" + "".join(sections)
 
 
 def _base64(text: str) -> str:

@@ -26,6 +26,7 @@ _PREDICATE_TYPE = "dev.sigstore.bundle.predicateType"
 # Registries refuse larger manifests than 4 MiB (distribution/distribution, registry/handlers/manifests.go). The image
 # of a cell has three attestations, of about 500 bytes each in an index.
 _MOST_INDEX_BYTES = 2 << 20
+_MOST_ENTRIES = 1000
 
 
 class MalformedReferrerError(ValueError):
@@ -110,7 +111,7 @@ def extended_index(there: Sequence[Mapping[str, Any]], new: Iterable[Mapping[str
     size = 0
     for entry in reversed([*there, *(each for each in new if each["digest"] not in listed)]):
         size += len(json_bytes(entry)) + 1
-        if size > _MOST_INDEX_BYTES:
+        if size > _MOST_INDEX_BYTES or len(kept) == _MOST_ENTRIES:
             break
         kept.append(entry)
     return Document(INDEX, json_bytes({"schemaVersion": 2, "mediaType": INDEX, "manifests": kept[::-1]}))

@@ -25,6 +25,10 @@ _SIGNATURE = "dev.cosignproject.cosign/signature"
 _TYPE = "cosign container image signature"
 _CONFIG = "application/vnd.oci.image.config.v1+json"
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+# cosign refuses an image of more (sigstore/cosign, pkg/oci/remote/signatures.go, maxLayers), and registries a manifest
+# of more than 4 MiB.
+_MOST_LAYERS = 1000
+_MOST_BYTES = 2 << 20
 # The time that cosign writes for none.
 _NEVER = "0001-01-01T00:00:00Z"
 
@@ -136,6 +140,8 @@ def signature_layers(manifest: bytes) -> tuple[SignatureLayer, ...]:
 def signature_image(layers: Iterable[Mapping[str, Any]], signed: bytes, signature: bytes) -> SignatureImage:
     """Return the image with these layers and one more signature.
 
+    The oldest layers are left out of an image that verifiers or registries would refuse for its size.
+
     Args:
         layers: those that are there, which stay as they are.
         signed: the payload of the new one.
@@ -147,7 +153,13 @@ def signature_image(layers: Iterable[Mapping[str, Any]], signed: bytes, signatur
         "digest": digest_of(signed),
         "annotations": {_SIGNATURE: base64.b64encode(signature).decode()},
     }
-    described = [*layers, layer]
+    described: list[Mapping[str, Any]] = []
+    size = 0
+    for each in reversed([*layers, layer]):
+        size += len(json_bytes(each)) + 1
+        if size > _MOST_BYTES or len(described) == _MOST_LAYERS:
+            break
+        described.insert(0, each)
     config = json_bytes(
         {
             "architecture": "",

@@ -52,6 +52,21 @@ def test_an_idle_module_stays_where_the_images_own_cannot_be_read(rebuilt_node: 
     assert node.calls == []
 
 
+def test_an_idle_module_stays_where_the_kernel_would_refuse_the_images_own(
+    rebuilt_node: tuple[CellNode, str],
+) -> None:
+    node = having_ours(rebuilt_node)
+    node.loaded("8.1.0")
+    node.write("/host/sys/kernel/security/lockdown", "none [integrity] confidentiality\n")
+    assert node.client("load").status == 1
+    assert "kept the idle module (version 8.1.0" in node.termination_message
+    assert "accepts only signed modules, and this one is not signed" in node.termination_message
+    assert node.calls == []
+    node.write("/host/sys/kernel/security/lockdown", "[none] integrity confidentiality\n")
+    assert node.client("load").status == 0
+    assert [call.split()[0] for call in node.calls] == ["rmmod", "modprobe"]
+
+
 def test_values_that_sysfs_shows_a_moment_later_are_waited_for(rebuilt_node: tuple[CellNode, str]) -> None:
     node = having_ours(rebuilt_node)
     node.say("mv /test/modprobe /test/loads")

@@ -17,6 +17,8 @@ ADMIN_GUIDE = (
     "docs/rhel-workers.md",
     "docs/clusters.md",
     "docs/rdma.md",
+    "docs/secure-boot.md",
+    "docs/image-policy.md",
     "docs/troubleshooting.md",
     "docs/vendor-manifests.md",
 )

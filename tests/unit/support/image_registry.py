@@ -37,8 +37,8 @@ class ImageRegistry:
     """A running registry.
 
     `page` is the number of tags in one answer, 0 for all; `mounts` and `deletes` are whether it does so; `referrers`
-    has the subject of each manifest, or is None for a registry without that interface. `instead` may answer any
-    request.
+    has the subject of each manifest, or is None for a registry without that interface; `referrers_page` is the number
+    of them in one answer, 0 for all. `instead` may answer any request.
     """
 
     repositories: dict[str, Repository] = field(default_factory=dict)
@@ -46,6 +46,7 @@ class ImageRegistry:
     mounts: bool = True
     deletes: bool = True
     referrers: dict[str, str] | None = None
+    referrers_page: int = 0
     instead: Callable[[Request], Reply | None] = lambda _: None
     web: WebServer = field(init=False)
 
@@ -130,10 +131,16 @@ class ImageRegistry:
         if request.method == "PUT":
             content = json.loads(request.body)
             blobs = [each["digest"] for each in (content.get("config"), *content.get("layers", ())) if each]
-            if any(each not in there.blobs for each in blobs):
+            listed = [each["digest"] for each in content.get("manifests", ())]
+            if any(each not in there.blobs for each in blobs) or any(each not in there.manifests for each in listed):
                 return problem(400, "MANIFEST_BLOB_UNKNOWN")
             tag = "" if rest.startswith("sha256:") else rest
-            return Reply(201, headers={"Docker-Content-Digest": self.put(name, tag, request.body)})
+            put = self.put(name, tag, request.body, request.header("content-type") or "")
+            headers = {"Docker-Content-Digest": put}
+            if self.referrers is not None and "subject" in content:
+                self.referrers[put] = content["subject"]["digest"]
+                headers["OCI-Subject"] = self.referrers[put]
+            return Reply(201, headers=headers)
         if request.method == "DELETE" and not self.deletes:
             return problem(405, "UNSUPPORTED", "The operation is unsupported.")
         if found not in there.manifests:
@@ -151,8 +158,19 @@ class ImageRegistry:
         if self.referrers is None:
             return Reply(404, b"404 page not found\n")
         there = self.repositories.get(name, Repository()).manifests
-        entries = [{"digest": each} for each, subject in self.referrers.items() if subject == rest and each in there]
-        return Reply(200, json.dumps({"schemaVersion": 2, "manifests": entries}).encode())
+        found = [each for each, subject in self.referrers.items() if subject == rest and each in there]
+        start = int(request.query.get("start", ["0"])[0])
+        end = start + self.referrers_page if self.referrers_page else len(found)
+        entries = [_entry(each, json.loads(there[each][1])) for each in found[start:end]]
+        headers = {"Content-Type": "application/vnd.oci.image.index.v1+json"}
+        if end < len(found):
+            headers["Link"] = f'</v2/{name}/referrers/{rest}?start={end}>; rel="next"'
+        return Reply(200, json.dumps({"schemaVersion": 2, "manifests": entries}).encode(), headers)
+
+
+def _entry(digest: str, manifest: dict[str, Any]) -> dict[str, Any]:
+    """Return a descriptor of a list of referrers, as spec.md has it: with the type and annotations of the manifest."""
+    return {"digest": digest, **{key: manifest[key] for key in ("artifactType", "annotations") if key in manifest}}
 
 
 @contextmanager

@@ -74,7 +74,13 @@ _RUN = _object(
                 ("name",),
                 name=_TEXT,
                 persistentVolumeClaim=_object(("claimName",), claimName=_TEXT),
-                secret=_object(("secretName",), secretName=_TEXT),
+                # k8s.io/api: core/v1/types.go, SecretVolumeSource.
+                secret=_object(
+                    ("secretName",),
+                    secretName=_TEXT,
+                    optional={"type": "boolean"},
+                    items=_list(_object(("key", "path"), key=_TEXT, path=_TEXT)),
+                ),
             )
         ),
         taskRunSpecs=_list(

@@ -24,6 +24,23 @@ def revision(root: Path) -> str:
     return _git(root, "rev-parse", "HEAD")
 
 
+def work_tree_that_takes(path: Path) -> Path | None:
+    """Return the top of the work tree that `git add` would take a file into; None if there is none, or it ignores it.
+
+    Where git cannot be asked, the work tree counts as one that takes it.
+    """
+    path = path.resolve()
+    top = next((folder for folder in path.parents if (folder / ".git").exists()), None)
+    if top is None:
+        return None
+    try:
+        asked = ["git", "-C", str(top), "check-ignore", "--quiet", "--", str(path)]
+        ignored = subprocess.run(asked, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        ignored = False
+    return None if ignored else top
+
+
 def _git(root: Path, *arguments: str) -> str:
     try:
         done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False)

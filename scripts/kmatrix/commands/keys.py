@@ -1,0 +1,69 @@
+"""keys new: creates the keys that sign images and kernel modules, and prints where each goes."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+from kmatrix.commands.invocation import Invocation
+from kmatrix.decide.key_guide import MadeKey, image_key, key_guide, module_key
+from kmatrix.effects.disk.git import work_tree_that_takes
+from kmatrix.effects.signing import new_keys
+from kmatrix.effects.signing.environment import IMAGE_KEY_PASSWORD, MODULE_KEY_PASSWORD
+from kmatrix.effects.signing.new_keys import KeyFile, new_image_key, new_module_key, write_key_files
+from kmatrix.values.errors import Exit, InputError
+
+
+def keys(call: Invocation) -> Exit:
+    """Create key pairs in a folder, print the files, and say where each goes."""
+    images, modules = call.images or not call.modules, call.modules or not call.images
+    folder = call.folders[0].resolve()
+    now = datetime.now(UTC)
+    name = _name(call, modules, now)
+    _refuse_work_tree(folder)
+    made: list[MadeKey] = []
+    files: list[KeyFile] = []
+    if images:
+        password = os.environ.get(IMAGE_KEY_PASSWORD, "")
+        files += new_image_key(password)
+        made.append(image_key(new_keys.IMAGE_KEY, new_keys.IMAGE_PUBLIC_KEY, bool(password)))
+    if modules:
+        password = os.environ.get(MODULE_KEY_PASSWORD, "")
+        files += new_module_key(name, now, call.years or new_keys.DEFAULT_YEARS, password)
+        made.append(module_key(new_keys.MODULE_KEY, new_keys.MODULE_CERTIFICATE, bool(password)))
+    write_key_files(folder, files)
+    for file in files:
+        print(folder / file.name)
+    call.say(key_guide(str(folder), made))
+    return Exit.OK
+
+
+def _name(call: Invocation, modules: bool, now: datetime) -> str:
+    if not modules:
+        for flag, value in (("--name", call.name), ("--years", call.years)):
+            if value:
+                raise InputError(
+                    f"keys: {flag} has no effect on the key of images, which has no certificate", "Remove it."
+                )
+    # The date tells the certificates of two keys apart, in firmware and in /proc/keys.
+    name = call.name or f"beegfs-kmatrix module key {now:%Y-%m-%d}"
+    if len(name) > new_keys.MOST_NAME or not name.isprintable() or name != name.strip():
+        raise InputError(
+            f"keys: --name {name!r} cannot be a certificate's name",
+            f"Write at most {new_keys.MOST_NAME} printable characters, without blanks at its ends.",
+        )
+    if call.years and call.years > new_keys.MOST_YEARS:
+        raise InputError(
+            f"keys: --years {call.years} is longer than {new_keys.MOST_YEARS} years", "Write a smaller number."
+        )
+    return name
+
+
+def _refuse_work_tree(folder: Path) -> None:
+    top = work_tree_that_takes(folder / new_keys.IMAGE_KEY)
+    if top is not None:
+        raise InputError(
+            f"{folder} is in the checkout {top}, which does not ignore it: a private key there could be committed",
+            "Name a folder outside of it.",
+        )

@@ -1,0 +1,33 @@
+"""The private keys that the jobs of a plan need, by the environment variables that its profile takes them from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kmatrix.values.matrix import Profile
+
+_ENV = "env:"
+
+
+@dataclass(frozen=True)
+class JobKeys:
+    """The variables of the image key and of the module key; empty where a profile takes none from the environment.
+
+    Jobs that build need both, the job that composes bundles needs that of images, and no other job needs one.
+    """
+
+    image: str = ""
+    module: str = ""
+
+
+NO_KEYS = JobKeys()
+
+
+def job_keys(profile: Profile) -> JobKeys:
+    """Return the variables that a profile takes its private keys from."""
+    images, modules = profile.image_signing, profile.module_signing
+    return JobKeys(_variable(images.key if images else None), _variable(modules.key if modules else None))
+
+
+def _variable(source: str | None) -> str:
+    return source.removeprefix(_ENV) if source and source.startswith(_ENV) else ""
