@@ -112,7 +112,6 @@ def _installed(package: InstalledPackage, distribution: Distribution) -> Element
         package.name,
         version,
         purl=locator,
-        purpose="LIBRARY" if package.name.startswith("lib") else "APPLICATION",
         supplier=f"Organization: {supplier}" if supplier else "",
     )
 

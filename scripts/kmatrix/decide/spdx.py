@@ -24,9 +24,9 @@ _SECONDS = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?Z")
 
 
 def element_id(kind: str, *parts: str) -> str:
-    """Return an element's identifier: `SPDXRef-`, its kind and readable parts, and a digest that tells all apart."""
+    """Return an element's identifier: `SPDXRef-`, its kind, the first part for readers, and a digest of all parts."""
     exact = hashlib.sha256("\0".join((kind, *parts)).encode()).hexdigest()[:12]
-    readable = _UNFIT.sub("-", "-".join((kind, *parts)))[:80].strip("-.")
+    readable = _UNFIT.sub("-", f"{kind}-{parts[0]}")[:80].strip("-.")
     return f"SPDXRef-{readable}-{exact}"
 
 
