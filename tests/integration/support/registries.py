@@ -14,7 +14,7 @@ from tests.integration.support.lab import Lab
 from tests.integration.support.session import Session
 
 _PORT = 5000
-_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json, application/vnd.oci.image.manifest.v1+json"
 
 
 @dataclass(frozen=True)
