@@ -53,13 +53,11 @@ class Bench:
     def ref(self) -> ImageRef:
         return self.server.ref(PATH, "any")
 
-    def image(self, *below: str, module: str = "m", **of_image: str) -> str:
+    def image(self, *below: str, module: str = "m") -> str:
         """Have an image with these layers below that of its module; returns its digest."""
         config = {
             "created": "2026-01-01T00:00:59.5Z",
-            "config": {
-                "Labels": {labels.REVISION: "b" * 40, labels.SOURCE: "https://git.example.com/other", **of_image}
-            },
+            "config": {"Labels": {labels.REVISION: "b" * 40, labels.SOURCE: "https://git.example.com/other"}},
             "rootfs": {"type": "layers", "diff_ids": [*below, module]},
         }
         return self.server.image(PATH, "", config)
