@@ -21,6 +21,7 @@ from kmatrix.lab.up import older_base as make_older_base
 from kmatrix.values.errors import ToolError
 from tests.integration.support.lab import Lab, find_lab
 from tests.integration.support.node.client_node import ClientNode
+from tests.integration.support.project.kept_layers import layers_compressed_once
 from tests.integration.support.project.site import NEWER_CLIENT, OLDER_CLIENT, Site, SiteMaker, warm_up
 from tests.integration.support.registries import ThrowAwayRegistry, throw_away_registry
 from tests.integration.support.running_order import group_of, in_running_order
@@ -70,6 +71,15 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
     with made.locked():
         left = made.leave()
     assert not left, f"the tests left behind: {left}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kept_layers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Compress each layer once, whichever project publishes it."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with layers_compressed_once(shared / "kmatrix-layers"):
+        yield
 
 
 @pytest.fixture(scope="session")

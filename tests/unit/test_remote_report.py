@@ -85,6 +85,15 @@ def test_attestations_of_other_types_decide_nothing() -> None:
     assert faults([image(SIGNED, passing(), scan)]) == ()
 
 
+def test_a_bundle_needs_the_gate_boot_alone() -> None:
+    def of_bundle(*gates: str) -> Document:
+        statement = as_statement(replace(record(*gates), cell_key=""), NAME)
+        return Document(TEST_RESULT, "images.pub", statement=statement)
+
+    assert faults([image(SIGNED, of_bundle("boot"))]) == ()
+    assert faults([image(SIGNED, of_bundle("mount"))]) == ("image: no test result says that it passed boot",)
+
+
 def test_gates_of_several_test_results_count_together() -> None:
     assert faults([image(SIGNED, passing("static"), passing("boot"))]) == ()
 

@@ -239,7 +239,8 @@ _OTHERS = (
         summary="Write the folders to apply to a cluster, from the lock and the bundles.",
         details=(
             "Writes one folder per deployment method and client version to build/deploy/PROFILE, with images by "
-            "digest. Clients without a bundle are skipped; the others are still written."
+            "digest. Clients without a bundle are skipped; the others are still written. With `image_signing`, "
+            "components/image-policy has nodes refuse images without a signature."
         ),
         examples=(
             ("--profile ocp", "every method and client version"),

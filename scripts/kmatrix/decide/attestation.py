@@ -62,8 +62,8 @@ def _statement(content: Any, digest: str) -> Statement:
         raise MalformedStatementError(f"it has the type {content['_type']!r:.80} instead of {_TYPE}")
     subjects = {f"{_ALGORITHM}:{each['digest'].get(_ALGORITHM)}": each.get("name", "") for each in content["subject"]}
     if checked_digest(digest) not in subjects:
-        others = ", ".join(subjects)
-        raise MalformedStatementError(f"it is about {others or 'nothing'!r:.80}, another image")
+        others = ", ".join(subjects)[:80]
+        raise MalformedStatementError(f"it is about {others or 'nothing'}, another image")
     predicate = content["predicate"]
     if not isinstance(predicate, dict):
         raise TypeError("its predicate is no object")

@@ -13,7 +13,7 @@ from typing import Any
 from kmatrix.decide.gate_record import MalformedRecordError
 from kmatrix.decide.test_result import record_of
 from kmatrix.values.attestation import PROVENANCE, SPDX, TEST_RESULT, Statement
-from kmatrix.values.gate_record import REQUIRED_GATES, GateRecord
+from kmatrix.values.gate_record import BOOT_GATE, REQUIRED_GATES, GateRecord
 from kmatrix.values.text import plain_line
 
 SIGNATURE = "signature"
@@ -77,8 +77,9 @@ def faults(images: Sequence[ImageDocuments]) -> tuple[str, ...]:
 
     Each of them needs a signature, because a node verifies the image that it takes from a list
     (containers/image, copy/multiple.go). A test result of the list counts for every image in it, and those of all its
-    images count for the list. It has to be one of the gates without which no image is published. Attestations of other
-    types than this project's are shown, and decide nothing: anybody may attach them, with keys of their own.
+    images count for the list. It has to name the gates without which no image is published: of a bundle, `boot`.
+    Attestations of other types than this project's are shown, and decide nothing: anybody may attach them, with keys of
+    their own.
     """
     found: list[str] = []
     lacking = [_untested(image) for image in images]
@@ -97,13 +98,17 @@ def faults(images: Sequence[ImageDocuments]) -> tuple[str, ...]:
 def _untested(image: ImageDocuments) -> str:
     """Return what its test results lack, if anything."""
     passed: set[str] = set()
+    required: tuple[str, ...] = REQUIRED_GATES
     reason = ""
     for statement in image.statements(TEST_RESULT):
         try:
-            passed |= record_of(statement).gates.keys()
+            record = record_of(statement)
+            passed |= record.gates.keys()
+            # The static checks of its modules are those of the cells that they are from.
+            required = required if record.cell_key else (BOOT_GATE,)
         except MalformedRecordError as error:
             reason = f"its test result says {statement.predicate.get('result')!r:.40}: {error}"
-    gates = [gate for gate in REQUIRED_GATES if gate not in passed]
+    gates = [gate for gate in required if gate not in passed]
     if not image.statements(TEST_RESULT):
         return "it has no test result"
     return reason or f"no test result says that it passed {' and '.join(gates)}" if gates else ""

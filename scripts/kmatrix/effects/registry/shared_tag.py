@@ -1,13 +1,14 @@
 """A tag whose manifest several writers extend: each adds its part to what is there, and nothing is lost.
 
 A registry has no way to change a manifest only if nobody else changed it. So each writer reads the manifest, writes it
-with its own part, and reads it back; if its part is not there, it repeats that. The threads of this program take turns.
-Only a writer elsewhere that reads before another one writes, and writes after that one has read back, takes away its
-part: between its reading and its writing is one request.
+with its own part, and reads it back; if its part is not there, it repeats that. Another writer may have read before
+this one wrote, and write after this one has read back: so this one reads back once more, after more time than there is
+between its own reading and writing. The threads of this program take turns.
 """
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections import defaultdict
@@ -18,11 +19,15 @@ from kmatrix.decide.image_documents import Document
 from kmatrix.effects.net.encodings import DOCUMENT_BYTES, TooLargeError
 from kmatrix.effects.registry.client import Registry
 from kmatrix.effects.registry.writer import RegistryWriter
-from kmatrix.effects.retry import ATTEMPTS
 from kmatrix.values.errors import InterruptedRunError, NotReadableError, ProtocolError, ToolError
 from kmatrix.values.names import ImageRef
 
+# Several programs that extend one tag may each need some.
+_ATTEMPTS = 6
 _FIRST_PAUSE_SECONDS = 0.5
+# How much longer than this writer another one may take between reading and writing.
+_SLOWER_WRITER = 2
+_LEAST_PAUSE_SECONDS = 0.05
 _OTHER_WRITER = "Something else writes to this repository or removes tags from it; give this project one of its own."
 
 
@@ -86,20 +91,31 @@ def extend_tag(
         InterruptedRunError: the run was told to stop.
     """
     with _LOCKS.of(name):
+        started = time.monotonic()
         there = _there(registry, name)
-        for attempt in range(1, ATTEMPTS + 1):
+        for attempt in range(1, _ATTEMPTS + 1):
             if not _write(registry, name, extend, there):
                 return
-            there = _read_back(registry, name, last=attempt == ATTEMPTS)
-            if extend(there, frozenset()) is None:
+            took = time.monotonic() - started
+            if _stays(registry, name, extend, took, last=attempt == _ATTEMPTS):
                 return
             if stopping():
                 raise InterruptedRunError
-            if attempt < ATTEMPTS:
-                # A registry of many servers may send the earlier manifest for a moment (helm/helm#31348, of Quay).
-                time.sleep(_FIRST_PAUSE_SECONDS * 2**attempt)
+            if attempt < _ATTEMPTS:
+                # A registry of many servers may send the earlier manifest for a moment (helm/helm#31348, of Quay). Two
+                # writers must not try again at the same time.
+                time.sleep(_FIRST_PAUSE_SECONDS * 2**attempt * random.uniform(0.25, 1))
+                started = time.monotonic()
                 there = _read_back(registry, name, last=False)
         raise ToolError(f"{name}: the registry does not keep {what}", _OTHER_WRITER)
+
+
+def _stays(registry: Registry, name: ImageRef, extend: Extend, took_seconds: float, last: bool) -> bool:
+    """Return whether what was written is there, and still there after another writer has had its time."""
+    if extend(_read_back(registry, name, last), frozenset()) is not None:
+        return False
+    time.sleep(_LEAST_PAUSE_SECONDS + _SLOWER_WRITER * took_seconds)
+    return extend(_read_back(registry, name, last), frozenset()) is None
 
 
 def _write(registry: RegistryWriter, name: ImageRef, extend: Extend, there: bytes | None) -> bool:

@@ -1,0 +1,96 @@
+"""The keys of a run: read before anything is built, and the private one only where images are published."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from kmatrix.effects.registry.referrers import attach
+from kmatrix.effects.registry.writer import RegistryWriter
+from kmatrix.effects.signing.bundles import sign_statement
+from kmatrix.stages.run_context import Options, RunContext, new_run
+from kmatrix.stages.trust import Trust, load_trust, verified
+from kmatrix.values.attestation import PROVENANCE, SPDX, TEST_RESULT, Statement
+from kmatrix.values.errors import InputError
+from kmatrix.values.matrix import ImageSigning
+from tests.unit.support.image_registry import NO_CREDENTIALS, image_registry
+from tests.unit.support.made_up_profile import profile
+from tests.unit.support.trusted_keys import signer, trust, write_keys
+
+
+def run_of(root: Path, signing: ImageSigning | None, *, pushes: bool) -> RunContext:
+    options = Options(root, "site", profile(image_signing=signing), "r.example/team")
+    progress = cast("Any", SimpleNamespace(say=print))
+    return new_run(cast("Any", None), NO_CREDENTIALS, options, progress, pushes=pushes)
+
+
+def test_a_run_that_publishes_has_its_image_key(tmp_path: Path) -> None:
+    run = run_of(tmp_path, write_keys(tmp_path, "images"), pushes=True)
+    assert run.trust.signer is not None
+    assert run.trust.keys == (run.trust.signer.public,)
+    assert run.trust.signs
+
+
+def test_a_run_that_publishes_nothing_needs_no_private_key(tmp_path: Path) -> None:
+    signing = write_keys(tmp_path, "images")
+    (tmp_path / "images.key").unlink()
+    run = run_of(tmp_path, signing, pushes=False)
+    assert (len(run.trust.keys), run.trust.signer, run.trust.signs) == (1, None, False)
+    with pytest.raises(InputError, match=r"images\.key"):
+        run_of(tmp_path, signing, pushes=True)
+
+
+def test_a_public_key_that_is_missing_ends_every_run(tmp_path: Path) -> None:
+    signing = write_keys(tmp_path, "images")
+    (tmp_path / "images.pub").unlink()
+    with pytest.raises(InputError, match=r"images\.pub"):
+        run_of(tmp_path, signing, pushes=False)
+
+
+def test_the_key_of_a_variable_is_taken_out_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = write_keys(tmp_path, "images")
+    monkeypatch.setenv("IMAGE_KEY", (tmp_path / "images.key").read_text(encoding="utf-8"))
+    signing = ImageSigning.model_validate({"key": "env:IMAGE_KEY", "public_keys": list(written.public_keys)})
+    assert run_of(tmp_path, signing, pushes=True).trust.signer is not None
+    with pytest.raises(KeyError):
+        monkeypatch.delenv("IMAGE_KEY")
+
+
+def test_public_keys_alone_verify_and_publish_nothing(tmp_path: Path) -> None:
+    written = write_keys(tmp_path, "images")
+    signing = ImageSigning.model_validate({"public_keys": list(written.public_keys)})
+    assert len(run_of(tmp_path, signing, pushes=False).trust.keys) == 1
+    with pytest.raises(InputError, match="public_keys and no key") as caught:
+        run_of(tmp_path, signing, pushes=True)
+    assert "--no-push" in caught.value.hint
+
+
+def test_a_profile_without_keys_trusts_none(tmp_path: Path) -> None:
+    assert run_of(tmp_path, None, pushes=True).trust == Trust()
+
+
+def test_keyless_signatures_need_cosign_before_anything_is_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signing = ImageSigning(keyless=True)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert load_trust(signing, tmp_path, {}, signs=False) == Trust()
+    with pytest.raises(InputError, match="cosign"):
+        load_trust(signing, tmp_path, {}, signs=True)
+    (tmp_path / "cosign").touch(mode=0o755)
+    monkeypatch.setenv("SIGSTORE_ID_TOKEN", "a-token")
+    assert load_trust(signing, tmp_path, {}, signs=True) == Trust(keyless=True)
+
+
+def test_an_attestation_that_is_labelled_as_another_type_is_none_of_that_type() -> None:
+    with image_registry() as server:
+        image = server.image("team/image", "1", {"config": {}})
+        ref, registry = server.ref("team/image", "1"), RegistryWriter(NO_CREDENTIALS)
+        content = sign_statement(Statement(PROVENANCE, ref.repository, image, {"any": 1}), signer("own"))
+        attach(registry, ref, image, [(SPDX, content)], lambda: False)
+        for types in ({SPDX}, {TEST_RESULT}, {PROVENANCE}):
+            assert verified(registry, trust("own"), ref, image, print, frozenset(types)) == ()
+        assert len(verified(registry, trust("own"), ref, image, print)) == 1
