@@ -81,8 +81,10 @@ def pass_gates(cell: CellContext, image_id: str, gates: Iterable[Gate], *, has_n
         if outcome.module is not None:
             cell.module, cell.module_file = outcome.module, outcome.module_file
             cell.reusable_from = reusable_modules(cell, image.kernel)
-        if outcome.kernel is not None and outcome.kernel not in cell.kernels:
-            cell.kernels = (*cell.kernels, outcome.kernel)
+        if outcome.kernel is not None:
+            # A mirror is this site's business; others know the toolkit by its name in the release.
+            kernel = replace(outcome.kernel, toolkit=cell.recipe.cell.toolkit.pinned)
+            cell.kernels = tuple(dict.fromkeys((*cell.kernels, kernel)))
         verdicts[gate.name] = outcome.verdict
         outcomes.append(outcome)
         if outcome.verdict != "passed":

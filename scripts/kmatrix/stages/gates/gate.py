@@ -120,9 +120,9 @@ class ImageUnderTest:
         return self._boots[mounting]
 
     def tested_kernel(self, *, mounting: bool) -> TestedKernel | None:
-        """Return the kernel that answered in such a boot, if there was one, by the toolkit's name in its release."""
+        """Return the kernel that answered in such a boot; None if there was no such boot, or none answered."""
         boot = self._boots.get(mounting)
-        return tested_kernel(boot, self.cell.recipe.cell.toolkit.pinned) if boot else None
+        return tested_kernel(boot, self.cell.recipe.toolkit.pinned) if boot else None
 
     def check_serial(self, *, mounting: bool) -> None:
         """Check that the log of a boot's serial line is complete: a pass that nobody can look up is none.
