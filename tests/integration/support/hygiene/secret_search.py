@@ -30,15 +30,15 @@ Forms = Mapping[str, frozenset[bytes]]
 
 
 def forms_of_key(name: str, pem: bytes, password: str) -> dict[str, frozenset[bytes]]:
-    """Return the forms of an encrypted private key: as its file has it, and decrypted in each way.
+    """Return the forms of a private key: as its file has it, and decrypted in each way.
 
     Args:
         name: what findings call it.
         pem: the file's content.
-        password: opens it.
+        password: opens it; empty for a key that is not encrypted.
     """
-    key = load_pem_private_key(pem, password.encode())
-    forms = {*_PEM_LINE.findall(pem)}
+    key = load_pem_private_key(pem, password.encode() or None)
+    forms = {*_PEM_LINE.findall(pem)} if password else set()
     for kind in (PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL):
         opened = key.private_bytes(Encoding.PEM, kind, NoEncryption())
         # The first lines name the algorithm; the last one may be short, and is covered by the numbers below.
