@@ -38,7 +38,8 @@ from tests.unit.support.made_up_profile import KERNELS, lock, profile
 from tests.unit.support.projects import MATRIX, write_project
 from tests.unit.support.stand_in_engine import StandInEngine
 
-RECIPE = cast("Recipe", SimpleNamespace(cell=CELL, cell_key="sha256:key", toolkit=SimpleNamespace(pinned="t@d")))
+TOOLKIT_REF = SimpleNamespace(pinned="t@d")
+RECIPE = cast("Recipe", SimpleNamespace(cell=CELL, cell_key="sha256:key", toolkit=TOOLKIT_REF, certificate=b""))
 BEFORE = replace(CELL, kernel=KERNEL.replace("427.50", "427.9"))
 DIGEST = "sha256:" + "a" * 64
 

@@ -352,7 +352,8 @@ def facts_of(ko: bytes | None) -> ImageFacts:
 
 A_BOOT = Boot(Transcript(init_ran=True, done=True, step="end", sections={}, console=(), log={}), "powered-off")
 BOOTED = "boot with ('ib_core', 'libcrc32c', 'rdma_cm')"
-RECIPE = cast("Recipe", SimpleNamespace(cell=CELL, cell_key="sha256:key", toolkit=SimpleNamespace(pinned="t@d")))
+TOOLKIT_REF = SimpleNamespace(pinned="t@d")
+RECIPE = cast("Recipe", SimpleNamespace(cell=CELL, cell_key="sha256:key", toolkit=TOOLKIT_REF, certificate=b""))
 
 
 @pytest.fixture

@@ -234,7 +234,7 @@ def test_an_image_that_an_earlier_run_tested_is_pushed_with_its_module(
     bench.run.options = replace(bench.run.options, revision="a" * 40)
 
     monkeypatch.setattr(cell_stage, "send_image", lambda *_: SimpleNamespace(digest="sha256:" + "d" * 64))
-    monkeypatch.setattr(cell_stage, "vouch", lambda _run, _ref, record: pushed.append(record))
+    monkeypatch.setattr(cell_stage, "vouch", lambda _run, _ref, record, _: pushed.append(record))
     monkeypatch.setattr(cell_stage, "name_image", lambda *_: None)
     label = {labels.CELL_KEY: recipe.cell_key}
     monkeypatch.setattr(bench.run.engine, "image", lambda _: EngineImage("sha256:1", labels=label))
