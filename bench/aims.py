@@ -109,14 +109,14 @@ def overhead(tool_seconds: float, bare_seconds: float, cells: int, jobs: int) ->
     return tool_seconds / bare_seconds, (tool_seconds - bare_seconds) * min(jobs, cells) / cells
 
 
-def seconds_per_cell(cells: Sequence[Mapping[str, float]], *stages: str) -> float:
-    """Return the mean of what these stages of each cell took together, in seconds; there is at least one cell.
+def seconds_per_cell(cells: Sequence[Mapping[str, float]], stage: str) -> float:
+    """Return the mean of the seconds that a stage of each cell took; there is at least one cell.
 
     Args:
         cells: the seconds of each cell's stages, as build/results.json has them.
-        stages: names of stages; one that a cell does not have took no time.
+        stage: its name; in a cell that does not have it, it took no time.
     """
-    return sum(cell.get(name, 0.0) for cell in cells for name in stages) / len(cells)
+    return sum(cell.get(stage, 0.0) for cell in cells) / len(cells)
 
 
 def image_ratio(sizes: Iterable[tuple[int, int]]) -> float:

@@ -15,8 +15,8 @@ from kmatrix.lab.state import lab_state
 from kmatrix.values.errors import ToolError
 from kmatrix.values.gate_record import BOOT_GATE, SECURE_BOOT_GATE
 
-# Of a cell: of its module and of its image; and of its statements.
-_SIGN, _ATTEST = "sign", "attest"
+# A cell's module is signed in it, its image, and the statements about that.
+_SIGN = "sign"
 _ROLES = ("newer", "real_time", "next_line")
 
 
@@ -34,7 +34,7 @@ def measure_signing(setting: Setting) -> tuple[Measures, dict[str, Any]]:
         stages = {name: cell["stages"] for name, cell in _cells(site).items()}
     if unsigned := sorted(name for name, found in stages.items() if _SIGN not in found):
         raise ToolError(f"the run did not sign {', '.join(unsigned)}", "Report this as a bug of the bench.")
-    seconds = seconds_per_cell([*stages.values()], _SIGN, _ATTEST)
+    seconds = seconds_per_cell([*stages.values()], _SIGN)
     return Measures(sign_seconds_per_cell=round(seconds, 3)), {"load_before": before, "stages": stages}
 
 

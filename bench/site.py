@@ -108,7 +108,7 @@ def stated_by(profile: Profile, *, signed: bool) -> dict[str, Any]:
 
 
 def _copy_keys(setting: Setting, root: Path) -> None:
-    keys = setting.layout.folder / _KEYS
+    keys = setting.layout.keys
     if not keys.is_dir():
         raise ToolError(f"the lab has no keys in {keys}", "Run `nox -s lab -- up`, which creates them.")
     shutil.copytree(keys, root / _KEYS)

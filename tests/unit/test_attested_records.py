@@ -139,9 +139,11 @@ def test_records_by_an_old_key_count_as_long_as_it_is_listed(bench: Bench) -> No
     assert set(alone.gates) == {"mount"}
     # What the old key alone has said is signed again by the new one.
     both.add(bench.ref, bench.record)
+    bench.said.clear()
     alone = bench.records(trust("new")).find(bench.ref, bench.image)
     assert alone is not None
     assert set(alone.gates) == {"static", "boot", "mount"}
+    assert bench.said == [], "the old key's stays, and is no news in every later run"
 
 
 def test_a_run_without_an_image_key_signs_no_record(bench: Bench) -> None:

@@ -14,6 +14,7 @@ from kmatrix.effects.signing.image_keys import PASSWORD, PublicKey, load_image_s
 from kmatrix.values.errors import InputError
 from kmatrix.values.matrix import ImageSigning
 from tests.unit.support.image_keys import private_key, private_pem, public_pem, write_keys
+from tests.unit.support.programs import needs
 
 PAYLOAD = b"what is signed"
 KINDS = ("p256", "rsa", "ed25519")
@@ -41,7 +42,7 @@ def test_another_key_of_any_kind_does_not_verify(tmp_path: Path, kind: str) -> N
     assert [other.verify(signature, PAYLOAD) for other in others] == [False] * 3
 
 
-@pytest.mark.needs("openssl")
+@needs("openssl")
 @pytest.mark.parametrize("kind", ["p256", "rsa"])
 def test_openssl_verifies_the_signatures(tmp_path: Path, kind: str) -> None:
     signer = load_image_signer(write_keys(tmp_path, private_key(kind)), tmp_path, {})

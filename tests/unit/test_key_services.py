@@ -34,6 +34,8 @@ class Token(Signer):
     key: Any = None
     failure: Exception | None = None
     at_loading = False
+    refused = ""
+    signings = 0
     at_work = 0
 
     def __init__(self, public: Key, secret: SecretsHandler | None) -> None:
@@ -47,6 +49,9 @@ class Token(Signer):
         assert priv_key_uri == ADDRESS
         if cls.failure and cls.at_loading:
             raise cls.failure
+        assert isinstance(public_key, SSlibKey)
+        if public_key.keytype == cls.refused:
+            raise ValueError(f"unsupported {cls.refused}")
         return cls(public_key, secrets_handler)
 
     @property
@@ -54,6 +59,7 @@ class Token(Signer):
         return self._public
 
     def sign(self, payload: bytes) -> Signature:
+        Token.signings += 1
         assert self._secret is not None
         if self._secret("pin") != PIN:
             raise RuntimeError("CKR_PIN_INCORRECT")
@@ -75,6 +81,7 @@ def token(monkeypatch: pytest.MonkeyPatch) -> type[Token]:
     monkeypatch.setattr(Token, "key", private_key())
     monkeypatch.setattr(Token, "failure", None)
     monkeypatch.setattr(Token, "at_loading", False)
+    monkeypatch.setattr(Token, "refused", "")
     return Token
 
 
@@ -103,6 +110,27 @@ def test_an_rsa_key_signs_by_the_padding_that_cri_o_verifies(
     signer = load_image_signer(signing, tmp_path, {PASSWORD: PIN})
     # Not PSS, which `verify` refuses.
     assert signer.public.verify(signer.sign(b"payload"), b"payload")
+
+
+def test_a_public_key_that_the_service_cannot_have_is_passed_over(
+    tmp_path: Path, signing: ImageSigning, token: type[Token]
+) -> None:
+    """A token of ECDSA keys takes no RSA key."""
+    (tmp_path / "old.pub").write_bytes(public_pem(private_key("rsa")))
+    token.refused = "rsa"
+    assert load_image_signer(signing, tmp_path, {PASSWORD: PIN}).sign(b"payload")
+    token.refused = "ecdsa"
+    only = signing.model_copy(update={"public_keys": ("new.pub",)})
+    with pytest.raises(InputError, match="is not accepted: unsupported ecdsa"):
+        load_image_signer(only, tmp_path, {PASSWORD: PIN})
+
+
+def test_a_wrong_pin_is_tried_once(tmp_path: Path, signing: ImageSigning, token: type[Token]) -> None:
+    """A token locks itself after a few."""
+    token.signings = 0
+    with pytest.raises(UnreachableError):
+        load_image_signer(signing, tmp_path, {PASSWORD: "9999-wrong"})
+    assert token.signings == 1
 
 
 def test_a_key_of_none_of_the_public_keys_is_refused(tmp_path: Path, signing: ImageSigning, token: type[Token]) -> None:

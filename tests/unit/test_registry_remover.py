@@ -44,6 +44,13 @@ def test_tags_are_listed_to_the_last_page(server: ImageRegistry, page: int) -> N
     assert server.sent() == [LIST] * (-(-7 // page) if page else 1)
 
 
+def test_a_list_of_tags_may_be_larger_than_a_manifest(server: ImageRegistry) -> None:
+    """Docker's registry sends all of them at once, and a signed cell has several."""
+    tags = [f"8.98.1-{number:0100}" for number in range(45_000)]
+    with_image(server, *tags)
+    assert RegistryRemover(NO_CREDENTIALS).tags(server.ref(NAME)) == tuple(tags)
+
+
 def test_a_repository_that_is_not_there_has_no_tags_and_neither_has_one_without_any(server: ImageRegistry) -> None:
     remover = RegistryRemover(NO_CREDENTIALS)
     assert remover.tags(server.ref(NAME)) == ()

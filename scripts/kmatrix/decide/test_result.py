@@ -120,7 +120,7 @@ def _record(predicate: Mapping[str, Any], subject: str) -> GateRecord:
     named = sorted(_text(gate) for gate in (*predicate["passedTests"], *predicate["warnedTests"]))
     if named != sorted(gates):
         raise MalformedRecordError(f"its tests are {named!r:.80}, and its record has the gates {sorted(gates)!r:.80}")
-    warnings = tuple(Finding(*(_text(entry[field]) for field in _FINDING)) for entry in notes["warnings"])
+    warnings = tuple(Finding(**{field: _text(entry[field]) for field in _FINDING}) for entry in notes["warnings"])
     return GateRecord(
         digest=digest(subject),
         name=_text(notes["name"]),

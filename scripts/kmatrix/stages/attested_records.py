@@ -24,7 +24,7 @@ from kmatrix.values.names import ImageRef
 class AttestedRecords:
     """Records that count only if a trusted key has signed them.
 
-    `say` is given a line for each attestation that is not believed; `stopping` is whether the run was told to stop.
+    `say` is given lines about attestations that are not believed; `stopping` is whether the run was told to stop.
     """
 
     registry: RegistryWriter
@@ -33,9 +33,17 @@ class AttestedRecords:
     stopping: Callable[[], bool] = lambda: False
 
     def find(self, ref: ImageRef, digest: str) -> GateRecord | None:
-        """Return the union of an image's test results that verify; None where there are none (see `Records.find`)."""
-        found = verified(self.registry, self.trust, ref, digest, self.say, frozenset({TEST_RESULT}))
-        return united(records_in(found, ref, self.say))
+        """Return the union of an image's test results that verify; None where there are none (see `Records.find`).
+
+        Those that do not verify are named only if no other does: the ones of an old key stay beside the image.
+        """
+        notes: list[str] = []
+        found = verified(self.registry, self.trust, ref, digest, notes.append, frozenset({TEST_RESULT}))
+        record = united(records_in(found, ref, self.say))
+        if record is None:
+            for note in notes:
+                self.say(note)
+        return record
 
     def add(self, ref: ImageRef, record: GateRecord) -> None:
         """Attach a signed test result, unless those of the same key say all of it already (see `Records.add`)."""

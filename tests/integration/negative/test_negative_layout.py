@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -17,47 +16,41 @@ from kmatrix.values import labels
 from tests.integration.support.faulty.trigger import at_stage
 from tests.integration.support.lab import Lab
 from tests.integration.support.project.assertions import assert_refused
-from tests.integration.support.project.site import NEWER_CLIENT, Run, Site, SiteMaker
+from tests.integration.support.project.site import NEWER_CLIENT, SiteMaker
+from tests.integration.support.project.spoilt_modules import Fault, SpoiltRuns, the
+from tests.integration.support.session import Session
 
-Sabotaged = Callable[[str], tuple[Site, Run, str]]
-
-
-@pytest.fixture
-def sabotaged(lab: Lab, new_site: SiteMaker) -> Sabotaged:
-    """A function that runs commands on the compiled module of `newer`, and builds that cell and a sound one."""
-
-    def build(commands: str) -> tuple[Site, Run, str]:
-        site = new_site(kernels=[lab.kernels.older, lab.kernels.newer])
-        site.sabotage(lab.kernels.newer, commands)
-        return site, site.run("build"), f"{NEWER_CLIENT}-{lab.kernels.newer}"
-
-    return build
-
-
-def test_a_second_module_in_the_image_is_refused(sabotaged: Sabotaged) -> None:
-    site, run, cell = sabotaged("mkdir /module/srv; cp $ko /module/srv/beegfs.ko")
-    assert_refused(site, run, cell, "layout-duplicate")
-    assert "/srv/beegfs.ko" in run.cell(cell)["findings"][0]["actual"]
-
-
-def test_an_image_without_a_module_is_refused(sabotaged: Sabotaged) -> None:
-    site, run, cell = sabotaged("rm $ko")
-    assert_refused(site, run, cell, "layout-no-module")
+FAULTS = (
+    Fault(
+        "a second module",
+        ("layout-duplicate",),
+        "mkdir /module/srv; cp $ko /module/srv/beegfs.ko",
+        words="/srv/beegfs.ko",
+    ),
+    Fault("no module", ("layout-no-module",), "rm $ko"),
+    Fault(
+        "a module outside of its kernel's folder",
+        ("layout-directory", "modinfo-failed", "modversions-failed"),
+        "mkdir -p $tree.old/extra; mv $ko $tree.old/extra/",
+    ),
+    Fault("a host link to another kernel", ("host-link",), "ln -sfn /lib/modules/6.1.0-1-amd64 $tree/host"),
+    Fault(
+        "a modules.dep without the in-tree dependencies",
+        ("layout-modules-dep",),
+        "rm $tree/host; depmod -b /module/opt $1; ln -s /lib/modules/$1 $tree/host",
+    ),
+)
 
 
-def test_a_module_outside_of_its_kernel_s_folder_is_refused(sabotaged: Sabotaged) -> None:
-    site, run, cell = sabotaged("mkdir -p $tree.old/extra; mv $ko $tree.old/extra/")
-    assert_refused(site, run, cell, "layout-directory", "modinfo-failed", "modversions-failed")
+@pytest.fixture(scope="module")
+def spoilt(lab: Lab, session: Session, module_sites: SiteMaker) -> SpoiltRuns:
+    """The builds of all faults."""
+    return SpoiltRuns(FAULTS, lab, session, module_sites)
 
 
-def test_a_host_link_to_another_kernel_is_refused(lab: Lab, sabotaged: Sabotaged) -> None:
-    site, run, cell = sabotaged(f"ln -sfn /lib/modules/{lab.kernels.older} $tree/host")
-    assert_refused(site, run, cell, "host-link")
-
-
-def test_a_modules_dep_that_lost_the_in_tree_dependencies_is_refused(sabotaged: Sabotaged) -> None:
-    site, run, cell = sabotaged("rm $tree/host; depmod -b /module/opt $1; ln -s /lib/modules/$1 $tree/host")
-    assert_refused(site, run, cell, "layout-modules-dep")
+@pytest.mark.parametrize("fault", FAULTS, ids=the)
+def test_a_misplaced_module_is_refused_for_its_place(spoilt: SpoiltRuns, fault: Fault) -> None:
+    spoilt.assert_refused(fault)
 
 
 def test_labels_of_another_cell_are_refused(lab: Lab, new_site: SiteMaker, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
 from kmatrix.decide.formats.elf import read_module
@@ -11,45 +9,77 @@ from tests.integration.support.lab import Lab
 from tests.integration.support.project import damaged_modules
 from tests.integration.support.project.assertions import assert_refused
 from tests.integration.support.project.build_cache import module_of
-from tests.integration.support.project.site import NEWER_CLIENT, Run, Site, SiteMaker
+from tests.integration.support.project.site import NEWER_CLIENT, SiteMaker
+from tests.integration.support.project.spoilt_modules import Fault, SpoiltRuns, the
 from tests.integration.support.session import Session
 
-Published = Callable[[bytes], tuple[Site, Run, str]]
+
+def with_another_vermagic(module: bytes) -> bytes:
+    vermagic = damaged_modules.modinfo(module, "vermagic")
+    assert "mod_unload " in vermagic
+    return damaged_modules.with_modinfo(
+        module, f"vermagic={vermagic}", f"vermagic={vermagic.replace('mod_unload ', '')}"
+    )
+
+
+def without_dependencies(module: bytes) -> bytes:
+    return damaged_modules.with_modinfo(module, f"depends={damaged_modules.modinfo(module, 'depends')}", "depends=")
+
+
+# What `with_undefined_symbol` makes of it.
+_NEEDED, _UNKNOWN = "register_filesystem", "register_filesystex"
+FAULTS = (
+    Fault(
+        "one changed CRC",
+        ("crc-mismatch",),
+        content=lambda module: damaged_modules.with_crc_changed(module, _NEEDED),
+        words=_NEEDED,
+    ),
+    Fault("an empty symbol table", ("elf-no-symbols",), content=damaged_modules.without_symbols),
+    Fault("stripped of everything", ("elf-no-symbols",), commands="strip --strip-all $ko"),
+    Fault(
+        "a symbol that nothing exports",
+        ("symbol-unknown",),
+        content=lambda module: damaged_modules.with_undefined_symbol(module, _NEEDED)[0],
+        words=_UNKNOWN,
+    ),
+    Fault("another vermagic", ("vermagic-mismatch",), content=with_another_vermagic),
+    Fault(
+        "of another client version",
+        ("version-wrong",),
+        content=lambda module: damaged_modules.with_modinfo(module, f"version={NEWER_CLIENT}", "version=8.98.0"),
+    ),
+    Fault("without its dependencies", ("depends-missing", "rdma-off"), content=without_dependencies),
+    Fault("truncated", ("elf-truncated",), content=lambda module: module[: len(module) // 2]),
+)
+
+
+@pytest.fixture(scope="module")
+def spoilt(lab: Lab, session: Session, module_sites: SiteMaker) -> SpoiltRuns:
+    """The builds of all faults."""
+    return SpoiltRuns(FAULTS, lab, session, module_sites)
 
 
 def cell_of(kernel: str) -> str:
     return f"{NEWER_CLIENT}-{kernel}"
 
 
-@pytest.fixture
-def module(lab: Lab, session: Session, new_site: SiteMaker) -> bytes:
-    """The sound module of the kernel that the tests damage."""
-    new_site(kernels=[lab.kernels.older, lab.kernels.newer])
-    return module_of(session, NEWER_CLIENT, lab.kernels.newer)
-
-
-@pytest.fixture
-def published(lab: Lab, new_site: SiteMaker) -> Published:
-    """A function that replaces the compiled module of `newer`, and builds that cell and a sound one."""
-
-    def build(content: bytes) -> tuple[Site, Run, str]:
-        site = new_site(kernels=[lab.kernels.older, lab.kernels.newer])
-        site.sabotage(lab.kernels.newer, "cp $files/beegfs.ko $ko", {"beegfs.ko": content})
-        return site, site.run("build"), cell_of(lab.kernels.newer)
-
-    return build
+@pytest.mark.parametrize("fault", FAULTS, ids=the)
+def test_a_damaged_module_is_refused_for_its_damage(spoilt: SpoiltRuns, fault: Fault) -> None:
+    spoilt.assert_refused(fault)
 
 
 def test_a_module_for_another_kernel_of_the_same_line_is_refused(
-    lab: Lab, session: Session, module: bytes, published: Published
+    lab: Lab, session: Session, new_site: SiteMaker
 ) -> None:
-    other = module_of(session, NEWER_CLIENT, lab.kernels.older)
+    site = new_site(kernels=[lab.kernels.older, lab.kernels.newer])
+    module, other = (module_of(session, NEWER_CLIENT, kernel) for kernel in (lab.kernels.newer, lab.kernels.older))
     shared = read_module(module).versions.keys() & read_module(other).versions.keys()
     different = [name for name in shared if read_module(module).versions[name] != read_module(other).versions[name]]
     assert different, "the lab's two 6.1 kernels must differ, or this shows nothing"
-    site, run, cell = published(other)
+    site.sabotage(lab.kernels.newer, "cp $files/beegfs.ko $ko", {"beegfs.ko": other})
     crcs = "module-layout-mismatch" if "module_layout" in different else "crc-mismatch"
-    assert_refused(site, run, cell, "vermagic-mismatch", crcs)
+    assert_refused(site, site.run("build"), cell_of(lab.kernels.newer), "vermagic-mismatch", crcs)
 
 
 def test_real_time_and_standard_modules_are_refused_in_each_other_s_place(
@@ -71,52 +101,3 @@ def test_real_time_and_standard_modules_are_refused_in_each_other_s_place(
     assert "built for a real-time kernel, not for a standard one" in run.cell(cell_of(standard))["reason"]
     assert "built for a standard kernel, not for a real-time one" in run.cell(cell_of(real_time))["reason"]
     assert site.tags == {cell_of(lab.kernels.older)}
-
-
-def test_one_changed_crc_is_refused(module: bytes, published: Published) -> None:
-    site, run, cell = published(damaged_modules.with_crc_changed(module, "register_filesystem"))
-    assert_refused(site, run, cell, "crc-mismatch")
-    assert "register_filesystem" in run.cell(cell)["reason"]
-
-
-def test_a_module_whose_symbol_table_is_empty_is_refused(module: bytes, published: Published) -> None:
-    site, run, cell = published(damaged_modules.without_symbols(module))
-    assert_refused(site, run, cell, "elf-no-symbols")
-
-
-def test_a_module_that_was_stripped_of_everything_is_refused(lab: Lab, new_site: SiteMaker) -> None:
-    site = new_site(kernels=[lab.kernels.older, lab.kernels.newer])
-    site.sabotage(lab.kernels.newer, "strip --strip-all $ko")
-    assert_refused(site, site.run("build"), cell_of(lab.kernels.newer), "elf-no-symbols")
-
-
-def test_a_symbol_that_nothing_exports_is_refused(module: bytes, published: Published) -> None:
-    changed, name = damaged_modules.with_undefined_symbol(module, "register_filesystem")
-    site, run, cell = published(changed)
-    assert_refused(site, run, cell, "symbol-unknown")
-    assert name in run.cell(cell)["reason"]
-
-
-def test_a_module_with_another_vermagic_is_refused(module: bytes, published: Published) -> None:
-    vermagic = damaged_modules.modinfo(module, "vermagic")
-    changed = damaged_modules.with_modinfo(
-        module, f"vermagic={vermagic}", f"vermagic={vermagic.replace('mod_unload ', '')}"
-    )
-    site, run, cell = published(changed)
-    assert_refused(site, run, cell, "vermagic-mismatch")
-
-
-def test_a_module_of_another_client_version_is_refused(module: bytes, published: Published) -> None:
-    site, run, cell = published(damaged_modules.with_modinfo(module, f"version={NEWER_CLIENT}", "version=8.98.0"))
-    assert_refused(site, run, cell, "version-wrong")
-
-
-def test_a_module_that_lost_its_dependencies_is_refused(module: bytes, published: Published) -> None:
-    depends = damaged_modules.modinfo(module, "depends")
-    site, run, cell = published(damaged_modules.with_modinfo(module, f"depends={depends}", "depends="))
-    assert_refused(site, run, cell, "depends-missing", "rdma-off")
-
-
-def test_a_truncated_module_is_refused(module: bytes, published: Published) -> None:
-    site, run, cell = published(module[: len(module) // 2])
-    assert_refused(site, run, cell, "elf-truncated")

@@ -17,7 +17,10 @@ from typing import Any
 import pytest
 
 from kmatrix.decide.fan_out import HOSTED
+from kmatrix.effects.signing.new_keys import IMAGE_KEY, IMAGE_PUBLIC_KEY
+from tests.integration.support.hygiene.secret_search import forms_of_key, found_below, found_in
 from tests.integration.support.lab import Lab
+from tests.integration.support.project.signing_keys import FOLDER, IMAGES
 from tests.integration.support.project.site import NEWER_CLIENT, PROFILE, Site, SiteMaker
 from tests.integration.support.session import Session
 from tests.integration.support.workflow.steps import Done, Machine
@@ -60,6 +63,9 @@ def write_repository(folder: Path, site: Site) -> Path:
             shutil.copy2(source, work / name)
     shutil.copy2(site.root / "matrix.yaml", work / "matrix.yaml")
     shutil.copytree(site.image_source, work / "images" / "beegfs-client")
+    # The public half alone is committed; jobs have the private one from a secret.
+    (work / FOLDER).mkdir()
+    shutil.copy2(site.root / FOLDER / IMAGE_PUBLIC_KEY, work / FOLDER)
     (work / "scripts" / "bootstrap").write_text(READY, encoding="utf-8")
     (work / "scripts" / "bootstrap").chmod(0o755)
     git(folder, "init", "--quiet", "--bare", "--initial-branch=main", str(origin))
@@ -74,8 +80,11 @@ def write_repository(folder: Path, site: Site) -> Path:
 def nights(
     tmp_path_factory: pytest.TempPathFactory, lab: Lab, session: Session, module_sites: SiteMaker
 ) -> Iterator[Nights]:
-    """Two nights of a project with two kernels, built beside each other."""
-    site: Site = module_sites(clients=[NEWER_CLIENT], kernels=[lab.kernels.newer, lab.kernels.older])
+    """Two nights of a project with two kernels, built beside each other, whose images are signed."""
+    site: Site = module_sites(clients=[NEWER_CLIENT], kernels=[lab.kernels.newer, lab.kernels.older], signed=[IMAGES])
+    public = f"{FOLDER}/{IMAGE_PUBLIC_KEY}"
+    site.change_profile(image_signing={"key": "env:KMATRIX_IMAGE_KEY", "public_keys": [public]})
+    private = (site.root / FOLDER / IMAGE_KEY).read_text(encoding="ascii")
     folder = tmp_path_factory.mktemp("workflow")
     origin = write_repository(folder, site)
     environment = {"KMATRIX_PROFILE": PROFILE, "PATH": f"{Path(sys.executable).parent}:/usr/sbin:/usr/bin:/sbin:/bin"}
@@ -83,7 +92,7 @@ def nights(
         folder / "machine",
         origin.as_uri(),
         variables={"KMATRIX_TARGET": site.target},
-        secrets={"PULL_SECRET": '{"auths": {}}'},
+        secrets={"PULL_SECRET": '{"auths": {}}', "IMAGE_KEY": private},
         environment=environment,
         beside=2,
     )
@@ -147,6 +156,20 @@ def test_the_bundle_and_the_manifests_have_both_kernels(nights: Nights, lab: Lab
     assert set(bundle["kernels"]) == {lab.kernels.newer, lab.kernels.older}
     assert nights.digests[NEWER_CLIENT] == bundle["digest"]
     assert any((publish.folder / "build" / "deploy" / PROFILE).rglob("daemonset.yaml"))
+
+
+def test_cells_and_bundle_are_signed_by_the_jobs_that_have_the_key(nights: Nights) -> None:
+    assert len(nights.digests) >= 3, "two cells and a bundle"
+    assert set(nights.digests.values()) <= nights.site.registry.signed(nights.site.repository)
+
+
+def test_no_job_leaves_the_key(nights: Nights) -> None:
+    private = (nights.site.root / FOLDER / IMAGE_KEY).read_bytes()
+    forms = forms_of_key("image key", private, "")
+    for job in (job for jobs in nights.first.values() for job in jobs):
+        assert found_in("".join(job.printed.values()).encode(), forms) == set(), job.name
+        if job.folder:
+            assert found_below(job.folder, forms) == {}, job.name
 
 
 def test_the_lock_and_the_dockerfiles_are_in_the_history(nights: Nights, lab: Lab) -> None:

@@ -117,6 +117,7 @@ class Place:
 def _place(
     lab: Lab, session: Session, registry: ThrowAwayRegistry, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Place]:
+    """A registry, and programs that pull from it as a node does."""
     folder: Path = tmp_path_factory.mktemp("node")
     with verifiers_for(lab, session, registry, folder) as verifiers:
         yield Place(registry, verifiers)

@@ -14,7 +14,7 @@ from tests.integration.support.lab import Lab
 from tests.integration.support.session import Session
 
 _PORT = 5000
-_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json, application/vnd.oci.image.manifest.v1+json"
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,17 @@ class ThrowAwayRegistry:
     container: DockerContainer
 
     def tags(self, repository: str) -> set[str]:
-        """Return the tags of a repository's images, without those of records; none if the registry does not know it."""
-        response = self._ask("GET", f"{repository}/tags/list")
-        if response.status_code == requests.codes.not_found:
-            return set()
-        response.raise_for_status()
-        return {tag for tag in response.json()["tags"] or () if not tag.endswith(".gates")}
+        """Return the tags of a repository's images, without those of records, signatures and attestations.
+
+        There are none if the registry does not know the repository.
+        """
+        return {tag for tag in self._tags(repository) if not tag.startswith("sha256-")}
+
+    def signed(self, repository: str) -> set[str]:
+        """Return the digests that have a signature in cosign's classic form."""
+        begin, end = "sha256-", ".sig"
+        tags = {tag for tag in self._tags(repository) if tag.startswith(begin) and tag.endswith(end)}
+        return {f"sha256:{tag.removeprefix(begin).removesuffix(end)}" for tag in tags}
 
     def repositories(self) -> set[str]:
         """Return the names of all repositories that were ever pushed here."""
@@ -55,6 +60,13 @@ class ThrowAwayRegistry:
         """Remove a tag, with the manifest it names."""
         response = self._ask("DELETE", f"{repository}/manifests/{self.digest(repository, tag)}")
         response.raise_for_status()
+
+    def _tags(self, repository: str) -> list[str]:
+        response = self._ask("GET", f"{repository}/tags/list")
+        if response.status_code == requests.codes.not_found:
+            return []
+        response.raise_for_status()
+        return response.json()["tags"] or []
 
     def _ask(self, method: str, path: str, **headers: str) -> requests.Response:
         return requests.request(method, f"http://{self.address}/v2/{path}", headers=headers, timeout=30)

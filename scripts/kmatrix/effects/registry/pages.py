@@ -14,7 +14,7 @@ import requests
 
 from kmatrix.effects.net import http
 from kmatrix.effects.net.bodies import json_in
-from kmatrix.effects.net.encodings import DOCUMENT_BYTES, content_that
+from kmatrix.effects.net.encodings import DOCUMENT_BYTES, FILE_BYTES, content_that
 from kmatrix.effects.registry.credentials import Credentials
 from kmatrix.effects.registry.error_bodies import error_detail
 from kmatrix.effects.registry.grants import Grant, headers_of
@@ -52,6 +52,7 @@ class Pages(Transport):
         is asked once whether it has them.
 
         Raises:
+            TooLargeError: a page is larger than manifests may be.
             UnreachableError, CredentialError, ProtocolError: it could not be determined.
         """
         if ref.registry in self._without_referrers:
@@ -113,7 +114,7 @@ class Pages(Transport):
 
     def _page(self, ref: ImageRef, path: str, absent: tuple[int, ...], kind: str) -> tuple[dict[str, Any], str] | None:
         def read(response: requests.Response) -> tuple[dict[str, Any], str]:
-            content = content_that(response, limit=DOCUMENT_BYTES)
+            content = content_that(response, limit=DOCUMENT_BYTES if kind else FILE_BYTES)
             return json_in(content, response.url, ref.repository), response.headers.get("link", "")
 
         if not absent:

@@ -128,18 +128,12 @@ def attached(
         UnreachableError, CredentialError, ProtocolError: the registry could not be queried. That is no absence.
     """
     repository = ref.with_tag("")
-    listed = registry.referrer_entries(repository.with_digest(digest))
-    if listed is None:
-        name = repository.with_tag(referrers_tag(digest))
-        try:
-            content = read_tag(registry, name)
-            entries = entries_of(content) if content is not None else ()
-        except (TooLargeError, MalformedReferrerError) as error:
-            say(f"note: {name} is not read as the list of attestations of {digest}: {error}")
-            return ()
-    else:
-        entries = descriptors_in(listed)
-    referrers = bundle_referrers(entries, wanted)
+    try:
+        listed = _listed(registry, repository, digest)
+    except (TooLargeError, MalformedReferrerError) as error:
+        say(f"note: the list of attestations of {repository}@{digest} is not read: {error}")
+        return ()
+    referrers = bundle_referrers(listed, wanted)
     if len(referrers) > _MOST_BUNDLES:
         say(
             f"note: {repository}@{digest} has {len(referrers)} attestations; the last {_MOST_BUNDLES} of its list are "
@@ -155,6 +149,14 @@ def attached(
         if bundle is not None:
             found.append(bundle)
     return tuple(found)
+
+
+def _listed(registry: Registry, repository: ImageRef, digest: str) -> tuple[Mapping[str, Any], ...]:
+    listed = registry.referrer_entries(repository.with_digest(digest))
+    if listed is not None:
+        return descriptors_in(listed)
+    index = read_tag(registry, repository.with_tag(referrers_tag(digest)))
+    return entries_of(index) if index is not None else ()
 
 
 def _entries(index: bytes | None) -> tuple[Mapping[str, Any], ...]:

@@ -26,8 +26,7 @@ from kmatrix.values.names import ImageRef
 _ATTEMPTS = 6
 _FIRST_PAUSE_SECONDS = 0.5
 # How much longer than this writer another one may take between reading and writing.
-_SLOWER_WRITER = 2
-_LEAST_PAUSE_SECONDS = 0.05
+_SLOWER_WRITER_SECONDS = 0.1
 _OTHER_WRITER = "Something else writes to this repository or removes tags from it; give this project one of its own."
 
 
@@ -114,7 +113,7 @@ def _stays(registry: Registry, name: ImageRef, extend: Extend, took_seconds: flo
     """Return whether what was written is there, and still there after another writer has had its time."""
     if extend(_read_back(registry, name, last), frozenset()) is not None:
         return False
-    time.sleep(_LEAST_PAUSE_SECONDS + _SLOWER_WRITER * took_seconds)
+    time.sleep(took_seconds + _SLOWER_WRITER_SECONDS)
     return extend(_read_back(registry, name, last), frozenset()) is None
 
 

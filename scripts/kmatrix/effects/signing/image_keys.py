@@ -204,11 +204,18 @@ def _of_pem(pem: bytes, place: str, password: str) -> ImageSigner:
 
 def _of_service(address: str, known: tuple[PublicKey, ...], secret: str) -> ImageSigner:
     """Return the signer of a key service: the public key is the one that verifies what the service signs."""
+    refusal: InputError | None = None
     for public in known:
-        sign = signed_by_service(address, public.key, secret, PASSWORD)
+        try:
+            sign = signed_by_service(address, public.key, secret, PASSWORD)
+        except InputError as error:
+            # A token of ECDSA keys refuses an RSA key, which the next one need not be.
+            refusal = refusal or error
+            continue
+        # An error of the service itself is not tried again: a token locks itself after a few wrong PINs.
         if public.verify(sign(_PROBE), _PROBE):
             return ImageSigner(public, sign)
-    raise InputError(
+    raise refusal or InputError(
         f"image_signing: none of public_keys verifies what the key at {address} signs",
         "Export the public key from the service, and name its file in public_keys.",
     )

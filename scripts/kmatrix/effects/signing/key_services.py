@@ -59,7 +59,7 @@ def signed_by_service(address: str, public: PublicKeyTypes, secret: str, variabl
     except ValueError as error:
         raise InputError(
             f"image_signing: key: {address} is not accepted: {error}",
-            "docs/signing.md shows the form of an address; the documentation of securesystemslib has all of them.",
+            "Write it as the documentation of securesystemslib has it for this kind of service.",
         ) from error
     except Exception as error:
         raise _refused(address, error, secret) from error
@@ -80,7 +80,7 @@ def signed_by_service(address: str, public: PublicKeyTypes, secret: str, variabl
 
 
 def _refused(address: str, error: Exception, secret: str) -> UnreachableError:
-    cause = f"{type(error).__name__}: {error}"
+    cause = f"{type(error).__name__}: {error}".removesuffix(": ")
     return UnreachableError(
         "key service",
         address,
