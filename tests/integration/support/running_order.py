@@ -39,6 +39,7 @@ SECONDS = {
     "pipeline/test_pipeline_first_run.py": 20,
     "pipeline/test_publish_workflow.py": 50,
     "pipeline/test_watch_release.py": 45,
+    "signatures": 90,
     "signatures/test_key_hygiene.py": 150,
     "signatures/test_real_verifiers.py": 75,
 }
