@@ -20,7 +20,11 @@ _ROUNDS = ("1",)
 # not load or start (MdeModulePkg/Library/UefiBootManagerLib/BmBoot.c).
 _NOT_STARTED = re.compile(r"BdsDxe: failed to (?:load|start) Boot0000 .*?: ([A-Z][A-Za-z ]+)$")
 # The kernel's words about a signature (kernel/module/signing.c, module_sig_check; before 5.13 kernel/module.c).
-_REJECTED = re.compile(r"Loading of (unsigned module|module with unavailable key|module with unsupported crypto)")
+_REJECTED = (
+    ("module-unsigned", "Loading of unsigned module is rejected"),
+    ("module-key-unknown", "Loading of module with unavailable key is rejected"),
+    ("module-signature-bad", "Loading of module with unsupported crypto is rejected"),
+)
 # A signature that does not fit the file has no line in the kernel's log: these are the texts of the errors that
 # crypto/asymmetric_keys gives for one (EKEYREJECTED, EBADMSG).
 _BAD = re.compile(r"could not insert '?beegfs'?: (Key was rejected by service|Bad message)")
@@ -28,11 +32,6 @@ _BAD = re.compile(r"could not insert '?beegfs'?: (Key was rejected by service|Ba
 _SECURE = re.compile(r"[Ss]ecure boot enabled")
 # Documentation: security/lockdown/lockdown.c, the file that it makes in securityfs.
 _LOCKED = re.compile(r"\[(integrity|confidentiality)\]")
-_CODES = {
-    "unsigned module": "module-unsigned",
-    "module with unavailable key": "module-key-unknown",
-    "module with unsupported crypto": "module-signature-bad",
-}
 
 
 @dataclass(frozen=True)
@@ -140,9 +139,11 @@ def _signature(transcript: Transcript) -> BootReport | None:
     """Return the report of a module that the kernel refuses for its signature."""
     if section_status(transcript, "load-1") in (0, None):
         return None
-    for line in transcript.log.get("load-1", ()):
-        if found := _REJECTED.search(line):
-            return _failed(_CODES[found[1]], line)
+    log = transcript.log.get("load-1", ())
+    for code, words in _REJECTED:
+        line = next((line for line in log if words in line), "")
+        if line:
+            return _failed(code, line)
     found = _BAD.search(" / ".join(section_lines(transcript, "load-1")))
     return _failed("module-signature-bad", found[1]) if found else None
 

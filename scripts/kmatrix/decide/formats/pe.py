@@ -25,4 +25,4 @@ def is_signed(image: bytes) -> bool:
         place, size = struct.unpack_from("<II", image, table + _CERTIFICATES * _DIRECTORY)
     except struct.error:
         return False
-    return count > _CERTIFICATES and 0 < size <= len(image) - place
+    return bool(count > _CERTIFICATES and 0 < size <= len(image) - place)
