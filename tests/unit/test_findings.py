@@ -16,10 +16,10 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "findings.md").read_text(encoding="utf-8")
 CODES = finding_codes(package_sources(ROOT / "scripts" / "kmatrix"))
 # Codes of boot reports that have nothing to object to.
-NO_FINDING = {"booted", "mounted"}
+NO_FINDING = {"booted", "mounted", "secure-booted"}
 SCRIPTS = [ROOT / "images" / "beegfs-client" / name for name in ("unpack-packages", "build-module")]
 ENTRY = re.compile(
-    r"^#{3,4} ([a-z0-9-]+)\n\nFound by: ([a-z0-9, ]+)\. Verdict: (failed|errored|warning)\.\n(.+?)\nDo: (.+?)\n$", re.S
+    r"^#{3,4} ([a-z0-9-]+)\n\nFound by: ([a-z0-9, -]+)\. Verdict: (failed|errored|warning)\.\n(.+?)\nDo: (.+?)\n$", re.S
 )
 RULE = re.compile(r"^### Rule (\d+): (.+)$", re.M)
 
@@ -76,6 +76,8 @@ def test_a_code_is_found_where_the_page_has_it() -> None:
             assert place == "boot gate", code
         elif code in of_modules("decide/mount|gates/mount"):
             assert place == "mount gate", code
+        elif code in of_modules("secure_boot"):
+            assert place == "secure-boot gate", code
 
 
 def test_the_verdict_of_a_boot_is_the_one_the_page_has() -> None:

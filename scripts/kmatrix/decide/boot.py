@@ -35,19 +35,12 @@ _NO_LIBRARY = re.compile(r"error while loading shared libraries|unrecognized opt
 _KEY = re.compile(r"Required key not available|Key was rejected")
 _MISSING = re.compile(r"(Module \S+ not found.*|could not find module by name.*|No such file or directory.*)")
 # /proc/sys/kernel/tainted: bit 12 out-of-tree (O), bit 13 unsigned (E). Documentation/admin-guide/tainted-kernels.rst.
-_EXPECTED_TAINT = (1 << 12) | (1 << 13)
-_EXPECTED_FLAGS = frozenset("OE")
+_UNSIGNED = "E"
+_OUT_OF_TREE = "O"
 _TAINT_LETTERS = "PFSRMBUDAWCIOELKXTNJ"
 _ROUND = ("load", "modules", "filesystems", "proc", "sys", "tainted", "unload", "left")
-_REPORTED = (
-    "uname",
-    "whole",
-    "modprobe",
-    "tainted-0",
-    *(f"{name}-{number}" for number in "12" for name in _ROUND),
-    "log",
-)
-_STEPS = ("load-1", "unload-1", "load-2", "unload-2", "end")
+_REPORTED = ("uname", "whole", "modprobe", "tainted-0", "log")
+_TWICE = ("1", "2")
 
 
 @dataclass(frozen=True)
@@ -59,14 +52,36 @@ class Booted:
     srcversion: str
 
 
-def judge_boot(transcript: Transcript, end: End, expected: Booted) -> BootReport:
+@dataclass(frozen=True)
+class _Guest:
+    """A guest's report, the rounds that it makes, and the letters of the taint that a sound module causes."""
+
+    transcript: Transcript
+    rounds: tuple[str, ...]
+    flags: str
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        return (*(f"{step}-{number}" for number in self.rounds for step in ("load", "unload")), "end")
+
+    @property
+    def reported(self) -> tuple[str, ...]:
+        return (*_REPORTED, *(f"{name}-{number}" for number in self.rounds for name in _ROUND))
+
+
+def judge_boot(
+    transcript: Transcript, end: End, expected: Booted, rounds: tuple[str, ...] = _TWICE, *, trusted: bool = False
+) -> BootReport:
     """Return the report of a boot; the first fault gives its code.
 
     Args:
         transcript: the serial line, as read.
         end: how the machine ended.
         expected: the cell's kernel and the facts of its module file.
+        rounds: the numbers of the loads that the guest makes.
+        trusted: whether the kernel trusts the certificate of the module's signature.
     """
+    guest = _Guest(transcript, rounds, _OUT_OF_TREE if trusted else _OUT_OF_TREE + _UNSIGNED)
     if not transcript.init_ran:
         return no_boot(end)
     kernel = " ".join(section_lines(transcript, "uname"))
@@ -88,11 +103,11 @@ def judge_boot(transcript: Transcript, end: End, expected: Booted) -> BootReport
         return root_incomplete()
     if section_status(transcript, "modprobe") != 0:
         return _failed("modprobe-missing", "the image has no modprobe: its module cannot be loaded with it", "modprobe")
-    for number in ("1", "2"):
-        problem = _load(transcript, number) or _loaded(transcript, number, expected) or _unload(transcript, number)
+    for number in rounds:
+        problem = _load(transcript, number) or _loaded(guest, number, expected) or _unload(transcript, number)
         if problem:
             return problem
-    return _incomplete(transcript) or _judge_log(transcript)
+    return _incomplete(guest) or _judge_log(guest)
 
 
 def _crash(transcript: Transcript) -> BootReport | None:
@@ -132,7 +147,8 @@ def _load(transcript: Transcript, number: str) -> BootReport | None:
     return _failed("init-failed", f"the module's init returned an error: {insert[2]}", "success", insert[2])
 
 
-def _loaded(transcript: Transcript, number: str, expected: Booted) -> BootReport | None:
+def _loaded(guest: _Guest, number: str, expected: Booted) -> BootReport | None:
+    transcript = guest.transcript
     values = dict(line.partition("=")[::2] for line in section_lines(transcript, f"sys-{number}"))
     if section_status(transcript, f"proc-{number}") is None:
         return _report_missing(f"proc-{number}")
@@ -157,25 +173,26 @@ def _loaded(transcript: Transcript, number: str, expected: Booted) -> BootReport
             return _failed(code, message, wanted, values.get(key, "none"))
     if "taint" not in values:
         return _report_missing(f"sys-{number}")
-    unexpected = frozenset(values["taint"]) - _EXPECTED_FLAGS
+    unexpected = "".join(sorted(frozenset(values["taint"]) - frozenset(guest.flags)))
     if unexpected:
-        return _failed(
-            "taint", f"the module taints the kernel with {''.join(sorted(unexpected))}", "O, E", values["taint"]
-        )
-    return _tainted(transcript, number)
+        message = f"the module taints the kernel with {unexpected}"
+        return _failed("taint", message, ", ".join(guest.flags), values["taint"])
+    return _tainted(guest, number)
 
 
-def _tainted(transcript: Transcript, number: str) -> BootReport | None:
+def _tainted(guest: _Guest, number: str) -> BootReport | None:
+    transcript = guest.transcript
     masks = [" ".join(section_lines(transcript, f"tainted-{n}")) for n in ("0", number)]
     if not all(text.isdigit() for text in masks):
         return _report_missing(f"tainted-{number}")
     before, after = map(int, masks)
-    extra = after & ~before & ~_EXPECTED_TAINT
+    expected = sum(1 << _TAINT_LETTERS.index(letter) for letter in guest.flags)
+    extra = after & ~before & ~expected
     # A WARN taints too (W): its text in the log is the better message.
-    if not extra or _complaints(transcript):
+    if not extra or _complaints(guest):
         return None
     letters = "".join(letter for bit, letter in enumerate(_TAINT_LETTERS) if extra >> bit & 1)
-    return _failed("taint", f"loading it taints the kernel with {letters}", "O, E", letters)
+    return _failed("taint", f"loading it taints the kernel with {letters}", ", ".join(guest.flags), letters)
 
 
 def _unload(transcript: Transcript, number: str) -> BootReport | None:
@@ -191,11 +208,11 @@ def _unload(transcript: Transcript, number: str) -> BootReport | None:
     return None
 
 
-def _incomplete(transcript: Transcript) -> BootReport | None:
+def _incomplete(guest: _Guest) -> BootReport | None:
     """Treat missing or truncated guest output as an error, never as a pass."""
-    missing = [name for name in _REPORTED if section_status(transcript, name) is None]
+    missing = [name for name in guest.reported if section_status(guest.transcript, name) is None]
     # A full kernel log loses its beginning.
-    missing += [f"the log of {step}" for step in _STEPS if step not in transcript.log]
+    missing += [f"the log of {step}" for step in guest.steps if step not in guest.transcript.log]
     return _report_missing(*missing) if missing else None
 
 
@@ -203,17 +220,17 @@ def _report_missing(*names: str) -> BootReport:
     return BootReport("errored", "report-missing", f"the guest's report lacks {', '.join(names)}")
 
 
-def _judge_log(transcript: Transcript) -> BootReport:
-    found = _complaints(transcript)
+def _judge_log(guest: _Guest) -> BootReport:
+    found = _complaints(guest)
     if found:
         findings = tuple(Finding("boot", "log-dirty", line, "a clean kernel log", line) for line in found[:10])
         return BootReport("failed", "log-dirty", f"the kernel complains: {found[0]}", findings)
     return BootReport("passed", "booted", "loaded and unloaded twice in its own kernel")
 
 
-def _complaints(transcript: Transcript) -> list[str]:
+def _complaints(guest: _Guest) -> list[str]:
     # A mount between two of these steps is another gate's.
-    return complaints((line for step in _STEPS for line in transcript.log.get(step, ())), _ALLOWED)
+    return complaints((line for step in guest.steps for line in guest.transcript.log.get(step, ())), _ALLOWED)
 
 
 def _failed(code: str, message: str, expected: str, actual: str = "") -> BootReport:

@@ -21,7 +21,8 @@ from kmatrix.values.boot import BootReport, End, Transcript
 from kmatrix.values.cells import Finding
 
 _ROUNDS = ("1", "2")
-_STEPS = tuple(f"{step}-{number}" for number in _ROUNDS for step in ("mount", "use", "umount"))
+_ROUND = ("mount", "use", "umount")
+_STEPS = tuple(f"{step}-{number}" for number in _ROUNDS for step in _ROUND)
 # A module that the gate `boot` loads and unloads, and that fails to do so after a mount: the fault is the mount's.
 _AFTER = ("unload-1", "load-2", "unload-2")
 _STATE = re.compile(r"(thread|proc|mount) \S")
@@ -38,12 +39,13 @@ def mount_began(transcript: Transcript) -> bool:
     return began or transcript.step == "interface" or transcript.step.startswith("mount-")
 
 
-def judge_mount(transcript: Transcript, end: End) -> BootReport:
+def judge_mount(transcript: Transcript, end: End, rounds: tuple[str, ...] = _ROUNDS) -> BootReport:
     """Return the report of the mounts of a boot; the first fault gives its code.
 
     Args:
         transcript: the serial line, as read.
         end: how the machine ended.
+        rounds: the numbers of the mounts that the guest makes.
     """
     if not transcript.init_ran:
         return no_boot(end)
@@ -54,12 +56,14 @@ def judge_mount(transcript: Transcript, end: End) -> BootReport:
             return _lacking(transcript, end, name)
     if section_status(transcript, "interface") != 0:
         return _no_interface(transcript)
-    for number in _ROUNDS:
+    for number in rounds:
         problem = _judge_round(transcript, end, number) or _after_round(transcript, number)
         if problem:
             return problem
-    missing = [name for name in ("left-1", "left-2", "log") if section_status(transcript, name) is None]
-    missing += [f"the log of {step}" for step in _STEPS if step not in transcript.log]
+    reported = (*(f"left-{number}" for number in rounds), "log")
+    missing = [name for name in reported if section_status(transcript, name) is None]
+    steps = (f"{step}-{number}" for number in rounds for step in _ROUND)
+    missing += [f"the log of {step}" for step in steps if step not in transcript.log]
     if missing:
         return _lacking(transcript, end, *missing)
     if not transcript.done or end == "deadline" or find_crash(transcript):

@@ -14,7 +14,7 @@ from kmatrix.decide.guest_report import section_lines
 from kmatrix.decide.mount_config import mount_config
 from kmatrix.effects.disk.files import cannot_write, file_digest
 from kmatrix.effects.engine import Engine
-from kmatrix.effects.vm.boot_files import kernel_files, run_prefix
+from kmatrix.effects.vm.boot_files import KernelFiles, kernel_files, run_prefix
 from kmatrix.effects.vm.initramfs import write_initramfs
 from kmatrix.effects.vm.qemu import Guest, Machines
 from kmatrix.values.boot import BootReport, End, Transcript
@@ -53,12 +53,14 @@ class Subject:
 class Boot:
     """A boot that was made: what the guest reported, and how the machine ended.
 
-    `vmlinuz` is the SHA-256 of the toolkit's kernel file that was booted (`sha256:<hex>`), unpacked or as it is.
+    `vmlinuz` is the SHA-256 of the toolkit's kernel file that was booted (`sha256:<hex>`), unpacked or as it is;
+    `lines` are those of the serial console.
     """
 
     transcript: Transcript
     end: End
     vmlinuz: str = ""
+    lines: tuple[str, ...] = ()
 
 
 def subject_of(
@@ -153,28 +155,38 @@ def boot_guest(
     """
     guest = prepare_guest(engine, subject, folder)
     try:
-        vmlinuz = file_digest(guest.vmlinuz)
-        for attempt in (1, 2):
-            lines: list[str] = []
-
-            def take(line: str, lines: list[str] = lines) -> None:
-                lines.append(line)
-                on_line(line)
-
-            tried = guest if attempt == 1 else replace(guest, unpacked=None)
-            try:
-                end = machines.boot(tried, BOOT_SECONDS, deadline_seconds, take)
-            except ToolError:
-                # QEMU may refuse the unpacked kernel alone.
-                if tried.unpacked is None:
-                    raise
-                continue
-            boot = Boot(read_transcript(lines), end.end, vmlinuz)
-            if boot.transcript.init_ran or boot.end == "killed":
-                break
-        return boot
+        return start_guest(machines, guest, deadline_seconds, on_line)
     finally:
         remove_guest(guest)
+
+
+def start_guest(machines: Machines, guest: Guest, deadline_seconds: float, on_line: Callable[[str], None]) -> Boot:
+    """Boot a guest whose files are written; see `boot_guest`.
+
+    Raises:
+        ToolError: QEMU failed.
+        InputError: the kernel's file cannot be read.
+    """
+    vmlinuz = file_digest(guest.vmlinuz)
+    for attempt in (1, 2):
+        lines: list[str] = []
+
+        def take(line: str, lines: list[str] = lines) -> None:
+            lines.append(line)
+            on_line(line)
+
+        tried = guest if attempt == 1 else replace(guest, unpacked=None)
+        try:
+            end = machines.boot(tried, BOOT_SECONDS, deadline_seconds, take)
+        except ToolError:
+            # QEMU may refuse the unpacked kernel alone.
+            if tried.unpacked is None:
+                raise
+            continue
+        boot = Boot(read_transcript(lines), end.end, vmlinuz, tuple(lines))
+        if boot.transcript.init_ran or boot.end in ("killed", "refused"):
+            break
+    return boot
 
 
 def prepare_guest(engine: Engine, subject: Subject, folder: Path, interactive: bool = False) -> Guest:
@@ -184,7 +196,7 @@ def prepare_guest(engine: Engine, subject: Subject, folder: Path, interactive: b
         ToolError, UnreachableError, InputError: the engine failed, the toolkit lacks a file, or the disk is full.
     """
     kernel = subject.module.kernel
-    files = kernel_files(engine, subject.toolkit, kernel, subject.depends, folder / _short(subject.toolkit) / kernel)
+    files = files_of_kernel(engine, subject, folder)
     # Another run may boot another image of the same cell at the same time.
     initramfs = folder / f"{run_prefix(engine.run_id)}{subject.name}.cpio"
     try:
@@ -196,9 +208,25 @@ def prepare_guest(engine: Engine, subject: Subject, folder: Path, interactive: b
         if isinstance(error, OSError):
             raise cannot_write(initramfs, error) from error
         raise
-    # The root file system gets half of the memory that the archive and the kernel leave (init/do_mounts.c: a tmpfs).
-    memory = max(_LEAST_MEMORY_MB, 200 + 3 * size // 2**20)
-    return Guest(subject.arch, files.vmlinuz, initramfs, memory, interactive, files.unpacked)
+    return Guest(subject.arch, files.vmlinuz, initramfs, guest_memory(size), interactive, files.unpacked)
+
+
+def guest_memory(size: int) -> int:
+    """Return the memory of a guest in MB, for an initramfs of `size` bytes.
+
+    The root file system gets half of the memory that the archive and the kernel leave (init/do_mounts.c: a tmpfs).
+    """
+    return max(_LEAST_MEMORY_MB, 200 + 3 * size // 2**20)
+
+
+def files_of_kernel(engine: Engine, subject: Subject, folder: Path) -> KernelFiles:
+    """Return the files of a subject's kernel; `folder` keeps them.
+
+    Raises:
+        ToolError, UnreachableError, InputError: as `kernel_files`.
+    """
+    kernel = subject.module.kernel
+    return kernel_files(engine, subject.toolkit, kernel, subject.depends, folder / _short(subject.toolkit) / kernel)
 
 
 def remove_guest(guest: Guest) -> None:

@@ -9,7 +9,8 @@ from typing import Literal
 from kmatrix.values.cells import Finding
 from kmatrix.values.gate_record import TestedKernel
 
-End = Literal["powered-off", "deadline", "no-boot", "killed"]
+# `refused`: the firmware of a machine with Secure Boot did not start the kernel.
+End = Literal["powered-off", "deadline", "no-boot", "killed", "refused"]
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,8 @@ class Transcript:
 class BootReport:
     """The outcome of a boot; the verdict `errored` says nothing about the module.
 
-    `code` is a finding code (docs/findings.md), or for a pass `booted` or `mounted`. `kernel` is the kernel that
-    answered in the guest; None where none did, or where the report is not about one boot alone.
+    `code` is a finding code (docs/findings.md), or for a pass `booted`, `mounted` or `secure-booted`. `kernel` is
+    the kernel that answered in the guest; None where none did, or where the report is not about one boot alone.
     """
 
     verdict: Literal["passed", "failed", "errored"]

@@ -34,13 +34,15 @@ class ModuleKey:
 
 
 @lru_cache(maxsize=8)
-def module_key(name: str = "module key", bits: int = 2048) -> ModuleKey:
-    """Return the key pair of that name; the same for every call."""
+def module_key(name: str = "module key", bits: int = 2048, identified: bool = False) -> ModuleKey:
+    """Return the key pair of that name; the same for every call. `identified` adds a subject key identifier."""
     key = generate_private_key(65537, bits)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     builder = x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(key.public_key())
     builder = builder.serial_number(x509.random_serial_number()).not_valid_before(_START)
     builder = builder.not_valid_after(_START + datetime.timedelta(days=3650))
+    if identified:
+        builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     return ModuleKey(key, builder.sign(key, hashes.SHA256()))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import selectors
 import shutil
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
+from kmatrix.decide.secure_boot import refused_start
 from kmatrix.effects.process.orphans import ending_with_us
 from kmatrix.values.boot import End
 from kmatrix.values.errors import InterruptedRunError, ToolError
@@ -47,10 +49,23 @@ KINDS: dict[Arch, Kind] = {
 
 
 @dataclass(frozen=True)
+class SecureBoot:
+    """What a machine with Secure Boot starts from: its firmware, the UEFI variables of this guest, and a folder.
+
+    The firmware sees the folder as a disk; the variables say what it starts from there.
+    """
+
+    code: Path
+    variables: Path
+    disk: Path
+
+
+@dataclass(frozen=True)
 class Guest:
     """One boot: architecture, kernel, initramfs, memory in MB, and whether a person sits at the console.
 
-    `unpacked`, if given, is the uncompressed kernel inside `vmlinuz`, which starts sooner.
+    `unpacked`, if given, is the uncompressed kernel inside `vmlinuz`, which starts sooner. With `secure_boot` the
+    firmware starts what is on its disk, and the machine is given neither kernel nor initramfs.
     """
 
     arch: Arch
@@ -59,6 +74,7 @@ class Guest:
     memory_mb: int
     interactive: bool = False
     unpacked: Path | None = None
+    secure_boot: SecureBoot | None = None
 
 
 @dataclass(frozen=True)
@@ -129,20 +145,20 @@ class Machines:
                 f"{kind.emulator} is not installed",
                 f"`./scripts/bootstrap --arch {guest.arch}` installs it; `build` and `verify` accept --no-boot.",
             )
-        # A panic ends the machine (-no-reboot), and so does an oops: output after an oops proves nothing.
-        # The kernel's self-tests of its ciphers do not concern this gate, and take a second.
-        # With slab merging, a leaked slab cache would go unnoticed.
-        quick = "panic=-1 oops=panic quiet log_buf_len=1M cryptomgr.notests"
-        append = f"console={kind.console} {quick} slab_nomerge"
         processor = kind.processor if accel == "tcg" else "max"
         serial = "mon:stdio" if guest.interactive else "stdio"
-        initrd = ["-initrd", str(guest.initramfs)] if guest.initramfs else []
-        kernel = str(guest.unpacked or guest.vmlinuz)
+        machine = f"{kind.machine},accel={accel}"
+        if guest.secure_boot:
+            machine += ",smm=on,pflash0=code,pflash1=variables"
+            start = _secure_start(guest.secure_boot)
+        else:
+            initrd = ["-initrd", str(guest.initramfs)] if guest.initramfs else []
+            start = ["-kernel", str(guest.unpacked or guest.vmlinuz), *initrd, "-append", kernel_arguments(guest.arch)]
         return [
             kind.emulator,
             *("-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-nic", "none"),
-            *("-machine", f"{kind.machine},accel={accel}", "-cpu", processor, "-smp", "1", "-m", str(guest.memory_mb)),
-            *("-serial", serial, "-kernel", kernel, *initrd, "-append", append),
+            *("-machine", machine, "-cpu", processor, "-smp", "1", "-m", str(guest.memory_mb)),
+            *("-serial", serial, *start),
         ]
 
     def _kvm_works(self, guest: Guest) -> bool:
@@ -161,13 +177,12 @@ class Machines:
     ) -> GuestEnd:
         # Standard error is a file: a pipe that is read only at the end can fill up and block the machine.
         with tempfile.TemporaryFile() as errors:
-            init_ran, in_time, status = self._serial(
-                self._command(guest, accel), errors, (boot_seconds, seconds), on_line
-            )
+            command = self._command(guest, accel)
+            ended, status = self._serial(guest, command, errors, (boot_seconds, seconds), on_line)
             errors.seek(0)
             stderr = errors.read().decode("utf-8", "replace").strip()
-        if not in_time:
-            return GuestEnd("deadline" if init_ran else "no-boot", stderr)
+        if ended is not None:
+            return GuestEnd(ended, stderr)
         if status == 0:
             return GuestEnd("powered-off", stderr)
         if status == -signal.SIGABRT or status > 0:
@@ -177,9 +192,14 @@ class Machines:
         return GuestEnd("killed", stderr)
 
     def _serial(
-        self, command: Sequence[str], stderr: IO[bytes], seconds: tuple[float, float], on_line: Callable[[str], None]
-    ) -> tuple[bool, bool, int]:
-        """Run an emulator; return whether init ran, whether it ended in time, and the exit status."""
+        self,
+        guest: Guest,
+        command: Sequence[str],
+        stderr: IO[bytes],
+        seconds: tuple[float, float],
+        on_line: Callable[[str], None],
+    ) -> tuple[End | None, int]:
+        """Run an emulator; return why it was ended, None if it ended by itself, and its exit status."""
         process = subprocess.Popen(
             ending_with_us(command),
             stdin=subprocess.DEVNULL,
@@ -190,7 +210,8 @@ class Machines:
         with self._lock:
             self._running.add(process.pid)
             stopping = self._stopping
-        init_ran, in_time = False, True
+        ended: End | None = None
+        init_ran = False
         try:
             if stopping:
                 raise InterruptedRunError
@@ -198,12 +219,16 @@ class Machines:
             limit = [time.monotonic() + seconds[0]]
             for line in _lines(process.stdout, limit):
                 if line is None:
-                    in_time = False
+                    ended = "deadline" if init_ran else "no-boot"
                     break
                 if not init_ran and _INIT_MARK in line:
                     init_ran, limit[0] = True, time.monotonic() + seconds[1]
                 on_line(line)
-            if not in_time:
+                # The firmware would go on to its menu, and wait there.
+                if guest.secure_boot and not init_ran and refused_start(line):
+                    ended = "refused"
+                    break
+            if ended is not None:
                 _kill(process.pid)
             status = process.wait()
         finally:
@@ -216,7 +241,39 @@ class Machines:
                 stopping = self._stopping
         if stopping:
             raise InterruptedRunError
-        return init_ran, in_time, status
+        return ended, status
+
+
+def kernel_arguments(arch: Arch) -> str:
+    """Return the kernel's command line in a guest.
+
+    A panic ends the machine (-no-reboot), and so does an oops: output after an oops proves nothing. The kernel's
+    self-tests of its ciphers do not concern the gates, and take a second. With slab merging, a leaked slab cache would
+    go unnoticed.
+    """
+    quick = "panic=-1 oops=panic quiet log_buf_len=1M cryptomgr.notests"
+    return f"console={KINDS[arch].console} {quick} slab_nomerge"
+
+
+def _secure_start(secure: SecureBoot) -> list[str]:
+    """Return the arguments of a machine that only its firmware starts.
+
+    QEMU's option -kernel would not do: QEMU writes into the kernel's header, which breaks the signature, and the
+    firmware then starts the kernel unverified (hw/i386/x86.c, x86_load_linux; edk2, OvmfPkg/Library/
+    X86QemuLoadImageLib).
+    """
+    flash = {"driver": "raw", "node-name": "code", "read-only": True}
+    nodes: tuple[dict[str, object], ...] = (
+        {**flash, "file": {"driver": "file", "filename": str(secure.code)}},
+        {"driver": "raw", "node-name": "variables", "file": {"driver": "file", "filename": str(secure.variables)}},
+        {"driver": "vvfat", "node-name": "disk", "dir": str(secure.disk), "read-only": True},
+    )
+    return [
+        # The firmware alone may write variables, and this machine never sleeps.
+        *("-global", "driver=cfi.pflash01,property=secure,value=on", "-global", "ICH9-LPC.disable_s3=1"),
+        *(word for node in nodes for word in ("-blockdev", json.dumps(node))),
+        *("-device", "virtio-blk-pci,drive=disk"),
+    ]
 
 
 def _lines(stream: IO[bytes], limit: Sequence[float]) -> Iterator[str | None]:

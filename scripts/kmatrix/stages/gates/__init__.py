@@ -14,13 +14,14 @@ from kmatrix.effects.clock import utc_now
 from kmatrix.stages.gates.boot import boot_module
 from kmatrix.stages.gates.gate import Gate, ImageUnderTest, Outcome
 from kmatrix.stages.gates.mount import mount_module
+from kmatrix.stages.gates.secure_boot import secure_module
 from kmatrix.stages.gates.static import check_image
 from kmatrix.stages.publish import image_of
 from kmatrix.stages.reuse import reusable_modules
 from kmatrix.stages.run_context import CellContext, RunContext, cell_result
 from kmatrix.stages.verdict import explain
 from kmatrix.values.cells import CellResult, Verdict
-from kmatrix.values.gate_record import BOOT_GATE, MOUNT_GATE, STATIC_GATE
+from kmatrix.values.gate_record import BOOT_GATE, MOUNT_GATE, SECURE_BOOT_GATE, STATIC_GATE
 from kmatrix.values.matrix import Profile
 
 # Every gate; an image must have passed those of its profile before it is published.
@@ -28,6 +29,7 @@ GATES: tuple[Gate, ...] = (
     Gate(STATIC_GATE, check_image),
     Gate(BOOT_GATE, boot_module, boots=True),
     Gate(MOUNT_GATE, mount_module, boots=True),
+    Gate(SECURE_BOOT_GATE, secure_module, boots=True),
 )
 
 
