@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from kmatrix.effects.signing.image_keys import PASSWORD, PublicKey, load_image_signer, load_public_keys
+from kmatrix.effects.signing.environment import IMAGE_KEY_PASSWORD
+from kmatrix.effects.signing.image_keys import PublicKey, load_image_signer, load_public_keys
 from kmatrix.values.errors import InputError
 from kmatrix.values.matrix import ImageSigning
 from tests.unit.support.image_keys import private_key, private_pem, public_pem, write_keys
@@ -74,18 +75,24 @@ def test_a_key_in_a_variable_is_decrypted_with_the_password_of_another(tmp_path:
     write_keys(tmp_path, private_key())
     pem = private_pem(private_key(), "a secret", traditional).decode()
     signing = ImageSigning(key="env:IMAGE_KEY", public_keys=("images.pub",))
-    signer = load_image_signer(signing, tmp_path, {"IMAGE_KEY": pem, PASSWORD: "a secret"})
+    signer = load_image_signer(signing, tmp_path, {"IMAGE_KEY": pem, IMAGE_KEY_PASSWORD: "a secret"})
     assert signer.public.verify(signer.sign(PAYLOAD), PAYLOAD)
-    with pytest.raises(InputError, match=f"is encrypted, and {PASSWORD} is not set"):
+    with pytest.raises(InputError, match=f"is encrypted, and {IMAGE_KEY_PASSWORD} is not set"):
         load_image_signer(signing, tmp_path, {"IMAGE_KEY": pem})
-    with pytest.raises(InputError, match=f"cannot be decrypted with the password in {PASSWORD}") as caught:
-        load_image_signer(signing, tmp_path, {"IMAGE_KEY": pem, PASSWORD: "wrong one"})
+    with pytest.raises(InputError, match=f"the password in {IMAGE_KEY_PASSWORD} does not open the key") as caught:
+        load_image_signer(signing, tmp_path, {"IMAGE_KEY": pem, IMAGE_KEY_PASSWORD: "wrong one"})
     assert "wrong one" not in f"{caught.value}{caught.value.hint}{caught.value.__context__!r}"
+
+
+def test_a_variable_may_name_a_file_as_gitlabs_do(tmp_path: Path) -> None:
+    write_keys(tmp_path, private_key())
+    signing = ImageSigning(key="env:IMAGE_KEY", public_keys=("images.pub",))
+    assert load_image_signer(signing, tmp_path, {"IMAGE_KEY": str(tmp_path / "images.key")}).sign(PAYLOAD)
 
 
 def test_a_password_that_the_key_does_not_need_is_not_used(tmp_path: Path) -> None:
     signing = write_keys(tmp_path, private_key())
-    assert load_image_signer(signing, tmp_path, {PASSWORD: "needless"}).sign(PAYLOAD)
+    assert load_image_signer(signing, tmp_path, {IMAGE_KEY_PASSWORD: "needless"}).sign(PAYLOAD)
 
 
 def test_the_new_key_of_a_rotation_signs_and_the_old_one_still_verifies(tmp_path: Path) -> None:
@@ -111,14 +118,14 @@ BROKEN = private_pem(private_key()).replace(b"MIGHAgEA", b"AAAAAAAA")
 @pytest.mark.parametrize(
     ("content", "words", "hint"),
     [
-        (b"", "is empty", "Put the PEM"),
-        (b" \n", "is empty", "Put the PEM"),
+        (b"", "holds no private key in PEM", "nox -s keys -- new FOLDER"),
+        (b" \n", "holds no private key in PEM", "nox -s keys -- new FOLDER"),
         (b"hunter2", "holds no private key in PEM", "nox -s keys -- new"),
         (public_pem(private_key()), "holds no private key in PEM", "nox -s keys -- new"),
         (BROKEN, "holds no private key in PEM", "nox -s keys -- new"),
-        (COSIGN.encode(), "encrypted form of cosign's own", "nox -s keys -- new"),
-        (COSIGN.replace("SIGSTORE", "COSIGN").encode(), "encrypted form of cosign's own", "public_keys"),
-        (of_openssh(), "is a key of OpenSSH's form", "ssh-keygen -p -m PKCS8"),
+        (COSIGN.encode(), "encrypted in cosign's own form", "nox -s keys -- new FOLDER"),
+        (COSIGN.replace("SIGSTORE", "COSIGN").encode(), "encrypted in cosign's own form", "list both public keys"),
+        (of_openssh(), "holds no private key in PEM", "nox -s keys -- new FOLDER"),
         (private_pem(private_key("p384")), "is of another kind than ECDSA on the curve P-256", "keys -- new"),
         (private_pem(private_key("rsa-short")), "is of another kind", "keys -- new"),
         (private_pem(private_key("dsa")), "is of another kind", "keys -- new"),
@@ -142,12 +149,12 @@ def test_what_is_no_private_key_is_refused_with_the_next_step_and_never_shown(
 def test_a_missing_file_or_variable_is_told_by_its_name(tmp_path: Path) -> None:
     signing = write_keys(tmp_path, private_key())
     (tmp_path / "images.key").unlink()
-    with pytest.raises(InputError, match=r"images\.key cannot be read: No such file"):
+    with pytest.raises(InputError, match=r"images\.key: there is no such file"):
         load_image_signer(signing, tmp_path, {})
     named = ImageSigning(key="env:IMAGE_KEY", public_keys=("images.pub",))
-    with pytest.raises(InputError, match="variable IMAGE_KEY is not set"):
+    with pytest.raises(InputError, match="IMAGE_KEY is not set"):
         load_image_signer(named, tmp_path, {})
-    with pytest.raises(InputError, match="variable IMAGE_KEY is empty"):
+    with pytest.raises(InputError, match="IMAGE_KEY is not set"):
         load_image_signer(named, tmp_path, {"IMAGE_KEY": "\n"})
     with pytest.raises(InputError, match="key is missing"):
         load_image_signer(ImageSigning(public_keys=("images.pub",)), tmp_path, {})

@@ -19,7 +19,8 @@ from securesystemslib.signer import (
     SSlibKey,
 )
 
-from kmatrix.effects.signing.image_keys import PASSWORD, PublicKey, load_image_signer
+from kmatrix.effects.signing.environment import IMAGE_KEY_PASSWORD
+from kmatrix.effects.signing.image_keys import PublicKey, load_image_signer
 from kmatrix.values.errors import InputError, UnreachableError
 from kmatrix.values.matrix import ImageSigning
 from tests.unit.support.image_keys import private_key, public_pem
@@ -95,7 +96,7 @@ def signing(tmp_path: Path) -> ImageSigning:
 
 @pytest.mark.usefixtures("token")
 def test_a_service_signs_and_the_public_key_that_verifies_it_is_found(tmp_path: Path, signing: ImageSigning) -> None:
-    signer = load_image_signer(signing, tmp_path, {PASSWORD: PIN})
+    signer = load_image_signer(signing, tmp_path, {IMAGE_KEY_PASSWORD: PIN})
     assert signer.public == PublicKey.parse(public_pem(private_key()))
     assert signer.public.verify(signer.sign(b"payload"), b"payload")
 
@@ -107,7 +108,7 @@ def test_an_rsa_key_signs_by_the_padding_that_cri_o_verifies(
     assert isinstance(token.key, rsa.RSAPrivateKey)
     (tmp_path / "new.pub").write_bytes(public_pem(token.key))
     signing = signing.model_copy(update={"public_keys": ("new.pub",)})
-    signer = load_image_signer(signing, tmp_path, {PASSWORD: PIN})
+    signer = load_image_signer(signing, tmp_path, {IMAGE_KEY_PASSWORD: PIN})
     # Not PSS, which `verify` refuses.
     assert signer.public.verify(signer.sign(b"payload"), b"payload")
 
@@ -118,33 +119,33 @@ def test_a_public_key_that_the_service_cannot_have_is_passed_over(
     """A token of ECDSA keys takes no RSA key."""
     (tmp_path / "old.pub").write_bytes(public_pem(private_key("rsa")))
     token.refused = "rsa"
-    assert load_image_signer(signing, tmp_path, {PASSWORD: PIN}).sign(b"payload")
+    assert load_image_signer(signing, tmp_path, {IMAGE_KEY_PASSWORD: PIN}).sign(b"payload")
     token.refused = "ecdsa"
     only = signing.model_copy(update={"public_keys": ("new.pub",)})
     with pytest.raises(InputError, match="is not accepted: unsupported ecdsa"):
-        load_image_signer(only, tmp_path, {PASSWORD: PIN})
+        load_image_signer(only, tmp_path, {IMAGE_KEY_PASSWORD: PIN})
 
 
 def test_a_wrong_pin_is_tried_once(tmp_path: Path, signing: ImageSigning, token: type[Token]) -> None:
     """A token locks itself after a few."""
     token.signings = 0
     with pytest.raises(UnreachableError):
-        load_image_signer(signing, tmp_path, {PASSWORD: "9999-wrong"})
+        load_image_signer(signing, tmp_path, {IMAGE_KEY_PASSWORD: "9999-wrong"})
     assert token.signings == 1
 
 
 def test_a_key_of_none_of_the_public_keys_is_refused(tmp_path: Path, signing: ImageSigning, token: type[Token]) -> None:
     token.key = private_key(which=2)
     with pytest.raises(InputError, match=f"none of public_keys verifies what the key at {ADDRESS} signs"):
-        load_image_signer(signing, tmp_path, {PASSWORD: PIN})
+        load_image_signer(signing, tmp_path, {IMAGE_KEY_PASSWORD: PIN})
 
 
 @pytest.mark.usefixtures("token")
 def test_a_missing_pin_is_told_and_a_wrong_one_never_shown(tmp_path: Path, signing: ImageSigning) -> None:
-    with pytest.raises(InputError, match=f"needs a pin, and {PASSWORD} is not set"):
+    with pytest.raises(InputError, match=f"needs a pin, and {IMAGE_KEY_PASSWORD} is not set"):
         load_image_signer(signing, tmp_path, {})
     with pytest.raises(UnreachableError, match="CKR_PIN_INCORRECT") as caught:
-        load_image_signer(signing, tmp_path, {PASSWORD: "9999-wrong"})
+        load_image_signer(signing, tmp_path, {IMAGE_KEY_PASSWORD: "9999-wrong"})
     assert "9999-wrong" not in f"{caught.value}{caught.value.hint}"
 
 
@@ -154,7 +155,7 @@ def test_a_service_that_fails_is_out_of_reach_and_its_words_lose_the_pin(
 ) -> None:
     token.failure, token.at_loading = OSError(f"no token takes {PIN}"), at_loading
     with pytest.raises(UnreachableError, match=r"OSError: no token takes \*\*\*") as caught:
-        load_image_signer(signing, tmp_path, {PASSWORD: PIN})
+        load_image_signer(signing, tmp_path, {IMAGE_KEY_PASSWORD: PIN})
     assert PIN not in str(caught.value)
 
 
@@ -163,10 +164,10 @@ def test_a_malformed_address_and_a_missing_package_are_the_users(
 ) -> None:
     token.at_loading, token.failure = True, ValueError("no alias")
     with pytest.raises(InputError, match=f"{ADDRESS} is not accepted: no alias"):
-        load_image_signer(signing, tmp_path, {PASSWORD: PIN})
+        load_image_signer(signing, tmp_path, {IMAGE_KEY_PASSWORD: PIN})
     token.failure = UnsupportedLibraryError("boto3 required")
     with pytest.raises(InputError, match="package that is not installed") as caught:
-        load_image_signer(signing, tmp_path, {PASSWORD: PIN})
+        load_image_signer(signing, tmp_path, {IMAGE_KEY_PASSWORD: PIN})
     assert "pip install 'securesystemslib[awskms]'" in caught.value.hint
 
 
@@ -185,13 +186,13 @@ def test_each_service_names_the_package_that_it_needs(
 
     monkeypatch.setitem(SIGNER_FOR_URI_SCHEME, scheme, Missing)
     with pytest.raises(InputError) as caught:
-        load_image_signer(signing.model_copy(update={"key": address}), tmp_path, {PASSWORD: PIN})
+        load_image_signer(signing.model_copy(update={"key": address}), tmp_path, {IMAGE_KEY_PASSWORD: PIN})
     assert f"securesystemslib[{extra}]" in caught.value.hint
 
 
 @pytest.mark.usefixtures("token")
 def test_threads_sign_one_after_the_other(tmp_path: Path, signing: ImageSigning) -> None:
-    signer = load_image_signer(signing, tmp_path, {PASSWORD: PIN})
+    signer = load_image_signer(signing, tmp_path, {IMAGE_KEY_PASSWORD: PIN})
     made: list[bytes] = []
     threads = [threading.Thread(target=lambda: made.extend(signer.sign(b"x") for _ in range(50))) for _ in range(4)]
     for thread in threads:

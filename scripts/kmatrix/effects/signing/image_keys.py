@@ -23,24 +23,23 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     PublicFormat,
-    load_pem_private_key,
     load_pem_public_key,
 )
 
+from kmatrix.effects.signing.environment import IMAGE_KEY_PASSWORD
 from kmatrix.effects.signing.key_services import signed_by_service
-from kmatrix.effects.signing.private_pem import read_private_pem
+from kmatrix.effects.signing.private_keys import ENV, FILE, read_private_key
 from kmatrix.values.errors import InputError
 from kmatrix.values.matrix import ImageSigning
 
-# The environment variable with the password of the private key, or with the PIN of the token that keeps it.
-PASSWORD = "KMATRIX_IMAGE_KEY_PASSWORD"
 _KINDS = "ECDSA on the curve P-256, RSA of 2048 bits or more, or Ed25519"
 _LEAST_RSA_BITS = 2048
-_NEW_KEY = "Create a key pair with `nox -s keys -- new`."
+_NEW_KEY = "Create a key pair with `nox -s keys -- new FOLDER`."
 _PROBE = b"kmatrix asks a key service which public key is that of its private key"
 _Public = EllipticCurvePublicKey | RSAPublicKey | Ed25519PublicKey
 
@@ -136,11 +135,9 @@ def load_image_signer(signing: ImageSigning, root: Path, environment: Mapping[st
     if place is None:
         raise InputError("image_signing: key is missing, so nothing can be signed", "Add it to the profile.")
     known = load_public_keys(signing, root)
-    password = environment.get(PASSWORD, "")
-    if not place.startswith(("file:", "env:")):
-        return _of_service(place, known, password)
-    pem = read_private_pem("image_signing: key", place, root, environment)
-    signer = _of_pem(pem, place, password)
+    if not place.startswith((FILE, ENV)):
+        return _of_service(place, known, environment.get(IMAGE_KEY_PASSWORD, ""))
+    signer = _of_key(read_private_key(place, IMAGE_KEY_PASSWORD, root, environment), place)
     if signer.public not in known:
         raise InputError(
             f"image_signing: the public half of key ({place}) is not among public_keys: "
@@ -171,26 +168,7 @@ def _public_key(path: Path) -> PublicKey:
         raise InputError(f"image_signing: public_keys: {path}: {error}", _NEW_KEY) from error
 
 
-def _of_pem(pem: bytes, place: str, password: str) -> ImageSigner:
-    try:
-        try:
-            key = load_pem_private_key(pem, password.encode() if password else None)
-        except TypeError:
-            if not password:
-                raise InputError(
-                    f"image_signing: key ({place}) is encrypted, and {PASSWORD} is not set",
-                    f"Set {PASSWORD} to its password.",
-                ) from None
-            # A password for a key that is not encrypted.
-            key = load_pem_private_key(pem, None)
-    except (ValueError, UnsupportedAlgorithm):
-        # Without the cause: it may quote the key.
-        encrypted = b"ENCRYPTED" in pem
-        raise InputError(
-            f"image_signing: key ({place}) "
-            + ("cannot be decrypted with the password in " + PASSWORD if encrypted else "holds no private key in PEM"),
-            f"Set {PASSWORD} to its password, or repair the PEM." if encrypted else _NEW_KEY,
-        ) from None
+def _of_key(key: PrivateKeyTypes, place: str) -> ImageSigner:
     if isinstance(key, EllipticCurvePrivateKey) and isinstance(key.curve, SECP256R1):
         elliptic = key
         return ImageSigner(_half(elliptic.public_key()), lambda payload: elliptic.sign(payload, ECDSA(SHA256())))
@@ -207,7 +185,7 @@ def _of_service(address: str, known: tuple[PublicKey, ...], secret: str) -> Imag
     refusal: InputError | None = None
     for public in known:
         try:
-            sign = signed_by_service(address, public.key, secret, PASSWORD)
+            sign = signed_by_service(address, public.key, secret, IMAGE_KEY_PASSWORD)
         except InputError as error:
             # A token of ECDSA keys refuses an RSA key, which the next one need not be.
             refusal = refusal or error
