@@ -141,3 +141,26 @@ def test_the_interface_is_of_the_first_kind_that_there_can_be(
 def test_a_kernel_that_shows_no_stack_adds_no_words_of_the_program_that_reads_it(root: Path) -> None:
     found = sections(root, f"expired=yes; {ENDED}", changed={"/proc/$child": "/proc/no-process"})["call"]
     assert found == Section((), 137)
+
+
+def test_the_machines_state_under_secure_boot_is_told_in_the_kernels_own_words(root: Path) -> None:
+    (root / "proc").mkdir()
+    key = "2e8226da I--- 1 perm 1f010000 0 0 asymmetri lab modules: 5afc: X509.rsa cd31a07e []"
+    (root / "proc/keys").write_text(f"052fbb27 I--Q--- 1 perm 1f3f0000 0 65534 keyring _uid: 1\n{key}\n", "utf-8")
+    for name, text in {"lockdown": "none [integrity] confidentiality\n", "sig_enforce": "Y\n"}.items():
+        (root / name).write_text(text, encoding="utf-8")
+    changed = {
+        "/sys/kernel/security/lockdown": f"{root}/lockdown",
+        "/sys/module/module/parameters/sig_enforce": f"{root}/sig_enforce",
+        "/proc/keys": f"{root}/proc/keys",
+        "  dmesg | grep": "  printf 'x\\nsecureboot: Secure boot enabled\\n' | grep",
+        "mount -t securityfs none": ":",
+    }
+    found = sections(root, "secured", changed)
+    assert {name: section.lines for name, section in found.items()} == {
+        "secure-boot": ("secureboot: Secure boot enabled",),
+        "securityfs": (),
+        "lockdown": ("none [integrity] confidentiality",),
+        "sig-enforce": ("Y",),
+        "keys": (key,),
+    }

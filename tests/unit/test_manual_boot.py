@@ -16,8 +16,10 @@ from kmatrix.commands import boot as boot_command
 from kmatrix.decide.boot import Booted
 from kmatrix.stages.boot import Boot, Subject
 from kmatrix.stages.boot_subjects import ManualSubject
+from kmatrix.stages.secure_boot import SecureReport
 from kmatrix.values.boot import BootReport
 from kmatrix.values.errors import Exit
+from kmatrix.values.gate_record import GATE_NAMES
 from kmatrix.values.mount import MountSetup
 from tests.unit.support.made_up_profile import profile
 
@@ -44,6 +46,7 @@ class Machine:
     loading: Mapping[bool, BootReport] = field(default_factory=lambda: {True: NOW, False: NOW})
     mounts: BootReport = MOUNTED
     gates: tuple[str, ...] = ("static", "boot", "mount")
+    module_signing: Mapping[str, str] | None = None
     booted: list[bool] = field(default_factory=list)
     prompts: list[tuple[MountSetup | None, bool]] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
@@ -66,7 +69,8 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
         yield None
 
     def run(*_: object) -> Any:
-        options = SimpleNamespace(boot_seconds=120.0, profile=profile(gates=made.gates))
+        signing = {"module_signing": made.module_signing} if made.module_signing else {}
+        options = SimpleNamespace(boot_seconds=120.0, profile=profile(gates=made.gates, **signing), root=tmp_path)
         machines = SimpleNamespace(stop=lambda: None, attach=lambda _: 0)
         progress = SimpleNamespace(say=made.said.append)
         return SimpleNamespace(engine=None, machines=machines, progress=progress, options=options, boot_folder=tmp_path)
@@ -136,6 +140,26 @@ def test_a_profile_without_the_gate_mount_mounts_nothing(machine: Machine, capsy
     machine.gates = ("static", "boot")
     assert boot(capsys) == (Exit.OK, ["boot passed: booted: loaded twice"])
     assert machine.booted == [False]
+
+
+def test_a_profile_that_signs_modules_has_a_report_of_the_gate_secure_boot(
+    machine: Machine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[bool, bytes]] = []
+    monkeypatch.setattr(boot_command, "load_certificate", lambda *_: b"certificate")
+
+    def secured(_engine: Any, _machines: Any, subject: Subject, certificate: bytes, *_: Any) -> SecureReport:
+        seen.append((subject.mount is not None, certificate))
+        return SecureReport(BootReport("errored", "kernel-unsigned", "no signature"))
+
+    monkeypatch.setattr(boot_command, "boot_secured", secured)
+    machine.gates = GATE_NAMES
+    machine.module_signing = {"key": "file:key", "certificate": "certificate"}
+    code, lines = boot(capsys)
+    assert (code, lines[2:]) == (Exit.ERRORED, ["secure-boot errored: kernel-unsigned: no signature"])
+    machine.subjects = [named(unmountable=CONFIG)]
+    boot(capsys)
+    assert seen == [(True, b"certificate"), (False, b"certificate")]
 
 
 def test_the_kernels_of_a_bundle_are_told_apart(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:

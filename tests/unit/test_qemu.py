@@ -13,7 +13,7 @@ from typing import Any, cast
 import pytest
 
 from kmatrix.effects.vm import qemu
-from kmatrix.effects.vm.qemu import Accel, Guest, GuestEnd, Machines
+from kmatrix.effects.vm.qemu import Accel, Guest, GuestEnd, Machines, SecureBoot
 from kmatrix.values.errors import InterruptedRunError, ToolError
 
 # Seconds, longer than any test: a stand-in never ends by itself before a limit ends it.
@@ -81,6 +81,34 @@ def test_a_machine_is_made_for_the_kernel_s_arch(
     assert f" -cpu {processor} " in words
     for word in ("-no-reboot", "-nic none", "-nodefaults", "-no-user-config", "oops=panic", "panic=-1"):
         assert word in words
+
+
+def test_a_machine_with_secure_boot_is_started_by_its_firmware_alone(emulators: Emulators) -> None:
+    folder = emulators.folder
+    secure = SecureBoot(folder / "code.fd", folder / "variables,1.fd", folder / "disk:1")
+    emulators.guest = replace(emulators.guest, initramfs=None, secure_boot=secure)
+    end, _ = emulators.boot(INIT)
+    assert end.end == "powered-off"
+    (words,) = emulators.started
+    assert "-machine q35,accel=tcg,smm=on,pflash0=code,pflash1=variables " in words
+    assert "driver=cfi.pflash01,property=secure,value=on" in words
+    assert "-kernel" not in words
+    assert "-append" not in words
+    for path in (secure.code, secure.variables, secure.disk):
+        assert f'"{path}"' in words
+
+
+@pytest.mark.parametrize("words", ['load Boot0000 "kmatrix" from k: Access Denied', 'start Boot0000 "": Unsupported'])
+def test_a_kernel_that_the_firmware_refuses_ends_the_machine_at_once(emulators: Emulators, words: str) -> None:
+    emulators.guest = replace(emulators.guest, secure_boot=SecureBoot(Path("c"), Path("v"), Path("d")))
+    end, lines = emulators.boot(f"echo 'BdsDxe: failed to {words}'\n{STUCK}")
+    assert (end.end, lines) == ("refused", [f"BdsDxe: failed to {words}"])
+
+
+def test_words_of_the_firmware_from_init_on_end_nothing(emulators: Emulators) -> None:
+    emulators.guest = replace(emulators.guest, secure_boot=SecureBoot(Path("c"), Path("v"), Path("d")))
+    end, _ = emulators.boot(f"{INIT}echo 'BdsDxe: failed to load Boot0000: Access Denied'\n")
+    assert end.end == "powered-off"
 
 
 def test_an_interactive_machine_has_the_terminal_with_a_way_out_and_its_status_is_told(emulators: Emulators) -> None:

@@ -1,4 +1,4 @@
-"""boot: run the gates boot and mount manually, with the console shown live; or give a person a prompt in the guest."""
+"""boot: run the gates that boot manually, with the console shown live; or give a person a prompt in the guest."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from kmatrix.commands.run import marked_engine, tidy
 from kmatrix.decide.boot import judge_boot
 from kmatrix.effects.engine import Engine
 from kmatrix.effects.registry.credentials import load_credentials
+from kmatrix.effects.signing.module_keys import load_certificate
 from kmatrix.stages.boot import Boot, Subject, boot_guest, prepare_guest, remove_guest
 from kmatrix.stages.boot_subjects import ManualSubject, find_subjects
 from kmatrix.stages.gates import gates_of_profile
@@ -20,9 +21,10 @@ from kmatrix.stages.held_images import SharedImages, hold_image
 from kmatrix.stages.progress import PlainProgress
 from kmatrix.stages.run import exit_code
 from kmatrix.stages.run_context import BootOptions, Options, RunContext, new_run
+from kmatrix.stages.secure_boot import boot_secured
 from kmatrix.values.boot import BootReport
 from kmatrix.values.errors import Exit, InputError, ToolError
-from kmatrix.values.gate_record import BOOT_GATE, MOUNT_GATE
+from kmatrix.values.gate_record import BOOT_GATE, MOUNT_GATE, SECURE_BOOT_GATE
 from kmatrix.values.names import ImageRef
 
 
@@ -73,19 +75,41 @@ def boot_run(call: Invocation, chosen: SelectedProfile, engine: Engine) -> RunCo
 
 
 def _boot_one(run: RunContext, toolkits: SharedImages, named: ManualSubject) -> dict[str, BootReport]:
-    """Return the report of each gate on a subject: as the gates do, by one boot, and a second if mounts went wrong."""
+    """Return the report of each gate of the profile that boots."""
+    with toolkits.held(ImageRef.parse(named.subject.toolkit)):
+        reports = _loading_and_mounting(run, named)
+        if SECURE_BOOT_GATE in gates_of_profile(run.options.profile):
+            run.progress.say("kmatrix: booting under Secure Boot")
+            reports[SECURE_BOOT_GATE] = _secured(run, named)
+    return reports
+
+
+def _loading_and_mounting(run: RunContext, named: ManualSubject) -> dict[str, BootReport]:
+    """Return the reports of two gates: as the gates do, by one boot, and a second if mounts went wrong."""
     alone = replace(named.subject, mount=None)
-    with toolkits.held(ImageRef.parse(alone.toolkit)):
-        if MOUNT_GATE not in gates_of_profile(run.options.profile):
-            return {BOOT_GATE: _loading(run, alone)}
-        if named.unmountable is not None:
-            return {BOOT_GATE: _loading(run, alone), MOUNT_GATE: named.unmountable}
-        boot = _boot(run, named.subject)
-        mounts = mount_report(boot, named.subject)
-        if mounted_well(boot):
-            return {BOOT_GATE: judge_boot(boot.transcript, boot.end, alone.module), MOUNT_GATE: mounts}
-        run.progress.say("kmatrix: the mounts went wrong: booting again without them")
-        return {BOOT_GATE: _loading(run, alone), MOUNT_GATE: mounts}
+    if MOUNT_GATE not in gates_of_profile(run.options.profile):
+        return {BOOT_GATE: _loading(run, alone)}
+    if named.unmountable is not None:
+        return {BOOT_GATE: _loading(run, alone), MOUNT_GATE: named.unmountable}
+    boot = _boot(run, named.subject)
+    mounts = mount_report(boot, named.subject)
+    if mounted_well(boot):
+        return {BOOT_GATE: judge_boot(boot.transcript, boot.end, alone.module), MOUNT_GATE: mounts}
+    run.progress.say("kmatrix: the mounts went wrong: booting again without them")
+    return {BOOT_GATE: _loading(run, alone), MOUNT_GATE: mounts}
+
+
+def _secured(run: RunContext, named: ManualSubject) -> BootReport:
+    """Return the report of the gate secure-boot, with the certificate that the profile has."""
+    options, subject = run.options, named.subject
+    if MOUNT_GATE not in gates_of_profile(options.profile) or named.unmountable is not None:
+        subject = replace(subject, mount=None)
+    signing = options.profile.module_signing
+    certificate = load_certificate(signing, options.root) if signing else b""
+    seconds = options.boot_seconds
+    return boot_secured(
+        run.engine, run.machines, subject, certificate, run.boot_folder, seconds, run.progress.say
+    ).report
 
 
 def _loading(run: RunContext, alone: Subject) -> BootReport:
