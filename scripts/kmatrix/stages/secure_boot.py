@@ -66,7 +66,9 @@ def boot_secured(
         message = f"the toolkit's vmlinuz of {subject.module.kernel} has no signature: no firmware starts it"
         return _errored("kernel-unsigned", message)
     firmware = find_firmware()
-    arguments = f"initrd=\\{_INITRAMFS} {kernel_arguments(subject.arch)}"
+    # A real-time kernel does not call the firmware, and so never reads db, unless it is told to (efi_disable_runtime in
+    # drivers/firmware/efi/efi.c, CONFIG_EFI_DISABLE_RUNTIME).
+    arguments = f"initrd=\\{_INITRAMFS} {kernel_arguments(subject.arch)} efi=runtime"
     variables = enrolled_variables(
         firmware, certificate, f"\\{_KERNEL}", arguments, folder / "secure-boot", engine.run_id
     )
