@@ -28,7 +28,18 @@ ROOT = Path(__file__).resolve().parents[2]
 JOBS = fan_out(made_up_cells(2, 2, BOOTED_ARCHES))
 MANY = fan_out(made_up_cells(5, 500, BOOTED_ARCHES))
 # gitlab: lib/gitlab/ci/config/entry/job.rb, those that are used here.
-KEYS = {"stage", "needs", "script", "after_script", "artifacts", "variables", "tags", "when", "environment"}
+KEYS = {
+    "stage",
+    "needs",
+    "script",
+    "after_script",
+    "artifacts",
+    "variables",
+    "tags",
+    "when",
+    "environment",
+    "id_tokens",
+}
 SIGNED = JobKeys("KMATRIX_IMAGE_KEY", "KMATRIX_MODULE_KEY")
 Runners = dict[Arch, tuple[str, ...]]
 
@@ -151,6 +162,16 @@ def test_jobs_of_gitlab_have_the_environment_whose_keys_they_need(keys: JobKeys,
     assert found == {name: {"name": stated, "action": "access"} for name, stated in environments.items()}
     if found:
         assert all("environment" in job for name, job in jobs.items() if name.startswith("build "))
+
+
+def test_jobs_of_gitlab_that_sign_have_an_identity_only_where_the_profile_asks_for_keyless_signatures() -> None:
+    def with_identity(keys: JobKeys) -> set[str]:
+        jobs = jobs_of(gitlab(keys=keys))
+        token = {"SIGSTORE_ID_TOKEN": {"aud": "sigstore"}}
+        return {name.partition(" ")[0] for name, job in jobs.items() if job.get("id_tokens") == token}
+
+    assert with_identity(SIGNED) == set()
+    assert with_identity(JobKeys(keyless=True)) == {"build", "publish"}
 
 
 @pytest.mark.parametrize("keys", [NO_KEYS, SIGNED], ids=["unsigned", "signed"])
@@ -298,6 +319,9 @@ def test_the_variables_of_a_profile_are_those_that_its_jobs_need() -> None:
     profile["module_signing"] = {"key": "file:keys/modules.key", "certificate": "keys/modules.pem"}
     found = read_matrix(yaml.safe_dump(stated)).profile(stated["default_profile"])
     assert job_keys(found) == JobKeys(image="ONE")
+    profile["image_signing"] = {"keyless": True}
+    found = read_matrix(yaml.safe_dump(stated)).profile(stated["default_profile"])
+    assert job_keys(found) == JobKeys(keyless=True)
     assert job_keys(read_matrix(MATRIX).profile(stated["default_profile"])) == NO_KEYS
 
 

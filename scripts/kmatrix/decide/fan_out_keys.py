@@ -13,11 +13,13 @@ _ENV = "env:"
 class JobKeys:
     """The variables of the image key and of the module key; empty where a profile takes none from the environment.
 
-    Jobs that build need both, the job that composes bundles needs that of images, and no other job needs one.
+    Jobs that build need both, the job that composes bundles needs that of images, and no other job needs one. `keyless`
+    says that both kinds of jobs need an identity of their own too.
     """
 
     image: str = ""
     module: str = ""
+    keyless: bool = False
 
 
 NO_KEYS = JobKeys()
@@ -26,7 +28,11 @@ NO_KEYS = JobKeys()
 def job_keys(profile: Profile) -> JobKeys:
     """Return the variables that a profile takes its private keys from."""
     images, modules = profile.image_signing, profile.module_signing
-    return JobKeys(_variable(images.key if images else None), _variable(modules.key if modules else None))
+    return JobKeys(
+        image=_variable(images.key if images else None),
+        module=_variable(modules.key if modules else None),
+        keyless=images is not None and images.keyless,
+    )
 
 
 def _variable(source: str | None) -> str:
