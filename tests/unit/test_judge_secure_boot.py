@@ -76,6 +76,7 @@ def test_one_signed_load_passes_and_names_the_signer() -> None:
         (identifier(), "00aa", "certificate-not-enrolled"),
         (section("keys", KEY.format("Debian Secure Boot CA: 6ccece7e")), "", "certificate-not-enrolled"),
     ],
+    ids=["off", "not locked", "not enforced", "another number", "no key"],
 )
 def test_a_machine_that_is_not_as_wanted_is_errored_even_if_the_module_loads(old: str, new: str, code: str) -> None:
     changed = GOOD.replace(old, new) if old in GOOD else GOOD.replace(f"module key: {identifier()}", "module key: ff")

@@ -107,7 +107,7 @@ def test_a_kernel_that_the_firmware_refuses_ends_the_machine_at_once(emulators: 
 
 def test_words_of_the_firmware_from_init_on_end_nothing(emulators: Emulators) -> None:
     emulators.guest = replace(emulators.guest, secure_boot=SecureBoot(Path("c"), Path("v"), Path("d")))
-    end, _ = emulators.boot(f"{INIT}echo 'BdsDxe: failed to load Boot0000: Access Denied'\n")
+    end, _ = emulators.boot(f"{INIT}echo 'BdsDxe: failed to load Boot0000 from k: Access Denied'\n")
     assert end.end == "powered-off"
 
 

@@ -1,4 +1,4 @@
-"""A boot under Secure Boot from its files to its report, with stand-ins for the engine, the firmware and the machine."""
+"""A boot under Secure Boot from its files to its report, with stand-ins for engine, firmware and machine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from kmatrix.stages.boot import Subject
 from kmatrix.stages.secure_boot import SecureReport, boot_secured
 from kmatrix.values.errors import ToolError
 from tests.unit.support.module_keys import module_key
-from tests.unit.test_judge_secure_boot import EXPECTED, GOOD, REFUSAL
+from tests.unit.test_judge_boot import EXPECTED
+from tests.unit.test_judge_secure_boot import GOOD, REFUSAL
 from tests.unit.test_pe import image
 
 KERNEL = EXPECTED.kernel

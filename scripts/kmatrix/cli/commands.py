@@ -254,7 +254,7 @@ _OTHERS = (
         name="boot",
         run=boot,
         summary="Boot a cell, or any image of a registry, in a virtual machine, with its console shown live.",
-        details="Runs the gates `boot` and `mount`, and records no pass. Of a bundle it boots every kernel.",
+        details="Runs the profile's gates that boot, and records no pass. Of a bundle it boots every kernel.",
         examples=(
             ("8.3.1-5.14.0-427.50.1.el9_4.x86_64", "a cell"),
             ("quay.io/team/beegfs-client:8.3.1 --accel tcg", "every kernel of a bundle, without KVM"),
