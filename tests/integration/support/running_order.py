@@ -20,6 +20,7 @@ SECONDS = {
     "boot/test_boot_faults.py": 150,
     "boot/test_boot_machine.py": 45,
     "boot/test_mount_faults.py": 135,
+    "boot/test_secure_boot.py": 90,
     "cluster/test_build_in_cluster.py": 75,
     "cluster/test_build_in_cluster_versions.py": 55,
     "cluster/test_build_trusted_ca.py": 20,
