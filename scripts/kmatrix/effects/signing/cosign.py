@@ -135,6 +135,6 @@ def _output(command: Sequence[str], environment: Mapping[str, str]) -> str:
         said = _TOKEN_TEXT.sub("***", lines[-1])[:500]
         raise ToolError(
             f"{what} ended with status {done.returncode}: {said}",
-            "cosign needs Fulcio, Rekor and the registry; run the command again when they answer.",
+            "Run the command again when Fulcio, Rekor and the registry answer: cosign needs all of them.",
         )
     return done.stdout
