@@ -11,6 +11,7 @@ import pytest
 
 from kmatrix.effects.engine.docker.connection import Connection
 from kmatrix.effects.engine.docker.images import Images
+from kmatrix.effects.engine.errors import TakenAwayError
 from kmatrix.values.engine import EngineImage
 from kmatrix.values.errors import ToolError
 
@@ -24,15 +25,18 @@ class Api:
         self.names: set[str] = set()
         self.pulls = 0
         self.refuses_tags = False
+        self.incomplete = 0
 
     def inspect_image(self, name: str) -> dict[str, Any]:
         if name not in self.names:
             raise docker.errors.NotFound("404", explanation="none")
         tags = [each for each in self.names if "@" not in each]
-        return {"Id": "sha256:1", "RepoTags": tags, "RepoDigests": [each for each in self.names if "@" in each]}
+        found = {"Id": "sha256:1", "RepoTags": tags, "RepoDigests": [each for each in self.names if "@" in each]}
+        return found if self.incomplete else {**found, "Architecture": "amd64"}
 
     def pull(self, repository: str, tag: str, **_: object) -> Iterator[dict[str, str]]:
         self.pulls += 1
+        self.incomplete = max(0, self.incomplete - 1)
         self.names.add(f"{repository}@{tag}")
         yield {}
 
@@ -114,6 +118,22 @@ def test_an_engine_that_fails_when_an_image_is_let_go_changes_no_outcome(
     images.hold(PINNED, None)
     monkeypatch.setattr(images, "image", failing)
     images.let_go(PINNED)
+
+
+def test_an_image_whose_configuration_the_engine_lost_is_pulled_again(api: Api) -> None:
+    api.names.add(PINNED)
+    api.incomplete = 1
+    images = images_of(api, "one")
+    assert images.image(PINNED) is None
+    images.hold(PINNED, None)
+    assert images.image(PINNED) is not None
+    assert api.pulls == 1
+
+
+def test_an_image_that_stays_incomplete_is_no_image_without_labels(api: Api) -> None:
+    api.incomplete = 9
+    with pytest.raises(TakenAwayError, match="does not have all of it"):
+        images_of(api, "one").hold(PINNED, None)
 
 
 def test_a_hold_that_failed_is_none(api: Api) -> None:

@@ -56,12 +56,19 @@ class Images(Connection):
         return f"{names_of(self._run_id)}:{word}"
 
     def image(self, name: str) -> EngineImage | None:
-        """See `Engine.image`; API 1.52 and later leave empty fields out."""
+        """See `Engine.image`; API 1.52 and later leave empty fields out.
+
+        Of an image whose configuration is not in containerd's store, as its clean-up may remove a blob that a pull has
+        just found there, an engine reports the name without the content (moby, daemon/containerd/image_inspect.go).
+        That is no image: it is pulled again.
+        """
         try:
             with engine_errors("inspect an image", absent_passes=True):
                 inspect = cast("Callable[[str], dict[str, Any]]", self._api.inspect_image)
                 found = inspect(name)
         except docker.errors.NotFound:
+            return None
+        if not found.get("Config") and not found.get("Architecture"):
             return None
         labels = (found.get("Config") or {}).get("Labels") or {}
         return EngineImage(
@@ -104,6 +111,10 @@ class Images(Connection):
                 # An image that is there for another run's sake alone is removed by the last one that holds it.
                 held.was_there = found is not None and not _pulled_by_runs(found)
             self.pull(pinned, login)
+            if self.image(pinned) is None:
+                raise TakenAwayError(
+                    f"{pinned} was pulled, and the engine does not have all of it", "Run the command again."
+                )
             try:
                 self.tag(pinned, *self._held_name(pinned, held.was_there).split(":"))
             except ToolError as error:
