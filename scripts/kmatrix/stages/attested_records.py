@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from kmatrix.decide.attestation import statement_bytes
 from kmatrix.decide.gate_record import MalformedRecordError
 from kmatrix.decide.test_result import record_of, test_result
-from kmatrix.decide.united_record import adds_nothing, united
+from kmatrix.decide.united_record import adds_nothing, is_of_same_image, united
 from kmatrix.effects.registry.referrers import attach
 from kmatrix.effects.registry.writer import RegistryWriter
 from kmatrix.effects.signing.bundles import sign_statement
@@ -46,8 +46,15 @@ class AttestedRecords:
         return record
 
     def add(self, ref: ImageRef, record: GateRecord) -> None:
-        """Attach a signed test result, unless those of the same key say all of it already (see `Records.add`)."""
-        add_statements(self, ref, record.digest, [test_result(record, ref.repository)])
+        """Attach a signed test result, unless those of the same key say all of it already (see `Records.add`).
+
+        It also says what earlier ones say: cosign applies a policy to every test result of an image (sigstore/cosign,
+        cmd/cosign/cli/verify/verify_attestation.go), and one with the later gate alone would fail it.
+        """
+        there = verified(self.registry, self.trust, ref, record.digest, _silent, frozenset({TEST_RESULT}))
+        same = [each for each in records_in(there, ref, _silent) if is_of_same_image(each, record)]
+        complete = united([*same, record]) or record
+        add_statements(self, ref, record.digest, [test_result(complete, ref.repository)])
 
 
 def records_for(
