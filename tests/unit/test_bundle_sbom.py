@@ -7,9 +7,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from kmatrix.decide.bundle import CellImage, compose
 from kmatrix.decide.bundle_sbom import BundlePart, bundle_sbom
 from kmatrix.decide.sbom import sbom
+from kmatrix.decide.spdx import is_document
 from kmatrix.values.attestation import SPDX
 from kmatrix.values.installed import Installed, InstalledPackage
 from kmatrix.values.module import ModuleFile
@@ -114,3 +117,29 @@ def test_the_same_bundle_gives_the_same_bytes() -> None:
     sboms = {made.digest: sbom_of(made, "bash") for made in images}
     turned = dict(reversed(sboms.items()))
     assert json.dumps(predicate_of(images, sboms)) == json.dumps(predicate_of(images, turned))
+
+
+def test_a_cells_own_document_is_known_by_its_namespace_and_digest() -> None:
+    made = image(KERNELS[0])
+    content = sbom_of(made, "bash")
+    assert is_document(content, made.digest)
+    assert not is_document(content, digest("other"))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"documentNamespace": "https://anchore.com/syft/image/team/beegfs-client-1"},
+        {"documentNamespace": 1},
+        {"packages": []},
+        {"packages": 1},
+        {"packages": ["x"]},
+        {"relationships": None},
+        {"relationships": [{"spdxElementId": "SPDXRef-Image"}]},
+        {"relationships": [{"spdxElementId": "x", "relationshipType": "CONTAINS", "relatedSpdxElement": "y"}]},
+        {"relationships": [{"spdxElementId": ["x"], "relationshipType": "CONTAINS", "relatedSpdxElement": "y"}]},
+    ],
+)
+def test_a_document_of_another_program_is_none_to_take_over(changed: dict[str, Any]) -> None:
+    made = image(KERNELS[0])
+    assert not is_document({**sbom_of(made), **changed}, made.digest)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from kmatrix.decide.bundle import CellImage, compose, manifest_list
+from kmatrix.decide.spdx import IMAGE, document, element
 from kmatrix.stages import bundle_record
 from kmatrix.stages.image_signing import attest, vouch
 from kmatrix.stages.trust import verified
@@ -48,9 +49,14 @@ def images(bench: Bench, key: str, arches: tuple[Arch, ...] = ARCHES) -> list[Ce
     return made
 
 
+def document_of(name: str, digest: str, tool: str) -> dict[str, Any]:
+    """Return a bill of materials that has nothing but the image."""
+    return document(name, digest, "2026-01-01T00:00:00Z", tool, [element(IMAGE, name)], [])
+
+
 def vouch_cell(bench: Bench, image: CellImage, key: str) -> None:
     ref, record = bench.ref(image.cell.tag), record_of(image.digest, image.cell.id)
-    sbom = Statement(SPDX, ref.repository, image.digest, {"of": image.cell.id})
+    sbom = Statement(SPDX, ref.repository, image.digest, document_of(ref.repository, image.digest, image.cell.id))
     vouch(replace(bench.run, trust=trust(key)), ref, record, lambda: [sbom])
 
 
@@ -103,12 +109,17 @@ def test_the_bill_of_materials_is_made_of_those_of_the_cells_that_verify(bench: 
     made = images(bench, "own")
     # Whoever may push can attach any.
     bench.run.trust = trust("old")
-    forged = Statement(SPDX, bench.ref("any").repository, made[0].digest, {"of": "forged"})
+    repository = bench.ref("any").repository
+    forged = Statement(SPDX, repository, made[0].digest, document_of(repository, made[0].digest, "forged"))
     attest(bench.run, bench.ref("any"), made[0].digest, [forged])
     bench.run.trust = trust("own")
+    # The publisher's own, by a scanner.
+    scan = Statement(SPDX, repository, made[1].digest, {"SPDXID": "SPDXRef-DOCUMENT", "packages": []})
+    attest(bench.run, bench.ref("any"), made[1].digest, [scan])
     result = bench.make(*made)
     found = verified(bench.run.registry, bench.run.trust, bench.ref("any"), result.digest, print, frozenset({SPDX}))
-    assert [each.predicate for each in found] == [{each.digest: {"of": each.cell.id} for each in made}]
+    expected = {each.digest: document_of(repository, each.digest, each.cell.id) for each in made}
+    assert [each.predicate for each in found] == [expected]
 
 
 def test_the_same_bundle_is_skipped_without_a_write(bench: Bench) -> None:

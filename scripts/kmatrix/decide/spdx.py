@@ -19,6 +19,7 @@ DOCUMENT = "SPDXRef-DOCUMENT"
 IMAGE = "SPDXRef-Image"
 Element = dict[str, Any]
 Relationship = tuple[str, str, str]
+_NAMESPACE = f"{PROJECT}/spdx/"
 _UNFIT = re.compile(r"[^A-Za-z0-9.-]+")
 _SECONDS = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?Z")
 
@@ -93,7 +94,7 @@ def document(
         "dataLicense": "CC0-1.0",
         "SPDXID": DOCUMENT,
         "name": f"{name}@{digest}",
-        "documentNamespace": f"{PROJECT}/spdx/{name}/{digest.replace(':', '-')}",
+        "documentNamespace": f"{_NAMESPACE}{name}/{_of_digest(digest)}",
         "creationInfo": {"created": to_seconds(created), "creators": [f"Tool: {tool}"]},
         "packages": [by_id[key] for key in sorted(by_id, key=lambda key: (key != IMAGE, key))],
         "relationships": [
@@ -101,6 +102,29 @@ def document(
             for one, kind, other in sorted(pairs)
         ],
     }
+
+
+def is_document(content: Mapping[str, Any], digest: str) -> bool:
+    """Return whether content is a document of this project about an image, as `document` returns it.
+
+    Publishers may sign the documents of other programs with the same key: those name their elements otherwise.
+
+    Args:
+        content: anything.
+        digest: of the image.
+    """
+    try:
+        namespace: str = content["documentNamespace"]
+        named = {DOCUMENT, *(str(each["SPDXID"]) for each in content["packages"])}
+        related = {spdx_id for one, _, other in relationships_of(content) for spdx_id in (one, other)}
+    except (KeyError, TypeError):
+        return False
+    ours = isinstance(namespace, str) and namespace.startswith(_NAMESPACE)
+    return ours and namespace.endswith(f"/{_of_digest(digest)}") and IMAGE in named and related <= named
+
+
+def _of_digest(digest: str) -> str:
+    return digest.replace(":", "-")
 
 
 def to_seconds(time: str) -> str:

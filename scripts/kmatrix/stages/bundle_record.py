@@ -7,6 +7,7 @@ from functools import cache, partial
 from typing import Any
 
 from kmatrix.decide.bundle import Composed, Wanted, manifest_list
+from kmatrix.decide.spdx import is_document
 from kmatrix.effects.clock import utc_now
 from kmatrix.stages.gate_records import Records, gate_passes
 from kmatrix.stages.image_signing import vouch
@@ -76,10 +77,11 @@ def record_boots(
 
 
 def _sbom(run: RunContext, ref: ImageRef, digest: str) -> Mapping[str, Any] | None:
-    """Return the bill of materials of a cell's image that a trusted key has signed; None if there is none."""
+    """Return a cell's bill of materials by this project that a trusted key has signed; None if there is none."""
     # Those that do not verify are no news: the ones of an old key stay beside an image.
     found = verified(run.registry, run.trust, ref, digest, lambda _: None, frozenset({SPDX}))
-    return found[-1].predicate if found else None
+    ours = [each.predicate for each in found if is_document(each.predicate, digest)]
+    return ours[-1] if ours else None
 
 
 def without_record(wanted: Wanted, ref: ImageRef, digest: str, kernels: tuple[str, ...]) -> ToolError:
