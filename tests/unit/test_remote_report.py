@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from kmatrix.decide.remote_report import SIGNATURE, Document, ImageDocuments, faults, files, report, rows
+from kmatrix.decide.remote_report import SIGNATURE, Document, ImageDocuments, faults, files, is_saved_name, report, rows
 from kmatrix.decide.test_result import test_result as as_statement
 from kmatrix.values.attestation import PROVENANCE, SPDX, TEST_RESULT, Statement
 from kmatrix.values.gate_record import GatePass, GateRecord, TestedKernel
@@ -130,7 +130,7 @@ def test_the_report_has_what_the_statements_say() -> None:
     assert entry["provenance"] == [{"source": source, "builder": "https://git.example/kmatrix/local"}]
     assert [row[-1] for row in rows([documents])] == [
         "-",
-        f"PASSED: boot, static; in kernel {KERNEL.release}; at 2026-01-02T03:04:05Z; by kmatrix 1.4.0",
+        f"PASSED: 8.3.1-k: boot, static; in kernel {KERNEL.release}; at 2026-01-02T03:04:05Z; by kmatrix 1.4.0",
         "2 packages",
         f"{source}; built by https://git.example/kmatrix/local",
     ]
@@ -152,4 +152,19 @@ def test_documents_of_a_strange_form_are_shown_without_an_error() -> None:
 def test_only_statements_that_verify_are_saved() -> None:
     both = image(passing(), passing(), Document(SPDX, "", OTHER_KEY), stating("https://x.example/"), arch="x86_64")
     assert list(files([both])) == ["x86_64-test-result.json", "x86_64-test-result-2.json"]
+    assert all(is_saved_name(name) for name in files([both]))
     assert files([image(stating(SPDX, packages=[]))]) == {"sbom.spdx.json": {"packages": []}}
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [
+        ("provenance.json", True),
+        ("aarch64-sbom-3.spdx.json", True),
+        ("package.json", False),
+        ("my-provenance.json", False),
+        ("trusted-root.json", False),
+    ],
+)
+def test_only_names_of_documents_are_those_of_saved_ones(name: str, ours: bool) -> None:
+    assert is_saved_name(name) is ours

@@ -79,7 +79,11 @@ def test_a_signed_and_tested_image_is_verified(site: Site, capsys: pytest.Captur
     said = capsys.readouterr()
     assert json.loads(said.out)["verified"]
     assert f"{site.image}@{digest} is verified" in said.err
-    for words in ("keys/images.pub", "PASSED: boot, static; at 2026-01-02T03:04:05Z; by kmatrix 1.4.0", "3 packages"):
+    for words in (
+        "keys/images.pub",
+        f"PASSED: {TAG}: boot, static; at 2026-01-02T03:04:05Z; by kmatrix 1.4.0",
+        "3 packages",
+    ):
         assert words in said.err
 
 
@@ -185,6 +189,17 @@ def test_what_verifies_is_saved_and_nothing_else(site: Site, tmp_path: Path) -> 
     (saved,) = (tmp_path / "documents").iterdir()
     assert saved.name == "sbom.spdx.json"
     assert json.loads(saved.read_text(encoding="utf-8")) == PACKAGES
+
+
+def test_documents_that_an_earlier_run_saved_are_replaced(site: Site, tmp_path: Path) -> None:
+    folder = tmp_path / "documents"
+    site.put_documents(site.put_image())
+    assert site.verify("--save", str(folder)) == 0
+    (folder / "notes.json").write_text("{}", encoding="utf-8")
+    assert sorted(each.name for each in folder.iterdir()) == ["notes.json", "sbom.spdx.json", "test-result.json"]
+    site.server.image(NAME, TAG, {"architecture": "amd64", "os": "linux", "another": True})
+    assert site.verify("--save", str(folder)) == 1
+    assert [each.name for each in folder.iterdir()] == ["notes.json"]
 
 
 def test_an_image_that_does_not_exist_is_an_error_of_its_own(site: Site, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ from rich.text import Text
 from kmatrix.commands import build
 from kmatrix.commands.invocation import Invocation
 from kmatrix.commands.profile import select_profile
-from kmatrix.decide.remote_report import ImageDocuments, faults, files, report, rows
+from kmatrix.decide.remote_report import ImageDocuments, faults, files, is_saved_name, report, rows
 from kmatrix.effects.disk.files import write_atomically
 from kmatrix.effects.registry.client import Registry
 from kmatrix.effects.registry.credentials import load_credentials
@@ -105,6 +105,10 @@ def _show(call: Invocation, image: ImageRef, documents: tuple[ImageDocuments, ..
 
 
 def _save(call: Invocation, folder: Path, found: Mapping[str, Mapping[str, object]]) -> None:
+    # Documents of another image, of an earlier run, must not be taken for those that verify.
+    for stale in list(folder.glob("*.json")) if folder.is_dir() else ():
+        if is_saved_name(stale.name) and stale.name not in found:
+            stale.unlink()
     for name, predicate in found.items():
         write_atomically(folder / name, json.dumps(predicate, indent=2, sort_keys=True) + "\n")
     call.say(f"{folder}: {', '.join(found) or 'nothing that verifies to save'}")

@@ -6,6 +6,7 @@ repository could have written it. It does no harm beside one of the same kind th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -138,7 +139,8 @@ def _test_text(statement: Statement) -> str:
     kernels = ", ".join(dict.fromkeys(each.release for each in record.kernels))
     versions = ", ".join(dict.fromkeys(each.version for each in record.gates.values()))
     times = sorted(each.at for each in record.gates.values())
-    return f"{result}: {gates}" + "".join(
+    # Tags are not signed: one may have been moved to an image of another cell that is signed as well.
+    return f"{result}: {record.name}: {gates}" + "".join(
         f"{word} {value}"
         for word, value in (("; in kernel", kernels), ("; at", times[-1] if times else ""), ("; by kmatrix", versions))
         if value
@@ -230,6 +232,12 @@ def _test_entry(statement: Statement) -> dict[str, Any]:
             for each in (record.kernels if record else ())
         ],
     }
+
+
+def is_saved_name(name: str) -> bool:
+    """Return whether `files` may give a file this name."""
+    stems = "|".join(re.escape(each.partition(".")[0]) for each in _FILES.values())
+    return re.fullmatch(rf"((x86_64|aarch64)-)?({stems})(-\d+)?(\.spdx)?\.json", name) is not None
 
 
 def files(images: Sequence[ImageDocuments]) -> dict[str, Mapping[str, Any]]:

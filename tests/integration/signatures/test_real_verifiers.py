@@ -222,7 +222,7 @@ BLOCKS = code_blocks([PAGE])
 def test_the_blocks_of_the_page_verify_an_image(published: Published) -> None:
     """All of them, one after the other, but those of oc and of a checkout."""
     blocks = [block for block in BLOCKS if not re.search(r"^(oc|nox) ", block, re.MULTILINE)]
-    assert len(blocks) == 9
+    assert len(blocks) == 10
     script = "\n".join(blocks).replace("quay.io/your-team/beegfs-client\n", f"{published.repository}\n", 1)
     script = script.replace("$REPOSITORY:8.3.1", f"$REPOSITORY:{image_tag(published.cell)}", 1)
     folder = published.verifiers.folder
