@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from kmatrix.decide.builders import LOCAL, Builder, builder_of
+from kmatrix.decide.builders import LOCAL, UNKNOWN, Builder, builder_of
 from kmatrix.decide.provenance import BUNDLE_BUILD, CELL_BUILD, bundle_provenance, cell_provenance
 from kmatrix.values.attestation import PROVENANCE, Statement
 from kmatrix.values.build_facts import BuildFacts, Source
@@ -109,7 +109,7 @@ def test_the_builder_and_its_run_are_named(recipe: Recipe) -> None:
 
 def test_nothing_is_said_about_the_run_that_built_an_image_earlier(recipe: Recipe) -> None:
     predicate = cell(recipe, BuildFacts("site", Source())).predicate
-    assert "metadata" not in predicate["runDetails"]
+    assert predicate["runDetails"] == {"builder": {"id": UNKNOWN}}
     names = {each["name"] for each in predicate["buildDefinition"]["resolvedDependencies"]}
     assert names.isdisjoint({"repository", "matrix.yaml"})
 

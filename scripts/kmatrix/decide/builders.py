@@ -13,6 +13,8 @@ from kmatrix.values.project import PROGRAM
 from kmatrix.values.redaction import redacted
 
 LOCAL = f"{PROGRAM}/builders/local"
+# SLSA demands a builder (docs/spec/v1.0/provenance.md) where an earlier run built an image, on whatever machine.
+UNKNOWN = f"{PROGRAM}/builders/unknown"
 _ADDRESS = re.compile(r"https?://[^\s?#]+")
 
 

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from kmatrix.decide.builders import Builder
+from kmatrix.decide.builders import UNKNOWN, Builder
 from kmatrix.decide.bundle import CellImage
 from kmatrix.decide.formats.nevra import package_of
 from kmatrix.decide.formats.purl import image_purl, package_purl
@@ -37,7 +37,7 @@ def cell_provenance(
         recipe: that it was built from.
         base: the base image, pinned, by the name that matrix.yaml has for it.
         facts: of the build.
-        builder: that ran it.
+        builder: that ran it; it is not named if the facts do not tell when the build began.
     """
     cell = recipe.cell
     parameters = {
@@ -102,11 +102,13 @@ def _statement(
     facts: BuildFacts,
     builder: Builder,
 ) -> Statement:
-    run: dict[str, Any] = {"builder": {"id": builder.id, "version": dict(sorted(facts.versions.items()))}}
-    if facts.started:
-        # Another run built it otherwise, and which one is not known.
-        times = {"startedOn": facts.started, "finishedOn": facts.finished}
-        run["metadata"] = {"invocationId": builder.invocation, **times}
+    run: dict[str, Any] = {
+        "builder": {"id": builder.id, "version": dict(sorted(facts.versions.items()))},
+        "metadata": {"invocationId": builder.invocation, "startedOn": facts.started, "finishedOn": facts.finished},
+    }
+    if not facts.started:
+        # Another run built it, perhaps elsewhere: the one that publishes it must not vouch for that.
+        run = {"builder": {"id": UNKNOWN}}
     definition = {
         "buildType": build_type,
         "externalParameters": dict(external),
