@@ -28,6 +28,7 @@ from kmatrix.stages.unpublished import complete_cells
 from kmatrix.values.attestation import PROVENANCE, TEST_RESULT, Statement
 from kmatrix.values.cells import CellResult
 from kmatrix.values.errors import InterruptedRunError, ProtocolError
+from kmatrix.values.gate_record import GatePass, RecordedImage
 from kmatrix.values.names import ImageRef
 from kmatrix.values.recipe import Recipe
 from tests.unit.support.fake_registry import problem
@@ -263,3 +264,18 @@ def test_keyless_signatures_are_added_to_a_plain_record(bench: Bench, monkeypatc
     attested = [f"attest {TEST_RESULT} {pinned}", f"attest {PROVENANCE} {pinned}"]
     assert calls == [*attested, f"sign {pinned}", f"sign {by_kernel}"]
     assert f"{result.digest.replace(':', '-')}.gates" in bench.named
+
+
+def test_a_gate_that_is_added_later_is_attested_keyless_too(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    attested: list[Statement] = []
+    monkeypatch.setattr(image_signing, "attest_keyless", lambda _, statement, *__: attested.append(statement))
+    bench.run.trust = Trust(keyless=True)
+    digest = bench.put(bench.recipe.cell.tag)
+    first = record_of(digest, bench.recipe.cell.id, bench.recipe.cell_key)
+    later = replace(first, gates={"mount": GatePass("2026-02-01T00:00:00Z", "0.1.0")})
+    published = RecordedImage(bench.ref.with_digest(digest), first)
+    cell_stage._record_passed(bench.run, published, later)
+    assert [each.predicate["passedTests"] for each in attested] == [["boot", "mount", "static"]]
+    bench.run.trust = Trust()
+    cell_stage._record_passed(bench.run, published, later)
+    assert len(attested) == 1

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from kmatrix.decide.features import about_features, next_step_of
+from kmatrix.decide.test_result import test_result
+from kmatrix.decide.united_record import united
 from kmatrix.effects.clock import utc_now
 from kmatrix.effects.engine.build_context import based_context
 from kmatrix.stages.base import pull_base
@@ -17,7 +19,7 @@ from kmatrix.stages.gate_records import gate_passes
 from kmatrix.stages.gates import gates_of_profile, gates_of_run, named, not_passed, pass_gates
 from kmatrix.stages.gates.gate import Gate, ImageUnderTest
 from kmatrix.stages.held_images import hold_image, pull
-from kmatrix.stages.image_signing import vouch, with_signature
+from kmatrix.stages.image_signing import attest, vouch, with_signature
 from kmatrix.stages.kernel_tag import with_kernel_tag
 from kmatrix.stages.module_signing import signed_context
 from kmatrix.stages.publish import image_of, name_image, send_image
@@ -156,7 +158,7 @@ def _pass_lacking_gates(cell: CellContext, published: RecordedImage) -> CellResu
         passed = _passed(cell, result, published.record.digest)
         try:
             with cell.stage("record"):
-                run.records.add(published.ref, replace(passed, module=cell.module or published.record.module))
+                _record_passed(run, published, replace(passed, module=cell.module or published.record.module))
         except KmatrixError as error:
             if result.verdict == "passed":
                 raise
@@ -177,6 +179,14 @@ def _pass_lacking_gates(cell: CellContext, published: RecordedImage) -> CellResu
     result = replace(result, reason=f"{result.reason}; published already, {named(result.gates)} {recorded}")
     result = with_signature(run, published.ref, with_published(result, published))
     return with_kernel_tag(run, recipe.cell, result)
+
+
+def _record_passed(run: RunContext, published: RecordedImage, passed: GateRecord) -> None:
+    run.records.add(published.ref, passed)
+    if run.trust.keyless:
+        # Of the CI job's identity, too; complete, as a policy must hold for every test result of an image.
+        complete = united([published.record, passed]) or passed
+        attest(run, published.ref, passed.digest, [test_result(complete, published.ref.repository)])
 
 
 def _push_tested(cell: CellContext, tested: CellResult) -> CellResult:
