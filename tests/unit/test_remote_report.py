@@ -110,7 +110,7 @@ def test_a_list_is_tested_if_all_its_images_are() -> None:
     assert faults([of_list, x86, arm]) == ()
     untested = replace(arm, documents=(SIGNED,))
     assert faults([of_list, x86, untested]) == (
-        "image: it has no test result",
+        "list: it has no test result",
         "image for aarch64: it has no test result",
     )
 

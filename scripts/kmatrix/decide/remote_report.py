@@ -54,11 +54,6 @@ class ImageDocuments:
     arch: str
     documents: tuple[Document, ...]
 
-    @property
-    def label(self) -> str:
-        """The name of this image in messages."""
-        return f"image for {self.arch}" if self.arch else "image"
-
     def of(self, kind: str) -> tuple[Document, ...]:
         """Return the documents of a kind."""
         return tuple(each for each in self.documents if each.kind == kind)
@@ -85,15 +80,21 @@ def faults(images: Sequence[ImageDocuments]) -> tuple[str, ...]:
     found: list[str] = []
     lacking = [_untested(image) for image in images]
     for image, untested in zip(images, lacking, strict=True):
+        label = f"image for {image.arch}" if image.arch else _whole(images)
         if not image.of(SIGNATURE):
-            found.append(f"{image.label}: it has no signature")
+            found.append(f"{label}: it has no signature")
         for kind in (SIGNATURE, *_NAMES):
             if image.of(kind) and all(each.fault for each in image.of(kind)):
-                found.append(f"{image.label}: no {kind_name(kind)} verifies: {image.of(kind)[0].fault}")
+                found.append(f"{label}: no {kind_name(kind)} verifies: {image.of(kind)[0].fault}")
         covered = not lacking[0] or (image is images[0] and len(images) > 1 and not any(lacking[1:]))
         if untested and not covered and (image.statements(TEST_RESULT) or not image.of(TEST_RESULT)):
-            found.append(f"{image.label}: {untested}")
+            found.append(f"{label}: {untested}")
     return tuple(found)
+
+
+def _whole(images: Sequence[ImageDocuments]) -> str:
+    """Return the word for the first of these: a list of the others, or an image alone."""
+    return "list" if len(images) > 1 else "image"
 
 
 def _untested(image: ImageDocuments) -> str:
@@ -118,7 +119,7 @@ def _untested(image: ImageDocuments) -> str:
 def rows(images: Sequence[ImageDocuments]) -> Iterator[tuple[str, str, str, str, str]]:
     """Yield a row for each document: image, document, whether it verifies, the key, and its content or the fault."""
     for image in images:
-        about = image.arch or ("list" if len(images) > 1 else "image")
+        about = image.arch or _whole(images)
         for each in image.documents:
             verdict = "not verified" if each.fault else "verified"
             yield about, kind_name(each.kind), verdict, each.key or "-", each.fault or _content(each)
