@@ -98,7 +98,7 @@ def test_a_missing_variable_is_named(root: Path, value: str) -> None:
     assert refusal(root, BY_VARIABLE, MODULE_KEY=value).message.startswith("MODULE_KEY is not set")
 
 
-@pytest.mark.parametrize("value", ["no key", "a\nb", "x" * 5000, "/no/such/file", "\x00"])
+@pytest.mark.parametrize("value", ["no key", "a\nb", "x" * 5000, "/no/such/file", "\x00", "MIIE" * 100])
 def test_a_variable_with_something_else_is_refused_and_not_shown(root: Path, value: str) -> None:
     error = refusal(root, BY_VARIABLE, MODULE_KEY=value)
     assert error.message == "MODULE_KEY holds neither a key in PEM nor the path of a file with one"

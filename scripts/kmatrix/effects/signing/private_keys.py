@@ -65,12 +65,13 @@ def _pem(source: str, root: Path, environment: Mapping[str, str]) -> tuple[bytes
             raise InputError(f"{where} is not set: the profile takes a private key from it", f"Export {where}.")
         if _PEM in value:
             return value.strip().encode() + b"\n", where
-        if "\n" in value or len(value) > 4096 or not Path(value).is_file():
+        named = _file_named(value.strip())
+        if named is None:
             raise InputError(
                 f"{where} holds neither a key in PEM nor the path of a file with one",
                 "Export the complete text, from -----BEGIN to -----END, with its line ends.",
             )
-        path = Path(value)
+        path = named
     try:
         return path.read_bytes(), where
     except FileNotFoundError:
@@ -80,3 +81,13 @@ def _pem(source: str, root: Path, environment: Mapping[str, str]) -> tuple[bytes
         ) from None
     except OSError as error:
         raise InputError(f"{where}: cannot read the private key: {error.strerror}", "Check its permissions.") from None
+
+
+def _file_named(value: str) -> Path | None:
+    """Return the file whose path a variable holds; None if it holds something else, such as a key in another form."""
+    try:
+        path = Path(value)
+        return path if path.is_file() else None
+    except (OSError, ValueError):
+        # The message of the error would show the value: a key in one line is "File name too long".
+        return None
