@@ -12,8 +12,9 @@ import pytest
 
 from kmatrix.decide.image_documents import Document
 from kmatrix.effects.disk.logs import open_log
-from kmatrix.effects.registry.referrers import attached
+from kmatrix.effects.registry.referrers import attach, attached
 from kmatrix.effects.registry.writer import RegistryWriter
+from kmatrix.effects.signing.bundles import sign_statement
 from kmatrix.stages import cell as cell_stage
 from kmatrix.stages import image_signing
 from kmatrix.stages.attested_records import AttestedRecords
@@ -37,7 +38,7 @@ from tests.unit.support.http_server import Reply, Request
 from tests.unit.support.image_registry import NO_CREDENTIALS, ImageRegistry, image_registry
 from tests.unit.support.made_up_profile import profile, recipes
 from tests.unit.support.stand_in_engine import StandInEngine
-from tests.unit.support.trusted_keys import signers_of, trust, types_at
+from tests.unit.support.trusted_keys import signer, signers_of, trust, types_at
 
 pytestmark = pytest.mark.usefixtures("two_gates")
 OWN = "team/beegfs-client"
@@ -186,6 +187,17 @@ def test_an_image_that_an_old_key_signed_is_signed_again_without_a_build(bench: 
     assert again is not None
     assert (again.verdict, again.reason) == ("skipped", "already published, built from the same inputs")
     assert bench.named == []
+
+
+def test_a_test_result_of_another_program_prevents_no_signature_and_is_not_signed_again(bench: Bench) -> None:
+    image = bench.publish("old")
+    foreign = sign_statement(Statement(TEST_RESULT, bench.ref.repository, image, {"result": "PASSED"}), signer("old"))
+    attach(bench.run.registry, bench.ref, image, [(TEST_RESULT, foreign)], lambda: False)
+    bench.run.trust = trust("own", "old")
+    result = bench.build()
+    assert result is not None
+    assert (result.verdict, result.reason.rpartition("; ")[2]) == ("skipped", "now signed with the image key")
+    assert types_at(bench.run.registry, bench.ref, image) == sorted([TEST_RESULT, PROVENANCE] * 2 + [TEST_RESULT])
 
 
 def test_an_image_whose_record_no_listed_key_signed_is_built_again(bench: Bench) -> None:
