@@ -11,11 +11,20 @@ from typing import Any
 import pytest
 
 from kmatrix.decide.referrers import BUNDLE, extended_index, referrers_tag
-from kmatrix.effects.registry import referrers
+from kmatrix.effects.registry import referrers, shared_tag
+from kmatrix.effects.registry.client import Registry
 from kmatrix.effects.registry.referrers import attach, attached
 from kmatrix.effects.registry.writer import RegistryWriter
 from kmatrix.values.attestation import PROVENANCE, SPDX, TEST_RESULT
-from kmatrix.values.errors import CredentialError, InterruptedRunError, ProtocolError, ToolError, UnreachableError
+from kmatrix.values.errors import (
+    CredentialError,
+    InterruptedRunError,
+    NotReadableError,
+    ProtocolError,
+    ToolError,
+    UnreachableError,
+)
+from kmatrix.values.names import ImageRef
 from tests.unit.support.fake_registry import INDEX, MANIFEST, digest, problem
 from tests.unit.support.http_server import Reply, Request
 from tests.unit.support.image_registry import NO_CREDENTIALS, ImageRegistry, image_registry
@@ -446,6 +455,68 @@ def test_an_entry_that_another_writer_took_away_is_written_again(
     if method == "PUT":
         assert (TEST_RESULT, b"other") in found
         assert len(slept) == 2
+
+
+def test_an_index_that_cannot_be_read_for_a_moment_loses_no_entry(
+    server: ImageRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some registries refuse for a moment to read what was written just now: that is no absence of the entries."""
+    subject = image(server)
+    put(server, subject, (SPDX, b"before"))
+    other = {"digest": artifact(server, subject, b"other")}
+    read_tag, reads = shared_tag.read_tag, 0
+
+    def refused(registry: Registry, name: ImageRef) -> bytes | None:
+        nonlocal reads
+        reads += 1
+        if reads == 2:
+            # Another writer takes this one's entries away meanwhile.
+            listed(server, subject, *entries(server, subject)[:1], other)
+        if reads in (2, 3):
+            raise NotReadableError("not now", "Wait.")
+        return read_tag(registry, name)
+
+    monkeypatch.setattr(shared_tag, "read_tag", refused)
+    put(server, subject)
+    assert read(server, subject) == [(SPDX, b"before"), (TEST_RESULT, b"other"), *BUNDLES]
+
+
+def test_an_index_that_is_reported_absent_for_a_moment_loses_no_entry(
+    server: ImageRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A registry of many servers may not find for a moment what was written just now."""
+    subject = image(server)
+    put(server, subject, (SPDX, b"before"))
+    read_tag, reads = shared_tag.read_tag, 0
+
+    def lagging(registry: Registry, name: ImageRef) -> bytes | None:
+        nonlocal reads
+        reads += 1
+        return None if reads in (2, 3) else read_tag(registry, name)
+
+    monkeypatch.setattr(shared_tag, "read_tag", lagging)
+    put(server, subject)
+    assert read(server, subject) == [(SPDX, b"before"), *BUNDLES]
+
+
+def test_an_index_that_can_never_be_read_back_is_no_success(
+    server: ImageRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject = image(server)
+    put(server, subject, (SPDX, b"before"))
+    read_tag, reads = shared_tag.read_tag, 0
+
+    def refused(registry: Registry, name: ImageRef) -> bytes | None:
+        nonlocal reads
+        reads += 1
+        if reads > 1:
+            raise NotReadableError("not now", "Wait.")
+        return read_tag(registry, name)
+
+    monkeypatch.setattr(shared_tag, "read_tag", refused)
+    with pytest.raises(NotReadableError):
+        put(server, subject)
+    assert len(entries(server, subject)) == 3
 
 
 def test_threads_that_attach_at_the_same_time_lose_nothing(either: ImageRegistry, slept: list[float]) -> None:

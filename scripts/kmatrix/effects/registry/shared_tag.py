@@ -93,28 +93,35 @@ def extend_tag(
         started = time.monotonic()
         there = _there(registry, name)
         for attempt in range(1, _ATTEMPTS + 1):
-            if not _write(registry, name, extend, there):
-                return
-            took = time.monotonic() - started
-            if _stays(registry, name, extend, took, last=attempt == _ATTEMPTS):
-                return
+            try:
+                if attempt > 1:
+                    started = time.monotonic()
+                    # Content that was there does not go; if it was removed, the registry refuses the manifest.
+                    there = _there(registry, name) or there
+                if not _write(registry, name, extend, there):
+                    return
+                if _stays(registry, name, extend, time.monotonic() - started):
+                    return
+            except NotReadableError:
+                # Some registries answer so for a moment about something that was written just now. It is no absence:
+                # before the manifest can be read, nothing is written.
+                if attempt == _ATTEMPTS:
+                    raise
             if stopping():
                 raise InterruptedRunError
             if attempt < _ATTEMPTS:
                 # A registry of many servers may send the earlier manifest for a moment (helm/helm#31348, of Quay). Two
                 # writers must not try again at the same time.
                 time.sleep(_FIRST_PAUSE_SECONDS * 2**attempt * random.uniform(0.25, 1))
-                started = time.monotonic()
-                there = _read_back(registry, name, last=False)
         raise ToolError(f"{name}: the registry does not keep {what}", _OTHER_WRITER)
 
 
-def _stays(registry: Registry, name: ImageRef, extend: Extend, took_seconds: float, last: bool) -> bool:
+def _stays(registry: Registry, name: ImageRef, extend: Extend, took_seconds: float) -> bool:
     """Return whether what was written is there, and still there after another writer has had its time."""
-    if extend(_read_back(registry, name, last), frozenset()) is not None:
+    if extend(_there(registry, name), frozenset()) is not None:
         return False
     time.sleep(took_seconds + _SLOWER_WRITER_SECONDS)
-    return extend(_read_back(registry, name, last), frozenset()) is None
+    return extend(_there(registry, name), frozenset()) is None
 
 
 def _write(registry: RegistryWriter, name: ImageRef, extend: Extend, there: bytes | None) -> bool:
@@ -156,14 +163,4 @@ def _there(registry: Registry, name: ImageRef) -> bytes | None:
         return read_tag(registry, name)
     except TooLargeError:
         # No registry would take more of it.
-        return None
-
-
-def _read_back(registry: Registry, name: ImageRef, last: bool) -> bytes | None:
-    try:
-        return _there(registry, name)
-    except NotReadableError:
-        # Some registries answer so for a moment about something that was written just now.
-        if last:
-            raise
         return None
