@@ -88,6 +88,7 @@ def test_the_next_page_is_of_the_same_list(server: ImageRegistry, link: str, pat
         assert server.web.requests[-1].target == f"/v2/{NAME}/tags/list?{path}"
 
 
+REFERRERS = {"Content-Type": "application/vnd.oci.image.index.v1+json"}
 HTML = Reply(200, b"<html>sign in</html>")
 
 BAD_TAG = Reply(200, b'{"tags": ["../../_catalog"]}')
@@ -258,13 +259,29 @@ def test_referrers_are_asked_of_the_registry_and_one_without_them_has_none(serve
     signature = server.put(NAME, "", b'{"layers": []}')
     server.referrers = {signature: image}
     assert remover.referrers(ref) == (signature,)
-    server.instead = lambda _: problem(405, "UNSUPPORTED")
-    assert remover.referrers(ref) == ()
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [problem(405, "UNSUPPORTED"), problem(404, "NOT_FOUND"), problem(400, "UNSUPPORTED"), Reply(406), HTML],
+    ids=lambda reply: str(reply.status),
+)
+def test_a_registry_without_lists_of_referrers_has_none(server: ImageRegistry, reply: Reply) -> None:
+    """It is known by the same answers where attestations are read."""
+    image = with_image(server, "a")
+    server.instead = lambda _: reply
+    assert RegistryRemover(NO_CREDENTIALS).referrers(server.ref(NAME).with_digest(image)) == ()
 
 
 @pytest.mark.usefixtures("slept")
 @pytest.mark.parametrize(
-    "reply", [Reply(500), HTML, Reply(200, b'{"manifests": [{"digest": "x"}]}'), problem(403, "DENIED")]
+    "reply",
+    [
+        Reply(500),
+        Reply(200, b"<html>", REFERRERS),
+        Reply(200, b'{"manifests": [{"digest": "x"}]}', REFERRERS),
+        problem(403, "DENIED"),
+    ],
 )
 def test_referrers_that_cannot_be_asked_are_not_none(server: ImageRegistry, reply: Reply) -> None:
     image = with_image(server, "a")

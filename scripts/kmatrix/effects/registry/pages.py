@@ -23,9 +23,9 @@ from kmatrix.values.errors import ProtocolError
 from kmatrix.values.names import ImageRef
 
 _NEXT = re.compile(r'<([^>]*)>\s*(?:;[^,]*)?;\s*rel="?next"?', re.IGNORECASE)
-_INDEX = "application/vnd.oci.image.index.v1+json"
+INDEX = "application/vnd.oci.image.index.v1+json"
 # google/go-containerregistry, pkg/v1/remote/referrers.go, by which cosign reads, takes 400 and 406 so, too.
-_NO_REFERRERS = (
+NO_REFERRERS = (
     requests.codes.not_found,
     requests.codes.method_not_allowed,
     requests.codes.bad_request,
@@ -59,7 +59,7 @@ class Pages(Transport):
             return None
         found: list[Any] = []
         listed = False
-        for page in self._pages(ref, f"referrers/{ref.digest}", _NO_REFERRERS, _INDEX):
+        for page in self._pages(ref, f"referrers/{ref.digest}", NO_REFERRERS, INDEX):
             listed = True
             entries = page.get("manifests") or []
             if not isinstance(entries, list):

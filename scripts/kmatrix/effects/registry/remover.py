@@ -12,14 +12,13 @@ from kmatrix.effects.registry.auth import refused
 from kmatrix.effects.registry.client import Registry
 from kmatrix.effects.registry.credentials import Credentials
 from kmatrix.effects.registry.error_bodies import error_detail, is_error
-from kmatrix.effects.registry.pages import NOT_A_LIST
+from kmatrix.effects.registry.pages import INDEX, NO_REFERRERS, NOT_A_LIST
 from kmatrix.effects.registry.transport import SERVICE, base_of
 from kmatrix.effects.retry import retried
 from kmatrix.values.errors import CredentialError, ProtocolError, ToolError, UnreachableError
 from kmatrix.values.names import ImageRef
 
 _DELETED = (requests.codes.ok, requests.codes.accepted, requests.codes.no_content)
-_NO_REFERRERS = (requests.codes.not_found, requests.codes.method_not_allowed)
 
 
 class RegistryRemover(Registry):
@@ -51,13 +50,13 @@ class RegistryRemover(Registry):
     def referrers(self, ref: ImageRef) -> tuple[str, ...]:
         """Return the digests of the manifests that name the digest of `ref` as their subject.
 
-        None for a registry without this interface: there a tag names them (spec.md, "Referrers Tag Schema").
+        Empty for a registry without this interface: there a tag names them (spec.md, "Referrers Tag Schema").
 
         Raises:
             UnreachableError, CredentialError, ProtocolError: they could not be determined.
         """
         found = []
-        for page in self._pages(ref, f"referrers/{ref.digest}", absent=_NO_REFERRERS):
+        for page in self._pages(ref, f"referrers/{ref.digest}", NO_REFERRERS, INDEX):
             entries = page.get("manifests") or []
             try:
                 found += [ref.with_digest(entry["digest"]).digest for entry in entries]
