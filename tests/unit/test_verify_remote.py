@@ -120,6 +120,15 @@ def test_a_given_key_replaces_those_of_the_profile(site: Site, capsys: pytest.Ca
     assert site.verify("--key", str(public), "--key", str(site.root / "keys" / "images.pub")) == 0
 
 
+def test_a_key_that_is_listed_twice_is_named_by_its_first_file(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    site.put_documents(site.put_image())
+    write_public(site.key, site.root / "keys" / "again.pub")
+    signing = "    image_signing: {public_keys: [keys/images.pub, keys/again.pub]}\n"
+    (site.root / "matrix.yaml").write_text(MATRIX + signing, encoding="utf-8")
+    assert site.verify() == 0
+    assert "keys/images.pub" in capsys.readouterr().err
+
+
 def test_documents_of_another_image_are_refused(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     digest, other = site.put_image(), f"sha256:{'0' * 64}"
     put_signature(site.server, NAME, digest, (site.key, other))

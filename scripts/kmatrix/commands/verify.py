@@ -71,7 +71,7 @@ def _remote(call: Invocation) -> Exit:
 def _keys(call: Invocation) -> Mapping[str, PublicKey]:
     """Return the public keys to accept: those that are given, else the profile's."""
     if call.keys:
-        return {str(path): load_public_keys(_of_files(path.name), path.parent)[0] for path in call.keys}
+        return {str(path): _key(path.name, path.parent) for path in call.keys}
     chosen = select_profile(call)
     signing = chosen.effective.image_signing
     if signing is None or not signing.public_keys:
@@ -80,12 +80,13 @@ def _keys(call: Invocation) -> Mapping[str, PublicKey]:
             "Give the publisher's public key with --key FILE, or list it under image_signing.public_keys in "
             "matrix.yaml.",
         )
-    return dict(zip(signing.public_keys, load_public_keys(signing, call.root), strict=True))
+    return {name: _key(name, call.root) for name in signing.public_keys}
 
 
-def _of_files(*names: str) -> ImageSigning:
+def _key(name: str, folder: Path) -> PublicKey:
     # An option may name any file: matrix.yaml's rules for paths do not hold.
-    return ImageSigning.model_construct(public_keys=names)
+    (key,) = load_public_keys(ImageSigning.model_construct(public_keys=(name,)), folder)
+    return key
 
 
 def _show(call: Invocation, image: ImageRef, documents: tuple[ImageDocuments, ...]) -> None:
