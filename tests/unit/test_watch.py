@@ -199,6 +199,13 @@ def test_a_watch_without_news_builds_and_bundles_nothing_and_says_so(
     ]
 
 
+def test_a_watch_without_keys_says_once_that_nothing_is_signed(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.watch()
+    assert capsys.readouterr().err.count("note: neither images nor modules are signed") == 1
+
+
 def test_cells_that_are_published_are_written_to_the_results_at_once(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,7 @@ from kmatrix.commands.invocation import Invocation
 from kmatrix.commands.pins import known_pins, pins_for, resolve_pins
 from kmatrix.commands.profile import LABS, SelectedProfile, select_profile
 from kmatrix.commands.run import alone, ensure_lab, marked_engine
+from kmatrix.commands.unsigned import note_unsigned
 from kmatrix.decide.lock_news import discovery_exit
 from kmatrix.decide.open_releases import without_silenced
 from kmatrix.decide.plan import make_plan
@@ -63,6 +64,7 @@ def watch(call: Invocation) -> Exit:
         run = _Watch(call, chosen, target, engine)
         if chosen.name in LABS:
             ensure_lab(call, chosen, engine)
+        note_unsigned(call, chosen)
         before = known_pins(call, chosen)
         pins = _discover(run)
         lines = [releases_line(before, pins, run.fault)]
