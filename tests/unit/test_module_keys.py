@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 from pathlib import Path
 
@@ -98,10 +99,17 @@ def test_a_missing_variable_is_named(root: Path, value: str) -> None:
     assert refusal(root, BY_VARIABLE, MODULE_KEY=value).message.startswith("MODULE_KEY is not set")
 
 
-@pytest.mark.parametrize("value", ["no key", "a\nb", "x" * 5000, "/no/such/file", "\x00"])
+@pytest.mark.parametrize("value", ["no key", "a\nb", "x" * 5000, "x" * 300, "/no/such/file", "\x00"])
 def test_a_variable_with_something_else_is_refused_and_not_shown(root: Path, value: str) -> None:
     error = refusal(root, BY_VARIABLE, MODULE_KEY=value)
     assert error.message == "MODULE_KEY holds neither a key in PEM nor the path of a file with one"
+
+
+def test_a_key_in_base64_is_refused_and_not_shown(root: Path) -> None:
+    key = elliptic_key(SECP256R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    error = refusal(root, BY_VARIABLE, MODULE_KEY=base64.b64encode(key).decode())
+    assert error.message == "MODULE_KEY holds neither a key in PEM nor the path of a file with one"
+    assert error.__cause__ is None
 
 
 def test_a_damaged_key_is_refused_and_not_shown(root: Path) -> None:

@@ -65,7 +65,7 @@ def _pem(source: str, root: Path, environment: Mapping[str, str]) -> tuple[bytes
             raise InputError(f"{where} is not set: the profile takes a private key from it", f"Export {where}.")
         if _PEM in value:
             return value.strip().encode() + b"\n", where
-        if "\n" in value or len(value) > 4096 or not Path(value).is_file():
+        if not _names_a_file(value):
             raise InputError(
                 f"{where} holds neither a key in PEM nor the path of a file with one",
                 "Export the complete text, from -----BEGIN to -----END, with its line ends.",
@@ -80,3 +80,12 @@ def _pem(source: str, root: Path, environment: Mapping[str, str]) -> tuple[bytes
         ) from None
     except OSError as error:
         raise InputError(f"{where}: cannot read the private key: {error.strerror}", "Check its permissions.") from None
+
+
+def _names_a_file(value: str) -> bool:
+    """Return whether a variable's value is the path of a file; it may be a key, so nothing quotes it."""
+    try:
+        return "\n" not in value and Path(value).is_file()
+    except (OSError, ValueError):
+        # Such as ENAMETOOLONG, which quotes what was too long for a name: a key in base64 is.
+        return False
