@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -16,6 +17,7 @@ from kmatrix import cli
 from kmatrix.commands import keys as keys_command
 from kmatrix.decide.formats.matrix_yaml import read_matrix
 from kmatrix.effects.disk.git import work_tree_that_takes
+from kmatrix.effects.signing import environment
 from kmatrix.effects.signing.new_keys import new_module_key
 from kmatrix.values.errors import Exit
 from tests.unit.support.projects import MATRIX
@@ -27,6 +29,7 @@ PASSWORDS = ("KMATRIX_IMAGE_KEY_PASSWORD", "KMATRIX_MODULE_KEY_PASSWORD")
 @pytest.fixture(name="project")
 def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project in no version control, where module keys are quickly found."""
+    monkeypatch.setattr(environment, "_taken", {})
     for name in (*PASSWORDS, "KMATRIX_ROOT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(
@@ -86,6 +89,16 @@ def test_the_passwords_of_the_environment_encrypt_the_keys(project: Path, monkey
     folder = project.parent / "keys"
     assert load_pem_private_key((folder / "images.key").read_bytes(), b"one")
     assert load_pem_private_key((folder / "modules.key").read_bytes(), b"two")
+
+
+@pytest.mark.usefixtures("project")
+def test_git_is_not_given_the_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    inherited: set[str] = set()
+    for name in PASSWORDS:
+        monkeypatch.setenv(name, "correct horse")
+    monkeypatch.setattr(keys_command, "work_tree_that_takes", lambda _: inherited.update(os.environ))
+    assert run("../keys") == Exit.OK
+    assert inherited.isdisjoint(PASSWORDS)
 
 
 def test_an_unencrypted_key_is_named_with_the_variable_that_would_encrypt_it(

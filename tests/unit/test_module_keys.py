@@ -166,3 +166,13 @@ def test_keys_and_passwords_leave_the_environment(monkeypatch: pytest.MonkeyPatc
     assert take_keys(wanted).items() >= given.items()
     assert os.environ.keys().isdisjoint(given)
     assert take_keys(wanted).items() >= given.items()
+
+
+def test_keys_that_the_profile_does_not_take_leave_the_environment_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CI gives a step the same variables for every profile (.github/workflows/publish.yml)."""
+    monkeypatch.setattr(environment, "_taken", {})
+    given = {"KMATRIX_IMAGE_KEY": "a", "KMATRIX_MODULE_KEY": "b", PASSWORD: "c"}
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert take_keys(profile()).items() >= given.items()
+    assert os.environ.keys().isdisjoint(given)
