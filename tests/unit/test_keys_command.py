@@ -216,3 +216,18 @@ def test_every_file_that_the_guide_names_was_created(
     for secret in ("IMAGE_KEY", "IMAGE_KEY_PASSWORD", "MODULE_KEY", "MODULE_KEY_PASSWORD"):
         assert f"gh secret set {secret} --env publish" in said
         assert f"    KMATRIX_{secret}" in said
+
+
+def test_the_guide_does_not_copy_over_the_public_half_of_a_key_in_use(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without its earlier public key, a project believes nothing that it has published."""
+    run("../keys")
+    guide = capsys.readouterr().err
+    (project / "keys").mkdir()
+    (project / "keys/images.pub").write_text("in use", encoding="ascii")
+    (command,) = re.findall(r"mkdir -p keys && cp .*", guide)
+    subprocess.run(["bash", "-c", command], cwd=project, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    assert (project / "keys/images.pub").read_text(encoding="ascii") == "in use"
+    assert "docs/signing.md#replace-the-image-key" in guide
+    assert "docs/signing.md#replace-the-module-key" in guide
