@@ -169,6 +169,19 @@ def test_a_folder_from_which_git_would_commit_the_keys_is_refused(
     assert run("--images", "../keys") == Exit.OK
 
 
+@pytest.mark.parametrize("ignored", ["images.key", "modules.key"])
+def test_a_checkout_must_ignore_each_private_key(
+    project: Path, capsys: pytest.CaptureFixture[str], ignored: str
+) -> None:
+    subprocess.run(["git", "init", "--quiet", str(project)], check=True)
+    (project / ".gitignore").write_text(f"{ignored}\n", encoding="utf-8")
+    assert run("mine") == Exit.USAGE
+    assert "could be committed" in capsys.readouterr().err
+    assert names(project / "mine") == []
+    only = "--images" if ignored == "images.key" else "--modules"
+    assert run(only, "mine") == Exit.OK
+
+
 def test_the_work_tree_that_takes_a_file_is_found_through_links_and_without_git(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,7 +23,8 @@ def keys(call: Invocation) -> Exit:
     # Before git is started.
     passwords = take_keys()
     name = _name(call, modules, now)
-    _refuse_work_tree(folder)
+    private = [new_keys.IMAGE_KEY] * images + [new_keys.MODULE_KEY] * modules
+    _refuse_work_tree(folder, private)
     made: list[MadeKey] = []
     files: list[KeyFile] = []
     if images:
@@ -61,10 +63,11 @@ def _name(call: Invocation, modules: bool, now: datetime) -> str:
     return name
 
 
-def _refuse_work_tree(folder: Path) -> None:
-    top = work_tree_that_takes(folder / new_keys.IMAGE_KEY)
-    if top is not None:
-        raise InputError(
-            f"{folder} is in the checkout {top}, which does not ignore it: a private key there could be committed",
-            "Name a folder outside of it.",
-        )
+def _refuse_work_tree(folder: Path, private: Iterable[str]) -> None:
+    for name in private:
+        top = work_tree_that_takes(folder / name)
+        if top is not None:
+            raise InputError(
+                f"{folder} is in the checkout {top}, which does not ignore it: a private key there could be committed",
+                "Name a folder outside of it.",
+            )
