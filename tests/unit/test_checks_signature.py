@@ -30,6 +30,19 @@ def without_signers() -> bytes:
     return bytes(message.dump(force=True))
 
 
+def with_content(content_type: str, content: bytes | None = None) -> bytes:
+    message = message_of(signed(PLAIN, OURS))
+    held = {"content_type": content_type, **({} if content is None else {"content": content})}
+    message["content"]["encap_content_info"] = held
+    return bytes(message.dump(force=True))
+
+
+def with_algorithm(name: str) -> bytes:
+    message = message_of(signed(PLAIN, OURS))
+    message["content"]["signer_infos"][0]["signature_algorithm"] = {"algorithm": name}
+    return bytes(message.dump(force=True))
+
+
 def codes(ko: bytes, certificate: bytes = OURS.der, image: Mapping[str, object] | None = None) -> list[str]:
     return [finding.code for finding in found(ko, certificate, image or {})]
 
@@ -87,6 +100,22 @@ def test_a_signature_of_another_form_is_refused(ko: bytes) -> None:
     ids=["zero", "text", "no signer", "other type"],
 )
 def test_a_message_that_is_no_signature_is_a_finding(message: bytes) -> None:
+    assert codes(with_message(PLAIN, message)) == ["signature-malformed"]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        with_content("data", PLAIN),
+        with_content("data", b""),
+        with_content("digested_data"),
+        with_algorithm("sha256_rsa"),
+        with_algorithm("sha256_ecdsa"),
+    ],
+    ids=["own content", "empty content", "other content", "digest and RSA", "ECDSA"],
+)
+def test_a_signature_that_verifies_in_a_message_that_no_kernel_takes_is_a_finding(message: bytes) -> None:
+    """Linux: crypto/asymmetric_keys/pkcs7_parser.c and pkcs7_verify.c, certs/system_keyring.c."""
     assert codes(with_message(PLAIN, message)) == ["signature-malformed"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -16,6 +17,7 @@ from kmatrix import cli
 from kmatrix.commands import keys as keys_command
 from kmatrix.decide.formats.matrix_yaml import read_matrix
 from kmatrix.effects.disk.git import work_tree_that_takes
+from kmatrix.effects.signing import environment
 from kmatrix.effects.signing.new_keys import new_module_key
 from kmatrix.values.errors import Exit
 from tests.unit.support.projects import MATRIX
@@ -27,6 +29,7 @@ PASSWORDS = ("KMATRIX_IMAGE_KEY_PASSWORD", "KMATRIX_MODULE_KEY_PASSWORD")
 @pytest.fixture(name="project")
 def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project in no version control, where module keys are quickly found."""
+    monkeypatch.setattr(environment, "_taken", {})
     for name in (*PASSWORDS, "KMATRIX_ROOT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(
@@ -86,6 +89,16 @@ def test_the_passwords_of_the_environment_encrypt_the_keys(project: Path, monkey
     folder = project.parent / "keys"
     assert load_pem_private_key((folder / "images.key").read_bytes(), b"one")
     assert load_pem_private_key((folder / "modules.key").read_bytes(), b"two")
+
+
+@pytest.mark.usefixtures("project")
+def test_git_is_not_given_the_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    inherited: set[str] = set()
+    for name in PASSWORDS:
+        monkeypatch.setenv(name, "correct horse")
+    monkeypatch.setattr(keys_command, "work_tree_that_takes", lambda _: inherited.update(os.environ))
+    assert run("../keys") == Exit.OK
+    assert inherited.isdisjoint(PASSWORDS)
 
 
 def test_an_unencrypted_key_is_named_with_the_variable_that_would_encrypt_it(
@@ -156,6 +169,19 @@ def test_a_folder_from_which_git_would_commit_the_keys_is_refused(
     assert run("--images", "../keys") == Exit.OK
 
 
+@pytest.mark.parametrize("ignored", ["images.key", "modules.key"])
+def test_a_checkout_must_ignore_each_private_key(
+    project: Path, capsys: pytest.CaptureFixture[str], ignored: str
+) -> None:
+    subprocess.run(["git", "init", "--quiet", str(project)], check=True)
+    (project / ".gitignore").write_text(f"{ignored}\n", encoding="utf-8")
+    assert run("mine") == Exit.USAGE
+    assert "could be committed" in capsys.readouterr().err
+    assert names(project / "mine") == []
+    only = "--images" if ignored == "images.key" else "--modules"
+    assert run(only, "mine") == Exit.OK
+
+
 def test_the_work_tree_that_takes_a_file_is_found_through_links_and_without_git(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,3 +229,18 @@ def test_every_file_that_the_guide_names_was_created(
     for secret in ("IMAGE_KEY", "IMAGE_KEY_PASSWORD", "MODULE_KEY", "MODULE_KEY_PASSWORD"):
         assert f"gh secret set {secret} --env publish" in said
         assert f"    KMATRIX_{secret}" in said
+
+
+def test_the_guide_does_not_copy_over_the_public_half_of_a_key_in_use(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without its earlier public key, a project believes nothing that it has published."""
+    run("../keys")
+    guide = capsys.readouterr().err
+    (project / "keys").mkdir()
+    (project / "keys/images.pub").write_text("in use", encoding="ascii")
+    (command,) = re.findall(r"mkdir -p keys && cp .*", guide)
+    subprocess.run(["bash", "-c", command], cwd=project, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    assert (project / "keys/images.pub").read_text(encoding="ascii") == "in use"
+    assert "docs/signing.md#replace-the-image-key" in guide
+    assert "docs/signing.md#replace-the-module-key" in guide

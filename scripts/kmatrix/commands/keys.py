@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from kmatrix.commands.invocation import Invocation
 from kmatrix.decide.key_guide import MadeKey, image_key, key_guide, module_key
 from kmatrix.effects.disk.git import work_tree_that_takes
 from kmatrix.effects.signing import new_keys
-from kmatrix.effects.signing.environment import IMAGE_KEY_PASSWORD, MODULE_KEY_PASSWORD
+from kmatrix.effects.signing.environment import IMAGE_KEY_PASSWORD, MODULE_KEY_PASSWORD, take_keys
 from kmatrix.effects.signing.new_keys import KeyFile, new_image_key, new_module_key, write_key_files
 from kmatrix.values.errors import Exit, InputError
 
@@ -20,16 +20,19 @@ def keys(call: Invocation) -> Exit:
     images, modules = call.images or not call.modules, call.modules or not call.images
     folder = call.folders[0].resolve()
     now = datetime.now(UTC)
+    # Before git is started.
+    passwords = take_keys()
     name = _name(call, modules, now)
-    _refuse_work_tree(folder)
+    private = [new_keys.IMAGE_KEY] * images + [new_keys.MODULE_KEY] * modules
+    _refuse_work_tree(folder, private)
     made: list[MadeKey] = []
     files: list[KeyFile] = []
     if images:
-        password = os.environ.get(IMAGE_KEY_PASSWORD, "")
+        password = passwords.get(IMAGE_KEY_PASSWORD, "")
         files += new_image_key(password)
         made.append(image_key(new_keys.IMAGE_KEY, new_keys.IMAGE_PUBLIC_KEY, bool(password)))
     if modules:
-        password = os.environ.get(MODULE_KEY_PASSWORD, "")
+        password = passwords.get(MODULE_KEY_PASSWORD, "")
         files += new_module_key(name, now, call.years or new_keys.DEFAULT_YEARS, password)
         made.append(module_key(new_keys.MODULE_KEY, new_keys.MODULE_CERTIFICATE, bool(password)))
     write_key_files(folder, files)
@@ -60,10 +63,11 @@ def _name(call: Invocation, modules: bool, now: datetime) -> str:
     return name
 
 
-def _refuse_work_tree(folder: Path) -> None:
-    top = work_tree_that_takes(folder / new_keys.IMAGE_KEY)
-    if top is not None:
-        raise InputError(
-            f"{folder} is in the checkout {top}, which does not ignore it: a private key there could be committed",
-            "Name a folder outside of it.",
-        )
+def _refuse_work_tree(folder: Path, private: Iterable[str]) -> None:
+    for name in private:
+        top = work_tree_that_takes(folder / name)
+        if top is not None:
+            raise InputError(
+                f"{folder} is in the checkout {top}, which does not ignore it: a private key there could be committed",
+                "Name a folder outside of it.",
+            )

@@ -73,7 +73,9 @@ def key_guide(folder: str, keys: Iterable[MadeKey]) -> str:
         keys: the keys that were made.
     """
     keys = tuple(keys)
-    return "\n".join([*_unencrypted(keys), *_project(folder, keys), *_services(folder, keys), *_next_steps(keys)])
+    return "\n".join(
+        [*_unencrypted(keys), *_replacing(keys), *_project(folder, keys), *_services(folder, keys), *_next_steps(keys)]
+    )
 
 
 def _unencrypted(keys: Iterable[MadeKey]) -> Iterable[str]:
@@ -85,10 +87,20 @@ def _unencrypted(keys: Iterable[MadeKey]) -> Iterable[str]:
             )
 
 
+def _replacing(keys: Iterable[MadeKey]) -> Iterable[str]:
+    for key in keys:
+        kind = "image" if key.section == "image_signing" else "module"
+        yield (
+            f"If another {kind} key is in use, do not begin here, but with docs/signing.md#replace-the-{kind}-key: it "
+            "has the order of the steps."
+        )
+
+
 def _project(folder: str, keys: tuple[MadeKey, ...]) -> Iterable[str]:
     files = " ".join(_path(folder, key.public) for key in keys)
     yield "\nProject: commit the public half, and name both halves in the profile in matrix.yaml:"
-    yield f"    mkdir -p {_PUBLIC_FOLDER} && cp {files} {_PUBLIC_FOLDER}/"
+    # Not over a file that is there: without the public half of an earlier key, nothing that it signed is believed.
+    yield f"    mkdir -p {_PUBLIC_FOLDER} && cp -i {files} {_PUBLIC_FOLDER}/"
     for key in keys:
         yield f"    {key.section}:\n      key: env:{key.variable}\n      {key.names_public}"
     yield "\nThis machine: the variable may have the path of the file."

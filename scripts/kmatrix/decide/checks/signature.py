@@ -23,6 +23,8 @@ from kmatrix.values.cells import Finding
 from kmatrix.values.module import Expectation, ImageFacts, certificate_path
 
 _HASH = "sha256"
+# rsaEncryption, the one name of RSA that the kernel knows in a message (pkcs7_sig_note_pkey_algo).
+_RSA = "1.2.840.113549.1.1.1"
 
 
 def check_signature(module: bytes, image: ImageFacts, expectation: Expectation) -> list[Finding]:
@@ -78,7 +80,12 @@ def _signer_of(message: bytes) -> Any:
     content = content_info.load(message, strict=True)
     if content["content_type"].native != "signed_data":
         raise ValueError(f"its type is {content['content_type'].native}")
+    about = content["content"]["encap_content_info"]
+    if about["content_type"].native != "data" or about["content"].native is not None:
+        raise ValueError(f"it holds {about['content_type'].native} instead of being about the bytes before it")
     (signer,) = content["content"]["signer_infos"]
+    if (algorithm := signer["signature_algorithm"]["algorithm"].dotted) != _RSA:
+        raise ValueError(f"its algorithm is {algorithm}")
     if signer["sid"].name != "issuer_and_serial_number":
         raise ValueError(f"its signer is named by {signer['sid'].name}")
     return signer
