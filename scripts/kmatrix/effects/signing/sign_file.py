@@ -19,8 +19,11 @@ _MODULE, _CERTIFICATE = "beegfs.ko", "certificate"
 _SCRIPT = f"""
 set -eu
 umask 077
-cat >/dev/shm/key
-"/usr/src/kernels/$1/scripts/sign-file" {HASH} /dev/shm/key /{_FOLDER}/{_CERTIFICATE} /{_FOLDER}/{_MODULE}
+key=$(mktemp -p /dev/shm)
+# An engine may be configured to share the host's.
+trap 'rm -f "$key"' EXIT
+cat >"$key"
+"/usr/src/kernels/$1/scripts/sign-file" {HASH} "$key" /{_FOLDER}/{_CERTIFICATE} /{_FOLDER}/{_MODULE}
 """
 
 
