@@ -69,7 +69,7 @@ class Docker:
             return _json([])
         if name not in self.there:
             return Reply(404, b'{"message": "no such image"}')
-        return _json({"Id": name, self.kind: ["a:b"] if name in self.named else []})
+        return _json({"Id": name, "Architecture": "amd64", self.kind: ["a:b"] if name in self.named else []})
 
 
 def _json(content: object) -> Reply:

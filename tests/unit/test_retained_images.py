@@ -313,10 +313,16 @@ def test_a_record_without_an_image_stays_unless_it_names_a_cell_that_may_be_remo
     assert record_tag(lost) not in target.records
 
 
+HTML = Reply(200, b"<html>")
+
+
 @pytest.mark.usefixtures("slept")
 @pytest.mark.parametrize("part", ["tags", "manifests", "blobs", "referrers", f"{MAIN}-{CLIENT}"])
-@pytest.mark.parametrize("reply", [Reply(500), Reply(200, b"<html>"), problem(403, "DENIED"), RESET])
+@pytest.mark.parametrize("reply", [Reply(500), HTML, problem(403, "DENIED"), RESET])
 def test_nothing_is_removed_unless_everything_was_read(target: Target, part: str, reply: Reply) -> None:
+    if part == "referrers" and reply == HTML:
+        # Registries without a list of referrers answer so; signatures are then found by their tags.
+        return
     target.cell(OLD)
     target.cell(NEW)
     target.server.instead = lambda request: reply if f"/{part}" in request.path else None
