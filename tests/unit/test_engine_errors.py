@@ -135,7 +135,13 @@ def test_an_engine_or_a_network_that_is_away_comes_back(words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", ["unknown parent image ID sha256:12", "No such image: sha256:12", "layer does not exist"]
+    "words",
+    [
+        "unknown parent image ID sha256:12",
+        "No such image: sha256:12",
+        "layer does not exist",
+        'unable to find image "sha256:12"',
+    ],
 )
 def test_what_somebody_else_removed_can_be_made_again(words: str) -> None:
     assert isinstance(build_error(words), TakenAwayError)

@@ -11,7 +11,6 @@ import pytest
 
 from kmatrix.effects.engine.docker.connection import Connection
 from kmatrix.effects.engine.docker.images import Images
-from kmatrix.effects.engine.errors import TakenAwayError
 from kmatrix.values.engine import EngineImage
 from kmatrix.values.errors import ToolError
 
@@ -25,18 +24,16 @@ class Api:
         self.names: set[str] = set()
         self.pulls = 0
         self.refuses_tags = False
-        self.incomplete = 0
 
     def inspect_image(self, name: str) -> dict[str, Any]:
         if name not in self.names:
             raise docker.errors.NotFound("404", explanation="none")
         tags = [each for each in self.names if "@" not in each]
-        found = {"Id": "sha256:1", "RepoTags": tags, "RepoDigests": [each for each in self.names if "@" in each]}
-        return found if self.incomplete else {**found, "Architecture": "amd64"}
+        digests = [each for each in self.names if "@" in each]
+        return {"Id": "sha256:1", "Architecture": "amd64", "RepoTags": tags, "RepoDigests": digests}
 
     def pull(self, repository: str, tag: str, **_: object) -> Iterator[dict[str, str]]:
         self.pulls += 1
-        self.incomplete = max(0, self.incomplete - 1)
         self.names.add(f"{repository}@{tag}")
         yield {}
 
@@ -120,20 +117,40 @@ def test_an_engine_that_fails_when_an_image_is_let_go_changes_no_outcome(
     images.let_go(PINNED)
 
 
-def test_an_image_whose_configuration_the_engine_lost_is_pulled_again(api: Api) -> None:
-    api.names.add(PINNED)
-    api.incomplete = 1
+class LackingApi(Api):
+    """Has an image without one of its layers, as containerd's store does after a pull; only containers have labels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.containers: set[str] = set()
+
+    def inspect_image(self, name: str) -> dict[str, Any]:
+        empty = {"Cmd": None, "Labels": None, "User": ""}
+        return {**super().inspect_image(name), "Architecture": "", "Config": empty}
+
+    def create_container(self, image: str, entrypoint: list[str], labels: dict[str, str]) -> dict[str, str]:
+        self.labels = {"of the image": "yes", **labels}
+        self.containers.add("c1")
+        return {"Id": "c1"}
+
+    def inspect_container(self, name: str) -> dict[str, Any]:
+        assert name in self.containers
+        return {"Config": {"Labels": self.labels}}
+
+    def remove_container(self, name: str, **_: object) -> None:
+        self.containers.remove(name)
+
+
+def test_the_labels_of_an_image_that_lacks_a_layer_are_those_of_its_containers() -> None:
+    api = LackingApi()
     images = images_of(api, "one")
-    assert images.image(PINNED) is None
+    images._running = set()
     images.hold(PINNED, None)
-    assert images.image(PINNED) is not None
-    assert api.pulls == 1
-
-
-def test_an_image_that_stays_incomplete_is_no_image_without_labels(api: Api) -> None:
-    api.incomplete = 9
-    with pytest.raises(TakenAwayError, match="does not have all of it"):
-        images_of(api, "one").hold(PINNED, None)
+    found = images.image(PINNED)
+    assert found is not None
+    assert found.labels == {"of the image": "yes"}
+    assert api.labels.keys() > found.labels.keys(), "the run's own label is none of the image's"
+    assert (api.containers, images._running) == (set(), set())
 
 
 def test_a_hold_that_failed_is_none(api: Api) -> None:

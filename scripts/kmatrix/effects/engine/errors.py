@@ -61,7 +61,11 @@ _CREDENTIAL_WORDS = (
 )
 
 # Somebody else removed an image that a build stands on (moby: builder/dockerfile, layer/layer_store.go).
-_TAKEN_AWAY = re.compile(r"unknown parent image|no such image|layer does not exist|unknown parent layer", re.IGNORECASE)
+# The last words are those of the classic builder's search for a cached step, which looks at every image on the same
+# parent, while another run may remove one (moby, daemon/images/cache.go).
+_TAKEN_AWAY = re.compile(
+    r"unknown parent image|no such image|layer does not exist|unknown parent layer|unable to find image", re.IGNORECASE
+)
 ADDRESS = "DOCKER_HOST, the Docker context or the local socket"
 PASSING = "Check that it runs, then run the command again; it resumes from here."
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from kmatrix.decide.features import parse_features
 from kmatrix.decide.formats import compression
-from kmatrix.effects.engine.errors import TakenAwayError
 from kmatrix.effects.engine.protocol import Engine
 from kmatrix.values.errors import ProtocolError, ToolError
 from kmatrix.values.module import (
@@ -126,8 +125,7 @@ def read_cell_image(engine: Engine, image: str, kernel: str) -> ImageFacts:
     """
     inspected = engine.image(image)
     if inspected is None:
-        # Another attempt may find it: containerd's store may lack a part of an image for a moment.
-        raise TakenAwayError(
+        raise ToolError(
             f"the engine has no image {image}",
             "Something removed it since it was built or pulled; run the command again.",
         )

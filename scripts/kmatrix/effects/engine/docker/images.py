@@ -14,6 +14,7 @@ from typing import Any, cast
 import docker.errors
 
 from kmatrix.effects.engine.docker.connection import Connection, translated
+from kmatrix.effects.engine.docker.containers import RUN_LABEL
 from kmatrix.effects.engine.docker.errors import engine_errors
 from kmatrix.effects.engine.docker.loading import write_loadable
 from kmatrix.effects.engine.errors import TakenAwayError, registry_error
@@ -56,27 +57,39 @@ class Images(Connection):
         return f"{names_of(self._run_id)}:{word}"
 
     def image(self, name: str) -> EngineImage | None:
-        """See `Engine.image`; API 1.52 and later leave empty fields out.
-
-        Of an image whose configuration is not in containerd's store, as its clean-up may remove a blob that a pull has
-        just found there, an engine reports the name without the content (moby, daemon/containerd/image_inspect.go).
-        That is no image: it is pulled again.
-        """
+        """See `Engine.image`; API 1.52 and later leave empty fields out."""
         try:
             with engine_errors("inspect an image", absent_passes=True):
                 inspect = cast("Callable[[str], dict[str, Any]]", self._api.inspect_image)
                 found = inspect(name)
         except docker.errors.NotFound:
             return None
-        if not found.get("Config") and not found.get("Architecture"):
-            return None
         labels = (found.get("Config") or {}).get("Labels") or {}
+        if not found.get("Architecture"):
+            labels = self._labels_of_container(name)
         return EngineImage(
             id=str(found["Id"]),
             names=tuple(str(each) for kind in ("RepoTags", "RepoDigests") for each in found.get(kind) or ()),
             labels={str(key): str(value) for key, value in labels.items()},
             size=int(found.get("Size") or 0),
         )
+
+    def _labels_of_container(self, image: str) -> dict[str, str]:
+        """Return the labels that a container of an image has, and so the image.
+
+        Containerd's image store does not fetch a layer that is unpacked already. Of an image that lacks one, an engine
+        reports an empty configuration and no architecture (moby, daemon/containerd/image_inspect.go), though it creates
+        its containers.
+        """
+        with engine_errors("inspect an image"):
+            created = self._api.create_container(image, entrypoint=["true"], labels={RUN_LABEL: self._run_id})
+            name = self._track("", str(created["Id"]))
+            try:
+                labels = self._api.inspect_container(name)["Config"]["Labels"]
+            finally:
+                self._track(name, "")
+                self.remove_container(name)
+        return {key: value for key, value in labels.items() if key != RUN_LABEL}
 
     def image_names(self, repository: str | None = None) -> tuple[str, ...]:
         """See `Engine.image_names`."""
@@ -111,10 +124,6 @@ class Images(Connection):
                 # An image that is there for another run's sake alone is removed by the last one that holds it.
                 held.was_there = found is not None and not _pulled_by_runs(found)
             self.pull(pinned, login)
-            if self.image(pinned) is None:
-                raise TakenAwayError(
-                    f"{pinned} was pulled, and the engine does not have all of it", "Run the command again."
-                )
             try:
                 self.tag(pinned, *self._held_name(pinned, held.was_there).split(":"))
             except ToolError as error:
