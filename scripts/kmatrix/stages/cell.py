@@ -1,4 +1,4 @@
-"""One cell from its recipe to its verdict: built, put through the gates, pushed.
+"""One cell from its recipe to its verdict: built, put through the gates, pushed, signed and named.
 
 Cells share work that is the same for several of them, and nothing else.
 """
