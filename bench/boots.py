@@ -21,9 +21,11 @@ from kmatrix.effects.process.measured import Ended
 from kmatrix.effects.vm.initramfs import write_bare_initramfs
 from kmatrix.effects.vm.qemu import Guest, Machines
 from kmatrix.lab.state import lab_state
-from kmatrix.stages.boot import BOOT_SECONDS, Boot, Subject, boot_guest, prepare_guest, remove_guest
+from kmatrix.stages.boot import BOOT_SECONDS, Boot, boot_guest
 from kmatrix.stages.boot_subjects import find_subjects
 from kmatrix.stages.gates.mount import mount_report
+from kmatrix.stages.guests import Guests
+from kmatrix.stages.subject import Subject
 from kmatrix.values.boot import BootReport
 from kmatrix.values.errors import ToolError
 
@@ -71,8 +73,8 @@ def measure_boots(setting: Setting) -> tuple[Measures, dict[str, Any]]:
 
 def _one_kernel(setting: Setting, machines: Machines, subject: Subject) -> dict[str, Any]:
     setting.folder.mkdir(parents=True, exist_ok=True)
-    guest = prepare_guest(setting.engine, subject, setting.folder)
-    remove_guest(guest)
+    with Guests(setting.engine, setting.folder) as guests:
+        guest = guests.guest(subject)
     bare = setting.folder / "bare.cpio"
     write_bare_initramfs(bare)
     plain = Guest(guest.arch, guest.vmlinuz, bare, guest.memory_mb)
@@ -96,7 +98,8 @@ def _one_kernel(setting: Setting, machines: Machines, subject: Subject) -> dict[
             peaks.append(peak_of_children_mb("qemu-"))
 
     def boot(chosen: Subject) -> Boot:
-        return boot_guest(setting.engine, machines, chosen, setting.folder, _DEADLINE_SECONDS, watch)
+        with Guests(setting.engine, setting.folder) as guests:
+            return boot_guest(guests, machines, chosen, _DEADLINE_SECONDS, watch)
 
     def gate() -> None:
         made = boot(replace(subject, mount=None))

@@ -11,8 +11,9 @@ import pytest
 from kmatrix.decide.boot import Booted
 from kmatrix.effects.engine import Engine
 from kmatrix.effects.vm.boot_files import KernelFiles, remove_boot_files, run_prefix
-from kmatrix.stages import boot as boot_stage
-from kmatrix.stages.boot import Subject, prepare_guest, remove_guest
+from kmatrix.stages import guests as guests_of_boots
+from kmatrix.stages.guests import Guests
+from kmatrix.stages.subject import Subject
 from kmatrix.values.errors import InputError
 from tests.unit.support.stand_in_engine import StandInEngine
 
@@ -28,9 +29,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     boots = tmp_path / "build" / "boot"
     monkeypatch.setattr(
-        boot_stage, "kernel_files", lambda *_: KernelFiles(boots / "vmlinuz", boots / "modules", boots / "interfaces")
+        guests_of_boots,
+        "kernel_files",
+        lambda *_: KernelFiles(boots / "vmlinuz", boots / "modules", boots / "interfaces"),
     )
-    monkeypatch.setattr(boot_stage, "write_initramfs", write)
+    monkeypatch.setattr(guests_of_boots, "write_initramfs", write)
     return boots
 
 
@@ -43,20 +46,21 @@ def subject(image: str) -> Subject:
 
 
 def test_two_runs_boot_each_its_own_image_of_a_cell(folder: Path) -> None:
-    first = prepare_guest(engine("a1"), subject("sha256:first"), folder)
-    second = prepare_guest(engine("b2"), subject("sha256:second"), folder)
-    assert first.initramfs
-    assert second.initramfs
-    assert first.initramfs.read_text() == "sha256:first"
-    remove_guest(first)
-    assert second.initramfs.read_text() == "sha256:second"
-    remove_guest(second)
+    with Guests(engine("b2"), folder) as others:
+        with Guests(engine("a1"), folder) as guests:
+            first = guests.guest(subject("sha256:first")).initramfs
+            second = others.guest(subject("sha256:second")).initramfs
+            assert first
+            assert second
+            assert first.read_text() == "sha256:first"
+        assert not first.exists()
+        assert second.read_text() == "sha256:second"
     assert list(folder.iterdir()) == []
 
 
 def test_a_dead_runs_files_are_removed_and_a_live_runs_and_complete_kernels_stay(folder: Path) -> None:
-    dead = prepare_guest(engine("a1"), subject("sha256:dead"), folder).initramfs
-    live = prepare_guest(engine("b2"), subject("sha256:live"), folder).initramfs
+    dead = Guests(engine("a1"), folder).guest(subject("sha256:dead")).initramfs
+    live = Guests(engine("b2"), folder).guest(subject("sha256:live")).initramfs
     kernel = folder / "0123" / "k" / "alone" / "vmlinuz"
     staging = folder / "0123" / "k" / f"{run_prefix('a1')}x" / "modules" / "ib_core.ko"
     for path in (kernel, staging):
@@ -80,8 +84,8 @@ def test_a_full_disk_is_reported_with_the_path_and_leaves_nothing(
         arguments[4].write_text("half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(boot_stage, "write_initramfs", write)
+    monkeypatch.setattr(guests_of_boots, "write_initramfs", write)
     with pytest.raises(InputError, match=r"cannot write .*8\.3\.1-k\.cpio: No space left") as caught:
-        prepare_guest(engine("a1"), subject("sha256:x"), folder)
+        Guests(engine("a1"), folder).guest(subject("sha256:x"))
     assert "room" in caught.value.hint
     assert list(folder.iterdir()) == []

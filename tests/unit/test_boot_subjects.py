@@ -13,13 +13,13 @@ import pytest
 from kmatrix.decide.boot import Booted
 from kmatrix.effects.registry.credentials import load_credentials
 from kmatrix.effects.registry.writer import RegistryWriter
-from kmatrix.stages import boot as boot_stage
 from kmatrix.stages import boot_subjects
-from kmatrix.stages.boot import Subject, subject_of
+from kmatrix.stages import subject as subject_stage
 from kmatrix.stages.boot_subjects import ManualSubject, find_subjects
 from kmatrix.stages.gates import mount as mount_gate
 from kmatrix.stages.publish import image_of
 from kmatrix.stages.run_context import Options, RunContext
+from kmatrix.stages.subject import Subject, subject_of
 from kmatrix.values import labels
 from kmatrix.values.boot import BootReport
 from kmatrix.values.cells import Cell, Finding
@@ -110,7 +110,7 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
         return replace(Case().facts(), ko=modules.get(kernel, KO), **cast("Any", templates))
 
     monkeypatch.setattr(boot_subjects, "read_cell_image", read)
-    monkeypatch.setattr(boot_stage, "mount_config", lambda template, major: f"{template}# of client {major}\n")
+    monkeypatch.setattr(subject_stage, "mount_config", lambda template, major: f"{template}# of client {major}\n")
     monkeypatch.setattr(mount_gate, "unknown_keys", lambda *words: tuple(unknown(*words)))
     with fake_registry() as server:
         (tmp_path / "auth.json").write_text('{"auths": {}}', encoding="utf-8")

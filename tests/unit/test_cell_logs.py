@@ -16,12 +16,12 @@ import pytest
 
 from kmatrix.decide.boot import Booted
 from kmatrix.effects.disk.logs import open_log
-from kmatrix.stages.boot import Subject
 from kmatrix.stages.concurrency import Once
 from kmatrix.stages.gates import boot as boot_gate
 from kmatrix.stages.gates import gate as gate_module
 from kmatrix.stages.gates.gate import ImageUnderTest, Outcome
 from kmatrix.stages.run_context import CellContext, Options, RunContext, cell_result
+from kmatrix.stages.subject import Subject
 from kmatrix.stages.verdict import to_verdict
 from kmatrix.values.boot import BootReport
 from kmatrix.values.cells import CellResult

@@ -16,9 +16,9 @@ from kmatrix.decide.gate_record import record_tag
 from kmatrix.effects.disk.logs import open_log
 from kmatrix.effects.registry.credentials import load_credentials
 from kmatrix.effects.registry.writer import RegistryWriter
-from kmatrix.stages import boot as boot_stage
 from kmatrix.stages import gates as gate_list
-from kmatrix.stages.boot import Boot, Subject
+from kmatrix.stages import subject as subject_stage
+from kmatrix.stages.boot import Boot
 from kmatrix.stages.cell import push_cell, run_cell
 from kmatrix.stages.concurrency import Once
 from kmatrix.stages.gate_records import find_record
@@ -29,6 +29,7 @@ from kmatrix.stages.gates.gate import Gate, ImageUnderTest, Outcome
 from kmatrix.stages.publish import image_of
 from kmatrix.stages.run import split_published
 from kmatrix.stages.run_context import BootOptions, CellContext, Options, RunContext, cell_result
+from kmatrix.stages.subject import Subject
 from kmatrix.values import labels
 from kmatrix.values.boot import BootReport, Transcript
 from kmatrix.values.cells import CellResult, Finding
@@ -190,7 +191,7 @@ def test_the_gates_before_one_that_fails_are_recorded(bench: Bench, monkeypatch:
     monkeypatch.setattr(gate_module, "boot_guest", lambda *_: A_BOOT)
     monkeypatch.setattr(boot_gate, "judge_boot", lambda *_: BootReport("passed", "booted", "loaded"))
     monkeypatch.setattr(gate_module, "read_cell_image", lambda *_: facts_of(b"x"))
-    monkeypatch.setattr(boot_stage, "read_module", lambda _: SimpleNamespace(first=lambda _: "A", depends=()))
+    monkeypatch.setattr(subject_stage, "read_module", lambda _: SimpleNamespace(first=lambda _: "A", depends=()))
     monkeypatch.setattr(gate_list, "GATES", tuple(replace(gate, run=boot_gate.boot_module) for gate in gate_list.GATES))
     with_gate(monkeypatch, Outcome("failed", "no"))
     result = bench.build()

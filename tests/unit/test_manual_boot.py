@@ -14,9 +14,10 @@ import pytest
 from kmatrix.cli import main
 from kmatrix.commands import boot as boot_command
 from kmatrix.decide.boot import Booted
-from kmatrix.stages.boot import Boot, Subject
+from kmatrix.stages.boot import Boot
 from kmatrix.stages.boot_subjects import ManualSubject
 from kmatrix.stages.secure_boot import SecureReport
+from kmatrix.stages.subject import Subject
 from kmatrix.values.boot import BootReport
 from kmatrix.values.errors import Exit
 from kmatrix.values.gate_record import GATE_NAMES
@@ -55,7 +56,7 @@ class Machine:
         self.booted.append(subject.mount is not None)
         return Boot(cast("Any", SimpleNamespace(mounting=subject.mount is not None)), "powered-off")
 
-    def prepare(self, _: object, subject: Subject, __: Path, *, interactive: bool) -> object:
+    def prepare(self, subject: Subject, *, interactive: bool) -> object:
         self.prompts.append((subject.mount, interactive))
         return None
 
@@ -83,8 +84,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
         "boot_run": run,
         "tidy": nothing,
         "hold_image": nothing,
-        "remove_guest": nothing,
-        "prepare_guest": made.prepare,
+        "Guests": lambda *_: nullcontext(SimpleNamespace(guest=made.prepare)),
         "find_subjects": lambda *_: made.subjects,
         "SharedImages": lambda *_, **__: nullcontext(SimpleNamespace(held=lambda _: nullcontext())),
         "boot_guest": made.boot,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -14,11 +13,15 @@ from kmatrix.decide.boot import Booted
 from kmatrix.effects.vm.boot_files import KernelFiles
 from kmatrix.effects.vm.firmware import Firmware
 from kmatrix.effects.vm.qemu import Guest, GuestEnd
+from kmatrix.stages import guests as guests_of_boots
 from kmatrix.stages import secure_boot
-from kmatrix.stages.boot import Subject
+from kmatrix.stages.guests import Guests
 from kmatrix.stages.secure_boot import SecureReport, boot_secured
+from kmatrix.stages.subject import Subject
 from kmatrix.values.errors import ToolError
+from kmatrix.values.mount import MountSetup
 from tests.unit.support.module_keys import module_key
+from tests.unit.support.stand_in_engine import StandInEngine
 from tests.unit.test_judge_boot import EXPECTED
 from tests.unit.test_judge_secure_boot import GOOD, REFUSAL
 from tests.unit.test_pe import image
@@ -28,12 +31,17 @@ SUBJECT = Subject("cell", "sha256:1", f"r.example/toolkit@sha256:{'a' * 64}", "x
 
 
 class Machine:
-    """Prints a console, and notes what the guests had; `seen` are their disks' files."""
+    """Prints a console, and notes what the guests had.
+
+    `seen` are their disks' files, `written` the mounts of each initramfs, and `arguments` the kernels' command lines.
+    """
 
     def __init__(self) -> None:
         self.console, self.end = GOOD, "powered-off"
         self.guests: list[Guest] = []
         self.seen: list[dict[str, bytes]] = []
+        self.written: list[MountSetup | None] = []
+        self.arguments: list[str] = []
 
     def boot(self, guest: Guest, _: float, __: float, on_line: Callable[[str], None]) -> GuestEnd:
         self.guests.append(guest)
@@ -53,25 +61,30 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     (kept / "variables.fd").write_bytes(b"enrolled")
     files = KernelFiles(kept / "vmlinuz", kept, kept, kept / "vmlinux")
 
-    def write(*arguments: Any, secure_boot: bool) -> int:
-        assert secure_boot
+    made = Machine()
+
+    def write(*arguments: Any) -> int:
+        made.written.append(arguments[6])
         return int(arguments[4].write_bytes(b"root"))
 
-    fakes: dict[str, Any] = {
-        "files_of_kernel": lambda *_: files,
-        "find_firmware": lambda: Firmware(Path("code.fd"), Path("vars.fd")),
-        "enrolled_variables": lambda *_: kept / "variables.fd",
-        "write_initramfs": write,
-    }
-    for name, fake in fakes.items():
-        monkeypatch.setattr(secure_boot, name, fake)
-    return Machine()
+    def variables(*arguments: Any) -> Path:
+        made.arguments.append(arguments[3])
+        return kept / "variables.fd"
+
+    monkeypatch.setattr(guests_of_boots, "kernel_files", lambda *_: files)
+    monkeypatch.setattr(guests_of_boots, "write_initramfs", write)
+    monkeypatch.setattr(secure_boot, "find_firmware", lambda: Firmware(Path("code.fd"), Path("vars.fd")))
+    monkeypatch.setattr(secure_boot, "enrolled_variables", variables)
+    return made
 
 
 def boot(machine: Machine, folder: Path, subject: Subject = SUBJECT, certificate: bytes = b"") -> SecureReport:
-    engine = cast("Any", SimpleNamespace(run_id="id"))
-    certificate = certificate or module_key().der
-    return boot_secured(engine, cast("Any", machine), subject, certificate, folder, 60.0, lambda _: None)
+    with Guests(StandInEngine("a1"), folder) as guests:
+        return secured(machine, guests, subject, certificate or module_key().der)
+
+
+def secured(machine: Machine, guests: Guests, subject: Subject, certificate: bytes) -> SecureReport:
+    return boot_secured(guests, cast("Any", machine), subject, certificate, 60.0, lambda _: None)
 
 
 def test_the_firmware_gets_the_kernel_as_it_is_and_variables_of_the_guests_own(
@@ -85,6 +98,21 @@ def test_the_firmware_gets_the_kernel_as_it_is_and_variables_of_the_guests_own(
     assert (guest.unpacked, guest.initramfs, guest.memory_mb) == (None, None, 512)
     assert machine.seen == [{"variables.fd": b"enrolled", "vmlinuz.efi": image(), "initramfs": b"root"}]
     assert [path.name for path in tmp_path.iterdir()] == ["kept"], "nothing of the guest stays"
+    assert [line.partition(" -- ")[2] for line in machine.arguments] == ["secure-boot"], "init is told"
+
+
+def test_the_boot_shares_the_initramfs_of_the_other_gates_and_leaves_it_whole(machine: Machine, tmp_path: Path) -> None:
+    mounting = replace(SUBJECT, mount=MountSetup("a = b", 10))
+    with Guests(StandInEngine("a1"), tmp_path) as guests:
+        shared = guests.guest(mounting).initramfs
+        assert shared
+        secured(machine, guests, mounting, module_key().der)
+        assert machine.written == [mounting.mount]
+        assert shared.read_bytes() == b"root"
+        guests.guest(SUBJECT)
+        assert machine.written == [mounting.mount, None]
+        assert shared.read_bytes() == b"root", "another subject has a file of its own"
+    assert not [*tmp_path.glob("*.cpio")]
 
 
 def test_a_refused_kernel_is_not_tried_again(machine: Machine, tmp_path: Path) -> None:
@@ -109,8 +137,7 @@ def test_an_unsigned_kernel_is_not_booted(machine: Machine, tmp_path: Path) -> N
 
 def test_another_architecture_or_no_certificate_boots_nothing(machine: Machine, tmp_path: Path) -> None:
     assert boot(machine, tmp_path, replace(SUBJECT, arch="aarch64")).report.code == "secure-boot-arch"
-    engine = cast("Any", SimpleNamespace(run_id="id"))
-    nothing = boot_secured(engine, cast("Any", machine), SUBJECT, b"", tmp_path, 60.0, lambda _: None)
+    nothing = secured(machine, Guests(StandInEngine("a1"), tmp_path), SUBJECT, b"")
     assert (nothing.report.verdict, nothing.report.code) == ("errored", "certificate-missing")
     assert not machine.guests
 
@@ -121,7 +148,7 @@ def test_a_failure_leaves_nothing_of_the_guest(
     def fail(*_: Any, **__: Any) -> int:
         raise ToolError("no busybox", "Install one.")
 
-    monkeypatch.setattr(secure_boot, "write_initramfs", fail)
+    monkeypatch.setattr(guests_of_boots, "write_initramfs", fail)
     with pytest.raises(ToolError):
         boot(machine, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]

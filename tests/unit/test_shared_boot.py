@@ -15,9 +15,9 @@ from kmatrix.decide.boot import Booted
 from kmatrix.effects.disk.logs import open_log
 from kmatrix.effects.registry.credentials import load_credentials
 from kmatrix.effects.registry.writer import RegistryWriter
-from kmatrix.stages import boot as boot_stage
 from kmatrix.stages import gates as gate_list
-from kmatrix.stages.boot import Boot, Subject
+from kmatrix.stages import subject as subject_stage
+from kmatrix.stages.boot import Boot
 from kmatrix.stages.cell import run_cell
 from kmatrix.stages.gate_records import find_record
 from kmatrix.stages.gates import boot as boot_gate
@@ -28,6 +28,7 @@ from kmatrix.stages.gates.gate import Outcome
 from kmatrix.stages.publish import image_of
 from kmatrix.stages.run import split_published
 from kmatrix.stages.run_context import BootOptions, CellContext, Options, RunContext
+from kmatrix.stages.subject import Subject
 from kmatrix.values import labels
 from kmatrix.values.boot import BootReport, End, Section, Transcript
 from kmatrix.values.cells import CellResult, Finding
@@ -122,7 +123,7 @@ def guests(monkeypatch: pytest.MonkeyPatch, facts: ImageFacts) -> Guests:
 
 @pytest.fixture(autouse=True)
 def _configured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(boot_stage, "mount_config", lambda template, _: f"{template}sysMgmtdHost = 192.0.2.2\n")
+    monkeypatch.setattr(subject_stage, "mount_config", lambda template, _: f"{template}sysMgmtdHost = 192.0.2.2\n")
 
 
 @pytest.fixture

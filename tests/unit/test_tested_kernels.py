@@ -13,7 +13,9 @@ from kmatrix.decide.boot import Booted
 from kmatrix.effects.vm.boot_files import KernelFiles
 from kmatrix.effects.vm.qemu import Guest, Machines
 from kmatrix.stages import boot as boot_stage
-from kmatrix.stages.boot import Subject, boot_image
+from kmatrix.stages import guests
+from kmatrix.stages.boot import boot_image
+from kmatrix.stages.subject import Subject
 from kmatrix.values.boot import BootReport
 from kmatrix.values.errors import InputError
 from kmatrix.values.gate_record import TestedKernel
@@ -31,8 +33,8 @@ def booted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Boo
     vmlinuz = tmp_path / "vmlinuz"
     vmlinuz.write_bytes(b"a kernel")
     files = KernelFiles(vmlinuz, tmp_path / "modules", tmp_path / "interfaces", tmp_path / "vmlinux")
-    monkeypatch.setattr(boot_stage, "kernel_files", lambda *_: files)
-    monkeypatch.setattr(boot_stage, "write_initramfs", lambda *_: 1)
+    monkeypatch.setattr(guests, "kernel_files", lambda *_: files)
+    monkeypatch.setattr(guests, "write_initramfs", lambda *_: 1)
     monkeypatch.setattr(boot_stage, "judge_boot", lambda *_: BootReport("passed", "booted", "loaded"))
 
     def boot(*lines: str) -> BootReport:

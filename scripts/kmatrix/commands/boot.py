@@ -12,16 +12,18 @@ from kmatrix.decide.boot import judge_boot
 from kmatrix.effects.engine import Engine
 from kmatrix.effects.registry.credentials import load_credentials
 from kmatrix.effects.signing.module_keys import load_certificate
-from kmatrix.stages.boot import Boot, Subject, boot_guest, prepare_guest, remove_guest
+from kmatrix.stages.boot import Boot, boot_guest
 from kmatrix.stages.boot_subjects import ManualSubject, find_subjects
 from kmatrix.stages.gates import gates_of_profile
 from kmatrix.stages.gates.boot import mounted_well
 from kmatrix.stages.gates.mount import mount_report
+from kmatrix.stages.guests import Guests
 from kmatrix.stages.held_images import SharedImages, hold_image
 from kmatrix.stages.progress import PlainProgress
 from kmatrix.stages.run import exit_code
 from kmatrix.stages.run_context import BootOptions, Options, RunContext, new_run
 from kmatrix.stages.secure_boot import boot_secured
+from kmatrix.stages.subject import Subject
 from kmatrix.values.boot import BootReport
 from kmatrix.values.errors import Exit, InputError, ToolError
 from kmatrix.values.gate_record import BOOT_GATE, MOUNT_GATE, SECURE_BOOT_GATE
@@ -76,49 +78,47 @@ def boot_run(call: Invocation, chosen: SelectedProfile, engine: Engine) -> RunCo
 
 def _boot_one(run: RunContext, toolkits: SharedImages, named: ManualSubject) -> dict[str, BootReport]:
     """Return the report of each gate of the profile that boots."""
-    with toolkits.held(ImageRef.parse(named.subject.toolkit)):
-        reports = _loading_and_mounting(run, named)
+    with toolkits.held(ImageRef.parse(named.subject.toolkit)), Guests(run.engine, run.boot_folder) as guests:
+        reports = _loading_and_mounting(run, guests, named)
         if SECURE_BOOT_GATE in gates_of_profile(run.options.profile):
             run.progress.say("kmatrix: booting under Secure Boot")
-            reports[SECURE_BOOT_GATE] = _secured(run, named)
+            reports[SECURE_BOOT_GATE] = _secured(run, guests, named)
     return reports
 
 
-def _loading_and_mounting(run: RunContext, named: ManualSubject) -> dict[str, BootReport]:
+def _loading_and_mounting(run: RunContext, guests: Guests, named: ManualSubject) -> dict[str, BootReport]:
     """Return the reports of two gates: as the gates do, by one boot, and a second if mounts went wrong."""
     alone = replace(named.subject, mount=None)
     if MOUNT_GATE not in gates_of_profile(run.options.profile):
-        return {BOOT_GATE: _loading(run, alone)}
+        return {BOOT_GATE: _loading(run, guests, alone)}
     if named.unmountable is not None:
-        return {BOOT_GATE: _loading(run, alone), MOUNT_GATE: named.unmountable}
-    boot = _boot(run, named.subject)
+        return {BOOT_GATE: _loading(run, guests, alone), MOUNT_GATE: named.unmountable}
+    boot = _boot(run, guests, named.subject)
     mounts = mount_report(boot, named.subject)
     if mounted_well(boot):
         return {BOOT_GATE: judge_boot(boot.transcript, boot.end, alone.module), MOUNT_GATE: mounts}
     run.progress.say("kmatrix: the mounts went wrong: booting again without them")
-    return {BOOT_GATE: _loading(run, alone), MOUNT_GATE: mounts}
+    return {BOOT_GATE: _loading(run, guests, alone), MOUNT_GATE: mounts}
 
 
-def _secured(run: RunContext, named: ManualSubject) -> BootReport:
+def _secured(run: RunContext, guests: Guests, named: ManualSubject) -> BootReport:
     """Return the report of the gate secure-boot, with the certificate that the profile has."""
     options, subject = run.options, named.subject
     if MOUNT_GATE not in gates_of_profile(options.profile) or named.unmountable is not None:
         subject = replace(subject, mount=None)
     signing = options.profile.module_signing
     certificate = load_certificate(signing, options.root) if signing else b""
-    seconds = options.boot_seconds
-    return boot_secured(
-        run.engine, run.machines, subject, certificate, run.boot_folder, seconds, run.progress.say
-    ).report
+    secured = boot_secured(guests, run.machines, subject, certificate, options.boot_seconds, run.progress.say)
+    return secured.report
 
 
-def _loading(run: RunContext, alone: Subject) -> BootReport:
-    boot = _boot(run, alone)
+def _loading(run: RunContext, guests: Guests, alone: Subject) -> BootReport:
+    boot = _boot(run, guests, alone)
     return judge_boot(boot.transcript, boot.end, alone.module)
 
 
-def _boot(run: RunContext, subject: Subject) -> Boot:
-    return boot_guest(run.engine, run.machines, subject, run.boot_folder, run.options.boot_seconds, run.progress.say)
+def _boot(run: RunContext, guests: Guests, subject: Subject) -> Boot:
+    return boot_guest(guests, run.machines, subject, run.options.boot_seconds, run.progress.say)
 
 
 def _attach(call: Invocation, run: RunContext, subjects: list[Subject]) -> Exit:
@@ -126,11 +126,8 @@ def _attach(call: Invocation, run: RunContext, subjects: list[Subject]) -> Exit:
         kernels = ", ".join(subject.module.kernel for subject in subjects)
         raise InputError(f"{call.subject} has modules for {kernels}", "--shell boots one kernel: name a cell.")
     hold_image(run, ImageRef.parse(subjects[0].toolkit))
-    guest = prepare_guest(run.engine, subjects[0], run.boot_folder, interactive=True)
-    try:
-        status = run.machines.attach(guest)
-    finally:
-        remove_guest(guest)
+    with Guests(run.engine, run.boot_folder) as guests:
+        status = run.machines.attach(guests.guest(subjects[0], interactive=True))
     if status != 0:
         raise ToolError(
             f"the virtual machine ended with status {status}",

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from kmatrix.decide.plan import make_plan
 from kmatrix.effects.engine.inspect import read_cell_image
-from kmatrix.stages.boot import Subject, subject_of, with_mount
 from kmatrix.stages.gates.mount import judge_templates
 from kmatrix.stages.held_images import hold_image
 from kmatrix.stages.publish import image_of
 from kmatrix.stages.run_context import RunContext
+from kmatrix.stages.subject import Subject, subject_of, with_mount
 from kmatrix.values import labels
 from kmatrix.values.boot import BootReport
 from kmatrix.values.cells import Cell

@@ -7,10 +7,11 @@ from functools import partial
 
 from kmatrix.decide.bundle import Composed, Wanted
 from kmatrix.effects.disk.logs import open_log
-from kmatrix.stages.boot import Subject, boot_image, subject_of
+from kmatrix.stages.boot import boot_image
 from kmatrix.stages.concurrency import run_side_by_side
 from kmatrix.stages.held_images import SharedImages, hold_image
 from kmatrix.stages.run_context import RunContext, reason_of
+from kmatrix.stages.subject import Subject, subject_of
 from kmatrix.values.boot import BootReport
 from kmatrix.values.cells import Cell, Finding
 from kmatrix.values.errors import InterruptedRunError

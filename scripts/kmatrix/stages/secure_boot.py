@@ -5,23 +5,24 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kmatrix.decide.formats.pe import is_signed
 from kmatrix.decide.secure_boot import Secured, judge_secure_boot
 from kmatrix.effects.disk.files import cannot_write
-from kmatrix.effects.engine import Engine
-from kmatrix.effects.vm.boot_files import run_prefix
 from kmatrix.effects.vm.firmware import enrolled_variables, find_firmware
-from kmatrix.effects.vm.initramfs import write_initramfs
-from kmatrix.effects.vm.qemu import Guest, Machines, SecureBoot, kernel_arguments
-from kmatrix.stages.boot import Boot, Subject, files_of_kernel, guest_memory, start_guest, tested_kernel
+from kmatrix.effects.vm.qemu import Machines, SecureBoot, kernel_arguments
+from kmatrix.stages.boot import Boot, start_guest, tested_kernel
+from kmatrix.stages.guests import Guests
+from kmatrix.stages.subject import Subject
 from kmatrix.values.boot import BootReport
 from kmatrix.values.gate_record import TestedKernel
 
 # The names on the disk that the firmware reads.
 _KERNEL, _INITRAMFS = "vmlinuz.efi", "initramfs"
+# Makes the guest's init report on Secure Boot, and load the module once.
+_FOR_INIT = "secure-boot"
 _ARCH = "x86_64"
 
 
@@ -34,22 +35,20 @@ class SecureReport:
 
 
 def boot_secured(
-    engine: Engine,
+    guests: Guests,
     machines: Machines,
     subject: Subject,
     certificate: bytes,
-    folder: Path,
     deadline_seconds: float,
     on_line: Callable[[str], None],
 ) -> SecureReport:
     """Boot a subject under Secure Boot, and judge it.
 
     Args:
-        engine: has image and toolkit.
+        guests: write and keep the guest's files.
         machines: run the guest.
         subject: the image and its module; a mount is made if the subject has one.
         certificate: of the module's signature (DER), which the firmware is made to trust; empty if there is none.
-        folder: keeps kernels and variables for all runs.
         deadline_seconds: the time limit of the guest once its init runs.
         on_line: is given every line of the serial console.
 
@@ -61,35 +60,27 @@ def boot_secured(
     if subject.arch != _ARCH:
         message = f"there is no firmware for {subject.arch} that keeps its variables from the kernel"
         return _errored("secure-boot-arch", message)
-    kernel = files_of_kernel(engine, subject, folder)
+    kernel = guests.kernel(subject)
     if not is_signed(kernel.vmlinuz.read_bytes()):
         message = f"the toolkit's vmlinuz of {subject.module.kernel} has no signature: no firmware starts it"
         return _errored("kernel-unsigned", message)
     firmware = find_firmware()
     # A real-time kernel does not call the firmware, and so never reads db, unless it is told to (efi_disable_runtime in
-    # drivers/firmware/efi/efi.c, CONFIG_EFI_DISABLE_RUNTIME).
-    arguments = f"initrd=\\{_INITRAMFS} {kernel_arguments(subject.arch)} efi=runtime"
+    # drivers/firmware/efi/efi.c, CONFIG_EFI_DISABLE_RUNTIME). What follows the dashes is for init (init/main.c).
+    arguments = f"initrd=\\{_INITRAMFS} {kernel_arguments(subject.arch)} efi=runtime -- {_FOR_INIT}"
     variables = enrolled_variables(
-        firmware, certificate, f"\\{_KERNEL}", arguments, folder / "secure-boot", engine.run_id
+        firmware, certificate, f"\\{_KERNEL}", arguments, guests.folder / "secure-boot", guests.engine.run_id
     )
-    # Another run may boot another image of the same cell at the same time.
-    place = folder / f"{run_prefix(engine.run_id)}{subject.name}.secure-boot"
+    place = guests.path(f"{subject.name}.secure-boot")
     machine = SecureBoot(firmware.code, place / "variables.fd", place / "disk")
+    plain = guests.guest(subject)
     try:
         machine.disk.mkdir(parents=True)
         shutil.copyfile(variables, machine.variables)
         _link(kernel.vmlinuz, machine.disk / _KERNEL)
-        size = write_initramfs(
-            engine,
-            subject.image,
-            subject.module.kernel,
-            kernel,
-            machine.disk / _INITRAMFS,
-            subject.arch,
-            subject.mount,
-            secure_boot=True,
-        )
-        guest = Guest(subject.arch, kernel.vmlinuz, None, guest_memory(size), secure_boot=machine)
+        if plain.initramfs:
+            _link(plain.initramfs, machine.disk / _INITRAMFS)
+        guest = replace(plain, initramfs=None, unpacked=None, secure_boot=machine)
         boot = start_guest(machines, guest, deadline_seconds, on_line)
     except OSError as error:
         raise cannot_write(place, error) from error

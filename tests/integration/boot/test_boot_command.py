@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from kmatrix.stages import boot as boot_stage
+from kmatrix.stages.guests import Guests
 from tests.integration.support.lab import Lab
 from tests.integration.support.manual_boot import BootOutput, ManualBoot, other_kernel_files, vmlinuz_of
 from tests.integration.support.project import damaged_modules
@@ -80,8 +80,8 @@ def test_a_large_image_gets_the_memory_it_needs_and_with_less_there_is_no_verdic
     shown = manual.boot(large)
     assert (shown.run.code, shown.code) == (0, "booted"), shown.run.stderr
 
-    prepare = boot_stage.prepare_guest
-    monkeypatch.setattr(boot_stage, "prepare_guest", lambda *words: replace(prepare(*words), memory_mb=450))
+    prepare = Guests.guest
+    monkeypatch.setattr(Guests, "guest", lambda *words: replace(prepare(*words), memory_mb=450))
     shown = manual.boot(large)
     assert (shown.run.code, shown.verdict, shown.code) == (3, "errored", "root-incomplete"), shown.run.stderr
 

@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from kmatrix.effects.engine import Engine
 from kmatrix.effects.vm.qemu import Machines
-from kmatrix.stages.boot import Boot, Subject, boot_guest
+from kmatrix.stages.boot import Boot, boot_guest
 from kmatrix.stages.gates import gate as gate_module
+from kmatrix.stages.guests import Guests
+from kmatrix.stages.subject import Subject
 from kmatrix.values.names import image_tag
 from tests.integration.support.lab import Lab
 from tests.integration.support.manual_boot import changed_image, vmlinuz_of
@@ -144,9 +145,9 @@ def test_what_the_static_checks_find_the_kernel_finds_too_and_the_rest_is_publis
     }
     sound = f"{OLDER_CLIENT}-{real_time}"
 
-    def exchanged(engine: Engine, machines: Machines, subject: Subject, *arguments: Any) -> Boot:
+    def exchanged(guests: Guests, machines: Machines, subject: Subject, *arguments: Any) -> Boot:
         put_in = faults[subject.name][2] if subject.name in faults else lambda subject: subject
-        return boot_guest(engine, machines, put_in(subject), *arguments)
+        return boot_guest(guests, machines, put_in(subject), *arguments)
 
     monkeypatch.setattr(gate_module, "boot_guest", exchanged)
     run = site.run("build", "--accel", "tcg", boot=True)

@@ -8,13 +8,14 @@ import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from kmatrix.effects.vm.cpio import InitramfsWriter
 from kmatrix.effects.vm.qemu import Guest, GuestEnd, Machines
 from kmatrix.stages import boot as boot_stage
+from kmatrix.stages.guests import Guests
+from kmatrix.stages.subject import Subject
 from tests.integration.support.lab import Lab
 from tests.integration.support.manual_boot import BootOutput, ManualBoot, at_serial_line, emulators
 from tests.integration.support.project.site import NEWER_CLIENT, Site, SiteMaker
@@ -50,15 +51,12 @@ def boots(monkeypatch: pytest.MonkeyPatch) -> list[GuestEnd]:
 
 def other_guest(patch: pytest.MonkeyPatch, **files: Path | None) -> None:
     """Boot other files than the prepared ones."""
-    prepare = boot_stage.prepare_guest
+    prepare = Guests.guest
 
-    def prepared(*arguments: Any, **options: Any) -> Guest:
-        guest = prepare(*arguments, **options)
-        if "initramfs" in files:
-            boot_stage.remove_guest(guest)
-        return replace(guest, **files)  # type: ignore[arg-type]
+    def prepared(self: Guests, subject: Subject, *, interactive: bool = False) -> Guest:
+        return replace(prepare(self, subject, interactive=interactive), **files)  # type: ignore[arg-type]
 
-    patch.setattr(boot_stage, "prepare_guest", prepared)
+    patch.setattr(Guests, "guest", prepared)
 
 
 def assert_errored(shown: BootOutput, code: str) -> None:

@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from kmatrix.effects.engine import Engine
 from kmatrix.effects.vm.qemu import Machines
-from kmatrix.stages.boot import Boot, Subject, boot_guest
+from kmatrix.stages.boot import Boot, boot_guest
 from kmatrix.stages.gates import gate as gate_module
+from kmatrix.stages.guests import Guests
+from kmatrix.stages.subject import Subject
 from kmatrix.values.names import image_tag
 from tests.integration.support.lab import Lab
 from tests.integration.support.manual_boot import changed_image
@@ -93,10 +94,10 @@ def gated(lab: Lab, module_sites: SiteMaker, tmp_path_factory: pytest.TempPathFa
     faulty = {f"{fault.version}-{newer}": fault for fault in FAULTS}
     sound, without_interface = f"{FAULTS[0].version}-{real_time}", f"{NEWER_CLIENT}-{newer}"
 
-    def on_its_kernel(engine: Engine, machines: Machines, subject: Subject, *others: Any) -> Boot:
+    def on_its_kernel(guests: Guests, machines: Machines, subject: Subject, *others: Any) -> Boot:
         if subject.name == without_interface:
             subject = replace(subject, toolkit=changed_image(site, subject.toolkit, NO_INTERFACE))
-        return boot_guest(engine, machines, subject, *others)
+        return boot_guest(guests, machines, subject, *others)
 
     only = [word for cell in (sound, without_interface, *faulty) for word in ("--only", cell)]
     with pytest.MonkeyPatch.context() as patch:

@@ -16,8 +16,9 @@ from kmatrix.decide.formats.elf_form import split_signature
 from kmatrix.effects.engine import Engine
 from kmatrix.effects.vm.boot_files import boot_folder, remove_boot_files
 from kmatrix.effects.vm.qemu import Machines
-from kmatrix.stages.boot import Subject
+from kmatrix.stages.guests import Guests
 from kmatrix.stages.secure_boot import SecureReport, boot_secured
+from kmatrix.stages.subject import Subject
 from kmatrix.values.module import certificate_path, module_path
 from tests.integration.support.lab import Lab
 from tests.integration.support.manual_boot import changed_image
@@ -48,7 +49,8 @@ class Bench:
         take = (lines if lines is not None else []).append
         folder = boot_folder(self.site.root)
         try:
-            return boot_secured(self.engine, Machines("tcg"), subject, self.certificate, folder, DEADLINE, take)
+            with Guests(self.engine, folder) as guests:
+                return boot_secured(guests, Machines("tcg"), subject, self.certificate, DEADLINE, take)
         finally:
             assert not list(folder.glob("*.secure-boot"))
             remove_boot_files(folder, self.engine.run_id)

@@ -14,7 +14,8 @@ from kmatrix.decide.formats.elf import read_module
 from kmatrix.effects.engine import Engine
 from kmatrix.effects.engine.errors import StepFailedError
 from kmatrix.effects.vm.qemu import Machines
-from kmatrix.stages.boot import Subject, boot_image
+from kmatrix.stages.boot import boot_image
+from kmatrix.stages.subject import Subject
 from tests.integration.support.cluster.openshift import InCluster, built, one_unit_copy, rendered, run_in, small_copy
 from tests.integration.support.lab import Lab
 from tests.integration.support.project.site import NEWER_CLIENT, OLDER_CLIENT, Site, SiteMaker

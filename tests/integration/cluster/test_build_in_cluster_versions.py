@@ -16,7 +16,8 @@ from kmatrix.decide.formats.elf import read_module
 from kmatrix.effects.engine import Engine
 from kmatrix.effects.engine.errors import StepFailedError
 from kmatrix.effects.vm.qemu import Machines
-from kmatrix.stages.boot import Subject, boot_image
+from kmatrix.stages.boot import boot_image
+from kmatrix.stages.subject import Subject
 from kmatrix.values.engine import Mount
 from tests.integration.support.cluster.build_configs import Applied, applied_by_the_script, built_config, output_of
 from tests.integration.support.cluster.openshift import read, rendered_text, run_in, small_copy

@@ -19,8 +19,8 @@ from kmatrix.decide.gate_record import record_tag
 from kmatrix.decide.image_documents import Document
 from kmatrix.effects.registry.credentials import Credentials
 from kmatrix.effects.registry.writer import RegistryWriter
-from kmatrix.stages import boot as boot_stage
 from kmatrix.stages import bundle_boots
+from kmatrix.stages import subject as subject_stage
 from kmatrix.stages.bundle import make_bundle
 from kmatrix.stages.run_context import BootOptions, Options, RunContext
 from kmatrix.values.boot import BootReport
@@ -164,7 +164,7 @@ def bundle_bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Be
 
         monkeypatch.setattr(bundle_boots, "boot_image", boot)
         module = SimpleNamespace(first=lambda _: "srcversion", depends=("ib_core",))
-        monkeypatch.setattr(boot_stage, "read_module", lambda _: module)
+        monkeypatch.setattr(subject_stage, "read_module", lambda _: module)
         yield made
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from asn1crypto import cms
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
@@ -76,6 +75,9 @@ def _check_message(module: bytes, certificate: bytes) -> list[Finding]:
 
 
 def _signer_of(message: bytes) -> Any:
+    # It takes 10 MB of memory, which a run without signed modules need not spend.
+    from asn1crypto import cms
+
     content_info: Any = cms.ContentInfo
     content = content_info.load(message, strict=True)
     if content["content_type"].native != "signed_data":

@@ -34,7 +34,6 @@ def write_initramfs(
     arch: Arch,
     mount: MountSetup | None = None,
     interactive: bool = False,
-    secure_boot: bool = False,
 ) -> int:
     """Write the initramfs of a boot: the image's own root, our init, and in-tree modules that init moves into place.
 
@@ -47,7 +46,6 @@ def write_initramfs(
         arch: of the kernel.
         mount: what the guest mounts with; None for a guest that mounts nothing.
         interactive: whether a person sits at the console.
-        secure_boot: whether the guest reports on Secure Boot, and loads the module once.
 
     Returns:
         its size in bytes.
@@ -68,8 +66,6 @@ def write_initramfs(
         writer.add_file("init", init, 0o755)
         if interactive:
             writer.add_file(f"{_GUEST}/shell", b"")
-        if secure_boot:
-            writer.add_file(f"{_GUEST}/secure-boot", b"")
         if mount is not None:
             _add_mount(writer, mount, files.interfaces)
         for path in sorted(files.modules.rglob("*")):

@@ -73,6 +73,11 @@ def pass_gates(cell: CellContext, image_id: str, gates: Iterable[Gate], *, has_n
     gates = tuple(gates)
     image = ImageUnderTest(cell, image_id, gates=[gate.name for gate in gates], has_name=has_name)
     cell.image_id = image_id
+    with image.guests:
+        return _pass_gates(cell, image, gates)
+
+
+def _pass_gates(cell: CellContext, image: ImageUnderTest, gates: Iterable[Gate]) -> CellResult:
     verdicts: dict[str, Verdict] = {}
     times: dict[str, str] = {}
     outcomes: list[Outcome] = []
@@ -102,7 +107,7 @@ def pass_gates(cell: CellContext, image_id: str, gates: Iterable[Gate], *, has_n
     else:
         name = str(image_of(cell.run.options.target, cell.recipe.cell))
         result = cell_result(cell.recipe, "passed", "; ".join(each.message for each in outcomes), image=name)
-    result = replace(_with_facts(result, outcomes), image_id=image_id, gates=verdicts, gates_at=times)
+    result = replace(_with_facts(result, outcomes), image_id=image.id, gates=verdicts, gates_at=times)
     return replace(result, reusable_from=cell.reusable_from)
 
 

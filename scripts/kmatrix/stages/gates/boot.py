@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from kmatrix.decide.boot import judge_boot
 from kmatrix.decide.mount import judge_mount, mount_began
-from kmatrix.stages.boot import Boot, Subject
+from kmatrix.stages.boot import Boot
 from kmatrix.stages.gates.gate import ImageUnderTest, Outcome
+from kmatrix.stages.subject import Subject
 from kmatrix.values.boot import BootReport
 from kmatrix.values.gate_record import MOUNT_GATE
 

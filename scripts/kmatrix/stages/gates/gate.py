@@ -13,9 +13,11 @@ from kmatrix.decide.module_file import module_file
 from kmatrix.decide.reuse import recorded_module
 from kmatrix.effects.disk.logs import Log, open_log
 from kmatrix.effects.engine.inspect import read_cell_image, read_toolkit
-from kmatrix.stages.boot import Boot, Subject, boot_guest, subject_of, tested_kernel, with_mount
+from kmatrix.stages.boot import Boot, boot_guest, tested_kernel
+from kmatrix.stages.guests import Guests
 from kmatrix.stages.patience import patiently
 from kmatrix.stages.run_context import CellContext
+from kmatrix.stages.subject import Subject, subject_of, with_mount
 from kmatrix.values.boot import BootReport
 from kmatrix.values.cells import Finding
 from kmatrix.values.gate_record import MOUNT_GATE, RecordedModule, TestedKernel
@@ -49,7 +51,7 @@ class ImageUnderTest:
 
     `gates` are the names of the gates that it is put through. `has_name` is whether the cell's name leads to the image,
     in the registry or in the container engine: one that was just built has a name of the run's own alone, and is
-    removed with that.
+    removed with that. `guests` have the files of its boots, to be closed after the last gate.
     """
 
     def __init__(self, cell: CellContext, image_id: str, *, gates: Iterable[str], has_name: bool = True) -> None:
@@ -57,6 +59,7 @@ class ImageUnderTest:
         self.id = image_id
         self.gates = tuple(gates)
         self.has_name = has_name
+        self.guests = Guests(cell.run.engine, cell.run.boot_folder)
         self._boots: dict[bool, Boot] = {}
         self._logs: dict[bool, Log] = {}
 
@@ -115,7 +118,7 @@ class ImageUnderTest:
             run = self.cell.run
             chosen = subject if mounting else replace(subject, mount=None)
             with open_log(run.logs / self.serial_name(mounting=mounting)) as log:
-                boot = boot_guest(run.engine, run.machines, chosen, run.boot_folder, run.options.boot_seconds, log.line)
+                boot = boot_guest(self.guests, run.machines, chosen, run.options.boot_seconds, log.line)
             self._boots[mounting], self._logs[mounting] = boot, log
         return self._boots[mounting]
 

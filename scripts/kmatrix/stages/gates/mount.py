@@ -7,9 +7,10 @@ from dataclasses import replace
 from kmatrix.decide.boot import judge_boot
 from kmatrix.decide.mount import judge_mount, mount_began
 from kmatrix.decide.mount_config import unknown_keys
-from kmatrix.stages.boot import Boot, Subject
+from kmatrix.stages.boot import Boot
 from kmatrix.stages.gates.boot import outcome_of, refused
 from kmatrix.stages.gates.gate import ImageUnderTest, Outcome
+from kmatrix.stages.subject import Subject
 from kmatrix.values.boot import BootReport
 from kmatrix.values.cells import Finding
 from kmatrix.values.module import CLIENT_CONFIG, ImageFacts

@@ -43,11 +43,10 @@ def secure_module(image: ImageUnderTest) -> Outcome:
     path = run.logs / f"{recipe.cell.id}.secure-boot.serial.log"
     with open_log(path) as log:
         found = boot_secured(
-            run.engine,
+            image.guests,
             run.machines,
             chosen,
             recipe.certificate,
-            run.boot_folder,
             run.options.boot_seconds,
             log.line,
         )
