@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from kmatrix.commands.invocation import Invocation
 from kmatrix.commands.profile import select_profile
+from kmatrix.decide.report.model import Report
+from kmatrix.decide.report.paths import INDEX
+from kmatrix.effects.clock import utc_now
 from kmatrix.effects.disk.results import read_releases, read_results, results_text
+from kmatrix.effects.installed_version import installed_version
 from kmatrix.stages import tables
 from kmatrix.stages.gates import gates_of_profile
+from kmatrix.stages.report import write_report
 from kmatrix.stages.run import exit_code
 from kmatrix.values.errors import Exit, InputError
 
@@ -23,10 +28,24 @@ def report(call: Invocation) -> Exit:
     if call.json:
         print(results_text(call.results_path, chosen.name), end="")
     else:
+        signing = chosen.effective.image_signing
+        made = Report(
+            profile=chosen.name,
+            target=chosen.effective.target or "",
+            made=utc_now(),
+            version=installed_version(),
+            gates=gates_of_profile(chosen.effective),
+            cells=tuple(results),
+            releases=releases,
+            public_keys=tuple(signing.public_keys) if signing else (),
+            places=call.places,
+        )
+        folder = write_report(call.root, made)
         console = tables.wide_console()
         gates = gates_of_profile(chosen.effective)
         tables.print_results(console, results, chosen.name, gates, "build", call.places.get("build", ()))
         tables.print_releases(console, releases)
         if lacking := tables.left_out(results, gates):
             call.say(f"warning: {lacking}; {call.next('build', chosen.name)} runs every gate")
+        call.say(f"report: {folder / INDEX}")
     return exit_code(result.verdict for result in results)

@@ -1,0 +1,61 @@
+"""The values that a report is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from kmatrix.values.cells import CellResult
+from kmatrix.values.command_lines import command
+from kmatrix.values.release_result import ReleaseResult
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is known about the cells and releases of one profile at one time.
+
+    Attributes:
+        profile: its name.
+        target: the registry (and path) that its images are pushed to; empty if it has none.
+        made: when the report was made (UTC, ISO 8601).
+        version: of this program.
+        gates: the names of the profile's gates, in their order.
+        cells: the results, in the order of the plan.
+        releases: the profile's releases, oldest first.
+        public_keys: paths of the keys that verify signatures of its images; empty if they are not signed by key.
+        places: by session, the options that say where everything is (see `Invocation.places`).
+        previous: the document `index.json` of the report before; empty if there was none.
+        codes: the finding codes that the page `findings.html` describes.
+    """
+
+    profile: str
+    target: str
+    made: str
+    version: str
+    gates: tuple[str, ...]
+    cells: tuple[CellResult, ...]
+    releases: tuple[ReleaseResult, ...]
+    public_keys: tuple[str, ...] = ()
+    places: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    previous: Mapping[str, Any] = field(default_factory=dict)
+    codes: frozenset[str] = frozenset()
+
+    def command(self, session: str, *arguments: str) -> str:
+        """Return a command, without backquotes, that acts on what the report is about."""
+        return command(session, self.profile, *self.places.get(session, ()), *arguments).strip("`")
+
+
+@dataclass(frozen=True)
+class LogText:
+    """A log of a cell.
+
+    Attributes:
+        name: of its file, `8.3.1-5.14.0-427.50.1.el9_4.x86_64.serial.log`.
+        title: its name for people, `build and gates`.
+        lines: its lines; control characters are removed.
+    """
+
+    name: str
+    title: str
+    lines: tuple[str, ...]

@@ -1,0 +1,53 @@
+"""The files of the report, one after the other: thousands of pages need not be in memory at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from kmatrix.decide.report.cell_page import cell_page
+from kmatrix.decide.report.changes_page import changes_page
+from kmatrix.decide.report.document import document
+from kmatrix.decide.report.findings_page import findings_page
+from kmatrix.decide.report.kernels_page import kernels_page
+from kmatrix.decide.report.log_page import log_page
+from kmatrix.decide.report.matrix_page import matrix_page
+from kmatrix.decide.report.model import LogText, Report
+from kmatrix.decide.report.pages import asset
+from kmatrix.decide.report.paths import (
+    CHANGES,
+    DOCUMENT,
+    FINDINGS,
+    INDEX,
+    KERNELS,
+    RELEASES,
+    SCRIPT,
+    STYLE,
+    cell_path,
+    log_path,
+    raw_log_path,
+)
+from kmatrix.decide.report.releases_page import releases_page
+from kmatrix.values.cells import CellResult
+
+
+def site_files(report: Report, logs_of: Callable[[CellResult], Sequence[LogText]]) -> Iterator[tuple[str, str]]:
+    """Yield path and text of every file of a report.
+
+    Args:
+        report: the report.
+        logs_of: returns those logs of a cell that are there.
+    """
+    yield STYLE, asset("style.css")
+    yield SCRIPT, asset("report.js")
+    yield INDEX, matrix_page(report)
+    yield CHANGES, changes_page(report)
+    yield RELEASES, releases_page(report)
+    yield KERNELS, kernels_page(report)
+    yield FINDINGS, findings_page(report)
+    for cell in report.cells:
+        logs = tuple(logs_of(cell))
+        yield cell_path(cell.cell), cell_page(report, cell, logs)
+        for log in logs:
+            yield log_path(log.name), log_page(report, cell, log)
+            yield raw_log_path(log.name), "".join(f"{line}\n" for line in log.lines)
+    yield DOCUMENT, document(report)

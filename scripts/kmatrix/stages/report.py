@@ -1,0 +1,58 @@
+"""Writes the report of a profile: collects what is known, and replaces the site of the report before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from kmatrix.decide.report.document import read_document
+from kmatrix.decide.report.model import LogText, Report
+from kmatrix.decide.report.paths import DOCUMENT
+from kmatrix.decide.report.site import site_files
+from kmatrix.effects.disk.site import replace_site
+from kmatrix.values.cells import CellResult
+from kmatrix.values.text import plain
+
+# The logs of a cell, by the end of their name after its id; the first has those of build and gates.
+_LOGS = (
+    (".log", "build and gates"),
+    (".serial.log", "console of the boot"),
+    (".alone.serial.log", "console of the boot without mounts"),
+    (".secure-boot.serial.log", "console under Secure Boot"),
+)
+
+
+def write_report(root: Path, report: Report) -> Path:
+    """Write a report to `build/report`, and return that folder.
+
+    Args:
+        root: the project's folder.
+        report: without the document of the report before, which is read here.
+
+    Raises:
+        InputError: the folder cannot be written, or is not this program's.
+    """
+    folder = root / "build" / "report"
+    complete = replace(report, previous=_previous(folder / DOCUMENT, report.profile))
+    replace_site(folder, site_files(complete, lambda cell: _logs(root, report.profile, cell)))
+    return folder
+
+
+def _previous(path: Path, profile: str) -> dict[str, object]:
+    try:
+        return dict(read_document(path.read_text(encoding="utf-8"), profile))
+    except (OSError, ValueError):
+        return {}
+
+
+def _logs(root: Path, profile: str, cell: CellResult) -> Sequence[LogText]:
+    found = []
+    for ending, title in _LOGS:
+        path = root / "build" / "logs" / profile / f"{cell.cell}{ending}"
+        try:
+            text = path.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            continue
+        found.append(LogText(path.name, title, tuple(plain(text).splitlines())))
+    return found
