@@ -28,10 +28,10 @@ from kmatrix.stages.gates import gates_of_profile, gates_of_run, not_passed, pas
 from kmatrix.stages.gates.gate import Gate, ImageUnderTest, Outcome
 from kmatrix.stages.publish import image_of
 from kmatrix.stages.run import split_published
-from kmatrix.stages.run_context import BootOptions, CellContext, Options, RunContext, cell_result
+from kmatrix.stages.run_context import CellContext, Options, RunContext, cell_result
 from kmatrix.stages.subject import Subject
 from kmatrix.values import labels
-from kmatrix.values.boot import BootReport, Transcript
+from kmatrix.values.boot import BootOptions, BootReport, Transcript
 from kmatrix.values.cells import CellResult, Finding
 from kmatrix.values.errors import InterruptedRunError, ToolError, UnreachableError
 from kmatrix.values.gate_record import DEFAULT_GATES, GateRecord

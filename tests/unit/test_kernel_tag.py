@@ -19,8 +19,9 @@ from kmatrix.stages import cell as cell_stage
 from kmatrix.stages.kernel_tag import kernel_image_of
 from kmatrix.stages.publish import SentImage, image_of
 from kmatrix.stages.run import split_published
-from kmatrix.stages.run_context import BootOptions, CellContext, Options, RunContext, cell_result
+from kmatrix.stages.run_context import CellContext, Options, RunContext, cell_result
 from kmatrix.values import labels
+from kmatrix.values.boot import BootOptions
 from kmatrix.values.cells import CellResult, Verdict
 from kmatrix.values.errors import InterruptedRunError
 from kmatrix.values.recipe import Recipe

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from kmatrix.effects.engine import Engine
-from kmatrix.effects.signing.new_keys import IMAGE_FILES, MODULE_FILES
+from kmatrix.effects.signing.key_files import IMAGE_FILES, MODULE_FILES
 from kmatrix.lab import services
 from kmatrix.lab import up as lab_up
 from kmatrix.lab.images import image_context

@@ -27,10 +27,10 @@ from kmatrix.stages.gates import mount as mount_gate
 from kmatrix.stages.gates.gate import Outcome
 from kmatrix.stages.publish import image_of
 from kmatrix.stages.run import split_published
-from kmatrix.stages.run_context import BootOptions, CellContext, Options, RunContext
+from kmatrix.stages.run_context import CellContext, Options, RunContext
 from kmatrix.stages.subject import Subject
 from kmatrix.values import labels
-from kmatrix.values.boot import BootReport, End, Section, Transcript
+from kmatrix.values.boot import BootOptions, BootReport, End, Section, Transcript
 from kmatrix.values.cells import CellResult, Finding
 from kmatrix.values.gate_record import TestedKernel
 from kmatrix.values.module import ImageFacts

@@ -23,10 +23,11 @@ from kmatrix.stages.image_signing import vouch
 from kmatrix.stages.kernel_tag import kernel_image_of
 from kmatrix.stages.publish import SentImage, image_of
 from kmatrix.stages.run import split_published
-from kmatrix.stages.run_context import BootOptions, CellContext, Options, RunContext, cell_result
+from kmatrix.stages.run_context import CellContext, Options, RunContext, cell_result
 from kmatrix.stages.trust import Trust
 from kmatrix.stages.unpublished import complete_cells
 from kmatrix.values.attestation import PROVENANCE, TEST_RESULT, Statement
+from kmatrix.values.boot import BootOptions
 from kmatrix.values.cells import CellResult
 from kmatrix.values.errors import InterruptedRunError, ProtocolError
 from kmatrix.values.gate_record import GatePass, RecordedImage

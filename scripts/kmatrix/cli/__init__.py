@@ -17,8 +17,8 @@ from kmatrix.cli.parser import parse
 from kmatrix.commands.guard import guarded
 from kmatrix.commands.invocation import Invocation
 from kmatrix.effects.registry.environment import take_auth_config
-from kmatrix.stages.run_context import BootOptions
 from kmatrix.stages.tables import wide_console
+from kmatrix.values.boot import BootOptions
 from kmatrix.values.errors import Exit, InputError
 from kmatrix.values.overrides import Overrides, overrides_from_environment
 
@@ -94,7 +94,7 @@ def _invocation(arguments: Sequence[str], console: Console) -> tuple[Invocation,
         places={name: _places(options, name) for name in COMMANDS},
         typed=_typed(options),
     )
-    return invocation, COMMANDS[options.command].run
+    return invocation, COMMANDS[options.command].load()
 
 
 def _folders(options: argparse.Namespace) -> Iterable[str]:

@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from kmatrix.decide.manifests import METHODS
-from kmatrix.effects.signing.new_keys import DEFAULT_YEARS
-from kmatrix.effects.vm.qemu import ACCELS
-from kmatrix.stages.run_context import BootOptions
+from kmatrix.effects.signing.key_files import DEFAULT_YEARS
+from kmatrix.values.boot import ACCELS, BootOptions
 from kmatrix.values.names import ARCHES, BOOTED_ARCHES, FLAVOURS
 from kmatrix.values.overrides import option, variable
 from kmatrix.values.shard import Shard

@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 
 from kmatrix.commands.feature_comparison import compared_features, features_of_others, planned
 from kmatrix.commands.invocation import Invocation
-from kmatrix.commands.profile import SelectedProfile, recipes_for
+from kmatrix.commands.profile import SelectedProfile, module_signer, recipes_for
 from kmatrix.commands.run import opened_run
 from kmatrix.commands.unsigned import note_unsigned
 from kmatrix.decide.fan_out import in_shard
@@ -22,8 +22,6 @@ from kmatrix.effects.disk.git import revision, source
 from kmatrix.effects.disk.results import read_releases, read_results, write_results
 from kmatrix.effects.engine import Engine
 from kmatrix.effects.registry.credentials import load_credentials
-from kmatrix.effects.signing.environment import take_keys
-from kmatrix.effects.signing.module_keys import load_module_signer
 from kmatrix.stages import tables
 from kmatrix.stages.cell import push_cell, run_cell
 from kmatrix.stages.dockerfiles import foreign_note, write_rendered
@@ -55,9 +53,8 @@ def build_job(job: Job) -> Ran:
     if note := foreign_note(call.root, job.chosen.name, job.recipes):
         call.say(note)
 
-    signing = job.chosen.effective.module_signing
     # Before anything is built.
-    signer = load_module_signer(signing, call.root, take_keys(job.chosen.effective)) if signing else None
+    signer = module_signer(call, job.chosen.effective)
 
     def work(recorder: _Recorder, run: RunContext) -> None:
         run.planned = recorder.plan.cells

@@ -27,7 +27,8 @@ from kmatrix.stages.columns import Column, Row, print_table
 from kmatrix.stages.progress import STYLES, PlainProgress
 from kmatrix.stages.published import published_cells
 from kmatrix.stages.run import default_jobs, exit_code
-from kmatrix.stages.run_context import BootOptions, Options, RunContext, new_run
+from kmatrix.stages.run_context import Options, RunContext, new_run
+from kmatrix.values.boot import BootOptions
 from kmatrix.values.bundle import BundleResult
 from kmatrix.values.errors import Exit
 from kmatrix.values.lock import ProfileLock

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from kmatrix.stages.run_context import BootOptions
+from kmatrix.values.boot import BootOptions
 from kmatrix.values.command_lines import command as command_line
 from kmatrix.values.overrides import Overrides
 from kmatrix.values.shard import Shard

@@ -22,8 +22,8 @@ from kmatrix.effects.registry.writer import RegistryWriter
 from kmatrix.stages import bundle_boots
 from kmatrix.stages import subject as subject_stage
 from kmatrix.stages.bundle import make_bundle
-from kmatrix.stages.run_context import BootOptions, Options, RunContext
-from kmatrix.values.boot import BootReport
+from kmatrix.stages.run_context import Options, RunContext
+from kmatrix.values.boot import BootOptions, BootReport
 from kmatrix.values.bundle import BundleResult
 from kmatrix.values.engine import EngineImage, RegistryLogin
 from kmatrix.values.gate_record import DEFAULT_GATES

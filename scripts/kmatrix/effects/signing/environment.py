@@ -6,8 +6,7 @@ import os
 from collections.abc import Mapping
 
 from kmatrix.decide.key_guide import IMAGE_KEY_VARIABLE, MODULE_KEY_VARIABLE, PASSWORD
-from kmatrix.effects.signing.private_keys import ENV
-from kmatrix.values.matrix import Profile
+from kmatrix.values.matrix import ENV, Profile
 
 IMAGE_KEY_PASSWORD = IMAGE_KEY_VARIABLE + PASSWORD
 MODULE_KEY_PASSWORD = MODULE_KEY_VARIABLE + PASSWORD
