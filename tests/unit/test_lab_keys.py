@@ -49,6 +49,29 @@ def test_the_half_of_a_pair_is_replaced_and_the_other_pair_stays(layout: Layout)
     assert [name for name in FILES if now[name] != made[name]] == ["images.key", "images.pub"]
 
 
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("content", [b"", b"-----BEGIN "], ids=["empty", "begun"])
+def test_a_file_that_an_interrupted_run_left_unfinished_is_replaced(layout: Layout, name: str, content: bytes) -> None:
+    ensure_keys(layout)
+    other = contents(layout)
+    (layout.keys / name).write_bytes(content)
+    assert not keys_are_there(layout)
+    assert ensure_keys(layout)
+    assert keys_are_there(layout)
+    pair = name.partition(".")[0]
+    assert {each for each, now in contents(layout).items() if now != other[each]} == {
+        each for each in FILES if each.startswith(pair)
+    }
+
+
+def test_the_public_half_of_another_pair_is_replaced(layout: Layout) -> None:
+    ensure_keys(layout)
+    _, public = new_keys.new_image_key()
+    (layout.keys / new_keys.IMAGE_PUBLIC_KEY).write_bytes(public.content)
+    assert ensure_keys(layout)
+    assert keys_are_there(layout)
+
+
 def test_up_creates_them_and_status_names_them(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     messages: list[str] = []
     monkeypatch.setattr(lab_up, "running", lambda *_: True)

@@ -10,6 +10,7 @@ import pytest
 
 from kmatrix.effects.registry.referrers import attach
 from kmatrix.effects.registry.writer import RegistryWriter
+from kmatrix.effects.signing import environment
 from kmatrix.effects.signing.bundles import sign_statement
 from kmatrix.stages.run_context import Options, RunContext, new_run
 from kmatrix.stages.trust import Trust, load_trust, verified
@@ -76,6 +77,7 @@ def test_keyless_signatures_need_cosign_before_anything_is_built(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     signing = ImageSigning(keyless=True)
+    monkeypatch.setattr(environment, "_taken", {})
     monkeypatch.setenv("PATH", str(tmp_path))
     assert load_trust(signing, tmp_path, {}, signs=False) == Trust()
     with pytest.raises(InputError, match="cosign"):
