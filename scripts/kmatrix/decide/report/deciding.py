@@ -122,7 +122,6 @@ def deciding(cell: CellResult, logs: Sequence[LogText]) -> tuple[Place, ...]:
 
 def _causes(cell: CellResult, builds: Sequence[LogText], logs: Sequence[LogText]) -> Iterator[_Hit]:
     seen: dict[tuple[str, str], int] = {}
-    in_gates = []
     for finding in cell.findings:
         if finding.check in _GUEST_CHECKS:
             console = _console(cell, finding.check, logs)
@@ -133,9 +132,6 @@ def _causes(cell: CellResult, builds: Sequence[LogText], logs: Sequence[LogText]
         for log in builds[:1]:
             if found := _in_build(finding, log):
                 yield found
-            elif line := _own_line(finding, log):
-                in_gates.append(_Hit(log, (line,), _AROUND_CAUSE))
-    yield from in_gates
 
 
 def _console(cell: CellResult, check: str, logs: Sequence[LogText]) -> LogText | None:
@@ -151,23 +147,16 @@ def _ended_in_guest(cell: CellResult) -> bool:
 
 
 def _in_build(finding: Finding, log: LogText) -> _Hit | None:
-    """Return the line of which the message is a copy, of the log's last run."""
+    """Return the line of which the message is a copy, else the first one that has it, of the log's last run."""
     start = max((number for number, line in enumerate(log.lines[:-1]) if _ENDED.match(line)), default=-1) + 1
     held = 0
     for number, line in enumerate(log.lines[start:], start + 1):
         if finding.message not in line and finding.message not in plain_line(line):
             continue
-        if line.startswith("kmatrix: "):
-            continue
         if line.strip() == finding.message:
             return _Hit(log, (number,), _AROUND_CAUSE)
         held = held or number
     return _Hit(log, (held,), _AROUND_CAUSE) if held and finding.message else None
-
-
-def _own_line(finding: Finding, log: LogText) -> int:
-    own = f"kmatrix: {finding.code}: {finding.message}"
-    return next((number for number in range(len(log.lines), 0, -1) if log.lines[number - 1] == own), 0)
 
 
 def _in_guest(finding: Finding, log: LogText, seen: dict[tuple[str, str], int]) -> _Hit | None:
