@@ -135,17 +135,43 @@ OF_MODULE = replace(
     abi="0123456789abcdef",
     reusable_from=("d",),
     warnings=(Finding("features", "features-unknown", "m"),),
+    labels={"org.opencontainers.image.revision": "0123abc"},
+    depends=("ib_core",),
+    symbols=412,
+    namespaces=(),
 )
+SIGNED = replace(PUBLISHED, signed=True, attestations=("test result", "SBOM"))
 
 
 def test_the_facts_about_a_module_stay_with_its_image() -> None:
     skipped = replace(BLANK, verdict="skipped", image=PUBLISHED.image, digest=DIGEST)
-    names = ("features", "abi", "reusable_from", "warnings")
+    names = ("features", "abi", "reusable_from", "warnings", "labels", "depends", "symbols", "namespaces")
     known = [getattr(OF_MODULE, name) for name in names]
     for new in (skipped, BLANK, replace(PUBLISHED, seen="")):
         assert [getattr(keep_known(new, OF_MODULE, NOW), name) for name in names] == known
     for new in (replace(skipped, digest=OTHER), replace(BLANK, verdict="failed", image_id="sha256:9")):
-        assert [getattr(keep_known(new, OF_MODULE, NOW), name) for name in names] == [None, "", None, ()]
+        assert [getattr(keep_known(new, OF_MODULE, NOW), name) for name in names] == [
+            *(None, "", None, (), {}, None, None, None)
+        ]
+
+
+def test_signature_and_attestations_stay_with_the_digest() -> None:
+    skipped = replace(BLANK, verdict="skipped", digest=DIGEST)
+    rebuilt = replace(BLANK, verdict="failed", image_id="sha256:9")
+    for new in (skipped, rebuilt, BLANK):
+        kept = keep_known(new, SIGNED, NOW)
+        assert (kept.digest, kept.signed, kept.attestations) == (DIGEST, True, ("test result", "SBOM"))
+    other = keep_known(replace(skipped, digest=OTHER), SIGNED, NOW)
+    assert (other.signed, other.attestations) == (None, ())
+    refused = keep_known(replace(skipped, signed=False, attestations=("provenance",)), SIGNED, NOW)
+    assert (refused.signed, refused.attestations) == (False, ("test result", "provenance", "SBOM"))
+
+
+def test_a_skipped_cell_keeps_the_seconds_of_the_run_that_built_its_image() -> None:
+    built = replace(PUBLISHED, stages={"build": 48.0, "boot": 9.5})
+    skipped = replace(BLANK, verdict="skipped", digest=DIGEST)
+    assert keep_known(skipped, built, NOW).stages == built.stages
+    assert keep_known(replace(skipped, digest=OTHER), built, NOW).stages == {}
 
 
 def test_what_a_run_found_out_about_a_module_goes_before_what_was_known() -> None:

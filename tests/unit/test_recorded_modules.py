@@ -27,6 +27,7 @@ from kmatrix.stages.gate_records import find_record
 from kmatrix.stages.gates import gate as gate_module
 from kmatrix.stages.gates import gates_of_run, pass_gates
 from kmatrix.stages.gates.gate import Gate, Outcome
+from kmatrix.stages.gates.static import check_image
 from kmatrix.stages.publish import image_of
 from kmatrix.stages.reuse import query_neighbours
 from kmatrix.stages.run import split_published
@@ -224,6 +225,22 @@ def test_the_module_that_a_gate_read_is_kept_for_the_record(
         result = pass_gates(cell, "sha256:1", gates_of_run(bench.run))
     assert cell.module == MODULE
     assert (result.features, result.abi, result.reusable_from) == (FEATURES, abi_of(MODULE), ())
+    assert (result.symbols, result.namespaces) == (len(MODULE.needs), MODULE.namespaces)
+
+
+def test_the_static_gate_gives_a_result_the_labels_and_the_modules_that_the_module_depends_on(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(gate_module, "read_toolkit", lambda *_: TOOLKIT)
+    of_base = {**Case().facts().labels, "com.redhat.component": "ubi9-micro-container"}
+    facts = replace(Case().facts(), features=FEATURES, labels=of_base)
+    monkeypatch.setattr(gate_module, "read_cell_image", lambda *_: facts)
+    with open_log(tmp_path / "log") as log:
+        cell = CellContext(bench.run, bench.recipes[1], log)
+        result = pass_gates(cell, "sha256:1", [Gate("static", check_image)])
+    assert result.depends == ("ib_core", "rdma_cm", "libcrc32c")
+    assert result.labels[labels.KERNEL] == CELL.kernel
+    assert "com.redhat.component" not in result.labels
 
 
 @pytest.mark.parametrize("feature_lost", ["", "warn", "fail"])
@@ -234,7 +251,12 @@ def test_an_image_that_an_earlier_run_tested_is_pushed_with_its_module(
     bench.run.options = replace(bench.run.options, revision="a" * 40)
 
     monkeypatch.setattr(cell_stage, "send_image", lambda *_: SimpleNamespace(digest="sha256:" + "d" * 64))
-    monkeypatch.setattr(cell_stage, "vouch", lambda _run, _ref, record, _: pushed.append(record))
+
+    def vouch(_run: object, _ref: object, record: GateRecord, _: object) -> tuple[str, ...]:
+        pushed.append(record)
+        return ()
+
+    monkeypatch.setattr(cell_stage, "vouch", vouch)
     monkeypatch.setattr(cell_stage, "name_image", lambda *_: None)
     label = {labels.CELL_KEY: recipe.cell_key}
     monkeypatch.setattr(bench.run.engine, "image", lambda _: EngineImage("sha256:1", labels=label))
@@ -273,6 +295,9 @@ def test_a_published_cell_has_the_facts_of_its_record_and_the_others_that_its_ke
     assert [result.verdict for result in results] == ["skipped"] * 3
     assert [result.features for result in results] == [FEATURES, None, None]
     assert results[0].abi == abi_of(MODULE)
+    needed = len(MODULE.needs)
+    assert [result.symbols for result in results] == [needed, needed + 1, None]
+    assert [result.namespaces for result in results] == [MODULE.namespaces, MODULE.namespaces, None]
     assert results[1].abi not in ("", results[0].abi)
     assert results[2].abi == ""
     assert [result.reusable_from for result in results] == [(), (first.cell.id,), None]

@@ -35,6 +35,12 @@ PASSED = CellResult(
     features=("KERNEL_HAS_A",),
     abi="0123456789abcdef",
     reusable_from=("8.98.1-6.1.0-2-amd64",),
+    labels={"org.opencontainers.image.revision": "0123abc"},
+    depends=("ib_core", "rdma_cm"),
+    symbols=412,
+    namespaces=("VFS_internal",),
+    signed=True,
+    attestations=("test result", "SBOM"),
 )
 FINDING = Finding("symbols", "crc-mismatch", "CRC of <printk> & co", "0x1", "0x2")
 FAILED = replace(
@@ -258,6 +264,12 @@ def with_release(**changes: Any) -> dict[str, Any]:
         json.dumps(whole(gates={"static": "splendid"})),
         json.dumps(whole(gates=["static"])),
         json.dumps(whole(gates_at=7)),
+        json.dumps(whole(labels=["a"])),
+        json.dumps(whole(depends="ib_core")),
+        json.dumps(whole(namespaces=[7])),
+        json.dumps(whole(symbols=True)),
+        json.dumps(whole(signed="yes")),
+        json.dumps(whole(attestations="SBOM")),
         b"\xff",
     ],
 )
@@ -292,6 +304,22 @@ def test_fields_of_a_later_version_are_passed_over(path: Path) -> None:
     assert [*read_results(path, "lab")] == [PASSED.cell]
 
 
+def test_a_file_that_an_earlier_version_wrote_lacks_later_fields_and_is_read(path: Path) -> None:
+    later = ("labels", "depends", "symbols", "namespaces", "signed", "attestations")
+    content = whole()
+    for name in later:
+        del content["cells"][0][name]
+    path.parent.mkdir()
+    path.write_text(json.dumps(content), encoding="utf-8")
+    (result,) = read_results(path, "lab").values()
+    assert [getattr(result, name) for name in later] == [{}, None, None, None, None, ()]
+
+
+def test_text_of_an_image_and_its_module_is_plain() -> None:
+    hostile = replace(PASSED, labels={"org.x\x1b[1m": "a\nb\u202e"}, depends=("ib_core\0",), namespaces=("A\nB",))
+    assert (hostile.labels, hostile.depends, hostile.namespaces) == ({"org.x": "a b"}, ("ib_core",), ("A B",))
+
+
 def test_a_place_that_cannot_be_read_is_told_without_advice_to_remove_results(path: Path) -> None:
     path.parent.write_text("in the way")
     with pytest.raises(InputError, match="Not a directory") as caught:
@@ -317,6 +345,12 @@ def test_junit_has_one_case_for_each_cell(path: Path) -> None:
     assert failure.text == "crc-mismatch: CRC of <printk> & co (expected 0x1, found 0x2)"
     assert [case[0].tag for case in (cases["c"], cases["d"])] == ["error", "skipped"]
     assert cases["c"][0].text == "Start it."
+
+
+def test_junit_counts_no_seconds_of_an_earlier_run_for_a_skipped_cell(path: Path) -> None:
+    write_results(path, "lab", {"d": replace(SKIPPED, stages={"build": 48.0})}, ["d"])
+    (case,) = ElementTree.parse(path.with_suffix(".xml")).getroot()
+    assert case.attrib["time"] == "0.000"
 
 
 def test_junit_shows_a_warning_beside_the_verdict(path: Path) -> None:

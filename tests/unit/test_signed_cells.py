@@ -30,6 +30,7 @@ from kmatrix.values.attestation import PROVENANCE, TEST_RESULT, Statement
 from kmatrix.values.cells import CellResult
 from kmatrix.values.errors import InterruptedRunError, ProtocolError
 from kmatrix.values.gate_record import GatePass, RecordedImage
+from kmatrix.values.labels import MODULE_CERTIFICATE, REVISION
 from kmatrix.values.names import ImageRef
 from kmatrix.values.recipe import Recipe
 from tests.unit.support.fake_registry import problem
@@ -64,7 +65,8 @@ class Bench:
 
     def put(self, tag: str = "") -> str:
         """Have the cell's image in the registry."""
-        return self.server.image(OWN, tag, {"config": {}}, (b"base", b"module"))
+        labels = {REVISION: "0123abc", MODULE_CERTIFICATE: "MIID", "com.redhat.component": "ubi9-micro-container"}
+        return self.server.image(OWN, tag, {"config": {"Labels": labels}}, (b"base", b"module"))
 
     def publish(self, key: str) -> str:
         """Publish the cell as a run with this image key did."""
@@ -136,7 +138,10 @@ def test_the_name_comes_after_the_attestations_and_the_signature(bench: Bench) -
     assert types_at(bench.run.registry, bench.ref, result.digest) == sorted([TEST_RESULT, PROVENANCE])
     assert bench.run.records.find(bench.ref, result.digest) is not None
     assert set(result.stages or {}) <= {"push", "sign"}
-    assert bench.build() is not None, "it is published now"
+    assert (result.signed, result.attestations) == (True, ("test result", "provenance"))
+    skipped = bench.build()
+    assert skipped is not None, "it is published now"
+    assert (skipped.signed, skipped.attestations) == (True, ("test result",))
     assert bench.named == []
 
 
@@ -189,6 +194,22 @@ def test_an_image_that_an_old_key_signed_is_signed_again_without_a_build(bench: 
     assert bench.named == []
 
 
+def test_a_skipped_cell_has_the_labels_of_its_image_without_those_of_the_base(bench: Bench) -> None:
+    bench.publish("own")
+    result = bench.build()
+    assert result is not None
+    assert result.labels == {REVISION: "0123abc"}
+
+
+def test_whether_an_image_is_signed_is_not_known_where_the_registry_does_not_answer(bench: Bench) -> None:
+    bench.publish("own")
+    denied = problem(403, "DENIED")
+    bench.server.instead = lambda request: denied if ".sig" in request.path else None
+    result = bench.build()
+    assert result is not None
+    assert (result.verdict, result.signed) == ("errored", None)
+
+
 def test_a_test_result_of_another_program_prevents_no_signature_and_is_not_signed_again(bench: Bench) -> None:
     image = bench.publish("old")
     foreign = sign_statement(Statement(TEST_RESULT, bench.ref.repository, image, {"result": "PASSED"}), signer("old"))
@@ -222,7 +243,7 @@ def test_a_published_image_that_cannot_be_signed_is_errored_and_the_next_run_sig
     bench.server.instead = lambda request: refused if request.method == "PUT" and ".sig" in request.path else None
     result = bench.build()
     assert result is not None
-    assert (result.verdict, result.digest) == ("errored", image)
+    assert (result.verdict, result.digest, result.signed) == ("errored", image, False)
     assert "published, but not signed with the image key: " in result.reason
     bench.server.instead = lambda _: None
     result = bench.build()
@@ -238,6 +259,7 @@ def test_a_run_without_an_image_key_signs_nothing(bench: Bench, signing: Trust) 
     bench.run.options = replace(bench.run.options, push=False)
     result = bench.build()
     assert (result is not None) == bool(signing.keys)
+    assert result is None or (result.signed, result.attestations) == (None, ())
     assert bench.named == []
 
 

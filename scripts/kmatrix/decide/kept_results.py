@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from kmatrix.values.attestation import KINDS
 from kmatrix.values.bundle import BundleResult
 from kmatrix.values.cells import CellResult, Verdict
 
@@ -25,9 +26,7 @@ def keep_known(new: CellResult, old: CellResult | None, now: str, asked: bool = 
     if old is None:
         return new
     merged = _merged(new, old)
-    if merged.digest == old.digest and not merged.pushed:
-        merged = replace(merged, pushed=old.pushed)
-    return merged
+    return _keep_of_digest(merged, old) if merged.digest == old.digest else merged
 
 
 def keep_published(new: BundleResult, old: BundleResult | None, now: str) -> BundleResult:
@@ -69,6 +68,17 @@ def _merged(new: CellResult, old: CellResult) -> CellResult:
     return _keep_of_tested(merged, old) if same else merged
 
 
+def _keep_of_digest(new: CellResult, old: CellResult) -> CellResult:
+    """Keep the facts about what the registry has under a digest, whichever image the new run tested."""
+    kinds = {*new.attestations, *old.attestations}
+    return replace(
+        new,
+        pushed=new.pushed or old.pushed,
+        signed=old.signed if new.signed is None else new.signed,
+        attestations=tuple(name for name in KINDS.values() if name in kinds),
+    )
+
+
 def _keep_of_published(new: CellResult, old: CellResult) -> CellResult:
     """Keep the facts from when the image was built: it is still the published one."""
     return replace(
@@ -78,6 +88,7 @@ def _keep_of_published(new: CellResult, old: CellResult) -> CellResult:
         log=old.log,
         serial=old.serial,
         image_id=old.image_id,
+        stages=new.stages or old.stages,
         gates={**old.gates, **new.gates},
         gates_at=_latest(new, old),
     )
@@ -115,6 +126,10 @@ def _keep_of_module(new: CellResult, old: CellResult) -> CellResult:
         new,
         features=old.features if new.features is None else new.features,
         abi=new.abi or old.abi,
+        labels=new.labels or old.labels,
+        depends=old.depends if new.depends is None else new.depends,
+        symbols=old.symbols if new.symbols is None else new.symbols,
+        namespaces=old.namespaces if new.namespaces is None else new.namespaces,
         reusable_from=old.reusable_from if new.reusable_from is None else new.reusable_from,
         warnings=(*new.warnings, *(warning for warning in old.warnings if warning not in found)),
     )

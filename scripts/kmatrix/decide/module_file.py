@@ -20,4 +20,6 @@ def module_file(content: bytes) -> ModuleFile:
         version=module.first("version") or "",
         srcversion=module.first("srcversion") or "",
         licence=module.first("license") or "",
+        # One entry, separated by commas (scripts/mod/modpost.c, add_depends).
+        depends=tuple(name for name in (module.first("depends") or "").split(",") if name),
     )

@@ -224,7 +224,8 @@ def _push(cell: CellContext, result: CellResult) -> CellResult:
     with cell.stage("push"):
         sent = send_image(run, result.image_id, ref, recipe.cell)
     with cell.stage("sign" if run.trust.signs else "push"):
-        vouch(run, ref, _passed(cell, result, sent.digest), lambda: cell_statements(cell, ref, sent.digest))
+        kinds = vouch(run, ref, _passed(cell, result, sent.digest), lambda: cell_statements(cell, ref, sent.digest))
+    result = replace(result, signed=None if run.trust.signer is None else True, attestations=kinds)
     with cell.stage("push"):
         name_image(run, sent)
         # The registry has just answered for it, whenever it did so before.

@@ -19,7 +19,7 @@ from kmatrix.stages.attested_records import AttestedRecords, add_statements
 from kmatrix.stages.gates import gates_of_profile, not_passed
 from kmatrix.stages.run_context import RunContext, raise_if_stopping
 from kmatrix.stages.trust import verified
-from kmatrix.values.attestation import PROVENANCE, SPDX, TEST_RESULT, Statement
+from kmatrix.values.attestation import KINDS, PROVENANCE, SPDX, TEST_RESULT, Statement
 from kmatrix.values.cells import CellResult
 from kmatrix.values.errors import KmatrixError
 from kmatrix.values.gate_record import GateRecord
@@ -31,7 +31,7 @@ _OWN_TYPES = frozenset({TEST_RESULT, PROVENANCE, SPDX})
 
 def vouch(
     run: RunContext, ref: ImageRef, record: GateRecord, statements: Callable[[], Iterable[Statement]] = tuple
-) -> None:
+) -> tuple[str, ...]:
     """Have the registry keep everything that speaks for an image: the record of its gates, attestations, signature.
 
     Without keys that is a plain record alone.
@@ -42,15 +42,22 @@ def vouch(
         record: of the image's gates.
         statements: returns further statements about the image; called only where something is signed.
 
+    Returns:
+        the kinds of the attestations (`attestation.KINDS`).
+
     Raises:
         UnreachableError, CredentialError, ProtocolError, ToolError: something was not written.
         InterruptedRunError: the run was told to stop.
     """
     if run.trust.signer is None:
         run.records.add(ref, record)
-    if run.trust.signs:
-        attest(run, ref, record.digest, (test_result(record, ref.repository), *statements()))
-        sign_image(run, ref, record.digest)
+    if not run.trust.signs:
+        return ()
+    written = (test_result(record, ref.repository), *statements())
+    attest(run, ref, record.digest, written)
+    sign_image(run, ref, record.digest)
+    types = {statement.predicate_type for statement in written}
+    return tuple(name for kind, name in KINDS.items() if kind in types)
 
 
 def attest(run: RunContext, ref: ImageRef, digest: str, statements: Iterable[Statement]) -> None:
@@ -191,13 +198,18 @@ def with_signature(run: RunContext, ref: ImageRef, result: CellResult) -> CellRe
     if not (published and run.trust.signer is not None and run.options.push):
         return result
     raise_if_stopping(run)
+    was_signed: bool | None = None
     try:
-        signed = complete_signature(run, ref, result.digest)
+        was_signed = is_signed(run, ref, result.digest)
+        if not was_signed:
+            complete_signature(run, ref, result.digest)
     except KmatrixError as error:
         raise_if_stopping(run, error)
         reason = f"{result.reason}; published, but not signed with the image key: {error.message}"
-        return replace(result, verdict="errored", reason=reason, next_step=error.hint)
-    return replace(result, reason=f"{result.reason}; now signed with the image key") if signed else result
+        return replace(result, verdict="errored", reason=reason, next_step=error.hint, signed=was_signed)
+    # The record that the result is made from was a signed test result.
+    result = replace(result, signed=True, attestations=result.attestations or (KINDS[TEST_RESULT],))
+    return result if was_signed else replace(result, reason=f"{result.reason}; now signed with the image key")
 
 
 def _records(run: RunContext) -> AttestedRecords:

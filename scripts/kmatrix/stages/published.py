@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -28,13 +28,18 @@ from kmatrix.values.recipe import Recipe
 class PublishedImage:
     """The image that a cell's tag names.
 
-    `ref` has tag and digest; `labelled_key` is the cell key that the image itself claims, which anybody who may push
-    can copy; `record` is this project's record for exactly that digest, where the registry has one.
+    `ref` has tag and digest; `labels` are the image's own; `record` is this project's record for exactly that digest,
+    where the registry has one.
     """
 
     ref: ImageRef
-    labelled_key: str
+    labels: Mapping[str, str]
     record: GateRecord | None
+
+    @property
+    def labelled_key(self) -> str:
+        """The cell key that the image itself claims, which anybody who may push can copy."""
+        return self.labels.get(labels.CELL_KEY, "")
 
 
 def published_image(run: RunContext, recipe: Recipe) -> PublishedImage | None:
@@ -54,7 +59,7 @@ def published_image(run: RunContext, recipe: Recipe) -> PublishedImage | None:
     note_layers(run, manifest, config)
     record = run.records.find(ref, manifest.digest)
     note_record(run, recipe.cell, record)
-    return PublishedImage(ref.with_digest(manifest.digest), labels_of(config).get(labels.CELL_KEY, ""), record)
+    return PublishedImage(ref.with_digest(manifest.digest), labels_of(config), record)
 
 
 def recorded_image(run: RunContext, recipe: Recipe) -> RecordedImage | None:
@@ -66,7 +71,7 @@ def recorded_image(run: RunContext, recipe: Recipe) -> RecordedImage | None:
     found = published_image(run, recipe)
     if found is None or found.record is None or not is_of_recipe(found.record, recipe):
         return None
-    return RecordedImage(found.ref, found.record)
+    return RecordedImage(found.ref, found.record, found.labels)
 
 
 def published_cells(run: RunContext, recipes: Iterable[Recipe]) -> PublishedCells:
@@ -140,6 +145,7 @@ def with_published(result: CellResult, published: RecordedImage) -> CellResult:
     times = {name: passed.at for name, passed in published.record.gates.items()}
     return replace(
         with_module(result, published.record.module),
+        labels=result.labels or labels.reported_labels(published.labels),
         image=str(published.ref.with_tag(published.ref.tag)),
         digest=published.ref.digest,
         gates={**gates, **result.gates},
@@ -152,6 +158,9 @@ def with_module(result: CellResult, module: RecordedModule | None) -> CellResult
     if module is None:
         return result
     features = module.features if result.features is None else result.features
+    symbols = len(module.needs) if result.symbols is None else result.symbols
+    namespaces = module.namespaces if result.namespaces is None else result.namespaces
+    result = replace(result, symbols=symbols, namespaces=namespaces)
     return replace(result, features=features, abi=result.abi or abi_of(module))
 
 

@@ -43,7 +43,7 @@ def verify_cell(run: RunContext, recipe: Recipe) -> CellResult:
     if published is None:
         return result
     if published.record is not None and is_of_recipe(published.record, recipe):
-        return with_published(result, RecordedImage(published.ref, published.record))
+        return with_published(result, RecordedImage(published.ref, published.record, published.labels))
     return replace(result, image=str(image_of(run.options.target, recipe.cell)), digest=published.ref.digest)
 
 

@@ -11,6 +11,8 @@ from typing import Any
 TEST_RESULT = "https://in-toto.io/attestation/test-result/v0.1"
 PROVENANCE = "https://slsa.dev/provenance/v1"
 SPDX = "https://spdx.dev/Document"
+# Their names for people, in the order in which results have them.
+KINDS = {TEST_RESULT: "test result", PROVENANCE: "provenance", SPDX: "SBOM"}
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -74,6 +75,11 @@ class CellResult:
     compiled with, None where they are not known. `abi` identifies the symbols that the module needs with their CRCs, so
     that cells with one value have interchangeable modules; `reusable_from` are the published cells of the same client
     whose modules would load in this kernel, None where no run compared them. Nothing is published by either.
+    `labels` are the image's own OCI labels (see `labels.reported_labels`), empty if they are not known. `depends` are
+    the in-tree modules that the module needs, `symbols` is how many kernel symbols it needs, and `namespaces` are the
+    symbol namespaces that it imports; None where they are not known.
+    `signed` is whether the published image has a signature by the profile's image key, None if no run asked;
+    `attestations` are the kinds that are known to be attached (`attestation.KINDS`).
     `at` is when the run reached the verdict.
     `seen` is when the registry last reported that it has `digest`, or that it has none; `pushed` when a run of this
     project pushed it. Times are UTC in ISO 8601, and empty where they are not known. A run that did not look leaves
@@ -108,8 +114,19 @@ class CellResult:
     abi: str = ""
     reusable_from: tuple[str, ...] | None = None
     vmlinuz: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    depends: tuple[str, ...] | None = None
+    symbols: int | None = None
+    namespaces: tuple[str, ...] | None = None
+    signed: bool | None = None
+    attestations: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Keep the reason, the next step and the module's own text as one plain line each."""
+        """Keep the reason, the next step and the text of the module and the image as one plain line each."""
         for name in ("reason", "next_step", "srcversion"):
             object.__setattr__(self, name, plain_line(getattr(self, name)))
+        for name in ("depends", "namespaces"):
+            texts = getattr(self, name)
+            object.__setattr__(self, name, None if texts is None else tuple(map(plain_line, texts)))
+        lines = {plain_line(name): plain_line(text) for name, text in self.labels.items()}
+        object.__setattr__(self, "labels", lines)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from kmatrix.values.cells import Finding
@@ -92,7 +92,11 @@ class GateRecord:
 
 @dataclass(frozen=True)
 class RecordedImage:
-    """A published image, by tag and digest, with this project's record of the gates that it has passed."""
+    """A published image, by tag and digest, with this project's record of the gates that it has passed.
+
+    `labels` are the image's own, empty where its configuration was not read.
+    """
 
     ref: ImageRef
     record: GateRecord
+    labels: Mapping[str, str] = field(default_factory=dict)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from kmatrix.values.cells import Cell
 
@@ -20,6 +20,10 @@ MODULE_CERTIFICATE = "io.github.beegfs-kmatrix.module-certificate"
 # Of a bundle: its kernels, and a digest over the cells it was composed from.
 KERNELS = "io.github.beegfs-kmatrix.kernels"
 BUNDLE_KEY = "io.github.beegfs-kmatrix.bundle-key"
+# Those that results have begin with one of these: a base image brings twenty of its own, the same in every cell.
+_REPORTED = ("org.opencontainers.image.", "io.github.beegfs-kmatrix.")
+# Of one label's value, in characters: the registry's content is not this project's alone.
+_LONGEST = 300
 
 
 def cell_labels(cell: Cell, cell_key: str) -> dict[str, str]:
@@ -45,6 +49,18 @@ def certificate_label(certificate: bytes) -> dict[str, str]:
         certificate: in DER.
     """
     return {MODULE_CERTIFICATE: base64.b64encode(certificate).decode()}
+
+
+def reported_labels(labels: Mapping[str, object]) -> dict[str, str]:
+    """Return those of an image's labels that its result has: OCI's and this project's, but no certificate.
+
+    The certificate has a thousand characters, and the report of thousands of cells would have each of them.
+    """
+    return {
+        name: str(value)[:_LONGEST]
+        for name, value in sorted(labels.items())
+        if name.startswith(_REPORTED) and name != MODULE_CERTIFICATE
+    }
 
 
 def kernels_label(kernels: Iterable[str]) -> str:

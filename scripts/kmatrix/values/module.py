@@ -189,13 +189,15 @@ class ImageFacts:
 class ModuleFile:
     """The file of a built module, as a bill of materials has it.
 
-    `sha256` is in hexadecimal digits; the others are its modinfo's, empty where it has none.
+    `sha256` is in hexadecimal digits; the others are its modinfo's, empty where it has none. `depends` are the in-tree
+    modules that it needs, in the order of its modinfo.
     """
 
     sha256: str
     version: str
     srcversion: str
     licence: str
+    depends: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

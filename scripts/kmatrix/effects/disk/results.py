@@ -148,7 +148,8 @@ def junit(profile_name: str, cells: Iterable[CellResult], releases: Iterable[Rel
     )
     tags = {"failed": "failure", "errored": "error", "skipped": "skipped"}
     for cell in cells:
-        seconds = f"{sum(cell.stages.values()):.3f}"
+        # A skipped cell has the seconds of the run that built it.
+        seconds = "0.000" if cell.verdict == "skipped" else f"{sum(cell.stages.values()):.3f}"
         case = ElementTree.SubElement(suite, "testcase", classname=cell.client, name=cell.cell, time=seconds)
         if cell.verdict in tags:
             entry = ElementTree.SubElement(case, tags[cell.verdict], message=cell.reason)
@@ -187,8 +188,14 @@ def _result(entry: Mapping[str, Any]) -> CellResult:
             raise ValueError(f"{verdict!r} is no verdict")
     values["gates_at"] = {str(name): str(at) for name, at in values["gates_at"].items()}
     values["releases"] = _texts(values["releases"])
-    for name in ("features", "reusable_from"):
-        values[name] = None if values[name] is None else _texts(values[name])
+    for name in ("features", "reusable_from", "depends", "namespaces"):
+        # A file that an earlier version wrote lacks the later ones.
+        values[name] = None if values.get(name) is None else _texts(values[name])
+    values["attestations"] = _texts(values.get("attestations", []))
+    values["labels"] = {str(name): str(text) for name, text in values.get("labels", {}).items()}
+    for name, kind in (("symbols", int), ("signed", bool)):
+        if values.get(name) is not None and type(values[name]) is not kind:
+            raise TypeError(f"{values[name]!r:.40} is no value of {name}")
     values["findings"] = _findings(values["findings"])
     values["warnings"] = _findings(values["warnings"])
     return CellResult(**values)

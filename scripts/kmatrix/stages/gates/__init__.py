@@ -22,6 +22,7 @@ from kmatrix.stages.run_context import CellContext, RunContext, cell_result
 from kmatrix.stages.verdict import explain
 from kmatrix.values.cells import CellResult, Verdict
 from kmatrix.values.gate_record import BOOT_GATE, MOUNT_GATE, SECURE_BOOT_GATE, STATIC_GATE
+from kmatrix.values.labels import reported_labels
 from kmatrix.values.matrix import Profile
 
 # Every gate; an image must have passed those of its profile before it is published.
@@ -123,7 +124,13 @@ def _with_facts(result: CellResult, outcomes: Iterable[Outcome]) -> CellResult:
         if outcome.kernel is not None:
             result = replace(result, vmlinuz=outcome.kernel.vmlinuz)
         if outcome.module is not None:
-            result = replace(result, features=outcome.module.features, abi=abi_of(outcome.module))
+            module = outcome.module
+            facts = replace(result, symbols=len(module.needs), namespaces=module.namespaces)
+            result = replace(facts, features=module.features, abi=abi_of(module))
+        if outcome.module_file is not None:
+            result = replace(result, depends=outcome.module_file.depends)
+        if outcome.labels:
+            result = replace(result, labels=reported_labels(outcome.labels))
     return result
 
 

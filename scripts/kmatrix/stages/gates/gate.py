@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
@@ -31,7 +31,8 @@ class Outcome:
     `message` is the reason in one line, or for a pass the evidence; `next_step` a sentence on how to fix the reason;
     `serial` the path of the guest's console, relative to the project; `srcversion` the module's, where it was read.
     `warnings` did not decide the outcome; `module` has the facts about the module that are recorded with a pass, where
-    the gate read them, `module_file` those about its file, and `kernel` the kernel that it booted.
+    the gate read them, `module_file` those about its file, `kernel` the kernel that it booted, and `labels` the labels
+    of the image.
     """
 
     verdict: Literal["passed", "failed", "errored"]
@@ -44,6 +45,7 @@ class Outcome:
     module: RecordedModule | None = None
     module_file: ModuleFile | None = None
     kernel: TestedKernel | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 class ImageUnderTest:

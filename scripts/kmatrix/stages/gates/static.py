@@ -44,6 +44,7 @@ def check_image(image: ImageUnderTest) -> Outcome:
         warnings=() if fails else about_features,
         module=_module(image),
         module_file=_module_file(image),
+        labels=image.facts.labels,
     )
     if not findings:
         return known
