@@ -165,16 +165,17 @@ def _in_guest(finding: Finding, log: LogText, seen: dict[tuple[str, str], int]) 
     There are none of a finding about the image.
     """
     if finding.code in _CRASHES:
-        for number, line in enumerate(log.lines, 1):
-            if finding.actual and finding.actual in line:
-                return _Hit(log, (number,), _AROUND_CRASH)
+        for words in filter(None, (finding.actual, finding.message)):
+            for number, line in enumerate(log.lines, 1):
+                if words in line:
+                    return _Hit(log, (number,), _AROUND_CRASH)
         return _last_step(log)
-    words = _words(finding)
+    parts = _parts(finding)
     kinds = SECTIONS.get(finding.code, ())
     sections = [*_sections(log)] if kinds else []
     for kind in kinds:
         for section in (each for each in sections if each.kind == kind):
-            numbers = [number for number in section.numbers if _has(log.lines[number - 1], words)]
+            numbers = [number for number in section.numbers if _has(log.lines[number - 1], parts)]
             if numbers:
                 return _Hit(log, tuple(numbers[:_MOST_LINES]), _AROUND_GUEST)
     for kind in kinds:
@@ -210,7 +211,7 @@ def _sections(log: LogText) -> Iterator[_Section]:
         yield _Section(kind, range(start, len(log.lines) + 1), len(log.lines), failed=True)
 
 
-def _words(finding: Finding) -> tuple[str, ...]:
+def _parts(finding: Finding) -> tuple[str, ...]:
     """Return the parts of what was there that the guest printed as lines of their own."""
     parts = re.split(r" / |, ", finding.actual)
     return tuple(part for part in parts if len(part) > 1 and part not in ("none", "nothing", "it"))
