@@ -23,6 +23,7 @@ from kmatrix.decide.report.paths import (
     INDEX,
     KERNELS,
     LOG_SCRIPT,
+    MATRIX_SCRIPT,
     RELEASES,
     SCRIPT,
     STYLE,
@@ -43,6 +44,7 @@ def site_files(report: Report, logs_of: Callable[[CellResult], Sequence[LogText]
     """
     yield STYLE, asset("style.css")
     yield SCRIPT, asset("report.js")
+    yield MATRIX_SCRIPT, asset("matrix.js")
     yield INDEX, matrix_page(report)
     yield CHANGES, changes_page(report)
     yield RELEASES, releases_page(report)
