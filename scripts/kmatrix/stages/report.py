@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from kmatrix.decide.report.document import read_document
+from kmatrix.decide.report.meanings import codes_of
 from kmatrix.decide.report.model import LogText, Report
 from kmatrix.decide.report.paths import DOCUMENT
 from kmatrix.decide.report.site import site_files
@@ -34,7 +35,9 @@ def write_report(root: Path, report: Report) -> Path:
         InputError: the folder cannot be written, or is not this program's.
     """
     folder = root / "build" / "report"
-    complete = replace(report, previous=_previous(folder / DOCUMENT, report.profile))
+    meanings = _meanings(root / "docs" / "findings.md")
+    previous = _previous(folder / DOCUMENT, report.profile)
+    complete = replace(report, previous=previous, meanings=meanings, codes=codes_of(meanings))
     replace_site(folder, site_files(complete, lambda cell: _logs(root, report.profile, cell)))
     return folder
 
@@ -44,6 +47,13 @@ def _previous(path: Path, profile: str) -> dict[str, object]:
         return dict(read_document(path.read_text(encoding="utf-8"), profile))
     except (OSError, ValueError):
         return {}
+
+
+def _meanings(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return ""
 
 
 def _logs(root: Path, profile: str, cell: CellResult) -> Sequence[LogText]:

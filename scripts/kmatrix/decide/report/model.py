@@ -27,6 +27,7 @@ class Report:
         places: by session, the options that say where everything is (see `Invocation.places`).
         previous: the document `index.json` of the report before; empty if there was none.
         codes: the finding codes that the page `findings.html` describes.
+        meanings: the text of docs/findings.md, which describes them; empty if it is not there.
     """
 
     profile: str
@@ -40,6 +41,7 @@ class Report:
     places: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     previous: Mapping[str, Any] = field(default_factory=dict)
     codes: frozenset[str] = frozenset()
+    meanings: str = ""
 
     def command(self, session: str, *arguments: str) -> str:
         """Return a command, without backquotes, that acts on what the report is about."""

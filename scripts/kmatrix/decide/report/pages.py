@@ -8,6 +8,7 @@ from importlib import resources
 import jinja2
 
 from kmatrix.decide.report.model import Report
+from kmatrix.values.text import plain
 
 # In the order of the navigation.
 SECTIONS = (
@@ -43,12 +44,18 @@ def _environment() -> jinja2.Environment:
         loader=jinja2.FunctionLoader(_template),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_plain,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
     environment.filters["sentence"] = lambda text: f"{text[:1].upper()}{text[1:]}"
     return environment
+
+
+def _plain(value: object) -> object:
+    """Return text of images, logs and registries without control characters and direction marks."""
+    return plain(value) if type(value) is str else value
 
 
 def _template(name: str) -> str:

@@ -6,19 +6,23 @@ from collections.abc import Callable, Iterator, Sequence
 
 from kmatrix.decide.report.cell_page import cell_page
 from kmatrix.decide.report.changes_page import changes_page
+from kmatrix.decide.report.deciding import deciding
 from kmatrix.decide.report.document import document
 from kmatrix.decide.report.findings_page import findings_page
 from kmatrix.decide.report.kernels_page import kernels_page
 from kmatrix.decide.report.log_page import log_page
 from kmatrix.decide.report.matrix_page import matrix_page
 from kmatrix.decide.report.model import LogText, Report
+from kmatrix.decide.report.neighbours import neighbours
 from kmatrix.decide.report.pages import asset
 from kmatrix.decide.report.paths import (
+    CELL_STYLE,
     CHANGES,
     DOCUMENT,
     FINDINGS,
     INDEX,
     KERNELS,
+    LOG_SCRIPT,
     MATRIX_SCRIPT,
     RELEASES,
     SCRIPT,
@@ -46,10 +50,14 @@ def site_files(report: Report, logs_of: Callable[[CellResult], Sequence[LogText]
     yield RELEASES, releases_page(report)
     yield KERNELS, kernels_page(report)
     yield FINDINGS, findings_page(report)
+    yield CELL_STYLE, asset("cell.css")
+    yield LOG_SCRIPT, asset("log.js")
+    around = neighbours(report.cells)
     for cell in report.cells:
         logs = tuple(logs_of(cell))
-        yield cell_path(cell.cell), cell_page(report, cell, logs)
+        places = deciding(cell, logs)
+        yield cell_path(cell.cell), cell_page(report, cell, logs, places, around[cell.cell])
         for log in logs:
-            yield log_path(log.name), log_page(report, cell, log)
+            yield log_path(log.name), log_page(report, cell, log, places)
             yield raw_log_path(log.name), "".join(f"{line}\n" for line in log.lines)
     yield DOCUMENT, document(report)
