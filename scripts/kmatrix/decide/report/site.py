@@ -8,6 +8,7 @@ from kmatrix.decide.report.cell_page import cell_page
 from kmatrix.decide.report.changes_page import changes_page
 from kmatrix.decide.report.document import document
 from kmatrix.decide.report.findings_page import findings_page
+from kmatrix.decide.report.junit import junit
 from kmatrix.decide.report.kernels_page import kernels_page
 from kmatrix.decide.report.log_page import log_page
 from kmatrix.decide.report.matrix_page import matrix_page
@@ -18,6 +19,7 @@ from kmatrix.decide.report.paths import (
     DOCUMENT,
     FINDINGS,
     INDEX,
+    JUNIT,
     KERNELS,
     RELEASES,
     SCRIPT,
@@ -50,4 +52,5 @@ def site_files(report: Report, logs_of: Callable[[CellResult], Sequence[LogText]
         for log in logs:
             yield log_path(log.name), log_page(report, cell, log)
             yield raw_log_path(log.name), "".join(f"{line}\n" for line in log.lines)
+    yield JUNIT, junit(report.profile, report.cells, report.releases)
     yield DOCUMENT, document(report)
