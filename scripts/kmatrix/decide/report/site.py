@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from kmatrix.decide.report.badges import badges
 from kmatrix.decide.report.cell_page import cell_page
 from kmatrix.decide.report.changes_page import changes_page
 from kmatrix.decide.report.document import document
+from kmatrix.decide.report.feed import feed
 from kmatrix.decide.report.findings_page import findings_page
 from kmatrix.decide.report.junit import junit
 from kmatrix.decide.report.kernels_page import kernels_page
@@ -17,6 +19,7 @@ from kmatrix.decide.report.pages import asset
 from kmatrix.decide.report.paths import (
     CHANGES,
     DOCUMENT,
+    FEED,
     FINDINGS,
     INDEX,
     JUNIT,
@@ -52,5 +55,7 @@ def site_files(report: Report, logs_of: Callable[[CellResult], Sequence[LogText]
         for log in logs:
             yield log_path(log.name), log_page(report, cell, log)
             yield raw_log_path(log.name), "".join(f"{line}\n" for line in log.lines)
+    yield from badges(report.cells)
+    yield FEED, feed(report)
     yield JUNIT, junit(report.profile, report.cells, report.releases)
     yield DOCUMENT, document(report)
