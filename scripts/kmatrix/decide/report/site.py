@@ -24,6 +24,7 @@ from kmatrix.decide.report.paths import (
     INDEX,
     JUNIT,
     KERNELS,
+    MATRIX_SCRIPT,
     RELEASES,
     SCRIPT,
     STYLE,
@@ -44,6 +45,7 @@ def site_files(report: Report, logs_of: Callable[[CellResult], Sequence[LogText]
     """
     yield STYLE, asset("style.css")
     yield SCRIPT, asset("report.js")
+    yield MATRIX_SCRIPT, asset("matrix.js")
     yield INDEX, matrix_page(report)
     yield CHANGES, changes_page(report)
     yield RELEASES, releases_page(report)
