@@ -40,7 +40,7 @@ def report(call: Invocation) -> Exit:
             public_keys=tuple(signing.public_keys) if signing else (),
             places=call.places,
         )
-        folder = write_report(call.root, made)
+        folder = write_report(call.root, made, call.say)
         console = tables.wide_console()
         gates = gates_of_profile(chosen.effective)
         tables.print_results(console, results, chosen.name, gates, "build", call.places.get("build", ()))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from kmatrix.decide.report.badges import badges
 from kmatrix.decide.report.cell_page import cell_page
 from kmatrix.decide.report.changes_page import changes_page
 from kmatrix.decide.report.deciding import deciding
 from kmatrix.decide.report.document import document
+from kmatrix.decide.report.feed import feed
 from kmatrix.decide.report.findings_page import findings_page
+from kmatrix.decide.report.junit import junit
 from kmatrix.decide.report.kernels_page import kernels_page
 from kmatrix.decide.report.log_page import log_page
 from kmatrix.decide.report.matrix_page import matrix_page
@@ -19,8 +22,10 @@ from kmatrix.decide.report.paths import (
     CELL_STYLE,
     CHANGES,
     DOCUMENT,
+    FEED,
     FINDINGS,
     INDEX,
+    JUNIT,
     KERNELS,
     LOG_SCRIPT,
     MATRIX_SCRIPT,
@@ -60,4 +65,7 @@ def site_files(report: Report, logs_of: Callable[[CellResult], Sequence[LogText]
         for log in logs:
             yield log_path(log.name), log_page(report, cell, log, places)
             yield raw_log_path(log.name), "".join(f"{line}\n" for line in log.lines)
+    yield from badges(report.cells)
+    yield FEED, feed(report)
+    yield JUNIT, junit(report.profile, report.cells, report.releases)
     yield DOCUMENT, document(report)
