@@ -67,7 +67,7 @@ def test_a_file_that_an_interrupted_run_left_unfinished_is_replaced(layout: Layo
 def test_the_public_half_of_another_pair_is_replaced(layout: Layout) -> None:
     ensure_keys(layout)
     _, public = new_keys.new_image_key()
-    (layout.keys / new_keys.IMAGE_PUBLIC_KEY).write_bytes(public.content)
+    (layout.keys / key_files.IMAGE_PUBLIC_KEY).write_bytes(public.content)
     assert ensure_keys(layout)
     assert keys_are_there(layout)
 

@@ -55,17 +55,13 @@ def test_a_run_without_keys_loads_no_cryptography_while_it_runs(tmp_path: Path) 
     found = imported_by(
         "from pathlib import Path",
         "from types import SimpleNamespace",
-        "from kmatrix.lab.keys import keys_are_there",
-        "from kmatrix.lab.layout import layout_of",
         "from kmatrix.stages.run_context import Options, new_run",
         "from tests.unit.support.check_case import Case",
         "from tests.unit.support.image_registry import NO_CREDENTIALS",
-        "from tests.unit.support.lab_profile import lab_profile",
         "from tests.unit.support.made_up_profile import profile",
         f"root = Path({str(tmp_path)!r})",
         "options = Options(root, 'site', profile(), 'r.example/team')",
         "new_run(None, NO_CREDENTIALS, options, SimpleNamespace(say=print), pushes=True).records",
         "assert not Case().check().findings",
-        "assert not keys_are_there(layout_of(lab_profile(), root))",
     )
     assert {each for each in found if each.partition(".")[0] in SIGNING} == set()

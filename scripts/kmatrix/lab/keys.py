@@ -48,7 +48,7 @@ def ensure_keys(layout: Layout) -> bool:
 
 
 def _new(names: Sequence[str]) -> Sequence[KeyFile]:
-    # Here: it takes 8 MB of memory, and a build looks only whether there are keys.
+    # Here: it takes 8 MB of memory, which a run of a profile without keys need not spend.
     from kmatrix.effects.signing.new_keys import new_image_key, new_module_key
 
     return new_image_key() if names == IMAGE_FILES else new_module_key(_NAME, datetime.now(UTC))
