@@ -181,6 +181,12 @@ def instances(document: Document) -> tuple[str, ...]:
     return tuple(str(entry["digest"]) for entry in json.loads(document.content).get("manifests", ()))
 
 
+def is_completable(run: RunContext, result: CellResult) -> bool:
+    """Return whether a run may add to a cell's published image: it pushes, and the image has passed every gate."""
+    lacking = not_passed(result.gates, gates_of_profile(run.options.profile))
+    return run.options.push and result.verdict in ("passed", "skipped") and bool(result.digest) and not lacking
+
+
 def with_signature(run: RunContext, ref: ImageRef, result: CellResult) -> CellResult:
     """Sign a published cell's image where the image key has not signed it, and return the cell's result with a note.
 
@@ -190,9 +196,7 @@ def with_signature(run: RunContext, ref: ImageRef, result: CellResult) -> CellRe
     Raises:
         InterruptedRunError: the run was told to stop.
     """
-    lacking = not_passed(result.gates, gates_of_profile(run.options.profile))
-    published = result.verdict in ("passed", "skipped") and result.digest and not lacking
-    if not (published and run.trust.signer is not None and run.options.push):
+    if run.trust.signer is None or not is_completable(run, result):
         return result
     raise_if_stopping(run)
     was_signed: bool | None = None
