@@ -64,14 +64,6 @@ def test_a_file_that_an_interrupted_run_left_unfinished_is_replaced(layout: Layo
     }
 
 
-def test_the_public_half_of_another_pair_is_replaced(layout: Layout) -> None:
-    ensure_keys(layout)
-    _, public = new_keys.new_image_key()
-    (layout.keys / key_files.IMAGE_PUBLIC_KEY).write_bytes(public.content)
-    assert ensure_keys(layout)
-    assert keys_are_there(layout)
-
-
 def test_up_creates_them_and_status_names_them(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     messages: list[str] = []
     monkeypatch.setattr(lab_up, "running", lambda *_: True)

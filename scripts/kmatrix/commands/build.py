@@ -109,6 +109,7 @@ def push(call: Invocation) -> Exit:
                 f"{call.next('build', job.chosen.name)} has not run yet."
             )
             return Exit.OK
+        note_unsigned(call, job.chosen)
 
         def one(run: RunContext, recipe: Recipe) -> CellResult:
             return push_cell(run, recipe, _as_tested(withheld[recipe.cell.id]))

@@ -5,24 +5,21 @@ They are created once and stay until a reset: what was signed with them stays in
 
 from __future__ import annotations
 
+import base64
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from kmatrix.effects.signing.key_files import (
     IMAGE_FILES,
-    IMAGE_KEY,
-    IMAGE_PUBLIC_KEY,
     MODULE_CERTIFICATE,
     MODULE_CERTIFICATE_DER,
     MODULE_FILES,
-    MODULE_KEY,
     KeyFile,
     write_key_files,
 )
 from kmatrix.lab.layout import Layout
-from kmatrix.values.errors import InputError
-from kmatrix.values.matrix import ImageSigning, ModuleSigning
 
 _NAME = "BeeGFS lab, for tests alone"
 
@@ -55,19 +52,21 @@ def _new(names: Sequence[str]) -> Sequence[KeyFile]:
 
 
 def _complete(folder: Path, names: Sequence[str]) -> bool:
-    # Here, as in `_new`: only the lab has keys that it looks at.
-    from kmatrix.effects.signing.image_keys import load_image_signer
-    from kmatrix.effects.signing.module_keys import load_certificate
-
+    # By the files' form alone: to open keys takes 8 MB of memory, and an RSA key a second.
     try:
-        if names == IMAGE_FILES:
-            load_image_signer(ImageSigning(key=f"file:{IMAGE_KEY}", public_keys=(IMAGE_PUBLIC_KEY,)), folder, {})
-            return True
-        named = ModuleSigning(key=f"file:{MODULE_KEY}", certificate=MODULE_CERTIFICATE)
-        certificate = load_certificate(named, folder)
-        # To open an RSA key takes a second, because its numbers are checked; `build` does so, and `up` asks each time.
-        key = (folder / MODULE_KEY).read_bytes().splitlines()
-        is_whole = bool(key) and key[0].startswith(b"-----BEGIN ") and key[-1].startswith(b"-----END ")
-        return is_whole and certificate == (folder / MODULE_CERTIFICATE_DER).read_bytes()
-    except (InputError, OSError):
+        found = {name: (folder / name).read_bytes() for name in names}
+    except OSError:
         return False
+    bodies = {name: _body(content) for name, content in found.items() if name != MODULE_CERTIFICATE_DER}
+    if MODULE_CERTIFICATE_DER in found and bodies[MODULE_CERTIFICATE] != found[MODULE_CERTIFICATE_DER]:
+        return False
+    return all(bodies.values())
+
+
+def _body(pem: bytes) -> bytes:
+    """Return what a PEM holds (RFC 7468); empty if it is not whole."""
+    match = re.fullmatch(rb"-----BEGIN ([A-Z ]+)-----\n(.+\n)-----END \1-----\n", pem, re.DOTALL)
+    try:
+        return base64.b64decode(match[2].replace(b"\n", b""), validate=True) if match else b""
+    except ValueError:
+        return b""
