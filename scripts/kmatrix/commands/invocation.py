@@ -63,12 +63,19 @@ class Invocation:
     remote: str = ""
     keys: tuple[Path, ...] = ()
     save: Path | None = None
+    quiet: bool = False
+    verbose: bool = False
     command: str = ""
     places: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     typed: tuple[str, ...] = ()
 
     def say(self, text: str) -> None:
-        """Print a human-readable line on standard error."""
+        """Print a human-readable line on standard error, unless only the summary is wanted."""
+        if not self.quiet:
+            self.conclude(text)
+
+    def conclude(self, text: str) -> None:
+        """Print a line of the summary on standard error."""
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def again(self, profile_name: str, *arguments: str) -> str:

@@ -58,7 +58,7 @@ def _act(call: Invocation, chosen: SelectedProfile, engine: Engine) -> Exit:
     match call.action:
         case "up":
             done = ensure_lab(call, chosen, engine)
-            call.say("lab: up" if done else "lab: everything is up; nothing to do")
+            call.conclude("lab: up" if done else "lab: everything is up; nothing to do")
             if chosen.name == LAB_AARCH64:
                 call.say(f"lab: {call.next('build', LAB_AARCH64)} builds the cells of both architectures")
         case "down":
