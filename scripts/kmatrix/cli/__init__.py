@@ -6,6 +6,8 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from kmatrix.cli.options import ARGUMENT, OUTPUT, OVERRIDES, SELECTION, Option, 
 from kmatrix.cli.parser import parse
 from kmatrix.commands.guard import guarded
 from kmatrix.commands.invocation import Invocation
+from kmatrix.effects.github_actions import github_actions
 from kmatrix.effects.registry.environment import take_auth_config
 from kmatrix.stages.tables import wide_console
 from kmatrix.values.boot import BootOptions
@@ -33,13 +36,17 @@ def main(arguments: Sequence[str] | None = None, first: Callable[[Invocation], N
     # Before any other program is started.
     take_auth_config()
     console = wide_console(stderr=True)
+    github = github_actions()
 
     def work() -> int:
         invocation, command = _invocation(sys.argv[1:] if arguments is None else arguments, console)
+        invocation = replace(invocation, github=github)
         first(invocation)
         return command(invocation)
 
-    return guarded(console, work, "Interrupted. Finished cells are saved; run the same command to resume.")
+    # Errors have text of others too.
+    with github.foreign_text() if github else nullcontext():
+        return guarded(console, work, "Interrupted. Finished cells are saved; run the same command to resume.")
 
 
 def _invocation(arguments: Sequence[str], console: Console) -> tuple[Invocation, Callable[[Invocation], Exit]]:

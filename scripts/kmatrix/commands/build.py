@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
 from kmatrix.commands.feature_comparison import compared_features, features_of_others, planned
+from kmatrix.commands.github import show_on_github
 from kmatrix.commands.invocation import Invocation
 from kmatrix.commands.profile import SelectedProfile, module_signer, recipes_for
 from kmatrix.commands.run import opened_run
@@ -261,6 +262,7 @@ def _run(job: Job, work: Callable[[_Recorder, RunContext], None], pushes: bool) 
     tables.print_results(
         call.console, results, job.chosen.name, gates, call.command, call.typed, failures_only=call.quiet
     )
+    show_on_github(call, job.chosen.name, results, recorder.releases)
     call.say(
         f"builds: {engine.builds}, pulls: {engine.pulls}. {call.next('report', job.chosen.name)} shows the latest "
         "result of every cell; build/results.json has all of it."
