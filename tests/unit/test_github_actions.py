@@ -227,8 +227,8 @@ def test_a_run_writes_both_and_a_second_one_of_the_step_does_not_replace_the_fir
     github = GitHubActions(tmp_path / "summary")
     call = Invocation(tmp_path, Console(stderr=True, width=240), command="build", github=github)
     with github.foreign_text():
-        show_on_github(call, "lab", [BAD], ())
-        show_on_github(call, "lab", [GOOD], ())
+        show_on_github(call, "lab", [BAD], (), "build", ())
+        show_on_github(call, "lab", [GOOD], (), "build", ())
     assert Runner().read(capsys.readouterr().err).done == [("error", "title=8.1-k", "failed: no such field")]
     text = (tmp_path / "summary").read_text(encoding="utf-8")
     assert [row[0] for row in Page(text).rows] == ["cell", "8.1-k", "cell", "8.1-k+rt"]
@@ -238,14 +238,14 @@ def test_the_summary_of_a_step_never_becomes_longer_than_github_takes(tmp_path: 
     github = GitHubActions(tmp_path / "summary")
     (tmp_path / "summary").write_text("x" * (LIMIT - 2000), encoding="utf-8")
     call = Invocation(tmp_path, Console(stderr=True, width=240), command="build", github=github)
-    show_on_github(call, "lab", [replace(BAD, cell=f"8.1-{at}") for at in range(99)], ())
+    show_on_github(call, "lab", [replace(BAD, cell=f"8.1-{at}") for at in range(99)], (), "build", ())
     assert LIMIT - 2000 < (tmp_path / "summary").stat().st_size <= LIMIT
     assert "cells are left out" in (tmp_path / "summary").read_text(encoding="utf-8")
 
 
 def test_a_summary_that_cannot_be_written_costs_no_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     call = Invocation(tmp_path, Console(stderr=True, width=240), command="build", github=GitHubActions(tmp_path))
-    show_on_github(call, "lab", [BAD], ())
+    show_on_github(call, "lab", [BAD], (), "build", ())
     said = capsys.readouterr().err
     assert "warning: cannot write the summary of the step (GITHUB_STEP_SUMMARY): Is a directory" in said
     assert "::error title=8.1-k::" in said

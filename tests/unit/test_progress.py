@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -16,6 +17,9 @@ from rich.console import Console
 from kmatrix.commands.invocation import Invocation
 from kmatrix.commands.showing import showing
 from kmatrix.decide.slow_stages import slow_after, usual_of, usual_seconds
+from kmatrix.effects.engine import Engine
+from kmatrix.lab.images import ensure_image
+from kmatrix.lab.layout import Layout
 from kmatrix.stages.progress import LiveProgress, PlainProgress, QuietProgress, counting, in_place, narrating, stepping
 from kmatrix.stages.running import Row, Running
 from kmatrix.stages.tables import wide_console
@@ -222,6 +226,20 @@ def test_a_step_that_fails_is_over_too() -> None:
         fail()
     assert progress.running.rows() == []
     assert said(progress.console) == ["lab: image toolkit: building"]
+
+
+def test_the_builds_of_the_lab_show_their_output_if_it_is_wanted(tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM scratch\n", encoding="utf-8")
+
+    def build(_: bytes, *, on_line: Callable[[str], None], **__: object) -> str:
+        on_line("Step 1/1 : FROM scratch")
+        return "sha256:1"
+
+    engine, layout = SimpleNamespace(image=lambda _: None, build=build), SimpleNamespace(images=lambda _: tmp_path)
+    for verbose, shown in ((False, []), (True, ["lab: toolkit | Step 1/1 : FROM scratch"])):
+        progress = PlainProgress(plain_console(), 0, verbose=verbose)
+        ensure_image(cast("Engine", engine), cast("Layout", layout), "toolkit", "base", narrating(progress, "lab"))
+        assert said(progress.console) == ["lab: image toolkit: building", *shown]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from rich.console import Console
 from kmatrix.commands.bundle import print_bundles
 from kmatrix.decide.plan import Plan
 from kmatrix.stages import tables
-from kmatrix.stages.progress import LiveProgress
+from kmatrix.stages.progress import LiveProgress, line_of
 from kmatrix.values.bundle import BundleResult
 from kmatrix.values.cells import CellResult, Finding, Verdict
 from kmatrix.values.release_result import ReleaseResult
@@ -124,6 +124,15 @@ def test_a_failure_has_its_reason_its_log_and_the_command_below_a_table_that_is_
         f"       Repeat this cell: `nox -s build -- --profile lab --only {failed.cell}`",
     ]
     assert lines[-1] == "1 failed, 1 skipped"
+
+
+def test_the_row_of_a_skipped_cell_keeps_what_is_known_of_it() -> None:
+    skipped = replace(RESULTS[0], verdict="skipped", reason="already published")
+    lines = on(200, lambda console: tables.print_results(console, [skipped], "lab", GATES))
+    releases = ", ".join(skipped.releases)
+    known = f"{skipped.cell} skipped static, boot 7.2 s {releases} (17.2) 0123456789ab"
+    assert " ".join(lines[1].split()) == known
+    assert line_of(skipped, 1, 1).plain == f"[1/1] {skipped.cell} skipped: already published"
 
 
 def test_a_quiet_session_ends_with_its_failures_and_the_counts_of_all_cells() -> None:

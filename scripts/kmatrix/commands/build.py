@@ -262,7 +262,7 @@ def _run(job: Job, work: Callable[[_Recorder, RunContext], None], pushes: bool) 
     tables.print_results(
         call.console, results, job.chosen.name, gates, call.command, call.typed, failures_only=call.quiet
     )
-    show_on_github(call, job.chosen.name, results, recorder.releases)
+    show_on_github(call, job.chosen.name, results, recorder.releases, call.command, call.typed)
     call.say(
         f"builds: {engine.builds}, pulls: {engine.pulls}. {call.next('report', job.chosen.name)} shows the latest "
         "result of every cell; build/results.json has all of it."

@@ -14,7 +14,12 @@ from kmatrix.values.release_result import ReleaseResult
 
 
 def show_on_github(
-    call: Invocation, profile_name: str, results: Iterable[CellResult], releases: Iterable[ReleaseResult]
+    call: Invocation,
+    profile_name: str,
+    results: Iterable[CellResult],
+    releases: Iterable[ReleaseResult],
+    session: str,
+    arguments: tuple[str, ...],
 ) -> None:
     """Write the summary of the step and the annotations, if GitHub Actions runs this; a fault of it is only reported.
 
@@ -23,13 +28,15 @@ def show_on_github(
         profile_name: whose cells.
         results: of the run's cells.
         releases: of the profile.
+        session: the nox session that brings a cell to its verdict again.
+        arguments: its other arguments.
     """
     if call.github is None:
         return
     results = tuple(results)
 
     def repeat(result: CellResult) -> str:
-        return repeat_command(result, profile_name, call.command, call.typed)
+        return repeat_command(result, profile_name, session, arguments)
 
     try:
         room = LIMIT - call.github.summary_bytes()

@@ -15,6 +15,7 @@ from rich.text import Text
 from kmatrix.stages.columns import Column, fitting
 from kmatrix.stages.running import Running
 from kmatrix.values.cells import CellResult
+from kmatrix.values.narration import Narration
 from kmatrix.values.text import plain
 
 STYLES = {"passed": "green", "failed": "red", "errored": "yellow", "skipped": "cyan"}
@@ -81,21 +82,25 @@ def counting(progress: Progress, name: str, total: int) -> Iterator[Callable[[Ca
         yield counted
 
 
-def narrating(progress: Progress, name: str) -> Callable[[str], None]:
-    """Return a function that prints lines about a step, each of which says how far the step is."""
+def narrating(progress: Progress, name: str) -> Narration:
+    """Return the narration of a step, each line of which says how far the step is."""
 
     def say(text: str) -> None:
         progress.say(f"{name}: {text}")
         progress.step(name, text)
 
-    return say
+    def output(part: str, line: str) -> None:
+        progress.output(f"{name}: {part}", line)
+
+    return Narration(say, output)
 
 
 def line_of(result: CellResult, number: int, total: int) -> Text:
     """Return one line about a finished cell, and one for each of its first findings and its log."""
     text = Text(f"[{number}/{total}] {result.cell} ")
     text.append(result.verdict, style=STYLES[result.verdict])
-    if result.stages:
+    # The stages of a skipped cell are those of the run that built it.
+    if result.stages and result.verdict != "skipped":
         text.append(f" in {sum(result.stages.values()):.1f} s")
     if result.verdict not in ("passed",):
         text.append(f": {result.reason}")

@@ -73,12 +73,16 @@ def print_results(
         session: the nox session that brings a cell to its verdict again.
         arguments: its other arguments.
         failures_only: leaves out cells that passed or were skipped, and all warnings; the counts are of all cells.
+
+    The row of a skipped cell has what is known of it: the seconds, in brackets, of the run that built it.
     """
     every = sorted(results, key=lambda result: result.cell)
     results = [result for result in every if not failures_only or result.verdict in ("failed", "errored")]
     rows = []
     for result in results:
         seconds = f"{sum(result.stages.values()):.1f}" if result.stages else "-"
+        if result.stages and result.verdict == "skipped":
+            seconds = f"({seconds})"
         digest = result.digest.removeprefix("sha256:")[:12] or "-"
         verdict = Text(result.verdict, style=STYLES[result.verdict])
         rows.append((result.cell, verdict, _gates(result, gates), ", ".join(result.releases), seconds, digest))
