@@ -14,9 +14,11 @@ from kmatrix.cli import main
 from kmatrix.commands.github import show_on_github
 from kmatrix.commands.invocation import Invocation
 from kmatrix.decide.github_summary import LIMIT, github_summary
-from kmatrix.decide.workflow_commands import SHOWN, Annotation, annotations_of
+from kmatrix.decide.workflow_commands import SHOWN, Annotation, annotations_of, annotations_of_bundles
+from kmatrix.effects.disk.results import write_results
 from kmatrix.effects.github_actions import GitHubActions, github_actions
 from kmatrix.stages.tables import repeat_command
+from kmatrix.values.bundle import BundleResult
 from kmatrix.values.cells import CellResult, Finding
 from kmatrix.values.errors import Exit
 from kmatrix.values.release_result import ReleaseResult
@@ -232,6 +234,24 @@ def test_a_run_writes_both_and_a_second_one_of_the_step_does_not_replace_the_fir
     assert Runner().read(capsys.readouterr().err).done == [("error", "title=8.1-k", "failed: no such field")]
     text = (tmp_path / "summary").read_text(encoding="utf-8")
     assert [row[0] for row in Page(text).rows] == ["cell", "8.1-k", "cell", "8.1-k+rt"]
+
+
+def test_a_report_has_the_summary_of_all_cells_with_commands_that_build(
+    site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary"))
+    write_results(site / "build" / "results.json", "site", {BAD.cell: BAD, GOOD.cell: GOOD}, [BAD.cell, GOOD.cell])
+    assert main(["report", "--root", str(site)]) == Exit.FAILED
+    assert Runner().read(capsys.readouterr().err).done == [("error", "title=8.1-k", "failed: no such field")]
+    (_, bad, _, good) = Page((tmp_path / "summary").read_text(encoding="utf-8")).rows
+    assert (bad[0], good[0]) == (BAD.cell, GOOD.cell)
+    assert bad[-1] == f"nox -s build -- --profile site --root {site} --only 8.1-k"
+
+
+def test_a_bundle_without_a_pass_is_an_error() -> None:
+    made = BundleResult(client="8.1", image="i", verdict="failed", reason="panic: it stopped")
+    found = annotations_of_bundles([made, replace(made, client="8.2", verdict="passed")])
+    assert [str(each) for each in found] == ["::error title=bundle 8.1::failed: panic: it stopped"]
 
 
 def test_the_summary_of_a_step_never_becomes_longer_than_github_takes(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from kmatrix.decide.bundle import wanted_bundles
 from kmatrix.decide.bundle_bounds import Bounds, bounds_of
 from kmatrix.decide.kept_results import keep_published
 from kmatrix.decide.plan import make_plan
+from kmatrix.decide.workflow_commands import annotations_of_bundles
 from kmatrix.effects.clock import utc_now
 from kmatrix.effects.disk.bundles import read_bundles, update_bundles
 from kmatrix.effects.disk.git import revision, source
@@ -88,6 +89,8 @@ def bundle_job(call: Invocation, job: Job) -> list[BundleResult]:
         changed[result.client] = keep_published(result, known.get(result.client), time)
         update_bundles(path, name, changed, order, engine)
     print_bundles(call.console, now, failures_only=call.quiet)
+    if call.github:
+        call.github.annotate(annotations_of_bundles(now))
     call.say("build/bundles.json has the complete results.")
     return now
 

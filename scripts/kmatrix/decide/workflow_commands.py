@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from kmatrix.values.bundle import BundleResult
 from kmatrix.values.cells import CellResult
 from kmatrix.values.release_result import ReleaseResult
 from kmatrix.values.text import plain_line
@@ -76,13 +77,20 @@ def annotations_of(
     return (*_shown(errors, repeat), *_shown(warnings, repeat))
 
 
+def annotations_of_bundles(bundles: Iterable[BundleResult]) -> tuple[Annotation, ...]:
+    """Return an annotation for each bundle without a pass; the tenth counts the rest."""
+    bad = [bundle for bundle in bundles if bundle.verdict in ("failed", "errored")]
+    errors = [Annotation("error", f"bundle {each.client}", f"{each.verdict}: {each.reason}") for each in bad]
+    return tuple(_shown(errors, ""))
+
+
 def _shown(found: list[Annotation], repeat: str) -> Iterator[Annotation]:
     if len(found) <= SHOWN:
         yield from found
         return
     yield from found[: SHOWN - 1]
     left = len(found) - SHOWN + 1
-    where = f"; {repeat} and the step's summary show them" if repeat else "; the step's summary shows them"
+    where = f"; {repeat} and the step's summary show them" if repeat else "; the step's log shows them"
     yield Annotation(found[0].level, "kmatrix", f"{left} more{where}")
 
 
