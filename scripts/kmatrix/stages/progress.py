@@ -242,6 +242,10 @@ class LiveProgress(_Shown):
             style = "yellow" if row.slow else ""
             rows.append([Text(row.subject), *(Text(text, style) for text in (row.detail, row.time, row.remark))])
         shown, _ = fitting(_COLUMNS, rows, width)
+        if len(shown) < len(_COLUMNS) - 1:
+            # Where a cell is, and for how long, stands below its id then.
+            pairs = [(cell, Text("  ").join([Text(), *others])) for cell, *others in rows]
+            rows, shown = [[line] for pair in pairs for line in pair], [0]
         table = Table.grid(padding=(0, 2))
         for _ in shown:
             # A folded line would leave parts of itself behind when the table is drawn again.
