@@ -134,6 +134,8 @@ def test_a_setting_that_is_wrong_does_not_stop_a_command_that_never_reads_it(
         (("build", "--no-boot", "--accel", "tcg"), "--accel has no effect with --no-boot", "Remove one of the two. "),
         (("verify", "--boot-deadline=9", "--no-boot"), "--boot-deadline has no effect with --no-boot", "Remove one "),
         (("boot", "x", "--shell", "--boot-deadline", "9"), "--boot-deadline has no effect with --shell", "Remove one "),
+        (("build", "--quiet", "--verbose"), "--verbose has no effect with --quiet", "Remove one of the two. "),
+        (("verify", "--remote", "x", "--quiet"), "--quiet has no effect with --remote", "Remove one of the two. "),
         (("build", "--forse"), "`build` has no option --forse", "Did you mean --force? "),
         (("plan", "--prof", "x"), "`plan` has no option --prof", "Did you mean --profile? "),
         (

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -40,6 +39,7 @@ from tests.unit.support.gate_records import BOTH, record_of
 from tests.unit.support.http_server import Reply, Request
 from tests.unit.support.image_registry import NO_CREDENTIALS, ImageRegistry, image_registry
 from tests.unit.support.made_up_profile import profile, recipes
+from tests.unit.support.saying import Saying
 from tests.unit.support.stand_in_engine import StandInEngine
 from tests.unit.support.trusted_keys import signer, signers_of, trust, types_at
 
@@ -113,7 +113,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     with image_registry() as server:
         said: list[str] = []
         options = Options(tmp_path, "ocp", asking, f"{server.web.address}/team", boot=BootOptions())
-        progress = cast("Any", SimpleNamespace(say=said.append, stage=lambda *_: None))
+        progress = Saying(said.append)
         registry = RegistryWriter(NO_CREDENTIALS, pushes_to=options.target)
         engine = cast("Any", StandInEngine())
         run = RunContext(engine, registry, NO_CREDENTIALS, options, progress, cast("Any", None), trust=trust("own"))
@@ -282,9 +282,8 @@ def test_cells_that_need_no_job_are_those_whose_record_verifies(bench: Bench) ->
 
     def complete(believed: Trust) -> dict[str, Any]:
         records = AttestedRecords(bench.run.registry, believed, print)
-        return dict(
-            complete_cells(bench.run.registry, records, bench.run.options.target, [bench.recipe], BOTH, False, print)
-        )
+        target, progress = bench.run.options.target, Saying(print)
+        return dict(complete_cells(bench.run.registry, records, target, [bench.recipe], BOTH, False, progress))
 
     assert list(complete(trust("", "old"))) == [bench.recipe.cell.id]
     assert complete(trust("", "own")) == {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -19,12 +18,13 @@ from kmatrix.values.errors import InputError
 from kmatrix.values.matrix import ImageSigning
 from tests.unit.support.image_registry import NO_CREDENTIALS, image_registry
 from tests.unit.support.made_up_profile import profile
+from tests.unit.support.saying import Saying
 from tests.unit.support.trusted_keys import signer, trust, write_keys
 
 
 def run_of(root: Path, signing: ImageSigning | None, *, pushes: bool) -> RunContext:
     options = Options(root, "site", profile(image_signing=signing), "r.example/team")
-    progress = cast("Any", SimpleNamespace(say=print))
+    progress = Saying(print)
     return new_run(cast("Any", None), NO_CREDENTIALS, options, progress, pushes=pushes)
 
 

@@ -16,6 +16,7 @@ from kmatrix.values.shard import Shard
 ARGUMENT = "argument"
 SELECTION = "which profile, cells and clients"
 BEHAVIOUR = "how to run"
+OUTPUT = "how much to print"
 OVERRIDES = "override matrix.yaml for this run"
 
 LAB_ACTIONS = ("up", "status", "down", "reset", "release", "retract")
@@ -24,6 +25,7 @@ KEYS_ACTIONS = ("new",)
 _FROM_LOCK = ("build", "verify", "push", "bundle")
 _CELLS = (*_FROM_LOCK, "watch")
 _BOOTED = ("build", "verify", "bundle", "boot", "watch")
+_LONG = (*_CELLS, "lab", "discover", "merge", "prune")
 FORMATS = ("github", "gitlab", "tekton")
 _LABS_GRAPH = "address of the lab's update graph; other profiles use it in `discover` alone"
 
@@ -297,7 +299,10 @@ OPTIONS = (
         "run no gate: verify the signatures and attestations that the registry has for this image, a cell's or a "
         "bundle's",
         metavar="IMAGE",
-        excludes=("--only", "--shard", "--no-boot", "--accel", "--boot-deadline", "--jobs"),
+        excludes=(
+            *("--only", "--shard", "--no-boot", "--accel", "--boot-deadline", "--jobs"),
+            *("--quiet", "--verbose"),
+        ),
     ),
     Option(
         "--key",
@@ -360,6 +365,20 @@ OPTIONS = (
         metavar="ARCH=LABEL",
         many=True,
         parse=runner,
+    ),
+    Option(
+        "--quiet",
+        _LONG,
+        "print errors, failures and the summary only",
+        OUTPUT,
+        excludes=("--verbose",),
+    ),
+    Option(
+        "--verbose",
+        (*_CELLS, "lab", "discover"),
+        "also print what the compiler, the container engine and the guest print, as it comes",
+        OUTPUT,
+        excludes=("--quiet",),
     ),
     Option("--out", ("manifests",), "the folder to write", metavar="DIR", otherwise="build/deploy/PROFILE"),
     # A run reads the pins of every other profile from its lock; of the lab it may have to resolve them first.

@@ -78,7 +78,7 @@ def merge(call: Invocation) -> Exit:
             entries = {client: each.entry for client, each in images.items()}
             update_bundles(call.bundles_path, chosen.name, entries, list(entries))
     new = sum(each.source is not None for each in merged.values())
-    call.say(f"merged {new} cells of {len(folders)} shards into build/results.json")
+    call.conclude(f"merged {new} cells of {len(folders)} shards into build/results.json")
     if missing := [cell.id for cell in found.cells if cell.id not in cells]:
         call.say(f"no shard has a result of {_listed(missing)}")
     if unknown:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kmatrix.commands.github import show_on_github
 from kmatrix.commands.invocation import Invocation
 from kmatrix.commands.profile import select_profile
 from kmatrix.decide.report.model import Report
@@ -43,8 +44,10 @@ def report(call: Invocation) -> Exit:
         folder = write_report(call.root, made, call.say)
         console = tables.wide_console()
         gates = gates_of_profile(chosen.effective)
-        tables.print_results(console, results, chosen.name, gates, "build", call.places.get("build", ()))
+        build = call.places.get("build", ())
+        tables.print_results(console, results, chosen.name, gates, "build", build)
         tables.print_releases(console, releases)
+        show_on_github(call, chosen.name, results, releases, "build", build)
         if lacking := tables.left_out(results, gates):
             call.say(f"warning: {lacking}; {call.next('build', chosen.name)} runs every gate")
         call.say(f"report: {folder / INDEX}")

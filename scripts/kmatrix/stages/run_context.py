@@ -243,8 +243,10 @@ class CellContext:
             self.stages[name] = round(self.stages.get(name, 0.0) + time.monotonic() - start, 3)
 
     def line(self, text: str) -> None:
-        """Add a line to the log; a line that cannot be written ends the cell at its next stage."""
-        self.log.line(redacted(text))
+        """Show a line, and add it to the log; one that cannot be written there ends the cell at its next stage."""
+        text = redacted(text)
+        self.log.line(text)
+        self.run.progress.output(self.recipe.cell.id, text)
 
 
 def cell_result(

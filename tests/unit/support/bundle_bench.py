@@ -30,6 +30,7 @@ from kmatrix.values.gate_record import DEFAULT_GATES
 from kmatrix.values.names import Arch, ImageRef, without_arch
 from tests.unit.support.cell_images import CLIENT, config_of, digest, image
 from tests.unit.support.gate_records import BOTH, put_record, record_of
+from tests.unit.support.saying import Saying
 from tests.unit.support.stand_in_engine import StandInEngine
 from tests.unit.support.writable_registry import Writable, writable_registry
 
@@ -145,7 +146,7 @@ def bundle_bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Be
             registry=RegistryWriter(credentials),
             credentials=credentials,
             options=options,
-            progress=cast("Any", SimpleNamespace(say=lines.append)),
+            progress=Saying(lines.append),
             machines=cast("Any", SimpleNamespace(stop=lambda: None)),
         )
         made = Bench(server, run, engine, lines=lines)
