@@ -136,10 +136,15 @@ def test_text_from_outside_is_written_as_ascii() -> None:
         ('{"schema": 1, "profile": "okd"}', "it is about profile 'okd', not ocp"),
         ('{"schema": 1, "profile": "ocp"}', "'made' is missing"),
         ('{"schema": 1, "profile": "ocp", "made": 1}', "1 is no text"),
-        ('{"schema": 1, "profile": "ocp", "made": "", "cells": {}}', "no list of objects"),
-        ('{"schema": 1, "profile": "ocp", "made": "", "cells": [{"cell": "a"}]}', "'verdict' is missing"),
+        ('{"schema": 1, "profile": "ocp", "made": "now"}', "'now' is no time"),
+        ('{"schema": 1, "profile": "ocp", "made": "2026-01-01T00:00:00Z", "cells": {}}', "no list of objects"),
         (
-            '{"schema": 1, "profile": "ocp", "made": "", "cells": [], "releases": [], "changes": [{"kind": "odd"}]}',
+            '{"schema": 1, "profile": "ocp", "made": "2026-01-01T00:00:00Z", "cells": [{"cell": "a"}]}',
+            "'verdict' is missing",
+        ),
+        (
+            '{"schema": 1, "profile": "ocp", "made": "2026-01-01T00:00:00Z", "cells": [], "releases": [],'
+            ' "changes": [{"kind": "odd"}]}',
             "'odd' is no kind of change",
         ),
     ],
