@@ -87,7 +87,7 @@ def test_there_is_a_badge_of_each_client_of_each_line_and_of_all() -> None:
         "badges/all.svg": "BeeGFS client: 6 of 10 cells, 2 failed",
         "badges/8.3.svg": "8.3: 3 of 6 cells, 1 failed",
         "badges/8.3.1.svg": "8.3.1: 3 of 5 kernels, 1 failed",
-        "badges/8.3.0.svg": "8.3.0: 0 of 1 kernels, 1 errored",
+        "badges/8.3.0.svg": "8.3.0: 0 of 1 kernel, 1 errored",
         "badges/7.4.svg": "7.4: 3 of 4 kernels, 1 failed",
         "badges/7.4.6.svg": "7.4.6: 3 of 4 kernels, 1 failed",
     }

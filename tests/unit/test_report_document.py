@@ -12,12 +12,15 @@ from xml.etree import ElementTree
 import pytest
 from jsonschema import Draft202012Validator
 
+from kmatrix.cli import main
 from kmatrix.decide.report.document import document, read_document
 from kmatrix.decide.report.junit import junit
 from kmatrix.decide.report.model import Report
 from kmatrix.decide.report.site import site_files
+from kmatrix.effects.disk.results import write_results
 from kmatrix.stages.report import write_report
 from tests.unit.support.made_up_report import large_report, logs_of, small_report
+from tests.unit.support.projects import write_project
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = json.loads((ROOT / "docs" / "report.schema.json").read_text(encoding="utf-8"))
@@ -136,10 +139,15 @@ def test_text_from_outside_is_written_as_ascii() -> None:
         ('{"schema": 1, "profile": "okd"}', "it is about profile 'okd', not ocp"),
         ('{"schema": 1, "profile": "ocp"}', "'made' is missing"),
         ('{"schema": 1, "profile": "ocp", "made": 1}', "1 is no text"),
-        ('{"schema": 1, "profile": "ocp", "made": "", "cells": {}}', "no list of objects"),
-        ('{"schema": 1, "profile": "ocp", "made": "", "cells": [{"cell": "a"}]}', "'verdict' is missing"),
+        ('{"schema": 1, "profile": "ocp", "made": "now"}', "'now' is no time"),
+        ('{"schema": 1, "profile": "ocp", "made": "2026-01-01T00:00:00Z", "cells": {}}', "no list of objects"),
         (
-            '{"schema": 1, "profile": "ocp", "made": "", "cells": [], "releases": [], "changes": [{"kind": "odd"}]}',
+            '{"schema": 1, "profile": "ocp", "made": "2026-01-01T00:00:00Z", "cells": [{"cell": "a"}]}',
+            "'verdict' is missing",
+        ),
+        (
+            '{"schema": 1, "profile": "ocp", "made": "2026-01-01T00:00:00Z", "cells": [], "releases": [],'
+            ' "changes": [{"kind": "odd"}]}',
             "'odd' is no kind of change",
         ),
     ],
@@ -167,6 +175,23 @@ def test_a_previous_document_that_cannot_be_read_is_named_and_replaced(tmp_path:
     assert str(folder / "index.json") in warning
     content = json.loads((folder / "index.json").read_text(encoding="utf-8"))
     assert (content["compared_with"], content["changes"]) == ("", [])
+
+
+def test_the_command_says_it_on_standard_error_and_does_not_fail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("KMATRIX_PROFILE", "KMATRIX_TARGET", "KMATRIX_ROOT", "KMATRIX_LOCK"):
+        monkeypatch.delenv(name, raising=False)
+    write_project(tmp_path)
+    (good,) = small_report().cells[:1]
+    write_results(tmp_path / "build" / "results.json", "site", {good.cell: good}, [good.cell])
+    assert main(["report", "--root", str(tmp_path)]) == 0
+    assert "warning: this report" not in capsys.readouterr().err
+    (tmp_path / "build" / "report" / "index.json").write_text("{")
+    assert main(["report", "--root", str(tmp_path)]) == 0
+    shown = capsys.readouterr()
+    assert "warning: this report shows no changes" in shown.err
+    assert "warning: this report" not in shown.out
 
 
 def test_the_site_has_the_results_as_junit() -> None:

@@ -39,8 +39,8 @@ def badge(label: str, cells: Iterable[CellResult]) -> str:
     """
     known = list(cells)
     good = sum(cell.verdict in ("passed", "skipped") for cell in known)
-    noun = "kernels" if len({cell.client for cell in known}) == 1 else "cells"
-    words, ground = f"{good} of {len(known)} {noun}", _GOOD
+    noun = "kernel" if len({cell.client for cell in known}) == 1 else "cell"
+    words, ground = f"{good} of {len(known)} {noun}{'' if len(known) == 1 else 's'}", _GOOD
     for verdict, colour in (("failed", _FAILED), ("errored", _ERRORED)):
         if count := sum(cell.verdict == verdict for cell in known):
             words, ground = f"{words}, {count} {verdict}", colour

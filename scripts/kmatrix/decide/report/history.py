@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from kmatrix.decide.report.model import Report
+from kmatrix.decide.report.moments import moment
 
 ChangeKind = Literal["cell-new", "cell-gone", "verdict", "published", "release-new", "release-gone", "release-state"]
 # So many are kept, the newest; each is about 200 bytes.
@@ -89,7 +90,7 @@ def read_earlier(content: Mapping[str, Any]) -> EarlierReport:
     """
     try:
         return EarlierReport(
-            made=_text(content["made"]),
+            made=_time(content["made"]),
             cells={
                 _text(each["cell"]): (_text(each["verdict"]), _text(each["digest"]))
                 for each in _objects(content["cells"])
@@ -146,13 +147,19 @@ def _change(entry: Mapping[str, Any]) -> Change:
     if kind not in get_args(ChangeKind):
         raise ValueError(f"{kind!r:.40} is no kind of change")
     about = {name: _text(entry.get(name, "")) for name in ("cell", "release", "arch")}
-    return Change(_text(entry["at"]), kind, **about, before=_text(entry["from"]), after=_text(entry["to"]))
+    return Change(_time(entry["at"]), kind, **about, before=_text(entry["from"]), after=_text(entry["to"]))
 
 
 def _objects(value: object) -> list[Mapping[str, Any]]:
     if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
         raise ValueError(f"{value!r:.40} is no list of objects")
     return value
+
+
+def _time(value: object) -> str:
+    if moment(text := _text(value)) is None:
+        raise ValueError(f"{text!r:.40} is no time")
+    return text
 
 
 def _text(value: object) -> str:
