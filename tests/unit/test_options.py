@@ -32,6 +32,7 @@ VALUES = {"--jobs": "3", "--boot-deadline": "60", "--accel": "tcg", "--method": 
     "--format": "github",
     "--runner": "aarch64=arm",
     "--years": "3",
+    "--port": "8123",
 }
 REQUIRED: Mapping[str, tuple[str, ...]] = {"lab": ("status",), "boot": ("image:tag",), "merge": ("x",)} | {
     "keys": ("new", "x")
@@ -317,7 +318,8 @@ def test_a_next_step_names_the_places_that_its_command_knows(site: Path) -> None
     assert boot == f"`nox -s boot -- --profile site {authfile} --target registry.example/team CELL`"
     wanted = f"{authfile} --packages 'a folder' --target registry.example/team"
     assert call.next("build", "site") == f"`nox -s build -- --profile site {wanted}`"
-    assert call.next("report", "site") == f"`nox -s report -- --profile site --root {site}`"
+    reported = f"--root {site} --target registry.example/team"
+    assert call.next("report", "site") == f"`nox -s report -- --profile site {reported}`"
     for name in COMMANDS:
         _invocation([name, *REQUIRED.get(name, ()), *shlex.split(call.next(name, "").strip("`"))[4:]], call.console)
 

@@ -301,9 +301,20 @@ _OTHERS = (
         name="report",
         function="report.report",
         summary="Show the latest result of every known cell of a profile.",
-        details="Reads build/results.json. Ends with the exit code of the verdicts it shows.",
-        examples=(("", "a table"), ("--json", "the same, machine-readable")),
-        exits=_exits(Exit.FAILED),
+        details=(
+            "Reads build/results.json, the logs, and the lock for releases that are unresolved. Prints a table and "
+            "writes web pages to build/report, which open from a file or any web server. Ends with the exit code of "
+            "the verdicts it shows."
+        ),
+        examples=(
+            ("", "a table, and build/report"),
+            ("--serve", "the same, and serve the pages on this machine alone"),
+            ("--json", "the results, machine-readable; writes nothing"),
+        ),
+        exits=_exits(
+            Exit.FAILED,
+            OK="success; of cells: all passed or were skipped; with `--serve`: it was ended by Ctrl-C",
+        ),
     ),
     Command(
         name="can-upgrade",

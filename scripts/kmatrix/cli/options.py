@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from kmatrix.decide.manifests import METHODS
 from kmatrix.effects.signing.key_files import DEFAULT_YEARS
 from kmatrix.values.boot import ACCELS, BootOptions
+from kmatrix.values.loopback import DEFAULT_PORT, HOST
 from kmatrix.values.names import ARCHES, BOOTED_ARCHES, FLAVOURS
 from kmatrix.values.overrides import option, variable
 from kmatrix.values.shard import Shard
@@ -111,6 +112,18 @@ def globs(text: str) -> str:
     if not text.split():
         raise argparse.ArgumentTypeError("is empty, and would select no cell")
     return text
+
+
+def port(text: str) -> int:
+    """Read the number of a port.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+    """
+    value = int(text) if text.isdecimal() else 0
+    if not 1 <= value <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 1 to 65535")
+    return value
 
 
 def shard(text: str) -> Shard:
@@ -353,6 +366,20 @@ OPTIONS = (
         excludes=("--format",),
     ),
     Option(
+        "--serve",
+        ("report",),
+        f"then serve build/report at http://{HOST}:{DEFAULT_PORT}/ until Ctrl-C",
+        excludes=("--json",),
+    ),
+    Option(
+        "--port",
+        ("report",),
+        "with --serve: the port",
+        metavar="N",
+        parse=port,
+        otherwise=f"{DEFAULT_PORT}, or a free one if that is in use",
+    ),
+    Option(
         "--format",
         ("plan",),
         "the jobs of a CI system, on standard output: a matrix, a child pipeline, or a PipelineRun",
@@ -409,7 +436,7 @@ OPTIONS = (
         "target",
         "REGISTRY",
         "registry (and path) that images are pushed to",
-        *(*_CELLS, "plan", "boot", "merge", "prune"),
+        *(*_CELLS, "plan", "boot", "report", "merge", "prune"),
     ),
     _override(
         "mirrors",
@@ -421,7 +448,7 @@ OPTIONS = (
         "lock",
         "FILE",
         "the lock file",
-        *(*_CELLS, "discover", "plan", "render", "manifests", "boot", "can-upgrade", "merge", "prune"),
+        *(*_CELLS, "discover", "plan", "render", "manifests", "boot", "report", "can-upgrade", "merge", "prune"),
     ),
 )
 

@@ -68,6 +68,8 @@ class Invocation:
     github: GitHubActions | None = None
     quiet: bool = False
     verbose: bool = False
+    serve: bool = False
+    port: int | None = None
     command: str = ""
     places: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     typed: tuple[str, ...] = ()
