@@ -33,6 +33,7 @@ from kmatrix.decide.report.paths import (
 )
 from kmatrix.decide.report.releases_page import releases_page
 from kmatrix.values.cells import CellResult
+from kmatrix.values.text import plain
 
 
 def site_files(report: Report, logs_of: Callable[[CellResult], Sequence[LogText]]) -> Iterator[tuple[str, str]]:
@@ -59,5 +60,6 @@ def site_files(report: Report, logs_of: Callable[[CellResult], Sequence[LogText]
         yield cell_path(cell.cell), cell_page(report, cell, logs, places, around[cell.cell])
         for log in logs:
             yield log_path(log.name), log_page(report, cell, log, places)
-            yield raw_log_path(log.name), "".join(f"{line}\n" for line in log.lines)
-    yield DOCUMENT, document(report)
+            yield raw_log_path(log.name), plain("".join(f"{line}\n" for line in log.lines))
+    # Half a surrogate pair, which JSON can carry in the results, cannot be written.
+    yield DOCUMENT, plain(document(report))
