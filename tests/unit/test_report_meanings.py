@@ -13,7 +13,7 @@ from tests.unit.support.made_up_report import cell, large_report, small_report
 from tests.unit.support.parsed_page import elements, links, tagged
 from tests.unit.test_findings import PAGE, entries
 
-REPORT = replace(small_report(), meanings=PAGE, codes=codes_of(PAGE))
+REPORT = small_report()
 ENTRY = "### some-code\n\nFound by: boot gate. Verdict: failed.\n{text}\nDo: look at `it`.\n"
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
+from kmatrix.decide.report.meanings import codes_of
 from kmatrix.decide.report.model import LogText, Report
 from kmatrix.values.cells import CellResult, Finding, Verdict
 from kmatrix.values.release_result import ReleaseResult
 
+MEANINGS = (Path(__file__).parents[3] / "docs" / "findings.md").read_text(encoding="utf-8")
 GATES = ("static", "boot", "mount")
 TARGET = "quay.example/storage/beegfs-client"
 COMPILER_LINE = (
@@ -90,6 +93,15 @@ def small_cells() -> tuple[CellResult, ...]:
             cell("8.3.1", NEWER, number=5),
             warnings=(Finding("features", "feature-lost", "KERNEL_HAS_X is off here and on in 4.18"),),
             reusable_from=(f"8.3.1-{OLDER}",),
+            labels={
+                "org.opencontainers.image.revision": "2dab2d82db55348666bf79933189094d58c1603b",
+                "org.opencontainers.image.title": f"BeeGFS client 8.3.1 for kernel {NEWER}",
+            },
+            depends=("ib_core", "rdma_cm"),
+            symbols=612,
+            namespaces=(),
+            signed=True,
+            attestations=("test result", "provenance", "SBOM"),
         ),
         oops,
         errored,
@@ -131,6 +143,8 @@ def small_report() -> Report:
         cells=small_cells(),
         releases=releases(),
         public_keys=("keys/images.pub",),
+        codes=codes_of(MEANINGS),
+        meanings=MEANINGS,
     )
 
 

@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
-_VOID = {"meta", "link", "input", "br", "hr", "img"}
+_VOID = {"meta", "link", "input", "br", "hr", "img", "wbr", "col"}
+
+# Elements that HTML lets end without their end tags, and by which others they end.
+_ENDED_BY = {"td": {"td", "th", "tr", "tbody"}, "th": {"td", "th", "tr", "tbody"}, "tr": {"tr", "tbody"}, "li": {"li"}}
 
 
 @dataclass
@@ -33,6 +36,8 @@ class _Parser(HTMLParser):
         self.open: list[Element] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        while self.open and tag in _ENDED_BY.get(self.open[-1].tag, ()):
+            self.open.pop()
         element = Element(tag, {name: value or "" for name, value in attrs})
         self.found.append(element)
         if tag not in _VOID:
@@ -42,6 +47,8 @@ class _Parser(HTMLParser):
         self.found.append(Element(tag, {name: value or "" for name, value in attrs}))
 
     def handle_endtag(self, tag: str) -> None:
+        while self.open and self.open[-1].tag != tag and self.open[-1].tag in _ENDED_BY:
+            self.open.pop()
         assert self.open, tag
         assert self.open[-1].tag == tag, f"{tag} ends in {self.open[-1]}"
         self.open.pop()
@@ -52,7 +59,7 @@ class _Parser(HTMLParser):
 
 
 def elements(text: str) -> list[Element]:
-    """Return the elements of a page, in their order; every one but the void ones must be closed."""
+    """Return the elements of a page, in their order; all must be closed but those that HTML ends by itself."""
     parser = _Parser()
     parser.feed(text)
     parser.close()

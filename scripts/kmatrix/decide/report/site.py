@@ -38,6 +38,7 @@ from kmatrix.decide.report.paths import (
 )
 from kmatrix.decide.report.releases_page import releases_page
 from kmatrix.values.cells import CellResult
+from kmatrix.values.text import plain
 
 
 def site_files(report: Report, logs_of: Callable[[CellResult], Sequence[LogText]]) -> Iterator[tuple[str, str]]:
@@ -64,8 +65,9 @@ def site_files(report: Report, logs_of: Callable[[CellResult], Sequence[LogText]
         yield cell_path(cell.cell), cell_page(report, cell, logs, places, around[cell.cell])
         for log in logs:
             yield log_path(log.name), log_page(report, cell, log, places)
-            yield raw_log_path(log.name), "".join(f"{line}\n" for line in log.lines)
+            yield raw_log_path(log.name), plain("".join(f"{line}\n" for line in log.lines))
     yield from badges(report.cells)
     yield FEED, feed(report)
     yield JUNIT, junit(report.profile, report.cells, report.releases)
+    # In ASCII: nothing of the results can be half a surrogate pair, which cannot be written.
     yield DOCUMENT, document(report)
