@@ -33,6 +33,9 @@ class Measures:
     watch_ratio: float | None = None
     sign_seconds_per_cell: float | None = None
     secure_boot_ratio: float | None = None
+    report_bytes: int | None = None
+    report_first_paint_ms: float | None = None
+    report_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,9 @@ AIMS = (
     Aim("watch_ratio", "a new release by watch, against its cells in build", 1.15, inclusive=True),
     Aim("sign_seconds_per_cell", "signing and attesting a cell", 1.5, "s", inclusive=True),
     Aim("secure_boot_ratio", "gate secure-boot, against gate boot", 2, inclusive=True),
+    Aim("report_bytes", "first page of a report on 10,000 cells", 2_000_000, "bytes"),
+    Aim("report_first_paint_ms", "its first paint", 1000, "ms"),
+    Aim("report_seconds", "writing that report", 60, "s"),
 )
 
 

@@ -22,6 +22,7 @@ from bench.machine import machine
 from bench.planning import measure_planning
 from bench.published import measure_second, measure_sizes, publish_all
 from bench.report import print_report
+from bench.report_site import measure_report
 from bench.setting import Setting
 from bench.signing import measure_signing
 from bench.watch import measure_watch
@@ -44,6 +45,7 @@ _PARTS: dict[str, Callable[[Setting], tuple[Measures, dict[str, Any]]]] = {
     "cold": measure_cold,
     "watch": measure_watch,
     "signing": measure_signing,
+    "report": measure_report,
 }
 _NEED_PUBLISHED = {"second", "sizes", "boot"}
 SCHEMA = 1

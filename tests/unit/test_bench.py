@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,10 +21,14 @@ from bench.logs import counters
 from bench.machine import busy_seconds, peak_of_children_mb
 from bench.planning import CELLS, made_up_pins, made_up_profile
 from bench.report import print_report, remarks, shown
+from bench.report_site import LOADED, page_bytes
 from kmatrix.decide.plan import make_plan
+from kmatrix.decide.report.site import site_files
+from kmatrix.effects.disk.site import replace_site
 from kmatrix.effects.process.measured import run_program
 from kmatrix.values.errors import InputError, ToolError
 from kmatrix.values.lock import Lock, read_lock, write_lock
+from tests.unit.support.made_up_report import small_report
 
 ROOT = Path(__file__).parents[2]
 GOOD = Measures(
@@ -48,6 +53,9 @@ GOOD = Measures(
     watch_ratio=1.15,
     sign_seconds_per_cell=1.5,
     secure_boot_ratio=2.0,
+    report_bytes=1_999_999,
+    report_first_paint_ms=999.9,
+    report_seconds=59.9,
 )
 BAD = Measures(
     overhead_ratio=1.11,
@@ -71,6 +79,9 @@ BAD = Measures(
     watch_ratio=1.151,
     sign_seconds_per_cell=1.501,
     secure_boot_ratio=2.001,
+    report_bytes=2_000_000,
+    report_first_paint_ms=1000.0,
+    report_seconds=60.0,
 )
 
 
@@ -152,6 +163,14 @@ def test_the_made_up_matrix_has_as_many_cells_as_it_says() -> None:
     written = Lock().with_profile("bench", pins)
     assert read_lock(write_lock(written)).profiles["bench"].inputs == pins.inputs
     assert len(make_plan("bench", profile, pins).cells) == CELLS == 5000
+
+
+def test_the_bytes_of_a_report_are_those_of_its_first_page_and_of_what_that_loads(tmp_path: Path) -> None:
+    files = dict(site_files(small_report(), lambda _: ()))
+    replace_site(tmp_path / "report", files.items())
+    assert page_bytes(tmp_path / "report") == sum(len(files[name].encode()) for name in LOADED)
+    loaded = re.findall(r'(?:<script src|<link rel="stylesheet" href)="([^"]+)"', files["index.html"])
+    assert sorted(loaded) == sorted(LOADED[1:])
 
 
 def test_missed_aims_are_told_loudly_and_a_light_weight_too() -> None:
@@ -252,4 +271,7 @@ def test_the_aims_read_as_the_issue_states_them() -> None:
         "watch_ratio": "at most 1.15",
         "sign_seconds_per_cell": "at most 1.5 s",
         "secure_boot_ratio": "at most 2",
+        "report_bytes": "under 2,000,000 bytes",
+        "report_first_paint_ms": "under 1,000 ms",
+        "report_seconds": "under 60 s",
     }
