@@ -235,6 +235,11 @@ def test_cells_with_one_reason_are_named_together_and_long_lists_end_with_a_coun
     assert len(items) == LISTED_TROUBLES + 1
     assert items[0] == f"✗ failed 2 cells : reason 14 8.0.29 on {NEWER} , 8.0.28 on {NEWER}"
     assert items[-1] == "and 4 other reasons, of 13 cells, in the matrix"
+    rare = cell("9.0.0", NEXT, "errored", "rare")
+    assert [(each.verdict, each.size) for each in troubles((rare, *same, *many[:3]))] == [
+        *(("failed", 2), ("failed", 1)),
+        *(("errored", 7), ("errored", 1)),
+    ]
     (only,) = troubles(same)
     assert (only.size, only.verdict) == (7, "errored")
     assert attention(parsed(replace(small_report(), releases=(), cells=same)))[0].endswith("and 3 more in the matrix")
