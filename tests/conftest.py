@@ -60,3 +60,12 @@ def interruptible() -> Iterator[None]:
     yield
     for number, before in found.items():
         signal.signal(number, before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def elsewhere() -> Iterator[None]:
+    """Run as if no runner of GitHub Actions did, which would get commands and a summary of the sessions under test."""
+    names = ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY")
+    taken = {name: os.environ.pop(name) for name in names if name in os.environ}
+    yield
+    os.environ.update(taken)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,6 +16,7 @@ from kmatrix.stages import guests as guests_of_boots
 from kmatrix.stages.guests import Guests
 from kmatrix.stages.subject import Subject
 from kmatrix.values.errors import InputError
+from kmatrix.values.mount import MountSetup
 from tests.unit.support.stand_in_engine import StandInEngine
 
 
@@ -58,6 +60,17 @@ def test_two_runs_boot_each_its_own_image_of_a_cell(folder: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
+def test_every_guest_of_other_content_has_a_file_of_its_own(folder: Path) -> None:
+    plain = subject("sha256:a")
+    others = [replace(plain, mount=MountSetup("", seconds)) for seconds in (1, 2)]
+    with Guests(engine("a1"), folder) as guests:
+        made = [guests.guest(each) for each in (plain, *others)] + [guests.guest(plain, interactive=True)]
+        assert [guest.interactive for guest in made] == [False, False, False, True]
+        assert len({guest.initramfs for guest in made}) == len(made) == len(list(folder.iterdir()))
+        assert guests.guest(others[0]) is made[1]
+    assert list(folder.iterdir()) == []
+
+
 def test_a_dead_runs_files_are_removed_and_a_live_runs_and_complete_kernels_stay(folder: Path) -> None:
     dead = Guests(engine("a1"), folder).guest(subject("sha256:dead")).initramfs
     live = Guests(engine("b2"), folder).guest(subject("sha256:live")).initramfs
@@ -85,7 +98,7 @@ def test_a_full_disk_is_reported_with_the_path_and_leaves_nothing(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(guests_of_boots, "write_initramfs", write)
-    with pytest.raises(InputError, match=r"cannot write .*8\.3\.1-k\.cpio: No space left") as caught:
+    with pytest.raises(InputError, match=r"cannot write .*8\.3\.1-k\.1\.cpio: No space left") as caught:
         Guests(engine("a1"), folder).guest(subject("sha256:x"))
     assert "room" in caught.value.hint
     assert list(folder.iterdir()) == []

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -31,6 +30,7 @@ from tests.unit.support.check_case import Case
 from tests.unit.support.elf_maker import Ko
 from tests.unit.support.fake_registry import FakeRegistry, fake_registry
 from tests.unit.support.made_up_profile import lock, profile, recipes
+from tests.unit.support.saying import Saying
 from tests.unit.support.stand_in_engine import StandInEngine
 
 KO = Ko(modinfo=(("version", "9.9.9"), ("srcversion", "ABC"), ("depends", "ib_core,rdma_cm"))).build()
@@ -118,7 +118,7 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
         target = f"{server.web.address}/team"
         options = Options(tmp_path, "site", profile(target=target), target)
         anything: Any = None
-        progress = cast("Any", SimpleNamespace(say=lines.append))
+        progress = Saying(lines.append)
         run = RunContext(
             cast("Any", engine), RegistryWriter(credentials), credentials, options, progress, machines=anything
         )

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from kmatrix.effects.signing.environment import GITHUB_IDENTITY, IDENTITY_TOKEN
+
 ROOT = Path(__file__).parents[2]
 # The programs that the script itself runs.
 TOOLS = ("bash", "cat", "dirname", "env", "sed", "sha256sum", "tr", "true")
@@ -76,10 +78,11 @@ def test_what_the_product_needs_asks_for_root(machine: Machine) -> None:
     assert (done.returncode, "needs root, and sudo is not installed" in done.stderr) == (2, True), done.stderr
 
 
-def test_the_command_alone_has_private_keys(machine: Machine) -> None:
+def test_the_command_alone_has_private_keys_and_the_identity_of_a_job(machine: Machine) -> None:
     """The daemon that is started stays, and its environment can be read as long."""
     keys = {f"KMATRIX_{what}_KEY{end}": f"{what}{end}" for what in ("IMAGE", "MODULE") for end in ("", "_PASSWORD")}
-    report = 'for name in "${!KMATRIX_@}"; do echo "$name=${!name}"; done'
+    keys |= {IDENTITY_TOKEN: "gitlab", **dict.fromkeys(GITHUB_IDENTITY, "github")}
+    report = 'for name in "${!KMATRIX_@}" "${!ACTIONS_ID_TOKEN_@}" "${!SIGSTORE_@}"; do echo "$name=${!name}"; done'
     for name in ("apt-cache", "id"):
         machine.program(name, f"({report}) >>{machine.root}/seen; echo 1000")
     machine.program("given", report)

@@ -20,6 +20,7 @@ from kmatrix.stages.concurrency import Once
 from kmatrix.stages.gates import boot as boot_gate
 from kmatrix.stages.gates import gate as gate_module
 from kmatrix.stages.gates.gate import ImageUnderTest, Outcome
+from kmatrix.stages.progress import QuietProgress
 from kmatrix.stages.run_context import CellContext, Options, RunContext, cell_result
 from kmatrix.stages.subject import Subject
 from kmatrix.stages.verdict import to_verdict
@@ -48,7 +49,7 @@ def run_context(tmp_path: Path) -> Any:
         options=Options(tmp_path, "site", cast("Any", None), "registry.invalid/team"),
         engine=SimpleNamespace(stopping=False),
         machines=None,
-        progress=SimpleNamespace(stage=lambda *_: None),
+        progress=QuietProgress(),
         shared=Once[str](),
     )
 
@@ -101,7 +102,7 @@ def test_profiles_with_a_cell_of_one_name_keep_a_log_each(tmp_path: Path) -> Non
     anything = cast("Any", SimpleNamespace(stopping=False))
     for name in ("okd", "ocp"):
         options = Options(tmp_path, name, anything, "registry.invalid/team")
-        run_context = RunContext(anything, anything, anything, options, anything, anything)
+        run_context = RunContext(anything, anything, anything, options, QuietProgress(), anything)
 
         def work(run: CellContext, words: str = name) -> CellResult:
             run.line(words)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kmatrix.effects.signing import environment
 from kmatrix.effects.signing.cosign import attest_keyless, require_cosign, sign_keyless
+from kmatrix.effects.signing.environment import take_keys
 from kmatrix.values.attestation import TEST_RESULT, Statement
 from kmatrix.values.engine import RegistryLogin
 from kmatrix.values.errors import InputError, ToolError
@@ -35,6 +38,7 @@ call = {
     "mode": oct(config.stat().st_mode & 0o777) if config.exists() else None,
     "folder": folder,
     "predicate": json.loads(pathlib.Path(predicate).read_text()) if predicate else None,
+    "identity": sorted(name for name in os.environ if "ID_TOKEN" in name),
 }
 with (here / "calls").open("a") as calls:
     calls.write(json.dumps(call) + "\\n")
@@ -52,9 +56,13 @@ class Cosign:
     folder: Path
 
     @property
-    def calls(self) -> list[dict[str, Any]]:
+    def all_calls(self) -> list[dict[str, Any]]:
         lines = (self.folder / "calls").read_text(encoding="utf-8").splitlines()
-        return [call for call in map(json.loads, lines) if call["arguments"][0] != "version"]
+        return [json.loads(line) for line in lines]
+
+    @property
+    def calls(self) -> list[dict[str, Any]]:
+        return [call for call in self.all_calls if call["arguments"][0] != "version"]
 
     def version(self, text: str) -> None:
         (self.folder / "version").write_text(text, encoding="utf-8")
@@ -123,18 +131,47 @@ def test_a_fault_is_told_without_tokens(cosign: Cosign) -> None:
     assert "a-password" not in str(caught.value)
 
 
+def set_identity(monkeypatch: pytest.MonkeyPatch, identity: dict[str, str]) -> None:
+    """Give this process the identity alone, as a CI job has it when a command begins."""
+    monkeypatch.setattr(environment, "_taken", {})
+    for name in ("SIGSTORE_ID_TOKEN", *GITHUB):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in identity.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.usefixtures("cosign")
 @pytest.mark.parametrize("identity", [{"SIGSTORE_ID_TOKEN": "a-token"}, GITHUB])
-def test_an_identity_of_either_service_is_enough(cosign: Cosign, identity: dict[str, str]) -> None:
-    require_cosign({"PATH": str(cosign.folder), **identity})
+def test_an_identity_of_either_service_is_enough(monkeypatch: pytest.MonkeyPatch, identity: dict[str, str]) -> None:
+    set_identity(monkeypatch, identity)
+    require_cosign()
 
 
+@pytest.mark.usefixtures("cosign")
 @pytest.mark.parametrize("identity", [{}, {"SIGSTORE_ID_TOKEN": ""}, {"ACTIONS_ID_TOKEN_REQUEST_URL": "https://t"}])
-def test_an_environment_without_an_identity_is_refused_early(cosign: Cosign, identity: dict[str, str]) -> None:
+def test_an_environment_without_an_identity_is_refused_early(
+    monkeypatch: pytest.MonkeyPatch, identity: dict[str, str]
+) -> None:
+    set_identity(monkeypatch, identity)
     with pytest.raises(InputError, match="no CI job's identity") as caught:
-        require_cosign({"PATH": str(cosign.folder), **identity})
+        require_cosign()
     assert "id-token: write" in caught.value.hint
 
 
-def test_a_machine_without_cosign_is_refused_early(tmp_path: Path) -> None:
+@pytest.mark.parametrize("identity", [{"SIGSTORE_ID_TOKEN": "a-token"}, GITHUB])
+def test_cosign_alone_is_given_the_identity(
+    cosign: Cosign, monkeypatch: pytest.MonkeyPatch, identity: dict[str, str]
+) -> None:
+    set_identity(monkeypatch, identity)
+    assert not take_keys().keys() & identity.keys(), "a token is no key"
+    assert not os.environ.keys() & identity.keys(), "git and QEMU, which start next, do not have it"
+    require_cosign()
+    sign_keyless(REF, LOGIN)
+    assert [call["identity"] for call in cosign.all_calls] == [[], sorted(identity)], "its version needs none"
+
+
+def test_a_machine_without_cosign_is_refused_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_identity(monkeypatch, GITHUB)
+    monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InputError, match="cosign, which makes these signatures, is not installed"):
-        require_cosign({"PATH": str(tmp_path), **GITHUB})
+        require_cosign()

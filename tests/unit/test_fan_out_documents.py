@@ -326,7 +326,7 @@ def test_the_variables_of_a_profile_are_those_that_its_jobs_need() -> None:
 
 
 def test_documents_that_are_too_large_are_refused() -> None:
-    jobs = fan_out(made_up_cells(60, 1500))
+    jobs = fan_out(made_up_cells(20, 1500))
     with pytest.raises(InputError, match="GitLab reads at most"):
         gitlab(jobs)
     with pytest.raises(InputError, match="room for"):

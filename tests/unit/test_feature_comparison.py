@@ -24,6 +24,7 @@ from kmatrix.stages.features import note_features
 from kmatrix.stages.gates import GATES, pass_gates
 from kmatrix.stages.gates.gate import ImageUnderTest, Outcome
 from kmatrix.stages.gates.static import check_image
+from kmatrix.stages.progress import QuietProgress
 from kmatrix.stages.reuse import note_record
 from kmatrix.stages.run_context import CellContext, Options, RunContext, cell_result
 from kmatrix.values.cells import CellResult
@@ -74,7 +75,7 @@ class Bench:
 def gate(tmp_path: Path) -> Bench:
     anything = cast("Any", None)
     options = Options(tmp_path, "site", profile(), "registry.example/team")
-    return Bench(RunContext(anything, anything, anything, options, anything, anything), tmp_path / "log")
+    return Bench(RunContext(anything, anything, anything, options, QuietProgress(), anything), tmp_path / "log")
 
 
 def test_the_static_gate_gives_the_facts_about_the_module(gate: Bench) -> None:
@@ -160,7 +161,6 @@ def test_the_features_reach_the_result(gate: Bench) -> None:
     outcome = Outcome("passed", "good", module=module)
     with open_log(gate.log) as log:
         cell = CellContext(gate.run, RECIPE, log)
-        gate.run.progress = cast("Any", SimpleNamespace(stage=lambda *_: None))
         gate.run.engine = cast("Any", StandInEngine())
         gate.run.kernel_facts.get(f"t@d {KERNEL}", lambda: kernel_facts(KERNEL, TOOLKIT))
         result = pass_gates(cell, "sha256:1", [replace(static, run=lambda _: outcome)])

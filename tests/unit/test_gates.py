@@ -26,12 +26,13 @@ from kmatrix.stages.gates import boot as boot_gate
 from kmatrix.stages.gates import gate as gate_module
 from kmatrix.stages.gates import gates_of_profile, gates_of_run, not_passed, pass_gates
 from kmatrix.stages.gates.gate import Gate, ImageUnderTest, Outcome
+from kmatrix.stages.progress import QuietProgress
 from kmatrix.stages.publish import image_of
 from kmatrix.stages.run import split_published
-from kmatrix.stages.run_context import BootOptions, CellContext, Options, RunContext, cell_result
+from kmatrix.stages.run_context import CellContext, Options, RunContext, cell_result
 from kmatrix.stages.subject import Subject
 from kmatrix.values import labels
-from kmatrix.values.boot import BootReport, Transcript
+from kmatrix.values.boot import BootOptions, BootReport, Transcript
 from kmatrix.values.cells import CellResult, Finding
 from kmatrix.values.errors import InterruptedRunError, ToolError, UnreachableError
 from kmatrix.values.gate_record import DEFAULT_GATES, GateRecord
@@ -53,17 +54,13 @@ FAULT = Finding("made-up", "not-nice", "it is not nice")
 
 
 @dataclass
-class Lines:
+class Lines(QuietProgress):
     """Keeps what a run says."""
 
     said: list[str] = field(default_factory=list)
 
     def say(self, text: str) -> None:
         self.said.append(text)
-
-    def stage(self, cell: str, stage: str) -> None: ...
-
-    def done(self, result: CellResult) -> None: ...
 
 
 @dataclass

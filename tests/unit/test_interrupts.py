@@ -26,6 +26,7 @@ from kmatrix.stages.run_context import RunContext
 from kmatrix.values.cells import CellResult
 from kmatrix.values.recipe import Recipe
 from tests.unit.support.commanded_site import BUILD, FAR, SOON, Site, make_site
+from tests.unit.support.saying import Saying
 
 
 @pytest.fixture
@@ -112,7 +113,7 @@ def cells(count: int) -> list[Recipe]:
 
 def run_context(stop: Callable[[], None], said: list[str], jobs: int) -> RunContext:
     engine = SimpleNamespace(remove_leftovers=lambda: None)
-    progress = SimpleNamespace(say=said.append)
+    progress = Saying(said.append)
     return cast(
         "RunContext",
         SimpleNamespace(stop=stop, engine=engine, progress=progress, options=SimpleNamespace(jobs=jobs)),

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -19,8 +18,9 @@ from kmatrix.stages import cell as cell_stage
 from kmatrix.stages.kernel_tag import kernel_image_of
 from kmatrix.stages.publish import SentImage, image_of
 from kmatrix.stages.run import split_published
-from kmatrix.stages.run_context import BootOptions, CellContext, Options, RunContext, cell_result
+from kmatrix.stages.run_context import CellContext, Options, RunContext, cell_result
 from kmatrix.values import labels
+from kmatrix.values.boot import BootOptions
 from kmatrix.values.cells import CellResult, Verdict
 from kmatrix.values.errors import InterruptedRunError
 from kmatrix.values.recipe import Recipe
@@ -29,6 +29,7 @@ from tests.unit.support.gate_records import BOTH, record_of
 from tests.unit.support.http_server import Reply, Request
 from tests.unit.support.image_registry import NO_CREDENTIALS, ImageRegistry, image_registry
 from tests.unit.support.made_up_profile import profile, recipes
+from tests.unit.support.saying import Saying
 from tests.unit.support.stand_in_engine import StandInEngine
 
 pytestmark = pytest.mark.usefixtures("two_gates")
@@ -84,7 +85,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     (recipe,) = [each for each in recipes(asking).values() if each.cell.id == f"8.2.2-{KERNEL}"]
     with image_registry() as server:
         options = Options(tmp_path, "ocp", asking, f"{server.web.address}/team", boot=BootOptions())
-        progress, anything = cast("Any", SimpleNamespace(say=print, stage=lambda *_: None)), cast("Any", None)
+        progress, anything = Saying(print), cast("Any", None)
         registry = RegistryWriter(NO_CREDENTIALS, pushes_to=options.target)
         engine = cast("Any", StandInEngine())
         yield Bench(server, RunContext(engine, registry, NO_CREDENTIALS, options, progress, anything), recipe)

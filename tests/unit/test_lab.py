@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from kmatrix.effects.engine import Engine
-from kmatrix.effects.signing.new_keys import IMAGE_FILES, MODULE_FILES
+from kmatrix.effects.signing.key_files import IMAGE_FILES, MODULE_CERTIFICATE_DER, MODULE_FILES
 from kmatrix.lab import services
 from kmatrix.lab import up as lab_up
 from kmatrix.lab.images import image_context
@@ -99,7 +99,8 @@ def made_state(layout: Layout) -> dict[str, Any]:
     write_state(layout, state)
     layout.keys.mkdir(exist_ok=True)
     for name in (*IMAGE_FILES, *MODULE_FILES):
-        (layout.keys / name).touch()
+        whole = b"\0\0\0" if name == MODULE_CERTIFICATE_DER else b"-----BEGIN KEY-----\nAAAA\n-----END KEY-----\n"
+        (layout.keys / name).write_bytes(whole)
     return state
 
 

@@ -8,9 +8,8 @@ from typing import cast
 import pytest
 
 from kmatrix.effects.engine import Engine
-from kmatrix.effects.signing import new_keys
+from kmatrix.effects.signing import key_files, new_keys
 from kmatrix.effects.signing.new_keys import new_module_key
-from kmatrix.lab import keys as lab_keys
 from kmatrix.lab import up as lab_up
 from kmatrix.lab.keys import ensure_keys, keys_are_there
 from kmatrix.lab.layout import Layout, layout_of
@@ -22,7 +21,7 @@ FILES = ["images.key", "images.pub", "modules.der", "modules.key", "modules.pem"
 @pytest.fixture
 def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
     """A lab without keys, whose module keys are quickly found."""
-    monkeypatch.setattr(lab_keys, "new_module_key", lambda name, now: new_module_key(name, now, bits=2048))
+    monkeypatch.setattr(new_keys, "new_module_key", lambda name, now: new_module_key(name, now, bits=2048))
     return layout_of(lab_profile(), tmp_path)
 
 
@@ -43,11 +42,26 @@ def test_keys_are_created_once(layout: Layout) -> None:
 def test_the_half_of_a_pair_is_replaced_and_the_other_pair_stays(layout: Layout) -> None:
     ensure_keys(layout)
     made = contents(layout)
-    (layout.keys / new_keys.IMAGE_PUBLIC_KEY).unlink()
+    (layout.keys / key_files.IMAGE_PUBLIC_KEY).unlink()
     assert not keys_are_there(layout)
     assert ensure_keys(layout)
     now = contents(layout)
     assert [name for name in FILES if now[name] != made[name]] == ["images.key", "images.pub"]
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("content", [b"", b"-----BEGIN "], ids=["empty", "begun"])
+def test_a_file_that_an_interrupted_run_left_unfinished_is_replaced(layout: Layout, name: str, content: bytes) -> None:
+    ensure_keys(layout)
+    other = contents(layout)
+    (layout.keys / name).write_bytes(content)
+    assert not keys_are_there(layout)
+    assert ensure_keys(layout)
+    assert keys_are_there(layout)
+    pair = name.partition(".")[0]
+    assert {each for each, now in contents(layout).items() if now != other[each]} == {
+        each for each in FILES if each.startswith(pair)
+    }
 
 
 def test_up_creates_them_and_status_names_them(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:

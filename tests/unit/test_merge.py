@@ -11,9 +11,11 @@ from xml.etree import ElementTree
 import pytest
 
 from kmatrix.cli import main
+from kmatrix.commands.merge import CONSOLES
 from kmatrix.decide.merged_results import merge
 from kmatrix.effects.disk.bundles import read_bundles, write_bundles
 from kmatrix.effects.disk.results import read_releases, read_results, write_results
+from kmatrix.stages import report as report_stage
 from kmatrix.values.bundle import BundleResult
 from kmatrix.values.cells import CellResult, Verdict
 from kmatrix.values.lock import read_lock, write_lock
@@ -93,6 +95,28 @@ def test_logs_come_along(site: Path, tmp_path: Path) -> None:
     merged(site, write_shard(tmp_path / "one", result(CELLS[0])), write_shard(tmp_path / "two", result(CELLS[1])))
     for cell, shard in ((CELLS[0], "one"), (CELLS[1], "two")):
         assert (site / result(cell).log).read_text(encoding="utf-8") == f"{shard}: it passed\n"
+
+
+def test_a_report_after_a_merge_shows_the_cells_and_all_logs_of_every_shard(site: Path, tmp_path: Path) -> None:
+    one = write_shard(tmp_path / "one", result(CELLS[0], "failed"))
+    two = write_shard(tmp_path / "two", result(CELLS[1]))
+    for ending in CONSOLES:
+        console = one / "logs" / "site" / f"{CELLS[0]}{ending}"
+        console.write_text(f"of {ending}\n", encoding="utf-8")
+    merged(site, one, two)
+    assert main(["report", "--root", str(site)]) == 1
+    pages = site / "build" / "report"
+    assert all((pages / "cells" / f"{cell}.html").is_file() for cell in CELLS[:2])
+    texts = {path.name: path.read_text(encoding="utf-8") for path in (pages / "logs").glob("*.txt")}
+    assert texts == {
+        f"{CELLS[0]}.log.txt": "one: it failed\n",
+        f"{CELLS[1]}.log.txt": "two: it passed\n",
+        **{f"{CELLS[0]}{ending}.txt": f"of {ending}\n" for ending in CONSOLES},
+    }
+
+
+def test_merge_copies_every_kind_of_log_that_a_report_shows() -> None:
+    assert {ending for ending, _ in report_stage._LOGS} == {".log", *CONSOLES}
 
 
 def test_the_order_of_the_folders_changes_nothing(site: Path, tmp_path: Path) -> None:

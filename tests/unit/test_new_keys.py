@@ -13,13 +13,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 
-from kmatrix.effects.signing.new_keys import (
-    MODULE_KEY_BITS,
-    KeyFile,
-    new_image_key,
-    new_module_key,
-    write_key_files,
-)
+from kmatrix.effects.signing.key_files import KeyFile, write_key_files
+from kmatrix.effects.signing.new_keys import MODULE_KEY_BITS, new_image_key, new_module_key
 from kmatrix.values.errors import InputError
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

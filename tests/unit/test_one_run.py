@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from rich.console import Console
@@ -242,15 +242,9 @@ def published(site: Path, monkeypatch: pytest.MonkeyPatch) -> CellResult:
 
     @contextmanager
     def job(call: Invocation) -> Iterator[Any]:
-        recipe = SimpleNamespace(cell=first, dockerfile="")
-        yield SimpleNamespace(
-            call=call,
-            chosen=select_profile(call),
-            engine=StandInEngine(),
-            pins=pins,
-            recipes=[recipe],
-            target="r",
-        )
+        recipe = cast("Any", SimpleNamespace(cell=first, dockerfile=""))
+        engine = cast("Any", StandInEngine())
+        yield build_command.Job(call, select_profile(call), engine, pins, [recipe], "r")
 
     def run(_shop: object, _work: object, recipes: list[Any], keep: Any) -> None:
         for recipe in recipes:
@@ -293,6 +287,16 @@ def test_a_published_cell_that_lacks_a_gate_stays_known_where_that_reaches_no_ve
     assert main(["build", "--root", str(site)]) == Exit.ERRORED
     (result,) = read_results(site / "build" / "results.json", "site").values()
     assert (result.digest, result.seen) == (published.digest, "then")
+
+
+@pytest.mark.parametrize(("digest", "noted"), [("", 1), (f"sha256:{'a' * 64}", 0)], ids=["withheld", "published"])
+def test_a_push_says_once_that_nothing_is_signed(
+    site: Path, published: CellResult, capsys: pytest.CaptureFixture[str], digest: str, noted: int
+) -> None:
+    known = CellResult(**{**published.__dict__, "digest": digest})
+    write_results(site / "build" / "results.json", "site", {known.cell: known}, [known.cell])
+    assert main(["push", "--root", str(site)]) == (Exit.ERRORED if noted else Exit.OK)
+    assert capsys.readouterr().err.count("note: neither images nor modules are signed") == noted
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ VALUES = {"--jobs": "3", "--boot-deadline": "60", "--accel": "tcg", "--method": 
     "--format": "github",
     "--runner": "aarch64=arm",
     "--years": "3",
+    "--port": "8123",
 }
 REQUIRED: Mapping[str, tuple[str, ...]] = {"lab": ("status",), "boot": ("image:tag",), "merge": ("x",)} | {
     "keys": ("new", "x")
@@ -134,6 +135,8 @@ def test_a_setting_that_is_wrong_does_not_stop_a_command_that_never_reads_it(
         (("build", "--no-boot", "--accel", "tcg"), "--accel has no effect with --no-boot", "Remove one of the two. "),
         (("verify", "--boot-deadline=9", "--no-boot"), "--boot-deadline has no effect with --no-boot", "Remove one "),
         (("boot", "x", "--shell", "--boot-deadline", "9"), "--boot-deadline has no effect with --shell", "Remove one "),
+        (("build", "--quiet", "--verbose"), "--verbose has no effect with --quiet", "Remove one of the two. "),
+        (("verify", "--remote", "x", "--quiet"), "--quiet has no effect with --remote", "Remove one of the two. "),
         (("build", "--forse"), "`build` has no option --forse", "Did you mean --force? "),
         (("plan", "--prof", "x"), "`plan` has no option --prof", "Did you mean --profile? "),
         (
@@ -315,7 +318,8 @@ def test_a_next_step_names_the_places_that_its_command_knows(site: Path) -> None
     assert boot == f"`nox -s boot -- --profile site {authfile} --target registry.example/team CELL`"
     wanted = f"{authfile} --packages 'a folder' --target registry.example/team"
     assert call.next("build", "site") == f"`nox -s build -- --profile site {wanted}`"
-    assert call.next("report", "site") == f"`nox -s report -- --profile site --root {site}`"
+    reported = f"--root {site} --target registry.example/team"
+    assert call.next("report", "site") == f"`nox -s report -- --profile site {reported}`"
     for name in COMMANDS:
         _invocation([name, *REQUIRED.get(name, ()), *shlex.split(call.next(name, "").strip("`"))[4:]], call.console)
 

@@ -19,6 +19,7 @@ from kmatrix.decide.image_documents import Layer
 from kmatrix.stages.concurrency import Once
 from kmatrix.stages.gate_records import PlainRecords, find_record
 from kmatrix.stages.image_signing import vouch
+from kmatrix.stages.progress import QuietProgress
 from kmatrix.stages.publish import name_image, send_image
 from kmatrix.stages.trust import Trust
 from kmatrix.values.errors import NotReadableError, ToolError
@@ -75,7 +76,7 @@ def bench(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Bench]:
             options=options,
             sent=Once(),
             blobs={},
-            progress=SimpleNamespace(say=lambda _: None),
+            progress=QuietProgress(),
         )
         yield Bench(server, image, run_context)
 

@@ -13,7 +13,8 @@ from typing import Any, cast
 import pytest
 
 from kmatrix.effects.vm import qemu
-from kmatrix.effects.vm.qemu import Accel, Guest, GuestEnd, Machines, SecureBoot
+from kmatrix.effects.vm.qemu import Guest, GuestEnd, Machines, SecureBoot
+from kmatrix.values.boot import Accel
 from kmatrix.values.errors import InterruptedRunError, ToolError
 
 # Seconds, longer than any test: a stand-in never ends by itself before a limit ends it.

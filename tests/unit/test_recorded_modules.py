@@ -31,8 +31,9 @@ from kmatrix.stages.gates.static import check_image
 from kmatrix.stages.publish import image_of
 from kmatrix.stages.reuse import query_neighbours
 from kmatrix.stages.run import split_published
-from kmatrix.stages.run_context import BootOptions, CellContext, Options, RunContext, cell_result
+from kmatrix.stages.run_context import CellContext, Options, RunContext, cell_result
 from kmatrix.values import labels
+from kmatrix.values.boot import BootOptions
 from kmatrix.values.cells import Cell, CellResult, Finding
 from kmatrix.values.engine import EngineImage
 from kmatrix.values.errors import BuildError, ToolError

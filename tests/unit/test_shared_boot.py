@@ -25,12 +25,13 @@ from kmatrix.stages.gates import gate as gate_module
 from kmatrix.stages.gates import gates_of_profile, gates_of_run, pass_gates
 from kmatrix.stages.gates import mount as mount_gate
 from kmatrix.stages.gates.gate import Outcome
+from kmatrix.stages.progress import QuietProgress
 from kmatrix.stages.publish import image_of
 from kmatrix.stages.run import split_published
-from kmatrix.stages.run_context import BootOptions, CellContext, Options, RunContext
+from kmatrix.stages.run_context import CellContext, Options, RunContext
 from kmatrix.stages.subject import Subject
 from kmatrix.values import labels
-from kmatrix.values.boot import BootReport, End, Section, Transcript
+from kmatrix.values.boot import BootOptions, BootReport, End, Section, Transcript
 from kmatrix.values.cells import CellResult, Finding
 from kmatrix.values.gate_record import TestedKernel
 from kmatrix.values.module import ImageFacts
@@ -128,9 +129,9 @@ def _configured(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunContext:
-    anything = cast("Any", SimpleNamespace(stopping=False, say=lambda _: None, stage=lambda *_: None))
+    anything = cast("Any", SimpleNamespace(stopping=False))
     options = Options(tmp_path, "site", profile(), "registry.example/team", boot=BootOptions())
-    return RunContext(anything, anything, anything, options, anything, anything)
+    return RunContext(anything, anything, anything, options, QuietProgress(), anything)
 
 
 @pytest.fixture
@@ -320,12 +321,12 @@ def published(tmp_path: Path) -> Iterator[Published]:
     recipe = next(iter(recipes(profile()).values()))
     (tmp_path / "auth.json").write_text('{"auths": {}}', encoding="utf-8")
     credentials = load_credentials(tmp_path / "auth.json")
-    anything = cast("Any", SimpleNamespace(say=lambda _: None, stage=lambda *_: None))
+    anything = cast("Any", None)
     with writable_registry(PATH) as server:
         target = f"{server.web.address}/team"
         options = Options(tmp_path, "site", profile(gates=("static", "boot")), target, boot=BootOptions())
         engine = cast("Any", PullingEngine())
-        made = RunContext(engine, RegistryWriter(credentials), credentials, options, anything, anything)
+        made = RunContext(engine, RegistryWriter(credentials), credentials, options, QuietProgress(), anything)
         config = json.dumps({"config": {"Labels": {labels.CELL_KEY: recipe.cell_key}}}).encode()
         server.blobs[f"/v2/{PATH}/blobs/{digest(config)}"] = config
         content = {"mediaType": MANIFEST, "config": {"digest": digest(config), "size": len(config)}, "layers": []}

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from kmatrix.decide.image_documents import Document
+from kmatrix.decide.provenance import CELL_BUILD
 from kmatrix.effects.disk.logs import open_log
 from kmatrix.effects.registry.referrers import attach, attached
 from kmatrix.effects.registry.writer import RegistryWriter
@@ -23,10 +23,11 @@ from kmatrix.stages.image_signing import vouch
 from kmatrix.stages.kernel_tag import kernel_image_of
 from kmatrix.stages.publish import SentImage, image_of
 from kmatrix.stages.run import split_published
-from kmatrix.stages.run_context import BootOptions, CellContext, Options, RunContext, cell_result
+from kmatrix.stages.run_context import CellContext, Options, RunContext, cell_result
 from kmatrix.stages.trust import Trust
 from kmatrix.stages.unpublished import complete_cells
-from kmatrix.values.attestation import PROVENANCE, TEST_RESULT, Statement
+from kmatrix.values.attestation import PROVENANCE, SPDX, TEST_RESULT, Statement
+from kmatrix.values.boot import BootOptions
 from kmatrix.values.cells import CellResult
 from kmatrix.values.errors import InterruptedRunError, ProtocolError
 from kmatrix.values.gate_record import GatePass, RecordedImage
@@ -38,11 +39,13 @@ from tests.unit.support.gate_records import BOTH, record_of
 from tests.unit.support.http_server import Reply, Request
 from tests.unit.support.image_registry import NO_CREDENTIALS, ImageRegistry, image_registry
 from tests.unit.support.made_up_profile import profile, recipes
+from tests.unit.support.saying import Saying
 from tests.unit.support.stand_in_engine import StandInEngine
 from tests.unit.support.trusted_keys import signer, signers_of, trust, types_at
 
 pytestmark = pytest.mark.usefixtures("two_gates")
 OWN = "team/beegfs-client"
+BUILT = {"buildDefinition": {"buildType": CELL_BUILD}}
 
 
 @dataclass
@@ -72,7 +75,7 @@ class Bench:
         """Publish the cell as a run with this image key did."""
         image = self.put()
         run = replace(self.run, trust=trust(key))
-        statement = Statement(PROVENANCE, self.ref.repository, image, {"any": 1})
+        statement = Statement(PROVENANCE, self.ref.repository, image, BUILT)
         vouch(run, self.ref, record_of(image, self.recipe.cell.id, self.recipe.cell_key), lambda: [statement])
         return self.put(self.recipe.cell.tag)
 
@@ -110,7 +113,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     with image_registry() as server:
         said: list[str] = []
         options = Options(tmp_path, "ocp", asking, f"{server.web.address}/team", boot=BootOptions())
-        progress = cast("Any", SimpleNamespace(say=said.append, stage=lambda *_: None))
+        progress = Saying(said.append)
         registry = RegistryWriter(NO_CREDENTIALS, pushes_to=options.target)
         engine = cast("Any", StandInEngine())
         run = RunContext(engine, registry, NO_CREDENTIALS, options, progress, cast("Any", None), trust=trust("own"))
@@ -121,7 +124,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
             return SentImage(made.ref, Document(*server.repository(OWN).manifests[digest]))
 
         def statements(_: object, ref: ImageRef, digest: str) -> tuple[Statement, ...]:
-            return (Statement(PROVENANCE, ref.repository, digest, {"any": 1}),)
+            return (Statement(PROVENANCE, ref.repository, digest, BUILT),)
 
         monkeypatch.setattr(cell_stage, "send_image", send)
         monkeypatch.setattr(cell_stage, "cell_statements", statements)
@@ -210,15 +213,26 @@ def test_whether_an_image_is_signed_is_not_known_where_the_registry_does_not_ans
     assert (result.verdict, result.signed) == ("errored", None)
 
 
-def test_a_test_result_of_another_program_prevents_no_signature_and_is_not_signed_again(bench: Bench) -> None:
+@pytest.mark.parametrize(
+    ("kind", "predicate"),
+    [
+        (TEST_RESULT, {"result": "PASSED"}),
+        (PROVENANCE, {"buildDefinition": {"buildType": "https://ci.example/build/v1"}}),
+        (PROVENANCE, {"buildDefinition": [CELL_BUILD]}),
+        (SPDX, {"SPDXID": "SPDXRef-DOCUMENT", "documentNamespace": "https://scanner.example/1", "packages": []}),
+    ],
+)
+def test_a_statement_of_another_program_prevents_no_signature_and_is_not_signed_again(
+    bench: Bench, kind: str, predicate: dict[str, Any]
+) -> None:
     image = bench.publish("old")
-    foreign = sign_statement(Statement(TEST_RESULT, bench.ref.repository, image, {"result": "PASSED"}), signer("old"))
-    attach(bench.run.registry, bench.ref, image, [(TEST_RESULT, foreign)], lambda: False)
+    foreign = sign_statement(Statement(kind, bench.ref.repository, image, predicate), signer("old"))
+    attach(bench.run.registry, bench.ref, image, [(kind, foreign)], lambda: False)
     bench.run.trust = trust("own", "old")
     result = bench.build()
     assert result is not None
     assert (result.verdict, result.reason.rpartition("; ")[2]) == ("skipped", "now signed with the image key")
-    assert types_at(bench.run.registry, bench.ref, image) == sorted([TEST_RESULT, PROVENANCE] * 2 + [TEST_RESULT])
+    assert types_at(bench.run.registry, bench.ref, image) == sorted([TEST_RESULT, PROVENANCE] * 2 + [kind])
 
 
 def test_an_image_whose_record_no_listed_key_signed_is_built_again(bench: Bench) -> None:
@@ -268,9 +282,8 @@ def test_cells_that_need_no_job_are_those_whose_record_verifies(bench: Bench) ->
 
     def complete(believed: Trust) -> dict[str, Any]:
         records = AttestedRecords(bench.run.registry, believed, print)
-        return dict(
-            complete_cells(bench.run.registry, records, bench.run.options.target, [bench.recipe], BOTH, False, print)
-        )
+        target, progress = bench.run.options.target, Saying(print)
+        return dict(complete_cells(bench.run.registry, records, target, [bench.recipe], BOTH, False, progress))
 
     assert list(complete(trust("", "old"))) == [bench.recipe.cell.id]
     assert complete(trust("", "own")) == {}

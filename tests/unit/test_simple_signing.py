@@ -47,6 +47,23 @@ def test_a_payload_of_another_program_is_read() -> None:
 
 
 @pytest.mark.parametrize(
+    "named", ["docker.io/team/image", "index.docker.io/team/image", "index.docker.io/team/image:1"]
+)
+@pytest.mark.parametrize("pulled", ["docker.io/team/image", "index.docker.io/team/image"])
+def test_docker_hub_has_two_names_for_one_repository(named: str, pulled: str) -> None:
+    """Cosign writes the second, and nodes pull by the first."""
+    check(payload(named, IMAGE), pulled, IMAGE)
+    with pytest.raises(MalformedPayloadError, match="instead of"):
+        check(payload(named, IMAGE), f"{pulled}s", IMAGE)
+
+
+def test_a_short_name_of_docker_hub_is_that_of_its_library() -> None:
+    check(payload("index.docker.io/library/image", IMAGE), "docker.io/image", IMAGE)
+    with pytest.raises(MalformedPayloadError, match="instead of"):
+        check(payload("quay.io/library/image", IMAGE), "quay.io/image", IMAGE)
+
+
+@pytest.mark.parametrize(
     ("change", "words"),
     [
         (lambda critical: critical.update(type="atomic container signature"), "it has the type"),

@@ -14,8 +14,9 @@ from kmatrix.effects.registry.credentials import load_credentials
 from kmatrix.effects.registry.writer import RegistryWriter
 from kmatrix.stages.publish import image_of
 from kmatrix.stages.run import find_published, split_published
-from kmatrix.stages.run_context import BootOptions, Options, RunContext
+from kmatrix.stages.run_context import Options, RunContext
 from kmatrix.values import labels
+from kmatrix.values.boot import BootOptions
 from kmatrix.values.cells import CellResult
 from kmatrix.values.errors import CredentialError, UnreachableError
 from kmatrix.values.recipe import Recipe

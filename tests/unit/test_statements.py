@@ -19,10 +19,11 @@ from kmatrix.effects.registry.writer import RegistryWriter
 from kmatrix.stages import statements as stage
 from kmatrix.stages.gates import gate as gate_module
 from kmatrix.stages.gates import gates_of_run, pass_gates
-from kmatrix.stages.run_context import BootOptions, CellContext, Options, RunContext
+from kmatrix.stages.run_context import CellContext, Options, RunContext
 from kmatrix.stages.statements import bundle_statements, cell_statements
 from kmatrix.values import labels
 from kmatrix.values.attestation import PROVENANCE, SPDX, Statement
+from kmatrix.values.boot import BootOptions
 from kmatrix.values.errors import InputError, ProtocolError, ToolError
 from kmatrix.values.module import ModuleFile
 from kmatrix.values.names import ImageRef

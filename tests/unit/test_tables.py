@@ -15,7 +15,7 @@ from rich.console import Console
 from kmatrix.commands.bundle import print_bundles
 from kmatrix.decide.plan import Plan
 from kmatrix.stages import tables
-from kmatrix.stages.progress import LiveProgress
+from kmatrix.stages.progress import LiveProgress, line_of
 from kmatrix.values.bundle import BundleResult
 from kmatrix.values.cells import CellResult, Finding, Verdict
 from kmatrix.values.release_result import ReleaseResult
@@ -44,12 +44,18 @@ def on(width: int, show: Callable[[Console], None]) -> list[str]:
     return out.getvalue().splitlines()
 
 
+def row_of(lines: list[str], first: str) -> list[str]:
+    """Return the words of the row that begins so; where it has no room, its others stand on the next line."""
+    (at,) = [at for at, line in enumerate(lines) if line.split()[:1] == [first]]
+    more = lines[at + 1].split() if lines[at].strip() == first and lines[at + 1].startswith("  ") else []
+    return lines[at].split() + more
+
+
 @pytest.mark.parametrize("width", WIDTHS)
-def test_every_result_has_its_whole_id_and_verdict_on_one_line(width: int) -> None:
+def test_every_result_has_its_whole_id_and_verdict(width: int) -> None:
     lines = on(width, lambda console: tables.print_results(console, RESULTS, "lab", GATES))
     for result in RESULTS:
-        (line,) = [line for line in lines if line.split()[:1] == [result.cell]]
-        assert line.split()[1] == "passed"
+        assert row_of(lines, result.cell)[:2] == [result.cell, "passed"]
 
 
 @pytest.mark.parametrize(
@@ -69,7 +75,7 @@ def test_columns_are_left_out_whole_and_named(width: int, left_out: str) -> None
     assert said == ([left_out] if left_out else [])
     gone = left_out.split(", ") if left_out else []
     names = ["cell", "verdict", "gates", "releases", "seconds", "digest"]
-    assert lines[0].split() == [name for name in names if name not in gone]
+    assert row_of(lines, "cell") == [name for name in names if name not in gone]
 
 
 def test_a_table_that_fits_is_not_wider_than_the_terminal() -> None:
@@ -101,6 +107,47 @@ def test_the_command_that_repeats_a_cell_is_the_one_that_was_run_and_stands_ther
         on(120, lambda console: tables.print_results(console, [told], "ocp", GATES, "build", ("--force",)))
     )
     assert said.count(again) == 1
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_a_failure_has_its_reason_its_log_and_the_command_below_a_table_that_is_whole(width: int) -> None:
+    log = f"build/logs/lab/{RESULTS[0].cell}.log"
+    failed = replace(RESULTS[0], verdict="failed", reason="compile-error: super.c:12: error: no such field", log=log)
+    skipped = replace(RESULTS[1], verdict="skipped", reason="already published", stages={})
+    lines = on(width, lambda console: tables.print_results(console, [failed, skipped], "lab", GATES))
+    assert [row_of(lines, each.cell)[1] for each in (failed, skipped)] == ["failed", "skipped"]
+    at = lines.index(f"{failed.cell}: {failed.reason}")
+    table = [line for line in lines[:at] if not line.startswith("left out")]
+    assert all(cell_len(line.rstrip()) <= width for line in table), "a folded line"
+    assert lines[at + 1 : at + 3] == [
+        f"       Log: {log}",
+        f"       Repeat this cell: `nox -s build -- --profile lab --only {failed.cell}`",
+    ]
+    assert lines[-1] == "1 failed, 1 skipped"
+
+
+def test_the_row_of_a_skipped_cell_keeps_what_is_known_of_it() -> None:
+    skipped = replace(RESULTS[0], verdict="skipped", reason="already published")
+    lines = on(200, lambda console: tables.print_results(console, [skipped], "lab", GATES))
+    releases = ", ".join(skipped.releases)
+    known = f"{skipped.cell} skipped static, boot 7.2 s {releases} (17.2) 0123456789ab"
+    assert " ".join(lines[1].split()) == known
+    assert line_of(skipped, 1, 1).plain == f"[1/1] {skipped.cell} skipped: already published"
+
+
+def test_a_quiet_session_ends_with_its_failures_and_the_counts_of_all_cells() -> None:
+    failed = replace(RESULTS[0], verdict="failed", reason="no such field")
+    warned = replace(RESULTS[1], warnings=(Finding("features", "feature-lost", "KERNEL_HAS_A"),))
+    results = [failed, warned, RESULTS[2]]
+    lines = on(120, lambda console: tables.print_results(console, results, "lab", GATES, failures_only=True))
+    assert [line.split()[0] for line in lines[:2]] == ["cell", failed.cell]
+    assert lines[2:] == [
+        f"{failed.cell}: no such field",
+        f"       Repeat this cell: `nox -s build -- --profile lab --only {failed.cell}`",
+        "2 passed, 1 failed",
+    ]
+    good = on(120, lambda console: tables.print_results(console, [warned], "lab", GATES, failures_only=True))
+    assert good == ["1 passed"]
 
 
 @pytest.mark.parametrize(
@@ -178,12 +225,12 @@ def test_a_bundle_s_row_is_whole(width: int) -> None:
     rest = {"earlier": (), "missing": (), "lacking": {}, "dropped": (), "kept": {}, "findings": (), "reason": ""}
     result = cast("BundleResult", SimpleNamespace(**fields, **rest))
     lines = on(width, lambda console: print_bundles(console, [result]))
-    assert lines[0].split()[:2] == ["bundle", "verdict"]
-    assert lines[1].split()[:2] == ["8.3.1", "passed"]
+    assert row_of(lines, "bundle")[:2] == ["bundle", "verdict"]
+    assert row_of(lines, "8.3.1")[:2] == ["8.3.1", "passed"]
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_what_runs_has_one_line_a_cell(width: int) -> None:
+def test_what_runs_is_shown_with_its_stage_and_its_time(width: int) -> None:
     def show(console: Console) -> None:
         progress = LiveProgress(console, 3)
         for result in RESULTS:
@@ -192,8 +239,10 @@ def test_what_runs_has_one_line_a_cell(width: int) -> None:
 
     head, *lines = on(width, show)
     assert head.startswith("0/3 cells"[:width])
-    lines = lines[-3:]
+    if width < 60:
+        pairs = zip(lines[::2], lines[1::2], strict=True)
+        lines = [f"{first.rstrip()} {second.strip()}" for first, second in pairs]
     for line, result in zip(lines, sorted(RESULTS, key=lambda result: result.cell), strict=True):
-        shown = line.split()[0]
+        shown, *rest = line.split()
         assert result.cell == shown or (shown.endswith("…") and result.cell.startswith(shown[:-1]))
-        assert width < 60 or line.split() == [result.cell, "build", "0", "s"]
+        assert width < 20 or rest == ["build", "0", "s"]

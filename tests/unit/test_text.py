@@ -17,7 +17,8 @@ from rich.console import Console
 
 from kmatrix.commands.guard import guarded
 from kmatrix.decide.build_log import causes
-from kmatrix.effects.disk.results import junit, read_results, write_results
+from kmatrix.decide.report.junit import junit
+from kmatrix.effects.disk.results import read_results, write_results
 from kmatrix.effects.engine.docker import DockerEngine
 from kmatrix.values.cells import CellResult, Finding
 from kmatrix.values.errors import BuildError, InputError, Problem

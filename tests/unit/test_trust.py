@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from kmatrix.effects.registry.referrers import attach
 from kmatrix.effects.registry.writer import RegistryWriter
+from kmatrix.effects.signing import environment
 from kmatrix.effects.signing.bundles import sign_statement
 from kmatrix.stages.run_context import Options, RunContext, new_run
 from kmatrix.stages.trust import Trust, load_trust, verified
@@ -18,12 +18,13 @@ from kmatrix.values.errors import InputError
 from kmatrix.values.matrix import ImageSigning
 from tests.unit.support.image_registry import NO_CREDENTIALS, image_registry
 from tests.unit.support.made_up_profile import profile
+from tests.unit.support.saying import Saying
 from tests.unit.support.trusted_keys import signer, trust, write_keys
 
 
 def run_of(root: Path, signing: ImageSigning | None, *, pushes: bool) -> RunContext:
     options = Options(root, "site", profile(image_signing=signing), "r.example/team")
-    progress = cast("Any", SimpleNamespace(say=print))
+    progress = Saying(print)
     return new_run(cast("Any", None), NO_CREDENTIALS, options, progress, pushes=pushes)
 
 
@@ -76,6 +77,7 @@ def test_keyless_signatures_need_cosign_before_anything_is_built(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     signing = ImageSigning(keyless=True)
+    monkeypatch.setattr(environment, "_taken", {})
     monkeypatch.setenv("PATH", str(tmp_path))
     assert load_trust(signing, tmp_path, {}, signs=False) == Trust()
     with pytest.raises(InputError, match="cosign"):

@@ -12,6 +12,7 @@ import pytest
 from kmatrix.effects.registry.credentials import load_credentials
 from kmatrix.effects.registry.writer import RegistryWriter
 from kmatrix.stages import verify as verify_stage
+from kmatrix.stages.progress import QuietProgress
 from kmatrix.stages.publish import image_of
 from kmatrix.stages.run_context import CellContext, Options, RunContext, cell_result
 from kmatrix.stages.verify import verify_cell
@@ -50,16 +51,6 @@ class PullingEngine(StandInEngine):
 
 
 @dataclass
-class Quiet:
-    """Shows nothing."""
-
-    def say(self, text: str) -> None: ...
-
-    def stage(self, cell: str, stage: str) -> None: ...
-
-    def done(self, result: CellResult) -> None: ...
-
-
 @dataclass
 class Bench:
     """A cell, the registry it may be in, and a run that verifies it."""
@@ -104,7 +95,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
         options = Options(root=tmp_path, profile_name="site", profile=profile(), target=f"{server.web.address}/team")
         engine = PullingEngine()
         registry, anything = RegistryWriter(credentials), cast("Any", None)
-        run_context = RunContext(cast("Any", engine), registry, credentials, options, Quiet(), anything)
+        run_context = RunContext(cast("Any", engine), registry, credentials, options, QuietProgress(), anything)
         yield Bench(server, run_context, engine, recipe)
 
 

@@ -87,6 +87,21 @@ def test_a_signed_and_tested_image_is_verified(site: Site, capsys: pytest.Captur
         assert words in said.err
 
 
+def test_a_tag_that_was_moved_to_another_signed_image_is_not_verified(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    moved = "8.3.2"
+    digest = site.put_image(tag=moved)
+    site.put_documents(digest)
+    name = site.image.removesuffix(TAG) + moved
+    assert main(["verify", "--remote", name, "--json", "--root", str(site.root)]) == 1
+    said = capsys.readouterr()
+    assert not json.loads(said.out)["verified"]
+    assert f"the tag {moved} leads to an image that was tested as {TAG}: somebody may have moved it" in said.err
+    assert f"{name}@{digest} is not verified" in said.err
+    assert main(["verify", "--remote", f"{name}@{digest}", "--root", str(site.root)]) == 0, "a digest names no version"
+
+
 def test_nothing_but_the_result_is_on_standard_output(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     site.put_documents(site.put_image())
     site.verify()

@@ -6,19 +6,22 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from kmatrix.cli.commands import COMMANDS
-from kmatrix.cli.options import ARGUMENT, OVERRIDES, SELECTION, Option, options_of
+from kmatrix.cli.options import ARGUMENT, OUTPUT, OVERRIDES, SELECTION, Option, options_of
 from kmatrix.cli.parser import parse
 from kmatrix.commands.guard import guarded
 from kmatrix.commands.invocation import Invocation
+from kmatrix.effects.github_actions import github_actions
 from kmatrix.effects.registry.environment import take_auth_config
-from kmatrix.stages.run_context import BootOptions
 from kmatrix.stages.tables import wide_console
+from kmatrix.values.boot import BootOptions
 from kmatrix.values.errors import Exit, InputError
 from kmatrix.values.overrides import Overrides, overrides_from_environment
 
@@ -33,13 +36,17 @@ def main(arguments: Sequence[str] | None = None, first: Callable[[Invocation], N
     # Before any other program is started.
     take_auth_config()
     console = wide_console(stderr=True)
+    github = github_actions()
 
     def work() -> int:
         invocation, command = _invocation(sys.argv[1:] if arguments is None else arguments, console)
+        invocation = replace(invocation, github=github)
         first(invocation)
         return command(invocation)
 
-    return guarded(console, work, "Interrupted. Finished cells are saved; run the same command to resume.")
+    # Errors have text of others too.
+    with github.foreign_text() if github else nullcontext():
+        return guarded(console, work, "Interrupted. Finished cells are saved; run the same command to resume.")
 
 
 def _invocation(arguments: Sequence[str], console: Console) -> tuple[Invocation, Callable[[Invocation], Exit]]:
@@ -90,11 +97,15 @@ def _invocation(arguments: Sequence[str], console: Console) -> tuple[Invocation,
         out=Path(out).absolute() if out else None,
         remote=_given(options, "remote") or "",
         keys=tuple(Path(key).absolute() for key in _given(options, "key") or ()),
+        serve=bool(_given(options, "serve")),
+        port=_given(options, "port"),
         save=Path(save).absolute() if save else None,
+        quiet=bool(_given(options, "quiet")),
+        verbose=bool(_given(options, "verbose")),
         places={name: _places(options, name) for name in COMMANDS},
         typed=_typed(options),
     )
-    return invocation, COMMANDS[options.command].run
+    return invocation, COMMANDS[options.command].load()
 
 
 def _folders(options: argparse.Namespace) -> Iterable[str]:
@@ -115,8 +126,11 @@ def _overrides(options: argparse.Namespace) -> Overrides:
 
 
 def _typed(options: argparse.Namespace) -> tuple[str, ...]:
-    """Return the options of a command line as they were typed, but not those that select a profile and its cells."""
-    wanted = [each for each in options_of(options.command) if each.group not in (ARGUMENT, SELECTION)]
+    """Return the options of a command line as they were typed, without those that select a profile and its cells.
+
+    How much a command prints changes nothing that it does.
+    """
+    wanted = [each for each in options_of(options.command) if each.group not in (ARGUMENT, OUTPUT, SELECTION)]
     return (*_places(options, options.command), *_as_typed(options, [each for each in wanted if not _is_place(each)]))
 
 

@@ -4,19 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 
-from kmatrix.commands import build, plan, report
-from kmatrix.commands.boot import boot
-from kmatrix.commands.bundle import bundle
-from kmatrix.commands.can_upgrade import can_upgrade
 from kmatrix.commands.invocation import Invocation
-from kmatrix.commands.keys import keys
-from kmatrix.commands.lab import lab
-from kmatrix.commands.manifests import manifests
-from kmatrix.commands.merge import merge
-from kmatrix.commands.prune import prune
-from kmatrix.commands.verify import verify
-from kmatrix.commands.watch import watch
 from kmatrix.values.errors import Exit
 
 MEANINGS: Mapping[Exit, str] = {
@@ -39,7 +29,7 @@ class Command:
 
     Attributes:
         name: as it is typed.
-        run: does it.
+        function: runs it: a module of kmatrix.commands, a dot, and the name in it.
         summary: one sentence in the imperative; the session of that name in noxfile.py has the same.
         details: sentences for its own help text.
         examples: arguments after its name, and their effect.
@@ -47,11 +37,17 @@ class Command:
     """
 
     name: str
-    run: Callable[[Invocation], Exit]
+    function: str
     summary: str
     details: str
     examples: tuple[tuple[str, str], ...]
     exits: Mapping[Exit, str]
+
+    def load(self) -> Callable[[Invocation], Exit]:
+        """Import and return its function: a command does not wait for the imports of all others."""
+        module, _, name = self.function.partition(".")
+        function: Callable[[Invocation], Exit] = getattr(import_module(f"kmatrix.commands.{module}"), name)
+        return function
 
     def meaning(self, code: Exit) -> str:
         """Return the meaning of one of its exit codes."""
@@ -70,7 +66,7 @@ _NO_CELLS = "a service's malformed answer, a failed program, or a bug in kmatrix
 _RUNS = (
     Command(
         name="build",
-        run=build.build,
+        function="build.build",
         summary="Plan, render, build, check, boot and push the cells that are not published yet.",
         details=(
             "The main job. Published cells are skipped. An image is pushed only after it has passed every gate. "
@@ -87,7 +83,7 @@ _RUNS = (
     ),
     Command(
         name="verify",
-        run=verify,
+        function="verify.verify",
         summary="Check and boot the images of the cells again, without building or pushing.",
         details=(
             "Takes the published image of a cell, or else the local one that `build -- --no-push` left. `--remote` "
@@ -108,7 +104,7 @@ _RUNS = (
     ),
     Command(
         name="push",
-        run=build.push,
+        function="build.push",
         summary="Push the cells that passed and were withheld by `build -- --no-push`.",
         details="Refuses an image other than the tested one, and one whose inputs have changed since it was built.",
         examples=(("--profile okd", "everything withheld of a profile"),),
@@ -116,7 +112,7 @@ _RUNS = (
     ),
     Command(
         name="bundle",
-        run=bundle,
+        function="bundle.bundle",
         summary="Compose one image per client version from its published cells; boot every kernel before tagging.",
         details=(
             "Also pushes one image per kernel for Kernel Module Management. `--only` selects the clients of the cells "
@@ -128,7 +124,7 @@ _RUNS = (
     ),
     Command(
         name="watch",
-        run=watch,
+        function="watch.watch",
         summary="Discover releases, build the cells that are new, and update the bundles that they belong in, once.",
         details=(
             "The command for cron and CronJobs. Ends with three lines: releases, cells and bundles that are new. A "
@@ -154,7 +150,7 @@ _RUNS = (
 _OTHERS = (
     Command(
         name="lab",
-        run=lab,
+        function="lab.lab",
         summary="Start, inspect, stop or remove the lab, an OpenShift-shaped release service on this machine.",
         details=(
             "`up` starts it, and first creates what is missing; `status` lists its parts; `down` stops it and keeps "
@@ -182,7 +178,7 @@ _OTHERS = (
     ),
     Command(
         name="discover",
-        run=plan.discover,
+        function="plan.discover",
         summary="Resolve releases, kernels and packages, and pin them in the lock.",
         details=(
             "A release that cannot be read is unresolved in the lock, with the reason, and stops no other; the next "
@@ -204,7 +200,7 @@ _OTHERS = (
     ),
     Command(
         name="plan",
-        run=plan.plan,
+        function="plan.plan",
         summary="Show every cell, in or out, and why.",
         details=(
             "Works offline, from matrix.yaml and the lock, except with `--unpublished`. `--format` prints the cells "
@@ -223,7 +219,7 @@ _OTHERS = (
     ),
     Command(
         name="render",
-        run=plan.render,
+        function="plan.render",
         summary="Write the Dockerfile of every cell to dockerfiles/PROFILE/CELL.",
         details="Works offline. Files there that it did not write are kept, and named.",
         examples=(("", "write them"), ("--check", "compare only")),
@@ -235,7 +231,7 @@ _OTHERS = (
     ),
     Command(
         name="manifests",
-        run=manifests,
+        function="manifests.manifests",
         summary="Write the folders to apply to a cluster, from the lock and the bundles.",
         details=(
             "Writes one folder per deployment method and client version to build/deploy/PROFILE, with images by "
@@ -252,7 +248,7 @@ _OTHERS = (
     ),
     Command(
         name="boot",
-        run=boot,
+        function="boot.boot",
         summary="Boot a cell, or any image of a registry, in a virtual machine, with its console shown live.",
         details="Runs the profile's gates that boot, and records no pass. Of a bundle it boots every kernel.",
         examples=(
@@ -269,7 +265,7 @@ _OTHERS = (
     ),
     Command(
         name="prune",
-        run=prune,
+        function="prune.prune",
         summary="List the images of kernels without a release for long enough to remove; with --apply, remove them.",
         details=(
             "`retention_days` of the profile says how long they are kept. An image stays that a bundle, the plan or "
@@ -288,7 +284,7 @@ _OTHERS = (
     ),
     Command(
         name="keys",
-        run=keys,
+        function="keys.keys",
         summary="Create the keys that sign images and kernel modules, and print where each goes.",
         details=(
             "`new` writes a key pair for images, and a key with its certificate for modules, and prints the files. No "
@@ -303,15 +299,26 @@ _OTHERS = (
     ),
     Command(
         name="report",
-        run=report.report,
+        function="report.report",
         summary="Show the latest result of every known cell of a profile.",
-        details="Reads build/results.json. Ends with the exit code of the verdicts it shows.",
-        examples=(("", "a table"), ("--json", "the same, machine-readable")),
-        exits=_exits(Exit.FAILED),
+        details=(
+            "Reads build/results.json, the logs, and the lock for releases that are unresolved. Prints a table and "
+            "writes web pages to build/report, which open from a file or any web server. Ends with the exit code of "
+            "the verdicts it shows."
+        ),
+        examples=(
+            ("", "a table, and build/report"),
+            ("--serve", "the same, and serve the pages on this machine alone"),
+            ("--json", "the results, machine-readable; writes nothing"),
+        ),
+        exits=_exits(
+            Exit.FAILED,
+            OK="success; of cells: all passed or were skipped; with `--serve`: it was ended by Ctrl-C",
+        ),
     ),
     Command(
         name="can-upgrade",
-        run=can_upgrade,
+        function="can_upgrade.can_upgrade",
         summary="Report whether each kernel on the route of a cluster's update is published and in the bundle.",
         details=(
             "Works offline, from the lock, build/results.json and build/bundles.json. Every release on the shortest "
@@ -329,7 +336,7 @@ _OTHERS = (
     ),
     Command(
         name="merge",
-        run=merge,
+        function="merge.merge",
         summary="Put the results of shards into build/, as if they had been built here.",
         details=(
             "Takes results.json, bundles.json and logs of checkouts that built with `--shard` or `--only`. Of a cell "

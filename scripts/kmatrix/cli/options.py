@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from kmatrix.decide.manifests import METHODS
-from kmatrix.effects.signing.new_keys import DEFAULT_YEARS
-from kmatrix.effects.vm.qemu import ACCELS
-from kmatrix.stages.run_context import BootOptions
+from kmatrix.effects.signing.key_files import DEFAULT_YEARS
+from kmatrix.values.boot import ACCELS, BootOptions
+from kmatrix.values.loopback import DEFAULT_PORT, HOST
 from kmatrix.values.names import ARCHES, BOOTED_ARCHES, FLAVOURS
 from kmatrix.values.overrides import option, variable
 from kmatrix.values.shard import Shard
@@ -17,6 +17,7 @@ from kmatrix.values.shard import Shard
 ARGUMENT = "argument"
 SELECTION = "which profile, cells and clients"
 BEHAVIOUR = "how to run"
+OUTPUT = "how much to print"
 OVERRIDES = "override matrix.yaml for this run"
 
 LAB_ACTIONS = ("up", "status", "down", "reset", "release", "retract")
@@ -25,6 +26,7 @@ KEYS_ACTIONS = ("new",)
 _FROM_LOCK = ("build", "verify", "push", "bundle")
 _CELLS = (*_FROM_LOCK, "watch")
 _BOOTED = ("build", "verify", "bundle", "boot", "watch")
+_LONG = (*_CELLS, "lab", "discover", "merge", "prune")
 FORMATS = ("github", "gitlab", "tekton")
 _LABS_GRAPH = "address of the lab's update graph; other profiles use it in `discover` alone"
 
@@ -110,6 +112,18 @@ def globs(text: str) -> str:
     if not text.split():
         raise argparse.ArgumentTypeError("is empty, and would select no cell")
     return text
+
+
+def port(text: str) -> int:
+    """Read the number of a port.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+    """
+    value = int(text) if text.isdecimal() else 0
+    if not 1 <= value <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 1 to 65535")
+    return value
 
 
 def shard(text: str) -> Shard:
@@ -298,7 +312,10 @@ OPTIONS = (
         "run no gate: verify the signatures and attestations that the registry has for this image, a cell's or a "
         "bundle's",
         metavar="IMAGE",
-        excludes=("--only", "--shard", "--no-boot", "--accel", "--boot-deadline", "--jobs"),
+        excludes=(
+            *("--only", "--shard", "--no-boot", "--accel", "--boot-deadline", "--jobs"),
+            *("--quiet", "--verbose"),
+        ),
     ),
     Option(
         "--key",
@@ -349,6 +366,20 @@ OPTIONS = (
         excludes=("--format",),
     ),
     Option(
+        "--serve",
+        ("report",),
+        f"then serve build/report at http://{HOST}:{DEFAULT_PORT}/ until Ctrl-C",
+        excludes=("--json",),
+    ),
+    Option(
+        "--port",
+        ("report",),
+        "with --serve: the port",
+        metavar="N",
+        parse=port,
+        otherwise=f"{DEFAULT_PORT}, or a free one if that is in use",
+    ),
+    Option(
         "--format",
         ("plan",),
         "the jobs of a CI system, on standard output: a matrix, a child pipeline, or a PipelineRun",
@@ -361,6 +392,20 @@ OPTIONS = (
         metavar="ARCH=LABEL",
         many=True,
         parse=runner,
+    ),
+    Option(
+        "--quiet",
+        _LONG,
+        "print errors, failures and the summary only",
+        OUTPUT,
+        excludes=("--verbose",),
+    ),
+    Option(
+        "--verbose",
+        (*_CELLS, "lab", "discover"),
+        "also print what the compiler, the container engine and the guest print, as it comes",
+        OUTPUT,
+        excludes=("--quiet",),
     ),
     Option("--out", ("manifests",), "the folder to write", metavar="DIR", otherwise="build/deploy/PROFILE"),
     # A run reads the pins of every other profile from its lock; of the lab it may have to resolve them first.
@@ -391,7 +436,7 @@ OPTIONS = (
         "target",
         "REGISTRY",
         "registry (and path) that images are pushed to",
-        *(*_CELLS, "plan", "boot", "merge", "prune"),
+        *(*_CELLS, "plan", "boot", "report", "merge", "prune"),
     ),
     _override(
         "mirrors",
@@ -403,7 +448,7 @@ OPTIONS = (
         "lock",
         "FILE",
         "the lock file",
-        *(*_CELLS, "discover", "plan", "render", "manifests", "boot", "can-upgrade", "merge", "prune"),
+        *(*_CELLS, "discover", "plan", "render", "manifests", "boot", "report", "can-upgrade", "merge", "prune"),
     ),
 )
 

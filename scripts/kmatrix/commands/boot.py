@@ -21,10 +21,10 @@ from kmatrix.stages.guests import Guests
 from kmatrix.stages.held_images import SharedImages, hold_image
 from kmatrix.stages.progress import PlainProgress
 from kmatrix.stages.run import exit_code
-from kmatrix.stages.run_context import BootOptions, Options, RunContext, new_run
+from kmatrix.stages.run_context import Options, RunContext, new_run
 from kmatrix.stages.secure_boot import boot_secured
 from kmatrix.stages.subject import Subject
-from kmatrix.values.boot import BootReport
+from kmatrix.values.boot import BootOptions, BootReport
 from kmatrix.values.errors import Exit, InputError, ToolError
 from kmatrix.values.gate_record import BOOT_GATE, MOUNT_GATE, SECURE_BOOT_GATE
 from kmatrix.values.names import ImageRef

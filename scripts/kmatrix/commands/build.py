@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
 from kmatrix.commands.feature_comparison import compared_features, features_of_others, planned
+from kmatrix.commands.github import show_on_github
 from kmatrix.commands.invocation import Invocation
-from kmatrix.commands.profile import SelectedProfile, recipes_for
+from kmatrix.commands.profile import SelectedProfile, module_signer, recipes_for
 from kmatrix.commands.run import opened_run
+from kmatrix.commands.showing import showing
 from kmatrix.commands.unsigned import note_unsigned
 from kmatrix.decide.fan_out import in_shard
 from kmatrix.decide.kept_results import keep_known
@@ -22,14 +24,12 @@ from kmatrix.effects.disk.git import revision, source
 from kmatrix.effects.disk.results import read_releases, read_results, write_results
 from kmatrix.effects.engine import Engine
 from kmatrix.effects.registry.credentials import load_credentials
-from kmatrix.effects.signing.environment import take_keys
-from kmatrix.effects.signing.module_keys import load_module_signer
 from kmatrix.stages import tables
 from kmatrix.stages.cell import push_cell, run_cell
 from kmatrix.stages.dockerfiles import foreign_note, write_rendered
 from kmatrix.stages.features import note_features
 from kmatrix.stages.gates import gates_of_profile
-from kmatrix.stages.progress import LiveProgress, PlainProgress, Progress
+from kmatrix.stages.progress import Progress
 from kmatrix.stages.reuse import query_neighbours
 from kmatrix.stages.run import default_jobs, exit_code, find_published, run_cells, split_published
 from kmatrix.stages.run_context import Options, RunContext, new_run
@@ -55,9 +55,8 @@ def build_job(job: Job) -> Ran:
     if note := foreign_note(call.root, job.chosen.name, job.recipes):
         call.say(note)
 
-    signing = job.chosen.effective.module_signing
     # Before anything is built.
-    signer = load_module_signer(signing, call.root, take_keys(job.chosen.effective)) if signing else None
+    signer = module_signer(call, job.chosen.effective)
 
     def work(recorder: _Recorder, run: RunContext) -> None:
         run.planned = recorder.plan.cells
@@ -112,6 +111,7 @@ def push(call: Invocation) -> Exit:
                 f"{call.next('build', job.chosen.name)} has not run yet."
             )
             return Exit.OK
+        note_unsigned(call, job.chosen)
 
         def one(run: RunContext, recipe: Recipe) -> CellResult:
             return push_cell(run, recipe, _as_tested(withheld[recipe.cell.id]))
@@ -235,12 +235,8 @@ def job_for(call: Invocation, chosen: SelectedProfile, target: str, engine: Engi
 
 def _run(job: Job, work: Callable[[_Recorder, RunContext], None], pushes: bool) -> Ran:
     call, engine = job.call, job.engine
-    total = len(job.recipes)
-    shown = LiveProgress(call.console, total) if call.console.is_terminal else None
-    progress: Progress = shown or PlainProgress(call.console, total)
     every = make_plan(job.chosen.name, job.chosen.effective, job.pins)
-    earlier = read_releases(call.results_path, job.chosen.name)
-    recorder = _Recorder(job, progress, every, _earlier(job), earlier, engine=engine.in_use().as_dict())
+    known, earlier = _earlier(job), read_releases(call.results_path, job.chosen.name)
     options = Options(
         root=call.root,
         profile_name=job.chosen.name,
@@ -255,15 +251,19 @@ def _run(job: Job, work: Callable[[_Recorder, RunContext], None], pushes: bool) 
         source=source(call.root),
         places=call.places,
     )
-    run = new_run(engine, load_credentials(call.authfile), options, progress, pushes=pushes)
-    own = {recipe.cell.id for recipe in job.recipes}
-    run.known_features.update(features_of_others(planned(every, recorder.known), own))
-    with shown or nullcontext():
+    with showing(call, len(job.recipes), known.values()) as progress:
+        recorder = _Recorder(job, progress, every, known, earlier, engine=engine.in_use().as_dict())
+        run = new_run(engine, load_credentials(call.authfile), options, progress, pushes=pushes)
+        own = {recipe.cell.id for recipe in job.recipes}
+        run.known_features.update(features_of_others(planned(every, recorder.known), own))
         work(recorder, run)
     recorder.compare_features()
     results = list(recorder.changed.values())
     gates = gates_of_profile(job.chosen.effective)
-    tables.print_results(call.console, results, job.chosen.name, gates, call.command, call.typed)
+    tables.print_results(
+        call.console, results, job.chosen.name, gates, call.command, call.typed, failures_only=call.quiet
+    )
+    show_on_github(call, job.chosen.name, results, recorder.releases, call.command, call.typed)
     call.say(
         f"builds: {engine.builds}, pulls: {engine.pulls}. {call.next('report', job.chosen.name)} shows the latest "
         "result of every cell; build/results.json has all of it."

@@ -12,11 +12,13 @@ from rich.text import Text
 from kmatrix.commands.invocation import Invocation
 from kmatrix.commands.profile import SelectedProfile, recipes_for
 from kmatrix.commands.run import opened_run, tidy
+from kmatrix.commands.showing import showing
 from kmatrix.commands.unsigned import note_unsigned
 from kmatrix.decide.bundle import wanted_bundles
 from kmatrix.decide.bundle_bounds import Bounds, bounds_of
 from kmatrix.decide.kept_results import keep_published
 from kmatrix.decide.plan import make_plan
+from kmatrix.decide.workflow_commands import annotations_of_bundles
 from kmatrix.effects.clock import utc_now
 from kmatrix.effects.disk.bundles import read_bundles, update_bundles
 from kmatrix.effects.disk.git import revision, source
@@ -24,10 +26,11 @@ from kmatrix.effects.engine import Engine
 from kmatrix.effects.registry.credentials import load_credentials
 from kmatrix.stages.bundle import make_bundle
 from kmatrix.stages.columns import Column, Row, print_table
-from kmatrix.stages.progress import STYLES, PlainProgress
+from kmatrix.stages.progress import STYLES
 from kmatrix.stages.published import published_cells
 from kmatrix.stages.run import default_jobs, exit_code
-from kmatrix.stages.run_context import BootOptions, Options, RunContext, new_run
+from kmatrix.stages.run_context import Options, RunContext, new_run
+from kmatrix.values.boot import BootOptions
 from kmatrix.values.bundle import BundleResult
 from kmatrix.values.errors import Exit
 from kmatrix.values.lock import ProfileLock
@@ -85,15 +88,24 @@ def bundle_job(call: Invocation, job: Job) -> list[BundleResult]:
         time = utc_now()
         changed[result.client] = keep_published(result, known.get(result.client), time)
         update_bundles(path, name, changed, order, engine)
-    print_bundles(call.console, now)
+    print_bundles(call.console, now, failures_only=call.quiet)
+    if call.github:
+        call.github.annotate(annotations_of_bundles(now))
     call.say("build/bundles.json has the complete results.")
     return now
 
 
-def print_bundles(console: Console, results: Iterable[BundleResult]) -> None:
-    """Print one row for each bundle and architecture, then the reasons, omissions and sizes of each bundle."""
+def print_bundles(console: Console, results: Iterable[BundleResult], failures_only: bool = False) -> None:
+    """Print one row for each bundle and architecture, then the reasons, omissions and sizes of each; then the counts.
+
+    Args:
+        console: where.
+        results: of the bundles.
+        failures_only: leaves out those that are published.
+    """
     rows: list[Row] = []
-    results = list(results)
+    every = list(results)
+    results = [result for result in every if not failures_only or result.verdict in ("failed", "errored")]
     for result in results:
         verdict = Text(result.verdict, style=STYLES[result.verdict])
         digest = result.digest.removeprefix("sha256:")[:12] or "-"
@@ -102,7 +114,8 @@ def print_bundles(console: Console, results: Iterable[BundleResult]) -> None:
             rows.append((result.client, verdict, image.arch, str(len(image.kernels)), *sizes, digest))
         if not result.images:
             rows.append((result.client, verdict, *"-----", digest))
-    print_table(console, _COLUMNS, rows)
+    if rows or not failures_only:
+        print_table(console, _COLUMNS, rows)
     for result in results:
         lines = []
         if result.verdict in ("failed", "errored"):
@@ -126,6 +139,9 @@ def print_bundles(console: Console, results: Iterable[BundleResult]) -> None:
             )
         for line in lines:
             console.print(Text(f"{result.client}: {line}"), soft_wrap=True)
+    counts = {verdict: sum(result.verdict == verdict for result in every) for verdict in STYLES}
+    found = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
+    console.print(Text(f"bundles: {found or 'none'}"), soft_wrap=True)
 
 
 @dataclass(frozen=True)
@@ -174,14 +190,14 @@ def job_for(
         source=source(call.root),
         places=call.places,
     )
-    progress = PlainProgress(call.console, len(recipes))
-    run = new_run(engine, load_credentials(call.authfile), options, progress, pushes=True)
-    try:
-        bounds = {client: bounds_of(client, chosen.effective, pins, plan) for client in clients}
-        yield Job(chosen, run, recipes, clients, bounds)
-    finally:
-        run.machines.stop()
-        tidy(call, engine)
+    with showing(call) as progress:
+        run = new_run(engine, load_credentials(call.authfile), options, progress, pushes=True)
+        try:
+            bounds = {client: bounds_of(client, chosen.effective, pins, plan) for client in clients}
+            yield Job(chosen, run, recipes, clients, bounds)
+        finally:
+            run.machines.stop()
+            tidy(call, engine)
 
 
 def _mega(size: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kmatrix.commands.invocation import Invocation
 from kmatrix.commands.profile import SelectedProfile, recipes_for
+from kmatrix.commands.showing import showing
 from kmatrix.decide.fan_out import fan_out, github_matrix, without_published
 from kmatrix.decide.fan_out_gitlab import gitlab_pipeline
 from kmatrix.decide.fan_out_keys import job_keys
@@ -49,9 +50,10 @@ def published(
     # As `build` queries it: a registry may show a repository that is still to be created only to those who may push.
     registry = RegistryWriter(load_credentials(call.authfile), pushes_to=target)
     trust = load_trust(chosen.effective.image_signing, call.root, {}, signs=False)
-    records = records_for(trust, registry, call.say)
     gates = gates_of_profile(chosen.effective)
-    images = complete_cells(registry, records, target, recipes, gates, chosen.effective.kernel_tags, call.say)
+    with showing(call) as progress:
+        records = records_for(trust, registry, progress.say)
+        images = complete_cells(registry, records, target, recipes, gates, chosen.effective.kernel_tags, progress)
     return [(recipe, images[recipe.cell.id]) for recipe in recipes if recipe.cell.id in images]
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from kmatrix.stages.run_context import BootOptions
+from kmatrix.effects.github_actions import GitHubActions
+from kmatrix.values.boot import BootOptions
 from kmatrix.values.command_lines import command as command_line
 from kmatrix.values.overrides import Overrides
 from kmatrix.values.shard import Shard
@@ -21,6 +22,7 @@ class Invocation:
     `places` are the options that say where everything is (`--target X --root Y`), as they were typed, by the name of
     each command that accepts them: a command that goes on from this one needs them. `typed` are all options of this
     one, as they were typed, but those that select a profile and its cells: a command that repeats this one needs those.
+    `github` is the runner of GitHub Actions that started this command, None if none did.
     """
 
     root: Path
@@ -63,12 +65,22 @@ class Invocation:
     remote: str = ""
     keys: tuple[Path, ...] = ()
     save: Path | None = None
+    github: GitHubActions | None = None
+    quiet: bool = False
+    verbose: bool = False
+    serve: bool = False
+    port: int | None = None
     command: str = ""
     places: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     typed: tuple[str, ...] = ()
 
     def say(self, text: str) -> None:
-        """Print a human-readable line on standard error."""
+        """Print a human-readable line on standard error, unless only the summary is wanted."""
+        if not self.quiet:
+            self.conclude(text)
+
+    def conclude(self, text: str) -> None:
+        """Print a line of the summary on standard error."""
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def again(self, profile_name: str, *arguments: str) -> str:

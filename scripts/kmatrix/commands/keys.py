@@ -9,9 +9,10 @@ from pathlib import Path
 from kmatrix.commands.invocation import Invocation
 from kmatrix.decide.key_guide import MadeKey, image_key, key_guide, module_key
 from kmatrix.effects.disk.git import work_tree_that_takes
-from kmatrix.effects.signing import new_keys
+from kmatrix.effects.signing import key_files
 from kmatrix.effects.signing.environment import IMAGE_KEY_PASSWORD, MODULE_KEY_PASSWORD, take_keys
-from kmatrix.effects.signing.new_keys import KeyFile, new_image_key, new_module_key, write_key_files
+from kmatrix.effects.signing.key_files import KeyFile, write_key_files
+from kmatrix.effects.signing.new_keys import new_image_key, new_module_key
 from kmatrix.values.errors import Exit, InputError
 
 
@@ -23,18 +24,18 @@ def keys(call: Invocation) -> Exit:
     # Before git is started.
     passwords = take_keys()
     name = _name(call, modules, now)
-    private = [new_keys.IMAGE_KEY] * images + [new_keys.MODULE_KEY] * modules
+    private = [key_files.IMAGE_KEY] * images + [key_files.MODULE_KEY] * modules
     _refuse_work_tree(folder, private)
     made: list[MadeKey] = []
     files: list[KeyFile] = []
     if images:
         password = passwords.get(IMAGE_KEY_PASSWORD, "")
         files += new_image_key(password)
-        made.append(image_key(new_keys.IMAGE_KEY, new_keys.IMAGE_PUBLIC_KEY, bool(password)))
+        made.append(image_key(key_files.IMAGE_KEY, key_files.IMAGE_PUBLIC_KEY, bool(password)))
     if modules:
         password = passwords.get(MODULE_KEY_PASSWORD, "")
-        files += new_module_key(name, now, call.years or new_keys.DEFAULT_YEARS, password)
-        made.append(module_key(new_keys.MODULE_KEY, new_keys.MODULE_CERTIFICATE, bool(password)))
+        files += new_module_key(name, now, call.years or key_files.DEFAULT_YEARS, password)
+        made.append(module_key(key_files.MODULE_KEY, key_files.MODULE_CERTIFICATE, bool(password)))
     write_key_files(folder, files)
     for file in files:
         print(folder / file.name)
@@ -51,14 +52,14 @@ def _name(call: Invocation, modules: bool, now: datetime) -> str:
                 )
     # The date tells the certificates of two keys apart, in firmware and in /proc/keys.
     name = call.name or f"beegfs-kmatrix module key {now:%Y-%m-%d}"
-    if len(name) > new_keys.MOST_NAME or not name.isprintable() or name != name.strip():
+    if len(name) > key_files.MOST_NAME or not name.isprintable() or name != name.strip():
         raise InputError(
             f"keys: --name {name!r} cannot be a certificate's name",
-            f"Write at most {new_keys.MOST_NAME} printable characters, without blanks at its ends.",
+            f"Write at most {key_files.MOST_NAME} printable characters, without blanks at its ends.",
         )
-    if call.years and call.years > new_keys.MOST_YEARS:
+    if call.years and call.years > key_files.MOST_YEARS:
         raise InputError(
-            f"keys: --years {call.years} is longer than {new_keys.MOST_YEARS} years", "Write a smaller number."
+            f"keys: --years {call.years} is longer than {key_files.MOST_YEARS} years", "Write a smaller number."
         )
     return name
 

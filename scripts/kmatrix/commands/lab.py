@@ -7,6 +7,7 @@ import secrets
 from kmatrix.commands.invocation import Invocation
 from kmatrix.commands.profile import LAB, LAB_AARCH64, SelectedProfile, select_profile
 from kmatrix.commands.run import alone, ensure_lab, marked_engine
+from kmatrix.commands.showing import showing
 from kmatrix.effects.engine import Engine
 from kmatrix.effects.engine.docker import DockerEngine
 from kmatrix.lab import aarch64
@@ -14,6 +15,7 @@ from kmatrix.lab import up as lab_up
 from kmatrix.lab.later_releases import publish_release, retract_release
 from kmatrix.lab.layout import IMAGES, Layout, layout_of
 from kmatrix.lab.releases import STABLE
+from kmatrix.stages.progress import narrating, stepping
 from kmatrix.values.errors import Exit, InputError
 
 # The options that one action alone uses.
@@ -58,7 +60,7 @@ def _act(call: Invocation, chosen: SelectedProfile, engine: Engine) -> Exit:
     match call.action:
         case "up":
             done = ensure_lab(call, chosen, engine)
-            call.say("lab: up" if done else "lab: everything is up; nothing to do")
+            call.conclude("lab: up" if done else "lab: everything is up; nothing to do")
             if chosen.name == LAB_AARCH64:
                 call.say(f"lab: {call.next('build', LAB_AARCH64)} builds the cells of both architectures")
         case "down":
@@ -94,7 +96,8 @@ def _list_parts(parts: tuple[tuple[str, bool, str], ...]) -> None:
 def _release(call: Invocation, layout: Layout, engine: Engine) -> None:
     """Publish a release, and print its version."""
     channel = call.channel or STABLE
-    made = publish_release(engine, layout, lambda text: call.say(f"lab: {text}"), call.broken, channel)
+    with showing(call) as progress, stepping(progress, "lab"):
+        made = publish_release(engine, layout, narrating(progress, "lab"), call.broken, channel)
     kernel = f"its toolkit has {made.kernel}, its nodes run {made.node_kernel}" if made.broken else made.kernel
     call.say(f"lab: published {made.version} in {channel}: {kernel}")
     print(made.version)

@@ -27,6 +27,8 @@ from kmatrix.values.cells import CellResult
 from kmatrix.values.errors import CredentialError, Exit, InputError, KmatrixError, UnreachableError
 from kmatrix.values.lock import ProfileLock
 
+# The ends of the names of a cell's consoles, which reports show.
+CONSOLES = (".serial.log", ".alone.serial.log", ".secure-boot.serial.log")
 _SHOWN = 10
 
 
@@ -78,7 +80,7 @@ def merge(call: Invocation) -> Exit:
             entries = {client: each.entry for client, each in images.items()}
             update_bundles(call.bundles_path, chosen.name, entries, list(entries))
     new = sum(each.source is not None for each in merged.values())
-    call.say(f"merged {new} cells of {len(folders)} shards into build/results.json")
+    call.conclude(f"merged {new} cells of {len(folders)} shards into build/results.json")
     if missing := [cell.id for cell in found.cells if cell.id not in cells]:
         call.say(f"no shard has a result of {_listed(missing)}")
     if unknown:
@@ -164,3 +166,6 @@ def _copy_logs(call: Invocation, folder: Path, result: CellResult, profile_name:
     for log in (result.log, result.serial):
         if log and not copy_log(call.root, folder, log, profile_name):
             call.say(f"{result.cell}: {folder} does not have its log {log}")
+    for ending in CONSOLES:
+        # A result names one console; there are others only where gates booted apart.
+        copy_log(call.root, folder, f"build/logs/{profile_name}/{result.cell}{ending}", profile_name)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from kmatrix.commands.invocation import Invocation
 from kmatrix.commands.profile import SelectedProfile
+from kmatrix.commands.showing import showing
 from kmatrix.effects.disk.discoveries import DiscoveryTimes
 from kmatrix.effects.disk.files import read_text, remove_unfinished, write_atomically
 from kmatrix.effects.registry.answers import Answers
@@ -85,18 +86,20 @@ def discovered(call: Invocation, chosen: SelectedProfile) -> tuple[ProfileLock |
     registry = CachedRegistry(load_credentials(call.authfile), answers)
     known = lock.profiles.get(chosen.name)
     now = datetime.now(UTC)
-    pins = discover(
-        chosen.name,
-        chosen.as_written,
-        chosen.effective,
-        registry,
-        call.root,
-        known,
-        lambda text: call.say(f"discover: {text}"),
-        call.forget,
-        now,
-        _discovery_times(call).last(chosen.name, known),
-    )
+    with showing(call) as progress:
+        pins = discover(
+            chosen.name,
+            chosen.as_written,
+            chosen.effective,
+            registry,
+            call.root,
+            known,
+            lambda text: progress.say(f"discover: {text}"),
+            call.forget,
+            now,
+            _discovery_times(call).last(chosen.name, known),
+            progress,
+        )
     return known, pins, now
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from kmatrix.commands.invocation import Invocation
 from kmatrix.decide.formats.matrix_yaml import read_matrix
@@ -11,13 +12,16 @@ from kmatrix.decide.render import make_recipe
 from kmatrix.effects.disk.files import read_text
 from kmatrix.effects.engine.build_context import read_image_source
 from kmatrix.effects.signing.environment import take_keys
-from kmatrix.effects.signing.module_keys import load_certificate
 from kmatrix.stages.discover import expected_fingerprint
 from kmatrix.values.errors import InputError, Problem
 from kmatrix.values.lock import ProfileLock
 from kmatrix.values.matrix import Profile
 from kmatrix.values.overrides import override
 from kmatrix.values.recipe import ImageSource, Recipe
+
+# It takes 12 MB of memory, which a run that signs nothing need not spend.
+if TYPE_CHECKING:
+    from kmatrix.effects.signing.module_keys import ModuleSigner
 
 LAB = "lab"
 # The same lab, with what `lab up --arch aarch64` adds to it.
@@ -66,9 +70,35 @@ def recipes_for(call: Invocation, chosen: SelectedProfile, pins: ProfileLock, fo
             f"the plan of profile {chosen.name} has no cells",
             f"{call.next('plan', chosen.name)} shows why each candidate is out.",
         )
-    signing = chosen.effective.module_signing
-    certificate = load_certificate(signing, call.root) if signing else b""
+    certificate = _certificate(call, chosen.effective)
     return [make_recipe(cell, chosen.name, chosen.effective, pins, source, certificate) for cell in found.cells]
+
+
+def module_signer(call: Invocation, profile: Profile) -> ModuleSigner | None:
+    """Return the key that a profile's modules are signed with; None if they are not signed.
+
+    Raises:
+        InputError: the key or its certificate is missing, or they do not belong together.
+    """
+    if profile.module_signing is None:
+        return None
+    from kmatrix.effects.signing.module_keys import load_module_signer
+
+    return load_module_signer(profile.module_signing, call.root, take_keys(profile))
+
+
+def _certificate(call: Invocation, profile: Profile) -> bytes:
+    """Return the certificate (DER) of a profile's modules; empty if they are not signed.
+
+    Raises:
+        InputError: it is not there, or is none that modules can be signed with.
+    """
+    signing = profile.module_signing
+    if signing is None:
+        return b""
+    from kmatrix.effects.signing.module_keys import load_certificate
+
+    return load_certificate(signing, call.root)
 
 
 def _refuse_other_sources(call: Invocation, chosen: SelectedProfile, pins: ProfileLock) -> None:

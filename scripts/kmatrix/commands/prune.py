@@ -11,6 +11,7 @@ from kmatrix.commands.invocation import Invocation
 from kmatrix.commands.pins import pins_for
 from kmatrix.commands.profile import SelectedProfile, select_profile
 from kmatrix.commands.run import alone
+from kmatrix.commands.showing import showing
 from kmatrix.decide.formats.matrix_yaml import read_matrix
 from kmatrix.decide.prunable_kernels import OtherProfile, kernel_ages, same_target
 from kmatrix.decide.prune import Pruning, Removal
@@ -20,6 +21,7 @@ from kmatrix.effects.disk.results import drop_results
 from kmatrix.effects.registry.credentials import load_credentials
 from kmatrix.effects.registry.remover import RegistryRemover
 from kmatrix.stages.columns import Column, print_table
+from kmatrix.stages.progress import stepping
 from kmatrix.stages.prune import decide_pruning, pruning_json, remove
 from kmatrix.stages.tables import wide_console
 from kmatrix.values.errors import Exit, InputError
@@ -54,25 +56,33 @@ def prune(call: Invocation) -> Exit:
         ages = kernel_ages(pins, others, days, datetime.now(UTC).date().isoformat())
         remover = RegistryRemover(load_credentials(call.authfile))
         clients = [str(client) for client in chosen.effective.clients]
-        prunings = decide_pruning(remover, target, clients, ages, _named(call), call.say, chosen.effective.kernel_tags)
+        tags = chosen.effective.kernel_tags
+        with showing(call) as progress, stepping(progress, "prune", "reading the registry"):
+            prunings = decide_pruning(remover, target, clients, ages, _named(call), progress.say, tags)
         removals = [removal for pruning in prunings for removal in pruning.removals]
         if not call.json:
             _show(call, prunings)
         removed: list[Removal] = []
         try:
             if call.apply:
-                remove(remover, removals, removed.append)
+                with showing(call) as progress, stepping(progress, "prune", f"0 of {len(removals)} removed"):
+
+                    def note(removal: Removal) -> None:
+                        removed.append(removal)
+                        progress.step("prune", f"{len(removed)} of {len(removals)} removed")
+
+                    remove(remover, removals, note)
         finally:
             if removed:
                 # Also after a fault: these images are gone.
                 cells = {f"{each.client}-{each.kernel}" for each in removed if each.kind == "cell"}
                 drop_results(call.results_path, chosen.name, cells)
-                call.say(f"removed {_count(removed)} from {target}; the registry's own clean-up frees the space")
+                call.conclude(f"removed {_count(removed)} from {target}; the registry's own clean-up frees the space")
     if call.json:
         facts = {"profile": chosen.name, "target": target, "retention_days": days, "applied": call.apply}
         print(json.dumps(pruning_json(prunings, facts, removed), indent=1))
     elif removals and not call.apply:
-        call.say(f"nothing was removed: {call.again(chosen.name, '--apply')} removes {_count(removals)}")
+        call.conclude(f"nothing was removed: {call.again(chosen.name, '--apply')} removes {_count(removals)}")
     return Exit.OK
 
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from kmatrix.commands.invocation import Invocation
 from kmatrix.commands.pins import fresh_lab_pins, pins_for
 from kmatrix.commands.profile import LAB, LAB_AARCH64, LABS, SelectedProfile, select_profile
+from kmatrix.commands.showing import showing
 from kmatrix.effects.disk.files import remove_unfinished
 from kmatrix.effects.engine import Engine
 from kmatrix.effects.engine.docker import DockerEngine
@@ -17,6 +18,7 @@ from kmatrix.effects.vm.boot_files import boot_folder, remove_boot_files
 from kmatrix.lab import aarch64
 from kmatrix.lab import up as lab_up
 from kmatrix.lab.layout import layout_of
+from kmatrix.stages.progress import narrating, stepping
 from kmatrix.values.errors import InputError, KmatrixError
 from kmatrix.values.lock import ProfileLock
 from kmatrix.values.matrix import required_target
@@ -36,9 +38,6 @@ def ensure_lab(call: Invocation, chosen: SelectedProfile, engine: Engine) -> boo
     own = chosen if chosen.name == LAB else select_profile(call, LAB)
     layout = layout_of(own.effective, call.root)
 
-    def say(text: str) -> None:
-        call.say(f"lab: {text}")
-
     if chosen.name == LAB_AARCH64 and chosen.effective.base == own.effective.base:
         raise InputError(
             f"profile {LAB_AARCH64} has {own.effective.base} as its base, the one of profile {LAB}, which is of x86_64",
@@ -47,9 +46,12 @@ def ensure_lab(call: Invocation, chosen: SelectedProfile, engine: Engine) -> boo
     # Before the lab is created, which takes minutes.
     if chosen.name == LAB_AARCH64 and not aarch64.built(layout):
         require_emulation(aarch64.ARCH)
-    done = lab_up.up(engine, layout, own.effective, say)
-    if chosen.name == LAB_AARCH64:
-        done = aarch64.up(engine, layout, own.effective.base, chosen.effective, say) or done
+    with showing(call) as progress:
+        say = narrating(progress, "lab")
+        with stepping(progress, "lab"):
+            done = lab_up.up(engine, layout, own.effective, say)
+            if chosen.name == LAB_AARCH64:
+                done = aarch64.up(engine, layout, own.effective.base, chosen.effective, say) or done
     return done
 
 

@@ -60,12 +60,14 @@ def _remote(call: Invocation) -> Exit:
     keys = _keys(call)
     registry = Registry(load_credentials(call.authfile))
     image, documents = remote_documents(registry, ref, keys, call.say)
-    _show(call, image, documents)
+    # A digest decides, whatever tag stands beside it.
+    tag = "" if ref.digest else ref.tag
+    _show(call, image, documents, tag)
     if call.save:
         _save(call, call.save, files(documents))
     if call.json:
-        print(json.dumps(report(str(image), documents), indent=2))
-    return Exit.FAILED if faults(documents) else Exit.OK
+        print(json.dumps(report(str(image), documents, tag), indent=2))
+    return Exit.FAILED if faults(documents, tag) else Exit.OK
 
 
 def _keys(call: Invocation) -> Mapping[str, PublicKey]:
@@ -89,14 +91,14 @@ def _key(name: str, folder: Path) -> PublicKey:
     return key
 
 
-def _show(call: Invocation, image: ImageRef, documents: tuple[ImageDocuments, ...]) -> None:
+def _show(call: Invocation, image: ImageRef, documents: tuple[ImageDocuments, ...], tag: str) -> None:
     shown = [
         (about, name, Text(verdict, style=_STYLES[verdict]), key, content)
         for about, name, verdict, key, content in rows(documents)
     ]
     if shown:
         print_table(call.console, _COLUMNS, shown)
-    found = faults(documents)
+    found = faults(documents, tag)
     for fault in found:
         call.say(fault)
     if found:

@@ -78,7 +78,7 @@ def watch(call: Invocation) -> Exit:
         lines.append(bundles_line(bundles, known, run.fault))
         run.codes |= {exit_code([*(each.verdict for each in results), *(each.verdict for each in bundles)])}
         for line in lines:
-            call.say(f"watch: {line}")
+            call.conclude(f"watch: {line}")
         return watch_exit(run.codes, bool(published_now(results, earlier) or published_bundles(bundles, known)))
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kmatrix.values.matrix import Profile
-
-_ENV = "env:"
+from kmatrix.values.matrix import ENV, Profile
 
 
 @dataclass(frozen=True)
@@ -36,4 +34,4 @@ def job_keys(profile: Profile) -> JobKeys:
 
 
 def _variable(source: str | None) -> str:
-    return source.removeprefix(_ENV) if source and source.startswith(_ENV) else ""
+    return source.removeprefix(ENV) if source and source.startswith(ENV) else ""

@@ -43,19 +43,13 @@ class ImagePolicy:
 
     @property
     def scopes(self) -> tuple[str, ...]:
-        """Each repository once, in the fully expanded form (distribution/reference, normalize.go)."""
-        return tuple(sorted({_expanded(each) for each in self.repositories}))
+        """Each repository once, in the fully expanded form."""
+        return tuple(sorted({each.normalized for each in self.repositories}))
 
     @property
     def has_api(self) -> bool:
         """Whether a ClusterImagePolicy can name the repositories."""
         return all(_HOST.fullmatch(each.partition("/")[0]) and len(each) <= _LONGEST_SCOPE for each in self.scopes)
-
-
-def _expanded(repository: ImageRef) -> str:
-    if repository.host not in ("docker.io", "index.docker.io"):
-        return repository.repository
-    return f"docker.io/{repository.path if '/' in repository.path else f'library/{repository.path}'}"
 
 
 def is_image_policy(path: str) -> bool:

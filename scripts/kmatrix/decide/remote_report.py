@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kmatrix.decide.gate_record import MalformedRecordError
+from kmatrix.decide.tag_of_record import foreign_tag
 from kmatrix.decide.test_result import record_of
 from kmatrix.values.attestation import PROVENANCE, SPDX, TEST_RESULT, Statement
 from kmatrix.values.gate_record import BOOT_GATE, REQUIRED_GATES, GateRecord
@@ -68,7 +69,7 @@ def kind_name(kind: str) -> str:
     return _NAMES.get(kind) or plain_line(kind)[:_SHOWN] or "attestation without a type"
 
 
-def faults(images: Sequence[ImageDocuments]) -> tuple[str, ...]:
+def faults(images: Sequence[ImageDocuments], tag: str = "") -> tuple[str, ...]:
     """Return why an image must not be trusted: the first is the list, if it is one, and the others are in it.
 
     Each of them needs a signature, because a node verifies the image that it takes from a list
@@ -76,6 +77,10 @@ def faults(images: Sequence[ImageDocuments]) -> tuple[str, ...]:
     images count for the list. It has to name the gates without which no image is published: of a bundle, `boot`.
     Attestations of other types than this project's are shown, and decide nothing: anybody may attach them, with keys of
     their own.
+
+    Args:
+        images: with their documents.
+        tag: that the first was asked for by; empty if by its digest.
     """
     found: list[str] = []
     lacking = [_untested(image) for image in images]
@@ -89,6 +94,9 @@ def faults(images: Sequence[ImageDocuments]) -> tuple[str, ...]:
         covered = not lacking[0] or (image is images[0] and len(images) > 1 and not any(lacking[1:]))
         if untested and not covered and (image.statements(TEST_RESULT) or not image.of(TEST_RESULT)):
             found.append(f"{label}: {untested}")
+    records = [_record(statement) for image in images for statement in image.statements(TEST_RESULT)]
+    if moved := foreign_tag(tag, [record.name for record in records if record]):
+        found.append(moved)
     return tuple(found)
 
 
@@ -193,9 +201,9 @@ def _at(value: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def report(image: str, images: Sequence[ImageDocuments]) -> dict[str, Any]:
+def report(image: str, images: Sequence[ImageDocuments], tag: str = "") -> dict[str, Any]:
     """Return the machine-readable report; docs/verification.md describes its fields."""
-    found = faults(images)
+    found = faults(images, tag)
     return {
         "schema": 1,
         "image": image,

@@ -6,8 +6,6 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from cryptography import x509
-
 from kmatrix.decide.boot import Booted, judge_boot
 from kmatrix.decide.guest_report import no_boot, root_incomplete, section_lines, section_status
 from kmatrix.decide.mount import judge_mount, mount_began
@@ -125,6 +123,9 @@ def _is_known(certificate: bytes, keys: Iterable[str]) -> bool:
     It names one by its subject key identifier, or else by its serial number, some kernels without leading zeros
     (crypto/asymmetric_keys/x509_public_key.c, x509_key_preparse).
     """
+    # Here: qemu.py imports this module in runs without certificates too, and it takes 8 MB of memory.
+    from cryptography import x509
+
     parsed = x509.load_der_x509_certificate(certificate)
     try:
         found = parsed.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
@@ -158,4 +159,6 @@ def _errored(code: str, message: str) -> BootReport:
 
 
 def _subject(certificate: bytes) -> str:
+    from cryptography import x509
+
     return x509.load_der_x509_certificate(certificate).subject.rfc4514_string()

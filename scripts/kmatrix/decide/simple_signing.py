@@ -81,6 +81,10 @@ def payload(reference: str, digest: str) -> bytes:
 def check(signed: bytes, reference: str, digest: str) -> None:
     """Refuse a payload that is about another image or another repository.
 
+    Repositories are compared as CRI-O compares them (containers/image, signature/policy_reference_match.go,
+    prmMatchRepository): cosign writes `index.docker.io` for `docker.io` (google/go-containerregistry,
+    pkg/name/registry.go), which is the same repository.
+
     Raises:
         MalformedPayloadError: it is.
     """
@@ -88,7 +92,7 @@ def check(signed: bytes, reference: str, digest: str) -> None:
         critical = strict_json(signed)["critical"]
         kind, named = critical["type"], critical["image"]["docker-manifest-digest"]
         found = critical["identity"]["docker-reference"]
-        repository = ImageRef.parse(found).repository
+        repository = ImageRef.parse(found).normalized
     except Exception as error:
         # Whoever may push can write any bytes there, and they must not end a run.
         raise MalformedPayloadError(f"it is no payload of an image signature ({error!r:.200})") from error
@@ -96,7 +100,7 @@ def check(signed: bytes, reference: str, digest: str) -> None:
         raise MalformedPayloadError(f"it has the type {kind!r:.80} instead of {_TYPE!r}")
     if named != digest:
         raise MalformedPayloadError(f"it is about {named!r:.80}, another image")
-    if repository != reference:
+    if repository != ImageRef.parse(reference).normalized:
         raise MalformedPayloadError(f"it names {repository:.200} instead of {reference}")
 
 

@@ -16,6 +16,7 @@ from kmatrix.effects.lab.debian import bootstrap_base, import_empty
 from kmatrix.lab.layout import IMAGES, LAB_LABEL, Layout
 from kmatrix.values.errors import InputError, KmatrixError, ToolError
 from kmatrix.values.names import Arch
+from kmatrix.values.narration import Narration
 
 SUITE = "bookworm"
 # bash 5.1, kmod 28 and coreutils 8.32, as in UBI 9; the suite above has newer ones.
@@ -79,7 +80,8 @@ def ensure_image(
 ) -> str:
     """Return the name of the image built from images/lab-NAME; build it unless the engine has it.
 
-    The name's tag is a digest over context, base and arguments, so a changed definition is rebuilt.
+    The name's tag is a digest over context, base and arguments, so a changed definition is rebuilt. The builder's lines
+    go to `say` too, if it takes them (`Narration`).
 
     Raises:
         ToolError: it cannot be built.
@@ -95,10 +97,16 @@ def ensure_image(
     )
     say(f"image {name}: building {detail}".rstrip())
     lines: list[str] = []
+
+    def line(text: str) -> None:
+        lines.append(text)
+        if isinstance(say, Narration):
+            say.output(name, text)
+
     try:
         engine.build(
             context,
-            on_line=lines.append,
+            on_line=line,
             network="default",
             buildargs=arguments,
             labels={LAB_LABEL: name},

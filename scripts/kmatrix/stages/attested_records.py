@@ -11,7 +11,6 @@ from kmatrix.decide.test_result import record_of, test_result
 from kmatrix.decide.united_record import adds_nothing, is_of_same_image, united
 from kmatrix.effects.registry.referrers import attach
 from kmatrix.effects.registry.writer import RegistryWriter
-from kmatrix.effects.signing.bundles import sign_statement
 from kmatrix.stages.gate_records import PlainRecords, Records
 from kmatrix.stages.trust import Trust, verified
 from kmatrix.values.attestation import TEST_RESULT, Statement
@@ -109,6 +108,9 @@ def add_statements(records: AttestedRecords, ref: ImageRef, digest: str, stateme
         and not (statement.predicate_type == TEST_RESULT and adds_nothing(record_of(statement), recorded))
     ]
     if new:
+        # Here: it takes 12 MB of memory, which a run that signs nothing need not spend.
+        from kmatrix.effects.signing.bundles import sign_statement
+
         signed = [(statement.predicate_type, sign_statement(statement, signer)) for statement in new]
         attach(records.registry, ref, digest, signed, records.stopping)
 

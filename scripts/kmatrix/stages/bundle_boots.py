@@ -10,6 +10,7 @@ from kmatrix.effects.disk.logs import open_log
 from kmatrix.stages.boot import boot_image
 from kmatrix.stages.concurrency import run_side_by_side
 from kmatrix.stages.held_images import SharedImages, hold_image
+from kmatrix.stages.progress import stepping
 from kmatrix.stages.run_context import RunContext, reason_of
 from kmatrix.stages.subject import Subject, subject_of
 from kmatrix.values.boot import BootReport
@@ -76,9 +77,10 @@ def put_untagged(run: RunContext, ref: ImageRef, bundle: Composed) -> ImageRef:
 
 
 def _boot(run: RunContext, toolkits: SharedImages, image: str, cell: Cell) -> BootReport:
-    run.progress.say(f"{cell.client}: boot {cell.kernel}")
+    name = f"{cell.client}: boot {cell.kernel}"
+    run.progress.say(name)
     try:
-        with toolkits.held(_toolkit(run, cell)) as toolkit:
+        with stepping(run.progress, name), toolkits.held(_toolkit(run, cell)) as toolkit:
             return _boot_with(run, toolkit, image, cell)
     except InterruptedRunError:
         raise
@@ -93,7 +95,12 @@ def _boot_with(run: RunContext, toolkit: str, image: str, cell: Cell) -> BootRep
     if not isinstance(subject, Subject):
         return subject
     with open_log(run.logs / f"bundle-{cell.id}.serial.log") as log:
-        report = boot_image(run.engine, run.machines, subject, run.boot_folder, run.options.boot_seconds, log.line)
+
+        def line(text: str) -> None:
+            log.line(text)
+            run.progress.output(cell.id, text)
+
+        report = boot_image(run.engine, run.machines, subject, run.boot_folder, run.options.boot_seconds, line)
         if report.verdict == "passed":
             log.check()
     # A mirror is this site's business; others know the toolkit by its name in the release.

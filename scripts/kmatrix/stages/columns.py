@@ -67,9 +67,10 @@ def print_table(console: Console, columns: Sequence[Column], rows: Iterable[Row]
             table.add_row(*row)
         console.print(table)
     else:
-        # The terminal folds such a line where it must, and a cell's id can still be copied out of it.
-        for row in [[Text(column.name, style="bold") for column in picked], *cells]:
-            console.print(Text(" " * _GAP).join(row), soft_wrap=True)
+        # A line of its own for the first text, a cell's id, which can so be copied even where the terminal folds it.
+        for first, *others in [[Text(column.name, style="bold") for column in picked], *cells]:
+            console.print(first, soft_wrap=True)
+            console.print(Text(" " * _GAP).join([Text(), *others]), soft_wrap=True)
     left_out = [column.name for at, column in enumerate(columns) if at not in shown]
     if left_out:
         console.print(Text(f"left out, as the terminal is narrow: {', '.join(left_out)}"), soft_wrap=True)

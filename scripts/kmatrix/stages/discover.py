@@ -13,6 +13,7 @@ from kmatrix.effects.registry.client import Registry
 from kmatrix.stages.discover_packages import pin_clients
 from kmatrix.stages.discover_releases import pin_releases
 from kmatrix.stages.earlier_pins import EarlierPins
+from kmatrix.stages.progress import Progress, QuietProgress, stepping
 from kmatrix.values.errors import CredentialError, InputError, ProtocolError, UnreachableError
 from kmatrix.values.lock import ProfileLock, inputs_digest
 from kmatrix.values.matrix import Profile, mirrored
@@ -32,6 +33,7 @@ def discover(
     forget: Collection[str] = (),
     now: datetime | None = None,
     last: str | None = None,
+    progress: Progress | None = None,
 ) -> ProfileLock:
     """Resolve everything a profile needs into pins.
 
@@ -49,6 +51,7 @@ def discover(
         forget: releases gone from the graph that are to leave the lock, or kernels that no release has.
         now: the time, with a zone; by default that of the machine's clock.
         last: the time of the last discovery, as 2026-03-31T03:17:05Z; None if it is not known.
+        progress: is told how many releases and package sets are left; None if nobody looks.
 
     Returns:
         the pins. A release that could not be read is in `unresolved`.
@@ -63,16 +66,18 @@ def discover(
     wanted_key = expected_fingerprint(profile, root)
     reusable = bool(known and known.inputs == inputs_digest(as_written))
     before = EarlierPins(profile_name, known, reusable, forget, today, now.strftime("%Y-%m-%dT%H:%M:%SZ"), last)
+    progress = progress or QuietProgress()
     if known is None:
         say("there is no earlier lock: the graph's answer is taken as it is")
-    found = pin_releases(profile_name, profile, registry, before, say)
+    found = pin_releases(profile_name, profile, registry, before, say, progress)
     releases = found.releases
     kernels = refuse_useless_forgets(forget, known, releases, found.unresolved)
     count = len({(pin.version, pin.arch) for pin in releases})
     say(f"{count} releases with {len({k.release for r in releases for k in r.kernels})} kernels")
     base = _base(profile, registry, known, say)
     packages = PackageRoot(profile.packages, root)
-    clients, unavailable = pin_clients(profile_name, profile, packages, releases, wanted_key, before, say)
+    with stepping(progress, "discover", "packages"):
+        clients, unavailable = pin_clients(profile_name, profile, packages, releases, wanted_key, before, say)
     say(f"{len(clients)} package sets, {len(unavailable)} not available")
     return ProfileLock(
         inputs=inputs_digest(as_written),

@@ -13,6 +13,7 @@ from kmatrix.effects.net.update_graph import fetch_graph
 from kmatrix.effects.registry.client import Registry
 from kmatrix.stages.concurrency import map_threads
 from kmatrix.stages.earlier_pins import EarlierPins
+from kmatrix.stages.progress import Progress, counting
 from kmatrix.stages.read_release import Unresolved, read_release
 from kmatrix.values.command_lines import command
 from kmatrix.values.matrix import Profile
@@ -37,7 +38,12 @@ class FoundReleases:
 
 
 def pin_releases(
-    profile_name: str, profile: Profile, registry: Registry, before: EarlierPins, say: Say
+    profile_name: str,
+    profile: Profile,
+    registry: Registry,
+    before: EarlierPins,
+    say: Say,
+    progress: Progress,
 ) -> FoundReleases:
     """Return the pins of every selected release, one for each toolkit it has.
 
@@ -47,6 +53,7 @@ def pin_releases(
         registry: payloads, toolkits and node images are read from it.
         before: a payload that was read then is not read again, and a release that is gone from the graph is kept.
         say: is given a line of progress.
+        progress: is told how many releases are left.
 
     Raises:
         UnreachableError: the update graph could not be queried.
@@ -73,7 +80,8 @@ def pin_releases(
         jobs += [(node, arch) for node in chosen]
         updates += updates_of(chosen, arch, before.pins.updates if before.pins else ())
     reader = _Reader(profile, registry, before, say)
-    found = map_threads(lambda job: reader.pins_of(*job), jobs, _THREADS)
+    with counting(progress, "discover: releases", len(jobs)) as counted:
+        found = map_threads(counted(lambda job: reader.pins_of(*job)), jobs, _THREADS)
     return FoundReleases(
         tuple(pin for pins, _ in found for pin in pins),
         tuple(unresolved for _, unresolved in found if unresolved),

@@ -27,7 +27,7 @@ class Guests:
     def __init__(self, engine: Engine, folder: Path) -> None:
         self.engine = engine
         self.folder = folder
-        self._guests: dict[Subject, Guest] = {}
+        self._guests: dict[tuple[Subject, bool], Guest] = {}
 
     def __enter__(self) -> Guests:
         """Return the guests, whose files are removed at the end."""
@@ -40,12 +40,17 @@ class Guests:
     def guest(self, subject: Subject, *, interactive: bool = False) -> Guest:
         """Return the guest for a boot of `subject`; its files are written the first time.
 
+        Args:
+            subject: the image and its module.
+            interactive: whether a person sits at the console; such a guest has an initramfs of its own.
+
         Raises:
             ToolError, UnreachableError, InputError: the engine failed, the toolkit lacks a file, or the disk is full.
         """
-        if subject not in self._guests:
-            self._guests[subject] = self._prepare(subject, interactive)
-        return self._guests[subject]
+        wanted = subject, interactive
+        if wanted not in self._guests:
+            self._guests[wanted] = self._prepare(subject, interactive)
+        return self._guests[wanted]
 
     def kernel(self, subject: Subject) -> KernelFiles:
         """Return the files of a subject's kernel.
@@ -71,7 +76,8 @@ class Guests:
     def _prepare(self, subject: Subject, interactive: bool) -> Guest:
         kernel = subject.module.kernel
         files = self.kernel(subject)
-        initramfs = self.path(f"{subject.name}{'.mount' if subject.mount else ''}.cpio")
+        # Subjects of one name may differ in anything else, as in what they mount with.
+        initramfs = self.path(f"{subject.name}.{len(self._guests) + 1}.cpio")
         try:
             size = write_initramfs(
                 self.engine, subject.image, kernel, files, initramfs, subject.arch, subject.mount, interactive

@@ -9,24 +9,21 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from kmatrix.decide.gate_record import MalformedRecordError
 from kmatrix.decide.image_documents import Document
+from kmatrix.decide.own_statements import OWN_TYPES, is_own
 from kmatrix.decide.simple_signing import MalformedPayloadError, check
-from kmatrix.decide.test_result import record_of, test_result
+from kmatrix.decide.test_result import test_result
 from kmatrix.effects.registry.image_signatures import add_signature, signatures
 from kmatrix.effects.signing.cosign import attest_keyless, sign_keyless
 from kmatrix.stages.attested_records import AttestedRecords, add_statements
 from kmatrix.stages.gates import gates_of_profile, not_passed
 from kmatrix.stages.run_context import RunContext, raise_if_stopping
 from kmatrix.stages.trust import verified
-from kmatrix.values.attestation import KINDS, PROVENANCE, SPDX, TEST_RESULT, Statement
+from kmatrix.values.attestation import KINDS, TEST_RESULT, Statement
 from kmatrix.values.cells import CellResult
 from kmatrix.values.errors import KmatrixError
 from kmatrix.values.gate_record import GateRecord
 from kmatrix.values.names import ImageRef
-
-# The types of statements that this program writes.
-_OWN_TYPES = frozenset({TEST_RESULT, PROVENANCE, SPDX})
 
 
 def vouch(
@@ -124,8 +121,8 @@ def complete_signature(run: RunContext, ref: ImageRef, digest: str, source: Imag
     """
     if run.trust.signer is None or is_signed(run, ref, digest):
         return False
-    found = verified(run.registry, run.trust, source or ref, digest, run.progress.say, _OWN_TYPES)
-    own = [replace(each, name=ref.repository) for each in found if not _is_foreign(each)]
+    found = verified(run.registry, run.trust, source or ref, digest, run.progress.say, OWN_TYPES)
+    own = [replace(each, name=ref.repository) for each in found if is_own(each)]
     add_statements(_records(run), ref, digest, own)
     sign_image(run, ref, digest)
     return True
@@ -184,6 +181,12 @@ def instances(document: Document) -> tuple[str, ...]:
     return tuple(str(entry["digest"]) for entry in json.loads(document.content).get("manifests", ()))
 
 
+def is_completable(run: RunContext, result: CellResult) -> bool:
+    """Return whether a run may add to a cell's published image: it pushes, and the image has passed every gate."""
+    lacking = not_passed(result.gates, gates_of_profile(run.options.profile))
+    return run.options.push and result.verdict in ("passed", "skipped") and bool(result.digest) and not lacking
+
+
 def with_signature(run: RunContext, ref: ImageRef, result: CellResult) -> CellResult:
     """Sign a published cell's image where the image key has not signed it, and return the cell's result with a note.
 
@@ -193,9 +196,7 @@ def with_signature(run: RunContext, ref: ImageRef, result: CellResult) -> CellRe
     Raises:
         InterruptedRunError: the run was told to stop.
     """
-    lacking = not_passed(result.gates, gates_of_profile(run.options.profile))
-    published = result.verdict in ("passed", "skipped") and result.digest and not lacking
-    if not (published and run.trust.signer is not None and run.options.push):
+    if run.trust.signer is None or not is_completable(run, result):
         return result
     raise_if_stopping(run)
     was_signed: bool | None = None
@@ -214,17 +215,6 @@ def with_signature(run: RunContext, ref: ImageRef, result: CellResult) -> CellRe
 
 def _records(run: RunContext) -> AttestedRecords:
     return AttestedRecords(run.registry, run.trust, run.progress.say, lambda: run.engine.stopping)
-
-
-def _is_foreign(statement: Statement) -> bool:
-    """Return whether a statement is a test result that another program wrote."""
-    if statement.predicate_type != TEST_RESULT:
-        return False
-    try:
-        record_of(statement)
-    except MalformedRecordError:
-        return True
-    return False
 
 
 def _is_about(payload: bytes, ref: ImageRef, digest: str) -> bool:

@@ -10,8 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from kmatrix.stages.gate_records import OTHER_WRITER
-from kmatrix.stages.gates import gates_of_profile, not_passed
-from kmatrix.stages.image_signing import complete_signature, sign_image
+from kmatrix.stages.image_signing import complete_signature, is_completable, sign_image
 from kmatrix.stages.publish import IMAGE, image_of
 from kmatrix.stages.run_context import RunContext, raise_if_stopping
 from kmatrix.values.cells import Cell, CellResult
@@ -38,10 +37,7 @@ def with_kernel_tag(run: RunContext, cell: Cell, result: CellResult) -> CellResu
     Raises:
         InterruptedRunError: the run was told to stop.
     """
-    profile = run.options.profile
-    lacking = not_passed(result.gates, gates_of_profile(profile))
-    published = result.verdict in ("passed", "skipped") and result.digest and not lacking
-    if not (profile.kernel_tags and run.options.push and published):
+    if not run.options.profile.kernel_tags or not is_completable(run, result):
         return result
     raise_if_stopping(run)
     try:

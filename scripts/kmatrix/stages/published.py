@@ -12,6 +12,7 @@ from kmatrix.decide.reuse import abi_of
 from kmatrix.effects.registry.client import labels_of
 from kmatrix.stages.concurrency import map_threads
 from kmatrix.stages.gates import gates_of_profile, named, not_passed
+from kmatrix.stages.progress import counting
 from kmatrix.stages.publish import image_of, note_layers
 from kmatrix.stages.reuse import note_record
 from kmatrix.stages.run_context import RunContext
@@ -81,7 +82,8 @@ def published_cells(run: RunContext, recipes: Iterable[Recipe]) -> PublishedCell
         UnreachableError, CredentialError: the registry cannot answer.
     """
     recipes = tuple(recipes)
-    answers = map_threads(partial(_published_cell, run), recipes)
+    with counting(run.progress, "query the registry: cells", len(recipes)) as counted:
+        answers = map_threads(counted(partial(_published_cell, run)), recipes)
     found = dict(zip((recipe.cell.id for recipe in recipes), answers, strict=True))
     return PublishedCells(
         [answer for answer in found.values() if isinstance(answer, CellImage)],

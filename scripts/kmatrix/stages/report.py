@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from kmatrix.decide.report.paths import DOCUMENT
 from kmatrix.decide.report.site import site_files
 from kmatrix.effects.disk.site import replace_site
 from kmatrix.values.cells import CellResult
-from kmatrix.values.text import plain
+from kmatrix.values.text import plain, plain_line
 
 # The logs of a cell, by the end of their name after its id; the first has those of build and gates.
 _LOGS = (
@@ -24,28 +24,32 @@ _LOGS = (
 )
 
 
-def write_report(root: Path, report: Report) -> Path:
+def write_report(root: Path, report: Report, say: Callable[[str], None]) -> Path:
     """Write a report to `build/report`, and return that folder.
 
     Args:
         root: the project's folder.
-        report: without the document of the report before, which is read here.
+        report: without the document of the previous report, which is read here.
+        say: prints a message about a previous report that this one cannot be compared with.
 
     Raises:
         InputError: the folder cannot be written, or is not this program's.
     """
     folder = root / "build" / "report"
     meanings = _meanings(root / "docs" / "findings.md")
-    previous = _previous(folder / DOCUMENT, report.profile)
+    previous = _previous(folder / DOCUMENT, report.profile, say)
     complete = replace(report, previous=previous, meanings=meanings, codes=codes_of(meanings))
     replace_site(folder, site_files(complete, lambda cell: _logs(root, report.profile, cell)))
     return folder
 
 
-def _previous(path: Path, profile: str) -> dict[str, object]:
+def _previous(path: Path, profile: str, say: Callable[[str], None]) -> Mapping[str, object]:
     try:
-        return dict(read_document(path.read_text(encoding="utf-8"), profile))
-    except (OSError, ValueError):
+        return read_document(path.read_text(encoding="utf-8"), profile)
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        say(f"warning: this report shows no changes: cannot compare it with {path}: {plain_line(str(error))}")
         return {}
 
 

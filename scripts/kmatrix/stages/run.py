@@ -13,6 +13,7 @@ from kmatrix.stages.concurrency import map_threads, run_side_by_side
 from kmatrix.stages.gates import gates_of_profile
 from kmatrix.stages.image_signing import with_signature
 from kmatrix.stages.kernel_tag import with_kernel_tag
+from kmatrix.stages.progress import counting
 from kmatrix.stages.published import recorded_image
 from kmatrix.stages.reuse import reusable_of_published
 from kmatrix.stages.run_context import RunContext, cell_result
@@ -44,7 +45,8 @@ def split_published(run: RunContext, recipes: Iterable[Recipe], keep: Keep) -> l
         UnreachableError, CredentialError: the registry could not be queried; nothing was built.
     """
     recipes = list(recipes)
-    known = map_threads(partial(_recorded_or_fault, run), recipes)
+    with counting(run.progress, "query the registry: cells", len(recipes)) as counted:
+        known = map_threads(counted(partial(_recorded_or_fault, run)), recipes)
     skipped = {
         recipe.cell.id: (recipe, published)
         for recipe, published in zip(recipes, known, strict=True)
@@ -57,7 +59,8 @@ def split_published(run: RunContext, recipes: Iterable[Recipe], keep: Keep) -> l
         result = with_signature(run, published.ref, skipped_result(recipe, published, wanted))
         return with_kernel_tag(run, recipe.cell, result)
 
-    results = map_threads(complete, skipped.values())
+    with counting(run.progress, "check published cells", len(skipped)) as counted:
+        results = map_threads(counted(complete), skipped.values())
     reusable = reusable_of_published(run) if results else {}
     results = [replace(result, reusable_from=reusable.get(result.cell)) for result in results]
     finished = dict(zip(skipped, results, strict=True))

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kmatrix.decide.features import CompiledFeatures
 from kmatrix.decide.image_documents import Layer
@@ -17,14 +18,14 @@ from kmatrix.effects.installed_version import installed_version
 from kmatrix.effects.registry.credentials import Credentials
 from kmatrix.effects.registry.writer import RegistryWriter
 from kmatrix.effects.signing.environment import take_keys
-from kmatrix.effects.signing.module_keys import ModuleSigner
 from kmatrix.effects.vm.boot_files import boot_folder
-from kmatrix.effects.vm.qemu import Accel, Machines
+from kmatrix.effects.vm.qemu import Machines
 from kmatrix.stages.attested_records import records_for
 from kmatrix.stages.concurrency import Once
 from kmatrix.stages.gate_records import Records
 from kmatrix.stages.progress import Progress
 from kmatrix.stages.trust import Trust, load_trust
+from kmatrix.values.boot import BootOptions
 from kmatrix.values.build_facts import RunFacts
 from kmatrix.values.cells import Cell, CellResult, Finding, Verdict
 from kmatrix.values.command_lines import command
@@ -38,13 +39,9 @@ from kmatrix.values.recipe import Recipe
 from kmatrix.values.redaction import redacted
 from kmatrix.values.text import plain
 
-
-@dataclass(frozen=True)
-class BootOptions:
-    """Options of the boot gate: the accelerator, and the seconds that init may take from its start to its end."""
-
-    accel: Accel = "auto"
-    deadline_seconds: float = 120.0
+# It takes 12 MB of memory, which a run without keys need not spend.
+if TYPE_CHECKING:
+    from kmatrix.effects.signing.module_keys import ModuleSigner
 
 
 @dataclass(frozen=True)
@@ -246,8 +243,10 @@ class CellContext:
             self.stages[name] = round(self.stages.get(name, 0.0) + time.monotonic() - start, 3)
 
     def line(self, text: str) -> None:
-        """Add a line to the log; a line that cannot be written ends the cell at its next stage."""
-        self.log.line(redacted(text))
+        """Show a line, and add it to the log; one that cannot be written there ends the cell at its next stage."""
+        text = redacted(text)
+        self.log.line(text)
+        self.run.progress.output(self.recipe.cell.id, text)
 
 
 def cell_result(

@@ -40,7 +40,8 @@ _OF_RELEASE = "release"
 def wide_console(stderr: bool = False) -> Console:
     """Return a console; where there is no terminal, one so wide that no row is folded."""
     console = Console(stderr=stderr)
-    return console if console.is_terminal else Console(stderr=stderr, width=240)
+    # FORCE_COLOR makes a terminal of it for rich, but gives no pipe a width.
+    return console if console.is_terminal and console.file.isatty() else Console(stderr=stderr, width=240)
 
 
 def print_plan(plan: Plan) -> None:
@@ -59,8 +60,10 @@ def print_results(
     gates: Sequence[str],
     session: str = "build",
     arguments: tuple[str, ...] = (),
+    *,
+    failures_only: bool = False,
 ) -> None:
-    """Print one row for each cell, below them why and how to go on for each cell without a pass, warnings, the counts.
+    """Print one row for each cell, for each without a pass why, its log and how to go on, then warnings and the counts.
 
     Args:
         console: where.
@@ -69,29 +72,44 @@ def print_results(
         gates: the names of the profile's gates.
         session: the nox session that brings a cell to its verdict again.
         arguments: its other arguments.
+        failures_only: leaves out cells that passed or were skipped, and all warnings; the counts are of all cells.
+
+    The row of a skipped cell has what is known of it: the seconds, in brackets, of the run that built it.
     """
-    results = sorted(results, key=lambda result: result.cell)
+    every = sorted(results, key=lambda result: result.cell)
+    results = [result for result in every if not failures_only or result.verdict in ("failed", "errored")]
     rows = []
     for result in results:
         seconds = f"{sum(result.stages.values()):.1f}" if result.stages else "-"
+        if result.stages and result.verdict == "skipped":
+            seconds = f"({seconds})"
         digest = result.digest.removeprefix("sha256:")[:12] or "-"
         verdict = Text(result.verdict, style=STYLES[result.verdict])
         rows.append((result.cell, verdict, _gates(result, gates), ", ".join(result.releases), seconds, digest))
-    print_table(console, _RESULTS, rows)
+    if rows or not failures_only:
+        print_table(console, _RESULTS, rows)
     for result in results:
         if result.verdict in ("failed", "errored"):
             console.print(Text(f"{result.cell}: {result.reason}"), soft_wrap=True)
+            if result.log:
+                console.print(Text(f"       Log: {result.log}"), soft_wrap=True)
             if result.next_step:
                 console.print(Text(f"       {result.next_step[:1].upper()}{result.next_step[1:]}"), soft_wrap=True)
-            again = command(session, profile_name, *arguments, "--only", result.cell)
-            is_open = any(finding.check == _OF_RELEASE for finding in result.findings)
-            if again not in result.next_step and not is_open:
+            again = repeat_command(result, profile_name, session, arguments)
+            if again and again not in result.next_step:
                 console.print(Text(f"       Repeat this cell: {again}"), soft_wrap=True)
-    warnings = _print_warnings(console, results)
-    counts = {verdict: sum(result.verdict == verdict for result in results) for verdict in STYLES}
+    warnings = 0 if failures_only else _print_warnings(console, results)
+    counts = {verdict: sum(result.verdict == verdict for result in every) for verdict in STYLES}
     words = [f"{count} {verdict}" for verdict, count in counts.items() if count] or ["no cells"]
     words += [f"{warnings} warning{'s' if warnings != 1 else ''}"] if warnings else []
     console.print(Text(", ".join(words)))
+
+
+def repeat_command(result: CellResult, profile_name: str, session: str, arguments: tuple[str, ...]) -> str:
+    """Return the command that brings exactly this cell to its verdict again; empty if none can: its release is open."""
+    if any(finding.check == _OF_RELEASE for finding in result.findings):
+        return ""
+    return command(session, profile_name, *arguments, "--only", result.cell)
 
 
 def _print_warnings(console: Console, results: Iterable[CellResult]) -> int:

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kmatrix.effects.registry.client import Registry
 from kmatrix.effects.registry.referrers import attached
-from kmatrix.effects.signing.bundles import UnverifiedError, verified_statement
 from kmatrix.effects.signing.cosign import require_cosign
-from kmatrix.effects.signing.image_keys import ImageSigner, PublicKey, load_image_signer, load_public_keys
 from kmatrix.values.attestation import Statement
 from kmatrix.values.errors import InputError
 from kmatrix.values.matrix import ImageSigning
 from kmatrix.values.names import ImageRef
+
+# The libraries below them take 12 MB of memory, which a run without keys need not spend.
+if TYPE_CHECKING:
+    from kmatrix.effects.signing.image_keys import ImageSigner, PublicKey
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,8 @@ def load_trust(signing: ImageSigning | None, root: Path, environment: Mapping[st
     """
     if signing is None:
         return Trust()
+    from kmatrix.effects.signing.image_keys import load_image_signer, load_public_keys
+
     keys = load_public_keys(signing, root)
     if not signs:
         return Trust(keys)
@@ -92,6 +97,8 @@ def verified(
     Raises:
         UnreachableError, CredentialError, ProtocolError: the registry could not be queried. That is no absence.
     """
+    from kmatrix.effects.signing.bundles import UnverifiedError, verified_statement
+
     found = []
     # What an attestation says about itself selects, and never admits.
     for each in attached(registry, ref, digest, say, types or None):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from kmatrix.effects.registry.writer import RegistryWriter
 from kmatrix.stages.concurrency import map_threads
 from kmatrix.stages.gate_records import Records
 from kmatrix.stages.kernel_tag import kernel_image_of
+from kmatrix.stages.progress import Progress, counting
 from kmatrix.stages.publish import image_of
 from kmatrix.stages.published import is_of_recipe, lacking_in
 from kmatrix.values.errors import ProtocolError
@@ -22,7 +23,7 @@ def complete_cells(
     recipes: Iterable[Recipe],
     gates: Sequence[str],
     kernel_tags: bool,
-    say: Callable[[str], None],
+    progress: Progress,
 ) -> dict[str, RecordedImage]:
     """Return the published images, by cell id, that were built from their recipe and have passed every gate.
 
@@ -36,7 +37,7 @@ def complete_cells(
         recipes: of the cells.
         gates: the names of the gates that an image must have passed.
         kernel_tags: whether an image must have its kernel tag too; `build` writes it.
-        say: is given a line for each answer that is not believed.
+        progress: is given a line for each answer that is not believed.
 
     Raises:
         UnreachableError, CredentialError: the registry cannot be queried. That is no absence.
@@ -54,10 +55,11 @@ def complete_cells(
             if kernel_tags and registry.digest_of(kernel_image_of(target, recipe.cell)) != manifest.digest:
                 return None
         except ProtocolError as error:
-            say(f"{recipe.cell.id}: whether it is published is not known: {error.message}")
+            progress.say(f"{recipe.cell.id}: whether it is published is not known: {error.message}")
             return None
         return RecordedImage(ref.with_digest(manifest.digest), record)
 
     recipes = tuple(recipes)
-    answers = map_threads(complete, recipes)
+    with counting(progress, "query the registry: cells", len(recipes)) as counted:
+        answers = map_threads(counted(complete), recipes)
     return {recipe.cell.id: image for recipe, image in zip(recipes, answers, strict=True) if image}

@@ -1,4 +1,4 @@
-"""Define the boot gate's values: the transcript of a guest's serial line, and the report of a boot."""
+"""Define the boot gate's values: its options, the transcript of a guest's serial line, and the report of a boot."""
 
 from __future__ import annotations
 
@@ -11,6 +11,17 @@ from kmatrix.values.gate_record import TestedKernel
 
 # `refused`: the firmware of a machine with Secure Boot did not start the kernel.
 End = Literal["powered-off", "deadline", "no-boot", "killed", "refused"]
+# How QEMU runs the guest: with KVM, or emulated.
+Accel = Literal["auto", "kvm", "tcg"]
+ACCELS: tuple[Accel, ...] = ("auto", "kvm", "tcg")
+
+
+@dataclass(frozen=True)
+class BootOptions:
+    """Options of the boot gate: the accelerator, and the seconds that init may take from its start to its end."""
+
+    accel: Accel = "auto"
+    deadline_seconds: float = 120.0
 
 
 @dataclass(frozen=True)

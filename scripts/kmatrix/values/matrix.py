@@ -45,8 +45,9 @@ _CHANNEL = re.compile(r"[a-z]+(?:-[a-z]+)*-([0-9]+\.[0-9]+)")
 _GLOB = re.compile(r"[*?\[]")
 _NODES = re.compile(r"[1-9][0-9]{0,8}")
 _PERCENT = re.compile(r"(?:[1-9][0-9]?|100)%")
-_FILE = "file:"
-_ENV = "env:"
+# How a key is named that is in a file, or in an environment variable.
+FILE = "file:"
+ENV = "env:"
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
 # Services that keep a key and sign with it, by the schemes that securesystemslib knows (securesystemslib/signer).
 _KEY_SERVICES = ("hsm:", "awskms:", "gcpkms:", "azurekms:", "hv:")
@@ -68,8 +69,8 @@ def _packages(value: str) -> str:
 
 
 def _key(value: str) -> str:
-    if value.startswith(_FILE):
-        return _FILE + relative_path(value.removeprefix(_FILE))
+    if value.startswith(FILE):
+        return FILE + relative_path(value.removeprefix(FILE))
     try:
         return fingerprint(value)
     except ValueError as error:
@@ -78,9 +79,9 @@ def _key(value: str) -> str:
 
 def _private_key(value: str) -> str:
     """Return where a private key is: never the key itself, which matrix.yaml must not have."""
-    if value.startswith(_FILE):
-        return _FILE + relative_path(value.removeprefix(_FILE))
-    if _VARIABLE.fullmatch(value.removeprefix(_ENV)) and value.startswith(_ENV):
+    if value.startswith(FILE):
+        return FILE + relative_path(value.removeprefix(FILE))
+    if _VARIABLE.fullmatch(value.removeprefix(ENV)) and value.startswith(ENV):
         return value
     if "BEGIN " in value:
         raise ValueError("is a key itself, which must not be committed: write file:PATH or env:VARIABLE")
@@ -262,7 +263,7 @@ class Profile(Model):
     @property
     def key_file(self) -> str | None:
         """The relative path of the file that holds the key's fingerprint, if a file does."""
-        return self.key_fingerprint.removeprefix(_FILE) if self.key_fingerprint.startswith(_FILE) else None
+        return self.key_fingerprint.removeprefix(FILE) if self.key_fingerprint.startswith(FILE) else None
 
 
 class Matrix(Model):

@@ -243,6 +243,16 @@ class ImageRef:
         return _HUB_REGISTRY, self.path if "/" in self.path else f"library/{self.path}"
 
     @property
+    def normalized(self) -> str:
+        """Host and path in the one spelling by which container engines compare repositories.
+
+        Docker Hub has several (distribution/reference, normalize.go, splitDockerDomain).
+        """
+        if self.host not in _HUB:
+            return self.repository
+        return f"{_HUB[0]}/{self.registry[1]}"
+
+    @property
     def pinned(self) -> str:
         """Host, path and digest, by which a container engine pulls the image.
 

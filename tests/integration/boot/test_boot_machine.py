@@ -89,7 +89,7 @@ def test_a_machine_that_is_killed_leaves_its_cell_without_a_verdict_and_the_othe
     older, newer = (f"{NEWER_CLIENT}-{kernel}" for kernel in (lab.kernels.older, lab.kernels.newer))
 
     def kill() -> None:
-        (process,) = emulators(f"-{newer}.cpio")
+        (process,) = emulators(f"-{newer}.")
         os.kill(process, signal.SIGKILL)
 
     at_serial_line(monkeypatch, newer, "@kmatrix step load-1", kill)

@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from kmatrix.decide.gate_record import record_tag
-from kmatrix.effects.signing.new_keys import IMAGE_KEY, IMAGE_PUBLIC_KEY
+from kmatrix.effects.signing.key_files import IMAGE_KEY, IMAGE_PUBLIC_KEY
 from tests.integration.support.lab import Lab
 from tests.integration.support.project.signing_keys import FOLDER, IMAGES, write_signing_keys
 from tests.integration.support.project.site import NEWER_CLIENT, Run, Site, SiteMaker

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from kmatrix.decide.fan_out import HOSTED
-from kmatrix.effects.signing.new_keys import IMAGE_KEY, IMAGE_PUBLIC_KEY
+from kmatrix.effects.signing.key_files import IMAGE_KEY, IMAGE_PUBLIC_KEY
 from tests.integration.support.hygiene.secret_search import forms_of_key, found_below, found_in
 from tests.integration.support.lab import Lab
 from tests.integration.support.project.signing_keys import FOLDER, IMAGES

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from kmatrix.effects.signing.new_keys import IMAGE_KEY, MODULE_CERTIFICATE_DER, MODULE_KEY
+from kmatrix.effects.signing.key_files import IMAGE_KEY, MODULE_CERTIFICATE_DER, MODULE_KEY
 from tests.integration.support.hygiene.recorded_run import WITHOUT_BOOT
 from tests.integration.support.hygiene.secret_search import (
     Forms,

@@ -15,7 +15,7 @@ import pytest
 import requests
 
 from kmatrix import cli
-from kmatrix.effects.signing.new_keys import IMAGE_PUBLIC_KEY
+from kmatrix.effects.signing.key_files import IMAGE_PUBLIC_KEY
 from kmatrix.values.attestation import PROVENANCE, SPDX, TEST_RESULT
 from kmatrix.values.engine import RunOutput
 from kmatrix.values.gate_record import BOOT_GATE, STATIC_GATE

@@ -22,14 +22,15 @@ from kmatrix.effects.registry.writer import RegistryWriter
 from kmatrix.stages import bundle_boots
 from kmatrix.stages import subject as subject_stage
 from kmatrix.stages.bundle import make_bundle
-from kmatrix.stages.run_context import BootOptions, Options, RunContext
-from kmatrix.values.boot import BootReport
+from kmatrix.stages.run_context import Options, RunContext
+from kmatrix.values.boot import BootOptions, BootReport
 from kmatrix.values.bundle import BundleResult
 from kmatrix.values.engine import EngineImage, RegistryLogin
 from kmatrix.values.gate_record import DEFAULT_GATES
 from kmatrix.values.names import Arch, ImageRef, without_arch
 from tests.unit.support.cell_images import CLIENT, config_of, digest, image
 from tests.unit.support.gate_records import BOTH, put_record, record_of
+from tests.unit.support.saying import Saying
 from tests.unit.support.stand_in_engine import StandInEngine
 from tests.unit.support.writable_registry import Writable, writable_registry
 
@@ -145,7 +146,7 @@ def bundle_bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Be
             registry=RegistryWriter(credentials),
             credentials=credentials,
             options=options,
-            progress=cast("Any", SimpleNamespace(say=lines.append)),
+            progress=Saying(lines.append),
             machines=cast("Any", SimpleNamespace(stop=lambda: None)),
         )
         made = Bench(server, run, engine, lines=lines)

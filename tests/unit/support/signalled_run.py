@@ -4,6 +4,7 @@ Run as `python -m tests.unit.support.signalled_run FOLDER ARGUMENT...`. There is
 has a word for each cell, in the plan's order:
 
 - `ends`: passes at once;
+- `fails`: does not compile;
 - `held`: passes when the test opens the pipe FOLDER/go for writing;
 - `listens`: ends without a verdict when the run is told to stop;
 - `stuck`: never ends.
@@ -59,6 +60,8 @@ def main(folder: Path, arguments: list[str]) -> int:
         with run.stage("build"):
             run.line(f"{cell} is built")
         match steps[cell]:
+            case "fails":
+                return cell_result(run.recipe, "failed", "compile-error: no such field")
             case "held":
                 (folder / "go").read_text(encoding="utf-8")
             case "listens":

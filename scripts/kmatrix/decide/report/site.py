@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from kmatrix.decide.report.badges import badges
 from kmatrix.decide.report.cell_page import cell_page
 from kmatrix.decide.report.changes_page import changes_page
 from kmatrix.decide.report.deciding import deciding
 from kmatrix.decide.report.document import document
+from kmatrix.decide.report.feed import feed
 from kmatrix.decide.report.findings_page import findings_page
+from kmatrix.decide.report.junit import junit
 from kmatrix.decide.report.kernels_page import kernels_page
 from kmatrix.decide.report.log_page import log_page
 from kmatrix.decide.report.matrix_page import matrix_page
@@ -19,8 +22,10 @@ from kmatrix.decide.report.paths import (
     CELL_STYLE,
     CHANGES,
     DOCUMENT,
+    FEED,
     FINDINGS,
     INDEX,
+    JUNIT,
     KERNELS,
     LOG_SCRIPT,
     MATRIX_SCRIPT,
@@ -62,4 +67,7 @@ def site_files(report: Report, logs_of: Callable[[CellResult], Sequence[LogText]
             yield log_path(log.name), log_page(report, cell, log, places)
             yield raw_log_path(log.name), plain("".join(f"{line}\n" for line in log.lines))
     # Half a surrogate pair, which JSON can carry in the results, cannot be written.
+    yield from ((path, plain(text)) for path, text in badges(report.cells))
+    yield FEED, plain(feed(report))
+    yield JUNIT, plain(junit(report.profile, report.cells, report.releases))
     yield DOCUMENT, plain(document(report))

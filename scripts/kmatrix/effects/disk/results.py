@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
-from xml.etree import ElementTree
 
+from kmatrix.decide.report.junit import junit
 from kmatrix.decide.reuse import abi_classes, sound_abi
 from kmatrix.effects.disk.files import write_atomically
 from kmatrix.effects.disk.state_file import (
@@ -131,48 +131,6 @@ def _summary(entries: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         for entry in entries
     )
     return {"abi_classes": [asdict(line) for line in abi_classes(modules)]}
-
-
-def junit(profile_name: str, cells: Iterable[CellResult], releases: Iterable[ReleaseResult] = ()) -> str:
-    """Return results as JUnit XML: one test case per cell, and one for each release with a finding, as an error."""
-    cells = list(cells)
-    faulty = [release for release in releases if release.findings]
-    count = {verdict: sum(cell.verdict == verdict for cell in cells) for verdict in ("failed", "errored", "skipped")}
-    suite = ElementTree.Element(
-        "testsuite",
-        name=f"kmatrix.{profile_name}",
-        tests=str(len(cells) + len(faulty)),
-        failures=str(count["failed"]),
-        errors=str(count["errored"] + len(faulty)),
-        skipped=str(count["skipped"]),
-    )
-    tags = {"failed": "failure", "errored": "error", "skipped": "skipped"}
-    for cell in cells:
-        # A skipped cell has the seconds of the run that built it.
-        seconds = "0.000" if cell.verdict == "skipped" else f"{sum(cell.stages.values()):.3f}"
-        case = ElementTree.SubElement(suite, "testcase", classname=cell.client, name=cell.cell, time=seconds)
-        if cell.verdict in tags:
-            entry = ElementTree.SubElement(case, tags[cell.verdict], message=cell.reason)
-            lines = _lines(cell.findings)
-            entry.text = "\n".join([*lines, cell.next_step] if cell.next_step else lines)
-        if cell.warnings:
-            # No verdict: JUnit has no form for a warning, and shows a case's output beside it.
-            shown = ElementTree.SubElement(case, "system-out")
-            shown.text = "\n".join(f"warning: {line}" for line in _lines(cell.warnings))
-    for release in faulty:
-        name = f"{release.version} {release.arch}"
-        case = ElementTree.SubElement(suite, "testcase", classname="release", name=name, time="0.000")
-        entry = ElementTree.SubElement(case, "error", message=release.findings[0].message)
-        entry.text = "\n".join(_lines(release.findings))
-    ElementTree.indent(suite)
-    return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
-
-
-def _lines(findings: Iterable[Finding]) -> list[str]:
-    return [
-        f"{f.code}: {f.message}" + (f" (expected {f.expected}, found {f.actual})" if f.expected or f.actual else "")
-        for f in findings
-    ]
 
 
 def _entry(result: CellResult) -> dict[str, Any]:

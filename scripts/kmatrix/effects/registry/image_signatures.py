@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kmatrix.decide.simple_signing import (
     MalformedSignaturesError,
@@ -22,8 +22,11 @@ from kmatrix.effects.net.encodings import TooLargeError
 from kmatrix.effects.registry.client import Registry
 from kmatrix.effects.registry.shared_tag import Extension, extend_tag, read_tag
 from kmatrix.effects.registry.writer import RegistryWriter
-from kmatrix.effects.signing.image_keys import ImageSigner
 from kmatrix.values.names import ImageRef, digest_of
+
+# It takes 12 MB of memory, which a run without keys need not spend.
+if TYPE_CHECKING:
+    from kmatrix.effects.signing.image_keys import ImageSigner
 
 # A payload has about 250 bytes, and more where its signer adds annotations.
 _MOST_PAYLOAD_BYTES = 64 << 10

@@ -1,9 +1,4 @@
-"""Signs with the identity of a CI job, by the program cosign: no key, but a certificate and a public log.
-
-cosign finds the identity by itself (sigstore/cosign, pkg/providers): GitHub gives a job with the permission `id-token:
-write` the two variables of its token service (pkg/providers/github), GitLab a token in SIGSTORE_ID_TOKEN
-(pkg/providers/envvar).
-"""
+"""Signs with the identity of a CI job, by the program cosign: no key, but a certificate and a public log."""
 
 from __future__ import annotations
 
@@ -17,14 +12,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from kmatrix.effects.signing.environment import GITHUB_IDENTITY, IDENTITY_TOKEN, take_identity
 from kmatrix.values.attestation import Statement
 from kmatrix.values.engine import RegistryLogin
 from kmatrix.values.errors import InputError, ToolError
 from kmatrix.values.names import HUB_HOSTS, ImageRef
 
 _PROGRAM = "cosign"
-_GITHUB = ("ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_ID_TOKEN_REQUEST_TOKEN")
-_TOKEN = "SIGSTORE_ID_TOKEN"
 # cosign's own limit is three minutes (doc/cosign.md, --timeout).
 _LIMIT_SECONDS = 240
 # The key of Docker Hub in a credential file (docker/cli, cli/config/configfile).
@@ -35,22 +29,24 @@ _CLASSIC = ("--new-bundle-format=false", "--use-signing-config=false")
 _TOKEN_TEXT = re.compile(r"\beyJ[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
 
 
-def require_cosign(environment: Mapping[str, str] = os.environ) -> None:
+def require_cosign() -> None:
     """Refuse a machine where cosign cannot sign with an identity.
 
     Raises:
         InputError: cosign is not installed, or the environment offers no identity.
     """
-    if shutil.which(_PROGRAM, path=environment.get("PATH")) is None:
+    identity = take_identity()
+    if shutil.which(_PROGRAM) is None:
         raise InputError(
             "image_signing.keyless: cosign, which makes these signatures, is not installed",
             "Install cosign, or set keyless: false in matrix.yaml.",
         )
-    if not environment.get(_TOKEN) and not all(environment.get(name) for name in _GITHUB):
+    if not identity.get(IDENTITY_TOKEN) and not all(identity.get(name) for name in GITHUB_IDENTITY):
         raise InputError(
-            f"image_signing.keyless: no CI job's identity is here: neither {_TOKEN} nor {' and '.join(_GITHUB)} is set",
+            f"image_signing.keyless: no CI job's identity is here: neither {IDENTITY_TOKEN} nor "
+            f"{' and '.join(GITHUB_IDENTITY)} is set",
             "On GitHub, give the job the permission `id-token: write`; on GitLab, an id_tokens entry "
-            f"{_TOKEN} with the audience sigstore. Elsewhere, set keyless: false in matrix.yaml.",
+            f"{IDENTITY_TOKEN} with the audience sigstore. Elsewhere, set keyless: false in matrix.yaml.",
         )
 
 
@@ -104,7 +100,7 @@ def _run(arguments: Sequence[str], ref: ImageRef, login: RegistryLogin | None) -
         file = Path(folder) / "config.json"
         file.touch(mode=0o600)
         file.write_text(json.dumps({"auths": _auths(ref, login)}), encoding="utf-8")
-        _output([_PROGRAM, *arguments], {**os.environ, "DOCKER_CONFIG": folder})
+        _output([_PROGRAM, *arguments], {**os.environ, **take_identity(), "DOCKER_CONFIG": folder})
 
 
 def _auths(ref: ImageRef, login: RegistryLogin | None) -> dict[str, dict[str, str]]:

@@ -33,9 +33,9 @@ from cryptography.hazmat.primitives.serialization import (
 
 from kmatrix.effects.signing.environment import IMAGE_KEY_PASSWORD
 from kmatrix.effects.signing.key_services import signed_by_service
-from kmatrix.effects.signing.private_keys import ENV, FILE, read_private_key
+from kmatrix.effects.signing.private_keys import read_private_key
 from kmatrix.values.errors import InputError
-from kmatrix.values.matrix import ImageSigning
+from kmatrix.values.matrix import ENV, FILE, ImageSigning
 
 _KINDS = "ECDSA on the curve P-256, RSA of 2048 bits or more, or Ed25519"
 _LEAST_RSA_BITS = 2048

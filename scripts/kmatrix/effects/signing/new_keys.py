@@ -1,4 +1,4 @@
-"""New keys: a pair for images, and a pair with a certificate for kernel modules, written where nothing is overwritten.
+"""New keys: a pair for images, and a pair with a certificate for kernel modules.
 
 An image key is ECDSA on P-256, as `cosign generate-key-pair` makes one (sigstore/cosign: pkg/cosign/keys.go).
 
@@ -16,11 +16,7 @@ same: from `db` into its platform keyring, and a machine owner's key there too w
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -34,32 +30,19 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from kmatrix.effects.disk.files import cannot_write
-from kmatrix.values.errors import InputError
+from kmatrix.effects.signing.key_files import (
+    DEFAULT_YEARS,
+    IMAGE_KEY,
+    IMAGE_PUBLIC_KEY,
+    MODULE_CERTIFICATE,
+    MODULE_CERTIFICATE_DER,
+    MODULE_KEY,
+    KeyFile,
+)
 
-IMAGE_KEY, IMAGE_PUBLIC_KEY = "images.key", "images.pub"
-MODULE_KEY, MODULE_CERTIFICATE = "modules.key", "modules.pem"
-# The form that mokutil and firmware take.
-MODULE_CERTIFICATE_DER = "modules.der"
-IMAGE_FILES = (IMAGE_KEY, IMAGE_PUBLIC_KEY)
-MODULE_FILES = (MODULE_KEY, MODULE_CERTIFICATE_DER, MODULE_CERTIFICATE)
-DEFAULT_YEARS = 10
-MOST_YEARS = 100
 MODULE_KEY_BITS = 4096
-# Of a common name (RFC 5280, ub-common-name).
-MOST_NAME = 64
 _DAYS_PER_YEAR = 365.25
 _MODULES_ALONE = x509.ObjectIdentifier("1.3.6.1.4.1.2312.16.1.2")
-_PRIVATE, _PUBLIC = 0o600, 0o644
-
-
-@dataclass(frozen=True)
-class KeyFile:
-    """A file of a new key: its name, its content, and whether nobody else may read it."""
-
-    name: str
-    content: bytes
-    private: bool = False
 
 
 def new_image_key(password: str = "") -> tuple[KeyFile, KeyFile]:
@@ -110,35 +93,6 @@ def new_module_key(
         KeyFile(MODULE_CERTIFICATE_DER, certificate.public_bytes(Encoding.DER)),
         KeyFile(MODULE_CERTIFICATE, certificate.public_bytes(Encoding.PEM)),
     )
-
-
-def write_key_files(folder: Path, files: Iterable[KeyFile]) -> None:
-    """Write new files, all of them or none; the folder is created if need be, for its owner alone.
-
-    Raises:
-        InputError: one exists already, and stays as it is, or one cannot be written.
-    """
-    written: list[Path] = []
-    path = folder
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for file in files:
-            path = folder / file.name
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE if file.private else _PUBLIC)
-            written.append(path)
-            with os.fdopen(descriptor, "wb") as stream:
-                stream.write(file.content)
-    except BaseException as error:
-        for each in written:
-            each.unlink(missing_ok=True)
-        if isinstance(error, FileExistsError):
-            raise InputError(
-                f"{path} exists already, and was not changed",
-                "Name another folder: a key in use must not be replaced.",
-            ) from error
-        if isinstance(error, OSError):
-            raise cannot_write(path, error) from error
-        raise
 
 
 def _private(name: str, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, password: str) -> KeyFile:

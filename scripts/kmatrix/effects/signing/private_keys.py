@@ -10,9 +10,8 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from kmatrix.values.errors import InputError
+from kmatrix.values.matrix import ENV, FILE
 
-FILE = "file:"
-ENV = "env:"
 _PEM = "-----BEGIN "
 # Keys that `cosign generate-key-pair` writes, encrypted in a form of its own (sigstore/cosign, pkg/cosign/keys.go).
 _COSIGN = ("ENCRYPTED SIGSTORE PRIVATE KEY", "ENCRYPTED COSIGN PRIVATE KEY")

@@ -5,10 +5,14 @@ from __future__ import annotations
 import io
 import tarfile
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from kmatrix.effects.engine import Engine
-from kmatrix.effects.signing.module_keys import ModuleSigner
 from kmatrix.values.errors import ToolError
+
+# It takes 12 MB of memory, which a run without keys need not spend.
+if TYPE_CHECKING:
+    from kmatrix.effects.signing.module_keys import ModuleSigner
 
 # sha256 whatever the kernel was configured for: every kernel with signed modules has it (kernel/module/Kconfig).
 HASH = "sha256"

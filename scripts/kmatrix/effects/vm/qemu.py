@@ -15,17 +15,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO
 
 from kmatrix.decide.secure_boot import refused_start
 from kmatrix.effects.process.orphans import ending_with_us
-from kmatrix.values.boot import End
+from kmatrix.values.boot import Accel, End
 from kmatrix.values.errors import InterruptedRunError, ToolError
 from kmatrix.values.names import Arch
 from kmatrix.values.text import plain
 
-Accel = Literal["auto", "kvm", "tcg"]
-ACCELS: tuple[Accel, ...] = ("auto", "kvm", "tcg")
 _PROBE_SECONDS = 8.0
 _INIT_MARK = "@kmatrix init"
 

@@ -7,15 +7,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from kmatrix.effects.signing.new_keys import (
+from kmatrix.effects.signing.key_files import (
     IMAGE_KEY,
     IMAGE_PUBLIC_KEY,
     MODULE_CERTIFICATE,
     MODULE_KEY,
-    new_image_key,
-    new_module_key,
     write_key_files,
 )
+from kmatrix.effects.signing.new_keys import new_image_key, new_module_key
 
 IMAGES, MODULES = "images", "modules"
 SIGNED = (IMAGES, MODULES)
