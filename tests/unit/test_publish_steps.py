@@ -21,7 +21,8 @@ WORKFLOW = ROOT / ".github" / "workflows" / "publish.yml"
 KEYS = ("IMAGE_KEY", "IMAGE_KEY_PASSWORD", "MODULE_KEY", "MODULE_KEY_PASSWORD")
 SECRET = '{"auths":{"quay.io":{"auth":"s3cret"}}}'
 JOBS = fan_out(made_up_cells(2, 2))
-ALL_WELL = {name: {"success"} for name in ("discover", "commit", "build", "publish")}
+# Without Pages, the report is an artifact alone.
+ALL_WELL = {name: {"success"} for name in ("discover", "commit", "build", "publish")} | {"pages": {"skipped"}}
 # Pretends to be every command; `ends` has exit codes, `matrix` the answer of plan. PLACE is where they are.
 PRETENDER = """#!/usr/bin/env bash
 set -eu
@@ -43,7 +44,13 @@ case $command in
   merge) for each in "$2"/*/results.json; do if [ -e "$each" ]; then cat "$each" >>build/results.json; fi; done ;;
   bundle) echo bundles >build/bundles.json ;;
   manifests) mkdir -p build/deploy/ocp; echo a mark >build/deploy/ocp/.written-by-kmatrix ;;
-  arch | report) ;;
+  arch) ;;
+  report) mkdir -p build/report
+    if [ -e build/report/index.json ]; then cat build/report/.written-by-kmatrix build/report/index.json >before; fi
+    rm -rf build/report; mkdir build/report
+    for each in index.html index.json .written-by-kmatrix; do
+      echo "$each of $(cat matrix.lock)" >"build/report/$each"
+    done ;;
   *) exit 99 ;;
 esac
 if [ -e "$PLACE/ends-$command" ]; then exit "$(cat "$PLACE/ends-$command")"; fi
@@ -167,6 +174,7 @@ def test_any_other_end_of_discover_ends_the_run(project: Project, code: int) -> 
         "commit": {"skipped"},
         "build": {"skipped"},
         "publish": {"skipped"},
+        "pages": {"skipped"},
     }
 
 
@@ -210,6 +218,7 @@ def test_failed_cells_block_neither_the_others_nor_bundles(project: Project) -> 
         "commit": {"success"},
         "build": {"failure"},
         "publish": {"failure"},
+        "pages": {"skipped"},
     }
     assert len(done["build"]) == len(JOBS)
     assert [line.split()[0] for line in said(done["publish"][0])] == ["merge", "bundle", "manifests", "report"]
@@ -223,6 +232,35 @@ def test_results_are_there_again_the_next_night(project: Project) -> None:
     assert publish.folder
     assert (publish.folder / "build" / "results.json").exists()
     assert said(publish)[-1] == "report "
+
+
+@pytest.mark.parametrize("code", [0, 1, 3])
+def test_a_repository_with_pages_shows_the_report_also_where_cells_failed(project: Project, code: int) -> None:
+    project.machine.variables = {**project.machine.variables, "KMATRIX_PAGES": "true"}
+    project.ends("report", code)
+    done = project.night()
+    assert (results(done)["publish"], results(done)["pages"]) == ({"failure"} if code else {"success"}, {"success"})
+    site = project.machine.folder / "site"
+    assert sorted(path.name for path in site.iterdir()) == ["index.html", "index.json"]
+
+
+def test_a_report_that_was_not_written_replaces_no_site(project: Project) -> None:
+    project.machine.variables = {**project.machine.variables, "KMATRIX_PAGES": "true"}
+    project.ends("discover", 1)
+    assert results(project.night())["pages"] == {"skipped"}
+    assert not (project.machine.folder / "site").exists()
+
+
+def test_the_report_of_the_night_before_is_there_for_the_changes_and_its_folder_may_be_replaced(
+    project: Project,
+) -> None:
+    (first,) = project.night()["publish"]
+    assert first.folder
+    assert not (first.folder / "before").exists()
+    (second,) = project.night("two\n")["publish"]
+    assert second.folder
+    before = (second.folder / "before").read_text(encoding="utf-8")
+    assert before == ".written-by-kmatrix of one\nindex.json of one\n"
 
 
 def test_without_the_secret_every_command_finds_a_file_without_credentials(project: Project) -> None:

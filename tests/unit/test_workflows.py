@@ -12,7 +12,9 @@ import pytest
 import yaml
 
 from kmatrix.decide.fan_out import HOSTED
+from kmatrix.decide.report import document
 from kmatrix.effects.disk import bundles, results
+from kmatrix.effects.disk.folders import MARK
 from kmatrix.values.names import BOOTED_ARCHES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,7 +77,10 @@ def publish_jobs() -> dict[str, dict[str, Any]]:
 def test_one_job_alone_may_write_to_the_repository_and_runs_nothing_but_git() -> None:
     found = publish_jobs()
     allowed = {name: job["permissions"] for name, job in found.items()}
-    assert allowed == {name: {"contents": "write" if name == "commit" else "read"} for name in found}
+    # That of the site has no checkout, and may do nothing but deploy.
+    assert allowed.pop("pages") == {"pages": "write", "id-token": "write"}
+    assert [step["uses"].partition("@")[0] for step in found["pages"]["steps"]] == ["actions/deploy-pages"]
+    assert allowed == {name: {"contents": "write" if name == "commit" else "read"} for name in allowed}
     commands = [step["run"] for step in found["commit"]["steps"] if "run" in step]
     assert [command.split()[0] for command in commands] == ["rm", ".ci/commit-lock"]
     with_token = [(name, step["name"]) for name, job in found.items() for step in job["steps"] if "token" in str(step)]
@@ -117,10 +122,9 @@ def test_tests_of_pull_requests_have_no_secret_and_no_identity() -> None:
         assert "workflow_run" not in stated[True]
         if "pull_request" in stated[True]:
             assert "secrets." not in path.read_text(encoding="utf-8"), path.name
-        # An identity is for signatures without a key alone, which a profile has to ask for.
-        assert "id-token" not in str(
-            [stated.get("permissions"), *(job.get("permissions") for job in jobs(path).values())]
-        )
+        # An identity is for signatures without a key, which a profile has to ask for, and for the deployment of a site.
+        others = [job.get("permissions") for name, job in jobs(path).items() if name != "pages"]
+        assert "id-token" not in str([stated.get("permissions"), *others])
 
 
 def test_nothing_in_a_run_or_a_matrix_reaches_a_shell_as_code() -> None:
@@ -162,9 +166,13 @@ def test_tests_of_aarch64_run_every_week_in_a_job_of_their_own_that_no_push_canc
 
 def test_kept_results_are_those_of_the_present_schemas() -> None:
     steps = [step for step in publish_jobs()["publish"]["steps"] if "actions/cache/" in step.get("uses", "")]
-    begin = f"results-{results.SCHEMA}-{bundles.SCHEMA}-"
-    assert [step["with"]["key"].startswith(begin) for step in steps] == [True, True], f"write {begin} there"
-    assert steps[0]["with"]["restore-keys"] == begin
+    results_begin, report_begin = f"results-{results.SCHEMA}-{bundles.SCHEMA}-", f"report-{document.SCHEMA}-"
+    for begin, path in ((results_begin, "build/results.json"), (report_begin, "build/report/index.json")):
+        own = [step["with"] for step in steps if path in step["with"]["path"]]
+        assert [each["key"].startswith(begin) for each in own] == [True, True], f"write {begin} there"
+        assert [each["restore-keys"] for each in own if "restore-keys" in each] == [begin]
+        assert len({each["path"] for each in own}) == 1, "a cache of other paths is another cache"
+    assert MARK in str(steps), "without it the folder is not this program's to replace"
 
 
 class Repository:

@@ -99,7 +99,10 @@ def gitlab_pipeline(
         "script": ["code=0", "mkdir -p shards", *commands, report, 'exit "$code"'],
         "artifacts": {
             "when": "always",
-            "paths": ["build/results.json", "build/results.xml", "build/bundles.json", "build/deploy/", "build/logs/"],
+            "paths": [
+                *("build/results.json", "build/results.xml", "build/bundles.json"),
+                *("build/deploy/", "build/report/", "build/logs/"),
+            ],
             "reports": {"junit": "build/results.xml"},
             "expire_in": _KEPT,
         },

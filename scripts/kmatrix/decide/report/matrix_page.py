@@ -23,7 +23,7 @@ from kmatrix.decide.report.paths import INDEX, cell_path
 LISTED_TROUBLES = 12
 LISTED_CELLS = 4
 LISTED_CLIENTS = 8
-LISTED_RELEASES = 3
+LISTED_RELEASES = 2
 # With more columns, a cell shows its sign alone.
 WORDY_COLUMNS = 8
 _REASON = 160

@@ -66,8 +66,8 @@ def site_files(report: Report, logs_of: Callable[[CellResult], Sequence[LogText]
         for log in logs:
             yield log_path(log.name), log_page(report, cell, log, places)
             yield raw_log_path(log.name), plain("".join(f"{line}\n" for line in log.lines))
-    # Half a surrogate pair, which JSON can carry in the results, cannot be written.
-    yield from ((path, plain(text)) for path, text in badges(report.cells))
-    yield FEED, plain(feed(report))
-    yield JUNIT, plain(junit(report.profile, report.cells, report.releases))
-    yield DOCUMENT, plain(document(report))
+    yield from badges(report.cells)
+    yield FEED, feed(report)
+    yield JUNIT, junit(report.profile, report.cells, report.releases)
+    # In ASCII: nothing of the results can be half a surrogate pair, which cannot be written.
+    yield DOCUMENT, document(report)

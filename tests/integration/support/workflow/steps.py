@@ -126,6 +126,7 @@ class Machine:
         output = place / "output"
         output.write_text("", encoding="utf-8")
         known = {"GITHUB_OUTPUT": str(output), "GITHUB_WORKSPACE": str(folder), "GITHUB_REF_NAME": self.branch}
+        known["GITHUB_RUN_ATTEMPT"] = "1"
         command = ["bash", "-e", "-c", script]
         done = subprocess.run(
             command,
@@ -161,6 +162,19 @@ class Machine:
             hidden = inputs.get("include-hidden-files") == "true"
             _copy(folder / path, target / (folder / path).relative_to(root), "" if hidden else ".*")
 
+    def upload_pages(self, folder: Path, inputs: Mapping[str, str]) -> None:
+        """Store a folder as the artifact of a site, without hidden files (upload-pages-artifact, action.yml)."""
+        target = self.folder / "artifacts" / inputs["name"]
+        assert not target.exists(), f"deploy-pages refuses a second artifact {target.name}"
+        _copy(folder / inputs["path"], target, ".*")
+
+    def deploy_pages(self, _: Path, inputs: Mapping[str, str]) -> None:
+        """Replace the site by an artifact of this run."""
+        source = self.folder / "artifacts" / inputs["artifact_name"]
+        assert (source / "index.html").is_file(), f"{source} is no site"
+        shutil.rmtree(self.folder / "site", ignore_errors=True)
+        _copy(source, self.folder / "site")
+
     def download(self, folder: Path, inputs: Mapping[str, str]) -> None:
         """Copy one artifact into a folder, or each that a pattern matches into a folder of its name."""
         target = folder / inputs.get("path", ".")
@@ -194,6 +208,8 @@ _USES: dict[str, Callable[[Machine, Path, Mapping[str, str]], None]] = {
     "actions/checkout": Machine.checkout,
     "actions/upload-artifact": Machine.upload,
     "actions/download-artifact": Machine.download,
+    "actions/upload-pages-artifact": Machine.upload_pages,
+    "actions/deploy-pages": Machine.deploy_pages,
     "actions/cache/save": Machine.save,
     "actions/cache/restore": Machine.restore,
 }
