@@ -42,4 +42,4 @@ def badge_path(name: str) -> str:
 
 def file_name(text: str) -> str:
     """Return text as the name of a file that is the same in a link; names of cells stay as they are."""
-    return _OTHERS.sub("_", text)
+    return _OTHERS.sub("_", text) or "_"
