@@ -25,6 +25,7 @@ nox.options.error_on_missing_interpreters = True
 logging.getLogger("nox").addFilter(lambda record: record.getMessage() != "uv binary not found.")
 
 TESTS = Path(__file__).resolve().parent / "tests"
+WITHOUT_LAB = (TESTS / "unit", TESTS / "browser")
 # Options of pytest whose next argument is a value that may look like the path of a test.
 WITH_VALUE = {"-k", "-m", "-p", "-c", "-o", "-W", "-r", "--ignore", "--ignore-glob", "--deselect", "--rootdir"}
 WITH_VALUE |= {"--confcutdir", "--basetemp", "--junitxml", "--junit-xml", "--log-file", "--config-file"}
@@ -165,7 +166,7 @@ def tests(session: nox.Session) -> None:
     fast = "--fast" in arguments
     arguments = [argument for argument in arguments if argument != "--fast"]
     named = list(named_tests(arguments))
-    if fast or (named and all(is_below(TESTS / "unit", path) for path in named)):
+    if fast or (named and all(any(is_below(folder, path) for folder in WITHOUT_LAB) for path in named)):
         # A few files are done before workers have started.
         workers = () if named and all(path.suffix == ".py" for path in named) else ("-n", "auto")
         session.run("pytest", "-q", *workers, *(() if named else ("tests/unit",)), *arguments, external=True)

@@ -141,6 +141,7 @@ NEEDS_LAB = "tests/integration/boot/test_boot_shell.py"
         (f"./{ONE}::test_one[a::b]", [f"pytest: -q ./{ONE}::test_one[a::b]"]),
         (f"-x -k names -n 2 {ONE}", [f"pytest: -q -x -k names -n 2 {ONE}"]),
         ("tests/unit", ["pytest: -q -n auto tests/unit"]),
+        ("tests/browser", ["pytest: -q -n auto tests/browser"]),
         ("--fast", ["pytest: -q -n auto tests/unit"]),
         ("--fast -k names", ["pytest: -q -n auto tests/unit -k names"]),
         (f"--fast {NEEDS_LAB}", [f"pytest: -q {NEEDS_LAB}"]),
