@@ -23,7 +23,7 @@ from kmatrix.lab.node_images import node_image
 from kmatrix.lab.publishing import write_graph
 from kmatrix.lab.releases import PublishedRelease
 from kmatrix.lab.state import write_state
-from kmatrix.stages.tables import wide_console
+from kmatrix.stages.columns import wide_console
 from kmatrix.values.errors import Exit, InputError, ToolError
 from kmatrix.values.names import Arch
 from kmatrix.values.overrides import Overrides

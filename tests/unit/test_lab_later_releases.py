@@ -22,7 +22,7 @@ from kmatrix.lab.layout import Layout, layout_of
 from kmatrix.lab.publishing import graph_is_current, write_graph
 from kmatrix.lab.releases import RELEASES, TOOLKITS, PublishedRelease
 from kmatrix.lab.state import added, lab_state, releases_of, with_added, write_state
-from kmatrix.stages.tables import wide_console
+from kmatrix.stages.columns import wide_console
 from kmatrix.values.errors import InputError, InterruptedRunError, ToolError
 from kmatrix.values.lock import Lock, ProfileLock, inputs_digest
 from kmatrix.values.names import Arch, digest_of

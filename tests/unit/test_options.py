@@ -18,8 +18,8 @@ from kmatrix.cli.commands import COMMANDS, MEANINGS
 from kmatrix.cli.options import ARGUMENT, OPTIONS, OVERRIDES, Option, options_of
 from kmatrix.cli.parser import make_parser
 from kmatrix.commands.invocation import Invocation
+from kmatrix.stages.columns import wide_console
 from kmatrix.stages.run_context import new_run
-from kmatrix.stages.tables import wide_console
 from kmatrix.values.errors import Exit, InputError
 from kmatrix.values.overrides import NAMES, variable
 from tests.unit.support.projects import MATRIX

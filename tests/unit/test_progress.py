@@ -20,9 +20,9 @@ from kmatrix.decide.slow_stages import slow_after, usual_of, usual_seconds
 from kmatrix.effects.engine import Engine
 from kmatrix.lab.images import ensure_image
 from kmatrix.lab.layout import Layout
+from kmatrix.stages.columns import wide_console
 from kmatrix.stages.progress import LiveProgress, PlainProgress, QuietProgress, counting, in_place, narrating, stepping
 from kmatrix.stages.running import Row, Running
-from kmatrix.stages.tables import wide_console
 from kmatrix.values.cells import CellResult, Finding
 from tests.unit.test_tables import RESULTS, on
 

@@ -20,7 +20,7 @@ from kmatrix.commands.guard import guarded
 from kmatrix.commands.invocation import Invocation
 from kmatrix.effects.github_actions import github_actions
 from kmatrix.effects.registry.environment import take_auth_config
-from kmatrix.stages.tables import wide_console
+from kmatrix.stages.columns import wide_console
 from kmatrix.values.boot import BootOptions
 from kmatrix.values.errors import Exit, InputError
 from kmatrix.values.overrides import Overrides, overrides_from_environment

@@ -20,10 +20,9 @@ from kmatrix.effects.disk.files import read_text
 from kmatrix.effects.disk.results import drop_results
 from kmatrix.effects.registry.credentials import load_credentials
 from kmatrix.effects.registry.remover import RegistryRemover
-from kmatrix.stages.columns import Column, print_table
+from kmatrix.stages.columns import Column, print_table, wide_console
 from kmatrix.stages.progress import stepping
 from kmatrix.stages.prune import decide_pruning, pruning_json, remove
-from kmatrix.stages.tables import wide_console
 from kmatrix.values.errors import Exit, InputError
 from kmatrix.values.lock import Lock, pins_of, read_lock
 from kmatrix.values.matrix import required_target

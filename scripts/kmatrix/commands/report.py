@@ -17,6 +17,7 @@ from kmatrix.effects.disk.results import read_releases, read_results, results_te
 from kmatrix.effects.installed_version import installed_version
 from kmatrix.effects.net.static_server import static_server
 from kmatrix.stages import tables
+from kmatrix.stages.columns import wide_console
 from kmatrix.stages.gates import gates_of_profile
 from kmatrix.stages.report import write_report
 from kmatrix.stages.run import exit_code
@@ -56,7 +57,7 @@ def report(call: Invocation) -> Exit:
         places=call.places,
     )
     folder = write_report(call.root, made, call.say)
-    console = tables.wide_console()
+    console = wide_console()
     build = call.places.get("build", ())
     tables.print_results(console, results, chosen.name, gates, "build", build)
     tables.print_releases(console, releases)

@@ -29,6 +29,13 @@ class Column:
     least: int = 0
 
 
+def wide_console(stderr: bool = False) -> Console:
+    """Return a console; where there is no terminal, one so wide that no row is folded."""
+    console = Console(stderr=stderr)
+    # FORCE_COLOR makes a terminal of it for rich, but gives no pipe a width.
+    return console if console.is_terminal and console.file.isatty() else Console(stderr=stderr, width=240)
+
+
 def fitting(columns: Sequence[Column], rows: Sequence[Row], width: int) -> tuple[list[int], bool]:
     """Select the columns that a terminal shows.
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from kmatrix.decide.plan import Plan
-from kmatrix.stages.columns import Column, Row, print_table
+from kmatrix.stages.columns import Column, Row, print_table, wide_console
 from kmatrix.stages.gates import named, not_passed
 from kmatrix.stages.progress import STYLES
 from kmatrix.values.cells import CellResult
@@ -35,13 +35,6 @@ _RELEASES = (
 )
 # The check whose findings are about a release, so that no run of a cell brings it to another verdict.
 _OF_RELEASE = "release"
-
-
-def wide_console(stderr: bool = False) -> Console:
-    """Return a console; where there is no terminal, one so wide that no row is folded."""
-    console = Console(stderr=stderr)
-    # FORCE_COLOR makes a terminal of it for rich, but gives no pipe a width.
-    return console if console.is_terminal and console.file.isatty() else Console(stderr=stderr, width=240)
 
 
 def print_plan(plan: Plan) -> None:
