@@ -6,6 +6,7 @@ import re
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from posixpath import dirname, normpath
 from urllib.parse import unquote, urlsplit
@@ -78,7 +79,7 @@ def test_headings_go_down_by_one(path: str) -> None:
     levels = [int(element.tag[1]) for element in parsed(path).iter() if element.tag in HEADINGS]
     assert levels.count(1) == 1
     assert levels[0] == 1
-    assert [(before, level) for before, level in zip(levels, levels[1:], strict=False) if level > before + 1] == []
+    assert [(before, level) for before, level in pairwise(levels) if level > before + 1] == []
 
 
 @every_kind

@@ -14,6 +14,7 @@ import pytest
 from kmatrix.effects.vm.cpio import InitramfsWriter
 from kmatrix.effects.vm.qemu import Guest, GuestEnd, Machines
 from kmatrix.stages import boot as boot_stage
+from kmatrix.stages import guests as guests_of_boots
 from kmatrix.stages.guests import Guests
 from kmatrix.stages.subject import Subject
 from tests.integration.support.lab import Lab
@@ -163,7 +164,7 @@ def test_an_unpacked_kernel_that_the_emulator_does_not_take_is_booted_as_it_came
 def test_a_host_without_the_memory_gives_the_emulator_s_own_words(
     manual: ManualBoot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(boot_stage, "_LEAST_MEMORY_MB", 200 * 2**20)
+    monkeypatch.setattr(guests_of_boots, "_LEAST_MEMORY_MB", 200 * 2**20)
     shown = manual.boot()
     assert shown.run.code == 3
     assert re.search(r"error: QEMU failed \(1\): .*[Cc]annot (allocate|set up).*memory", shown.run.stderr)

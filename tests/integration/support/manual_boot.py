@@ -137,7 +137,7 @@ def at_serial_line(patch: pytest.MonkeyPatch, cell: str, mark: str, action: Call
     ) -> GuestEnd:
         def saying(line: str) -> None:
             on_line(line)
-            if guest.initramfs and guest.initramfs.stem.endswith(f"-{cell}") and mark in line:
+            if guest.initramfs and f"-{cell}." in guest.initramfs.name and mark in line:
                 action()
 
         return boot(self, guest, boot_seconds, seconds, saying)

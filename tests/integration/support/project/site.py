@@ -245,7 +245,8 @@ class Site:
     def note_steps(self) -> None:
         """Note the images that this project's logs name, for the check that none is left."""
         for log in (self.root / "build" / "logs" / PROFILE).glob("*.log"):
-            self.session.note_builds(log.read_text(encoding="utf-8"))
+            if log.is_file():
+                self.session.note_builds(log.read_text(encoding="utf-8"))
 
     def forget(self) -> None:
         """Remove every image that has a name of this project."""
