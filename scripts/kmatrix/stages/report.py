@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,9 +37,14 @@ def write_report(root: Path, report: Report, say: Callable[[str], None]) -> Path
     """
     folder = root / "build" / "report"
     meanings = _meanings(root / "docs" / "findings.md")
-    previous = _previous(folder / DOCUMENT, report.profile, say)
-    complete = replace(report, previous=previous, meanings=meanings, codes=codes_of(meanings))
-    replace_site(folder, site_files(complete, lambda cell: _logs(root, report.profile, cell)))
+    complete = replace(report, meanings=meanings, codes=codes_of(meanings))
+
+    def files() -> Iterator[tuple[str, str]]:
+        # Read when no other process writes the site: one read earlier may lack the changes that another report found.
+        previous = _previous(folder / DOCUMENT, report.profile, say)
+        yield from site_files(replace(complete, previous=previous), lambda cell: _logs(root, report.profile, cell))
+
+    replace_site(folder, files())
     return folder
 
 

@@ -28,7 +28,7 @@ def replace_site(folder: Path, files: Iterable[tuple[str, str]]) -> int:
 
     Args:
         folder: the folder; one that this program did not write is refused.
-        files: path below it, and text.
+        files: path below it, and text; the first is asked for when no other process writes the folder.
 
     Returns:
         how many bytes they have.
