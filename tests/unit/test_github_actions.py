@@ -223,6 +223,11 @@ def test_a_summary_that_is_too_long_for_github_says_how_much_is_left_out(verdict
     assert LIMIT == 1 << 20
 
 
+def test_one_cell_that_is_left_out_is_one_cell() -> None:
+    page = github_summary("build", [BAD, replace(BAD, cell="8.1-x", reason="é" * 5000)], again, 5000)
+    assert "1 cell is left out" in page
+
+
 def test_a_run_writes_both_and_a_second_one_of_the_step_does_not_replace_the_first(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -21,7 +21,16 @@ from kmatrix.effects.engine import Engine
 from kmatrix.lab.images import ensure_image
 from kmatrix.lab.layout import Layout
 from kmatrix.stages.columns import wide_console
-from kmatrix.stages.progress import LiveProgress, PlainProgress, QuietProgress, counting, in_place, narrating, stepping
+from kmatrix.stages.progress import (
+    LiveProgress,
+    PlainProgress,
+    QuietProgress,
+    counting,
+    in_place,
+    line_of,
+    narrating,
+    stepping,
+)
 from kmatrix.stages.running import Row, Running
 from kmatrix.values.cells import CellResult, Finding
 from tests.unit.test_tables import RESULTS, on
@@ -110,7 +119,7 @@ def test_a_stage_that_other_cells_turn_out_to_take_long_for_is_not_mentioned() -
     clock.now = 20
     running.leave("a")
     clock.now = 30
-    assert running.due()[0] == []
+    assert running.due() == ([], 10.0), "it sleeps until the stage is slow by what is known now"
 
 
 def test_a_cell_that_failed_in_a_stage_does_not_show_how_long_it_takes() -> None:
@@ -189,6 +198,13 @@ def test_a_failure_is_shown_at_once_with_its_cause_and_its_log() -> None:
     assert lines[1].startswith(f"[1/2] {FAILED.cell} failed in ")
     assert lines[1].endswith(": compile-error: super.c:12: error: too few arguments")
     assert lines[-1].split() == ["log:", "build/logs/lab/x.log"]
+
+
+def test_a_finding_that_the_reason_ends_with_is_not_shown_again() -> None:
+    line = line_of(FAILED, 1, 1).plain
+    (finding,) = FAILED.findings
+    assert line.count(finding.message) == 1
+    assert f"{finding.code}: {finding.message}" in line_of(replace(FAILED, reason="it failed"), 1, 1).plain
 
 
 @pytest.mark.parametrize("kind", [PlainProgress, LiveProgress])
@@ -311,4 +327,5 @@ def test_what_is_said_in_a_quiet_session_is_the_summary_alone(tmp_path: Path) ->
         progress.done(FAILED)
         with stepping(progress, "lab"):
             pass
-    assert said(console) == ["the summary"]
+        progress.warn("could not save the result of c: no space left")
+    assert said(console) == ["the summary", "could not save the result of c: no space left"]

@@ -98,7 +98,7 @@ def tidy(call: Invocation, engine: Engine) -> None:
     try:
         engine.remove_leftovers()
     except KmatrixError as error:
-        call.say(f"could not clean up; the next run will: {error}")
+        call.conclude(f"could not clean up; the next run will: {error}")
 
 
 @contextmanager

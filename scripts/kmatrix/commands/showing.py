@@ -21,7 +21,7 @@ def showing(call: Invocation, total: int = 0, earlier: Iterable[CellResult] = ()
         earlier: results of earlier runs, which show how long stages usually take.
     """
     if call.quiet:
-        with QuietProgress() as quiet:
+        with QuietProgress(call.console) as quiet:
             yield quiet
         return
     kind = LiveProgress if in_place(call.console) else PlainProgress

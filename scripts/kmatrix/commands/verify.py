@@ -100,11 +100,13 @@ def _show(call: Invocation, image: ImageRef, documents: tuple[ImageDocuments, ..
         print_table(call.console, _COLUMNS, shown)
     found = faults(documents, tag)
     for fault in found:
-        call.say(fault)
+        call.conclude(fault)
     if found:
-        call.say(f"{image} is not verified. Do not use it; ask its publisher, and compare the public key with theirs.")
+        call.conclude(
+            f"{image} is not verified. Do not use it; ask its publisher, and compare the public key with theirs."
+        )
     else:
-        call.say(f"{image} is verified: signed, and tested before it was published.")
+        call.conclude(f"{image} is verified: signed, and tested before it was published.")
 
 
 def _save(call: Invocation, folder: Path, found: Mapping[str, Mapping[str, object]]) -> None:

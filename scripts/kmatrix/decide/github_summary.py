@@ -47,7 +47,8 @@ def github_summary(
         left += made.table(("cell", "verdict", "gates", "digest"), [_row(each) for each in rest])
         made.close("</details>\n")
     if left:
-        made.close(f"\n<p>{left} cells are left out, as GitHub shows at most 1 MiB; build/results.json has them.</p>\n")
+        cells = "1 cell is" if left == 1 else f"{left} cells are"
+        made.close(f"\n<p>{cells} left out, as GitHub shows at most 1 MiB; build/results.json has all.</p>\n")
     return made.text + "\n"
 
 

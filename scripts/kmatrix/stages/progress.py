@@ -30,6 +30,9 @@ class Progress(Protocol):
     def say(self, text: str) -> None:
         """Print a line about the complete session."""
 
+    def warn(self, text: str) -> None:
+        """Print a line about a fault that no cell's verdict shows, with --quiet too."""
+
     def stage(self, cell: str, stage: str) -> None:
         """Report that a cell enters a stage."""
 
@@ -106,7 +109,9 @@ def line_of(result: CellResult, number: int, total: int) -> Text:
         text.append(f": {result.reason}")
     if result.verdict in ("failed", "errored"):
         for finding in result.findings[:5]:
-            text.append(f"\n      {finding.code}: {finding.message}")
+            # A reason often ends with the finding, after the name of the gate.
+            if not result.reason.endswith(finding.message):
+                text.append(f"\n      {finding.code}: {finding.message}")
         if result.log:
             text.append(f"\n      log: {result.log}")
     return text
@@ -136,6 +141,10 @@ class _Shown:
     def say(self, text: str) -> None:
         """Print a line about the complete session."""
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def warn(self, text: str) -> None:
+        """Print a line about a fault that no cell's verdict shows."""
+        self.say(text)
 
     def output(self, cell: str, line: str) -> None:
         """Print a program's line, after the cell that it is about, if all output is wanted."""
@@ -185,7 +194,12 @@ class PlainProgress(_Shown):
 
 
 class QuietProgress:
-    """Prints nothing; use as a context manager."""
+    """Prints warnings alone; use as a context manager. Without a console it says them like any other line."""
+
+    _console: Console | None = None
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console
 
     def __enter__(self) -> Self:
         """Begin."""
@@ -196,6 +210,13 @@ class QuietProgress:
 
     def say(self, text: str) -> None:
         """Print nothing."""
+
+    def warn(self, text: str) -> None:
+        """Print the line."""
+        if self._console is None:
+            self.say(text)
+        else:
+            self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def stage(self, cell: str, stage: str) -> None:
         """Print nothing."""

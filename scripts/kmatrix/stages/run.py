@@ -92,7 +92,7 @@ def find_published(run: RunContext, recipes: Iterable[Recipe]) -> None:
         if recipe.cell.arch not in run.published:
             published = _recorded_or_fault(run, recipe)
             if isinstance(published, ProtocolError):
-                run.progress.say(f"{recipe.cell.id}: cannot tell whether it is published: {published.message}")
+                run.progress.warn(f"{recipe.cell.id}: cannot tell whether it is published: {published.message}")
             elif published is not None:
                 run.published[recipe.cell.arch] = published.ref
 
@@ -123,7 +123,7 @@ def run_cells(run: RunContext, work: Work, recipes: Iterable[Recipe], keep: Keep
     """
 
     def lost(result: CellResult, error: Exception) -> None:
-        run.progress.say(f"could not save the result of {result.cell}: {error}")
+        run.progress.warn(f"could not save the result of {result.cell}: {error}")
 
     with interruptible():
         try:
@@ -138,7 +138,7 @@ def clean_up(run: RunContext) -> None:
         run.engine.remove_leftovers()
     except KmatrixError as error:
         # This must not hide the cells' verdicts; the next run removes the rest.
-        run.progress.say(f"could not clean up: {error}")
+        run.progress.warn(f"could not clean up: {error}")
 
 
 def exit_code(verdicts: Iterable[Verdict]) -> Exit:

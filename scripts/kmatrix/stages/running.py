@@ -110,10 +110,10 @@ class Running:
             now = self._clock()
             rows = []
             for subject, entry in self._entries.items():
-                # By now more cells may have shown how long the stage takes.
-                usual = self._usual(entry.detail) if entry.counts else None
                 seconds = now - entry.since
-                if seconds >= max(entry.due, slow_after(usual)):
+                # By now more cells may have shown how long the stage takes.
+                entry.due = max(entry.due, slow_after(self._usual(entry.detail) if entry.counts else None))
+                if seconds >= entry.due:
                     entry.due = 2 * seconds
                     rows.append(self._row(subject, entry, now))
             left = [entry.since + entry.due - now for entry in self._entries.values()]
