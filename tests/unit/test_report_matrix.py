@@ -331,3 +331,15 @@ def test_nothing_is_loaded_from_elsewhere() -> None:
     style = asset("style.css")
     assert "url(" not in style
     assert "@import" not in style
+
+
+def test_a_release_whose_cells_are_not_all_finished_is_not_called_complete() -> None:
+    """A report can be made while a build runs: the first cell that passes does not cover the release."""
+    report = replace(
+        small_report(),
+        cells=(cell("8.3.1", NEWER),),
+        releases=(ReleaseResult("4.19.1", "x86_64", "incomplete", ("el9",), (NEWER,)),),
+    )
+    page = parsed(report)
+    assert page.one("p", class_="lead").text.startswith("◐ 1 release is incomplete")
+    assert page.one("p", class_="legend").text.endswith("no result: not planned, or not finished")

@@ -44,6 +44,7 @@ def matrix_page(report: Report) -> str:
         bar_of=bar,
         newest=newest_releases(report.releases, report.cells),
         unresolved=unresolved(report.releases),
+        incomplete=sum(each.state == "incomplete" for each in report.releases),
         troubles=troubles(report.cells),
         choices=choices(grid),
         verdicts=VERDICTS,
