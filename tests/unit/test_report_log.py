@@ -55,6 +55,7 @@ def test_a_long_log_has_its_first_last_and_deciding_lines_and_says_what_it_leave
     assert [each.text for each in tagged(page, "li") if each.attributes.get("id") == "L100000"] == ["line 100000"]
     left_out = [each.words for each in tagged(page, "p", "gap")]
     assert left_out == ["98,798 lines left out", "97,799 lines left out"]
+    assert [each.attributes["data-partial"] for each in tagged(page, "form", "search")] == ["yes"]
     assert f"{200_000 - len(shown):,} of the lines" in page
 
 

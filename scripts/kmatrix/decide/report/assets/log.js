@@ -54,7 +54,8 @@ function report() {
   if (field.value === "") {
     output.textContent = "";
   } else if (hits.length === 0) {
-    output.textContent = "No line has it";
+    // What the page leaves out cannot be searched here.
+    output.textContent = form.dataset.partial === "yes" ? "Not on this page, which is shortened; search the plain text" : "No line has it";
   } else if (current < 0) {
     output.textContent = hits.length === 1 ? "1 line" : `${hits.length.toLocaleString("en")} lines`;
   } else {
