@@ -137,3 +137,9 @@ def test_hostile_text_stays_text() -> None:
 def test_nothing_has_a_style_of_its_own() -> None:
     text = show(published(1, 5.0), *REPORT.releases)
     assert not [each for each in elements(text) if "style" in each.attributes or each.tag == "style"]
+
+
+def test_a_blank_parts_the_count_of_clients_from_the_first_link() -> None:
+    page = releases_page(large_report(8, 12))
+    assert "of 8 clients</span> " in page
+    assert "</span><a" not in page
