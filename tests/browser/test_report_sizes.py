@@ -60,3 +60,15 @@ def test_headings_of_the_matrix_stay_in_view_while_it_scrolls(visit: Visitor) ->
     expect(head.first).to_be_in_viewport()
     first.scroll_into_view_if_needed()
     expect(first).to_be_in_viewport()
+
+
+@pytest.mark.parametrize("size", [PHONE, LAPTOP], ids=["phone", "laptop"])
+def test_the_slowest_stage_is_named_beside_its_bar(visit: Visitor, size: dict[str, int]) -> None:
+    page = visit(viewport=size).open(f"cells/7.4.6-{NEXT}.html")
+    bar, word = page.locator("svg.bar.slowest"), page.get_by_text("slowest", exact=True)
+    box, beside = bar.bounding_box(), word.bounding_box()
+    assert box
+    assert beside
+    assert beside["x"] > box["x"] + box["width"]
+    middle = box["y"] + box["height"] / 2
+    assert beside["y"] + beside["height"] / 4 < middle < beside["y"] + beside["height"] * 3 / 4

@@ -24,6 +24,7 @@ KERNELS = (
 )
 NEWEST = KERNELS[-1][0]
 REFUSED = ("8.2.2", KERNELS[7][0])
+UNPUBLISHED = {("7.4.6", NEWEST), ("8.1", NEWEST), REFUSED, ("8.3.1", KERNELS[8][0])}
 
 
 def _cells() -> tuple[CellResult, ...]:
@@ -73,17 +74,17 @@ def _releases() -> tuple[ReleaseResult, ...]:
         sorted(served.items(), key=lambda each: [int(part) for part in each[0][0].split(".")])
     ):
         day = f"2026-{1 + number // 3:02}-{5 + number:02}"
-        fresh = version == "4.20.2"
+        lacking = any((client, kernel) in UNPUBLISHED for client in CLIENTS for kernel in kernels)
         found.append(
             ReleaseResult(
-                *(version, arch, "incomplete" if fresh else "published"),
+                *(version, arch, "incomplete" if lacking else "published"),
                 tuple(sorted({"el10" if ".el10" in kernel else "el9" for kernel in kernels})),
                 tuple(kernels),
                 unseen=f"{day}T06:00:00Z",
                 found=f"{day}T07:00:00Z",
-                published="" if fresh else f"{day}T08:{10 + number}:00Z",
-                minutes_from_appearance=None if fresh else 130.0 + number,
-                minutes_from_discovery=None if fresh else 70.0 + number,
+                published="" if lacking else f"{day}T08:{10 + number}:00Z",
+                minutes_from_appearance=None if lacking else 130.0 + number,
+                minutes_from_discovery=None if lacking else 70.0 + number,
             )
         )
     lost = Finding("release", "release-unresolved", "its payload cannot be read: manifest unknown")
