@@ -127,6 +127,11 @@ def test_hostile_text_stays_text() -> None:
     assert "<script>alert(1)</script>]]>&" in (entries(report)[0].findtext(f"{ATOM}title") or "")
 
 
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"])
+def test_a_time_beyond_the_calendar_is_none(text: str) -> None:
+    assert moment(text) is None
+
+
 def test_times_without_a_zone_are_utc() -> None:
     assert moment("2026-01-01T00:00:00") == moment("2026-01-01T00:00:00Z") == moment("2026-01-01T02:00:00+02:00")
     assert moment("") is moment("never") is None

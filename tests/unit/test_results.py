@@ -270,6 +270,21 @@ def with_release(**changes: Any) -> dict[str, Any]:
         json.dumps(whole(symbols=True)),
         json.dumps(whole(signed="yes")),
         json.dumps(whole(attestations="SBOM")),
+        json.dumps(whole(cell="../../../etc/passwd")),
+        json.dumps(whole(cell="/etc/passwd")),
+        json.dumps(whole(cell=".hidden")),
+        json.dumps(whole(cell="")),
+        json.dumps(whole(cell="c" * 300)),
+        json.dumps(whole(cell=["x"])),
+        json.dumps(whole(client=8)),
+        json.dumps(whole(digest=None)),
+        json.dumps(whole(pushed=None)),
+        json.dumps(whole(arch=[])),
+        json.dumps(whole(log="\ud800")),
+        json.dumps(whole(releases=["\ud800"])),
+        json.dumps(whole(stages=None)),
+        json.dumps(whole(stages={"build": "long"})),
+        json.dumps(whole(stages={"build": float("nan")})),
         b"\xff",
     ],
 )
@@ -285,7 +300,19 @@ def test_a_damaged_file_is_told_with_what_to_do(path: Path, content: str | bytes
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("changes", [{"state": "splendid"}, {"findings": [7]}, {"kernels": 7}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"state": "splendid"},
+        {"findings": [7]},
+        {"kernels": 7},
+        {"kernels": ["\ud800"]},
+        {"version": 4.97},
+        {"published": None},
+        {"minutes_from_appearance": "x"},
+        {"minutes_from_discovery": float("inf")},
+    ],
+)
 def test_a_damaged_release_is_told_with_what_to_do(path: Path, changes: dict[str, Any]) -> None:
     path.parent.mkdir()
     path.write_text(json.dumps(with_release(**changes)), encoding="utf-8")

@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 
 
 def moment(text: str) -> datetime | None:
-    """Return a time in ISO 8601, as UTC where it names no zone; None for an empty text, and for one that is none."""
+    """Return a time in ISO 8601, in UTC if it names no zone; None for an empty text, and for one that is no time."""
     try:
         found = datetime.fromisoformat(text)
-    except ValueError:
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def in_words(minutes: float) -> str:

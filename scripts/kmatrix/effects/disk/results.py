@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
+from math import isfinite
 from pathlib import Path
 from typing import Any, get_args
 
@@ -23,6 +25,7 @@ from kmatrix.values.cells import CellResult, Finding, Verdict
 from kmatrix.values.release_result import ReleaseResult, ReleaseState
 
 SCHEMA = 4
+_CELL = re.compile(r"[A-Za-z0-9_+~^][A-Za-z0-9._+~^-]{0,199}")
 
 
 def read_results(path: Path, profile_name: str) -> dict[str, CellResult]:
@@ -154,8 +157,13 @@ def _result(entry: Mapping[str, Any]) -> CellResult:
     for name, kind in (("symbols", int), ("signed", bool)):
         if values.get(name) is not None and type(values[name]) is not kind:
             raise TypeError(f"{values[name]!r:.40} is no value of {name}")
+    values["stages"] = {str(name): _number(seconds) for name, seconds in values["stages"].items()}
     values["findings"] = _findings(values["findings"])
     values["warnings"] = _findings(values["warnings"])
+    _check_texts(CellResult, values)
+    if not _CELL.fullmatch(values["cell"]):
+        # Logs and pages have its name.
+        raise ValueError(f"{values['cell']!r:.80} is no cell's id")
     return CellResult(**values)
 
 
@@ -164,9 +172,29 @@ def _release(entry: Mapping[str, Any]) -> ReleaseResult:
     if values["state"] not in get_args(ReleaseState):
         raise ValueError(f"{values['state']!r} is no state of a release")
     for name in ("streams", "kernels"):
-        values[name] = tuple(values[name])
+        values[name] = _texts(values[name])
+    for name in ("minutes_from_appearance", "minutes_from_discovery"):
+        values[name] = None if values.get(name) is None else _number(values[name])
     values["findings"] = _findings(values["findings"])
+    _check_texts(ReleaseResult, values)
     return ReleaseResult(**values)
+
+
+def _check_texts(kind: type, values: Mapping[str, Any]) -> None:
+    """Refuse an entry of which a text is none, or cannot be written: JSON can hold half a surrogate pair."""
+    for each in fields(kind):
+        value = values.get(each.name, "")
+        if each.type == "str" and not isinstance(value, str):
+            raise TypeError(f"{each.name} is {value!r:.40} instead of a text")
+        for text in (value,) if isinstance(value, str) else value if isinstance(value, tuple) else ():
+            if isinstance(text, str):
+                text.encode()
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        raise TypeError(f"{value!r:.40} is no number")
+    return value
 
 
 def _findings(entries: Any) -> tuple[Finding, ...]:
