@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -19,6 +18,7 @@ from kmatrix.effects.registry.writer import RegistryWriter
 from kmatrix.stages import statements as stage
 from kmatrix.stages.gates import gate as gate_module
 from kmatrix.stages.gates import gates_of_run, pass_gates
+from kmatrix.stages.progress import QuietProgress
 from kmatrix.stages.run_context import CellContext, Options, RunContext
 from kmatrix.stages.statements import bundle_statements, cell_statements
 from kmatrix.values import labels
@@ -92,7 +92,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
         options = Options(
             tmp_path, "site", profile(), f"{server.web.address}/team", boot=BootOptions(), revision="a" * 40
         )
-        anything, engine = cast("Any", SimpleNamespace(stage=lambda *_: None)), cast("Any", StandInEngine("4f1d"))
+        anything, engine = QuietProgress(), cast("Any", StandInEngine("4f1d"))
         run = RunContext(engine, RegistryWriter(NO_CREDENTIALS), NO_CREDENTIALS, options, anything, anything)
         yield Bench(tmp_path, server, run, recipes(profile())[CELL], read)
 
