@@ -92,8 +92,8 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
         options = Options(
             tmp_path, "site", profile(), f"{server.web.address}/team", boot=BootOptions(), revision="a" * 40
         )
-        anything, engine = QuietProgress(), cast("Any", StandInEngine("4f1d"))
-        run = RunContext(engine, RegistryWriter(NO_CREDENTIALS), NO_CREDENTIALS, options, anything, anything)
+        progress, engine = QuietProgress(), cast("Any", StandInEngine("4f1d"))
+        run = RunContext(engine, RegistryWriter(NO_CREDENTIALS), NO_CREDENTIALS, options, progress, cast("Any", None))
         yield Bench(tmp_path, server, run, recipes(profile())[CELL], read)
 
 
