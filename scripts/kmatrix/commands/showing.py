@@ -1,4 +1,4 @@
-"""How a session shows its progress: in place on a terminal, as plain lines elsewhere, or not at all with --quiet."""
+"""How a session shows its progress: in place on a terminal, as plain lines elsewhere, or faults alone with --quiet."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def write_report(root: Path, report: Report, say: Callable[[str], None]) -> Path
     Args:
         root: the project's folder.
         report: without the document of the previous report, which is read here.
-        say: prints a message about a previous report that this one cannot be compared with.
+        say: prints a message about a previous report or a log that cannot be read.
 
     Raises:
         InputError: the folder cannot be written, or is not this program's.
@@ -42,7 +42,7 @@ def write_report(root: Path, report: Report, say: Callable[[str], None]) -> Path
     def files() -> Iterator[tuple[str, str]]:
         # Read when no other process writes the site: one read earlier may lack the changes that another report found.
         previous = _previous(folder / DOCUMENT, report.profile, say)
-        yield from site_files(replace(complete, previous=previous), lambda cell: _logs(root, report.profile, cell))
+        yield from site_files(replace(complete, previous=previous), lambda cell: _logs(root, report.profile, cell, say))
 
     replace_site(folder, files())
     return folder
@@ -65,13 +65,16 @@ def _meanings(path: Path) -> str:
         return ""
 
 
-def _logs(root: Path, profile: str, cell: CellResult) -> Sequence[LogText]:
+def _logs(root: Path, profile: str, cell: CellResult, say: Callable[[str], None]) -> Sequence[LogText]:
     found = []
     for ending, title in _LOGS:
         path = root / "build" / "logs" / profile / f"{cell.cell}{ending}"
         try:
             text = path.read_text(encoding="utf-8", errors="replace")
-        except OSError:
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            say(f"warning: the report lacks a log: cannot read {path}: {error.strerror}")
             continue
         found.append(LogText(path.name, title, tuple(plain(text).splitlines())))
     return found
