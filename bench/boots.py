@@ -65,8 +65,7 @@ def measure_boots(setting: Setting) -> tuple[Measures, dict[str, Any]]:
         boot_guest_mb=memory,
         boot_peak_mb=peak or None,
         matrix_gates_ratio=round(with_gates.seconds / without.seconds, 3),
-        # The largest process of a run with boots is QEMU, whose memory is boot_peak_mb.
-        peak_rss_mb=without.peak_rss_mb,
+        peak_rss_mb=with_gates.peak_rss_mb,
     )
     return measures, raw
 

@@ -75,7 +75,6 @@ def measure_cold(setting: Setting) -> tuple[Measures, dict[str, Any]]:
         "bare_cells": bare.cells,
         "tool_seconds": round(tool.seconds, 3),
         "tool_peak_rss_mb": tool.peak_rss_mb,
-        "bench_rss_mb": tool.starter_rss_mb,
         "tool_stages": {name: entry["stages"] for name, entry in sorted(results.items())},
         "same_module_bytes": same,
     }

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kmatrix.effects.engine import Engine
+from kmatrix.effects.process.measured import peak_rss_mb
 
 
 def machine(engine: Engine) -> dict[str, Any]:
@@ -40,10 +41,7 @@ def busy_seconds() -> float:
 
 
 def peak_of_children_mb(name: str) -> float:
-    """Return the largest peak of memory (MB, resident) among this process's children whose name begins so; 0 for none.
-
-    VmHWM of /proc/PID/status (Linux, Documentation/filesystems/proc.rst) is the peak since the program began.
-    """
+    """Return the largest peak of memory (MB, resident) of this process's children whose name begins so; 0 for none."""
     peaks = [0.0]
     for path in Path("/proc").glob("[0-9]*/status"):
         try:
@@ -51,8 +49,8 @@ def peak_of_children_mb(name: str) -> float:
         except (FileNotFoundError, ProcessLookupError):
             continue
         if facts["PPid"].strip() == str(os.getpid()) and facts["Name"].strip().startswith(name):
-            peaks.append(int(facts.get("VmHWM", "0 kB").split()[0]) * 1024 / 1e6)
-    return round(max(peaks), 1)
+            peaks.append(peak_rss_mb(int(facts["Pid"])))
+    return max(peaks)
 
 
 def _field(path: str, name: str) -> str:

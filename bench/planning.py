@@ -55,7 +55,6 @@ def measure_planning(setting: Setting) -> tuple[Measures, dict[str, Any]]:
         "load_before": before,
         "seconds": ended.seconds,
         "peak_rss_mb": ended.peak_rss_mb,
-        "bench_rss_mb": ended.starter_rss_mb,
         "how": "wall time of `python -m kmatrix render` in a fresh process, its start and imports included: reads "
         "matrix and lock, plans, computes recipes and keys, writes every Dockerfile",
     }

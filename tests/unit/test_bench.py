@@ -25,7 +25,8 @@ from bench.report_site import LOADED, page_bytes
 from kmatrix.decide.plan import make_plan
 from kmatrix.decide.report.site import site_files
 from kmatrix.effects.disk.site import replace_site
-from kmatrix.effects.process.measured import run_program
+from kmatrix.effects.process import measured
+from kmatrix.effects.process.measured import peak_rss_mb, run_program
 from kmatrix.values.errors import InputError, ToolError
 from kmatrix.values.lock import Lock, read_lock, write_lock
 from tests.unit.support.made_up_report import small_report
@@ -211,12 +212,34 @@ def test_values_for_people() -> None:
 
 
 def test_a_program_is_measured(tmp_path: Path) -> None:
-    code = "import sys; x = bytearray(300_000_000); print(len(x)); print('said', file=sys.stderr); sys.exit(3)"
+    code = "import sys; print('out'); print('said', file=sys.stderr); sys.exit(3)"
     ended = run_program([sys.executable, "-c", code], tmp_path, {}, tmp_path / "log")
-    assert (ended.status, "said" in ended.output, "300000000" in ended.output) == (3, True, True)
-    # The kernel counts the starter's own earlier peak into the program's.
-    assert ended.peak_rss_mb >= max(300, ended.starter_rss_mb)
+    assert (ended.status, sorted(ended.output.split())) == (3, ["out", "said"])
     assert ended.seconds > 0
+
+
+def test_the_peak_of_a_program_s_memory_is_its_own_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither what this process used before, nor a child of the program, counts."""
+    ours = bytearray(b"1" * 400_000_000)
+    del ours
+
+    def reading(process: int) -> float:
+        found = peak_rss_mb(process)
+        if found >= 150:
+            (tmp_path / "read").touch()
+        return found
+
+    monkeypatch.setattr(measured, "peak_rss_mb", reading)
+    child = "x = b'1' * 300_000_000"
+    code = (
+        "import pathlib, subprocess, sys, time\n"
+        f"subprocess.run([sys.executable, '-c', {child!r}], check=True)\n"
+        "x = b'1' * 150_000_000; del x\n"
+        "while not pathlib.Path('read').exists(): time.sleep(0.01)\n"
+    )
+    ended = run_program([sys.executable, "-c", code], tmp_path, {}, tmp_path / "log")
+    assert ended.status == 0, ended.output
+    assert 150 <= ended.peak_rss_mb < 200
 
 
 def test_a_program_that_is_not_there_is_an_error_of_ours(tmp_path: Path) -> None:

@@ -36,12 +36,12 @@ class Runs:
         if name in self.seconds:
             self.published += [f"{name}-{number}" for number in range(self.cells)]
             self.write(time.time() + self.seconds[name])
-        return Ended(0, 99.0, 0, 0, f"{root}\nbuilds: 4, pulls: 1.")
+        return Ended(0, 99.0, 0, f"{root}\nbuilds: 4, pulls: 1.")
 
     def nox(self, name: str, *arguments: str) -> Ended:
         self.told.append(" ".join(arguments[3:]))
         released = sum(word == "release" for word in self.told)
-        return Ended(0, 1.0, 0, 0, f"{name}\nlab: published 4.97.{released} in stable-4.97: 6.12.9\n4.97.{released}\n")
+        return Ended(0, 1.0, 0, f"{name}\nlab: published 4.97.{released} in stable-4.97: 6.12.9\n4.97.{released}\n")
 
     def write(self, at: float) -> None:
         path = self.root / "build" / "results.json"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
+import select
 import shutil
 import signal
 import subprocess
@@ -17,21 +17,20 @@ from kmatrix.effects.process.orphans import ending_with_us
 from kmatrix.values.errors import InputError, ToolError
 
 _LONGEST_CLEAN_UP_SECONDS = 120
+_READING_MS = 20
 _HINT = "Run ./scripts/bootstrap, which installs the programs that are needed."
 
 
 @dataclass(frozen=True)
 class Ended:
-    """A program that ended: exit code (negative: the signal), wall seconds, peak memory in MB, output.
+    """A program that ended: exit code (negative: the signal), wall seconds, its own peak memory in MB, output.
 
-    The kernel counts the memory of the starting process into the program's peak, so `peak_rss_mb` is never below
-    `starter_rss_mb`: if the two are equal, the program needed at most that.
+    The peak is 0 if the program ended before it could be read.
     """
 
     status: int
     seconds: float
     peak_rss_mb: float
-    starter_rss_mb: float
     output: str
 
 
@@ -51,7 +50,6 @@ def run_program(command: Sequence[str], folder: Path, environment: Mapping[str, 
     """
     if shutil.which(command[0], path=environment.get("PATH", os.defpath)) is None:
         raise ToolError(f"{command[0]} cannot be started: it is not installed", _HINT)
-    own = _megabytes(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         opened = log.open("wb")
@@ -75,18 +73,46 @@ def run_program(command: Sequence[str], folder: Path, environment: Mapping[str, 
         except OSError as error:
             raise ToolError(f"{command[0]} cannot be started: {error.strerror or error}", _HINT) from error
         try:
-            _, status, usage = os.wait4(process.pid, 0)
+            peak = _peak_until_end(process)
         except BaseException:
             _end(process)
             raise
         seconds = time.monotonic() - start
-    process.returncode = os.waitstatus_to_exitcode(status)
     text = log.read_text(encoding="utf-8", errors="replace")
-    return Ended(process.returncode, seconds, _megabytes(usage.ru_maxrss), own, text)
+    return Ended(process.wait(), seconds, peak, text)
 
 
-def _megabytes(kibibytes: int) -> float:
-    return round(kibibytes * 1024 / 1e6, 1)
+def peak_rss_mb(process: int) -> float:
+    """Return the peak of a process's resident memory in MB since its program began; 0 if it has ended.
+
+    It is VmHWM of /proc/PID/status (Linux, Documentation/filesystems/proc.rst).
+    """
+    try:
+        lines = Path(f"/proc/{process}/status").read_text(encoding="utf-8").splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    found = next((line.split()[1] for line in lines if line.startswith("VmHWM:")), "0")
+    return round(int(found) * 1024 / 1e6, 1)
+
+
+def _peak_until_end(process: subprocess.Popen[bytes]) -> float:
+    """Wait for a program's end, and return its peak of memory.
+
+    Not ru_maxrss of wait4: the kernel counts the memory of the process that started the program into it
+    (fs/exec.c, exec_mmap), and that of the program's largest child.
+    """
+    peak = 0.0
+    ended = os.pidfd_open(process.pid)
+    try:
+        waiting = select.poll()
+        waiting.register(ended, select.POLLIN)
+        while True:
+            # What a wrapper of the program used before its exec does not count: the last value is the program's.
+            peak = peak_rss_mb(process.pid) or peak
+            if waiting.poll(_READING_MS):
+                return peak
+    finally:
+        os.close(ended)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
