@@ -12,7 +12,7 @@ from kmatrix.decide.manifest_templates import Folder
 from kmatrix.effects.disk.bundles import read_bundles
 from kmatrix.effects.registry.client import Registry
 from kmatrix.effects.registry.credentials import load_credentials
-from kmatrix.effects.signing.image_keys import PublicKey, load_public_keys
+from kmatrix.effects.signing.image_keys import PublicKey, named_public_keys
 from kmatrix.stages.policy_signatures import Answer, verifying_keys
 from kmatrix.stages.publish import IMAGE
 from kmatrix.values.bundle import BundleResult
@@ -42,7 +42,7 @@ def policy_of(call: Invocation, chosen: SelectedProfile, sources: Folder) -> Pol
     signing, target = chosen.effective.image_signing, chosen.effective.target
     if signing is None or not signing.public_keys:
         return PolicyFiles()
-    keys = dict(zip(signing.public_keys, load_public_keys(signing, call.root), strict=True))
+    keys = named_public_keys(signing, call.root)
     key_name = signing.public_keys[0]
     bundles = [each for each in read_bundles(call.bundles_path, chosen.name).values() if each.is_published]
     names = [result.image for result in bundles] or ([f"{target}/{IMAGE}"] if target else [])
@@ -51,7 +51,7 @@ def policy_of(call: Invocation, chosen: SelectedProfile, sources: Folder) -> Pol
         return PolicyFiles()
     if not _is_safe(call, chosen, key_name, _answers(call, bundles, keys)):
         return PolicyFiles(is_withheld=True)
-    policy = ImagePolicy(tuple(map(ImageRef.parse, names)), key_name, keys[key_name].pem, len(keys))
+    policy = ImagePolicy(tuple(map(ImageRef.parse, names)), key_name, keys[key_name].pem, len({*keys.values()}))
     if not policy.has_api:
         call.say(
             f"{_UNWRITTEN}: a ClusterImagePolicy cannot name {' and '.join(policy.scopes)}; "
