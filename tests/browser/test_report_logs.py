@@ -6,9 +6,12 @@ from pathlib import Path
 
 from playwright.sync_api import expect
 
+from kmatrix.decide.report.model import LogText
+from kmatrix.decide.report.site import site_files
+from kmatrix.effects.disk.site import replace_site
 from tests.browser.support.served import served
 from tests.browser.support.visits import Visitor
-from tests.unit.support.made_up_report import COMPILER_LINE, NEXT, TARGET
+from tests.unit.support.made_up_report import COMPILER_LINE, NEXT, TARGET, small_report
 
 CELL = f"7.4.6-{NEXT}"
 LOG = f"logs/{CELL}.log.html"
@@ -52,6 +55,32 @@ def test_a_search_without_a_result_says_so(visit: Visitor) -> None:
     page = visit().open(LOG)
     page.get_by_role("searchbox", name="Search in this log").fill("<b>nowhere</b>")
     expect(page.locator("form.search output")).to_contain_text("No line")
+
+
+def test_a_search_in_a_shortened_log_claims_nothing_of_what_the_page_leaves_out(visit: Visitor, tmp_path: Path) -> None:
+    # The page has the first thousand of them, and the last two thousand.
+    lines = tuple(f"line {number}" + " warning" * (number in (10, 500, 3000)) for number in range(1, 9001))
+    long = LogText(f"{CELL}.log", "build and gates", (*lines, "x" * 2000 + " at the end of a long line"))
+    site = tmp_path / "report"
+    replace_site(site, site_files(small_report(), lambda cell: (long,) if cell.cell == CELL else ()))
+    page = visit(site).open(LOG)
+    field = page.get_by_role("searchbox", name="Search in this log")
+    output = page.locator("form.search output")
+    field.fill("warning")
+    expect(output).to_have_text("2 lines on this page")
+    field.press("Enter")
+    expect(output).to_have_text("1 of 2 on this page, line 10")
+    for absent in ("line 3000", "at the end"):
+        field.fill(absent)
+        expect(output).to_have_text("No line on this page")
+    rest = page.locator("form.search").get_by_text("covers this page alone")
+    expect(rest).to_be_visible()
+    rest.get_by_role("link", name="the plain text").click()
+    expect(page).to_have_url(f"{site.as_uri()}/logs/{CELL}.log.txt")
+
+
+def test_a_search_in_a_complete_log_sends_nobody_elsewhere(visit: Visitor) -> None:
+    expect(visit().open(LOG).get_by_text("covers this page alone")).to_have_count(0)
 
 
 def test_a_command_is_copied_with_a_button(visit: Visitor, small_site: Path) -> None:

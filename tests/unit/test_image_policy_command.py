@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import shutil
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,11 @@ import yaml
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
+from kmatrix.commands import image_policy
+from kmatrix.effects.signing.image_keys import PublicKey
+from kmatrix.stages.policy_signatures import Answer
 from kmatrix.values.errors import Exit
+from kmatrix.values.names import ImageRef
 from tests.unit.support.manifest_maker import REPOSITORY
 from tests.unit.support.manifests_project import SETTINGS, bundle, deploy_folder, manifests, write_file, write_project
 from tests.unit.test_manifest_folders import knows_components, kustomized
@@ -24,11 +29,19 @@ KEYS = ("keys/first.pub", "keys/second.pub")
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project with a published bundle, whose profile signs nothing."""
+    """A project whose profile signs nothing, with a published bundle that every key of a policy would verify."""
     for name in SETTINGS:
         monkeypatch.delenv(f"KMATRIX_{name}", raising=False)
     root = write_project(tmp_path / "project", (CLIENT,))
     write_file(root, [bundle(CLIENT)])
+
+    def verified(
+        _: object, images: Iterable[ImageRef], keys: Mapping[str, PublicKey], __: object
+    ) -> dict[ImageRef, Answer]:
+        return dict.fromkeys(images, frozenset(keys))
+
+    # What registries have is the subject of test_policy_signatures.py.
+    monkeypatch.setattr(image_policy, "verifying_keys", verified)
     return root
 
 

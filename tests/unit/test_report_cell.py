@@ -170,6 +170,12 @@ def test_the_kernels_log_of_the_boot_can_be_opened() -> None:
     assert "line" in tagged(page, "pre", "kernel")[0].text.splitlines()[-1]
 
 
+def test_a_long_line_of_the_kernels_log_says_how_much_of_it_is_left_out() -> None:
+    console = LogText(f"{PASSED.cell}.serial.log", "console of the boot", ("@kmatrix init", "x" * 2_500))
+    (found,) = tagged(show(PASSED, logs=(console,)), "pre", "kernel")
+    assert found.text.endswith("x … 1,500 more characters")
+
+
 def test_what_is_known_of_image_and_module_is_shown() -> None:
     known = replace(
         PASSED,

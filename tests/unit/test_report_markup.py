@@ -75,6 +75,11 @@ def test_every_link_leads_to_a_file_and_a_place_that_are_there(path: str) -> Non
 
 
 @every_page
+def test_no_punctuation_is_parted_from_its_word_by_the_ground_of_a_verdict(path: str) -> None:
+    assert re.findall(r'<span class="verdict [a-z]+">.*?</span> [a-z]+</span>[:;,.].*', PAGES[path]) == []
+
+
+@every_page
 def test_headings_go_down_by_one(path: str) -> None:
     levels = [int(element.tag[1]) for element in parsed(path).iter() if element.tag in HEADINGS]
     assert levels.count(1) == 1

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from kmatrix.effects.disk.site import replace_site
-from kmatrix.effects.net.static_server import StaticServer, static_server
+from kmatrix.effects.net.static_server import StaticServer, is_own_host, static_server
 from kmatrix.values.errors import InputError
 from kmatrix.values.loopback import HOST
 
@@ -151,6 +151,29 @@ def test_a_name_of_another_site_that_leads_to_this_machine_reads_nothing(server:
     status, _, content = answer(server, "/", host=host)
     assert (status, b"n\xc3\xa4w" in content) == (421, False)
     assert answer(server, "/", host=f"localhost:{server.port}")[0] == 200
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost", "LocalHost", "[::1]"])
+def test_a_name_of_this_machine_is_its_own_with_the_port_that_it_is_served_on(name: str) -> None:
+    assert is_own_host(f"{name}:8000", 8000)
+    assert not is_own_host(f"{name}:8001", 8000)
+    assert not is_own_host(f"{name}:80", 8000)
+    # Without a port a browser means 80.
+    assert is_own_host(name, 80)
+    assert is_own_host(f"{name}:80", 80)
+    assert not is_own_host(name, 8000)
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["", ":80", "evil.example:80", "localhost.evil.example", "localhost@evil.example", "0.0.0.0", "::1"],
+)
+def test_a_name_that_others_may_own_is_never_its_own(host: str) -> None:
+    assert not is_own_host(host, 80)
+
+
+def test_capitals_in_the_name_of_this_machine_are_answered(server: StaticServer) -> None:
+    assert answer(server, "/", host=f"LOCALHOST:{server.port}")[0] == 200
 
 
 def test_a_new_report_is_served_from_the_same_address(server: StaticServer, folder: Path) -> None:

@@ -236,14 +236,18 @@ _OTHERS = (
         details=(
             "Writes one folder per deployment method and client version to build/deploy/PROFILE, with images by "
             "digest. Clients without a bundle are skipped; the others are still written. With `image_signing`, "
-            "components/image-policy has nodes refuse images without a signature."
+            "components/image-policy has nodes refuse images without a signature; while the registry has none of a "
+            "published image, it is not written."
         ),
         examples=(
             ("--profile ocp", "every method and client version"),
             ("--method kmm --client 8.3.1", "one folder; folders of other methods and versions are removed"),
         ),
         exits=_exits(
-            Exit.UNREACHABLE, OK=_DONE, FAILED="a folder is incomplete and was not written", ERRORED=_NO_CELLS
+            Exit.UNREACHABLE,
+            OK=_DONE,
+            FAILED="a folder that is incomplete, or a policy under which nodes would refuse images, was not written",
+            ERRORED=_NO_CELLS,
         ),
     ),
     Command(

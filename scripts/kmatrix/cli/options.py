@@ -338,7 +338,7 @@ OPTIONS = (
     ),
     Option(
         "--authfile",
-        (*_CELLS, "discover", "plan", "boot", "merge", "prune"),
+        (*_CELLS, "discover", "plan", "boot", "merge", "prune", "manifests"),
         "registry credentials, as `docker login` writes them",
         metavar="FILE",
         otherwise="REGISTRY_AUTH_FILE, else DOCKER_AUTH_CONFIG and ~/.docker/config.json",

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from kmatrix.commands.image_policy import policy_of
 from kmatrix.commands.invocation import Invocation
 from kmatrix.commands.pins import pins_for
 from kmatrix.commands.profile import SelectedProfile, image_source, select_profile
 from kmatrix.decide import manifests as decide
-from kmatrix.decide.image_policy import ImagePolicy, image_policy
 from kmatrix.decide.in_cluster import in_cluster_build_args, in_cluster_dockerfile, in_cluster_files
 from kmatrix.decide.release_kernels import release_kernels
 from kmatrix.effects.disk.bundles import read_bundles
 from kmatrix.effects.disk.folders import read_folder, read_written, replace_folder
 from kmatrix.effects.net.package_root import PackageRoot
-from kmatrix.effects.signing.image_keys import load_public_keys
-from kmatrix.stages.publish import IMAGE
 from kmatrix.values.bundle import BundleResult
 from kmatrix.values.command_lines import command
 from kmatrix.values.errors import Exit, InputError, KmatrixError, Problem
@@ -54,13 +52,13 @@ def manifests(call: Invocation) -> Exit:
     if not made:
         problems = tuple(Problem(name, each.reason) for name, each in missing.items())
         raise InputError(f"all manifests of profile {chosen.name} are incomplete", hint, problems)
-    policy = _image_policy(call, chosen, sources)
+    policy = policy_of(call, chosen, sources)
     target = call.out or call.root / "build" / "deploy" / chosen.name
     before = _by_folder(read_written(target))
     kept = {name: before[name] for name in missing if name in before}
     folders = {**made, **kept}
     files = {f"{name}/{path}": text for name, each in folders.items() for path, text in each.items()}
-    replace_folder(target, {**decide.components(sources), **policy, **files})
+    replace_folder(target, {**decide.components(sources), **policy.files, **files})
     print(target / "components")
     for name in made:
         print(target / name)
@@ -71,6 +69,8 @@ def manifests(call: Invocation) -> Exit:
         call.say(f"manifests: not written: {name}: {each.reason}{left}")
     if lacking:
         call.say(hint)
+        return Exit.FAILED
+    if policy.is_withheld:
         return Exit.FAILED
     return Exit.UNREACHABLE if outages else Exit.OK
 
@@ -115,33 +115,6 @@ def _folders(
             else:
                 made[f"{method}/{client}"] = decide.in_cluster_build(sources, build, rhel_workers, max_unavailable)
     return made, missing
-
-
-def _image_policy(call: Invocation, chosen: SelectedProfile, sources: decide.Folder) -> dict[str, str]:
-    """Return the components with which nodes demand signatures; none for a profile without a public key.
-
-    They are about the repositories of the published bundles, or about the profile's target while there are none.
-
-    Raises:
-        InputError: the file of a public key is missing or holds none.
-    """
-    signing, target = chosen.effective.image_signing, chosen.effective.target
-    if signing is None or not signing.public_keys:
-        return {}
-    keys = load_public_keys(signing, call.root)
-    bundles = read_bundles(call.bundles_path, chosen.name).values()
-    names = [result.image for result in bundles if result.is_published] or ([f"{target}/{IMAGE}"] if target else [])
-    unwritten = "manifests: not written: components/image-policy"
-    if not names:
-        call.say(f"{unwritten}: build/bundles.json has no published bundle; run {command('bundle', chosen.name)}")
-        return {}
-    policy = ImagePolicy(tuple(map(ImageRef.parse, names)), signing.public_keys[0], keys[0].pem, len(keys))
-    if not policy.has_api:
-        call.say(
-            f"{unwritten}: a ClusterImagePolicy cannot name {' and '.join(policy.scopes)}; "
-            "use components/image-policy-machine-config, or a registry with a full host name"
-        )
-    return image_policy(sources, policy)
 
 
 def _by_folder(files: Mapping[str, str]) -> dict[str, dict[str, str]]:

@@ -78,13 +78,13 @@ def module_signer(call: Invocation, profile: Profile) -> ModuleSigner | None:
     """Return the key that a profile's modules are signed with; None if they are not signed.
 
     Raises:
-        InputError: the key or its certificate is missing, or they do not belong together.
+        InputError: the key or its certificate is missing, they do not belong together, or git tracks the key.
     """
     if profile.module_signing is None:
         return None
     from kmatrix.effects.signing.module_keys import load_module_signer
 
-    return load_module_signer(profile.module_signing, call.root, take_keys(profile))
+    return load_module_signer(profile.module_signing, call.root, take_keys(profile), call.say)
 
 
 def _certificate(call: Invocation, profile: Profile) -> bytes:

@@ -104,6 +104,15 @@ def check(signed: bytes, reference: str, digest: str) -> None:
         raise MalformedPayloadError(f"it names {repository:.200} instead of {reference}")
 
 
+def is_about(signed: bytes, reference: str, digest: str) -> bool:
+    """Return whether a payload is about this image of this repository; see `check`."""
+    try:
+        check(signed, reference, digest)
+    except MalformedPayloadError:
+        return False
+    return True
+
+
 def layers_of(manifest: bytes) -> tuple[Mapping[str, Any], ...]:
     """Return the layers of a manifest of signatures, as it describes them.
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from kmatrix.decide.image_documents import Document
 from kmatrix.decide.own_statements import OWN_TYPES, is_own
-from kmatrix.decide.simple_signing import MalformedPayloadError, check
+from kmatrix.decide.simple_signing import is_about
 from kmatrix.decide.test_result import test_result
 from kmatrix.effects.registry.image_signatures import add_signature, signatures
 from kmatrix.effects.signing.cosign import attest_keyless, sign_keyless
@@ -95,7 +95,7 @@ def is_signed(run: RunContext, ref: ImageRef, digest: str) -> bool:
     """
     signer = run.trust.signer
     return signer is not None and any(
-        signer.public.verify(signature, payload) and _is_about(payload, ref, digest)
+        signer.public.verify(signature, payload) and is_about(payload, ref.repository, digest)
         for payload, signature in signatures(run.registry, ref, digest)
     )
 
@@ -215,11 +215,3 @@ def with_signature(run: RunContext, ref: ImageRef, result: CellResult) -> CellRe
 
 def _records(run: RunContext) -> AttestedRecords:
     return AttestedRecords(run.registry, run.trust, run.progress.say, lambda: run.engine.stopping)
-
-
-def _is_about(payload: bytes, ref: ImageRef, digest: str) -> bool:
-    try:
-        check(payload, ref.repository, digest)
-    except MalformedPayloadError:
-        return False
-    return True

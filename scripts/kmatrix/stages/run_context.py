@@ -150,12 +150,12 @@ def new_run(
 
     Raises:
         InputError: this program is not installed, so it could not name its version in a record of passed gates; or a
-            key of the profile's images is missing.
+            key of the profile's images is missing, or git tracks the private one.
         UnreachableError: the service that keeps the image key does not sign.
     """
     installed_version()
     profile = options.profile
-    trust = load_trust(profile.image_signing, options.root, take_keys(profile), signs=pushes)
+    trust = load_trust(profile.image_signing, options.root, take_keys(profile), signs=pushes, say=progress.say)
     registry = RegistryWriter(credentials, pushes_to=options.target if pushes else "")
     machines = Machines(options.boot.accel if options.boot else "auto")
     return RunContext(engine, registry, credentials, options, progress, machines, trust=trust)

@@ -45,7 +45,14 @@ class Trust:
         return replace(self, keys=(self.signer.public,) if self.signer else ())
 
 
-def load_trust(signing: ImageSigning | None, root: Path, environment: Mapping[str, str], *, signs: bool) -> Trust:
+def load_trust(
+    signing: ImageSigning | None,
+    root: Path,
+    environment: Mapping[str, str],
+    *,
+    signs: bool,
+    say: Callable[[str], None] = lambda _: None,
+) -> Trust:
     """Return the keys of a profile; the private one only where it `signs`.
 
     Args:
@@ -53,10 +60,11 @@ def load_trust(signing: ImageSigning | None, root: Path, environment: Mapping[st
         root: the project's folder.
         environment: the variables with keys and passwords (see `take_keys`).
         signs: whether the run publishes images.
+        say: see `read_private_key`.
 
     Raises:
-        InputError: a key cannot be read, the profile has no image key although images are to be published and others'
-            are to be verified, or keyless signatures are impossible here.
+        InputError: a key cannot be read, git tracks the private one, the profile has no image key although images are
+            to be published and others' are to be verified, or keyless signatures are impossible here.
         UnreachableError: the service that keeps the key does not sign.
     """
     if signing is None:
@@ -73,7 +81,7 @@ def load_trust(signing: ImageSigning | None, root: Path, environment: Mapping[st
         )
     if signing.keyless:
         require_cosign()
-    return Trust(keys, load_image_signer(signing, root, environment) if signing.key else None, signing.keyless)
+    return Trust(keys, load_image_signer(signing, root, environment, say) if signing.key else None, signing.keyless)
 
 
 def verified(

@@ -169,8 +169,13 @@ def _kernel_logs(logs: Sequence[LogText]) -> Iterator[_KernelLog]:
         section = transcript.sections.get("log")
         lines = section.lines if section and section.lines else transcript.console
         if lines:
-            shown = [shorten(line)[0] for line in lines[-_MOST_KERNEL_LINES:]]
+            shown = [_shortened(line) for line in lines[-_MOST_KERNEL_LINES:]]
             yield _KernelLog(log.title, "\n".join(shown), len(lines) - len(shown), log_path(log.name))
+
+
+def _shortened(line: str) -> str:
+    text, cut = shorten(line)
+    return f"{text} … {cut:,} more characters" if cut else text
 
 
 def _commands(report: Report, cell: CellResult) -> Sequence[tuple[str, str]]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
+
+_OTHER_REPOSITORY = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX")
 
 
 def source(root: Path) -> str:
@@ -30,7 +33,7 @@ def work_tree_that_takes(path: Path) -> Path | None:
     Where git cannot be asked, the work tree counts as one that takes it.
     """
     path = path.resolve()
-    top = next((folder for folder in path.parents if (folder / ".git").exists()), None)
+    top = _work_tree(path)
     if top is None:
         return None
     try:
@@ -39,6 +42,31 @@ def work_tree_that_takes(path: Path) -> Path | None:
     except FileNotFoundError:
         ignored = False
     return None if ignored else top
+
+
+def tracks(path: Path) -> bool | None:
+    """Return whether git tracks a file, links followed; False outside of every work tree.
+
+    None where there is a work tree, and git gives no answer: it is not installed, or it refuses the work tree, as that
+    of another user.
+    """
+    path = path.resolve()
+    top = _work_tree(path)
+    if top is None:
+        return False
+    # A hook of git sets variables that would have another index asked.
+    environment = {name: value for name, value in os.environ.items() if name not in _OTHER_REPOSITORY}
+    asked = ["git", "--literal-pathspecs", "-C", str(top), "ls-files", "--error-unmatch", "--", str(path)]
+    try:
+        done = subprocess.run(asked, env=environment, capture_output=True, check=False)
+    except OSError:
+        return None
+    # 1 is its answer for a file that it does not know; it has 128 for whatever went wrong (git, builtin/ls-files.c).
+    return {0: True, 1: False}.get(done.returncode)
+
+
+def _work_tree(path: Path) -> Path | None:
+    return next((folder for folder in path.parents if (folder / ".git").exists()), None)
 
 
 def _git(root: Path, *arguments: str) -> str:

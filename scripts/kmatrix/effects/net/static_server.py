@@ -29,6 +29,9 @@ _TYPES = {
     ".txt": "text/plain",
     ".xml": "application/xml",
 }
+# The last one is what reaches this server through a tunnel, as it listens on no address of IPv6 itself.
+_OWN_NAMES = (HOST, "localhost", "[::1]")
+_HTTP_PORT = 80
 # A client that sends nothing for so long is dropped.
 _IDLE_SECONDS = 30.0
 
@@ -51,6 +54,19 @@ def static_server(folder: Path, port: int | None) -> Iterator[StaticServer]:
         yield server
     finally:
         server.server_close()
+
+
+def is_own_host(host: str, port: int) -> bool:
+    """Tell whether a request's header `Host` names this machine, and the port that it is served on.
+
+    Another site's page must not read this one by a name of its own that leads to this machine (DNS rebinding).
+
+    Args:
+        host: the header; browsers leave a port of 80 out.
+        port: the port that the server listens on.
+    """
+    ports = ("", f":{_HTTP_PORT}") if port == _HTTP_PORT else (f":{port}",)
+    return host.strip().lower() in {f"{name}{each}" for name in _OWN_NAMES for each in ports}
 
 
 class StaticServer(socketserver.ThreadingTCPServer):
@@ -110,8 +126,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _answer(self, *, with_content: bool) -> None:
         server = cast("StaticServer", self.server)
-        # Another site's page must not read this one by a name of its own that leads to this machine (DNS rebinding).
-        if self.headers.get("Host") not in {f"{name}:{server.port}" for name in (HOST, "localhost")}:
+        if not is_own_host(self.headers.get("Host", ""), server.port):
             self.send_error(http.HTTPStatus.MISDIRECTED_REQUEST)
             return
         path = _file_of(server.folder, self.path)

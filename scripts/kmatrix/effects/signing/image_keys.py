@@ -114,21 +114,33 @@ def load_public_keys(signing: ImageSigning, root: Path) -> tuple[PublicKey, ...]
     Raises:
         InputError: a file is missing or holds no public key.
     """
-    return tuple(dict.fromkeys(_public_key(root / path) for path in signing.public_keys))
+    return tuple(dict.fromkeys(named_public_keys(signing, root).values()))
 
 
-def load_image_signer(signing: ImageSigning, root: Path, environment: Mapping[str, str]) -> ImageSigner:
+def named_public_keys(signing: ImageSigning, root: Path) -> dict[str, PublicKey]:
+    """Return the same by the path that the profile has; two files may hold one key.
+
+    Raises:
+        InputError: a file is missing or holds no public key.
+    """
+    return {path: _public_key(root / path) for path in signing.public_keys}
+
+
+def load_image_signer(
+    signing: ImageSigning, root: Path, environment: Mapping[str, str], say: Callable[[str], None] = lambda _: None
+) -> ImageSigner:
     """Return the key that a profile signs images with.
 
     Args:
         signing: of the profile.
         root: the project's folder, at which paths start.
         environment: has the key, if the profile names a variable, and its password or PIN, if it needs one.
+        say: see `read_private_key`.
 
     Raises:
         InputError: the profile has no key; the file or variable is missing or empty, holds no private key in PEM, or
-            needs another password; a package for the key's service is not installed; or the public half is not among
-            the profile's public keys.
+            needs another password; git tracks the file; a package for the key's service is not installed; or the public
+            half is not among the profile's public keys.
         UnreachableError: the service that keeps the key does not sign.
     """
     place = signing.key
@@ -137,7 +149,7 @@ def load_image_signer(signing: ImageSigning, root: Path, environment: Mapping[st
     known = load_public_keys(signing, root)
     if not place.startswith((FILE, ENV)):
         return _of_service(place, known, environment.get(IMAGE_KEY_PASSWORD, ""))
-    signer = _of_key(read_private_key(place, IMAGE_KEY_PASSWORD, root, environment), place)
+    signer = _of_key(read_private_key(place, IMAGE_KEY_PASSWORD, root, environment, say), place)
     if signer.public not in known:
         raise InputError(
             f"image_signing: the public half of key ({place}) is not among public_keys: "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,19 +65,22 @@ def load_certificate(signing: ModuleSigning, root: Path) -> bytes:
     return certificate.public_bytes(Encoding.DER)
 
 
-def load_module_signer(signing: ModuleSigning, root: Path, environment: Mapping[str, str]) -> ModuleSigner:
+def load_module_signer(
+    signing: ModuleSigning, root: Path, environment: Mapping[str, str], say: Callable[[str], None] = lambda _: None
+) -> ModuleSigner:
     """Return the key of a profile's modules with its certificate.
 
     Args:
         signing: names both.
         root: the project's folder.
         environment: the variables with keys and passwords (see `take_keys`).
+        say: see `read_private_key`.
 
     Raises:
-        InputError: one cannot be read, or they do not belong together.
+        InputError: one cannot be read, git tracks the key, or they do not belong together.
     """
     certificate = load_certificate(signing, root)
-    key = read_private_key(signing.key, MODULE_KEY_PASSWORD, root, environment)
+    key = read_private_key(signing.key, MODULE_KEY_PASSWORD, root, environment, say)
     if (
         not isinstance(key, RSAPrivateKey)
         or key.public_key() != x509.load_der_x509_certificate(certificate).public_key()

@@ -1,14 +1,16 @@
-"""Reads private keys, which are in a file or in an environment variable, and never in the repository."""
+"""Reads private keys, which are in a file or in an environment variable, and refuses one in the repository."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from kmatrix.effects.disk.git import tracks
 from kmatrix.values.errors import InputError
 from kmatrix.values.matrix import ENV, FILE
 
@@ -18,7 +20,7 @@ _COSIGN = ("ENCRYPTED SIGSTORE PRIVATE KEY", "ENCRYPTED COSIGN PRIVATE KEY")
 
 
 def read_private_key(
-    source: str, password_variable: str, root: Path, environment: Mapping[str, str]
+    source: str, password_variable: str, root: Path, environment: Mapping[str, str], say: Callable[[str], None]
 ) -> PrivateKeyTypes:
     """Return the private key that a profile names.
 
@@ -28,11 +30,13 @@ def read_private_key(
         password_variable: the environment variable with the password of an encrypted PEM.
         root: the project's folder, where a path starts.
         environment: the variables with keys and passwords (see `take_keys`).
+        say: is given a warning where a checkout has the file, and git does not answer whether it tracks it.
 
     Raises:
-        InputError: the key is not there, is no PEM, or its password is wrong or missing. No message has a part of it.
+        InputError: the key is not there, is no PEM, or its password is wrong or missing; or git tracks its file. No
+            message has a part of it.
     """
-    pem, where = _pem(source, root, environment)
+    pem, where = _pem(source, root, environment, say)
     if any(mark.encode() in pem for mark in _COSIGN):
         raise InputError(
             f"{where}: this key is encrypted in cosign's own form",
@@ -54,7 +58,7 @@ def read_private_key(
     raise InputError(f"{where} holds no private key in PEM", "Write one as `nox -s keys -- new FOLDER` does.")
 
 
-def _pem(source: str, root: Path, environment: Mapping[str, str]) -> tuple[bytes, str]:
+def _pem(source: str, root: Path, environment: Mapping[str, str], say: Callable[[str], None]) -> tuple[bytes, str]:
     if source.startswith(FILE):
         path, where = root / source.removeprefix(FILE), source.removeprefix(FILE)
     else:
@@ -72,7 +76,7 @@ def _pem(source: str, root: Path, environment: Mapping[str, str]) -> tuple[bytes
             )
         path = named
     try:
-        return path.read_bytes(), where
+        content = path.read_bytes()
     except FileNotFoundError:
         raise InputError(
             f"{where}: there is no such file, and the profile takes a private key from it",
@@ -80,6 +84,25 @@ def _pem(source: str, root: Path, environment: Mapping[str, str]) -> tuple[bytes
         ) from None
     except OSError as error:
         raise InputError(f"{where}: cannot read the private key: {error.strerror}", "Check its permissions.") from None
+    _refuse_tracked(path, where, say)
+    return content, where
+
+
+def _refuse_tracked(path: Path, where: str, say: Callable[[str], None]) -> None:
+    """Refuse a key that whoever clones the repository gets.
+
+    Raises:
+        InputError: git tracks it.
+    """
+    tracked = tracks(path)
+    if tracked is None:
+        say(f"warning: {where}: git did not answer whether it tracks this private key; keep it outside of the checkout")
+    if tracked:
+        raise InputError(
+            f"{where}: git tracks this private key, so every clone of the repository has it",
+            f"Treat it as stolen: create another with `nox -s keys -- new FOLDER`, replace this one as docs/signing.md "
+            f"says under Compromise, and run `git rm --cached {shlex.quote(str(path))}`.",
+        )
 
 
 def _file_named(value: str) -> Path | None:

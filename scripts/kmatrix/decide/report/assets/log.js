@@ -51,15 +51,17 @@ function filter() {
 }
 
 function report() {
+  const count = (number) => number.toLocaleString("en");
+  // What the page leaves out cannot be searched here.
+  const here = form.dataset.partial === "yes" ? " on this page" : "";
   if (field.value === "") {
     output.textContent = "";
   } else if (hits.length === 0) {
-    // What the page leaves out cannot be searched here.
-    output.textContent = form.dataset.partial === "yes" ? "Not on this page, which is shortened; search the plain text" : "No line has it";
+    output.textContent = here ? `No line${here}` : "No line has it";
   } else if (current < 0) {
-    output.textContent = hits.length === 1 ? "1 line" : `${hits.length.toLocaleString("en")} lines`;
+    output.textContent = `${count(hits.length)} line${hits.length === 1 ? "" : "s"}${here}`;
   } else {
-    output.textContent = `${(current + 1).toLocaleString("en")} of ${hits.length.toLocaleString("en")}, line ${hits[current].id.slice(1)}`;
+    output.textContent = `${count(current + 1)} of ${count(hits.length)}${here}, line ${hits[current].id.slice(1)}`;
   }
 }
 
