@@ -159,17 +159,17 @@ def test_a_document_that_is_none_of_ours_is_refused(text: str, problem: str) -> 
 
 def test_the_first_report_is_written_without_a_warning(tmp_path: Path) -> None:
     said: list[str] = []
-    write_report(tmp_path, small_report(), said.append)
-    write_report(tmp_path, small_report(), said.append)
+    write_report(tmp_path, small_report, said.append)
+    write_report(tmp_path, small_report, said.append)
     assert said == []
 
 
 @pytest.mark.parametrize("text", ["{", '{"schema": 7}', '\xff{"schema": 1}'])
 def test_a_previous_document_that_cannot_be_read_is_named_and_replaced(tmp_path: Path, text: str) -> None:
     said: list[str] = []
-    folder = write_report(tmp_path, small_report(), said.append)
+    folder = write_report(tmp_path, small_report, said.append).folder
     (folder / "index.json").write_text(text, encoding="latin-1")
-    write_report(tmp_path, small_report(), said.append)
+    write_report(tmp_path, small_report, said.append)
     (warning,) = said
     assert warning.startswith("warning: this report shows no changes: cannot compare it with")
     assert str(folder / "index.json") in warning

@@ -20,15 +20,16 @@ def test_a_report_that_waited_for_another_is_compared_with_that_one(
     first = small_report()
     other = replace(first, made="2026-11-22T12:00:00Z", cells=first.cells[1:])
     waiting = replace(first, made="2026-11-23T12:00:00Z")
-    stage.write_report(tmp_path, first, print)
+    stage.write_report(tmp_path, lambda: first, print)
 
     def after_the_other(folder: Path, files: Iterable[tuple[str, str]]) -> int:
         monkeypatch.setattr(stage, "replace_site", replace_site)
-        stage.write_report(tmp_path, other, print)
+        stage.write_report(tmp_path, lambda: other, print)
         return replace_site(folder, files)
 
     monkeypatch.setattr(stage, "replace_site", after_the_other)
-    found = json.loads((stage.write_report(tmp_path, waiting, print) / "index.json").read_text(encoding="utf-8"))
+    written = stage.write_report(tmp_path, lambda: waiting, print)
+    found = json.loads((written.folder / "index.json").read_text(encoding="utf-8"))
     assert found["compared_with"] == other.made
     assert [(each["at"], each["kind"]) for each in found["changes"]] == [
         (waiting.made, "cell-new"),

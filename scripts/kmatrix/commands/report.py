@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from kmatrix.commands.github import show_on_github
@@ -13,7 +14,7 @@ from kmatrix.decide.report.model import Report
 from kmatrix.decide.report.open_releases import with_open_releases
 from kmatrix.decide.report.paths import INDEX
 from kmatrix.effects.clock import utc_now
-from kmatrix.effects.disk.results import read_releases, read_results, results_text
+from kmatrix.effects.disk.results import read_known, results_text
 from kmatrix.effects.installed_version import installed_version
 from kmatrix.effects.net.static_server import static_server
 from kmatrix.stages import tables
@@ -34,18 +35,42 @@ def report(call: Invocation) -> Exit:
     if call.port is not None and not call.serve:
         raise InputError("report: --port has no effect without --serve", "Add --serve, or leave --port out.")
     chosen = select_profile(call)
-    results = tuple(read_results(call.results_path, chosen.name).values())
-    releases = _releases(call, chosen)
-    if not results and not releases:
-        raise InputError(
-            f"there are no results of profile {chosen.name}", f"Run {call.next('build', chosen.name)} first."
-        )
-    code = exit_code(result.verdict for result in results)
     if call.json:
-        print(results_text(call.results_path, chosen.name), end="")
-        return code
-    gates, signing = gates_of_profile(chosen.effective), chosen.effective.image_signing
-    made = Report(
+        return _print_json(call, chosen)
+    gates = gates_of_profile(chosen.effective)
+    written = write_report(call.root, lambda: _read(call, chosen, gates), call.say)
+    results, releases = written.report.cells, written.report.releases
+    console = wide_console()
+    build = call.places.get("build", ())
+    tables.print_results(console, results, chosen.name, gates, "build", build)
+    tables.print_releases(console, releases)
+    show_on_github(call, chosen.name, results, releases, "build", build)
+    if lacking := tables.left_out(results, gates):
+        call.say(f"warning: {lacking}; {call.next('build', chosen.name)} runs every gate")
+    call.say(f"report: {written.folder / INDEX}")
+    return _serve(call, written.folder) if call.serve else exit_code(result.verdict for result in results)
+
+
+def _print_json(call: Invocation, chosen: SelectedProfile) -> Exit:
+    results, releases = read_known(call.results_path, chosen.name)
+    _require(call, chosen, bool(results or _releases(call, chosen, releases)))
+    text = results_text(call.results_path, chosen.name)
+    print(text, end="")
+    # A run may have written since: the exit code is that of the verdicts that are printed.
+    return exit_code(each["verdict"] for each in json.loads(text)["cells"])
+
+
+def _read(call: Invocation, chosen: SelectedProfile, gates: tuple[str, ...]) -> Report:
+    """Return what is known now.
+
+    Raises:
+        InputError: the results cannot be read, or nothing is known.
+    """
+    results, recorded = read_known(call.results_path, chosen.name)
+    releases = _releases(call, chosen, recorded)
+    _require(call, chosen, bool(results or releases))
+    signing = chosen.effective.image_signing
+    return Report(
         profile=chosen.name,
         target=chosen.effective.target or "",
         made=utc_now(),
@@ -56,28 +81,21 @@ def report(call: Invocation) -> Exit:
         public_keys=tuple(signing.public_keys) if signing else (),
         places=call.places,
     )
-    folder = write_report(call.root, made, call.say)
-    console = wide_console()
-    build = call.places.get("build", ())
-    tables.print_results(console, results, chosen.name, gates, "build", build)
-    tables.print_releases(console, releases)
-    show_on_github(call, chosen.name, results, releases, "build", build)
-    if lacking := tables.left_out(results, gates):
-        call.say(f"warning: {lacking}; {call.next('build', chosen.name)} runs every gate")
-    call.say(f"report: {folder / INDEX}")
-    return _serve(call, folder) if call.serve else code
 
 
-def _releases(call: Invocation, chosen: SelectedProfile) -> tuple[ReleaseResult, ...]:
+def _require(call: Invocation, chosen: SelectedProfile, known: bool) -> None:
+    if not known:
+        raise InputError(
+            f"there are no results of profile {chosen.name}", f"Run {call.next('build', chosen.name)} first."
+        )
+
+
+def _releases(call: Invocation, chosen: SelectedProfile, known: tuple[ReleaseResult, ...]) -> tuple[ReleaseResult, ...]:
     """Return the releases that results have, and those of the lock that are unresolved and in no result.
 
     The lock need not be up to date: it says which releases discovery last saw. One that cannot be used is named, and
     the report has the results alone.
-
-    Raises:
-        InputError: the results cannot be read.
     """
-    known = read_releases(call.results_path, chosen.name)
     try:
         pins = known_pins(call, chosen)
         if pins is None:

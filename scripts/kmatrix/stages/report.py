@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kmatrix.decide.report.document import read_document
@@ -24,28 +24,39 @@ _LOGS = (
 )
 
 
-def write_report(root: Path, report: Report, say: Callable[[str], None]) -> Path:
-    """Write a report to `build/report`, and return that folder.
+@dataclass(frozen=True)
+class Written:
+    """A report that was written, and the folder of its site."""
+
+    folder: Path
+    report: Report
+
+
+def write_report(root: Path, read: Callable[[], Report], say: Callable[[str], None]) -> Written:
+    """Write a report to `build/report`.
 
     Args:
         root: the project's folder.
-        report: without the document of the previous report, which is read here.
+        read: returns the report, without the document of the previous one, which is read here. It is asked for when no
+            other process writes the site: one that waits for another would have results of before the other's.
         say: prints a message about a previous report or a log that cannot be read.
 
     Raises:
-        InputError: the folder cannot be written, or is not this program's.
+        InputError: the folder cannot be written, or is not this program's; whatever `read` raises is raised too.
     """
     folder = root / "build" / "report"
-    meanings = _meanings(root / "docs" / "findings.md")
-    complete = replace(report, meanings=meanings, codes=codes_of(meanings))
+    made: list[Report] = []
 
     def files() -> Iterator[tuple[str, str]]:
-        # Read when no other process writes the site: one read earlier may lack the changes that another report found.
+        report = read()
+        made.append(report)
+        meanings = _meanings(root / "docs" / "findings.md")
         previous = _previous(folder / DOCUMENT, report.profile, say)
-        yield from site_files(replace(complete, previous=previous), lambda cell: _logs(root, report.profile, cell, say))
+        complete = replace(report, meanings=meanings, codes=codes_of(meanings), previous=previous)
+        yield from site_files(complete, lambda cell: _logs(root, report.profile, cell, say))
 
     replace_site(folder, files())
-    return folder
+    return Written(folder, made[0])
 
 
 def _previous(path: Path, profile: str, say: Callable[[str], None]) -> Mapping[str, object]:
