@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, get_args
 
 from kmatrix.decide.formats.rpm_versions import natural
@@ -27,10 +28,11 @@ def document(report: Report) -> str:
         "version": report.version,
         "gates": list(report.gates),
         "counts": {name: sum(cell.verdict == name for cell in report.cells) for name in get_args(Verdict)},
-        "clients": sorted({cell.client for cell in report.cells}, key=natural, reverse=True),
+        "clients": sorted({cell.client for cell in report.known_cells}, key=natural, reverse=True),
         "compared_with": told.compared_with,
         "releases": [_release(each) for each in reversed(report.releases)],
         "cells": [_cell(each) for each in report.cells],
+        "pending": None if report.pending is None else [asdict(each) for each in report.pending],
         "changes": [change_entry(each) for each in told.changes],
     }
     return "{\n" + ",\n".join(f"{json.dumps(name)}: {_lines(value)}" for name, value in content.items()) + "\n}\n"
