@@ -33,6 +33,5 @@ def test_a_report_that_waited_for_another_is_compared_with_that_one(
     assert found["compared_with"] == other.made
     assert [(each["at"], each["kind"]) for each in found["changes"]] == [
         (waiting.made, "cell-new"),
-        (waiting.made, "published"),
         (other.made, "cell-gone"),
     ]

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any, get_args
 
 from kmatrix.decide.formats.rpm_versions import natural
-from kmatrix.decide.report.history import change_entry, history, read_earlier
+from kmatrix.decide.report.history import change_entry, history, read_earlier, remembered_entry
 from kmatrix.decide.report.model import Report
 from kmatrix.decide.report.paths import cell_path
 from kmatrix.values.cells import CellResult, Verdict
@@ -33,6 +33,7 @@ def document(report: Report) -> str:
         "releases": [_release(each) for each in reversed(report.releases)],
         "cells": [_cell(each) for each in report.cells],
         "pending": None if report.pending is None else [asdict(each) for each in report.pending],
+        "remembered": [remembered_entry(cell, known) for cell, known in told.remembered.items()],
         "changes": [change_entry(each) for each in told.changes],
     }
     return "{\n" + ",\n".join(f"{json.dumps(name)}: {_lines(value)}" for name, value in content.items()) + "\n}\n"
