@@ -39,8 +39,8 @@ def document(report: Report) -> str:
     return "{\n" + ",\n".join(f"{json.dumps(name)}: {_lines(value)}" for name, value in content.items()) + "\n}\n"
 
 
-def read_document(text: str, profile: str) -> Mapping[str, Any]:
-    """Return an earlier document of the same profile and schema.
+def read_document(text: str, profile: str = "") -> Mapping[str, Any]:
+    """Return an earlier document of the same schema, and of a profile unless that is empty.
 
     Raises:
         ValueError: it is no such document; the message says what is wrong.
@@ -53,8 +53,8 @@ def read_document(text: str, profile: str) -> Mapping[str, Any]:
         raise ValueError("it is no object")
     if content.get("schema") != SCHEMA:
         raise ValueError(f"its schema is {content.get('schema')!r:.40}, and {SCHEMA} was expected")
-    if content.get("profile") != profile:
-        raise ValueError(f"it is about profile {content.get('profile')!r:.40}, not {profile}")
+    if not isinstance(content.get("profile"), str) or profile not in ("", content["profile"]):
+        raise ValueError(f"it is about profile {content.get('profile')!r:.40}, not {profile or 'a text'}")
     read_earlier(content)
     return content
 
