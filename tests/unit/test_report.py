@@ -10,17 +10,20 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kmatrix.cli import main
+from kmatrix.decide.formats.matrix_yaml import read_matrix
+from kmatrix.decide.plan import Plan, make_plan
 from kmatrix.effects.disk.results import write_results
 from kmatrix.values.cells import CellResult, Finding
 from kmatrix.values.lock import read_lock, write_lock
 from kmatrix.values.pins import UnresolvedPin
 from kmatrix.values.release_result import ReleaseResult
 from tests.unit.support.commanded_site import ENVIRONMENT
-from tests.unit.support.projects import write_project
+from tests.unit.support.projects import MATRIX, write_project
 
 FINDING = Finding("release", "release-unresolved", "quay.io demands a credential")
 PASSED = CellResult(
@@ -44,14 +47,74 @@ def _site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def project_plan(site: Path) -> Plan:
+    lock = read_lock((site / "matrix.lock").read_text(encoding="utf-8"), "matrix.lock")
+    return make_plan("site", read_matrix(MATRIX).profile("site"), lock.profiles["site"])
+
+
 def test_releases_without_any_cell_are_shown(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """So it is for a profile without a pull secret: all of its releases are unresolved, and it has no cell."""
+    (site / "matrix.lock").unlink()
     release = ReleaseResult("4.16.3", "x86_64", "unresolved", findings=(FINDING,))
     write_results(site / "build" / "results.json", "site", {}, [], releases=[release])
     assert main(["report", "--root", str(site)]) == 0
     shown = capsys.readouterr().out
     assert "unresolved" in shown
     assert "4.16.3 for x86_64: quay.io demands a credential" in shown
+
+
+def index(site: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((site / "build" / "report" / "index.json").read_text(encoding="utf-8"))
+    return content
+
+
+def test_planned_cells_without_a_result_are_counted_and_named(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A build is under way, was interrupted, or was about some cells: the others are not built yet."""
+    cells = [cell.id for cell in project_plan(site).cells]
+    one = replace(PASSED, cell=cells[0], client="7.4.6", kernel=cells[0].removeprefix("7.4.6-"))
+    write_results(site / "build" / "results.json", "site", {one.cell: one}, cells)
+    assert main(["report", "--root", str(site)]) == 0
+    assert "5 of 6 cells are not built yet" in capsys.readouterr().err
+    assert [each["cell"] for each in index(site)["pending"]] == cells[1:]
+    folder = site / "build" / "report"
+    assert "5 of 6 planned cells are not built yet" in (folder / "index.html").read_text(encoding="utf-8")
+    assert "1 of 6 cells, 5 not built yet" in (folder / "badges" / "all.svg").read_text(encoding="utf-8")
+
+
+def test_a_release_that_discovery_found_since_the_last_run_is_shown_with_its_cells(site: Path) -> None:
+    cells = [cell for cell in project_plan(site).cells if "el10" not in cell.kernel]
+    known = {
+        cell.id: replace(PASSED, cell=cell.id, client=str(cell.client), kernel=cell.kernel, releases=("4.12.45",))
+        for cell in cells
+    }
+    write_results(site / "build" / "results.json", "site", known, list(known))
+    assert main(["report", "--root", str(site)]) == 0
+    newest = index(site)["releases"][0]
+    assert (newest["version"], newest["state"]) == ("4.22.1", "incomplete")
+    assert {each["kernel"] for each in index(site)["pending"]} == set(newest["kernels"])
+    served = {each["kernel"]: each["releases"] for each in index(site)["cells"]}
+    assert served == {cell.kernel: list(cell.releases) for cell in cells}, "the lock says which releases a cell serves"
+
+
+def test_cells_and_releases_that_the_plan_does_not_have_are_kept(site: Path) -> None:
+    release = ReleaseResult("4.11.1", "x86_64", "published", ("el8",))
+    write_results(site / "build" / "results.json", "site", {PASSED.cell: PASSED}, [PASSED.cell], releases=[release])
+    assert main(["report", "--root", str(site)]) == 0
+    assert [each["cell"] for each in index(site)["cells"]] == [PASSED.cell]
+    assert index(site)["releases"][-1]["version"] == "4.11.1"
+    assert len(index(site)["pending"]) == 6
+
+
+def test_results_without_a_lock_are_never_called_complete(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They were copied here from another machine."""
+    (site / "matrix.lock").unlink()
+    write_results(site / "build" / "results.json", "site", {PASSED.cell: PASSED}, [PASSED.cell])
+    assert main(["report", "--root", str(site)]) == 0
+    assert "warning: how many cells are planned is not known: matrix.lock has nothing" in capsys.readouterr().err
+    assert index(site)["pending"] is None
+    folder = site / "build" / "report"
+    assert "How many cells are planned is not known." in (folder / "index.html").read_text(encoding="utf-8")
+    assert "1 of 1 known kernel<" in (folder / "badges" / "8.3.1.svg").read_text(encoding="utf-8")
 
 
 def test_an_unresolved_release_that_only_the_lock_has_is_shown(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -86,7 +149,10 @@ def test_a_lock_that_cannot_be_used_is_named_and_the_results_are_shown(
     write_results(site / "build" / "results.json", "site", {PASSED.cell: PASSED}, [PASSED.cell])
     assert main(["report", "--root", str(site)]) == 0
     shown = capsys.readouterr()
-    assert "warning: releases that only the lock has are not shown: " in shown.err
+    assert (
+        "warning: how many cells are planned is not known, and releases that only the lock has are not shown: "
+        in shown.err
+    )
     assert PASSED.cell in shown.out
 
 

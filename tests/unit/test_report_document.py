@@ -19,7 +19,7 @@ from kmatrix.decide.report.model import Report
 from kmatrix.decide.report.site import site_files
 from kmatrix.effects.disk.results import write_results
 from kmatrix.stages.report import write_report
-from tests.unit.support.made_up_report import large_report, logs_of, small_report
+from tests.unit.support.made_up_report import OLDER, large_report, logs_of, pending_cell, small_report
 from tests.unit.support.projects import write_project
 
 ROOT = Path(__file__).parents[2]
@@ -39,7 +39,14 @@ def test_the_schema_is_one() -> None:
     Draft202012Validator.check_schema(SCHEMA)
 
 
-@pytest.mark.parametrize("report", [small_report(), large_report(4, 30)], ids=["small", "large"])
+PARTLY = replace(small_report(), cells=small_report().cells[1:], pending=(pending_cell("9.0.0", OLDER),))
+
+
+@pytest.mark.parametrize(
+    "report",
+    [small_report(), large_report(4, 30), PARTLY, replace(PARTLY, pending=None)],
+    ids=["small", "large", "partly built", "plan not known"],
+)
 def test_the_document_has_the_promised_form(report: Report) -> None:
     assert faults(json.loads(document(report))) == []
     assert faults(json.loads(document(later(report, cells=report.cells[1:], releases=())))) == []
@@ -58,6 +65,18 @@ def test_the_document_has_everything_that_the_matrix_shows() -> None:
     assert (newest["version"], newest["state"]) == ("4.20.1", "unresolved")
     assert newest["findings"][0]["code"] == "release-unresolved"
     assert content["releases"][-2]["minutes_from_appearance"] == 165.0
+
+
+def test_the_document_has_the_planned_cells_that_are_not_built() -> None:
+    content = json.loads(document(PARTLY))
+    assert [each["cell"] for each in content["pending"]] == [f"9.0.0-{OLDER}"]
+    assert content["clients"] == ["9.0.0", "8.3.1", "7.4.6"]
+    assert sum(content["counts"].values()) == len(PARTLY.cells)
+    assert json.loads(document(replace(PARTLY, pending=None)))["pending"] is None
+
+
+def _without_pending(content: dict[str, Any]) -> None:
+    del content["pending"]
 
 
 def test_every_page_that_the_document_names_is_there() -> None:
@@ -103,6 +122,7 @@ def _change_of_the_wrong_thing(content: dict[str, Any]) -> None:
     "damage",
     [
         _without_digest,
+        _without_pending,
         _other_verdict,
         _tag_as_digest,
         _later_schema,
@@ -159,17 +179,17 @@ def test_a_document_that_is_none_of_ours_is_refused(text: str, problem: str) -> 
 
 def test_the_first_report_is_written_without_a_warning(tmp_path: Path) -> None:
     said: list[str] = []
-    write_report(tmp_path, small_report(), said.append)
-    write_report(tmp_path, small_report(), said.append)
+    write_report(tmp_path, small_report, said.append)
+    write_report(tmp_path, small_report, said.append)
     assert said == []
 
 
 @pytest.mark.parametrize("text", ["{", '{"schema": 7}', '\xff{"schema": 1}'])
 def test_a_previous_document_that_cannot_be_read_is_named_and_replaced(tmp_path: Path, text: str) -> None:
     said: list[str] = []
-    folder = write_report(tmp_path, small_report(), said.append)
+    folder = write_report(tmp_path, small_report, said.append).folder
     (folder / "index.json").write_text(text, encoding="latin-1")
-    write_report(tmp_path, small_report(), said.append)
+    write_report(tmp_path, small_report, said.append)
     (warning,) = said
     assert warning.startswith("warning: this report shows no changes: cannot compare it with")
     assert str(folder / "index.json") in warning

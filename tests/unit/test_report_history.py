@@ -87,7 +87,6 @@ def test_a_report_made_again_keeps_the_changes_of_those_before() -> None:
     back = after(third, LAST, cells=small_report().cells)
     assert [(each.at, each.kind) for each in history(back).changes] == [
         (LAST, "cell-new"),
-        (LAST, "published"),
         (LATER, "cell-gone"),
     ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
+from typing import Any
 
 import pytest
 
@@ -24,6 +25,7 @@ from tests.unit.support.made_up_report import (
     REAL_TIME,
     cell,
     large_report,
+    pending_cell,
     small_report,
 )
 
@@ -342,4 +344,56 @@ def test_a_release_whose_cells_are_not_all_finished_is_not_called_complete() -> 
     )
     page = parsed(report)
     assert page.one("p", class_="lead").text.startswith("◐ 1 release is incomplete")
-    assert page.one("p", class_="legend").text.endswith("no result: not planned, or not finished")
+    assert page.one("p", class_="legend").text.endswith("not planned")
+
+
+def partly_built() -> Report:
+    """A report of a build that has finished one of three cells."""
+    pending = (pending_cell("8.3.1", NEXT, ("4.19.1",)), pending_cell("7.4.6", NEWER))
+    release = ReleaseResult("4.19.1", "x86_64", "incomplete", ("el9",), (NEWER, NEXT))
+    return replace(small_report(), cells=(cell("8.3.1", NEWER),), pending=pending, releases=(release,))
+
+
+def test_planned_cells_that_are_not_built_yet_are_counted_and_have_a_sign_and_words() -> None:
+    page = parsed(partly_built())
+    assert page.one("p", class_="lead").text.endswith("2 of 3 planned cells are not built yet.")
+    newest, every = (each.text for each in page.all("section", class_="card"))
+    assert "1 of 3 cells covered" in newest
+    assert "○ 8.3.1 1 of 2 kernels" in newest
+    assert "○ 7.4.6 0 of 1 kernel" in newest
+    assert newest.endswith("2 cells not built yet.")
+    assert every == "All cells 3 2 client versions, 2 kernels, 1 release ○ 2 not built yet ✓ 1 passed"
+    assert lines(page)[1:] == [
+        ["4.19 2 kernels"],
+        [f"{NEXT} el10 4.19.1", "not built yet", ""],
+        [f"{NEWER} 4.19.1", "passed", "not built yet"],
+    ]
+    # They have no page yet.
+    table = page.one("table", id="cells")
+    assert [each.text for each in table.all("td") if each.all("a")] == ["passed"]
+    assert "○ not built yet" in page.one("p", class_="legend").text
+    boxes = [each.attributes["value"] for each in page.one("form").all("input", name="verdict")]
+    assert boxes == ["pending", "passed"]
+    assert page.one("p", role="status").text == "3 of 3 cells shown"
+
+
+def test_without_a_failure_a_plan_that_is_not_built_is_not_called_good() -> None:
+    report = replace(partly_built(), releases=())
+    said = "○ No cell failed or is errored. 2 of 3 planned cells are not built yet."
+    assert parsed(report).one("p", class_="lead").text == said
+
+
+@pytest.mark.parametrize("state", ["published", "incomplete"])
+def test_where_the_plan_is_not_known_nothing_is_called_complete(state: Any) -> None:
+    releases = (ReleaseResult("4.19.1", "x86_64", state, ("el9",), (NEWER,)),)
+    page = parsed(replace(partly_built(), pending=None, releases=releases))
+    said = "? No known cell failed or is errored. How many cells are planned is not known."
+    assert page.one("p", class_="lead").text == said
+    newest, every = (each.text for each in page.all("section", class_="card"))
+    assert "1 of 1 known cell covered" in newest
+    assert newest.endswith("How many cells are planned is not known.")
+    assert every.startswith("Known cells 1")
+    assert page.one("p", class_="legend").text.endswith("no result: not planned, or not built yet")
+    broken = parsed(replace(partly_built(), pending=None, cells=(cell("8.3.1", NEWER, "failed", "no"),)))
+    said = "✗ 1 of 1 known cell needs attention . How many cells are planned is not known."
+    assert broken.one("p", class_="lead").text == said

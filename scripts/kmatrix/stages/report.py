@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kmatrix.decide.report.document import read_document
 from kmatrix.decide.report.meanings import codes_of
 from kmatrix.decide.report.model import LogText, Report
-from kmatrix.decide.report.paths import DOCUMENT
+from kmatrix.decide.report.paths import DOCUMENT, file_name
 from kmatrix.decide.report.site import site_files
+from kmatrix.effects.disk.files import write_atomically
 from kmatrix.effects.disk.site import replace_site
 from kmatrix.values.cells import CellResult
 from kmatrix.values.text import plain, plain_line
@@ -24,31 +26,61 @@ _LOGS = (
 )
 
 
-def write_report(root: Path, report: Report, say: Callable[[str], None]) -> Path:
-    """Write a report to `build/report`, and return that folder.
+@dataclass(frozen=True)
+class Written:
+    """A report that was written, and the folder of its site."""
+
+    folder: Path
+    report: Report
+
+
+def write_report(root: Path, read: Callable[[], Report], say: Callable[[str], None]) -> Written:
+    """Write a report to `build/report`.
 
     Args:
         root: the project's folder.
-        report: without the document of the previous report, which is read here.
+        read: returns the report, without the document of the previous one, which is read here. It is asked for when no
+            other process writes the site: one that waits for another would have results of before the other's.
         say: prints a message about a previous report or a log that cannot be read.
 
     Raises:
-        InputError: the folder cannot be written, or is not this program's.
+        InputError: the folder cannot be written, or is not this program's; whatever `read` raises is raised too.
     """
     folder = root / "build" / "report"
-    meanings = _meanings(root / "docs" / "findings.md")
-    complete = replace(report, meanings=meanings, codes=codes_of(meanings))
+    made: list[Report] = []
 
     def files() -> Iterator[tuple[str, str]]:
-        # Read when no other process writes the site: one read earlier may lack the changes that another report found.
-        previous = _previous(folder / DOCUMENT, report.profile, say)
-        yield from site_files(replace(complete, previous=previous), lambda cell: _logs(root, report.profile, cell, say))
+        report = read()
+        made.append(report)
+        meanings = _meanings(root / "docs" / "findings.md")
+        previous = _previous(root, report.profile, say)
+        complete = replace(report, meanings=meanings, codes=codes_of(meanings), previous=previous)
+        yield from site_files(complete, lambda cell: _logs(root, report.profile, cell, say))
 
     replace_site(folder, files())
-    return folder
+    return Written(folder, made[0])
 
 
-def _previous(path: Path, profile: str, say: Callable[[str], None]) -> Mapping[str, object]:
+def _previous(root: Path, profile: str, say: Callable[[str], None]) -> Mapping[str, object]:
+    """Return the document of the profile's previous report, empty where there is none.
+
+    The site that is about to be replaced may be another profile's: its document is kept for that one's next report. It
+    is not kept in the site, which is published and must not tell of other profiles.
+    """
+    path = root / "build" / "report" / DOCUMENT
+    found = _document(path, "", say)
+    other = found.get("profile", profile)
+    if other == profile:
+        return found
+    write_atomically(_kept(root, str(other)), json.dumps(found))
+    return _document(_kept(root, profile), profile, say)
+
+
+def _kept(root: Path, profile: str) -> Path:
+    return root / "build" / "reports" / f"{file_name(profile)}.json"
+
+
+def _document(path: Path, profile: str, say: Callable[[str], None]) -> Mapping[str, object]:
     try:
         return read_document(path.read_text(encoding="utf-8"), profile)
     except FileNotFoundError:

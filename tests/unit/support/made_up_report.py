@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from kmatrix.decide.report.meanings import codes_of
-from kmatrix.decide.report.model import LogText, Report
+from kmatrix.decide.report.model import LogText, PendingCell, Report
 from kmatrix.values.cells import CellResult, Finding, Verdict
 from kmatrix.values.release_result import ReleaseResult
 
@@ -132,6 +132,12 @@ def releases() -> tuple[ReleaseResult, ...]:
     )
 
 
+def pending_cell(client: str, kernel: str, releases: tuple[str, ...] = ("4.19.1",)) -> PendingCell:
+    """Return a planned cell without a verdict."""
+    made = cell(client, kernel, releases=releases)
+    return PendingCell(made.cell, client, kernel, releases, made.arch, made.flavour, made.stream)
+
+
 def small_report() -> Report:
     """Return a report of `small_cells` and `releases`."""
     return Report(
@@ -142,6 +148,7 @@ def small_report() -> Report:
         gates=GATES,
         cells=small_cells(),
         releases=releases(),
+        pending=(),
         public_keys=("keys/images.pub",),
         codes=codes_of(MEANINGS),
         meanings=MEANINGS,

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from xml.etree import ElementTree
 
 from kmatrix.decide.formats.rpm_versions import natural
+from kmatrix.decide.report.model import NOT_BUILT, PENDING, PendingCell
 from kmatrix.decide.report.paths import badge_path
 from kmatrix.values.cells import CellResult
 from kmatrix.values.text import plain_line
@@ -15,10 +16,16 @@ _LABEL, _GOOD, _FAILED, _ERRORED, _NONE = "#3b424d", "#0d652d", "#a50e0e", "#7a4
 _HEIGHT, _MARGIN, _SIZE, _MOST = 20, 6, 11, 48
 
 
-def badges(cells: Sequence[CellResult]) -> Iterator[tuple[str, str]]:
-    """Yield path and SVG of every badge: of each client version, of each line of versions (8.3), and `all`."""
-    groups: dict[str, list[CellResult]] = {"all": list(cells)}
-    for cell in sorted(cells, key=lambda each: natural(each.client), reverse=True):
+def badges(cells: Sequence[CellResult], pending: Sequence[PendingCell] | None) -> Iterator[tuple[str, str]]:
+    """Yield path and SVG of every badge: of each client version, of each line of versions (8.3), and `all`.
+
+    Args:
+        cells: the results.
+        pending: the planned cells without a verdict; None if the plan is not known.
+    """
+    every: list[CellResult | PendingCell] = [*cells, *(pending or ())]
+    groups = {"all": every}
+    for cell in sorted(every, key=lambda each: natural(each.client), reverse=True):
         line = ".".join(cell.client.split(".")[:2])
         for name in dict.fromkeys((line, cell.client)):
             groups.setdefault(name, []).append(cell)
@@ -27,23 +34,31 @@ def badges(cells: Sequence[CellResult]) -> Iterator[tuple[str, str]]:
         path = badge_path(name)
         if path not in written:
             written.add(path)
-            yield path, badge("BeeGFS client" if name == "all" else name, own)
+            yield path, badge("BeeGFS client" if name == "all" else name, own, complete=pending is not None)
 
 
-def badge(label: str, cells: Iterable[CellResult]) -> str:
+def badge(label: str, cells: Iterable[CellResult | PendingCell], complete: bool = True) -> str:
     """Return a badge as SVG: `8.3.1 | 12 of 14 kernels`, with the number of the worst verdict.
+
+    It is green where every planned cell is good, and nowhere else.
 
     Args:
         label: on its left half.
         cells: that it counts: as kernels if they are of one client version.
+        complete: whether these are all that are planned, as far as anybody knows.
     """
     known = list(cells)
     good = sum(cell.verdict in ("passed", "skipped") for cell in known)
     noun = "kernel" if len({cell.client for cell in known}) == 1 else "cell"
-    words, ground = f"{good} of {len(known)} {noun}{'' if len(known) == 1 else 's'}", _GOOD
-    for verdict, colour in (("failed", _FAILED), ("errored", _ERRORED)):
+    noun = noun if complete else f"known {noun}"
+    words, ground = f"{good} of {len(known)} {noun}{'' if len(known) == 1 else 's'}", _GOOD if complete else _NONE
+    for verdict, said, colour in (
+        ("failed", "failed", _FAILED),
+        ("errored", "errored", _ERRORED),
+        (PENDING, NOT_BUILT, _NONE),
+    ):
         if count := sum(cell.verdict == verdict for cell in known):
-            words, ground = f"{words}, {count} {verdict}", colour
+            words, ground = f"{words}, {count} {said}", colour
             break
     if not known:
         words, ground = "no results", _NONE

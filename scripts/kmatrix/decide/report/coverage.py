@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from kmatrix.decide.report.grid import count_verdicts, make_grid, newest_first
+from kmatrix.decide.report.grid import KnownCell, count_verdicts, make_grid, newest_first
 from kmatrix.values.cells import CellResult
 from kmatrix.values.release_result import ReleaseResult
 
@@ -30,7 +30,7 @@ class Coverage:
     Attributes:
         release: the release on one architecture.
         clients: of its cells, newest first.
-        counts: the number of its cells of each verdict.
+        counts: the number of its cells of each verdict; those without one are pending.
         unpushed: how many of its cells passed and are not in the registry.
     """
 
@@ -77,7 +77,7 @@ class Trouble:
         return len(self.cells)
 
 
-def newest_releases(releases: Sequence[ReleaseResult], cells: Sequence[CellResult]) -> tuple[NewestRelease, ...]:
+def newest_releases(releases: Sequence[ReleaseResult], cells: Sequence[KnownCell]) -> tuple[NewestRelease, ...]:
     """Return the newest release of each architecture; the architecture with the newest release comes first."""
     found = []
     order = {version: place for place, version in enumerate(newest_first(each.version for each in releases))}
@@ -90,14 +90,15 @@ def newest_releases(releases: Sequence[ReleaseResult], cells: Sequence[CellResul
     return tuple(found)
 
 
-def coverage(release: ReleaseResult, cells: Iterable[CellResult]) -> Coverage:
+def coverage(release: ReleaseResult, cells: Iterable[KnownCell]) -> Coverage:
     """Return how far the cells of a release are."""
     own = [cell for cell in cells if release.version in cell.releases and cell.arch == release.arch]
-    by_client: dict[str, list[CellResult]] = {}
+    by_client: dict[str, list[KnownCell]] = {}
     for cell in own:
         by_client.setdefault(cell.client, []).append(cell)
     clients = tuple(_client(client, by_client[client]) for client in newest_first(by_client))
-    unpushed = sum(1 for cell in own if cell.verdict == "passed" and not cell.digest)
+    results = (cell for cell in own if isinstance(cell, CellResult))
+    unpushed = sum(1 for cell in results if cell.verdict == "passed" and not cell.digest)
     return Coverage(release, clients, count_verdicts(own), unpushed)
 
 
@@ -106,7 +107,7 @@ def troubles(cells: Iterable[CellResult]) -> tuple[Trouble, ...]:
     found: dict[tuple[str, str], list[CellResult]] = {}
     for row in make_grid(cells).rows:
         for cell in row.cells:
-            if cell and cell.verdict in _BROKEN:
+            if isinstance(cell, CellResult) and cell.verdict in _BROKEN:
                 found.setdefault((cell.verdict, cell.reason), []).append(cell)
     listed = [Trouble(verdict, reason, tuple(own)) for (verdict, reason), own in found.items()]
     return tuple(sorted(listed, key=lambda each: (_BROKEN.index(each.verdict), -len(each.cells))))
@@ -119,7 +120,7 @@ def unresolved(releases: Iterable[ReleaseResult]) -> tuple[ReleaseResult, ...]:
     return tuple(sorted(found, key=lambda each: (order.index(each.version), each.arch != "x86_64", each.arch)))
 
 
-def _client(client: str, cells: Sequence[CellResult]) -> ClientCoverage:
+def _client(client: str, cells: Sequence[KnownCell]) -> ClientCoverage:
     counts = count_verdicts(cells)
     worst = next(name for name, number in counts.items() if number)
     return ClientCoverage(client, sum(counts[name] for name in _GOOD), len(cells), worst)

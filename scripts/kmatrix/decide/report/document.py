@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, get_args
 
 from kmatrix.decide.formats.rpm_versions import natural
-from kmatrix.decide.report.history import change_entry, history, read_earlier
+from kmatrix.decide.report.history import change_entry, history, read_earlier, remembered_entry
 from kmatrix.decide.report.model import Report
 from kmatrix.decide.report.paths import cell_path
 from kmatrix.values.cells import CellResult, Verdict
@@ -27,17 +28,19 @@ def document(report: Report) -> str:
         "version": report.version,
         "gates": list(report.gates),
         "counts": {name: sum(cell.verdict == name for cell in report.cells) for name in get_args(Verdict)},
-        "clients": sorted({cell.client for cell in report.cells}, key=natural, reverse=True),
+        "clients": sorted({cell.client for cell in report.known_cells}, key=natural, reverse=True),
         "compared_with": told.compared_with,
         "releases": [_release(each) for each in reversed(report.releases)],
         "cells": [_cell(each) for each in report.cells],
+        "pending": None if report.pending is None else [asdict(each) for each in report.pending],
+        "remembered": [remembered_entry(cell, known) for cell, known in told.remembered.items()],
         "changes": [change_entry(each) for each in told.changes],
     }
     return "{\n" + ",\n".join(f"{json.dumps(name)}: {_lines(value)}" for name, value in content.items()) + "\n}\n"
 
 
-def read_document(text: str, profile: str) -> Mapping[str, Any]:
-    """Return an earlier document of the same profile and schema.
+def read_document(text: str, profile: str = "") -> Mapping[str, Any]:
+    """Return an earlier document of the same schema, and of a profile unless that is empty.
 
     Raises:
         ValueError: it is no such document; the message says what is wrong.
@@ -50,8 +53,8 @@ def read_document(text: str, profile: str) -> Mapping[str, Any]:
         raise ValueError("it is no object")
     if content.get("schema") != SCHEMA:
         raise ValueError(f"its schema is {content.get('schema')!r:.40}, and {SCHEMA} was expected")
-    if content.get("profile") != profile:
-        raise ValueError(f"it is about profile {content.get('profile')!r:.40}, not {profile}")
+    if not isinstance(content.get("profile"), str) or profile not in ("", content["profile"]):
+        raise ValueError(f"it is about profile {content.get('profile')!r:.40}, not {profile or 'a text'}")
     read_earlier(content)
     return content
 

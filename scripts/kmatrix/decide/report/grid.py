@@ -7,11 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from kmatrix.decide.formats.rpm_versions import natural
+from kmatrix.decide.report.model import PENDING, PendingCell
 from kmatrix.values.cells import CellResult
 from kmatrix.values.names import ReleaseVersion
 
 # In the order in which people need them.
-VERDICTS = ("failed", "errored", "passed", "skipped")
+VERDICTS = ("failed", "errored", PENDING, "passed", "skipped")
+KnownCell = CellResult | PendingCell
 USUAL_ARCH = "x86_64"
 USUAL_FLAVOUR = "standard"
 
@@ -36,7 +38,7 @@ class Row:
     arch: str
     flavour: str
     stream: str
-    cells: tuple[CellResult | None, ...]
+    cells: tuple[KnownCell | None, ...]
 
 
 @dataclass(frozen=True)
@@ -71,9 +73,9 @@ class Grid:
         return min(counts, key=lambda stream: (-counts[stream], natural(stream)), default="")
 
 
-def make_grid(cells: Iterable[CellResult]) -> Grid:
+def make_grid(cells: Iterable[KnownCell]) -> Grid:
     """Arrange cells as a matrix."""
-    by_kernel: dict[str, dict[str, CellResult]] = {}
+    by_kernel: dict[str, dict[str, KnownCell]] = {}
     for cell in cells:
         by_kernel.setdefault(cell.kernel, {})[cell.client] = cell
     clients = tuple(newest_first({client for found in by_kernel.values() for client in found}))
@@ -103,8 +105,8 @@ def minor_of(release: str) -> str:
     return ".".join(release.split(".")[:2])
 
 
-def count_verdicts(cells: Iterable[CellResult]) -> dict[str, int]:
-    """Return the number of cells of each verdict, in the order of `VERDICTS`."""
+def count_verdicts(cells: Iterable[KnownCell]) -> dict[str, int]:
+    """Return the number of cells of each verdict, in the order of `VERDICTS`; one without a verdict is pending."""
     counts = Counter[str](cell.verdict for cell in cells)
     return {name: counts[name] for name in VERDICTS}
 
@@ -122,7 +124,7 @@ def choices(grid: Grid) -> dict[str, Sequence[str]]:
     return {name: values for name, values in found.items() if len(values) > 1}
 
 
-def _row(kernel: str, found: Mapping[str, CellResult], clients: Sequence[str]) -> Row:
+def _row(kernel: str, found: Mapping[str, KnownCell], clients: Sequence[str]) -> Row:
     releases = newest_first({release for cell in found.values() for release in cell.releases})
     any_cell = next(iter(found.values()))
     return Row(

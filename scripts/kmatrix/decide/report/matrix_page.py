@@ -33,8 +33,9 @@ _BREAKS = re.compile(r"(?<=-)|(?=\.el)|(?=\.(?:x86_64|aarch64|ppc64le|s390x))")
 
 def matrix_page(report: Report) -> str:
     """Return the page."""
-    grid = make_grid(report.cells)
-    counts = count_verdicts(report.cells)
+    cells = report.known_cells
+    grid = make_grid(cells)
+    counts = count_verdicts(cells)
     return page(
         report,
         "index.html.j2",
@@ -42,7 +43,8 @@ def matrix_page(report: Report) -> str:
         grid=grid,
         counts=counts,
         bar_of=bar,
-        newest=newest_releases(report.releases, report.cells),
+        cells=cells,
+        newest=newest_releases(report.releases, cells),
         unresolved=unresolved(report.releases),
         incomplete=sum(each.state == "incomplete" for each in report.releases),
         troubles=troubles(report.cells),
@@ -65,7 +67,7 @@ def bar(counts: Mapping[str, int]) -> list[tuple[str, float, float]]:
     total = sum(counts.values())
     parts, start = [], 0
     for name in reversed(VERDICTS):
-        if number := counts[name]:
+        if number := counts.get(name, 0):
             parts.append((name, round(100 * start / total, 3), round(100 * number / total, 3)))
             start += number
     return parts

@@ -4,11 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from kmatrix.values.cells import CellResult
 from kmatrix.values.command_lines import command
 from kmatrix.values.release_result import ReleaseResult
+
+# A planned cell without a verdict has this word in the place of one, and these words for people.
+PENDING = "pending"
+NOT_BUILT = "not built yet"
+
+
+@dataclass(frozen=True)
+class PendingCell:
+    """A cell that the plan has and that no run has brought to a verdict; its facts are those that a result has.
+
+    Attributes:
+        cell: its id.
+        client: the client version.
+        kernel: the kernel release.
+        releases: the OpenShift releases that it is to serve.
+        arch: of the kernel, as its flavour and stream.
+        flavour: `standard`, `rt` or `64k`.
+        stream: the RHEL major.
+        verdict: the word in the place of a verdict; no result has it.
+    """
+
+    cell: str
+    client: str
+    kernel: str
+    releases: tuple[str, ...]
+    arch: str
+    flavour: str
+    stream: str
+    verdict: ClassVar[str] = PENDING
 
 
 @dataclass(frozen=True)
@@ -23,6 +52,8 @@ class Report:
         gates: the names of the profile's gates, in their order.
         cells: the results, in the order of the plan.
         releases: the profile's releases, oldest first.
+        pending: the planned cells without a verdict, in the order of the plan; None if the plan is not known, and
+            nothing may then be called complete.
         public_keys: paths of the keys that verify signatures of its images; empty if they are not signed by key.
         places: by session, the options that say where everything is (see `Invocation.places`).
         previous: the document `index.json` of the report before; empty if there was none.
@@ -37,11 +68,17 @@ class Report:
     gates: tuple[str, ...]
     cells: tuple[CellResult, ...]
     releases: tuple[ReleaseResult, ...]
+    pending: tuple[PendingCell, ...] | None
     public_keys: tuple[str, ...] = ()
     places: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     previous: Mapping[str, Any] = field(default_factory=dict)
     codes: frozenset[str] = frozenset()
     meanings: str = ""
+
+    @property
+    def known_cells(self) -> tuple[CellResult | PendingCell, ...]:
+        """Every cell that the report knows of: those with a verdict, then those without."""
+        return (*self.cells, *(self.pending or ()))
 
     def command(self, session: str, *arguments: str) -> str:
         """Return a command, without backquotes, that acts on what the report is about."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -27,7 +28,7 @@ class ReleaseKernel:
         kernel: its release.
         path: of the matrix, where script reduces it to this kernel.
         good: how many of its cells passed or were skipped.
-        total: how many cells it has.
+        total: how many cells it has, those that are not built yet among them.
         links: to some of its cells.
         more: how many other cells failed or are errored.
     """
@@ -53,10 +54,11 @@ class ReleaseRow:
 def releases_page(report: Report) -> str:
     """Return the page."""
     cells = cells_of_kernels(report.cells)
+    pending = Counter(cell.kernel for cell in report.pending or ())
     place = {client: number for number, client in enumerate(newest_first({each.client for each in report.cells}))}
     for own in cells.values():
         own.sort(key=lambda cell: place[cell.client])
-    kernels = {kernel: _kernel(kernel, cells) for each in report.releases for kernel in each.kernels}
+    kernels = {kernel: _kernel(kernel, cells, pending[kernel]) for each in report.releases for kernel in each.kernels}
     rows = [_row(each, kernels) for each in reversed(report.releases)]
     frame = {"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": RIGHT, "top": TOP, "bottom": BOTTOM}
     return page(report, "releases.html.j2", RELEASES, rows=rows, chart=release_chart(report.releases), frame=frame)
@@ -71,7 +73,7 @@ def _row(release: ReleaseResult, kernels: Mapping[str, ReleaseKernel]) -> Releas
     )
 
 
-def _kernel(kernel: str, cells: Mapping[str, Sequence[CellResult]]) -> ReleaseKernel:
+def _kernel(kernel: str, cells: Mapping[str, Sequence[CellResult]], pending: int) -> ReleaseKernel:
     own = cells.get(kernel, ())
     broken = [cell for cell in own if cell.verdict in ("failed", "errored")]
     shown = own if len(own) <= _MOST_LINKS else broken[:_MOST_LINKS]
@@ -79,7 +81,7 @@ def _kernel(kernel: str, cells: Mapping[str, Sequence[CellResult]]) -> ReleaseKe
         kernel=kernel,
         path=to_matrix(kernel),
         good=len(own) - len(broken),
-        total=len(own),
+        total=len(own) + pending,
         links=tuple(by_client(cell) for cell in shown),
         more=max(0, len(broken) - _MOST_LINKS) if len(own) > _MOST_LINKS else 0,
     )

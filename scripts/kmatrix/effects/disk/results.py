@@ -17,6 +17,7 @@ from kmatrix.effects.disk.state_file import (
     keep_entries,
     known_fields,
     profile_text,
+    read_both,
     read_entries,
     read_profiles,
     write_entries,
@@ -45,6 +46,17 @@ def read_releases(path: Path, profile_name: str) -> tuple[ReleaseResult, ...]:
     """
     file = _file(path)
     return tuple(read_entries(file, profile_name, _release, file.beside))
+
+
+def read_known(path: Path, profile_name: str) -> tuple[tuple[CellResult, ...], tuple[ReleaseResult, ...]]:
+    """Return the cells and the releases of a profile as the file has them at one moment; none where it is not there.
+
+    Raises:
+        InputError: the file is there and cannot be read as results.
+    """
+    cells, releases = read_both(_file(path), profile_name, _result, _release)
+    # As `read_results` has them: of two entries of one cell, the later one counts.
+    return tuple({cell.cell: cell for cell in cells}.values()), tuple(releases)
 
 
 def result_profiles(path: Path) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from kmatrix.values.names import digest_of
 
 _OTHERS = "other_profiles"
 T = TypeVar("T")
+S = TypeVar("S")
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,33 @@ def read_entries(
         InputError: the file cannot be read, is of another schema, or is not as `write_entries` writes it.
     """
     with _told(file):
-        return [convert(entry) for entry in _lists(file).get(profile_name, {}).get(key or file.key, [])]
+        return [convert(entry) for entry in _lists(file, _content(file)).get(profile_name, {}).get(key or file.key, [])]
+
+
+def read_both(
+    file: StateFile,
+    profile_name: str,
+    convert: Callable[[Mapping[str, Any]], T],
+    convert_beside: Callable[[Mapping[str, Any]], S],
+) -> tuple[list[T], list[S]]:
+    """Return a profile's entries of both lists, as one moment had them; none where the file is not there.
+
+    Between two calls of `read_entries` a run may write.
+
+    Args:
+        file: the file, which has a second list.
+        profile_name: the profile.
+        convert: see `read_entries`.
+        convert_beside: the same for the second list.
+
+    Raises:
+        InputError: the file cannot be read, is of another schema, or is not as `write_entries` writes it.
+    """
+    with _told(file):
+        own = _lists(file, _content(file)).get(profile_name, {})
+        return [convert(each) for each in own.get(file.key, [])], [
+            convert_beside(each) for each in own.get(file.beside, [])
+        ]
 
 
 def read_profiles(file: StateFile) -> tuple[str, ...]:
@@ -77,7 +104,7 @@ def read_profiles(file: StateFile) -> tuple[str, ...]:
         InputError: the file cannot be read, is of another schema, or is not as `write_entries` writes it.
     """
     with _told(file):
-        return tuple(_lists(file))
+        return tuple(_lists(file, _content(file)))
 
 
 def known_fields(kind: type, entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,7 +141,7 @@ def write_entries(
         InputError: the file cannot be read or written, or is of another schema.
     """
     with _told(file):
-        lists = _lists(file)
+        lists = _lists(file, _content(file))
     own: Lists = {**lists.get(profile_name, {}), file.key: list(entries)}
     if beside is not None:
         own[file.beside] = list(beside)
@@ -131,9 +158,10 @@ def keep_entries(file: StateFile, profile_name: str, entries: Sequence[Mapping[s
         InputError: the file cannot be read or written, or is of another schema.
     """
     with _told(file):
-        lists = _lists(file)
-        last = str(json.loads(file.path.read_text(encoding="utf-8"))["profile"])
-        facts = _facts(file, last)
+        content = _content(file) or {}
+        lists = _lists(file, content)
+        last = str(content["profile"])
+        facts = _facts(file, content, last)
     own: Lists = {**lists.get(profile_name, {}), file.key: list(entries)}
     write_atomically(file.path, _text(file, last, {**lists, profile_name: own}, facts))
     return last
@@ -146,8 +174,9 @@ def profile_text(file: StateFile, profile_name: str) -> str:
         InputError: the file cannot be read, or is of another schema.
     """
     with _told(file):
-        lists = _lists(file)
-        facts = _facts(file, profile_name)
+        content = _content(file)
+        lists = _lists(file, content)
+        facts = _facts(file, content, profile_name)
         return _text(file, profile_name, lists, facts)
 
 
@@ -221,11 +250,20 @@ def _check_schema(file: StateFile, found: object) -> None:
     )
 
 
-def _facts(file: StateFile, profile_name: str) -> dict[str, Any]:
-    """Return the members about the last run, if it was one of this profile."""
+def _content(file: StateFile) -> Mapping[str, Any] | None:
+    """Return the file's content, as one moment had it; None where it is not there."""
     try:
         content = json.loads(file.path.read_text(encoding="utf-8"))
     except FileNotFoundError:
+        return None
+    if not isinstance(content, dict):
+        raise TypeError(f"{content!r:.40} is no object")
+    return content
+
+
+def _facts(file: StateFile, content: Mapping[str, Any] | None, profile_name: str) -> dict[str, Any]:
+    """Return the members about the last run, if it was one of this profile."""
+    if content is None:
         return {}
     own = ("schema", "profile", *file.keys, file.sets, _OTHERS)
     return {
@@ -233,11 +271,9 @@ def _facts(file: StateFile, profile_name: str) -> dict[str, Any]:
     }
 
 
-def _lists(file: StateFile) -> dict[str, Lists]:
+def _lists(file: StateFile, content: Mapping[str, Any] | None) -> dict[str, Lists]:
     """Return the lists of every profile by their keys, by profile."""
-    try:
-        content = json.loads(file.path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if content is None:
         return {}
     _check_schema(file, content.get("schema"))
     others = content.get(_OTHERS, {})

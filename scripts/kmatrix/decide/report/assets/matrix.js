@@ -133,11 +133,11 @@
 
   // A sign alone is short: name the cell for the pointer and for the keyboard.
   const name = (event) => {
-    const link = event.target.closest("td a");
+    const link = event.target.closest("td > *");
     if (!link || link.dataset.named) return;
     const cell = link.parentElement;
     const kernel = cell.parentElement.querySelector(".kernel").textContent;
-    link.title = [`${clients[cell.cellIndex - 1]} on ${kernel}: ${link.className}`, link.title].filter(Boolean).join("\n");
+    link.title = [`${clients[cell.cellIndex - 1]} on ${kernel}: ${link.textContent}`, link.title].filter(Boolean).join("\n");
     link.dataset.named = "yes";
   };
   table.addEventListener("pointerover", name);
@@ -155,7 +155,7 @@
       column += step[1];
       const next = rows[line]?.cells[column];
       if (!next) return;
-      if (next.link?.checkVisibility()) {
+      if (next.link?.href && next.link.checkVisibility()) {
         event.preventDefault();
         next.link.focus();
         return;
