@@ -8,8 +8,12 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
+from kmatrix.decide.report.site import site_files
+from kmatrix.effects.disk.site import replace_site
+from tests.browser.support.pixels import column
 from tests.browser.support.visits import Visitor
 from tests.unit.support.made_up_report import NEXT
+from tests.unit.support.realistic_report import realistic_logs, realistic_report
 
 PHONE = {"width": 360, "height": 740}
 LAPTOP = {"width": 1280, "height": 800}
@@ -72,3 +76,20 @@ def test_the_slowest_stage_is_named_beside_its_bar(visit: Visitor, size: dict[st
     assert beside["x"] > box["x"] + box["width"]
     middle = box["y"] + box["height"] / 2
     assert beside["y"] + beside["height"] / 4 < middle < beside["y"] + beside["height"] * 3 / 4
+
+
+@pytest.mark.parametrize("ratio", [1, 1.75, 2.625, 3])
+def test_a_line_parts_each_row_of_the_matrix_from_the_one_above(visit: Visitor, tmp_path: Path, ratio: float) -> None:
+    """Rows are no whole numbers of pixels high, and headings that stay in view are painted over their neighbours."""
+    replace_site(tmp_path / "report", site_files(realistic_report(), realistic_logs))
+    page = visit(tmp_path / "report", viewport=PHONE, device_scale_factor=ratio).open()
+    # As high as its content, so that no row is out of sight.
+    page.locator(".matrix").evaluate("box => { box.style.maxHeight = 'none'; }")
+    headings = page.locator("#cells tbody tr:not(.minor) + tr th, #cells tbody + tbody .minor th")
+    edges = headings.evaluate_all("all => all.map(each => each.getBoundingClientRect()).map(box => [box.x, box.y])")
+    assert len(edges) == 9
+    pixels = column(page, page.screenshot(full_page=True), round((edges[0][0] + 3) * ratio))
+    grounds = {(255, 255, 255), (0xF5, 0xF6, 0xF8)}
+    for _, edge in edges:
+        near = pixels[round(edge * ratio) - 2 : round(edge * ratio) + 3]
+        assert set(near) - grounds, (edge, near)

@@ -318,7 +318,7 @@ def test_a_matrix_of_ten_thousand_cells_stays_small() -> None:
     report = large_report(40, 250)
     text = matrix_page(report)
     size = sum(len(each.encode()) for each in (text, *map(asset, ("style.css", "report.js", "matrix.js"))))
-    assert size < 1_300_000
+    assert size < 1_600_000
     assert text.count("<td><a ") == 10_000
     # Its columns have signs alone, as words would not fit.
     assert '<div class="matrix dense"' in text

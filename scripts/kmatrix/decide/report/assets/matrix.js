@@ -131,7 +131,7 @@
     menu.querySelector("summary").focus();
   });
 
-  // A sign alone is short: name the cell for the pointer and for the keyboard.
+  // A sign alone is short: name the cell for the pointer. The links' own names say it to screen readers.
   const name = (event) => {
     const link = event.target.closest("td > *");
     if (!link || link.dataset.named) return;
@@ -141,7 +141,6 @@
     link.dataset.named = "yes";
   };
   table.addEventListener("pointerover", name);
-  table.addEventListener("focusin", name);
 
   // Arrow keys go from cell to cell, past those that are hidden or not planned.
   table.addEventListener("keydown", (event) => {
