@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.text import Text
 
+from kmatrix.commands.ending import cut_short
+from kmatrix.commands.github import cut_annotations, summarise
 from kmatrix.commands.invocation import Invocation
 from kmatrix.commands.profile import SelectedProfile, recipes_for
 from kmatrix.commands.run import opened_run, tidy
@@ -16,6 +18,7 @@ from kmatrix.commands.showing import showing
 from kmatrix.commands.unsigned import note_unsigned
 from kmatrix.decide.bundle import wanted_bundles
 from kmatrix.decide.bundle_bounds import Bounds, bounds_of
+from kmatrix.decide.github_summary import bundle_summary
 from kmatrix.decide.kept_results import keep_published
 from kmatrix.decide.plan import make_plan
 from kmatrix.decide.workflow_commands import annotations_of_bundles
@@ -32,7 +35,7 @@ from kmatrix.stages.run import default_jobs, exit_code
 from kmatrix.stages.run_context import Options, RunContext, new_run
 from kmatrix.values.boot import BootOptions
 from kmatrix.values.bundle import BundleResult
-from kmatrix.values.errors import Exit
+from kmatrix.values.errors import Exit, KmatrixError
 from kmatrix.values.lock import ProfileLock
 from kmatrix.values.names import ClientVersion
 from kmatrix.values.recipe import Recipe
@@ -59,18 +62,53 @@ def bundle(call: Invocation) -> Exit:
     """
     with _job(call) as job:
         note_unsigned(call, job.chosen)
-        results = bundle_job(call, job)
-    return exit_code(result.verdict for result in results)
+        ran = bundle_job(call, job)
+    if ran.error is not None:
+        raise ran.error
+    return exit_code(result.verdict for result in ran.results)
 
 
-def bundle_job(call: Invocation, job: Job) -> list[BundleResult]:
-    """Compose, boot and publish the bundles of a job; returns their outcomes.
+@dataclass(frozen=True)
+class Ran:
+    """The outcome of a run: the results of its bundles; `error` ended it before its last bundle."""
+
+    results: tuple[BundleResult, ...]
+    error: KmatrixError | None = None
+
+
+def bundle_job(call: Invocation, job: Job) -> Ran:
+    """Compose, boot and publish the bundles of a job, and show their outcomes; an error may end that early."""
+    now: list[BundleResult] = []
+    name, cut = job.chosen.name, None
+    error: Exception | KeyboardInterrupt | None = None
+    try:
+        _make_bundles(call, job, now)
+    except (Exception, KeyboardInterrupt) as stop:
+        # What the run reached is shown first.
+        error = stop
+        selected = [str(client) for client in sorted(job.selected)]
+        cut = cut_short(call, name, stop, "bundle", selected, {result.client for result in now})
+    if now or not cut:
+        print_bundles(call.console, now, failures_only=call.quiet)
+    if cut:
+        call.conclude(str(cut))
+    else:
+        call.say("build/bundles.json has the complete results.")
+    summarise(call, lambda room: bundle_summary(f"{call.command}: bundles of profile {name}", now, room, cut))
+    if call.github:
+        call.github.annotate(annotations_of_bundles(now, cut_annotations(call, cut)))
+    if error is None or isinstance(error, KmatrixError):
+        return Ran(tuple(now), error)
+    raise error
+
+
+def _make_bundles(call: Invocation, job: Job, now: list[BundleResult]) -> None:
+    """Compose, boot and publish the bundles of a job; each outcome is written, and added to `now`, at once.
 
     Raises:
         UnreachableError, CredentialError: the registry cannot answer which cells are published.
     """
     path = call.bundles_path
-    now: list[BundleResult] = []
     name = job.chosen.name
     engine = job.run.engine.in_use().as_dict()
     known = read_bundles(path, name)
@@ -88,11 +126,6 @@ def bundle_job(call: Invocation, job: Job) -> list[BundleResult]:
         time = utc_now()
         changed[result.client] = keep_published(result, known.get(result.client), time)
         update_bundles(path, name, changed, order, engine)
-    print_bundles(call.console, now, failures_only=call.quiet)
-    if call.github:
-        call.github.annotate(annotations_of_bundles(now))
-    call.say("build/bundles.json has the complete results.")
-    return now
 
 
 def print_bundles(console: Console, results: Iterable[BundleResult], failures_only: bool = False) -> None:

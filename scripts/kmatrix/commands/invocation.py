@@ -87,6 +87,12 @@ class Invocation:
         """Return this command in backquotes, to be run again with more arguments: `nox -s build -- --only CELL`."""
         return command_line(self.command, profile_name, *self.typed, *arguments)
 
+    def same(self, profile_name: str) -> str:
+        """Return this command in backquotes, to be run again over the cells that it selects."""
+        only = [part for glob in self.only for part in ("--only", glob)]
+        shard = ["--shard", str(self.shard)] if self.shard else []
+        return self.again(profile_name, *only, *shard)
+
     def next(self, name: str, profile_name: str, *arguments: str) -> str:
         """Return another command in backquotes, which acts on the same places as this one."""
         return command_line(name, profile_name, *self.places.get(name, ()), *arguments)
