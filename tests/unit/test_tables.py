@@ -84,6 +84,39 @@ def test_a_table_that_fits_is_not_wider_than_the_terminal() -> None:
         assert max(cell_len(line.rstrip()) for line in lines if not line.startswith("left out")) <= width, width
 
 
+@pytest.mark.parametrize("width", range(60, 200, 4))
+def test_a_cell_of_many_releases_is_one_row_on_every_terminal(width: int) -> None:
+    many = tuple(f"4.{minor}.{patch}" for minor in (16, 17) for patch in range(30))
+    results = [replace(result, releases=many) for result in RESULTS]
+    lines = on(width, lambda console: tables.print_results(console, results, "lab", GATES))
+    said = [line for line in lines if not line.startswith("left out")]
+    assert [line.split()[0] for line in said[:-1]] == ["cell", *(result.cell for result in results)]
+    assert all(len(line.rstrip()) <= width for line in said)
+
+
+def test_texts_become_shorter_before_a_column_is_left_out() -> None:
+    results = [replace(RESULTS[0], gates={"static": "passed", "boot": "passed"}), *RESULTS[1:]]
+
+    def row(width: int) -> str:
+        lines = on(width, lambda console: tables.print_results(console, results, "lab", (*GATES, "mount")))
+        return " ".join(lines[1].partition("passed")[2].split())
+
+    assert row(140) == "static, boot 7.2 s, mount NOT RUN 4.16.5, 4.16.6, 4.16.7, 4.16.8 17.2 0123456789ab"
+    assert row(128) == "static, boot 7.2 s, mount NOT RUN 4.16.5 … 4.16.8 (4) 17.2 0123456789ab"
+    assert row(120) == "static, boot, mount NOT RUN 4.16.5 … 4.16.8 (4) 17.2 0123456789ab"
+    assert row(80) == "static, boot, mount NOT RUN"
+
+
+@pytest.mark.parametrize(
+    ("releases", "told"),
+    [((), "-"), (("4.16.5",), "4.16.5"), (("4.16.5", "4.16.6"), "4.16.5 … 4.16.6 (2)")],
+)
+def test_releases_are_shortened_to_their_ends(releases: tuple[str, ...], told: str) -> None:
+    results = [replace(RESULT, cell="8.3.1-k", releases=releases), replace(RESULT, cell="9", releases=("4.1",) * 99)]
+    lines = on(90, lambda console: tables.print_results(console, results, "lab", GATES))
+    assert f"boot 7.2 s  {told} " in lines[1]
+
+
 def test_a_cell_without_a_verdict_has_its_reason_and_the_next_step_below_the_table() -> None:
     errored = replace(RESULTS[0], verdict="errored", reason="the disk is full", next_step="make room on it.")
     failed = replace(RESULTS[1], verdict="failed", reason="crc-mismatch: x")

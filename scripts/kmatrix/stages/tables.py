@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from kmatrix.decide.plan import Plan
-from kmatrix.stages.columns import Column, Row, print_table, wide_console
+from kmatrix.stages.columns import Column, Row, fitting, print_table, wide_console
 from kmatrix.stages.gates import named, not_passed
 from kmatrix.stages.progress import STYLES
 from kmatrix.values.cells import CellResult
@@ -20,7 +20,7 @@ _RESULTS = (
     Column("cell"),
     Column("verdict"),
     Column("gates", 1),
-    Column("releases", 4, least=18),
+    Column("releases", 4),
     Column("seconds", 3),
     Column("digest", 2),
 )
@@ -71,16 +71,8 @@ def print_results(
     """
     every = sorted(results, key=lambda result: result.cell)
     results = [result for result in every if not failures_only or result.verdict in ("failed", "errored")]
-    rows = []
-    for result in results:
-        seconds = f"{sum(result.stages.values()):.1f}" if result.stages else "-"
-        if result.stages and result.verdict == "skipped":
-            seconds = f"({seconds})"
-        digest = result.digest.removeprefix("sha256:")[:12] or "-"
-        verdict = Text(result.verdict, style=STYLES[result.verdict])
-        rows.append((result.cell, verdict, _gates(result, gates), ", ".join(result.releases), seconds, digest))
-    if rows or not failures_only:
-        print_table(console, _RESULTS, rows)
+    if results or not failures_only:
+        print_table(console, _RESULTS, _rows(results, gates, console.width))
     for result in results:
         if result.verdict in ("failed", "errored"):
             console.print(Text(f"{result.cell}: {result.reason}"), soft_wrap=True)
@@ -103,6 +95,36 @@ def repeat_command(result: CellResult, profile_name: str, session: str, argument
     if any(finding.check == _OF_RELEASE for finding in result.findings):
         return ""
     return command(session, profile_name, *arguments, "--only", result.cell)
+
+
+def _rows(results: Sequence[CellResult], gates: Sequence[str], width: int) -> list[Row]:
+    """Return a row for each result, with shorter texts where no table with all columns has room otherwise.
+
+    No text is folded: a row of several lines looks like several cells.
+    """
+    rows: list[Row] = []
+    for releases, seconds in ((_listed, True), (_ends, True), (_ends, False)):
+        rows = [_row(result, releases(result.releases), _gates(result, gates, seconds)) for result in results]
+        if len(fitting(_RESULTS, rows, width)[0]) == len(_RESULTS):
+            break
+    return rows
+
+
+def _row(result: CellResult, releases: str, gates: str) -> Row:
+    seconds = f"{sum(result.stages.values()):.1f}" if result.stages else "-"
+    if result.stages and result.verdict == "skipped":
+        seconds = f"({seconds})"
+    digest = result.digest.removeprefix("sha256:")[:12] or "-"
+    return result.cell, Text(result.verdict, style=STYLES[result.verdict]), gates, releases, seconds, digest
+
+
+def _listed(releases: Sequence[str]) -> str:
+    return ", ".join(releases) or "-"
+
+
+def _ends(releases: Sequence[str]) -> str:
+    """Return the first and the last release, and how many there are; a dash for none."""
+    return f"{releases[0]} … {releases[-1]} ({len(releases)})" if len(releases) > 1 else _listed(releases)
 
 
 def _print_warnings(console: Console, results: Iterable[CellResult]) -> int:
@@ -144,13 +166,13 @@ def left_out(results: Iterable[CellResult], gates: Sequence[str]) -> str:
     return f"{named(names)} NOT RUN on {cells} cell{'s' if cells != 1 else ''}" if cells else ""
 
 
-def _gates(result: CellResult, gates: Sequence[str]) -> str:
+def _gates(result: CellResult, gates: Sequence[str], seconds: bool = True) -> str:
     """Return the gates that a cell passed, each with its seconds where it took any; loud about the others."""
     words = []
     for name, verdict in result.gates.items():
-        seconds = result.stages.get(name, 0.0)
-        took = f" {seconds:.1f} s" if seconds >= 1 else ""
-        words.append(f"{name}{took if verdict == 'passed' else f' {verdict.upper()}'}")
+        took = result.stages.get(name, 0.0) if seconds else 0.0
+        passed = f" {took:.1f} s" if took >= 1 else ""
+        words.append(f"{name}{passed if verdict == 'passed' else f' {verdict.upper()}'}")
     if result.verdict in ("passed", "skipped"):
         words += [f"{name} NOT RUN" for name in not_passed(result.gates, gates) if name not in result.gates]
     return ", ".join(words) or "-"
