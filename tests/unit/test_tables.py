@@ -16,7 +16,7 @@ from kmatrix.commands.bundle import print_bundles
 from kmatrix.decide.plan import Plan
 from kmatrix.stages import tables
 from kmatrix.stages.progress import LiveProgress, line_of
-from kmatrix.values.bundle import BundleResult
+from kmatrix.values.bundle import BundleImage, BundleResult
 from kmatrix.values.cells import CellResult, Finding, Verdict
 from kmatrix.values.release_result import ReleaseResult
 
@@ -168,7 +168,7 @@ def test_the_row_of_a_skipped_cell_keeps_what_is_known_of_it() -> None:
     assert line_of(skipped, 1, 1).plain == f"[1/1] {skipped.cell} skipped: already published"
 
 
-def test_a_quiet_session_ends_with_its_failures_and_the_counts_of_all_cells() -> None:
+def test_a_quiet_session_ends_with_its_failures_and_the_warnings_and_counts_of_all_cells() -> None:
     failed = replace(RESULTS[0], verdict="failed", reason="no such field")
     warned = replace(RESULTS[1], warnings=(Finding("features", "feature-lost", "KERNEL_HAS_A"),))
     results = [failed, warned, RESULTS[2]]
@@ -177,9 +177,11 @@ def test_a_quiet_session_ends_with_its_failures_and_the_counts_of_all_cells() ->
     assert lines[2:] == [
         f"{failed.cell}: no such field",
         f"       Repeat this cell: `nox -s build -- --profile lab --only {failed.cell}`",
-        "2 passed, 1 failed",
+        f"{warned.cell}: warning: feature-lost: KERNEL_HAS_A",
+        "       What to do: docs/findings.md#feature-lost",
+        "2 passed, 1 failed, 1 warning",
     ]
-    good = on(120, lambda console: tables.print_results(console, [warned], "lab", GATES, failures_only=True))
+    good = on(120, lambda console: tables.print_results(console, [RESULTS[2]], "lab", GATES, failures_only=True))
     assert good == ["1 passed"]
 
 
@@ -279,3 +281,18 @@ def test_what_runs_is_shown_with_its_stage_and_its_time(width: int) -> None:
         shown, *rest = line.split()
         assert result.cell == shown or (shown.endswith("…") and result.cell.startswith(shown[:-1]))
         assert width < 20 or rest == ["build", "0", "s"]
+
+
+def test_a_quiet_session_tells_what_a_published_bundle_lacks() -> None:
+    image = BundleImage("x86_64", "sha256:1", 10, {"k1": 5}, 9)
+    good = BundleResult("8.1", "r:8.1", "passed", "loaded", images=(image,), earlier=("8.1-k1",))
+    lacking = replace(good, missing=("8.1-k2",), lacking={"8.1-k3": "no record"}, dropped=("k4",), kept={"k5": "gone"})
+    assert on(120, lambda console: print_bundles(console, [good], failures_only=True)) == ["bundles: 1 passed"]
+    assert on(120, lambda console: print_bundles(console, [lacking], failures_only=True)) == [
+        "8.1: not included, because unpublished: 8.1-k2",
+        "8.1: not included: 8.1-k3: no record",
+        "8.1: warning: the new bundle drops k4",
+        "8.1: kept k5 from the earlier bundle: gone",
+        "bundles: 1 passed",
+    ]
+    assert "8.1: x86_64: 10 bytes compressed" in "\n".join(on(120, lambda console: print_bundles(console, [good])))

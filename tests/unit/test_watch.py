@@ -393,6 +393,52 @@ def test_a_disk_that_is_full_ends_a_watch_at_once(world: World, capsys: pytest.C
     assert "5 of 6 cells were not reached" in capsys.readouterr().err
 
 
+def test_a_quiet_run_names_what_needs_a_person_and_nothing_else(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.pins = PINS.model_copy(update={"unresolved": (UNRESOLVED,)})
+    assert world.watch("--quiet")[0] == Exit.ERRORED
+    said = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("watch: ")]
+    starts = [
+        "4.22.2 for x86_64: release-unresolved: ",
+        "note: cells are not compared with ",
+        "6 passed",
+        "bundles: 2 ",
+    ]
+    assert [line[: len(start)] for line, start in zip(said, starts, strict=True)] == starts
+
+
+def test_a_quiet_build_without_boots_warns_of_it(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.published = {cell.id: "sha256:1" for cell in cells()}
+    before = GATES.pop("boot")
+    try:
+        assert main(["build", "--quiet", "--no-boot", "--root", str(world.root)]) == Exit.OK
+    finally:
+        GATES["boot"] = before
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "6 skipped"
+    assert said[1].startswith("warning: --no-boot: gate boot NOT RUN on 6 cells; ")
+    assert len(said) == 2
+
+
+def test_a_quiet_push_says_that_there_is_nothing_to_push(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["push", "--quiet", "--root", str(world.root)]) == Exit.OK
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("Nothing to push: ")
+
+
+def test_a_quiet_bundle_run_names_a_client_without_one(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (world.root / "matrix.yaml").read_text(encoding="utf-8")
+    text += "    excludes: [{client: 7.4.6, reason: too old}]\n"
+    (world.root / "matrix.yaml").write_text(text, encoding="utf-8")
+    pins = PINS.model_copy(update={"inputs": inputs_digest(read_matrix(text).profile("site"))})
+    lock_text(world, pins)
+    assert main(["bundle", "--quiet", "--root", str(world.root)]) == Exit.OK
+    said = capsys.readouterr().err.splitlines()
+    assert said[0].startswith("7.4.6: no bundle, because the plan has no cell of this client; ")
+    assert said[1:] == ["bundles: 1 passed"]
+
+
 def test_an_unresolved_release_stops_no_other_and_an_exclude_silences_it(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -54,7 +54,7 @@ def build_job(job: Job) -> Ran:
     call = job.call
     write_rendered(call.root, job.chosen.name, job.recipes, complete=not call.selects)
     if note := foreign_note(call.root, job.chosen.name, job.recipes):
-        call.say(note)
+        call.warn(note)
 
     # Before anything is built.
     signer = module_signer(call, job.chosen.effective)
@@ -81,7 +81,7 @@ def build_job(job: Job) -> Ran:
 def _record_open(recorder: _Recorder, call: Invocation) -> None:
     """Record the cells that cannot be built, of those that this run is about, and name the releases that are open."""
     for release in recorder.plan.open:
-        call.say(str(release))
+        call.warn(str(release))
     plan = in_shard(recorder.plan, call.shard) if call.shard else recorder.plan
     rows = [row for row in plan.rows if not call.only or any(fnmatchcase(row.id, glob) for glob in call.only)]
     if recorder.plan.open:
@@ -107,7 +107,7 @@ def push(call: Invocation) -> Exit:
         withheld = {cell: result for cell, result in _earlier(every).items() if _is_withheld(result)}
         job = replace(every, recipes=[recipe for recipe in every.recipes if recipe.cell.id in withheld])
         if not job.recipes:
-            call.say(
+            call.conclude(
                 "Nothing to push: everything that passed is already published, or "
                 f"{call.next('build', job.chosen.name)} has not run yet."
             )
@@ -281,7 +281,7 @@ def _run(job: Job, work: Callable[[_Recorder, RunContext], None], pushes: bool) 
     if call.boot is None and (lacking := tables.left_out(results, gates)):
         unpushed = "; images that were built are not pushed" if pushes else ""
         again = call.next(call.command, job.chosen.name)
-        call.say(f"warning: --no-boot: {lacking}{unpushed}; {again} runs every gate")
+        call.warn(f"warning: --no-boot: {lacking}{unpushed}; {again} runs every gate")
     ran = Ran(exit_code(result.verdict for result in results), tuple(results), recorder.known)
     if error is None:
         return ran

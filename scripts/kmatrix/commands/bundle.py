@@ -117,7 +117,7 @@ def _make_bundles(call: Invocation, job: Job, now: list[BundleResult]) -> None:
     order = [str(client) for client in sorted(set(job.chosen.effective.clients) & planned)]
     for client in sorted(set(job.chosen.effective.clients) - planned):
         why = f"{call.next('plan', name)} shows why each candidate is excluded"
-        call.say(f"{client}: no bundle, because the plan has no cell of this client; {why}")
+        call.warn(f"{client}: no bundle, because the plan has no cell of this client; {why}")
     own = [recipe for recipe in job.recipes if recipe.cell.client in job.selected]
     published = published_cells(job.run, own)
     for wanted in wanted_bundles((recipe.cell for recipe in own), published, job.bounds):
@@ -134,7 +134,7 @@ def print_bundles(console: Console, results: Iterable[BundleResult], failures_on
     Args:
         console: where.
         results: of the bundles.
-        failures_only: leaves out those that are published.
+        failures_only: leaves out the rows and sizes of those that are published, and what is as it should be.
     """
     rows: list[Row] = []
     every = list(results)
@@ -149,32 +149,34 @@ def print_bundles(console: Console, results: Iterable[BundleResult], failures_on
             rows.append((result.client, verdict, *"-----", digest))
     if rows or not failures_only:
         print_table(console, _COLUMNS, rows)
-    for result in results:
-        lines = []
-        if result.verdict in ("failed", "errored"):
-            lines.append(result.reason)
-            # Most reasons have the first finding already.
-            further = [finding for finding in result.findings if finding.message not in result.reason]
-            lines += [f"{finding.code}: {finding.message}" for finding in further]
-        if result.earlier:
-            lines.append(f"with modules that were built earlier, from other inputs: {', '.join(result.earlier)}")
-        if result.missing:
-            lines.append(f"not included, because unpublished: {', '.join(result.missing)}")
-        lines += [f"not included: {cell}: {why}" for cell, why in result.lacking.items()]
-        if result.dropped:
-            lines.append(f"warning: the new bundle drops {', '.join(result.dropped)}")
-        lines += [f"kept {kernel} from the earlier bundle: {why}" for kernel, why in result.kept.items()]
-        for image in result.images:
-            kernel, size = [*image.kernels.items()][-1]
-            lines.append(
-                f"{image.arch}: {image.bytes} bytes compressed, {size} of them for kernel {kernel} alone; "
-                f"its toolkit has {image.toolkit_bytes}"
-            )
-        for line in lines:
+    for result in every:
+        for line in _about(result, complete=not failures_only):
             console.print(Text(f"{result.client}: {line}"), soft_wrap=True)
     counts = {verdict: sum(result.verdict == verdict for result in every) for verdict in STYLES}
     found = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
     console.print(Text(f"bundles: {found or 'none'}"), soft_wrap=True)
+
+
+def _about(result: BundleResult, complete: bool) -> Iterator[str]:
+    """Yield what there is to say about a bundle: its fault and what it lacks; if `complete`, all of it."""
+    if result.verdict in ("failed", "errored"):
+        yield result.reason
+        # Most reasons have the first finding already.
+        yield from (f"{each.code}: {each.message}" for each in result.findings if each.message not in result.reason)
+    if complete and result.earlier:
+        yield f"with modules that were built earlier, from other inputs: {', '.join(result.earlier)}"
+    if result.missing:
+        yield f"not included, because unpublished: {', '.join(result.missing)}"
+    yield from (f"not included: {cell}: {why}" for cell, why in result.lacking.items())
+    if result.dropped:
+        yield f"warning: the new bundle drops {', '.join(result.dropped)}"
+    yield from (f"kept {kernel} from the earlier bundle: {why}" for kernel, why in result.kept.items())
+    for image in result.images if complete else ():
+        kernel, size = [*image.kernels.items()][-1]
+        yield (
+            f"{image.arch}: {image.bytes} bytes compressed, {size} of them for kernel {kernel} alone; "
+            f"its toolkit has {image.toolkit_bytes}"
+        )
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ def summarise(call: Invocation, make: Callable[[int], str]) -> None:
         call.github.summarise(make(LIMIT - call.github.summary_bytes()))
     except ToolError as error:
         # It decides no verdict.
-        call.conclude(f"warning: {error.message}. {error.hint}")
+        call.warn(f"warning: {error.message}. {error.hint}")
 
 
 def cut_annotations(call: Invocation, cut: CutRun | None) -> tuple[Annotation, ...]:

@@ -79,6 +79,10 @@ class Invocation:
         if not self.quiet:
             self.conclude(text)
 
+    def warn(self, text: str) -> None:
+        """Print a line about something that needs a person's attention, also where only the summary is wanted."""
+        self.conclude(text)
+
     def conclude(self, text: str) -> None:
         """Print a line of the summary on standard error."""
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)

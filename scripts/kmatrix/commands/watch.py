@@ -103,7 +103,7 @@ def _discover(run: _Watch) -> ProfileLock:
         except InputError:
             raise error from None
         _note(run, error)
-        call.say(f"watch: goes on with the releases that {chosen.effective.lock} has")
+        call.warn(f"watch: goes on with the releases that {chosen.effective.lock} has")
         return pins
     found = make_plan(chosen.name, chosen.effective, pins)
     run.codes.add(discovery_exit(without_silenced(pins, found.open)))

@@ -65,7 +65,7 @@ def print_results(
         gates: the names of the profile's gates.
         session: the nox session that brings a cell to its verdict again.
         arguments: its other arguments.
-        failures_only: leaves out cells that passed or were skipped, and all warnings; the counts are of all cells.
+        failures_only: leaves out the rows of cells that passed or were skipped; warnings and counts are of all cells.
 
     The row of a skipped cell has what is known of it: the seconds, in brackets, of the run that built it.
     """
@@ -83,7 +83,7 @@ def print_results(
             again = repeat_command(result, profile_name, session, arguments)
             if again and again not in result.next_step:
                 console.print(Text(f"       Repeat this cell: {again}"), soft_wrap=True)
-    warnings = 0 if failures_only else _print_warnings(console, results)
+    warnings = _print_warnings(console, every)
     counts = {verdict: sum(result.verdict == verdict for result in every) for verdict in STYLES}
     words = [f"{count} {verdict}" for verdict, count in counts.items() if count] or ["no cells"]
     words += [f"{warnings} warning{'s' if warnings != 1 else ''}"] if warnings else []
