@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from kmatrix.commands.github import show_on_github
 from kmatrix.commands.invocation import Invocation
+from kmatrix.commands.profile import LABS
+from kmatrix.commands.run import GRAPH
 from kmatrix.decide.cut_run import CutRun, reason_of, resume_clause, unreached
 from kmatrix.stages import tables
 from kmatrix.values.cells import CellResult
@@ -36,6 +38,7 @@ class Ending:
     def show(self) -> None:
         """Print the table and what was not reached; on GitHub, write the summary of the step and the annotations."""
         call = self.call
+        arguments = _repeated(call, self.profile_name)
         if self.results or self.cut is None:
             tables.print_results(
                 call.console,
@@ -43,12 +46,22 @@ class Ending:
                 self.profile_name,
                 self.gates,
                 call.command,
-                call.typed,
+                arguments,
                 failures_only=call.quiet,
             )
         if self.cut:
             call.conclude(f"{self.cut}")
-        show_on_github(call, self.profile_name, self.results, self.releases, call.command, call.typed, self.cut)
+        show_on_github(call, self.profile_name, self.results, self.releases, call.command, arguments, self.cut)
+
+
+def _repeated(call: Invocation, profile_name: str) -> tuple[str, ...]:
+    """Return the options of a command line that a command which repeats one of its cells needs."""
+    typed = list(call.typed)
+    if call.command == "watch" and profile_name not in LABS and GRAPH in typed:
+        # Cells of other profiles are built from the lock, and a build would refuse the option.
+        at = typed.index(GRAPH)
+        del typed[at : at + 2]
+    return tuple(typed)
 
 
 def cut_short(

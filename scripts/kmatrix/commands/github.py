@@ -30,8 +30,8 @@ def show_on_github(
         profile_name: whose cells.
         results: of the run's cells.
         releases: of the profile.
-        session: the nox session that brings a cell to its verdict again.
-        arguments: its other arguments.
+        session: the nox session that shows the results.
+        arguments: other options of the command that repeats a cell.
         cut: what the run did not do, if it was cut short.
     """
     if call.github is None:

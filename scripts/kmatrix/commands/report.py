@@ -59,9 +59,9 @@ def report(call: Invocation) -> Exit:
     folder = write_report(call.root, made, call.say)
     console = wide_console()
     build = call.places.get("build", ())
-    tables.print_results(console, results, chosen.name, gates, "build", build)
+    tables.print_results(console, results, chosen.name, gates, "report", build)
     tables.print_releases(console, releases)
-    show_on_github(call, chosen.name, results, releases, "build", build)
+    show_on_github(call, chosen.name, results, releases, "report", build)
     if lacking := tables.left_out(results, gates):
         call.say(f"warning: {lacking}; {call.next('build', chosen.name)} runs every gate")
     call.say(f"report: {folder / INDEX}")

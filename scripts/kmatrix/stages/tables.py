@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from kmatrix.decide.plan import Plan
+from kmatrix.decide.repeat import is_of_release, repeating
 from kmatrix.stages.columns import Column, Row, fitting, print_table, wide_console
 from kmatrix.stages.gates import named, not_passed
 from kmatrix.stages.progress import STYLES
@@ -33,8 +34,6 @@ _RELEASES = (
     Column("minutes from appearance", 5),
     Column("from discovery", 4),
 )
-# The check whose findings are about a release, so that no run of a cell brings it to another verdict.
-_OF_RELEASE = "release"
 
 
 def print_plan(plan: Plan) -> None:
@@ -63,8 +62,8 @@ def print_results(
         results: of the cells.
         profile_name: whose cells.
         gates: the names of the profile's gates.
-        session: the nox session that brings a cell to its verdict again.
-        arguments: its other arguments.
+        session: the nox session that shows the results.
+        arguments: other options of the command that repeats a cell.
         failures_only: leaves out the rows of cells that passed or were skipped; warnings and counts are of all cells.
 
     The row of a skipped cell has what is known of it: the seconds, in brackets, of the run that built it.
@@ -91,10 +90,18 @@ def print_results(
 
 
 def repeat_command(result: CellResult, profile_name: str, session: str, arguments: tuple[str, ...]) -> str:
-    """Return the command that brings exactly this cell to its verdict again; empty if none can: its release is open."""
-    if any(finding.check == _OF_RELEASE for finding in result.findings):
+    """Return the command that brings exactly this cell to its verdict again; empty if none can: its release is open.
+
+    Args:
+        result: of the cell.
+        profile_name: whose cell.
+        session: the nox session that shows the result.
+        arguments: the options that the command needs besides those that select profile and cell.
+    """
+    if is_of_release(result):
         return ""
-    return command(session, profile_name, *arguments, "--only", result.cell)
+    name, *options = repeating(result, session)
+    return command(name, profile_name, *options, *arguments, "--only", result.cell)
 
 
 def _rows(results: Sequence[CellResult], gates: Sequence[str], width: int) -> list[Row]:
