@@ -201,6 +201,29 @@ def test_one_broken_release_is_unresolved_and_the_others_are_resolved(
     assert project.unresolved == {}
 
 
+def test_a_quiet_discovery_names_what_needs_a_person_and_nothing_else(
+    service: ReleaseService, project: DiscoveryProject, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert project.discover("--quiet") == 0
+    assert capsys.readouterr().err == ""
+    break_one(service, CASES["500"])
+    # Other inputs make every release be read again; nothing is remembered on disk.
+    discovery_project(project.root, service, [*CHANNELS, "stable-4.99"], flavours=["standard"])
+    project.forget_answers()
+    service.graphs["stable-4.99"] = Reply(200, json.dumps(service.graph_of("stable-4.99", [])).encode())
+    service.faults["/v2/base/minimal/manifests/latest"] = instead(Reply(500))
+    project.discover("--quiet")
+    said = capsys.readouterr().err.splitlines()
+    starts = [
+        "discover: stable-4.99 for x86_64 gives no release ",
+        f"discover: {BROKEN} for x86_64 cannot be read again, so its pins are kept: ",
+        f"discover: {BROKEN} for x86_64 is unresolved: ",
+        "discover: the base stays as pinned: ",
+        "discover: 1 release is unresolved; ",
+    ]
+    assert [line[: len(start)] for line, start in zip(said, starts, strict=True)] == starts
+
+
 @pytest.mark.parametrize(
     "name", ["a layer that is reset", "a corrupt manifest", "a 403 for a component", "a 404", "500"]
 )

@@ -130,7 +130,10 @@ def test_a_command_that_fails_with_text_of_others_is_guarded_too(
     said = capsys.readouterr().err
     assert said.startswith("::stop-commands::")
     assert "error:" in said
-    assert Runner().read(f"{said}::warning::after\n").done == [("warning", "", "after")]
+    fault, *rest = Runner().read(f"{said}::warning::after\n").done
+    assert fault[:2] == ("error", "title=kmatrix")
+    assert fault[2].startswith("matrix.yaml cannot be used ")
+    assert rest == [("warning", "", "after")]
 
 
 def test_the_token_is_another_one_each_time_and_so_cannot_be_known_to_a_log() -> None:

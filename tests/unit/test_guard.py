@@ -21,6 +21,8 @@ from kmatrix.values.errors import (
     UnreachableError,
 )
 
+RESUME = "interrupted; run the same command to resume."
+
 
 def told(error: BaseException) -> tuple[int, str]:
     out = io.StringIO()
@@ -63,10 +65,10 @@ def test_an_error_amid_an_interruption_is_told_too(error: Exception) -> None:
 
     assert guarded(Console(file=out, width=400), work, "interrupted") == 130
     said = out.getvalue().splitlines()
-    assert said[-1] == "interrupted"
+    assert said[-1] == RESUME
     assert str(error) in out.getvalue()
     if isinstance(error, InputError):
-        assert said == ["error: cannot write x: full", "       Make room.", "interrupted"]
+        assert said == ["error: cannot write x: full", "       Make room.", RESUME]
 
 
 def test_what_only_the_interruption_broke_off_is_no_error() -> None:
@@ -78,7 +80,7 @@ def test_what_only_the_interruption_broke_off_is_no_error() -> None:
             raise InterruptedRunError
 
     assert guarded(Console(file=out, width=400), work, "interrupted") == 130
-    assert out.getvalue() == "interrupted\n"
+    assert out.getvalue() == f"{RESUME}\n"
 
 
 def test_a_hint_is_told() -> None:
@@ -104,3 +106,28 @@ def test_a_password_in_an_address_is_not_shown(text: str) -> None:
 
 def test_a_run_that_is_told_to_stop_in_the_middle_of_a_step_was_interrupted() -> None:
     assert told(InterruptedRunError())[0] == Exit.INTERRUPTED
+
+
+@pytest.mark.parametrize("error", [InputError("x", "Do it."), ZeroDivisionError("oh"), KeyboardInterrupt()])
+def test_a_note_of_how_to_go_on_is_the_last_line(error: BaseException) -> None:
+    error.add_note("`nox -s build` goes on with the other cells")
+    said = told(error)[1]
+    assert said.count("goes on") == 1
+    goes_on = "`nox -s build` goes on with the other cells."
+    wanted = f"interrupted; {goes_on}" if isinstance(error, KeyboardInterrupt) else f"       {goes_on}"
+    assert said.splitlines()[-1] == wanted
+
+
+def test_an_error_is_announced_and_an_interruption_is_not() -> None:
+    announced: list[Exception] = []
+
+    def run(error: BaseException) -> None:
+        def work() -> int:
+            raise error
+
+        guarded(Console(file=io.StringIO()), work, "interrupted", announced.append)
+
+    fault = ToolError("x", "Do it.")
+    for error in (fault, KeyboardInterrupt(), InterruptedRunError()):
+        run(error)
+    assert announced == [fault]

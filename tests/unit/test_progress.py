@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from rich.cells import cell_len
@@ -21,6 +21,7 @@ from kmatrix.effects.engine import Engine
 from kmatrix.lab.images import ensure_image
 from kmatrix.lab.layout import Layout
 from kmatrix.stages.columns import wide_console
+from kmatrix.stages.gate_records import PlainRecords
 from kmatrix.stages.progress import (
     LiveProgress,
     PlainProgress,
@@ -31,8 +32,10 @@ from kmatrix.stages.progress import (
     narrating,
     stepping,
 )
+from kmatrix.stages.run_context import RunContext, reason_of
 from kmatrix.stages.running import Row, Running
 from kmatrix.values.cells import CellResult, Finding
+from tests.unit.support.stand_in_engine import StandInEngine
 from tests.unit.test_tables import RESULTS, on
 
 FAILED = replace(
@@ -329,3 +332,26 @@ def test_what_is_said_in_a_quiet_session_is_the_summary_alone(tmp_path: Path) ->
             pass
         progress.warn("could not save the result of c: no space left")
     assert said(console) == ["the summary", "could not save the result of c: no space left"]
+
+
+class Warned(QuietProgress):
+    """Collects what is printed with --quiet too."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def warn(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def test_a_quiet_session_names_the_evidence_that_it_does_not_believe_and_shows_its_own_bugs() -> None:
+    progress = Warned()
+    nothing: Any = None
+    run = RunContext(StandInEngine(), nothing, nothing, nothing, progress, nothing)
+    records = run.records
+    assert isinstance(records, PlainRecords)
+    records.say("note: r@sha256:1 is not believed as a record of passed gates: it is of another image")
+    assert "Report the traceback in the output" in reason_of(run, ZeroDivisionError("oh"))
+    note, trace = progress.lines
+    assert note.endswith("it is of another image")
+    assert "ZeroDivisionError: oh" in trace

@@ -16,7 +16,7 @@ from kmatrix.commands.bundle import print_bundles
 from kmatrix.decide.plan import Plan
 from kmatrix.stages import tables
 from kmatrix.stages.progress import LiveProgress, line_of
-from kmatrix.values.bundle import BundleResult
+from kmatrix.values.bundle import BundleImage, BundleResult
 from kmatrix.values.cells import CellResult, Finding, Verdict
 from kmatrix.values.release_result import ReleaseResult
 
@@ -84,6 +84,39 @@ def test_a_table_that_fits_is_not_wider_than_the_terminal() -> None:
         assert max(cell_len(line.rstrip()) for line in lines if not line.startswith("left out")) <= width, width
 
 
+@pytest.mark.parametrize("width", range(60, 200, 4))
+def test_a_cell_of_many_releases_is_one_row_on_every_terminal(width: int) -> None:
+    many = tuple(f"4.{minor}.{patch}" for minor in (16, 17) for patch in range(30))
+    results = [replace(result, releases=many) for result in RESULTS]
+    lines = on(width, lambda console: tables.print_results(console, results, "lab", GATES))
+    said = [line for line in lines if not line.startswith("left out")]
+    assert [line.split()[0] for line in said[:-1]] == ["cell", *(result.cell for result in results)]
+    assert all(len(line.rstrip()) <= width for line in said)
+
+
+def test_texts_become_shorter_before_a_column_is_left_out() -> None:
+    results = [replace(RESULTS[0], gates={"static": "passed", "boot": "passed"}), *RESULTS[1:]]
+
+    def row(width: int) -> str:
+        lines = on(width, lambda console: tables.print_results(console, results, "lab", (*GATES, "mount")))
+        return " ".join(lines[1].partition("passed")[2].split())
+
+    assert row(140) == "static, boot 7.2 s, mount NOT RUN 4.16.5, 4.16.6, 4.16.7, 4.16.8 17.2 0123456789ab"
+    assert row(128) == "static, boot 7.2 s, mount NOT RUN 4.16.5 … 4.16.8 (4) 17.2 0123456789ab"
+    assert row(120) == "static, boot, mount NOT RUN 4.16.5 … 4.16.8 (4) 17.2 0123456789ab"
+    assert row(80) == "static, boot, mount NOT RUN"
+
+
+@pytest.mark.parametrize(
+    ("releases", "told"),
+    [((), "-"), (("4.16.5",), "4.16.5"), (("4.16.5", "4.16.6"), "4.16.5 … 4.16.6 (2)")],
+)
+def test_releases_are_shortened_to_their_ends(releases: tuple[str, ...], told: str) -> None:
+    results = [replace(RESULT, cell="8.3.1-k", releases=releases), replace(RESULT, cell="9", releases=("4.1",) * 99)]
+    lines = on(90, lambda console: tables.print_results(console, results, "lab", GATES))
+    assert f"boot 7.2 s  {told} " in lines[1]
+
+
 def test_a_cell_without_a_verdict_has_its_reason_and_the_next_step_below_the_table() -> None:
     errored = replace(RESULTS[0], verdict="errored", reason="the disk is full", next_step="make room on it.")
     failed = replace(RESULTS[1], verdict="failed", reason="crc-mismatch: x")
@@ -135,7 +168,7 @@ def test_the_row_of_a_skipped_cell_keeps_what_is_known_of_it() -> None:
     assert line_of(skipped, 1, 1).plain == f"[1/1] {skipped.cell} skipped: already published"
 
 
-def test_a_quiet_session_ends_with_its_failures_and_the_counts_of_all_cells() -> None:
+def test_a_quiet_session_ends_with_its_failures_and_the_warnings_and_counts_of_all_cells() -> None:
     failed = replace(RESULTS[0], verdict="failed", reason="no such field")
     warned = replace(RESULTS[1], warnings=(Finding("features", "feature-lost", "KERNEL_HAS_A"),))
     results = [failed, warned, RESULTS[2]]
@@ -144,9 +177,11 @@ def test_a_quiet_session_ends_with_its_failures_and_the_counts_of_all_cells() ->
     assert lines[2:] == [
         f"{failed.cell}: no such field",
         f"       Repeat this cell: `nox -s build -- --profile lab --only {failed.cell}`",
-        "2 passed, 1 failed",
+        f"{warned.cell}: warning: feature-lost: KERNEL_HAS_A",
+        "       What to do: docs/findings.md#feature-lost",
+        "2 passed, 1 failed, 1 warning",
     ]
-    good = on(120, lambda console: tables.print_results(console, [warned], "lab", GATES, failures_only=True))
+    good = on(120, lambda console: tables.print_results(console, [RESULTS[2]], "lab", GATES, failures_only=True))
     assert good == ["1 passed"]
 
 
@@ -246,3 +281,18 @@ def test_what_runs_is_shown_with_its_stage_and_its_time(width: int) -> None:
         shown, *rest = line.split()
         assert result.cell == shown or (shown.endswith("…") and result.cell.startswith(shown[:-1]))
         assert width < 20 or rest == ["build", "0", "s"]
+
+
+def test_a_quiet_session_tells_what_a_published_bundle_lacks() -> None:
+    image = BundleImage("x86_64", "sha256:1", 10, {"k1": 5}, 9)
+    good = BundleResult("8.1", "r:8.1", "passed", "loaded", images=(image,), earlier=("8.1-k1",))
+    lacking = replace(good, missing=("8.1-k2",), lacking={"8.1-k3": "no record"}, dropped=("k4",), kept={"k5": "gone"})
+    assert on(120, lambda console: print_bundles(console, [good], failures_only=True)) == ["bundles: 1 passed"]
+    assert on(120, lambda console: print_bundles(console, [lacking], failures_only=True)) == [
+        "8.1: not included, because unpublished: 8.1-k2",
+        "8.1: not included: 8.1-k3: no record",
+        "8.1: warning: the new bundle drops k4",
+        "8.1: kept k5 from the earlier bundle: gone",
+        "bundles: 1 passed",
+    ]
+    assert "8.1: x86_64: 10 bytes compressed" in "\n".join(on(120, lambda console: print_bundles(console, [good])))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -27,7 +28,7 @@ from kmatrix.effects.disk.results import read_releases, read_results, write_resu
 from kmatrix.stages.run_context import RunContext, cell_result
 from kmatrix.values.bundle import BundleResult
 from kmatrix.values.cells import Cell, CellResult, Verdict
-from kmatrix.values.errors import Exit, InputError, KmatrixError, ProtocolError, UnreachableError
+from kmatrix.values.errors import Exit, InputError, InterruptedRunError, KmatrixError, ProtocolError, UnreachableError
 from kmatrix.values.lock import Lock, ProfileLock, inputs_digest, write_lock
 from kmatrix.values.names import ClientVersion, ReleaseVersion
 from kmatrix.values.pins import UnresolvedPin
@@ -38,6 +39,7 @@ from tests.unit.support.stand_in_engine import StandInEngine
 
 TARGETED = MATRIX.replace("    base_stream:", "    target: registry.invalid/team\n    base_stream:")
 GATES: dict[str, Any] = {"static": "passed", "boot": "passed"}
+ON = "goes on with the other"
 BEFORE, NOW = "2026-01-01T00:00:00Z", "2026-02-02T00:00:00Z"
 PINS = lock(profile()).model_copy(update={"inputs": inputs_digest(read_matrix(TARGETED).profile("site"))})
 UNRESOLVED = UnresolvedPin(
@@ -51,11 +53,24 @@ UNRESOLVED = UnresolvedPin(
 )
 
 
+class ToldEngine(StandInEngine):
+    """An engine that lets a cell wait until the run is told to stop."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told = threading.Event()
+
+    def stop(self) -> None:
+        super().stop()
+        self.told.set()
+
+
 @dataclass
 class World:
     """The services and the engine, as a test has them; notes what a watch does with them.
 
-    `published` are the cells that the registry has; a cell in `faults` ends so when it is built.
+    `published` are the cells that the registry has; a cell in `faults` ends so when it is built; a
+    cell or a client in `lost` ends the run instead.
     """
 
     root: Path
@@ -63,12 +78,13 @@ class World:
     published: dict[str, str] = field(default_factory=dict)
     faults: dict[str, str] = field(default_factory=dict)
     registry: KmatrixError | None = None
+    lost: dict[str, KmatrixError | KeyboardInterrupt] = field(default_factory=dict)
     steps: list[str] = field(default_factory=list)
     holders: set[str] = field(default_factory=set)
-    engines: list[StandInEngine] = field(default_factory=list)
+    engines: list[ToldEngine] = field(default_factory=list)
 
     def engine(self, *_: object) -> StandInEngine:
-        self.engines.append(StandInEngine())
+        self.engines.append(ToldEngine())
         return self.engines[-1]
 
     def note(self, step: str) -> None:
@@ -95,7 +111,13 @@ class World:
 
     def run_cell(self, _: RunContext, recipe: Recipe) -> CellResult:
         cell = recipe.cell.id
+        if self.lost.keys() & {step.removeprefix("build ") for step in self.steps}:
+            # The run is about to end, and cells under way with it.
+            assert self.engines[-1].told.wait(60)
+            raise InterruptedRunError
         self.note(f"build {cell}")
+        if cell in self.lost:
+            raise self.lost[cell]
         if cell in self.faults:
             verdict: Any = self.faults[cell]
             return cell_result(recipe, verdict, "it is bad")
@@ -105,6 +127,8 @@ class World:
 
     def make_bundle(self, _: object, wanted: Any) -> BundleResult:
         self.note(f"bundle {wanted.client}")
+        if str(wanted.client) in self.lost:
+            raise self.lost[str(wanted.client)]
         kernels = tuple(cell.split("-", 1)[1] for cell in self.published if cell.startswith(f"{wanted.client}-"))
         name, digest = str(wanted.client), f"sha256:{'-'.join(sorted(kernels))}"
         return BundleResult(name, f"r:{name}", "passed", "loaded", digest=digest, kernels=kernels)
@@ -294,6 +318,125 @@ def test_a_registry_that_is_out_keeps_the_news_of_discovery(world: World, capsys
         f"cells: not built: {world.registry.message}",
         f"bundles: not composed: {world.registry.message}",
     ]
+
+
+def test_cells_that_were_published_before_the_registry_was_lost_are_told(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lost = UnreachableError("image registry", "registry.invalid", "no answer")
+    first, second, *rest = (cell.id for cell in cells())
+    world.lost = {second: lost}
+    assert world.watch() == (Exit.UNREACHABLE, ["discover", f"build {first}", f"build {second}"])
+    said = capsys.readouterr().err.splitlines()
+    told = said.index("1 passed")
+    assert said[told + 1] == f"5 of 6 cells were not reached: {', '.join((second, *rest))}"
+    assert said[told + 2] == f"error: {lost.message}"
+    assert said[told + 4] == f"       `nox -s watch -- --profile site --root {world.root} --jobs 1` {ON} cells."
+    assert said[-2:] == [
+        f"watch: cells: 1 published: {first}; the others not built: {lost.message}",
+        f"watch: bundles: not composed: {lost.message}",
+    ]
+
+
+def test_bundles_that_were_published_before_the_registry_was_lost_are_told(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lost = UnreachableError("image registry", "registry.invalid", "no answer")
+    world.lost = {"8.2.2": lost}
+    assert world.watch()[0] == Exit.UNREACHABLE
+    said = capsys.readouterr().err.splitlines()
+    told = said.index("bundles: 1 passed")
+    assert said[told + 1 : told + 3] == ["1 of 2 bundles was not reached: 8.2.2", f"error: {lost.message}"]
+    assert "goes on with the other bundles" in said[told + 4]
+    assert said[-1].startswith("watch: bundles: 7.4.6 published with 3 kernels as ")
+    assert said[-1].endswith(f"; the others not composed: {lost.message}")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "last"),
+    [
+        (KeyboardInterrupt(), Exit.INTERRUPTED, "Interrupted. Finished cells are saved; "),
+        (UnreachableError("image registry", "registry.invalid", "no answer"), Exit.UNREACHABLE, "       "),
+    ],
+)
+def test_a_bundle_run_that_is_cut_short_has_its_table_and_on_github_its_summary(
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: KmatrixError | KeyboardInterrupt,
+    code: Exit,
+    last: str,
+) -> None:
+    summary = world.root / "summary"
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    world.lost = {"8.2.2": error}
+    assert main(["bundle", "--root", str(world.root)]) == code
+    said = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("::stop")][:-1]
+    told = said.index("bundles: 1 passed")
+    assert said[told + 1] == "1 of 2 bundles was not reached: 8.2.2"
+    command = f"`nox -s bundle -- --profile site --root {world.root}`"
+    (annotation,) = (line for line in said if line.startswith("::error"))
+    assert "1 of 2 bundles was not reached: 8.2.2; nox -s bundle" in annotation
+    assert said[-1] == f"{last}{command} {ON} bundles."
+    text = summary.read_text(encoding="utf-8")
+    assert "bundle: bundles of profile site" in text
+    assert "1 of 2 bundles was not reached: 8.2.2" in text
+    assert "<td><code>7.4.6</code></td><td>✓ passed</td>" in text
+
+
+def test_a_disk_that_is_full_ends_a_watch_at_once(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    full = InputError("results.json cannot be written", "Make room.")
+    world.lost = {cells()[1].id: full}
+    code, steps = world.watch()
+    assert (code, [step for step in steps if step.startswith("bundle")]) == (Exit.USAGE, [])
+    assert "5 of 6 cells were not reached" in capsys.readouterr().err
+
+
+def test_a_quiet_run_names_what_needs_a_person_and_nothing_else(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.pins = PINS.model_copy(update={"unresolved": (UNRESOLVED,)})
+    assert world.watch("--quiet")[0] == Exit.ERRORED
+    said = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("watch: ")]
+    starts = [
+        "4.22.2 for x86_64: release-unresolved: ",
+        "note: cells are not compared with ",
+        "6 passed",
+        "bundles: 2 ",
+    ]
+    assert [line[: len(start)] for line, start in zip(said, starts, strict=True)] == starts
+
+
+def test_a_quiet_build_without_boots_warns_of_it(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.published = {cell.id: "sha256:1" for cell in cells()}
+    before = GATES.pop("boot")
+    try:
+        assert main(["build", "--quiet", "--no-boot", "--root", str(world.root)]) == Exit.OK
+    finally:
+        GATES["boot"] = before
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "6 skipped"
+    assert said[1].startswith("warning: --no-boot: gate boot NOT RUN on 6 cells; ")
+    assert len(said) == 2
+
+
+def test_a_quiet_push_says_that_there_is_nothing_to_push(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["push", "--quiet", "--root", str(world.root)]) == Exit.OK
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("Nothing to push: ")
+
+
+def test_a_quiet_bundle_run_names_a_client_without_one(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (world.root / "matrix.yaml").read_text(encoding="utf-8")
+    text += "    excludes: [{client: 7.4.6, reason: too old}]\n"
+    (world.root / "matrix.yaml").write_text(text, encoding="utf-8")
+    pins = PINS.model_copy(update={"inputs": inputs_digest(read_matrix(text).profile("site"))})
+    lock_text(world, pins)
+    assert main(["bundle", "--quiet", "--root", str(world.root)]) == Exit.OK
+    said = capsys.readouterr().err.splitlines()
+    assert said[0].startswith("7.4.6: no bundle, because the plan has no cell of this client; ")
+    assert said[1:] == ["bundles: 1 passed"]
 
 
 def test_an_unresolved_release_stops_no_other_and_an_exclude_silences_it(

@@ -18,6 +18,7 @@ from kmatrix.cli.options import ARGUMENT, OUTPUT, OVERRIDES, SELECTION, Option, 
 from kmatrix.cli.parser import parse
 from kmatrix.commands.guard import guarded
 from kmatrix.commands.invocation import Invocation
+from kmatrix.decide.workflow_commands import annotation_of
 from kmatrix.effects.github_actions import github_actions
 from kmatrix.effects.registry.environment import take_auth_config
 from kmatrix.stages.columns import wide_console
@@ -44,9 +45,14 @@ def main(arguments: Sequence[str] | None = None, first: Callable[[Invocation], N
         first(invocation)
         return command(invocation)
 
+    def announce(error: Exception) -> None:
+        # A run with a note of how to go on has shown its error already.
+        if github and not getattr(error, "__notes__", ()):
+            github.annotate([annotation_of(error)])
+
     # Errors have text of others too.
     with github.foreign_text() if github else nullcontext():
-        return guarded(console, work, "Interrupted. Finished cells are saved; run the same command to resume.")
+        return guarded(console, work, "Interrupted. Finished cells are saved", announce)
 
 
 def _invocation(arguments: Sequence[str], console: Console) -> tuple[Invocation, Callable[[Invocation], Exit]]:

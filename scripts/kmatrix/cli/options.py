@@ -396,7 +396,7 @@ OPTIONS = (
     Option(
         "--quiet",
         _LONG,
-        "print errors, failures and the summary only",
+        "print errors, warnings, failures and the summary only",
         OUTPUT,
         excludes=("--verbose",),
     ),

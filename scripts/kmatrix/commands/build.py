@@ -8,13 +8,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
+from kmatrix.commands.ending import Ending, cut_short
 from kmatrix.commands.feature_comparison import compared_features, features_of_others, planned
-from kmatrix.commands.github import show_on_github
 from kmatrix.commands.invocation import Invocation
 from kmatrix.commands.profile import SelectedProfile, module_signer, recipes_for
 from kmatrix.commands.run import opened_run
 from kmatrix.commands.showing import showing
 from kmatrix.commands.unsigned import note_unsigned
+from kmatrix.decide.cut_run import CutRun
 from kmatrix.decide.fan_out import in_shard
 from kmatrix.decide.kept_results import keep_known
 from kmatrix.decide.plan import Plan, make_plan
@@ -35,7 +36,7 @@ from kmatrix.stages.run import default_jobs, exit_code, find_published, run_cell
 from kmatrix.stages.run_context import Options, RunContext, new_run
 from kmatrix.stages.verify import verify_cell
 from kmatrix.values.cells import CellResult
-from kmatrix.values.errors import Exit
+from kmatrix.values.errors import Exit, KmatrixError
 from kmatrix.values.lock import ProfileLock
 from kmatrix.values.recipe import Recipe
 from kmatrix.values.release_result import ReleaseResult
@@ -45,7 +46,7 @@ def build(call: Invocation) -> Exit:
     """Plan and render; build, check and push the cells that are not published yet."""
     with _job(call) as job:
         note_unsigned(call, job.chosen)
-        return build_job(job).code
+        return ended(build_job(job))
 
 
 def build_job(job: Job) -> Ran:
@@ -53,7 +54,7 @@ def build_job(job: Job) -> Ran:
     call = job.call
     write_rendered(call.root, job.chosen.name, job.recipes, complete=not call.selects)
     if note := foreign_note(call.root, job.chosen.name, job.recipes):
-        call.say(note)
+        call.warn(note)
 
     # Before anything is built.
     signer = module_signer(call, job.chosen.effective)
@@ -80,7 +81,7 @@ def build_job(job: Job) -> Ran:
 def _record_open(recorder: _Recorder, call: Invocation) -> None:
     """Record the cells that cannot be built, of those that this run is about, and name the releases that are open."""
     for release in recorder.plan.open:
-        call.say(str(release))
+        call.warn(str(release))
     plan = in_shard(recorder.plan, call.shard) if call.shard else recorder.plan
     rows = [row for row in plan.rows if not call.only or any(fnmatchcase(row.id, glob) for glob in call.only)]
     if recorder.plan.open:
@@ -97,7 +98,7 @@ def verify(call: Invocation) -> Exit:
             note_features(run)
             run_cells(run, verify_cell, job.recipes, recorder.record)
 
-        return _run(job, work, False).code
+        return ended(_run(job, work, False))
 
 
 def push(call: Invocation) -> Exit:
@@ -106,7 +107,7 @@ def push(call: Invocation) -> Exit:
         withheld = {cell: result for cell, result in _earlier(every).items() if _is_withheld(result)}
         job = replace(every, recipes=[recipe for recipe in every.recipes if recipe.cell.id in withheld])
         if not job.recipes:
-            call.say(
+            call.conclude(
                 "Nothing to push: everything that passed is already published, or "
                 f"{call.next('build', job.chosen.name)} has not run yet."
             )
@@ -119,7 +120,7 @@ def push(call: Invocation) -> Exit:
         def work(recorder: _Recorder, run: RunContext) -> None:
             run_cells(run, one, job.recipes, recorder.record)
 
-        return _run(job, work, True).code
+        return ended(_run(job, work, True))
 
 
 def _is_withheld(result: CellResult) -> bool:
@@ -154,11 +155,15 @@ class Job:
 
 @dataclass(frozen=True)
 class Ran:
-    """The outcome of a run: the results of its cells, and what was known of cells before it."""
+    """The outcome of a run.
+
+    `results` are those of its cells, `before` what was known of cells before it; `error` ended it before its last cell.
+    """
 
     code: Exit
     results: tuple[CellResult, ...]
     before: Mapping[str, CellResult]
+    error: KmatrixError | None = None
 
 
 @dataclass
@@ -251,28 +256,49 @@ def _run(job: Job, work: Callable[[_Recorder, RunContext], None], pushes: bool) 
         source=source(call.root),
         places=call.places,
     )
+    cut: CutRun | None = None
+    error: Exception | KeyboardInterrupt | None = None
     with showing(call, len(job.recipes), known.values()) as progress:
         recorder = _Recorder(job, progress, every, known, earlier, engine=engine.in_use().as_dict())
         run = new_run(engine, load_credentials(call.authfile), options, progress, pushes=pushes)
-        own = {recipe.cell.id for recipe in job.recipes}
-        run.known_features.update(features_of_others(planned(every, recorder.known), own))
-        work(recorder, run)
-    recorder.compare_features()
+        own = {recipe.cell.id: recipe for recipe in job.recipes}
+        run.known_features.update(features_of_others(planned(every, recorder.known), own.keys()))
+        try:
+            work(recorder, run)
+            recorder.compare_features()
+        except (Exception, KeyboardInterrupt) as stop:
+            # What the run reached is shown first, once the progress is no longer on the terminal.
+            error = stop
+            cut = cut_short(call, job.chosen.name, stop, "cell", own, recorder.changed)
     results = list(recorder.changed.values())
     gates = gates_of_profile(job.chosen.effective)
-    tables.print_results(
-        call.console, results, job.chosen.name, gates, call.command, call.typed, failures_only=call.quiet
-    )
-    show_on_github(call, job.chosen.name, results, recorder.releases, call.command, call.typed)
-    call.say(
-        f"builds: {engine.builds}, pulls: {engine.pulls}. {call.next('report', job.chosen.name)} shows the latest "
-        "result of every cell; build/results.json has all of it."
-    )
+    Ending(call, job.chosen.name, gates, results, recorder.releases, cut).show()
+    if cut is None:
+        call.say(
+            f"builds: {engine.builds}, pulls: {engine.pulls}. {call.next('report', job.chosen.name)} shows the latest "
+            "result of every cell; build/results.json has all of it."
+        )
     if call.boot is None and (lacking := tables.left_out(results, gates)):
         unpushed = "; images that were built are not pushed" if pushes else ""
         again = call.next(call.command, job.chosen.name)
-        call.say(f"warning: --no-boot: {lacking}{unpushed}; {again} runs every gate")
-    return Ran(exit_code(result.verdict for result in results), tuple(results), recorder.known)
+        call.warn(f"warning: --no-boot: {lacking}{unpushed}; {again} runs every gate")
+    ran = Ran(exit_code(result.verdict for result in results), tuple(results), recorder.known)
+    if error is None:
+        return ran
+    if isinstance(error, KmatrixError):
+        return replace(ran, error=error)
+    raise error
+
+
+def ended(ran: Ran) -> Exit:
+    """Return the exit code of a run.
+
+    Raises:
+        KmatrixError: it ended the run.
+    """
+    if ran.error is not None:
+        raise ran.error
+    return ran.code
 
 
 def _jobs(call: Invocation) -> int:

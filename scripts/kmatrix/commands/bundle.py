@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.text import Text
 
+from kmatrix.commands.ending import cut_short
+from kmatrix.commands.github import cut_annotations, summarise
 from kmatrix.commands.invocation import Invocation
 from kmatrix.commands.profile import SelectedProfile, recipes_for
 from kmatrix.commands.run import opened_run, tidy
@@ -16,6 +18,7 @@ from kmatrix.commands.showing import showing
 from kmatrix.commands.unsigned import note_unsigned
 from kmatrix.decide.bundle import wanted_bundles
 from kmatrix.decide.bundle_bounds import Bounds, bounds_of
+from kmatrix.decide.github_summary import bundle_summary
 from kmatrix.decide.kept_results import keep_published
 from kmatrix.decide.plan import make_plan
 from kmatrix.decide.workflow_commands import annotations_of_bundles
@@ -32,7 +35,7 @@ from kmatrix.stages.run import default_jobs, exit_code
 from kmatrix.stages.run_context import Options, RunContext, new_run
 from kmatrix.values.boot import BootOptions
 from kmatrix.values.bundle import BundleResult
-from kmatrix.values.errors import Exit
+from kmatrix.values.errors import Exit, KmatrixError
 from kmatrix.values.lock import ProfileLock
 from kmatrix.values.names import ClientVersion
 from kmatrix.values.recipe import Recipe
@@ -59,18 +62,53 @@ def bundle(call: Invocation) -> Exit:
     """
     with _job(call) as job:
         note_unsigned(call, job.chosen)
-        results = bundle_job(call, job)
-    return exit_code(result.verdict for result in results)
+        ran = bundle_job(call, job)
+    if ran.error is not None:
+        raise ran.error
+    return exit_code(result.verdict for result in ran.results)
 
 
-def bundle_job(call: Invocation, job: Job) -> list[BundleResult]:
-    """Compose, boot and publish the bundles of a job; returns their outcomes.
+@dataclass(frozen=True)
+class Ran:
+    """The outcome of a run: the results of its bundles; `error` ended it before its last bundle."""
+
+    results: tuple[BundleResult, ...]
+    error: KmatrixError | None = None
+
+
+def bundle_job(call: Invocation, job: Job) -> Ran:
+    """Compose, boot and publish the bundles of a job, and show their outcomes; an error may end that early."""
+    now: list[BundleResult] = []
+    name, cut = job.chosen.name, None
+    error: Exception | KeyboardInterrupt | None = None
+    try:
+        _make_bundles(call, job, now)
+    except (Exception, KeyboardInterrupt) as stop:
+        # What the run reached is shown first.
+        error = stop
+        selected = [str(client) for client in sorted(job.selected)]
+        cut = cut_short(call, name, stop, "bundle", selected, {result.client for result in now})
+    if now or not cut:
+        print_bundles(call.console, now, failures_only=call.quiet)
+    if cut:
+        call.conclude(str(cut))
+    else:
+        call.say("build/bundles.json has the complete results.")
+    summarise(call, lambda room: bundle_summary(f"{call.command}: bundles of profile {name}", now, room, cut))
+    if call.github:
+        call.github.annotate(annotations_of_bundles(now, cut_annotations(call, cut)))
+    if error is None or isinstance(error, KmatrixError):
+        return Ran(tuple(now), error)
+    raise error
+
+
+def _make_bundles(call: Invocation, job: Job, now: list[BundleResult]) -> None:
+    """Compose, boot and publish the bundles of a job; each outcome is written, and added to `now`, at once.
 
     Raises:
         UnreachableError, CredentialError: the registry cannot answer which cells are published.
     """
     path = call.bundles_path
-    now: list[BundleResult] = []
     name = job.chosen.name
     engine = job.run.engine.in_use().as_dict()
     known = read_bundles(path, name)
@@ -79,7 +117,7 @@ def bundle_job(call: Invocation, job: Job) -> list[BundleResult]:
     order = [str(client) for client in sorted(set(job.chosen.effective.clients) & planned)]
     for client in sorted(set(job.chosen.effective.clients) - planned):
         why = f"{call.next('plan', name)} shows why each candidate is excluded"
-        call.say(f"{client}: no bundle, because the plan has no cell of this client; {why}")
+        call.warn(f"{client}: no bundle, because the plan has no cell of this client; {why}")
     own = [recipe for recipe in job.recipes if recipe.cell.client in job.selected]
     published = published_cells(job.run, own)
     for wanted in wanted_bundles((recipe.cell for recipe in own), published, job.bounds):
@@ -88,11 +126,6 @@ def bundle_job(call: Invocation, job: Job) -> list[BundleResult]:
         time = utc_now()
         changed[result.client] = keep_published(result, known.get(result.client), time)
         update_bundles(path, name, changed, order, engine)
-    print_bundles(call.console, now, failures_only=call.quiet)
-    if call.github:
-        call.github.annotate(annotations_of_bundles(now))
-    call.say("build/bundles.json has the complete results.")
-    return now
 
 
 def print_bundles(console: Console, results: Iterable[BundleResult], failures_only: bool = False) -> None:
@@ -101,7 +134,7 @@ def print_bundles(console: Console, results: Iterable[BundleResult], failures_on
     Args:
         console: where.
         results: of the bundles.
-        failures_only: leaves out those that are published.
+        failures_only: leaves out the rows and sizes of those that are published, and what is as it should be.
     """
     rows: list[Row] = []
     every = list(results)
@@ -116,32 +149,34 @@ def print_bundles(console: Console, results: Iterable[BundleResult], failures_on
             rows.append((result.client, verdict, *"-----", digest))
     if rows or not failures_only:
         print_table(console, _COLUMNS, rows)
-    for result in results:
-        lines = []
-        if result.verdict in ("failed", "errored"):
-            lines.append(result.reason)
-            # Most reasons have the first finding already.
-            further = [finding for finding in result.findings if finding.message not in result.reason]
-            lines += [f"{finding.code}: {finding.message}" for finding in further]
-        if result.earlier:
-            lines.append(f"with modules that were built earlier, from other inputs: {', '.join(result.earlier)}")
-        if result.missing:
-            lines.append(f"not included, because unpublished: {', '.join(result.missing)}")
-        lines += [f"not included: {cell}: {why}" for cell, why in result.lacking.items()]
-        if result.dropped:
-            lines.append(f"warning: the new bundle drops {', '.join(result.dropped)}")
-        lines += [f"kept {kernel} from the earlier bundle: {why}" for kernel, why in result.kept.items()]
-        for image in result.images:
-            kernel, size = [*image.kernels.items()][-1]
-            lines.append(
-                f"{image.arch}: {image.bytes} bytes compressed, {size} of them for kernel {kernel} alone; "
-                f"its toolkit has {image.toolkit_bytes}"
-            )
-        for line in lines:
+    for result in every:
+        for line in _about(result, complete=not failures_only):
             console.print(Text(f"{result.client}: {line}"), soft_wrap=True)
     counts = {verdict: sum(result.verdict == verdict for result in every) for verdict in STYLES}
     found = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
     console.print(Text(f"bundles: {found or 'none'}"), soft_wrap=True)
+
+
+def _about(result: BundleResult, complete: bool) -> Iterator[str]:
+    """Yield what there is to say about a bundle: its fault and what it lacks; if `complete`, all of it."""
+    if result.verdict in ("failed", "errored"):
+        yield result.reason
+        # Most reasons have the first finding already.
+        yield from (f"{each.code}: {each.message}" for each in result.findings if each.message not in result.reason)
+    if complete and result.earlier:
+        yield f"with modules that were built earlier, from other inputs: {', '.join(result.earlier)}"
+    if result.missing:
+        yield f"not included, because unpublished: {', '.join(result.missing)}"
+    yield from (f"not included: {cell}: {why}" for cell, why in result.lacking.items())
+    if result.dropped:
+        yield f"warning: the new bundle drops {', '.join(result.dropped)}"
+    yield from (f"kept {kernel} from the earlier bundle: {why}" for kernel, why in result.kept.items())
+    for image in result.images if complete else ():
+        kernel, size = [*image.kernels.items()][-1]
+        yield (
+            f"{image.arch}: {image.bytes} bytes compressed, {size} of them for kernel {kernel} alone; "
+            f"its toolkit has {image.toolkit_bytes}"
+        )
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def published(
     trust = load_trust(chosen.effective.image_signing, call.root, {}, signs=False)
     gates = gates_of_profile(chosen.effective)
     with showing(call) as progress:
-        records = records_for(trust, registry, progress.say)
+        records = records_for(trust, registry, progress.warn)
         images = complete_cells(registry, records, target, recipes, gates, chosen.effective.kernel_tags, progress)
     return [(recipe, images[recipe.cell.id]) for recipe in recipes if recipe.cell.id in images]
 

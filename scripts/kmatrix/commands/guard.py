@@ -14,20 +14,27 @@ from kmatrix.values.redaction import redacted
 from kmatrix.values.text import plain
 
 
-def guarded(console: Console, work: Callable[[], int], interrupted: str) -> int:
+def guarded(
+    console: Console,
+    work: Callable[[], int],
+    interrupted: str,
+    announce: Callable[[Exception], None] = lambda _: None,
+) -> int:
     """Run a command and return its exit code.
 
-    A signal that ends a run, and a reader of our output that goes away, are an interruption.
+    A signal that ends a run, and a reader of our output that goes away, are an interruption. An exception's notes
+    (`add_note`) are clauses about the command that goes on; they are printed last.
 
     Args:
         console: for human-readable output.
         work: the command; returns its exit code.
-        interrupted: the message after an interruption.
+        interrupted: the message after an interruption, without a full stop.
+        announce: is given the error that ended the command, once that is printed.
     """
     try:
         with interruptible(), watched_outputs() as outputs:
             try:
-                code = _run(console, work, interrupted)
+                code = _run(console, work, interrupted, announce)
             except SystemExit:
                 # The option parser leaves this way after `--help` and `--version`.
                 outputs.flush()
@@ -40,7 +47,7 @@ def guarded(console: Console, work: Callable[[], int], interrupted: str) -> int:
         return int(Exit.INTERRUPTED)
 
 
-def _run(console: Console, work: Callable[[], int], interrupted: str) -> int:
+def _run(console: Console, work: Callable[[], int], interrupted: str, announce: Callable[[Exception], None]) -> int:
     try:
         return int(work())
     except (KeyboardInterrupt, InterruptedRunError) as stop:
@@ -48,10 +55,12 @@ def _run(console: Console, work: Callable[[], int], interrupted: str) -> int:
         broken = stop.__cause__ if isinstance(stop, KeyboardInterrupt) else None
         if isinstance(broken, Exception) and not isinstance(broken, InterruptedRunError):
             print_error(console, broken)
-        console.print(interrupted, markup=False, highlight=False, soft_wrap=True)
+        message = "; ".join([interrupted, *(_notes(stop) or ["run the same command to resume"])])
+        console.print(f"{message}.", markup=False, highlight=False, soft_wrap=True)
         return int(Exit.INTERRUPTED)
     except Exception as error:
         print_error(console, error)
+        announce(error)
         return int(error.exit_code if isinstance(error, KmatrixError) else Exit.ERRORED)
 
 
@@ -69,14 +78,22 @@ def _written(console: Console, outputs: Outputs, code: int) -> int:
 
 
 def print_error(console: Console, error: Exception) -> None:
-    """Print an error with its next step; an unexpected one with its traceback."""
+    """Print an error with its next step, an unexpected one with its traceback; then the command that goes on."""
     if isinstance(error, KmatrixError):
         _print(console, str(error), error.hint)
-        return
-    trace = "".join(traceback.format_exception(error))
-    console.print(redacted(plain(trace)), markup=False, highlight=False, soft_wrap=True)
-    message = "Internal error: this is a bug in kmatrix. Finished cells are saved. Please report the traceback above."
-    console.print(message, style="red", markup=False, highlight=False, soft_wrap=True)
+    else:
+        trace = traceback.TracebackException.from_exception(error)
+        # They are no part of the bug, and are printed below it.
+        trace.__notes__ = None
+        console.print(redacted(plain("".join(trace.format()))), markup=False, highlight=False, soft_wrap=True)
+        message = "Internal error: this is a bug in kmatrix. Please report the traceback above."
+        console.print(message, style="red", markup=False, highlight=False, soft_wrap=True)
+    for note in _notes(error):
+        console.print(f"       {note}.", markup=False, highlight=False, soft_wrap=True)
+
+
+def _notes(error: BaseException) -> list[str]:
+    return [redacted(plain(note)) for note in getattr(error, "__notes__", [])]
 
 
 def _print(console: Console, message: str, hint: str) -> None:

@@ -79,6 +79,10 @@ class Invocation:
         if not self.quiet:
             self.conclude(text)
 
+    def warn(self, text: str) -> None:
+        """Print a line about something that needs a person's attention, also where only the summary is wanted."""
+        self.conclude(text)
+
     def conclude(self, text: str) -> None:
         """Print a line of the summary on standard error."""
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
@@ -86,6 +90,12 @@ class Invocation:
     def again(self, profile_name: str, *arguments: str) -> str:
         """Return this command in backquotes, to be run again with more arguments: `nox -s build -- --only CELL`."""
         return command_line(self.command, profile_name, *self.typed, *arguments)
+
+    def same(self, profile_name: str) -> str:
+        """Return this command in backquotes, to be run again over the cells that it selects."""
+        only = [part for glob in self.only for part in ("--only", glob)]
+        shard = ["--shard", str(self.shard)] if self.shard else []
+        return self.again(profile_name, *only, *shard)
 
     def next(self, name: str, profile_name: str, *arguments: str) -> str:
         """Return another command in backquotes, which acts on the same places as this one."""

@@ -42,7 +42,7 @@ def merge(call: Invocation) -> Exit:
     chosen = select_profile(call)
     pins = pins_for(call, chosen)
     found = make_plan(chosen.name, chosen.effective, pins)
-    folders = shard_folders(call.folders, call.say)
+    folders = shard_folders(call.folders, call.warn)
     with alone(call):
         # Everything is read before anything is written.
         known = read_results(call.results_path, chosen.name)
@@ -82,9 +82,9 @@ def merge(call: Invocation) -> Exit:
     new = sum(each.source is not None for each in merged.values())
     call.conclude(f"merged {new} cells of {len(folders)} shards into build/results.json")
     if missing := [cell.id for cell in found.cells if cell.id not in cells]:
-        call.say(f"no shard has a result of {_listed(missing)}")
+        call.warn(f"no shard has a result of {_listed(missing)}")
     if unknown:
-        call.say(f"kept, although the plan does not have them: {_listed(unknown)}")
+        call.warn(f"kept, although the plan does not have them: {_listed(unknown)}")
     call.say(f"{call.next('report', chosen.name)} shows them.")
     if fault:
         raise fault
@@ -165,7 +165,7 @@ def _refuse_other_profile(path: Path, profiles: tuple[str, ...], profile_name: s
 def _copy_logs(call: Invocation, folder: Path, result: CellResult, profile_name: str) -> None:
     for log in (result.log, result.serial):
         if log and not copy_log(call.root, folder, log, profile_name):
-            call.say(f"{result.cell}: {folder} does not have its log {log}")
+            call.warn(f"{result.cell}: {folder} does not have its log {log}")
     for ending in CONSOLES:
         # A result names one console; there are others only where gates booted apart.
         copy_log(call.root, folder, f"build/logs/{profile_name}/{result.cell}{ending}", profile_name)

@@ -99,6 +99,7 @@ def discovered(call: Invocation, chosen: SelectedProfile) -> tuple[ProfileLock |
             now,
             _discovery_times(call).last(chosen.name, known),
             progress,
+            lambda text: progress.warn(f"discover: {text}"),
         )
     return known, pins, now
 

@@ -34,15 +34,15 @@ def discover(call: Invocation) -> Exit:
             for line in news_of(known, pins):
                 call.say(f"discover: {line}")
             current = known == pins
-            call.say(f"discover: {chosen.effective.lock} is {'up to date' if current else 'not up to date'}")
+            call.conclude(f"discover: {chosen.effective.lock} is {'up to date' if current else 'not up to date'}")
             return Exit.OK if current else Exit.FAILED
         pins = resolve_pins(call, chosen)
     pins = without_silenced(pins, open_releases_of(chosen.name, chosen.effective, pins)[0])
     for line in mismatches(pins):
-        call.say(f"discover: {line}")
+        call.warn(f"discover: {line}")
     if pins.unresolved:
         count = f"{len(pins.unresolved)} release{'s are' if len(pins.unresolved) > 1 else ' is'} unresolved"
-        call.say(f"discover: {count}; {call.next('plan', chosen.name)} shows why; the next discovery tries again")
+        call.warn(f"discover: {count}; {call.next('plan', chosen.name)} shows why; the next discovery tries again")
     return discovery_exit(pins)
 
 

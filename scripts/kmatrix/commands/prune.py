@@ -43,7 +43,7 @@ def prune(call: Invocation) -> Exit:
     target = required_target(chosen.name, chosen.effective)
     days = chosen.effective.retention_days
     if days is None:
-        call.say(
+        call.conclude(
             f"profile {chosen.name} keeps every image: set profiles.{chosen.name}.retention_days in matrix.yaml to "
             "have images of kernels without a release removed"
         )
@@ -57,7 +57,7 @@ def prune(call: Invocation) -> Exit:
         clients = [str(client) for client in chosen.effective.clients]
         tags = chosen.effective.kernel_tags
         with showing(call) as progress, stepping(progress, "prune", "reading the registry"):
-            prunings = decide_pruning(remover, target, clients, ages, _named(call), progress.say, tags)
+            prunings = decide_pruning(remover, target, clients, ages, _named(call), progress.warn, tags)
         removals = [removal for pruning in prunings for removal in pruning.removals]
         if not call.json:
             _show(call, prunings)

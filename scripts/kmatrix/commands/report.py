@@ -41,9 +41,9 @@ def report(call: Invocation) -> Exit:
     results, releases = written.report.cells, written.report.releases
     console = wide_console()
     build = call.places.get("build", ())
-    tables.print_results(console, results, chosen.name, gates, "build", build)
+    tables.print_results(console, results, chosen.name, gates, "report", build)
     tables.print_releases(console, releases)
-    show_on_github(call, chosen.name, results, releases, "build", build)
+    show_on_github(call, chosen.name, results, releases, "report", build)
     if pending := written.report.pending:
         every = len(results) + len(pending)
         call.say(f"{len(pending)} of {every} cells {'is' if len(pending) == 1 else 'are'} {NOT_BUILT}")

@@ -70,11 +70,13 @@ def watch(call: Invocation) -> Exit:
         lines = [releases_line(before, pins, run.fault)]
         run.fault = ""
         ran = _attempt(run, lambda: build.build_job(build.job_for(call, chosen, target, engine, pins)))
+        if ran and ran.error:
+            _note_or_raise(run, ran.error)
         results = ran.results if ran else ()
         earlier = ran.before if ran else {}
         lines.append(cells_line(results, earlier, run.fault))
         known = read_bundles(call.bundles_path, chosen.name)
-        bundles = _bundle(run, pins, earlier, known) if ran else []
+        bundles = _bundle(run, pins, earlier, known) if ran and not ran.error else []
         lines.append(bundles_line(bundles, known, run.fault))
         run.codes |= {exit_code([*(each.verdict for each in results), *(each.verdict for each in bundles)])}
         for line in lines:
@@ -101,7 +103,7 @@ def _discover(run: _Watch) -> ProfileLock:
         except InputError:
             raise error from None
         _note(run, error)
-        call.say(f"watch: goes on with the releases that {chosen.effective.lock} has")
+        call.warn(f"watch: goes on with the releases that {chosen.effective.lock} has")
         return pins
     found = make_plan(chosen.name, chosen.effective, pins)
     run.codes.add(discovery_exit(without_silenced(pins, found.open)))
@@ -125,11 +127,14 @@ def _bundle(
     if not clients:
         return []
 
-    def work() -> list[BundleResult]:
+    def work() -> bundle.Ran:
         with bundle.job_for(call, chosen, run.target, run.engine, pins, clients) as job:
             return bundle.bundle_job(call, job)
 
-    return _attempt(run, work) or []
+    ran = _attempt(run, work)
+    if ran and ran.error:
+        _note_or_raise(run, ran.error)
+    return list(ran.results) if ran else []
 
 
 def _attempt(run: _Watch, work: Callable[[], T]) -> T | None:
@@ -140,11 +145,15 @@ def _attempt(run: _Watch, work: Callable[[], T]) -> T | None:
     """
     try:
         return work()
-    except InputError:
-        raise
     except KmatrixError as error:
-        _note(run, error)
+        _note_or_raise(run, error)
         return None
+
+
+def _note_or_raise(run: _Watch, error: KmatrixError) -> None:
+    if isinstance(error, InputError):
+        raise error
+    _note(run, error)
 
 
 def _note(run: _Watch, error: KmatrixError) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from html import escape
 
+from kmatrix.decide.cut_run import CutRun
+from kmatrix.values.bundle import BundleResult
 from kmatrix.values.cells import CellResult
 from kmatrix.values.text import plain_line
 
@@ -24,6 +26,7 @@ def github_summary(
     results: Iterable[CellResult],
     repeat: Callable[[CellResult], str],
     limit: int = LIMIT,
+    cut: CutRun | None = None,
 ) -> str:
     """Return the summary of a run.
 
@@ -32,11 +35,12 @@ def github_summary(
         results: of its cells.
         repeat: returns the command that brings a cell to its verdict again, in backquotes; empty if none can.
         limit: in bytes; rows beyond it are left out, and counted in the last line. Empty where not even the counts fit.
+        cut: what the run did not do, if it was cut short.
     """
     results = sorted(results, key=lambda result: (result.verdict != "failed", result.cell))
     bad = [result for result in results if result.verdict in _BAD]
     rest = [result for result in results if result.verdict not in _BAD]
-    head = f"<h3>{_text(title)}</h3>\n<p>{_counts(results)}</p>\n"
+    head = f"<h3>{_text(title)}</h3>\n<p>{_counts(results)}</p>\n{_cut(cut) if cut else ''}"
     if len(head.encode()) + _RESERVE > limit:
         return ""
     made, left = _Limited(head, limit - _RESERVE), 0
@@ -50,6 +54,37 @@ def github_summary(
         cells = "1 cell is" if left == 1 else f"{left} cells are"
         made.close(f"\n<p>{cells} left out, as GitHub shows at most 1 MiB; build/results.json has all.</p>\n")
     return made.text + "\n"
+
+
+def bundle_summary(title: str, bundles: Iterable[BundleResult], limit: int = LIMIT, cut: CutRun | None = None) -> str:
+    """Return the summary of a run over bundles.
+
+    Args:
+        title: the command and its profile.
+        bundles: their results.
+        limit: in bytes; rows beyond it are left out. Empty where not even the counts fit.
+        cut: what the run did not do, if it was cut short.
+    """
+    bundles = list(bundles)
+    head = f"<h3>{_text(title)}</h3>\n<p>{_counts(bundles, 'bundles')}</p>\n{_cut(cut) if cut else ''}"
+    if len(head.encode()) + _RESERVE > limit:
+        return ""
+    made = _Limited(head, limit - _RESERVE)
+    rows = [
+        _cells(
+            _code(each.client), _verdict(each), str(len(each.kernels)), _code(each.digest or "-"), _code(each.reason)
+        )
+        for each in bundles
+    ]
+    if rows and made.table(("bundle", "verdict", "kernels", "digest", "reason"), rows):
+        made.close("\n<p>Some are left out, as GitHub shows at most 1 MiB; build/bundles.json has all.</p>\n")
+    return made.text + "\n"
+
+
+def _cut(cut: CutRun) -> str:
+    # The reason may quote a service, and so stands in code.
+    resume = _code(cut.resume.replace("`", ""))
+    return f"<p>✗ The run was cut short: {_code(cut.reason)}; {_text(str(cut))}. {resume}</p>\n"
 
 
 class _Limited:
@@ -88,10 +123,10 @@ class _Limited:
             yield row
 
 
-def _counts(results: Iterable[CellResult]) -> str:
+def _counts(results: Iterable[CellResult] | Iterable[BundleResult], noun: str = "cells") -> str:
     verdicts = [result.verdict for result in results]
     found = [f"{sign} {verdicts.count(verdict)} {verdict}" for verdict, sign in _SIGNS.items() if verdict in verdicts]
-    return ", ".join(found) or "no cells"
+    return ", ".join(found) or f"no {noun}"
 
 
 def _bad_row(result: CellResult, repeat: Callable[[CellResult], str]) -> str:
@@ -106,7 +141,7 @@ def _row(result: CellResult) -> str:
     return _cells(_code(result.cell), _verdict(result), _code(gates), _code(result.digest or "-"))
 
 
-def _verdict(result: CellResult) -> str:
+def _verdict(result: CellResult | BundleResult) -> str:
     return f"{_SIGNS[result.verdict]} {result.verdict}"
 
 

@@ -126,16 +126,17 @@ def cells_line(results: Iterable[CellResult], before: Mapping[str, CellResult], 
     Args:
         results: of the run.
         before: what was known before it, by cell.
-        fault: why nothing was built.
+        fault: why nothing, or not everything, was built.
     """
-    if fault:
-        return f"cells: not built: {fault}"
     # They ended in any order.
     results = sorted(results, key=lambda result: result.cell)
     published = [result.cell for result in published_now(results, before)]
     words = [_listed("published", published)]
     words += [_listed(verdict, [r.cell for r in results if r.verdict == verdict]) for verdict in ("failed", "errored")]
-    return f"cells: {'; '.join(filter(None, words)) or 'none published'}"
+    told = "; ".join(filter(None, words))
+    if fault:
+        return f"cells: {told}; the others not built: {fault}" if told else f"cells: not built: {fault}"
+    return f"cells: {told or 'none published'}"
 
 
 def bundles_line(results: Iterable[BundleResult], before: Mapping[str, BundleResult], fault: str = "") -> str:
@@ -144,10 +145,8 @@ def bundles_line(results: Iterable[BundleResult], before: Mapping[str, BundleRes
     Args:
         results: of the run.
         before: what was known before it, by client.
-        fault: why none was composed.
+        fault: why none, or not each, was composed.
     """
-    if fault:
-        return f"bundles: not composed: {fault}"
     results = list(results)
     words = [
         f"{result.client} published with {len(result.kernels)} kernel{'s' if len(result.kernels) != 1 else ''} as "
@@ -155,7 +154,10 @@ def bundles_line(results: Iterable[BundleResult], before: Mapping[str, BundleRes
         for result in published_bundles(results, before)
     ]
     words += [f"{result.client} {result.verdict}" for result in results if result.verdict in ("failed", "errored")]
-    return f"bundles: {'; '.join(words) or 'none published'}"
+    told = "; ".join(words)
+    if fault:
+        return f"bundles: {told}; the others not composed: {fault}" if told else f"bundles: not composed: {fault}"
+    return f"bundles: {told or 'none published'}"
 
 
 def _releases(pins: ProfileLock) -> list[str]:

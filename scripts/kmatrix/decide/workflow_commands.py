@@ -13,8 +13,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from kmatrix.decide.cut_run import reason_of
 from kmatrix.values.bundle import BundleResult
 from kmatrix.values.cells import CellResult
+from kmatrix.values.errors import KmatrixError
 from kmatrix.values.release_result import ReleaseResult
 from kmatrix.values.text import plain_line
 
@@ -48,7 +50,10 @@ def resume(token: str) -> str:
 
 
 def annotations_of(
-    cells: Iterable[CellResult], releases: Iterable[ReleaseResult] = (), repeat: str = ""
+    cells: Iterable[CellResult],
+    releases: Iterable[ReleaseResult] = (),
+    repeat: str = "",
+    first: Iterable[Annotation] = (),
 ) -> tuple[Annotation, ...]:
     """Return an annotation for each cell without a pass, and for each warning and each release with a finding.
 
@@ -58,12 +63,13 @@ def annotations_of(
         cells: the results.
         releases: of the run.
         repeat: the command that shows all of them, in backquotes.
+        first: errors of the complete run.
     """
     cells, releases = tuple(cells), tuple(releases)
     bad = [cell for cell in cells if cell.verdict in ("failed", "errored")]
     # A cell that failed says more about the product than one without a verdict.
     bad.sort(key=lambda cell: cell.verdict != "failed")
-    errors = [Annotation("error", cell.cell, f"{cell.verdict}: {cell.reason}") for cell in bad]
+    errors = [*first, *(Annotation("error", cell.cell, f"{cell.verdict}: {cell.reason}") for cell in bad)]
     warnings = [
         Annotation("warning", cell.cell, f"{warning.code}: {warning.message}")
         for cell in cells
@@ -77,11 +83,17 @@ def annotations_of(
     return (*_shown(errors, repeat), *_shown(warnings, repeat))
 
 
-def annotations_of_bundles(bundles: Iterable[BundleResult]) -> tuple[Annotation, ...]:
-    """Return an annotation for each bundle without a pass; the tenth counts the rest."""
+def annotations_of_bundles(bundles: Iterable[BundleResult], first: Iterable[Annotation] = ()) -> tuple[Annotation, ...]:
+    """Return an annotation for each bundle without a pass, after errors of the run; the tenth counts the rest."""
     bad = [bundle for bundle in bundles if bundle.verdict in ("failed", "errored")]
     errors = [Annotation("error", f"bundle {each.client}", f"{each.verdict}: {each.reason}") for each in bad]
-    return tuple(_shown(errors, ""))
+    return tuple(_shown([*first, *errors], ""))
+
+
+def annotation_of(error: Exception) -> Annotation:
+    """Return the annotation of an error that ended a command."""
+    # Complete: an error about a file lists its problems.
+    return Annotation("error", "kmatrix", str(error) if isinstance(error, KmatrixError) else reason_of(error))
 
 
 def _shown(found: list[Annotation], repeat: str) -> Iterator[Annotation]:

@@ -34,6 +34,7 @@ def discover(
     now: datetime | None = None,
     last: str | None = None,
     progress: Progress | None = None,
+    warn: Say | None = None,
 ) -> ProfileLock:
     """Resolve everything a profile needs into pins.
 
@@ -52,6 +53,7 @@ def discover(
         now: the time, with a zone; by default that of the machine's clock.
         last: the time of the last discovery, as 2026-03-31T03:17:05Z; None if it is not known.
         progress: is told how many releases and package sets are left; None if nobody looks.
+        warn: is given a line about a fault that the pins outlive; `say` by default.
 
     Returns:
         the pins. A release that could not be read is in `unresolved`.
@@ -66,15 +68,15 @@ def discover(
     wanted_key = expected_fingerprint(profile, root)
     reusable = bool(known and known.inputs == inputs_digest(as_written))
     before = EarlierPins(profile_name, known, reusable, forget, today, now.strftime("%Y-%m-%dT%H:%M:%SZ"), last)
-    progress = progress or QuietProgress()
+    progress, warn = progress or QuietProgress(), warn or say
     if known is None:
         say("there is no earlier lock: the graph's answer is taken as it is")
-    found = pin_releases(profile_name, profile, registry, before, say, progress)
+    found = pin_releases(profile_name, profile, registry, before, say, warn, progress)
     releases = found.releases
     kernels = refuse_useless_forgets(forget, known, releases, found.unresolved)
     count = len({(pin.version, pin.arch) for pin in releases})
     say(f"{count} releases with {len({k.release for r in releases for k in r.kernels})} kernels")
-    base = _base(profile, registry, known, say)
+    base = _base(profile, registry, known, warn)
     packages = PackageRoot(profile.packages, root)
     with stepping(progress, "discover", "packages"):
         clients, unavailable = pin_clients(profile_name, profile, packages, releases, wanted_key, before, say)
@@ -92,14 +94,14 @@ def discover(
     ).in_order()
 
 
-def _base(profile: Profile, registry: Registry, known: ProfileLock | None, say: Say) -> ImageRef:
+def _base(profile: Profile, registry: Registry, known: ProfileLock | None, warn: Say) -> ImageRef:
     """Return the base by digest: that of the lock if its registry does not answer, or answers wrongly."""
     try:
         found = registry.resolve(mirrored(profile.base, profile.mirrors))
     except (UnreachableError, CredentialError, ProtocolError) as error:
         if known is None or known.base.repository != profile.base.repository:
             raise
-        say(f"the base stays as pinned: {error.message}")
+        warn(f"the base stays as pinned: {error.message}")
         return known.base
     return profile.base.with_digest(found.digest)
 

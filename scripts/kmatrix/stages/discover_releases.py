@@ -43,6 +43,7 @@ def pin_releases(
     registry: Registry,
     before: EarlierPins,
     say: Say,
+    warn: Say,
     progress: Progress,
 ) -> FoundReleases:
     """Return the pins of every selected release, one for each toolkit it has.
@@ -53,6 +54,7 @@ def pin_releases(
         registry: payloads, toolkits and node images are read from it.
         before: a payload that was read then is not read again, and a release that is gone from the graph is kept.
         say: is given a line of progress.
+        warn: is given a line about a release or a channel that a person has to look at.
         progress: is told how many releases are left.
 
     Raises:
@@ -75,11 +77,11 @@ def pin_releases(
             kept = f"{profile.retention_days} days (retention_days)"
             say(f"{release} for {arch} leaves the lock: it has been gone from the graph for longer than {kept}")
         for name, why in empty_channels(profile.channels, graphs, chosen).items():
-            say(f"{name} for {arch} gives no release ({why}): correct it in matrix.yaml, unless it is yet to come")
+            warn(f"{name} for {arch} gives no release ({why}): correct it in matrix.yaml, unless it is yet to come")
             empty.append(EmptyChannelPin(name=name, arch=arch))
         jobs += [(node, arch) for node in chosen]
         updates += updates_of(chosen, arch, before.pins.updates if before.pins else ())
-    reader = _Reader(profile, registry, before, say)
+    reader = _Reader(profile, registry, before, say, warn)
     with counting(progress, "discover: releases", len(jobs)) as counted:
         found = map_threads(counted(lambda job: reader.pins_of(*job)), jobs, _THREADS)
     return FoundReleases(
@@ -93,11 +95,12 @@ def pin_releases(
 class _Reader:
     """Reads releases, several at a time; once the registry has shown to be down, the others are not tried."""
 
-    def __init__(self, profile: Profile, registry: Registry, before: EarlierPins, say: Say) -> None:
+    def __init__(self, profile: Profile, registry: Registry, before: EarlierPins, say: Say, warn: Say) -> None:
         self._profile = profile
         self._registry = registry
         self._before = before
         self._say = say
+        self._warn = warn
         self._lock = threading.Lock()
         self._silent: list[Unresolved] = []
 
@@ -118,7 +121,8 @@ class _Reader:
             read = self._read(node, arch)
             if isinstance(read, Unresolved):
                 if known:
-                    say(f"{node.version} for {arch} cannot be read again, so its pins are kept: {read.error.message}")
+                    kept = f"{node.version} for {arch} cannot be read again, so its pins are kept"
+                    self._warn(f"{kept}: {read.error.message}")
                 # Nobody can mend a release that is gone: more of it is read once it is back.
                 if not (known and node.gone):
                     problem = self._unresolved(node, arch, read, unresolved_before, state)
@@ -153,7 +157,7 @@ class _Reader:
     def _unresolved(
         self, node: Node, arch: Arch, read: Unresolved, before: UnresolvedPin | None, state: dict[str, object]
     ) -> UnresolvedPin:
-        self._say(f"{node.version} for {arch} is unresolved: {read.error.message}. {read.error.hint}")
+        self._warn(f"{node.version} for {arch} is unresolved: {read.error.message}. {read.error.hint}")
         pin = UnresolvedPin(
             version=node.version,
             arch=arch,

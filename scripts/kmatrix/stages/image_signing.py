@@ -121,7 +121,7 @@ def complete_signature(run: RunContext, ref: ImageRef, digest: str, source: Imag
     """
     if run.trust.signer is None or is_signed(run, ref, digest):
         return False
-    found = verified(run.registry, run.trust, source or ref, digest, run.progress.say, OWN_TYPES)
+    found = verified(run.registry, run.trust, source or ref, digest, run.progress.warn, OWN_TYPES)
     own = [replace(each, name=ref.repository) for each in found if is_own(each)]
     add_statements(_records(run), ref, digest, own)
     sign_image(run, ref, digest)
@@ -214,4 +214,4 @@ def with_signature(run: RunContext, ref: ImageRef, result: CellResult) -> CellRe
 
 
 def _records(run: RunContext) -> AttestedRecords:
-    return AttestedRecords(run.registry, run.trust, run.progress.say, lambda: run.engine.stopping)
+    return AttestedRecords(run.registry, run.trust, run.progress.warn, lambda: run.engine.stopping)

@@ -116,7 +116,7 @@ def _published_cell(run: RunContext, recipe: Recipe) -> CellImage | ProtocolErro
         current = record.cell_key == recipe.cell_key
         return CellImage(cell, document, layers, registry.config(manifest), current)
     except ProtocolError as error:
-        run.progress.say(f"{cell.id}: its image cannot be read: {error.message}")
+        run.progress.warn(f"{cell.id}: its image cannot be read: {error.message}")
         return error
 
 

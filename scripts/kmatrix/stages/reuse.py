@@ -30,7 +30,7 @@ def query_neighbours(run: RunContext, cells: Iterable[Cell]) -> None:
     except KmatrixError as error:
         raise_if_stopping(run, error)
         run.unanswered.update((cell.id, cell) for cell in unknown if cell.id not in run.queried)
-        run.progress.say(f"note: cells are not compared with the modules of all published ones: {error.message}")
+        run.progress.warn(f"note: cells are not compared with the modules of all published ones: {error.message}")
 
 
 def _query(run: RunContext, cell: Cell) -> None:
@@ -40,7 +40,7 @@ def _query(run: RunContext, cell: Cell) -> None:
         record = run.records.find(ref, manifest.digest) if manifest else None
     except ProtocolError as error:
         run.unanswered[cell.id] = cell
-        run.progress.say(f"note: {cell.id} is not compared with other cells: {error.message}")
+        run.progress.warn(f"note: {cell.id} is not compared with other cells: {error.message}")
     else:
         note_record(run, cell, record)
 

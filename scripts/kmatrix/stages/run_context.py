@@ -125,7 +125,7 @@ class RunContext:
     @property
     def records(self) -> Records:
         """The records of the gates that published images have passed."""
-        return records_for(self.trust, self.registry, self.progress.say, lambda: self.engine.stopping)
+        return records_for(self.trust, self.registry, self.progress.warn, lambda: self.engine.stopping)
 
     @property
     def logs(self) -> Path:
@@ -155,7 +155,7 @@ def new_run(
     """
     installed_version()
     profile = options.profile
-    trust = load_trust(profile.image_signing, options.root, take_keys(profile), signs=pushes, say=progress.say)
+    trust = load_trust(profile.image_signing, options.root, take_keys(profile), signs=pushes, say=progress.warn)
     registry = RegistryWriter(credentials, pushes_to=options.target if pushes else "")
     machines = Machines(options.boot.accel if options.boot else "auto")
     return RunContext(engine, registry, credentials, options, progress, machines, trust=trust)
@@ -200,7 +200,7 @@ def reason_of(run: RunContext, error: Exception) -> str:
     Raises:
         InterruptedRunError: the run was told to stop.
     """
-    message, next_step = explain_error(run, error, run.progress.say, "the output")
+    message, next_step = explain_error(run, error, run.progress.warn, "the output")
     return f"{message}. {next_step}".rstrip(". ")
 
 

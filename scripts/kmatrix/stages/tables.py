@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.text import Text
 
 from kmatrix.decide.plan import Plan
-from kmatrix.stages.columns import Column, Row, print_table, wide_console
+from kmatrix.decide.repeat import is_of_release, repeating
+from kmatrix.stages.columns import Column, Row, fitting, print_table, wide_console
 from kmatrix.stages.gates import named, not_passed
 from kmatrix.stages.progress import STYLES
 from kmatrix.values.cells import CellResult
@@ -20,7 +21,7 @@ _RESULTS = (
     Column("cell"),
     Column("verdict"),
     Column("gates", 1),
-    Column("releases", 4, least=18),
+    Column("releases", 4),
     Column("seconds", 3),
     Column("digest", 2),
 )
@@ -33,8 +34,6 @@ _RELEASES = (
     Column("minutes from appearance", 5),
     Column("from discovery", 4),
 )
-# The check whose findings are about a release, so that no run of a cell brings it to another verdict.
-_OF_RELEASE = "release"
 
 
 def print_plan(plan: Plan) -> None:
@@ -63,24 +62,16 @@ def print_results(
         results: of the cells.
         profile_name: whose cells.
         gates: the names of the profile's gates.
-        session: the nox session that brings a cell to its verdict again.
-        arguments: its other arguments.
-        failures_only: leaves out cells that passed or were skipped, and all warnings; the counts are of all cells.
+        session: the nox session that shows the results.
+        arguments: other options of the command that repeats a cell.
+        failures_only: leaves out the rows of cells that passed or were skipped; warnings and counts are of all cells.
 
     The row of a skipped cell has what is known of it: the seconds, in brackets, of the run that built it.
     """
     every = sorted(results, key=lambda result: result.cell)
     results = [result for result in every if not failures_only or result.verdict in ("failed", "errored")]
-    rows = []
-    for result in results:
-        seconds = f"{sum(result.stages.values()):.1f}" if result.stages else "-"
-        if result.stages and result.verdict == "skipped":
-            seconds = f"({seconds})"
-        digest = result.digest.removeprefix("sha256:")[:12] or "-"
-        verdict = Text(result.verdict, style=STYLES[result.verdict])
-        rows.append((result.cell, verdict, _gates(result, gates), ", ".join(result.releases), seconds, digest))
-    if rows or not failures_only:
-        print_table(console, _RESULTS, rows)
+    if results or not failures_only:
+        print_table(console, _RESULTS, _rows(results, gates, console.width))
     for result in results:
         if result.verdict in ("failed", "errored"):
             console.print(Text(f"{result.cell}: {result.reason}"), soft_wrap=True)
@@ -91,7 +82,7 @@ def print_results(
             again = repeat_command(result, profile_name, session, arguments)
             if again and again not in result.next_step:
                 console.print(Text(f"       Repeat this cell: {again}"), soft_wrap=True)
-    warnings = 0 if failures_only else _print_warnings(console, results)
+    warnings = _print_warnings(console, every)
     counts = {verdict: sum(result.verdict == verdict for result in every) for verdict in STYLES}
     words = [f"{count} {verdict}" for verdict, count in counts.items() if count] or ["no cells"]
     words += [f"{warnings} warning{'s' if warnings != 1 else ''}"] if warnings else []
@@ -99,10 +90,48 @@ def print_results(
 
 
 def repeat_command(result: CellResult, profile_name: str, session: str, arguments: tuple[str, ...]) -> str:
-    """Return the command that brings exactly this cell to its verdict again; empty if none can: its release is open."""
-    if any(finding.check == _OF_RELEASE for finding in result.findings):
+    """Return the command that brings exactly this cell to its verdict again; empty if none can: its release is open.
+
+    Args:
+        result: of the cell.
+        profile_name: whose cell.
+        session: the nox session that shows the result.
+        arguments: the options that the command needs besides those that select profile and cell.
+    """
+    if is_of_release(result):
         return ""
-    return command(session, profile_name, *arguments, "--only", result.cell)
+    name, *options = repeating(result, session)
+    return command(name, profile_name, *options, *arguments, "--only", result.cell)
+
+
+def _rows(results: Sequence[CellResult], gates: Sequence[str], width: int) -> list[Row]:
+    """Return a row for each result, with shorter texts where no table with all columns has room otherwise.
+
+    No text is folded: a row of several lines looks like several cells.
+    """
+    rows: list[Row] = []
+    for releases, seconds in ((_listed, True), (_ends, True), (_ends, False)):
+        rows = [_row(result, releases(result.releases), _gates(result, gates, seconds)) for result in results]
+        if len(fitting(_RESULTS, rows, width)[0]) == len(_RESULTS):
+            break
+    return rows
+
+
+def _row(result: CellResult, releases: str, gates: str) -> Row:
+    seconds = f"{sum(result.stages.values()):.1f}" if result.stages else "-"
+    if result.stages and result.verdict == "skipped":
+        seconds = f"({seconds})"
+    digest = result.digest.removeprefix("sha256:")[:12] or "-"
+    return result.cell, Text(result.verdict, style=STYLES[result.verdict]), gates, releases, seconds, digest
+
+
+def _listed(releases: Sequence[str]) -> str:
+    return ", ".join(releases) or "-"
+
+
+def _ends(releases: Sequence[str]) -> str:
+    """Return the first and the last release, and how many there are; a dash for none."""
+    return f"{releases[0]} … {releases[-1]} ({len(releases)})" if len(releases) > 1 else _listed(releases)
 
 
 def _print_warnings(console: Console, results: Iterable[CellResult]) -> int:
@@ -144,13 +173,13 @@ def left_out(results: Iterable[CellResult], gates: Sequence[str]) -> str:
     return f"{named(names)} NOT RUN on {cells} cell{'s' if cells != 1 else ''}" if cells else ""
 
 
-def _gates(result: CellResult, gates: Sequence[str]) -> str:
+def _gates(result: CellResult, gates: Sequence[str], seconds: bool = True) -> str:
     """Return the gates that a cell passed, each with its seconds where it took any; loud about the others."""
     words = []
     for name, verdict in result.gates.items():
-        seconds = result.stages.get(name, 0.0)
-        took = f" {seconds:.1f} s" if seconds >= 1 else ""
-        words.append(f"{name}{took if verdict == 'passed' else f' {verdict.upper()}'}")
+        took = result.stages.get(name, 0.0) if seconds else 0.0
+        passed = f" {took:.1f} s" if took >= 1 else ""
+        words.append(f"{name}{passed if verdict == 'passed' else f' {verdict.upper()}'}")
     if result.verdict in ("passed", "skipped"):
         words += [f"{name} NOT RUN" for name in not_passed(result.gates, gates) if name not in result.gates]
     return ", ".join(words) or "-"

@@ -55,7 +55,7 @@ def complete_cells(
             if kernel_tags and registry.digest_of(kernel_image_of(target, recipe.cell)) != manifest.digest:
                 return None
         except ProtocolError as error:
-            progress.say(f"{recipe.cell.id}: whether it is published is not known: {error.message}")
+            progress.warn(f"{recipe.cell.id}: whether it is published is not known: {error.message}")
             return None
         return RecordedImage(ref.with_digest(manifest.digest), record)
 

@@ -7,7 +7,8 @@ has a word for each cell, in the plan's order:
 - `fails`: does not compile;
 - `held`: passes when the test opens the pipe FOLDER/go for writing;
 - `listens`: ends without a verdict when the run is told to stop;
-- `stuck`: never ends.
+- `stuck`: never ends;
+- `spoils`: passes, and leaves a folder in the place of build/results.json, so that no result can be saved.
 
 `STOPPING` on standard error says that the run is told to stop.
 """
@@ -67,6 +68,10 @@ def main(folder: Path, arguments: list[str]) -> int:
             case "listens":
                 TOLD.wait()
                 raise InterruptedRunError
+            case "spoils":
+                results = folder / "build" / "results.json"
+                results.unlink(missing_ok=True)
+                results.mkdir(parents=True)
             case "stuck":
                 threading.Event().wait()
         return cell_result(run.recipe, "passed", "every check passed")

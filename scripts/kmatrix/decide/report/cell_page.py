@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from kmatrix.decide.formats.transcript import read_transcript
+from kmatrix.decide.repeat import needs_force
 from kmatrix.decide.report.deciding import Place
 from kmatrix.decide.report.log_page import shorten
 from kmatrix.decide.report.meanings import Meaning, meanings
@@ -180,10 +181,9 @@ def _shortened(line: str) -> str:
 
 def _commands(report: Report, cell: CellResult) -> Sequence[tuple[str, str]]:
     """Return commands that act on exactly this cell, each with what it does."""
-    force = ("--force",) if cell.digest and cell.verdict in ("passed", "skipped") else ()
-    found = [
-        ("Repeat this cell" if not force else "Build it again", report.command("build", *force, "--only", cell.cell))
-    ]
+    force = ("--force",) if needs_force(cell) else ()
+    name = "Build it again" if force and cell.verdict != "failed" else "Repeat this cell"
+    found = [(name, report.command("build", *force, "--only", cell.cell))]
     if cell.digest:
         found.append(("Run the gates again on the published image", report.command("verify", "--only", cell.cell)))
         found.append(("Boot it with a prompt in the guest", report.command("boot", cell.cell, "--shell")))
