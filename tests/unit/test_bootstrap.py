@@ -91,6 +91,30 @@ def test_the_command_alone_has_private_keys_and_the_identity_of_a_job(machine: M
     assert set((machine.root / "seen").read_text(encoding="utf-8").split()) == {"KMATRIX_PROFILE=p"}
 
 
+def test_the_daemon_that_stays_has_no_credentials_of_key_services(machine: Machine) -> None:
+    script, seen = machine.root / "scripts" / "bootstrap", machine.root / "seen"
+    text = script.read_text(encoding="utf-8").replace("/run/systemd/system", "/no/systemd")
+    script.write_text(text.replace("/var/log/kmatrix-dockerd.log", str(machine.root / "log")), encoding="utf-8")
+    services = {"AWS_SECRET_ACCESS_KEY": "aws", "AZURE_CLIENT_SECRET": "azure", "VAULT_TOKEN": "vault"}
+    services |= {"GOOGLE_APPLICATION_CREDENTIALS": "google", "CLOUDSDK_AUTH_ACCESS_TOKEN": "cloud"}
+    for name in re.findall(r"(?m)^  (\w+):", text):
+        machine.program(name, "exit 0")
+    machine.program("id", "echo 0")
+    for name in ("sh", "mv"):
+        (machine.bin / name).symlink_to(shutil.which(name) or name)
+    machine.program("setsid", '"$@"')
+    machine.program("dockerd", f"env >'{seen}.part'; mv '{seen}.part' '{seen}'")
+    machine.program("curl", f"test -e '{seen}'")
+    machine.program("sleep", f"until test -e '{seen}'; do :; done")
+    machine.program("given", "env")
+    done = machine.run("given", DOCKER_HOST="", **services)
+    assert done.returncode == 0, done.stderr
+    assert {f"{name}={value}" for name, value in services.items()} <= set(done.stdout.splitlines())
+    names = {line.partition("=")[0] for line in seen.read_text(encoding="utf-8").splitlines()}
+    assert "HOME" in names
+    assert names.isdisjoint(services)
+
+
 def test_an_option_is_refused_before_anything_is_installed(machine: Machine) -> None:
     (machine.bin / "git").unlink()
     done = machine.run("--force")

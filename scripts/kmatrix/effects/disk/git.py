@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
+
+from kmatrix.effects.process.environment import child_environment
 
 _OTHER_REPOSITORY = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX")
 
@@ -38,7 +39,7 @@ def work_tree_that_takes(path: Path) -> Path | None:
         return None
     try:
         asked = ["git", "-C", str(top), "check-ignore", "--quiet", "--", str(path)]
-        ignored = subprocess.run(asked, capture_output=True, check=False).returncode == 0
+        ignored = subprocess.run(asked, env=child_environment(), capture_output=True, check=False).returncode == 0
     except FileNotFoundError:
         ignored = False
     return None if ignored else top
@@ -55,7 +56,7 @@ def tracks(path: Path) -> bool | None:
     if top is None:
         return False
     # A hook of git sets variables that would have another index asked.
-    environment = {name: value for name, value in os.environ.items() if name not in _OTHER_REPOSITORY}
+    environment = {name: value for name, value in child_environment().items() if name not in _OTHER_REPOSITORY}
     asked = ["git", "--literal-pathspecs", "-C", str(top), "ls-files", "--error-unmatch", "--", str(path)]
     try:
         done = subprocess.run(asked, env=environment, capture_output=True, check=False)
@@ -71,7 +72,8 @@ def _work_tree(path: Path) -> Path | None:
 
 def _git(root: Path, *arguments: str) -> str:
     try:
-        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False)
+        asked = ["git", "-C", str(root), *arguments]
+        done = subprocess.run(asked, env=child_environment(), capture_output=True, text=True, check=False)
     except FileNotFoundError:
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 from kmatrix.effects.engine import Engine
+from kmatrix.effects.process.environment import child_environment
 from kmatrix.values.errors import ToolError
 from kmatrix.values.names import GO_ARCH, Arch
 
@@ -36,7 +37,7 @@ def bootstrap_base(engine: Engine, suite: str, repository: str, tag: str, arch: 
         foreign = [f"--arch={GO_ARCH[arch]}", *_UNDER_EMULATION] if arch else []
         command = ["mmdebstrap", "--quiet", "--variant=minbase", *foreign, suite, str(archive)]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            done = subprocess.run(command, env=child_environment(), capture_output=True, text=True, check=False)
         except FileNotFoundError as error:
             raise ToolError("mmdebstrap is not installed", "Run ./scripts/bootstrap.") from error
         if done.returncode != 0:

@@ -42,6 +42,7 @@ def _ask(program: str, server: str) -> Login | None:
     standard input, JSON on standard output, and a fixed message for a login that does not exist.
     """
     try:
+        # With all of this environment: some read a cloud's credentials there.
         done = subprocess.run(
             [program, "get"], input=server.encode(), capture_output=True, check=False, timeout=_LIMIT_SECONDS
         )

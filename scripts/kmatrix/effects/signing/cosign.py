@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -12,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from kmatrix.effects.process.environment import child_environment
 from kmatrix.effects.signing.environment import GITHUB_IDENTITY, IDENTITY_TOKEN, take_identity
 from kmatrix.values.attestation import Statement
 from kmatrix.values.engine import RegistryLogin
@@ -83,7 +83,7 @@ def attest_keyless(ref: ImageRef, statement: Statement, login: RegistryLogin | N
 
 def _major() -> int:
     """Return the major version of cosign."""
-    text = _output([_PROGRAM, "version", "--json"], dict(os.environ))
+    text = _output([_PROGRAM, "version", "--json"], child_environment())
     try:
         return int(str(json.loads(text)["gitVersion"]).removeprefix("v").split(".")[0])
     except (ValueError, KeyError, TypeError) as error:
@@ -100,7 +100,7 @@ def _run(arguments: Sequence[str], ref: ImageRef, login: RegistryLogin | None) -
         file = Path(folder) / "config.json"
         file.touch(mode=0o600)
         file.write_text(json.dumps({"auths": _auths(ref, login)}), encoding="utf-8")
-        _output([_PROGRAM, *arguments], {**os.environ, **take_identity(), "DOCKER_CONFIG": folder})
+        _output([_PROGRAM, *arguments], {**child_environment(), **take_identity(), "DOCKER_CONFIG": folder})
 
 
 def _auths(ref: ImageRef, login: RegistryLogin | None) -> dict[str, dict[str, str]]:

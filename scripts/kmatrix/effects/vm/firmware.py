@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from kmatrix.effects.disk.files import cannot_write
+from kmatrix.effects.process.environment import child_environment
 from kmatrix.effects.vm.boot_files import run_prefix
 from kmatrix.values.errors import ToolError
 
@@ -185,7 +186,12 @@ def _program() -> str:
 def _run(program: str, *arguments: str) -> str:
     try:
         done = subprocess.run(
-            [program, *arguments], capture_output=True, text=True, timeout=_PROGRAM_SECONDS, check=False
+            [program, *arguments],
+            env=child_environment(),
+            capture_output=True,
+            text=True,
+            timeout=_PROGRAM_SECONDS,
+            check=False,
         )
     except subprocess.TimeoutExpired as error:
         raise ToolError(f"{_PROGRAM} did not end in {_PROGRAM_SECONDS} s", "Run the command again.") from error

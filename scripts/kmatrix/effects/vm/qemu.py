@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from kmatrix.decide.secure_boot import refused_start
+from kmatrix.effects.process.environment import child_environment
 from kmatrix.effects.process.orphans import ending_with_us
 from kmatrix.values.boot import Accel, End
 from kmatrix.values.errors import InterruptedRunError, ToolError
@@ -121,7 +122,7 @@ class Machines:
     def attach(self, guest: Guest) -> int:
         """Boot a guest on the caller's own terminal; return QEMU's exit status."""
         command = self._command(guest, self.accelerator(guest))
-        return subprocess.run(ending_with_us(command), check=False).returncode
+        return subprocess.run(ending_with_us(command), env=child_environment(), check=False).returncode
 
     def stop(self) -> None:
         """End every running machine, and every one that starts later."""
@@ -200,6 +201,7 @@ class Machines:
         """Run an emulator; return why it was ended, None if it ended by itself, and its exit status."""
         process = subprocess.Popen(
             ending_with_us(command),
+            env=child_environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=stderr,
