@@ -18,7 +18,7 @@ def test_a_log_that_cannot_be_read_is_named_and_costs_no_other_log_and_no_page(t
     for name in (f"{UNREADABLE}.serial.log", f"{READABLE}.log"):
         (logs / name).write_text("line\n", encoding="utf-8")
     said: list[str] = []
-    folder = write_report(tmp_path, small_report(), said.append)
+    folder = write_report(tmp_path, small_report, said.append).folder
     assert said == [f"warning: the report lacks a log: cannot read {lost}: Is a directory"]
     written = {path.name for path in (folder / "logs").iterdir()}
     read = (f"{UNREADABLE}.serial.log", f"{READABLE}.log")
@@ -28,7 +28,7 @@ def test_a_log_that_cannot_be_read_is_named_and_costs_no_other_log_and_no_page(t
 
 def test_a_log_that_is_not_there_is_not_named(tmp_path: Path) -> None:
     said: list[str] = []
-    folder = write_report(tmp_path, small_report(), said.append)
+    folder = write_report(tmp_path, small_report, said.append).folder
     assert said == []
     assert not (folder / "logs").exists()
 
@@ -38,7 +38,7 @@ def test_bytes_of_a_log_that_are_no_text_are_replaced(tmp_path: Path) -> None:
     path.parent.mkdir(parents=True)
     path.write_bytes(b"be\xfffore\nafter\n")
     said: list[str] = []
-    folder = write_report(tmp_path, small_report(), said.append)
+    folder = write_report(tmp_path, small_report, said.append).folder
     assert said == []
     shown = (folder / "logs" / f"{READABLE}.log.txt").read_text(encoding="utf-8")
     assert shown == "be\N{REPLACEMENT CHARACTER}fore\nafter\n"
