@@ -162,6 +162,8 @@ def layer_with_module(**changes: object) -> bytes:
         (layer_with_module(needs={"\ud800": "0x92997ed8"}), "not as this program writes it"),
         (layer_with_module(namespaces={"VFS_internal": 1}), "not as this program writes it"),
         (layer_with_module(namespaces=None), "not as this program writes it"),
+        (layer_with_module(depends="ib_core"), "not as this program writes it"),
+        (layer_with_module(depends=[7]), "not as this program writes it"),
         (layer_with_module(licence=None), "not as this program writes it"),
         (layer_of(b"[]"), "not as this program writes it"),
         (layer_of(b"{"), "not as this program writes it"),
@@ -197,6 +199,15 @@ def test_a_malformed_record_is_no_record_and_is_named(server: Writable, layer: b
 def read_back(record: GateRecord) -> GateRecord:
     layer = record_image(record).layer
     return read_record(layer, digest(layer), IMAGE)
+
+
+@pytest.mark.parametrize("depends", [("ib_core", "rdma_cm"), ()])
+def test_what_the_module_depends_on_comes_back_and_an_earlier_record_lacks_it(depends: tuple[str, ...]) -> None:
+    record = replace(RECORD, module=replace(MODULE, depends=depends))
+    assert content_of(record)["module"] == {**KEPT, "depends": list(depends)}
+    assert read_back(record) == record
+    earlier = layer_with_module(), layer_with_module(depends=None)
+    assert [read_record(layer, digest(layer), IMAGE).module for layer in earlier] == [MODULE, MODULE]
 
 
 @pytest.mark.parametrize("features", [MODULE.features, (), None])

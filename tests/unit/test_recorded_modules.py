@@ -167,6 +167,32 @@ def test_a_module_that_is_recorded_is_not_read_again(
     assert image_reads == []
 
 
+def test_a_record_of_an_earlier_version_gets_what_the_module_depends_on(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, image_reads: list[str]
+) -> None:
+    recipe, image = lacking_a_gate(bench, monkeypatch, replace(MODULE, depends=None))
+    assert run_cell(bench.run, recipe).depends == MODULE.depends
+    record = bench.recorded(recipe, image)
+    assert record is not None
+    assert record.module == MODULE
+    assert len(image_reads) == 1
+
+
+def test_a_record_of_an_earlier_version_stays_where_the_image_cannot_be_read(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def facts(*_: object) -> object:
+        raise ToolError("the image cannot be read", "Look at it.")
+
+    monkeypatch.setattr(gate_module, "read_cell_image", facts)
+    earlier = replace(MODULE, depends=None)
+    recipe, image = lacking_a_gate(bench, monkeypatch, earlier)
+    assert run_cell(bench.run, recipe).verdict == "passed"
+    record = bench.recorded(recipe, image)
+    assert record is not None
+    assert record.module == earlier
+
+
 @pytest.mark.parametrize("fault", ["unreadable", "no module", "malformed"])
 def test_a_module_that_cannot_be_read_costs_no_gate(bench: Bench, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
     def facts(*_: object) -> object:
@@ -293,6 +319,7 @@ def test_a_published_cell_has_the_facts_of_its_record_and_the_others_that_its_ke
     assert bench.split() == []
     assert set(bench.run.recorded_modules) == {first.cell.id, second.cell.id}
     results = [bench.kept[cell] for cell in bench.ids]
+    assert [result.depends for result in results] == [MODULE.depends, MODULE.depends, None]
     assert [result.verdict for result in results] == ["skipped"] * 3
     assert [result.features for result in results] == [FEATURES, None, None]
     assert results[0].abi == abi_of(MODULE)

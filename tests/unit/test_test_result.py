@@ -22,7 +22,9 @@ KERNEL = TestedKernel(
     f"quay.io/okd/driver-toolkit@sha256:{'2' * 64}", f"sha256:{'3' * 64}", "5.14.0-427.50.1.el9_4.x86_64"
 )
 OTHER = replace(KERNEL, vmlinuz=f"sha256:{'4' * 64}", release="5.14.0-427.50.1.el9_4.x86_64+rt")
-MODULE = RecordedModule(("KERNEL_HAS_A", "KERNEL_HAS_B"), {"kmalloc": 0x1234, "weak": 0}, ("CIFS",), "GPL v2")
+MODULE = RecordedModule(
+    ("KERNEL_HAS_A", "KERNEL_HAS_B"), {"kmalloc": 0x1234, "weak": 0}, ("CIFS",), "GPL v2", ("ib_core",)
+)
 WARNING = Finding("features", "feature-lost", "the module lacks KERNEL_HAS_C", "KERNEL_HAS_C", "")
 RECORD = GateRecord(
     digest=DIGEST,

@@ -60,6 +60,8 @@ def test_the_gates_of_another_cell_or_key_are_not_mixed_in(changed: dict[str, st
         (FIRST, replace(FIRST, gates={"static": at(1)}), False),
         (FIRST, replace(FIRST, module=None), False),
         (replace(FIRST, module=None), FIRST, True),
+        (replace(FIRST, module=replace(MODULE, depends=("ib_core",))), FIRST, False),
+        (FIRST, replace(FIRST, module=replace(MODULE, depends=())), True),
         (replace(FIRST, kernels=(KERNEL,)), FIRST, False),
         (FIRST, replace(FIRST, cell_key="other"), False),
         (FIRST, replace(FIRST, name="other"), False),

@@ -101,12 +101,14 @@ def _content(record: GateRecord) -> bytes:
 
 def module_content(module: RecordedModule) -> dict[str, Any]:
     """Return the facts about a module as a record has them, in values of JSON; `module_of` reads them."""
-    return {
+    content = {
         "features": None if module.features is None else sorted(module.features),
         "needs": {symbol: f"0x{crc:08x}" for symbol, crc in sorted(module.needs.items())},
         "namespaces": sorted(module.namespaces),
         "licence": module.licence,
     }
+    # A record of an earlier version that is extended stays as it was.
+    return content if module.depends is None else {**content, "depends": sorted(module.depends)}
 
 
 def record_layer(manifest: bytes) -> str:
@@ -181,7 +183,8 @@ def module_of(content: Mapping[str, Any]) -> RecordedModule:
     features = None if content["features"] is None else _texts(content["features"])
     # Modules of thousands of kernels need the same symbols, and a run keeps them all.
     needs = {sys.intern(_text(symbol)): _crc(crc) for symbol, crc in content["needs"].items()}
-    return RecordedModule(features, needs, _texts(content["namespaces"]), _text(content["licence"]))
+    depends = None if content.get("depends") is None else _texts(content["depends"])
+    return RecordedModule(features, needs, _texts(content["namespaces"]), _text(content["licence"]), depends)
 
 
 def _texts(value: object) -> tuple[str, ...]:

@@ -34,7 +34,7 @@ def recorded_module(elf: ModuleElf, features: tuple[str, ...] | None) -> Recorde
     """
     needs = {**dict.fromkeys(needed_symbols(elf), 0), **elf.versions, **elf.extended_versions}
     namespaces = tuple(sorted(set(elf.modinfo.get("import_ns", ()))))
-    return RecordedModule(features, dict(sorted(needs.items())), namespaces, elf.first("license") or "")
+    return RecordedModule(features, dict(sorted(needs.items())), namespaces, elf.first("license") or "", elf.depends)
 
 
 def abi_of(module: RecordedModule) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from kmatrix.values.gate_record import GatePass, GateRecord
+from kmatrix.values.gate_record import GatePass, GateRecord, RecordedModule
 
 
 def united(records: Iterable[GateRecord]) -> GateRecord | None:
@@ -48,9 +48,16 @@ def adds_nothing(record: GateRecord, there: GateRecord | None) -> bool:
         return False
     return (
         record.gates.keys() <= there.gates.keys()
-        and (record.module is None or there.module is not None)
+        and _module_adds_nothing(record.module, there.module)
         and set(record.kernels) <= set(there.kernels)
     )
+
+
+def _module_adds_nothing(module: RecordedModule | None, there: RecordedModule | None) -> bool:
+    if module is None:
+        return True
+    # A record of an earlier version does not have what the module depends on.
+    return there is not None and (module.depends is None or there.depends is not None)
 
 
 def _newest(record: GateRecord) -> tuple[str, str, str]:

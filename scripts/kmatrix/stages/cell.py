@@ -149,8 +149,10 @@ def _pass_lacking_gates(cell: CellContext, published: RecordedImage) -> CellResu
     try:
         image_id = id_in_engine(run, published.ref)
         result = pass_gates(cell, image_id, lacking)
-        if result.gates_at and run.options.push and published.record.module is None and cell.module is None:
-            cell.module = module_in_image(cell, image_id)
+        known = cell.module or published.record.module
+        # A record of an earlier version has less, or nothing, about the module.
+        if result.gates_at and run.options.push and (known is None or known.depends is None):
+            cell.module = module_in_image(cell, image_id) or cell.module
     finally:
         run.engine.let_go(published.ref.pinned)
     result = with_module(result, cell.module)

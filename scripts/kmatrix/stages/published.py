@@ -162,7 +162,8 @@ def with_module(result: CellResult, module: RecordedModule | None) -> CellResult
     features = module.features if result.features is None else result.features
     symbols = len(module.needs) if result.symbols is None else result.symbols
     namespaces = module.namespaces if result.namespaces is None else result.namespaces
-    result = replace(result, symbols=symbols, namespaces=namespaces)
+    depends = module.depends if result.depends is None else result.depends
+    result = replace(result, symbols=symbols, namespaces=namespaces, depends=depends)
     return replace(result, features=features, abi=result.abi or abi_of(module))
 
 

@@ -31,7 +31,7 @@ class GatePass:
 
 @dataclass(frozen=True)
 class RecordedModule:
-    """The facts about a published module that other cells are compared with.
+    """The facts about a published module that other cells are compared with, and that reports show.
 
     Attributes:
         features: the feature macros that it was compiled with, sorted (`KERNEL_HAS_IDMAPPED_MOUNTS`); None if its image
@@ -39,12 +39,14 @@ class RecordedModule:
         needs: the CRC that it demands of each symbol; 0 for one that it needs without demanding a CRC.
         namespaces: the symbol namespaces that it imports, sorted.
         licence: as its modinfo has it.
+        depends: the modules that it names as needed, sorted; None in a record of an earlier version of this program.
     """
 
     features: tuple[str, ...] | None
     needs: Mapping[str, int]
     namespaces: tuple[str, ...]
     licence: str
+    depends: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
