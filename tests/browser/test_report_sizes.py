@@ -12,7 +12,7 @@ from kmatrix.decide.report.site import site_files
 from kmatrix.effects.disk.site import replace_site
 from tests.browser.support.pixels import column
 from tests.browser.support.visits import Visitor
-from tests.unit.support.made_up_report import NEXT
+from tests.unit.support.made_up_report import NEXT, large_report
 from tests.unit.support.realistic_report import realistic_logs, realistic_report
 
 PHONE = {"width": 360, "height": 740}
@@ -54,6 +54,43 @@ def test_paper_has_the_verdicts_and_no_controls(visit: Visitor) -> None:
     expect(page.locator("#cells td a").first).to_be_visible()
     # Chromium's own output: what is printed, not what is emulated.
     assert len(re.findall(rb"/Type\s*/Page\b", page.pdf(format="A4"))) <= 4
+
+
+def test_paper_says_what_a_printed_matrix_was_filtered_by(visit: Visitor) -> None:
+    page = visit(viewport=LAPTOP).open()
+    page.get_by_role("checkbox", name="failed").check()
+    page.get_by_role("searchbox", name="Kernel or release").fill("el9")
+    page.emulate_media(media="print")
+    shown = page.locator("#shown")
+    expect(shown).to_be_visible()
+    expect(shown).to_have_text("1 of 9 cells shown")
+    after = shown.evaluate("each => getComputedStyle(each, '::after').content")
+    assert after == '" (kernel or release el9; verdict failed)"'
+    for control in page.locator("button, input, summary:not(.serves *)").all():
+        expect(control).to_be_hidden()
+
+
+def test_every_sheet_of_a_wide_matrix_has_the_client_versions_on_top(visit: Visitor, tmp_path: Path) -> None:
+    """Browsers repeat only what is a table's heading to the layout too."""
+    replace_site(tmp_path / "report", site_files(large_report(40, 4), lambda _: ()))
+    page = visit(tmp_path / "report", viewport={"width": 1040, "height": 720}).open()
+    page.emulate_media(media="print")
+    look = "each => getComputedStyle(each).display"
+    assert page.locator("#cells").evaluate(look) == "table"
+    assert page.locator("#cells thead").evaluate(look) == "table-header-group"
+    assert {each.evaluate(look) for each in page.locator("#cells thead th").all()} == {"table-cell"}
+    assert page.evaluate("() => document.documentElement.scrollWidth - innerWidth") <= 0
+
+
+def test_paper_has_the_releases_that_a_screen_folds_up(visit: Visitor, tmp_path: Path) -> None:
+    replace_site(tmp_path / "report", site_files(realistic_report(), realistic_logs))
+    page = visit(tmp_path / "report", viewport=LAPTOP).open()
+    folded = page.locator("details.serves").filter(has_text="4.19.16").first
+    height = "each => each.getBoundingClientRect().height"
+    closed = folded.evaluate(height)
+    page.emulate_media(media="print")
+    assert folded.evaluate(height) > 1.5 * folded.locator("summary").evaluate(height)
+    assert closed < folded.evaluate(height) * 1.2
 
 
 def test_headings_of_the_matrix_stay_in_view_while_it_scrolls(visit: Visitor) -> None:

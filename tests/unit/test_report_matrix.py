@@ -110,13 +110,13 @@ def attention(page: Element) -> list[str]:
 def test_kernels_stand_below_their_newest_minor_and_everything_is_newest_first() -> None:
     assert lines(parsed(small_report())) == [
         ["Kernel", "8.3.1", "7.4.6"],
-        ["4.20 1 kernel ✗ failed 1"],
+        ["OpenShift 4.20 1 kernel ✗ failed 1"],
         [f"{NEXT} el10 4.20.0", "passed", "failed"],
-        ["4.19 3 kernels ✗ failed 1 ! errored 1"],
+        ["OpenShift 4.19 3 kernels ✗ failed 1 ! errored 1"],
         [f"{REAL_TIME} rt 4.19.1", "failed", "passed"],
         [f"{NEWER} 4.19.1", "passed", "skipped"],
         [f"{ARM} aarch64 64k 4.19.1", "errored", ""],
-        ["4.16 1 kernel"],
+        ["OpenShift 4.16 1 kernel"],
         [f"{OLDER} 4.16.31, 4.16.30", "passed", "passed"],
     ]
 
@@ -149,7 +149,7 @@ def test_a_kernel_of_several_minors_stands_below_the_newest_and_says_so() -> Non
     report = replace(small_report(), cells=(cell("8.3.1", OLDER, releases=releases),))
     page = parsed(report)
     assert lines(page)[1:] == [
-        ["4.17 1 kernel"],
+        ["OpenShift 4.17 1 kernel"],
         [f"{OLDER} also 4.16 also 4.9 4.17.0 and 4 older 4.17.0-rc.1, 4.16.10, 4.16.2, 4.9.0", "passed"],
     ]
     assert page.one("tr", **{"data-arch": "x86_64"}).attributes["data-minor"] == "4.17 4.16 4.9"
@@ -176,11 +176,11 @@ def test_versions_are_ordered_as_versions(versions: list[str], ordered: list[str
 def test_the_newest_release_of_each_architecture_is_on_top_with_its_coverage() -> None:
     cards = [each.text for each in parsed(small_report()).all("section", class_="card")]
     assert cards[0].startswith(
-        "Newest release, x86_64 4.20.1 ? unresolved its payload cannot be read: no such manifest"
+        "Newest OpenShift release, x86_64 4.20.1 ? unresolved its payload cannot be read: no such manifest"
     )
     assert "Before it: 4.20.0 ◐ incomplete 1 of 2 cells covered" in cards[0]
     assert cards[0].endswith("✓ 8.3.1 1 of 1 kernel ✗ 7.4.6 0 of 1 kernel")
-    assert cards[1] == "Newest release, aarch64 4.19.1 ◐ incomplete 0 of 1 cell covered ! 8.3.1 0 of 1 kernel"
+    assert cards[1] == "Newest OpenShift release, aarch64 4.19.1 ◐ incomplete 0 of 1 cell covered ! 8.3.1 0 of 1 kernel"
     assert cards[2].endswith("2 client versions, 5 kernels, 6 releases ✗ 2 failed ! 1 errored ✓ 5 passed ↷ 1 skipped")
 
 
@@ -214,6 +214,23 @@ def test_what_is_broken_is_named_with_its_reason_and_linked() -> None:
     assert links[0] == "findings.html#release-unresolved"
     assert links[1:] == [cell_path(f"{client}-{kernel}") for client, kernel in _BROKEN]
     assert page.one("p", class_="lead").text == "✗ 3 of 9 cells and 1 release need attention ."
+
+
+def notes(report: Report) -> str:
+    return " ".join(each.text for each in parsed(report).all("p", class_="muted"))
+
+
+def test_a_stranger_reads_what_the_words_mean_that_are_used_and_no_others() -> None:
+    report = small_report()
+    assert "A cell is one BeeGFS client version for one kernel." in notes(report)
+    words = ["Failed: the client", "Errored: something else", "Unresolved: the kernels", "Mismatch: the toolkit"]
+    assert [word for word in words if word in notes(report)] == words[:3]
+    mismatch = ReleaseResult("4.21.0", "x86_64", "mismatch")
+    errored = tuple(each for each in report.cells if each.verdict == "errored")
+    said = notes(replace(report, cells=errored, releases=(mismatch,)))
+    assert [word for word in words if word in said] == [words[1], words[3]]
+    good = tuple(each for each in report.cells if each.verdict == "passed")
+    assert not any(word in notes(replace(report, cells=good, releases=())) for word in words)
 
 
 _BROKEN = (("7.4.6", NEXT), ("8.3.1", REAL_TIME), ("8.3.1", ARM))

@@ -11,7 +11,7 @@ from kmatrix.decide.report.findings_page import findings_page
 from kmatrix.decide.report.meanings import as_page, codes_of, meanings
 from tests.unit.support.made_up_report import cell, large_report, small_report
 from tests.unit.support.parsed_page import elements, links, tagged
-from tests.unit.test_findings import PAGE, entries
+from tests.unit.test_findings import PAGE, ROOT, entries
 
 REPORT = small_report()
 ENTRY = "### some-code\n\nFound by: boot gate. Verdict: failed.\n{text}\nDo: look at `it`.\n"
@@ -48,7 +48,7 @@ def test_a_code_is_explained_in_sentences_with_links_to_other_codes() -> None:
         ("<b onclick=x>y</b>", "&lt;b onclick=x&gt;y&lt;/b&gt;"),
         ("[words](javascript:x)", "[words](javascript:x)"),
         ("[words](https://host/x)", "words"),
-        ("[words](gates.md#y)", "words (docs/gates.md)"),
+        ("[words](gates.md#y)", "words (in the project's docs/gates.md)"),
         ("[words](#nowhere)", "words"),
         ("![words](picture.png)", "!words"),
     ],
@@ -57,6 +57,19 @@ def test_markup_stays_text_and_foreign_links_are_words(text: str, shown: str) ->
     markdown = ENTRY.format(text=text)
     assert meanings(markdown, "f.html")["some-code"].text == shown
     assert shown in as_page(markdown)
+
+
+def test_the_page_says_whose_files_its_paths_are() -> None:
+    """A reader of a published report has no checkout, and none of its files."""
+    page = findings_page(REPORT)
+    (note,) = tagged(page, "p", "note")
+    assert "are files of its checkout and no part of this report" in note.words
+    told = ("build/", "docs/", "images/beegfs-client/", "scripts/kmatrix/", "matrix.yaml", "matrix.lock")
+    assert all(each in note.words for each in told)
+    words = {code.words.partition("#")[0] for code in tagged(page, "code")}
+    ours = {word for word in words if word and not word.startswith("/") and (ROOT / word).is_file()}
+    assert "images/beegfs-client/build-module" in ours
+    assert [word for word in ours if not word.startswith(told)] == []
 
 
 def test_a_table_has_no_styles() -> None:

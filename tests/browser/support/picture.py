@@ -11,7 +11,7 @@ from tests.browser.support.visits import real_chromium, visited
 from tests.unit.support.realistic_report import realistic_logs, realistic_report
 
 PICTURE = Path(__file__).parents[3] / "docs" / "img" / "report.png"
-SIZE = {"width": 1200, "height": 1270}
+SIZE = {"width": 1200, "height": 1403}
 
 
 def main() -> None:

@@ -112,7 +112,7 @@ def _linked(children: Sequence[Token], ids: frozenset[str], page: str) -> Iterat
             target = str(token.attrs.get("href", ""))
             kept = target.startswith("#") and target[1:] in ids
             named = re.match(r"([\w-]+\.md)(#|$)", target)
-            behind = f" (docs/{named[1]})" if named else ""
+            behind = f" (in the project's docs/{named[1]})" if named else ""
             if kept:
                 token.attrs = {"href": f"{page}{target}"}
                 yield token

@@ -5,6 +5,8 @@
   const table = document.getElementById("cells");
   if (!form || !table) return;
 
+  // What a printed matrix was filtered by.
+  const NOUNS = { text: "kernel or release", verdict: "verdict", minor: "OpenShift minor", client: "client version", arch: "architecture", flavour: "flavour", stream: "stream" };
   const count = new Intl.NumberFormat("en-US");
   const heads = [...table.tHead.rows[0].cells];
   const clients = heads.slice(1).map((head) => head.textContent.trim());
@@ -77,6 +79,10 @@
     document.getElementById("shown").textContent = shown
       ? `${count.format(shown)} of ${count.format(total)} cells shown`
       : `No cell fits: 0 of ${count.format(total)} cells shown`;
+    const wishes = Object.entries(filter).map(([name, value]) => [NOUNS[name], typeof value === "string" ? value : [...value].join(", ")])
+      .filter(([, value]) => value);
+    form.classList.toggle("filtered", wishes.length > 0);
+    document.getElementById("shown").dataset.filter = wishes.map((each) => each.join(" ")).join("; ");
     for (const menu of form.querySelectorAll(".menu")) {
       const boxes = [...menu.querySelectorAll("input")];
       const on = boxes.filter((box) => box.checked).map((box) => box.value);
