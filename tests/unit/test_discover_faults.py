@@ -224,6 +224,53 @@ def test_a_quiet_discovery_names_what_needs_a_person_and_nothing_else(
     assert [line[: len(start)] for line, start in zip(said, starts, strict=True)] == starts
 
 
+def test_a_discovery_on_github_has_a_summary_of_what_is_new_and_what_is_open(
+    service: ReleaseService,
+    project: DiscoveryProject,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    summary = project.root / "summary"
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    break_one(service, CASES["a teapot"])
+    assert project.discover() == 3
+    text = summary.read_text(encoding="utf-8")
+    assert "discover: releases of profile site" in text
+    assert f"{len(OTHERS)} releases with {len(OTHERS)} kernels; 1 open" in text
+    assert "the first lock: " in text
+    (pin,) = project.pins.unresolved
+    row = next(line for line in text.splitlines() if f"<code>{BROKEN}</code> x86_64" in line)
+    assert f"<code>release-unresolved: unresolved since {pin.since}: " in row
+    assert "answers 418" in row
+    (warning,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("::warning"))
+    assert warning.startswith(f"::warning title={BROKEN} for x86_64::release-unresolved: ")
+    summary.unlink()
+    service.faults.clear()
+    assert project.discover("--check") == 1
+    text = summary.read_text(encoding="utf-8")
+    assert f"{BROKEN} for x86_64 is resolved, with kernel {KERNELS[BROKEN]}" in text
+    assert "<th>open</th>" not in text
+    assert project.discover() == 0
+    summary.unlink()
+    assert project.discover() == 0
+    assert "The lock is up to date." in summary.read_text(encoding="utf-8")
+    assert "::warning" not in capsys.readouterr().err
+
+
+def test_a_discovery_that_a_service_prevents_is_an_error_on_github(
+    service: ReleaseService,
+    project: DiscoveryProject,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    service.graphs[CHANNELS[0]] = Reply(500)
+    assert project.discover() == 4
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("::error"))
+    assert line.startswith("::error title=kmatrix::the update graph at ")
+
+
 @pytest.mark.parametrize(
     "name", ["a layer that is reset", "a corrupt manifest", "a 403 for a component", "a 404", "500"]
 )

@@ -13,15 +13,24 @@ from rich.console import Console
 from kmatrix.cli import main
 from kmatrix.commands.github import show_on_github
 from kmatrix.commands.invocation import Invocation
-from kmatrix.decide.github_summary import LIMIT, github_summary
-from kmatrix.decide.workflow_commands import SHOWN, Annotation, annotations_of, annotations_of_bundles
+from kmatrix.decide.github_summary import LIMIT, bundle_summary, discovery_summary, github_summary
+from kmatrix.decide.open_releases import OpenRelease
+from kmatrix.decide.workflow_commands import (
+    SHOWN,
+    Annotation,
+    annotations_of,
+    annotations_of_bundles,
+    annotations_of_discovery,
+)
 from kmatrix.effects.disk.results import write_results
 from kmatrix.effects.github_actions import GitHubActions, github_actions
 from kmatrix.stages.tables import repeat_command
 from kmatrix.values.bundle import BundleResult
 from kmatrix.values.cells import CellResult, Finding
 from kmatrix.values.errors import Exit
+from kmatrix.values.pins import EmptyChannelPin
 from kmatrix.values.release_result import ReleaseResult
+from tests.unit.support.made_up_profile import lock, profile
 from tests.unit.support.projects import MATRIX
 
 GOOD = CellResult(
@@ -277,3 +286,31 @@ def test_a_summary_that_cannot_be_written_costs_no_verdict(tmp_path: Path, capsy
     said = capsys.readouterr().err
     assert "warning: cannot write the summary of the step (GITHUB_STEP_SUMMARY): Is a directory" in said
     assert "::error title=8.1-k::" in said
+
+
+def test_a_summary_of_a_discovery_is_no_markup_and_never_too_long() -> None:
+    pins = lock(profile())
+    hostile = "</code><script>alert(1)</script>\n\n# x"
+    found = [OpenRelease(f"4.16.{at}", "x86_64", "release-unresolved", hostile, "", hostile) for at in range(500)]
+    page = discovery_summary("discover", pins, [hostile] * 500, found, 20_000)
+    assert len(page.encode()) <= 20_000
+    assert set(Page(page).tags) <= {"h3", "p", "table", "tr", "th", "td", "code"}
+    assert Page(page).open == []
+    left = 1000 - len([row for row in Page(page).rows if row[0] not in ("open", "news of the lock")])
+    assert f"{left} rows are left out" in page
+    assert discovery_summary("discover", pins, [], found, 100) == ""
+    warnings = annotations_of_discovery(found, [EmptyChannelPin(name="stable-4.99", arch="x86_64")])
+    assert [each.level for each in warnings] == ["warning"] * SHOWN
+    assert warnings[-1].message.startswith("492 more; ")
+
+
+def test_a_summary_of_bundles_is_no_markup_and_never_too_long() -> None:
+    hostile = "</code><script>alert(1)</script>\n\n# x"
+    made = [BundleResult(client=f"8.1.{at}", image="i", verdict="failed", reason=hostile) for at in range(500)]
+    page = bundle_summary("bundle", made, 20_000)
+    assert len(page.encode()) <= 20_000
+    assert set(Page(page).tags) == {"h3", "p", "table", "tr", "th", "td", "code"}
+    assert "✗ 500 failed" in page
+    assert "Some are left out" in page
+    assert bundle_summary("bundle", made, 100) == ""
+    assert "no bundles" in bundle_summary("bundle", [])

@@ -61,7 +61,7 @@ def test_a_run_without_keys_loads_no_cryptography_while_it_runs(tmp_path: Path) 
         "from tests.unit.support.made_up_profile import profile",
         f"root = Path({str(tmp_path)!r})",
         "options = Options(root, 'site', profile(), 'r.example/team')",
-        "new_run(None, NO_CREDENTIALS, options, SimpleNamespace(say=print), pushes=True).records",
+        "new_run(None, NO_CREDENTIALS, options, SimpleNamespace(warn=print), pushes=True).records",
         "assert not Case().check().findings",
     )
     assert {each for each in found if each.partition(".")[0] in SIGNING} == set()

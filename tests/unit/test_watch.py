@@ -393,6 +393,22 @@ def test_a_disk_that_is_full_ends_a_watch_at_once(world: World, capsys: pytest.C
     assert "5 of 6 cells were not reached" in capsys.readouterr().err
 
 
+def test_a_watch_on_github_has_a_summary_of_its_discovery_before_that_of_its_cells(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    summary = world.root / "summary"
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    world.pins = PINS.model_copy(update={"unresolved": (UNRESOLVED,)})
+    assert world.watch()[0] == Exit.ERRORED
+    heads = [line for line in summary.read_text(encoding="utf-8").splitlines() if line.startswith("<h3>")]
+    assert heads == [
+        "<h3>watch: releases of profile site</h3>",
+        "<h3>watch: profile site</h3>",
+        "<h3>watch: bundles of profile site</h3>",
+    ]
+
+
 def test_a_quiet_run_names_what_needs_a_person_and_nothing_else(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:

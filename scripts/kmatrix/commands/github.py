@@ -1,16 +1,20 @@
-"""What a run of cells shows on the pages of GitHub Actions: the summary of its step, and annotations."""
+"""What a run or a discovery shows on the pages of GitHub Actions: the summary of its step, and annotations."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
 from kmatrix.commands.invocation import Invocation
+from kmatrix.commands.profile import SelectedProfile
 from kmatrix.decide.cut_run import CutRun
-from kmatrix.decide.github_summary import LIMIT, github_summary
-from kmatrix.decide.workflow_commands import Annotation, annotations_of
+from kmatrix.decide.github_summary import LIMIT, discovery_summary, github_summary
+from kmatrix.decide.lock_news import news_of
+from kmatrix.decide.open_releases import open_releases_of
+from kmatrix.decide.workflow_commands import Annotation, annotations_of, annotations_of_discovery
 from kmatrix.stages.tables import repeat_command
 from kmatrix.values.cells import CellResult
 from kmatrix.values.errors import ToolError
+from kmatrix.values.lock import ProfileLock
 from kmatrix.values.release_result import ReleaseResult
 
 
@@ -46,6 +50,23 @@ def show_on_github(
     call.github.annotate(
         annotations_of(results, releases, call.next("report", profile_name), cut_annotations(call, cut))
     )
+
+
+def show_discovery(call: Invocation, chosen: SelectedProfile, before: ProfileLock | None, pins: ProfileLock) -> None:
+    """Write the summary of the step about a discovery and its annotations, if GitHub Actions runs this.
+
+    Args:
+        call: the command line.
+        chosen: the profile.
+        before: its pins before the discovery; None without any.
+        pins: those that it gave.
+    """
+    if call.github is None:
+        return
+    found, _ = open_releases_of(chosen.name, chosen.effective, pins)
+    title = f"{call.command}: releases of profile {chosen.name}"
+    summarise(call, lambda room: discovery_summary(title, pins, news_of(before, pins), found, room))
+    call.github.annotate(annotations_of_discovery(found, pins.empty_channels))
 
 
 def summarise(call: Invocation, make: Callable[[int], str]) -> None:

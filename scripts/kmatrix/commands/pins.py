@@ -51,13 +51,25 @@ def fresh_lab_pins(call: Invocation, chosen: SelectedProfile) -> ProfileLock:
 
 
 def resolve_pins(call: Invocation, chosen: SelectedProfile) -> ProfileLock:
+    """Resolve the profile as `replace_pins` does, and return its pins.
+
+    Raises:
+        KmatrixError: see there.
+    """
+    return replace_pins(call, chosen)[1]
+
+
+def replace_pins(call: Invocation, chosen: SelectedProfile) -> tuple[ProfileLock | None, ProfileLock]:
     """Resolve the profile against the live services and update the lock file; the caller holds the checkout (`alone`).
+
+    Returns:
+        the profile's pins as the lock had them, None without any; and as it has them now.
 
     Raises:
         InputError: the lock cannot be read or written.
         UnreachableError, CredentialError, ProtocolError: a service is unreachable, refuses, or answers wrongly.
     """
-    _, pins, now = discovered(call, chosen)
+    before, pins, now = discovered(call, chosen)
     # The services took minutes to answer: other profiles keep the pins that they have by now.
     path = call.root / chosen.effective.lock
     text = write_lock(_replaceable_lock(call, chosen).with_profile(chosen.name, pins))
@@ -69,7 +81,7 @@ def resolve_pins(call: Invocation, chosen: SelectedProfile) -> ProfileLock:
         write_atomically(path, text)
         call.say(f"discover: wrote {chosen.effective.lock}")
     _discovery_times(call).note(chosen.name, now, pins)
-    return pins
+    return before, pins
 
 
 def discovered(call: Invocation, chosen: SelectedProfile) -> tuple[ProfileLock | None, ProfileLock, datetime]:

@@ -6,8 +6,9 @@ import json
 from collections import Counter
 
 from kmatrix.commands.fan_out import jobs_document, unpublished
+from kmatrix.commands.github import show_discovery
 from kmatrix.commands.invocation import Invocation
-from kmatrix.commands.pins import discovered, pins_for, resolve_pins
+from kmatrix.commands.pins import discovered, pins_for, replace_pins
 from kmatrix.commands.profile import LABS, recipes_for, select_profile
 from kmatrix.commands.run import alone, ensure_lab, marked_engine
 from kmatrix.decide.fan_out import in_shard
@@ -31,12 +32,14 @@ def discover(call: Invocation) -> Exit:
                 ensure_lab(call, chosen, engine)
         if call.check:
             known, pins, _ = discovered(call, chosen)
+            show_discovery(call, chosen, known, pins)
             for line in news_of(known, pins):
                 call.say(f"discover: {line}")
             current = known == pins
             call.conclude(f"discover: {chosen.effective.lock} is {'up to date' if current else 'not up to date'}")
             return Exit.OK if current else Exit.FAILED
-        pins = resolve_pins(call, chosen)
+        before, pins = replace_pins(call, chosen)
+    show_discovery(call, chosen, before, pins)
     pins = without_silenced(pins, open_releases_of(chosen.name, chosen.effective, pins)[0])
     for line in mismatches(pins):
         call.warn(f"discover: {line}")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from kmatrix.commands import build, bundle
+from kmatrix.commands.github import show_discovery
 from kmatrix.commands.guard import print_error
 from kmatrix.commands.invocation import Invocation
 from kmatrix.commands.pins import known_pins, pins_for, resolve_pins
@@ -66,7 +67,7 @@ def watch(call: Invocation) -> Exit:
             ensure_lab(call, chosen, engine)
         note_unsigned(call, chosen)
         before = known_pins(call, chosen)
-        pins = _discover(run)
+        pins = _discover(run, before)
         lines = [releases_line(before, pins, run.fault)]
         run.fault = ""
         ran = _attempt(run, lambda: build.build_job(build.job_for(call, chosen, target, engine, pins)))
@@ -84,7 +85,7 @@ def watch(call: Invocation) -> Exit:
         return watch_exit(run.codes, bool(published_now(results, earlier) or published_bundles(bundles, known)))
 
 
-def _discover(run: _Watch) -> ProfileLock:
+def _discover(run: _Watch, before: ProfileLock | None) -> ProfileLock:
     """Return the profile's pins, resolved now; those of the lock if a service prevents that.
 
     An earlier watch that was interrupted may have left cells unbuilt.
@@ -105,6 +106,7 @@ def _discover(run: _Watch) -> ProfileLock:
         _note(run, error)
         call.warn(f"watch: goes on with the releases that {chosen.effective.lock} has")
         return pins
+    show_discovery(call, chosen, before, pins)
     found = make_plan(chosen.name, chosen.effective, pins)
     run.codes.add(discovery_exit(without_silenced(pins, found.open)))
     return pins

@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterable, Iterator
 from html import escape
 
 from kmatrix.decide.cut_run import CutRun
+from kmatrix.decide.open_releases import OpenRelease
 from kmatrix.values.bundle import BundleResult
 from kmatrix.values.cells import CellResult
+from kmatrix.values.lock import ProfileLock
 from kmatrix.values.text import plain_line
 
 # In bytes of UTF-8; the runner takes no larger file (actions/runner, src/Runner.Worker/FileCommandManager.cs).
@@ -78,6 +80,53 @@ def bundle_summary(title: str, bundles: Iterable[BundleResult], limit: int = LIM
     ]
     if rows and made.table(("bundle", "verdict", "kernels", "digest", "reason"), rows):
         made.close("\n<p>Some are left out, as GitHub shows at most 1 MiB; build/bundles.json has all.</p>\n")
+    return made.text + "\n"
+
+
+def discovery_summary(
+    title: str,
+    pins: ProfileLock,
+    news: Iterable[str],
+    open_releases: Iterable[OpenRelease],
+    limit: int = LIMIT,
+) -> str:
+    """Return the summary of a discovery: counts, the releases that nothing can be built for and why, then the news.
+
+    Args:
+        title: the command and its profile.
+        pins: that it gave.
+        news: a line for each change of the lock.
+        open_releases: those that no exclude silences.
+        limit: in bytes; rows beyond it are left out. Empty where not even the counts fit.
+    """
+    news, open_releases = list(news), list(open_releases)
+    releases = {(pin.version, pin.arch) for pin in pins.releases}
+    kernels = {kernel.release for pin in pins.releases for kernel in pin.kernels}
+    counts = f"{len(releases)} releases with {len(kernels)} kernels; {len(open_releases)} open"
+    head = f"<h3>{_text(title)}</h3>\n<p>{counts}</p>\n"
+    if len(head.encode()) + _RESERVE > limit:
+        return ""
+    made, left = _Limited(head, limit - _RESERVE), 0
+    rows = [
+        _cells(
+            f"{_code(each.release)} {each.arch}",
+            _code(f"{each.code}: {each.reason}"),
+            _code(each.next_step.replace("`", "")),
+        )
+        for each in open_releases
+    ]
+    rows += [
+        _cells(f"{_code(each.name)} {each.arch}", "the channel gives no release", "correct it in matrix.yaml")
+        for each in pins.empty_channels
+    ]
+    if rows:
+        left += made.table(("open", "reason", "next step"), rows)
+    if news:
+        left += made.table(("news of the lock",), [_cells(_code(line)) for line in news])
+    else:
+        made.close("<p>The lock is up to date.</p>\n")
+    if left:
+        made.close(f"\n<p>{left} rows are left out, as GitHub shows at most 1 MiB; the lock has all.</p>\n")
     return made.text + "\n"
 
 

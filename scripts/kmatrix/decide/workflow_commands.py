@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from kmatrix.decide.cut_run import reason_of
+from kmatrix.decide.open_releases import OpenRelease
 from kmatrix.values.bundle import BundleResult
 from kmatrix.values.cells import CellResult
 from kmatrix.values.errors import KmatrixError
+from kmatrix.values.pins import EmptyChannelPin
 from kmatrix.values.release_result import ReleaseResult
 from kmatrix.values.text import plain_line
 
@@ -94,6 +96,18 @@ def annotation_of(error: Exception) -> Annotation:
     """Return the annotation of an error that ended a command."""
     # Complete: an error about a file lists its problems.
     return Annotation("error", "kmatrix", str(error) if isinstance(error, KmatrixError) else reason_of(error))
+
+
+def annotations_of_discovery(
+    open_releases: Iterable[OpenRelease], empty_channels: Iterable[EmptyChannelPin]
+) -> tuple[Annotation, ...]:
+    """Return a warning for each open release and each channel without a release; the tenth counts the rest."""
+    found = [
+        Annotation("warning", f"{each.release} for {each.arch}", f"{each.code}: {each.reason}")
+        for each in open_releases
+    ]
+    found += [Annotation("warning", f"{each.name} for {each.arch}", "gives no release") for each in empty_channels]
+    return tuple(_shown(found, ""))
 
 
 def _shown(found: list[Annotation], repeat: str) -> Iterator[Annotation]:
