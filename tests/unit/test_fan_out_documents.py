@@ -7,6 +7,7 @@ import shlex
 import subprocess
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -151,10 +152,11 @@ def test_the_last_job_of_gitlab_can_boot_bundles_of_aarch64(tmp_path: Path, lock
     [
         (NO_KEYS, {}),
         (JobKeys(image="K"), {"build": "kmatrix/build", "publish": "kmatrix/publish"}),
+        (JobKeys(next_image="K"), {"build": "kmatrix/build", "publish": "kmatrix/publish"}),
         (JobKeys(module="K"), {"build": "kmatrix/build"}),
         (SIGNED, {"build": "kmatrix/build", "publish": "kmatrix/publish"}),
     ],
-    ids=["nothing is signed", "images", "modules", "both"],
+    ids=["nothing is signed", "images", "images soon", "modules", "both"],
 )
 def test_jobs_of_gitlab_have_the_environment_whose_keys_they_need(keys: JobKeys, environments: dict[str, str]) -> None:
     jobs = jobs_of(gitlab(keys=keys))
@@ -277,7 +279,7 @@ echo "$3 $(env | sed -n 's/^KMATRIX_\\([A-Z]*_KEY[A-Z_]*\\)=/\\1=/p' | sort | tr
 
 @pytest.mark.parametrize("encrypted", [True, False])
 def test_the_command_that_signs_has_the_keys_in_tekton_and_no_other(tmp_path: Path, encrypted: bool) -> None:
-    spec = tekton(keys=SIGNED)["spec"]
+    spec = tekton(keys=replace(SIGNED, next_image="KMATRIX_IMAGE_KEY_NEXT"))["spec"]
     files = {each["name"]: each["secret"] for each in spec["workspaces"] if each["name"].endswith("-keys")}
     assert {each["secretName"] for each in files.values()} == {"kmatrix-keys"}
     for workspace, secret in files.items():
@@ -306,9 +308,13 @@ def test_the_command_that_signs_has_the_keys_in_tekton_and_no_other(tmp_path: Pa
         said |= {command: keys.strip() for command, _, keys in (line.partition(" ") for line in lines)}
     image = f"IMAGE_KEY={tmp_path}/image-keys/image-key"
     module = f"MODULE_KEY={tmp_path}/module-keys/module-key"
+    following = f" IMAGE_KEY_NEXT={tmp_path}/next-image-keys/next-image-key"
     if encrypted:
+        image += f"{following} IMAGE_KEY_NEXT_PASSWORD=the next-image-key-password"
         image += " IMAGE_KEY_PASSWORD=the image-key-password"
         module += " MODULE_KEY_PASSWORD=the module-key-password"
+    else:
+        image += following
     assert said == {"build": f"{image} {module}", "merge": "", "bundle": image, "manifests": ""}
 
 
@@ -319,6 +325,9 @@ def test_the_variables_of_a_profile_are_those_that_its_jobs_need() -> None:
     profile["module_signing"] = {"key": "file:keys/modules.key", "certificate": "keys/modules.pem"}
     found = read_matrix(yaml.safe_dump(stated)).profile(stated["default_profile"])
     assert job_keys(found) == JobKeys(image="ONE")
+    profile["image_signing"]["next_key"] = "env:TWO"
+    found = read_matrix(yaml.safe_dump(stated)).profile(stated["default_profile"])
+    assert job_keys(found) == JobKeys(image="ONE", next_image="TWO")
     profile["image_signing"] = {"keyless": True}
     found = read_matrix(yaml.safe_dump(stated)).profile(stated["default_profile"])
     assert job_keys(found) == JobKeys(keyless=True)

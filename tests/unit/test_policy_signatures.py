@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -76,6 +78,19 @@ def test_a_policy_is_written_for_images_that_its_key_verifies(place: Place, caps
     assert manifests(place.root) == Exit.OK
     assert len(place.policies()) == 3
     assert "image-policy" not in capsys.readouterr().err
+
+
+def test_while_both_keys_sign_a_policy_may_have_either(place: Place) -> None:
+    place.sign(place.first, place.second)
+    matrix = place.root / "matrix.yaml"
+    data = []
+    for order in (f"{FIRST}, {SECOND}", f"{SECOND}, {FIRST}"):
+        text = matrix.read_text(encoding="utf-8")
+        matrix.write_text(f"{text.partition('public_keys: [')[0]}public_keys: [{order}]}}\n", encoding="utf-8")
+        assert manifests(place.root) == Exit.OK
+        path = deploy_folder(place.root) / "components" / "image-policy" / "clusterimagepolicy.yaml"
+        data += re.findall(r"keyData: (\S+)", path.read_text(encoding="utf-8"))
+    assert [base64.b64decode(each) for each in data] == [(place.root / path).read_bytes() for path in (FIRST, SECOND)]
 
 
 def test_no_policy_is_written_for_unsigned_images(place: Place, capsys: pytest.CaptureFixture[str]) -> None:

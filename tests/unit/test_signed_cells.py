@@ -197,6 +197,47 @@ def test_an_image_that_an_old_key_signed_is_signed_again_without_a_build(bench: 
     assert bench.named == []
 
 
+def test_while_a_key_is_replaced_a_new_image_is_signed_with_both(bench: Bench) -> None:
+    """Nodes whose policy has either key pull it, so no policy has to change at the same moment as another."""
+    bench.run.trust = trust("old", "own", following="own")
+    digest = bench.push(bench.passed()).digest
+    for ref in (bench.ref, bench.by_kernel):
+        assert bench.signers(ref, digest) == {"own": ref.repository, "old": ref.repository}
+    assert types_at(bench.run.registry, bench.ref, digest) == sorted([TEST_RESULT, PROVENANCE] * 2)
+    for key in ("old", "own"):
+        found = AttestedRecords(bench.run.registry, trust("", key), print).find(bench.ref, digest)
+        assert found is not None, key
+        bench.run.trust = trust(key)
+        again = bench.build()
+        assert again is not None
+        assert (again.verdict, again.signed, bench.named) == ("skipped", True, []), "nothing is left to sign"
+
+
+def test_while_a_key_is_replaced_a_published_image_gets_what_it_lacks(bench: Bench) -> None:
+    image = bench.publish("old")
+    bench.run.trust = trust("old", "own", following="own")
+    result = bench.build()
+    assert result is not None
+    assert (result.digest, result.reason.rpartition("; ")[2]) == (image, "now signed with the image key")
+    assert bench.signers(bench.ref, image) == {"own": bench.ref.repository, "old": bench.ref.repository}
+    assert types_at(bench.run.registry, bench.ref, image) == sorted([TEST_RESULT, PROVENANCE] * 2)
+    result = bench.build()
+    assert result is not None
+    assert (result.reason, bench.named) == ("already published, built from the same inputs", [])
+
+
+def test_a_gate_that_is_added_while_a_key_is_replaced_is_attested_with_both(bench: Bench) -> None:
+    digest = bench.publish("old")
+    bench.run.trust = trust("old", "own", following="own")
+    first = record_of(digest, bench.recipe.cell.id, bench.recipe.cell_key)
+    later = replace(first, gates={"mount": GatePass("2026-02-01T00:00:00Z", "0.1.0")})
+    cell_stage._record_passed(bench.run, RecordedImage(bench.ref.with_digest(digest), first), later)
+    for key in ("old", "own"):
+        found = AttestedRecords(bench.run.registry, trust("", key), print).find(bench.ref, digest)
+        assert found is not None
+        assert set(found.gates) == {"boot", "mount", "static"}, key
+
+
 def test_a_skipped_cell_has_the_labels_of_its_image_without_those_of_the_base(bench: Bench) -> None:
     bench.publish("own")
     result = bench.build()

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from pydantic import ValidationError
 
 from kmatrix.effects.registry.referrers import attach
 from kmatrix.effects.registry.writer import RegistryWriter
@@ -58,6 +66,33 @@ def test_the_key_of_a_variable_is_taken_out_of_the_environment(tmp_path: Path, m
     assert run_of(tmp_path, signing, pushes=True).trust.signer is not None
     with pytest.raises(KeyError):
         monkeypatch.delenv("IMAGE_KEY")
+
+
+def test_the_key_that_is_to_replace_another_signs_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("images", "next"):
+        write_keys(tmp_path, name)
+    text = (tmp_path / "next.key").read_bytes()
+    encrypted = load_pem_private_key(text, None).private_bytes(
+        Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"the password")
+    )
+    monkeypatch.setattr(environment, "_taken", {})
+    monkeypatch.setenv("SECOND", encrypted.decode())
+    monkeypatch.setenv("KMATRIX_IMAGE_KEY_NEXT_PASSWORD", "the password")
+    public = ["images.pub", "next.pub"]
+    stated = {"key": "file:images.key", "next_key": "env:SECOND", "public_keys": public}
+    found = run_of(tmp_path, ImageSigning.model_validate(stated), pushes=True).trust
+    assert tuple(each.public for each in found.signers) == found.keys
+    assert len(found.keys) == 2
+    assert {"SECOND", "KMATRIX_IMAGE_KEY_NEXT_PASSWORD"}.isdisjoint(os.environ)
+    with pytest.raises(InputError, match=r"key \(env:SECOND\) is not among public_keys"):
+        run_of(tmp_path, ImageSigning.model_validate({**stated, "public_keys": public[:1]}), pushes=True)
+    same = {**stated, "next_key": "file:images.key"}
+    assert len(run_of(tmp_path, ImageSigning.model_validate(same), pushes=True).trust.signers) == 1
+
+
+def test_only_a_key_can_be_replaced() -> None:
+    with pytest.raises(ValidationError, match="next_key and no key"):
+        ImageSigning.model_validate({"next_key": "env:KMATRIX_IMAGE_KEY_NEXT", "public_keys": ["images.pub"]})
 
 
 def test_public_keys_alone_verify_and_publish_nothing(tmp_path: Path) -> None:

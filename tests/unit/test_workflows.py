@@ -99,7 +99,7 @@ def test_only_jobs_that_need_the_pull_secret_have_it_and_each_is_in_the_environm
     assert "secrets." not in str([{key: job.get(key) for key in ("outputs", "env", "with")} for job in found.values()])
 
 
-IMAGE_KEY = {"KMATRIX_IMAGE_KEY", "KMATRIX_IMAGE_KEY_PASSWORD"}
+IMAGE_KEY = {f"KMATRIX_IMAGE_KEY{each}" for each in ("", "_PASSWORD", "_NEXT", "_NEXT_PASSWORD")}
 MODULE_KEY = {"KMATRIX_MODULE_KEY", "KMATRIX_MODULE_KEY_PASSWORD"}
 
 

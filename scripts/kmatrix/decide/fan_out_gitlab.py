@@ -83,7 +83,7 @@ def gitlab_pipeline(
                 "reports": {"junit": f"shards/{job.id}/results.xml"},
                 "expire_in": _KEPT,
             },
-            **_environment(GITLAB_BUILD if keys.image or keys.module else ""),
+            **_environment(GITLAB_BUILD if keys.image or keys.next_image or keys.module else ""),
             **_identity(keys),
             **_tags(runners, job.arch),
         }
@@ -106,7 +106,7 @@ def gitlab_pipeline(
             "reports": {"junit": "build/results.xml"},
             "expire_in": _KEPT,
         },
-        **_environment(GITLAB_PUBLISH if keys.image else ""),
+        **_environment(GITLAB_PUBLISH if keys.image or keys.next_image else ""),
         **_identity(keys),
         **_tags(runners, "x86_64"),
     }

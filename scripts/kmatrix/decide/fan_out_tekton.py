@@ -18,9 +18,11 @@ from kmatrix.decide.formats.yaml_text import yaml_text
 from kmatrix.decide.key_guide import (
     IMAGE_KEY_VARIABLE,
     MODULE_KEY_VARIABLE,
+    NEXT_IMAGE_KEY_VARIABLE,
     PASSWORD,
     TEKTON_IMAGE_KEY,
     TEKTON_MODULE_KEY,
+    TEKTON_NEXT_IMAGE_KEY,
     TEKTON_PASSWORD,
     TEKTON_SECRET,
 )
@@ -94,7 +96,7 @@ def tekton_run(
     del lock
     jobs = tuple(jobs)
     secrets = _secrets(keys)
-    for_images = [each for each in secrets if each.entry == TEKTON_IMAGE_KEY]
+    for_images = [each for each in secrets if each.entry != TEKTON_MODULE_KEY]
     arches = tuple(dict.fromkeys(job.arch for job in jobs))
     common = {"KMATRIX_PROFILE": profile_name, "KMATRIX_TARGET": target}
     tasks = [_build(arch, [job for job in jobs if job.arch == arch], common, secrets) for arch in arches]
@@ -162,6 +164,7 @@ class _SecretKey:
 def _secrets(keys: JobKeys) -> list[_SecretKey]:
     every = (
         _SecretKey(TEKTON_IMAGE_KEY, keys.image, IMAGE_KEY_VARIABLE + PASSWORD),
+        _SecretKey(TEKTON_NEXT_IMAGE_KEY, keys.next_image, NEXT_IMAGE_KEY_VARIABLE + PASSWORD),
         _SecretKey(TEKTON_MODULE_KEY, keys.module, MODULE_KEY_VARIABLE + PASSWORD),
     )
     return [each for each in every if each.variable]

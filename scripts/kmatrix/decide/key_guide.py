@@ -12,10 +12,13 @@ from dataclasses import dataclass
 
 # The environment variables of a run, as a profile should name them.
 IMAGE_KEY_VARIABLE, MODULE_KEY_VARIABLE = "KMATRIX_IMAGE_KEY", "KMATRIX_MODULE_KEY"
+# The image key that is to replace another one. It begins as that does: bootstrap keeps it from other programs by that.
+NEXT_IMAGE_KEY_VARIABLE = f"{IMAGE_KEY_VARIABLE}_NEXT"
 PASSWORD = "_PASSWORD"
 # Environments of GitLab's jobs: those that build need both keys, the last one that of images alone.
 GITLAB_BUILD, GITLAB_PUBLISH, GITLAB_ANY = "kmatrix/build", "kmatrix/publish", "kmatrix/*"
 TEKTON_SECRET, TEKTON_IMAGE_KEY, TEKTON_MODULE_KEY = "kmatrix-keys", "image-key", "module-key"
+TEKTON_NEXT_IMAGE_KEY = "next-image-key"
 TEKTON_PASSWORD = "-password"
 GITHUB_ENVIRONMENT = "publish"
 _PUBLIC_FOLDER = "keys"

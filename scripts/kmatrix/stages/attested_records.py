@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from kmatrix.decide.attestation import statement_bytes
 from kmatrix.decide.gate_record import MalformedRecordError
@@ -17,6 +18,10 @@ from kmatrix.values.attestation import TEST_RESULT, Statement
 from kmatrix.values.errors import ToolError
 from kmatrix.values.gate_record import GateRecord
 from kmatrix.values.names import ImageRef
+
+# It takes 12 MB of memory, which a run without keys need not spend.
+if TYPE_CHECKING:
+    from kmatrix.effects.signing.image_keys import ImageSigner
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,7 @@ def records_in(statements: Iterable[Statement], ref: ImageRef, say: Callable[[st
 
 
 def add_statements(records: AttestedRecords, ref: ImageRef, digest: str, statements: Iterable[Statement]) -> None:
-    """Sign statements about an image and attach them, unless the same key has signed their content before.
+    """Sign statements about an image with every image key and attach them, unless it has signed their content before.
 
     Raises:
         UnreachableError, CredentialError, ProtocolError: the registry or the key's service could not be queried, or
@@ -94,11 +99,18 @@ def add_statements(records: AttestedRecords, ref: ImageRef, digest: str, stateme
         ToolError: the registry keeps something else, or this run has no image key.
         InterruptedRunError: the run was told to stop.
     """
-    signer = records.trust.signer
-    if signer is None:
+    if not records.trust.signers:
         raise ToolError("this run has no image key, and was to sign an attestation", "Report this as a bug.")
+    statements = tuple(statements)
+    for signer in records.trust.signers:
+        _add_by(records, signer, ref, digest, statements)
+
+
+def _add_by(
+    records: AttestedRecords, signer: ImageSigner, ref: ImageRef, digest: str, statements: Iterable[Statement]
+) -> None:
     # Attestations by other keys are no fault: those keys may leave the list one day.
-    there = verified(records.registry, records.trust.current, ref, digest, _silent)
+    there = verified(records.registry, records.trust.in_one(signer), ref, digest, _silent)
     known = {statement_bytes(statement) for statement in there}
     recorded = united(records_in(there, ref, _silent))
     new = [

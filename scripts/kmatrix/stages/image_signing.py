@@ -81,27 +81,28 @@ def sign_image(run: RunContext, ref: ImageRef, digest: str) -> None:
         InterruptedRunError: the run was told to stop.
     """
     run.engine.raise_if_stopping()
-    if run.trust.signer is not None:
-        add_signature(run.registry, ref, digest, run.trust.signer, ref.repository, lambda: run.engine.stopping)
+    for signer in run.trust.signers:
+        add_signature(run.registry, ref, digest, signer, ref.repository, lambda: run.engine.stopping)
     if run.trust.keyless:
         sign_keyless(ref.with_digest(digest), run.credentials.for_engine(ref))
 
 
 def is_signed(run: RunContext, ref: ImageRef, digest: str) -> bool:
-    """Return whether an image has a signature by the image key of this run, as an image of its repository.
+    """Return whether an image has a signature by every image key of this run, as an image of its repository.
 
     Raises:
         UnreachableError, CredentialError, ProtocolError: the registry could not be queried.
     """
-    signer = run.trust.signer
-    return signer is not None and any(
-        signer.public.verify(signature, payload) and is_about(payload, ref.repository, digest)
-        for payload, signature in signatures(run.registry, ref, digest)
+    if not run.trust.signers:
+        return False
+    found = [pair for pair in signatures(run.registry, ref, digest) if is_about(pair[0], ref.repository, digest)]
+    return all(
+        any(signer.public.verify(signature, payload) for payload, signature in found) for signer in run.trust.signers
     )
 
 
 def complete_signature(run: RunContext, ref: ImageRef, digest: str, source: ImageRef | None = None) -> bool:
-    """Sign an image that lacks a signature by the image key: with its attestations that verify, then itself.
+    """Sign an image that lacks a signature by an image key: with its attestations that verify, then itself.
 
     An image lacks it after the key was changed, and where it was copied from another repository. Attestations that
     another program wrote, with a key that the profile lists, stay that program's alone.

@@ -27,22 +27,28 @@ class Trust:
     Attributes:
         keys: the public keys whose signatures are believed. Without any, records of gates are plain ones.
         signer: the image key; None where nothing is signed with a key.
+        following: the key that is to replace it, and signs everything beside it until then.
         keyless: whether cosign adds a signature and attestations with the identity of the CI job.
     """
 
     keys: tuple[PublicKey, ...] = ()
     signer: ImageSigner | None = None
     keyless: bool = False
+    following: ImageSigner | None = None
+
+    @property
+    def signers(self) -> tuple[ImageSigner, ...]:
+        """The image keys of this run: everything that it publishes has a signature of each."""
+        return tuple(signer for signer in (self.signer, self.following) if signer)
 
     @property
     def signs(self) -> bool:
         """Whether images are signed in this run, in whatever way."""
         return self.signer is not None or self.keyless
 
-    @property
-    def current(self) -> Trust:
-        """The trust in the image key of this run alone; without one, in no key."""
-        return replace(self, keys=(self.signer.public,) if self.signer else ())
+    def in_one(self, signer: ImageSigner) -> Trust:
+        """Return the trust in one image key of this run alone."""
+        return replace(self, keys=(signer.public,))
 
 
 def load_trust(
@@ -69,7 +75,7 @@ def load_trust(
     """
     if signing is None:
         return Trust()
-    from kmatrix.effects.signing.image_keys import load_image_signer, load_public_keys
+    from kmatrix.effects.signing.image_keys import load_image_signers, load_public_keys
 
     keys = load_public_keys(signing, root)
     if not signs:
@@ -81,7 +87,9 @@ def load_trust(
         )
     if signing.keyless:
         require_cosign()
-    return Trust(keys, load_image_signer(signing, root, environment, say) if signing.key else None, signing.keyless)
+    signers = load_image_signers(signing, root, environment, say) if signing.key else ()
+    signer, following = (*signers, None, None)[:2]
+    return Trust(keys, signer, signing.keyless, following)
 
 
 def verified(

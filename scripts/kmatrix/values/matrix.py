@@ -190,12 +190,14 @@ class ImageSigning(Model):
     """The keys of image signatures and attestations.
 
     `key` is where the private key is that signs published images: `file:PATH` and `env:VARIABLE` name a PEM, whose
-    password KMATRIX_IMAGE_KEY_PASSWORD has; the address of a key service is securesystemslib's. `public_keys` are PEM
-    files: signatures of every one of them are accepted, that of `key` among them. `keyless` adds a signature with the
-    identity of the CI job, made by cosign.
+    password KMATRIX_IMAGE_KEY_PASSWORD has; the address of a key service is securesystemslib's. `next_key` is the one
+    that is to replace it, and signs beside it until then; its password is in KMATRIX_IMAGE_KEY_NEXT_PASSWORD.
+    `public_keys` are PEM files: signatures of every one of them are accepted, those of both keys among them. `keyless`
+    adds a signature with the identity of the CI job, made by cosign.
     """
 
     key: Annotated[str, named(_image_key)] | None = None
+    next_key: Annotated[str, named(_image_key)] | None = None
     public_keys: Many[PathField] = ()
     keyless: bool = False
 
@@ -203,6 +205,8 @@ class ImageSigning(Model):
     def _signs_or_verifies(self) -> ImageSigning:
         if self.key and not self.public_keys:
             raise ValueError("has a key and no public_keys: name the PEM file of its public key there")
+        if self.next_key and not self.key:
+            raise ValueError("has a next_key and no key: name the key that it is to replace, or call it key")
         if not (self.public_keys or self.keyless):
             raise ValueError("needs key and public_keys, public_keys alone to verify, or keyless: true")
         return self

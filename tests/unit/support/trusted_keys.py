@@ -36,10 +36,17 @@ def signer(name: str) -> ImageSigner:
         return load_image_signer(write_keys(Path(folder), name), Path(folder), {})
 
 
-def trust(key: str = "", *listed: str) -> Trust:
-    """Return the trust in some keys by their names: `key` signs, if there is one, and is listed first."""
+def trust(key: str = "", *listed: str, following: str = "") -> Trust:
+    """Return the trust in some keys by their names: `key` signs, if there is one, and is listed first.
+
+    Beside it signs `following`, which has to be listed too.
+    """
     names = dict.fromkeys((key, *listed) if key else listed)
-    return Trust(tuple(signer(name).public for name in names), signer(key) if key else None)
+    return Trust(
+        tuple(signer(name).public for name in names),
+        signer(key) if key else None,
+        following=signer(following) if following else None,
+    )
 
 
 def types_at(registry: RegistryWriter, ref: ImageRef, digest: str) -> list[str]:

@@ -10,10 +10,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 
-from kmatrix.decide.key_guide import IMAGE_KEY_VARIABLE, MODULE_KEY_VARIABLE, PASSWORD
+from kmatrix.decide.key_guide import (
+    IMAGE_KEY_VARIABLE,
+    MODULE_KEY_VARIABLE,
+    NEXT_IMAGE_KEY_VARIABLE,
+    PASSWORD,
+)
 from kmatrix.values.matrix import ENV, Profile
 
 IMAGE_KEY_PASSWORD = IMAGE_KEY_VARIABLE + PASSWORD
+NEXT_IMAGE_KEY_PASSWORD = NEXT_IMAGE_KEY_VARIABLE + PASSWORD
 MODULE_KEY_PASSWORD = MODULE_KEY_VARIABLE + PASSWORD
 IDENTITY_TOKEN = "SIGSTORE_ID_TOKEN"
 GITHUB_IDENTITY = ("ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_ID_TOKEN_REQUEST_TOKEN")
@@ -32,9 +38,9 @@ def take_keys(profile: Profile | None = None) -> Mapping[str, str]:
     Args:
         profile: may name other variables; None for a command that has none.
     """
-    signings = (profile.image_signing, profile.module_signing) if profile else ()
-    sources = (signing.key for signing in signings if signing and signing.key)
-    names = {source.removeprefix(ENV) for source in sources if source.startswith(ENV)}
+    images, modules = (profile.image_signing, profile.module_signing) if profile else (None, None)
+    sources = (*((images.key, images.next_key) if images else ()), modules.key if modules else None)
+    names = {source.removeprefix(ENV) for source in sources if source and source.startswith(ENV)}
     _take({*names, *_IDENTITY, *(name for name in os.environ if name.startswith(_PREFIXES))})
     return {name: value for name, value in _taken.items() if name not in _IDENTITY}
 

@@ -31,7 +31,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
-from kmatrix.effects.signing.environment import IMAGE_KEY_PASSWORD
+from kmatrix.effects.signing.environment import IMAGE_KEY_PASSWORD, NEXT_IMAGE_KEY_PASSWORD
 from kmatrix.effects.signing.key_services import signed_by_service
 from kmatrix.effects.signing.private_keys import read_private_key
 from kmatrix.values.errors import InputError
@@ -129,7 +129,7 @@ def named_public_keys(signing: ImageSigning, root: Path) -> dict[str, PublicKey]
 def load_image_signer(
     signing: ImageSigning, root: Path, environment: Mapping[str, str], say: Callable[[str], None] = lambda _: None
 ) -> ImageSigner:
-    """Return the key that a profile signs images with.
+    """Return the key that a profile signs images with, `next_key` not counted.
 
     Args:
         signing: of the profile.
@@ -146,10 +146,37 @@ def load_image_signer(
     place = signing.key
     if place is None:
         raise InputError("image_signing: key is missing, so nothing can be signed", "Add it to the profile.")
+    return _signer(signing, place, IMAGE_KEY_PASSWORD, root, environment, say)
+
+
+def load_image_signers(
+    signing: ImageSigning, root: Path, environment: Mapping[str, str], say: Callable[[str], None] = lambda _: None
+) -> tuple[ImageSigner, ...]:
+    """Return all keys that a profile signs images with, each once: the key, and the one that is to replace it.
+
+    The arguments and what is raised are those of `load_image_signer`.
+    """
+    signer = load_image_signer(signing, root, environment, say)
+    if signing.next_key is None:
+        return (signer,)
+    following = _signer(signing, signing.next_key, NEXT_IMAGE_KEY_PASSWORD, root, environment, say)
+    # The secrets of a CI may be exchanged before the profile is.
+    return (signer,) if following.public == signer.public else (signer, following)
+
+
+def _signer(
+    signing: ImageSigning,
+    place: str,
+    password: str,
+    root: Path,
+    environment: Mapping[str, str],
+    say: Callable[[str], None],
+) -> ImageSigner:
+    """Return a key by its place; `password` is the variable that has its password or PIN."""
     known = load_public_keys(signing, root)
     if not place.startswith((FILE, ENV)):
-        return _of_service(place, known, environment.get(IMAGE_KEY_PASSWORD, ""))
-    signer = _of_key(read_private_key(place, IMAGE_KEY_PASSWORD, root, environment, say), place)
+        return _of_service(place, known, environment.get(password, ""), password)
+    signer = _of_key(read_private_key(place, password, root, environment, say), place)
     if signer.public not in known:
         raise InputError(
             f"image_signing: the public half of key ({place}) is not among public_keys: "
@@ -192,12 +219,12 @@ def _of_key(key: PrivateKeyTypes, place: str) -> ImageSigner:
     raise InputError(f"image_signing: key ({place}) is of another kind than {_KINDS}", _NEW_KEY)
 
 
-def _of_service(address: str, known: tuple[PublicKey, ...], secret: str) -> ImageSigner:
+def _of_service(address: str, known: tuple[PublicKey, ...], secret: str, variable: str) -> ImageSigner:
     """Return the signer of a key service: the public key is the one that verifies what the service signs."""
     refusal: InputError | None = None
     for public in known:
         try:
-            sign = signed_by_service(address, public.key, secret, IMAGE_KEY_PASSWORD)
+            sign = signed_by_service(address, public.key, secret, variable)
         except InputError as error:
             # A token of ECDSA keys refuses an RSA key, which the next one need not be.
             refusal = refusal or error
