@@ -24,6 +24,21 @@ nox.options.error_on_missing_interpreters = True
 # nox looks for uv whichever backend is chosen (nox/virtualenv.py, get_virtualenv) and reports that it is absent.
 logging.getLogger("nox").addFilter(lambda record: record.getMessage() != "uv binary not found.")
 
+# What codes of kmatrix mean that are no failure, which nox would call them.
+MEANINGS = {"5": "there is nothing new", "130": "it was interrupted"}
+
+
+def name_no_failure(record: logging.LogRecord) -> bool:
+    """Have nox say what happened where a command did not fail; returns that the record stays."""
+    command, failed, code = record.getMessage().rpartition(" failed with exit code ")
+    if failed and code in MEANINGS and command.startswith("Command python -m kmatrix "):
+        record.msg, record.args = f"{command} ended with exit code {code}: {MEANINGS[code]}", ()
+        record.levelno, record.levelname = logging.INFO, "INFO"
+    return True
+
+
+logging.getLogger("nox").addFilter(name_no_failure)
+
 TESTS = Path(__file__).resolve().parent / "tests"
 WITHOUT_LAB = (TESTS / "unit", TESTS / "browser")
 # Options of pytest whose next argument is a value that may look like the path of a test.

@@ -99,6 +99,22 @@ def test_every_code_is_handed_on(project: Path, stand_in: Path, session: str, wa
     assert code == wanted, out + err
 
 
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (5, "ended with exit code 5: there is nothing new"),
+        (130, "ended with exit code 130: it was interrupted"),
+        (1, "failed with exit code 1"),
+        (4, "failed with exit code 4"),
+        (51, "failed with exit code 51"),
+    ],
+)
+def test_the_last_line_calls_no_failure_what_is_none(project: Path, stand_in: Path, code: int, said: str) -> None:
+    ended_with, out, err = ended(project, stand_in, "-s", "watch", "--", f"code={code}")
+    assert ended_with == code, out + err
+    assert err.splitlines()[-1] == f"nox > Command python -m kmatrix watch code={code} {said}"
+
+
 def test_a_command_that_a_signal_ended_has_the_code_that_a_shell_gives(project: Path, stand_in: Path) -> None:
     assert ended(project, stand_in, "-s", "build", "--", f"signal={int(signal.SIGKILL)}")[0] == 137
 

@@ -24,10 +24,11 @@ from kmatrix.commands import bundle as bundle_command
 from kmatrix.commands import lab as lab_command
 from kmatrix.commands import pins as pins_command
 from kmatrix.commands import run as run_command
-from kmatrix.commands.build import _as_tested, _is_withheld, _Recorder
+from kmatrix.commands.build import _as_tested, _is_withheld
 from kmatrix.commands.invocation import Invocation
 from kmatrix.commands.pins import resolve_pins
 from kmatrix.commands.profile import select_profile
+from kmatrix.commands.recorder import Job, Recorder
 from kmatrix.commands.run import marked_engine
 from kmatrix.decide.formats.matrix_yaml import read_matrix
 from kmatrix.decide.plan import make_plan
@@ -173,7 +174,7 @@ def recorder(site: Path, order: tuple[str, ...]) -> Any:
     job: Any = SimpleNamespace(call=call, chosen=SimpleNamespace(name="site", effective=profile()), pins=pins)
     rows = [SimpleNamespace(id=cell, state="in", releases=()) for cell in order]
     plan: Any = SimpleNamespace(rows=rows, open=())
-    return _Recorder(job, PlainProgress(call.console, 1), plan, known, ())
+    return Recorder(job, PlainProgress(call.console, 1), plan, known, ())
 
 
 def test_results_of_two_runs_of_one_profile_are_all_kept(site: Path) -> None:
@@ -244,7 +245,7 @@ def published(site: Path, monkeypatch: pytest.MonkeyPatch) -> CellResult:
     def job(call: Invocation) -> Iterator[Any]:
         recipe = cast("Any", SimpleNamespace(cell=first, dockerfile=""))
         engine = cast("Any", StandInEngine())
-        yield build_command.Job(call, select_profile(call), engine, pins, [recipe], "r")
+        yield Job(call, select_profile(call), engine, pins, [recipe], "r")
 
     def run(_shop: object, _work: object, recipes: list[Any], keep: Any) -> None:
         for recipe in recipes:

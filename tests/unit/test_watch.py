@@ -18,6 +18,7 @@ from kmatrix.cli import main
 from kmatrix.commands import build as build_command
 from kmatrix.commands import bundle as bundle_command
 from kmatrix.commands import pins as pins_command
+from kmatrix.commands import recorder as recorder_module
 from kmatrix.commands import run as run_command
 from kmatrix.commands import watch as watch_command
 from kmatrix.decide.formats.matrix_yaml import read_matrix
@@ -242,7 +243,7 @@ def test_cells_that_are_published_are_written_to_the_results_at_once(
         written.append(len(results))
         write(path, profile_name, results, *rest)
 
-    monkeypatch.setattr(build_command, "write_results", counted)
+    monkeypatch.setattr(recorder_module, "write_results", counted)
     world.watch()
     assert written == [len(cells())]
 

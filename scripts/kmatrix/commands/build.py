@@ -5,24 +5,23 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from kmatrix.commands.ending import Ending, cut_short
-from kmatrix.commands.feature_comparison import compared_features, features_of_others, planned
+from kmatrix.commands.feature_comparison import features_of_others, planned
 from kmatrix.commands.invocation import Invocation
 from kmatrix.commands.profile import SelectedProfile, module_signer, recipes_for
+from kmatrix.commands.recorder import Job, Recorder
 from kmatrix.commands.run import opened_run
 from kmatrix.commands.showing import showing
 from kmatrix.commands.unsigned import note_unsigned
 from kmatrix.decide.cut_run import CutRun
 from kmatrix.decide.fan_out import in_shard
-from kmatrix.decide.kept_results import keep_known
-from kmatrix.decide.plan import Plan, make_plan
-from kmatrix.decide.release_times import open_results, releases_of
-from kmatrix.effects.clock import utc_now
+from kmatrix.decide.plan import make_plan
+from kmatrix.decide.release_times import open_results
 from kmatrix.effects.disk.git import revision, source
-from kmatrix.effects.disk.results import read_releases, read_results, write_results
+from kmatrix.effects.disk.results import read_releases, read_results
 from kmatrix.effects.engine import Engine
 from kmatrix.effects.registry.credentials import load_credentials
 from kmatrix.stages import tables
@@ -30,7 +29,6 @@ from kmatrix.stages.cell import push_cell, run_cell
 from kmatrix.stages.dockerfiles import foreign_note, write_rendered
 from kmatrix.stages.features import note_features
 from kmatrix.stages.gates import gates_of_profile
-from kmatrix.stages.progress import Progress
 from kmatrix.stages.reuse import query_neighbours
 from kmatrix.stages.run import default_jobs, exit_code, find_published, run_cells, split_published
 from kmatrix.stages.run_context import Options, RunContext, new_run
@@ -39,7 +37,6 @@ from kmatrix.values.cells import CellResult
 from kmatrix.values.errors import Exit, KmatrixError
 from kmatrix.values.lock import ProfileLock
 from kmatrix.values.recipe import Recipe
-from kmatrix.values.release_result import ReleaseResult
 
 
 def build(call: Invocation) -> Exit:
@@ -59,7 +56,7 @@ def build_job(job: Job) -> Ran:
     # Before anything is built.
     signer = module_signer(call, job.chosen.effective)
 
-    def work(recorder: _Recorder, run: RunContext) -> None:
+    def work(recorder: Recorder, run: RunContext) -> None:
         run.planned = recorder.plan.cells
         run.module_signer = signer
         _record_open(recorder, call)
@@ -78,7 +75,7 @@ def build_job(job: Job) -> Ran:
     return _run(job, work, call.push)
 
 
-def _record_open(recorder: _Recorder, call: Invocation) -> None:
+def _record_open(recorder: Recorder, call: Invocation) -> None:
     """Record the cells that cannot be built, of those that this run is about, and name the releases that are open."""
     for release in recorder.plan.open:
         call.warn(str(release))
@@ -92,7 +89,7 @@ def verify(call: Invocation) -> Exit:
     """Check the images of the cells again: published ones, else the container engine's. Builds and pushes nothing."""
     with _job(call) as job:
 
-        def work(recorder: _Recorder, run: RunContext) -> None:
+        def work(recorder: Recorder, run: RunContext) -> None:
             run.planned = recorder.plan.cells
             query_neighbours(run, [recipe.cell for recipe in job.recipes])
             note_features(run)
@@ -117,7 +114,7 @@ def push(call: Invocation) -> Exit:
         def one(run: RunContext, recipe: Recipe) -> CellResult:
             return push_cell(run, recipe, _as_tested(withheld[recipe.cell.id]))
 
-        def work(recorder: _Recorder, run: RunContext) -> None:
+        def work(recorder: Recorder, run: RunContext) -> None:
             run_cells(run, one, job.recipes, recorder.record)
 
         return ended(_run(job, work, True))
@@ -142,18 +139,6 @@ def _earlier(job: Job) -> dict[str, CellResult]:
 
 
 @dataclass(frozen=True)
-class Job:
-    """The inputs of a run; `recipes` are those of the cells that it is about."""
-
-    call: Invocation
-    chosen: SelectedProfile
-    engine: Engine
-    pins: ProfileLock
-    recipes: list[Recipe]
-    target: str
-
-
-@dataclass(frozen=True)
 class Ran:
     """The outcome of a run.
 
@@ -164,55 +149,6 @@ class Ran:
     results: tuple[CellResult, ...]
     before: Mapping[str, CellResult]
     error: KmatrixError | None = None
-
-
-@dataclass
-class _Recorder:
-    """The results of this run and of earlier ones, written after every cell.
-
-    `plan` is the complete one; `unpublished` are the cells of which the registry reported, before this run built them,
-    that no image of their present inputs is published.
-    """
-
-    job: Job
-    progress: Progress
-    plan: Plan
-    known: Mapping[str, CellResult]
-    releases: tuple[ReleaseResult, ...]
-    unpublished: frozenset[str] = frozenset()
-    changed: dict[str, CellResult] = field(default_factory=dict)
-    engine: Mapping[str, str] | None = None
-
-    def record(self, *results: CellResult) -> None:
-        """Record results of cells, and show them."""
-        if results:
-            self.keep(*results)
-        for result in results:
-            self.progress.done(self.changed[result.cell])
-
-    def keep(self, *results: CellResult) -> None:
-        """Write results of cells, and the releases as they are with them."""
-        now = utc_now()
-        for result in results:
-            known = self.known.get(result.cell)
-            kept = keep_known(result, known, now, asked=result.cell in self.unpublished)
-            self.changed[result.cell] = replace(kept, at=now)
-        self._write()
-
-    def compare_features(self) -> None:
-        """Compare the features of this run's cells with those of all, now that every module is known."""
-        known = planned(self.plan, {**self.known, **self.changed})
-        changed = compared_features(self.job.call, self.job.chosen, known, self.changed)
-        if changed:
-            self.changed.update(changed)
-            self._write()
-
-    def _write(self) -> None:
-        names = gates_of_profile(self.job.chosen.effective)
-        merged = {**self.known, **self.changed}.values()
-        self.releases = releases_of(self.plan, self.job.pins, merged, names, self.releases)
-        path, order = self.job.call.results_path, [row.id for row in self.plan.rows if row.state != "out"]
-        write_results(path, self.job.chosen.name, self.changed, order, self.engine, self.releases)
 
 
 @contextmanager
@@ -238,7 +174,7 @@ def job_for(call: Invocation, chosen: SelectedProfile, target: str, engine: Engi
     return Job(call, chosen, engine, pins, recipes, target)
 
 
-def _run(job: Job, work: Callable[[_Recorder, RunContext], None], pushes: bool) -> Ran:
+def _run(job: Job, work: Callable[[Recorder, RunContext], None], pushes: bool) -> Ran:
     call, engine = job.call, job.engine
     every = make_plan(job.chosen.name, job.chosen.effective, job.pins)
     known, earlier = _earlier(job), read_releases(call.results_path, job.chosen.name)
@@ -259,7 +195,7 @@ def _run(job: Job, work: Callable[[_Recorder, RunContext], None], pushes: bool) 
     cut: CutRun | None = None
     error: Exception | KeyboardInterrupt | None = None
     with showing(call, len(job.recipes), known.values()) as progress:
-        recorder = _Recorder(job, progress, every, known, earlier, engine=engine.in_use().as_dict())
+        recorder = Recorder(job, progress, every, known, earlier, engine=engine.in_use().as_dict())
         run = new_run(engine, load_credentials(call.authfile), options, progress, pushes=pushes)
         own = {recipe.cell.id: recipe for recipe in job.recipes}
         run.known_features.update(features_of_others(planned(every, recorder.known), own.keys()))
