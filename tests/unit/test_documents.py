@@ -140,8 +140,8 @@ def test_every_option_in_prose_exists() -> None:
     commands = sessions() - {"tests", "lint", "bench"}
     known = {option for command in commands for option in re.findall(r"--[a-z][a-z-]*", help_of(command))}
     assert {"--profile", "--shell"} <= known
-    # Options of oc and cosign, and of strip in the page of findings.
-    others = {"--dry-run", "--strip-debug", "--new-bundle-format"}
+    # Options of oc, cosign and skopeo, and of strip in the page of findings.
+    others = {"--dry-run", "--strip-debug", "--new-bundle-format", "--filter-by-os", "--override-arch"}
     removed = {"--way", "--push-unbooted"}
     for page in PAGES:
         allowed = known | others | (removed if page == "CHANGELOG.md" else set())

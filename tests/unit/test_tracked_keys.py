@@ -18,7 +18,6 @@ from tests.unit.support.module_keys import module_key
 
 IMAGE, MODULE = "images.key", "modules.key"
 KEYS = [IMAGE, MODULE]
-pytestmark = pytest.mark.needs("git")
 
 
 def git(root: Path, *arguments: str) -> None:
