@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
 from kmatrix.effects.signing.new_keys import new_image_key, new_module_key
+from tests.integration.support.hygiene import watched
 from tests.integration.support.hygiene.secret_search import (
     Forms,
     forms_of_data,
@@ -146,7 +147,7 @@ def test_a_key_of_a_process_is_seen(place: str) -> None:
         seen.look(FORMS, frozenset())
         ours = Sightings()
         ours.look(FORMS, frozenset({process.pid}))
-        with watched_processes(FORMS, frozenset()) as watched:
+        with watched_processes(FORMS, frozenset()) as all_of_them:
             process.stdin.close()
             process.wait()
     name = Path(sys.executable).name
@@ -154,4 +155,13 @@ def test_a_key_of_a_process_is_seen(place: str) -> None:
     assert ours.found == (set() if place == "environ" else seen.found), (
         "of our own processes the environment may have it"
     )
-    assert watched.programs
+    assert all_of_them.programs
+
+
+def test_our_own_process_is_known_before_it_has_a_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watched, "_command_line", lambda _: b"")
+    environment = {**os.environ, "GIVEN": PASSWORD}
+    with subprocess.Popen(["cat"], env=environment, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
+        seen = Sightings()
+        seen.look(FORMS, frozenset({process.pid}))
+    assert seen.found == set()

@@ -222,6 +222,24 @@ def test_a_helper_daemon_under_mounts_ends_when_that_is_asked_for(older_node: Ce
     assert said.status == 0, said
 
 
+# bash runs it before each command of `serve`.
+AT_ONCE = """
+cat >/test/at-once <<'END'
+[[ ${1-} != serve ]] || { set -T; trap 'case $BASH_COMMAND in "helperd=$"*) kill -s TERM $$ ;; esac' DEBUG; }
+END
+"""
+
+
+def test_a_helper_daemon_that_was_just_started_is_ended_too(older_node: CellNode) -> None:
+    older_node.loaded(OLDER_CLIENT)
+    older_node.run(AT_ONCE)
+    # The output ends with the last process that holds it, which a forgotten daemon would be.
+    said = serving(older_node, "wait $pid || exit 90; cat <&3\n", BASH_ENV="/test/at-once")
+    assert said.status == 0, said
+    assert "ended" in said.stdout
+    assert "helper daemon started" not in said.stdout, "the signal came before"
+
+
 FILL = "touch /test/naps; cat /dev/zero >/host/client/filler 2>/dev/null\n"
 
 

@@ -47,7 +47,9 @@ class Sightings:
                 continue
             try:
                 arguments = (_PROC / entry / "cmdline").read_bytes()
-                environment = b"" if arguments in lines else (_PROC / entry / "environ").read_bytes()
+                # The kernel tells no command line of a program that it is just starting.
+                known = int(entry) in ours or arguments in lines
+                environment = b"" if known else (_PROC / entry / "environ").read_bytes()
             except OSError:
                 # It ended, or is another user's.
                 continue
