@@ -7,7 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
-from kmatrix.effects.disk.state_file import StateFile, known_fields, read_entries, read_profiles, write_entries
+from kmatrix.effects.disk.state_file import known_fields, read_entries, read_profiles, write_entries
+from kmatrix.effects.disk.state_form import StateFile
 from kmatrix.values.bundle import BundleImage, BundleResult
 from kmatrix.values.cells import Finding, Verdict
 from kmatrix.values.names import ImageRef

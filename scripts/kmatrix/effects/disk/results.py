@@ -13,7 +13,6 @@ from kmatrix.decide.report.junit import junit
 from kmatrix.decide.reuse import abi_classes, sound_abi
 from kmatrix.effects.disk.files import write_atomically
 from kmatrix.effects.disk.state_file import (
-    StateFile,
     keep_entries,
     known_fields,
     profile_text,
@@ -22,6 +21,7 @@ from kmatrix.effects.disk.state_file import (
     read_profiles,
     write_entries,
 )
+from kmatrix.effects.disk.state_form import StateFile
 from kmatrix.values.cells import CellResult, Finding, Verdict
 from kmatrix.values.release_result import ReleaseResult, ReleaseState
 
