@@ -203,7 +203,7 @@ def test_while_a_key_is_replaced_a_new_image_is_signed_with_both(bench: Bench) -
     digest = bench.push(bench.passed()).digest
     for ref in (bench.ref, bench.by_kernel):
         assert bench.signers(ref, digest) == {"own": ref.repository, "old": ref.repository}
-    assert types_at(bench.run.registry, bench.ref, digest) == sorted([TEST_RESULT, PROVENANCE] * 2)
+        assert types_at(bench.run.registry, ref, digest) == sorted([TEST_RESULT, PROVENANCE] * 2)
     for key in ("old", "own"):
         found = AttestedRecords(bench.run.registry, trust("", key), print).find(bench.ref, digest)
         assert found is not None, key
