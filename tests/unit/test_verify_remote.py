@@ -215,6 +215,24 @@ def test_what_verifies_is_saved_and_nothing_else(site: Site, tmp_path: Path) -> 
     assert json.loads(saved.read_text(encoding="utf-8")) == PACKAGES
 
 
+def test_what_two_keys_say_alike_is_reported_and_saved_once(
+    site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both image keys sign while one replaces the other."""
+    digest, following = site.put_image(), new_key()
+    put_signature(site.server, NAME, digest, (site.key, digest), (following, digest))
+    said = {TEST_RESULT: gates_passed(digest), SPDX: PACKAGES}
+    bundles = [(kind, bundle(key, digest, kind, said[kind])) for kind in said for key in (site.key, following)]
+    put_bundles(site.server, NAME, digest, *bundles)
+    public = [str(write_public(key, tmp_path / f"{number}.pub")) for number, key in enumerate((site.key, following))]
+    assert site.verify("--key", public[0], "--key", public[1], "--json", "--save", str(tmp_path / "documents")) == 0
+    (image,) = json.loads(capsys.readouterr().out)["images"]
+    assert [each["key"] for each in image["documents"]] == public * 3, "each document is shown with its key"
+    assert (len(image["test_results"]), image["sboms"]) == (1, [{"packages": 3}])
+    saved = sorted(each.name for each in (tmp_path / "documents").iterdir())
+    assert saved == ["sbom.spdx.json", "test-result.json"]
+
+
 def test_documents_that_an_earlier_run_saved_are_replaced(site: Site, tmp_path: Path) -> None:
     folder = tmp_path / "documents"
     site.put_documents(site.put_image())
