@@ -135,6 +135,29 @@ def test_a_given_key_replaces_those_of_the_profile(site: Site, capsys: pytest.Ca
     assert site.verify("--key", str(public), "--key", str(site.root / "keys" / "images.pub")) == 0
 
 
+def test_no_private_key_reaches_a_credential_helper(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With --key, matrix.yaml is not read: it may name further variables, and these names count without it."""
+    site.put_documents(site.put_image())
+    helper, seen = tmp_path / "docker-credential-seeing", tmp_path / "seen"
+    login = '{"Username": "u", "Secret": "p"}'
+    helper.write_text(f"#!/bin/sh\n/usr/bin/env >'{seen}'\necho '{login}'\n", encoding="utf-8")
+    helper.chmod(0o755)
+    authfile = tmp_path / "auth.json"
+    authfile.write_text(json.dumps({"credHelpers": {site.server.web.address: "seeing"}}), encoding="utf-8")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    refused = problem(401, "UNAUTHORIZED", **{"WWW-Authenticate": 'Basic realm="x"'})
+    site.server.instead = lambda request: None if request.header("authorization") else refused
+    private = ("KMATRIX_IMAGE_KEY", "KMATRIX_MODULE_KEY_PASSWORD", "SIGSTORE_ID_TOKEN")
+    for name in private:
+        monkeypatch.setenv(name, "a secret")
+    assert site.verify("--key", str(site.root / "keys" / "images.pub"), "--authfile", str(authfile)) == 0
+    names = {line.partition("=")[0] for line in seen.read_text(encoding="utf-8").splitlines()}
+    assert "PATH" in names
+    assert names.isdisjoint(private)
+
+
 def test_a_key_that_is_listed_twice_is_named_by_its_first_file(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     site.put_documents(site.put_image())
     write_public(site.key, site.root / "keys" / "again.pub")
