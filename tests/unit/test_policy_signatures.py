@@ -124,7 +124,18 @@ def test_images_of_another_listed_key_say_which_one_the_policy_could_have(
     place.sign(place.second)
     assert manifests(place.root) == Exit.FAILED
     assert place.policies() == []
-    assert f"or move {SECOND}, which verifies them, to the front of public_keys" in capsys.readouterr().err
+    assert f"or move {SECOND}, which verifies all of them, to the front of public_keys" in capsys.readouterr().err
+
+
+def test_a_key_that_other_images_lack_is_not_named_instead(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """At the front of public_keys, it would only change which images are refused."""
+    place.sign(place.second, about=(LISTED, MODULE))
+    place.sign(place.first, about=(LIST,))
+    assert manifests(place.root) == Exit.FAILED
+    said = capsys.readouterr().err
+    assert f"@{LISTED} and 1 more: the registry has no signature that {FIRST}" in said
+    assert "with its private key\n" in said
+    assert "to the front" not in said
 
 
 def test_a_signature_about_another_image_is_none(place: Place) -> None:
