@@ -175,6 +175,16 @@ def test_an_image_known_to_be_unsigned_weighs_more_than_one_that_is_not_known(
     assert "and 1 more" in capsys.readouterr().err
 
 
+def test_a_malformed_answer_about_one_image_leaves_the_others_to_be_asked(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tag = f"{LIST.replace(':', '-')}.sig"
+    place.server.instead = lambda request: Reply(418) if tag in request.target else None
+    assert manifests(place.root) == Exit.FAILED
+    assert place.policies() == []
+    assert f"@{LISTED} and 1 more" in capsys.readouterr().err
+
+
 def test_credentials_that_cannot_be_read_leave_it_unknown(
     place: Place, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
