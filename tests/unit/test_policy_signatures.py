@@ -124,7 +124,18 @@ def test_images_of_another_listed_key_say_which_one_the_policy_could_have(
     place.sign(place.second)
     assert manifests(place.root) == Exit.FAILED
     assert place.policies() == []
-    assert f"or move {SECOND}, which verifies them, to the front of public_keys" in capsys.readouterr().err
+    assert f"or move {SECOND}, which verifies all of them, to the front of public_keys" in capsys.readouterr().err
+
+
+def test_a_key_that_other_images_lack_is_not_named_instead(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """At the front of public_keys, it would only change which images are refused."""
+    place.sign(place.second, about=(LISTED, MODULE))
+    place.sign(place.first, about=(LIST,))
+    assert manifests(place.root) == Exit.FAILED
+    said = capsys.readouterr().err
+    assert f"@{LISTED} and 1 more: the registry has no signature that {FIRST}" in said
+    assert "with its private key\n" in said
+    assert "to the front" not in said
 
 
 def test_a_signature_about_another_image_is_none(place: Place) -> None:
@@ -162,6 +173,16 @@ def test_an_image_known_to_be_unsigned_weighs_more_than_one_that_is_not_known(
     assert manifests(place.root) == Exit.FAILED
     assert place.policies() == [], slept
     assert "and 1 more" in capsys.readouterr().err
+
+
+def test_a_malformed_answer_about_one_image_leaves_the_others_to_be_asked(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tag = f"{LIST.replace(':', '-')}.sig"
+    place.server.instead = lambda request: Reply(418) if tag in request.target else None
+    assert manifests(place.root) == Exit.FAILED
+    assert place.policies() == []
+    assert f"@{LISTED} and 1 more" in capsys.readouterr().err
 
 
 def test_credentials_that_cannot_be_read_leave_it_unknown(

@@ -150,7 +150,10 @@ def test_documents_of_a_strange_form_are_shown_without_an_error() -> None:
 
 
 def test_only_statements_that_verify_are_saved() -> None:
-    both = image(passing(), passing(), Document(SPDX, "", OTHER_KEY), stating("https://x.example/"), arch="x86_64")
+    other = stating(TEST_RESULT, result="PASSED")
+    both = image(
+        passing(), other, passing(), Document(SPDX, "", OTHER_KEY), stating("https://x.example/"), arch="x86_64"
+    )
     assert list(files([both])) == ["x86_64-test-result.json", "x86_64-test-result-2.json"]
     assert all(is_saved_name(name) for name in files([both]))
     assert files([image(stating(SPDX, packages=[]))]) == {"sbom.spdx.json": {"packages": []}}

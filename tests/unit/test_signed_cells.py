@@ -15,6 +15,7 @@ from kmatrix.effects.disk.logs import open_log
 from kmatrix.effects.registry.referrers import attach, attached
 from kmatrix.effects.registry.writer import RegistryWriter
 from kmatrix.effects.signing.bundles import sign_statement
+from kmatrix.effects.signing.image_keys import ImageSigner
 from kmatrix.stages import cell as cell_stage
 from kmatrix.stages import image_signing
 from kmatrix.stages.attested_records import AttestedRecords
@@ -29,7 +30,7 @@ from kmatrix.stages.unpublished import complete_cells
 from kmatrix.values.attestation import PROVENANCE, SPDX, TEST_RESULT, Statement
 from kmatrix.values.boot import BootOptions
 from kmatrix.values.cells import CellResult
-from kmatrix.values.errors import InterruptedRunError, ProtocolError
+from kmatrix.values.errors import InterruptedRunError, ProtocolError, UnreachableError
 from kmatrix.values.gate_record import GatePass, RecordedImage
 from kmatrix.values.labels import MODULE_CERTIFICATE, REVISION
 from kmatrix.values.names import ImageRef
@@ -203,7 +204,7 @@ def test_while_a_key_is_replaced_a_new_image_is_signed_with_both(bench: Bench) -
     digest = bench.push(bench.passed()).digest
     for ref in (bench.ref, bench.by_kernel):
         assert bench.signers(ref, digest) == {"own": ref.repository, "old": ref.repository}
-    assert types_at(bench.run.registry, bench.ref, digest) == sorted([TEST_RESULT, PROVENANCE] * 2)
+        assert types_at(bench.run.registry, ref, digest) == sorted([TEST_RESULT, PROVENANCE] * 2)
     for key in ("old", "own"):
         found = AttestedRecords(bench.run.registry, trust("", key), print).find(bench.ref, digest)
         assert found is not None, key
@@ -224,6 +225,47 @@ def test_while_a_key_is_replaced_a_published_image_gets_what_it_lacks(bench: Ben
     result = bench.build()
     assert result is not None
     assert (result.reason, bench.named) == ("already published, built from the same inputs", [])
+
+
+@pytest.mark.parametrize("times", [0, 1, 2], ids=["at once", "after an attestation", "before the signature"])
+def test_no_name_where_one_of_both_keys_fails_and_the_next_run_completes_it(bench: Bench, times: int) -> None:
+    left = iter(range(times))
+
+    def sign(payload: bytes) -> bytes:
+        if next(left, None) is None:
+            raise UnreachableError("key service", "hv:next", "sealed", "Open it.")
+        return signer("own").sign(payload)
+
+    both = trust("old", "own", following="own")
+    bench.run.trust = replace(both, following=ImageSigner(signer("own").public, sign))
+    with pytest.raises(UnreachableError, match="key service"):
+        bench.push(bench.passed())
+    assert bench.recipe.cell.tag not in bench.server.repository(OWN).tags
+    bench.run.trust = both
+    digest = bench.push(bench.passed()).digest
+    for ref in (bench.ref, bench.by_kernel):
+        assert bench.signers(ref, digest) == {"own": ref.repository, "old": ref.repository}
+        assert types_at(bench.run.registry, ref, digest) == sorted([TEST_RESULT, PROVENANCE] * 2)
+
+
+def test_a_published_image_that_one_of_both_keys_cannot_sign_is_errored_and_keeps_what_it_has(bench: Bench) -> None:
+    image = bench.publish("old")
+
+    def sign(_: bytes) -> bytes:
+        raise UnreachableError("key service", "hv:next", "sealed", "Open it.")
+
+    both = trust("old", "own", following="own")
+    bench.run.trust = replace(both, following=ImageSigner(signer("own").public, sign))
+    result = bench.build()
+    assert result is not None
+    assert (result.verdict, result.digest, result.signed) == ("errored", image, False)
+    assert "published, but not signed with the image key: " in result.reason
+    assert bench.signers(bench.ref, image) == {"old": bench.ref.repository}
+    bench.run.trust = both
+    result = bench.build()
+    assert result is not None
+    assert (result.verdict, result.signed) == ("skipped", True)
+    assert bench.signers(bench.ref, image) == {"own": bench.ref.repository, "old": bench.ref.repository}
 
 
 def test_a_gate_that_is_added_while_a_key_is_replaced_is_attested_with_both(bench: Bench) -> None:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
+from rich.console import Console
 
+from kmatrix.commands.invocation import Invocation
+from kmatrix.commands.profile import module_signer
 from kmatrix.effects.signing.image_keys import load_image_signer
 from kmatrix.effects.signing.module_keys import load_module_signer
 from kmatrix.values.errors import InputError
 from kmatrix.values.matrix import ImageSigning, ModuleSigning
 from tests.unit.support.image_keys import private_key, write_keys
+from tests.unit.support.made_up_profile import profile
 from tests.unit.support.module_keys import module_key
 
 IMAGE, MODULE = "images.key", "modules.key"
@@ -125,6 +130,16 @@ def test_no_answer_of_git_is_no_absence(
     hinder(root, monkeypatch)
     (line,) = load(root, key)
     assert line.startswith(f"warning: {key}: git did not answer")
+
+
+def test_a_quiet_run_is_told_of_the_module_key_too(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    git(root, "add", MODULE)
+    _without_git(root, monkeypatch)
+    said = StringIO()
+    signing = ModuleSigning(key=f"file:{MODULE}", certificate="modules.pem")
+    call = Invocation(root, Console(file=said, width=200), quiet=True)
+    assert module_signer(call, profile(module_signing=signing)) is not None
+    assert said.getvalue().startswith(f"warning: {MODULE}: git did not answer")
 
 
 def test_outside_of_a_checkout_git_is_not_asked(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

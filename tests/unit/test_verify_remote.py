@@ -135,6 +135,29 @@ def test_a_given_key_replaces_those_of_the_profile(site: Site, capsys: pytest.Ca
     assert site.verify("--key", str(public), "--key", str(site.root / "keys" / "images.pub")) == 0
 
 
+def test_no_private_key_reaches_a_credential_helper(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With --key, matrix.yaml is not read: it may name further variables, and these names count without it."""
+    site.put_documents(site.put_image())
+    helper, seen = tmp_path / "docker-credential-seeing", tmp_path / "seen"
+    login = '{"Username": "u", "Secret": "p"}'
+    helper.write_text(f"#!/bin/sh\n/usr/bin/env >'{seen}'\necho '{login}'\n", encoding="utf-8")
+    helper.chmod(0o755)
+    authfile = tmp_path / "auth.json"
+    authfile.write_text(json.dumps({"credHelpers": {site.server.web.address: "seeing"}}), encoding="utf-8")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    refused = problem(401, "UNAUTHORIZED", **{"WWW-Authenticate": 'Basic realm="x"'})
+    site.server.instead = lambda request: None if request.header("authorization") else refused
+    private = ("KMATRIX_IMAGE_KEY", "KMATRIX_MODULE_KEY_PASSWORD", "SIGSTORE_ID_TOKEN")
+    for name in private:
+        monkeypatch.setenv(name, "a secret")
+    assert site.verify("--key", str(site.root / "keys" / "images.pub"), "--authfile", str(authfile)) == 0
+    names = {line.partition("=")[0] for line in seen.read_text(encoding="utf-8").splitlines()}
+    assert "PATH" in names
+    assert names.isdisjoint(private)
+
+
 def test_a_key_that_is_listed_twice_is_named_by_its_first_file(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     site.put_documents(site.put_image())
     write_public(site.key, site.root / "keys" / "again.pub")
@@ -213,6 +236,24 @@ def test_what_verifies_is_saved_and_nothing_else(site: Site, tmp_path: Path) -> 
     (saved,) = (tmp_path / "documents").iterdir()
     assert saved.name == "sbom.spdx.json"
     assert json.loads(saved.read_text(encoding="utf-8")) == PACKAGES
+
+
+def test_what_two_keys_say_alike_is_reported_and_saved_once(
+    site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both image keys sign while one replaces the other."""
+    digest, following = site.put_image(), new_key()
+    put_signature(site.server, NAME, digest, (site.key, digest), (following, digest))
+    said = {TEST_RESULT: gates_passed(digest), SPDX: PACKAGES}
+    bundles = [(kind, bundle(key, digest, kind, said[kind])) for kind in said for key in (site.key, following)]
+    put_bundles(site.server, NAME, digest, *bundles)
+    public = [str(write_public(key, tmp_path / f"{number}.pub")) for number, key in enumerate((site.key, following))]
+    assert site.verify("--key", public[0], "--key", public[1], "--json", "--save", str(tmp_path / "documents")) == 0
+    (image,) = json.loads(capsys.readouterr().out)["images"]
+    assert [each["key"] for each in image["documents"]] == public * 3, "each document is shown with its key"
+    assert (len(image["test_results"]), image["sboms"]) == (1, [{"packages": 3}])
+    saved = sorted(each.name for each in (tmp_path / "documents").iterdir())
+    assert saved == ["sbom.spdx.json", "test-result.json"]
 
 
 def test_documents_that_an_earlier_run_saved_are_replaced(site: Site, tmp_path: Path) -> None:

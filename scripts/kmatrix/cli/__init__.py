@@ -21,6 +21,7 @@ from kmatrix.commands.invocation import Invocation
 from kmatrix.decide.workflow_commands import annotation_of
 from kmatrix.effects.github_actions import github_actions
 from kmatrix.effects.registry.environment import take_auth_config
+from kmatrix.effects.signing.environment import take_keys
 from kmatrix.stages.columns import wide_console
 from kmatrix.values.boot import BootOptions
 from kmatrix.values.errors import Exit, InputError
@@ -36,6 +37,7 @@ def main(arguments: Sequence[str] | None = None, first: Callable[[Invocation], N
     """
     # Before any other program is started.
     take_auth_config()
+    take_keys()
     console = wide_console(stderr=True)
     github = github_actions()
 

@@ -83,14 +83,15 @@ def _pulled(bundles: Iterable[BundleResult]) -> Iterable[ImageRef]:
 
 def _is_safe(call: Invocation, chosen: SelectedProfile, key_name: str, answers: Mapping[ImageRef, Answer]) -> bool:
     """Return whether nodes may get the policy; say why not, or that it is not known."""
-    refused = {ref: found for ref, found in answers.items() if isinstance(found, frozenset) and key_name not in found}
+    known = {ref: found for ref, found in answers.items() if isinstance(found, frozenset)}
+    refused = [ref for ref, found in known.items() if key_name not in found]
     if refused:
-        ref = next(iter(refused))
+        ref = refused[0]
         more = f" and {len(refused) - 1} more" if len(refused) > 1 else ""
-        others = frozenset.intersection(*refused.values())
+        others = frozenset.intersection(*known.values())
         steps = f"run {call.next('build', chosen.name)} and {call.next('bundle', chosen.name)} with its private key"
         if others:
-            steps += f", or move {' or '.join(sorted(others))}, which verifies them, to the front of public_keys"
+            steps += f", or move {' or '.join(sorted(others))}, which verifies all of them, to the front of public_keys"
         call.say(
             f"{_UNWRITTEN}: nodes with it would refuse {ref.pinned}{more}: the registry has no signature that "
             f"{key_name}, the first of public_keys, verifies; {steps}"

@@ -47,7 +47,7 @@ def select_profile(call: Invocation, name: str | None = None) -> SelectedProfile
     matrix = read_matrix(read_text(call.root / "matrix.yaml", "matrix file"))
     wanted = name or call.profile or matrix.default_profile
     as_written = matrix.profile(wanted)
-    # Before any other program is started.
+    # Before any other program is started: those that it names itself.
     take_keys(as_written)
     return SelectedProfile(wanted, as_written, override(as_written, call.overrides))
 
@@ -84,7 +84,7 @@ def module_signer(call: Invocation, profile: Profile) -> ModuleSigner | None:
         return None
     from kmatrix.effects.signing.module_keys import load_module_signer
 
-    return load_module_signer(profile.module_signing, call.root, take_keys(profile), call.say)
+    return load_module_signer(profile.module_signing, call.root, take_keys(profile), call.warn)
 
 
 def _certificate(call: Invocation, profile: Profile) -> bytes:

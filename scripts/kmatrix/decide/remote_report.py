@@ -60,8 +60,12 @@ class ImageDocuments:
         return tuple(each for each in self.documents if each.kind == kind)
 
     def statements(self, kind: str) -> tuple[Statement, ...]:
-        """Return the statements of a kind that verify."""
-        return tuple(each.statement for each in self.of(kind) if each.statement)
+        """Return the statements of a kind that verify, each once: two keys sign while one replaces the other."""
+        found: list[Statement] = []
+        for each in self.of(kind):
+            if each.statement and each.statement not in found:
+                found.append(each.statement)
+        return tuple(found)
 
 
 def kind_name(kind: str) -> str:

@@ -101,9 +101,10 @@ def add_statements(records: AttestedRecords, ref: ImageRef, digest: str, stateme
     """
     if not records.trust.signers:
         raise ToolError("this run has no image key, and was to sign an attestation", "Report this as a bug.")
-    statements = tuple(statements)
+    # Both keys may have signed a statement that is copied from another repository, or signed again by a third.
+    different = {statement_bytes(statement): statement for statement in statements}.values()
     for signer in records.trust.signers:
-        _add_by(records, signer, ref, digest, statements)
+        _add_by(records, signer, ref, digest, different)
 
 
 def _add_by(

@@ -10,7 +10,7 @@ from kmatrix.effects.registry.client import Registry
 from kmatrix.effects.registry.image_signatures import signatures
 from kmatrix.effects.signing.image_keys import PublicKey
 from kmatrix.stages.concurrency import map_threads
-from kmatrix.values.errors import KmatrixError
+from kmatrix.values.errors import CredentialError, KmatrixError, UnreachableError
 from kmatrix.values.names import ImageRef
 
 Say = Callable[[str], None]
@@ -37,7 +37,7 @@ def verifying_keys(
         by_host.setdefault(ref.host, []).append(ref)
     for first, *others in by_host.values():
         answers[first] = answer = _answer(registry, keys, say, first)
-        if isinstance(answer, KmatrixError):
+        if isinstance(answer, UnreachableError | CredentialError):
             answers |= dict.fromkeys(others, answer)
         else:
             answers |= zip(others, map_threads(partial(_answer, registry, keys, say), others), strict=True)
