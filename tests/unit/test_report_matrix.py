@@ -381,7 +381,7 @@ def test_planned_cells_that_are_not_built_yet_are_counted_and_have_a_sign_and_wo
     assert newest.endswith("2 cells not built yet.")
     assert every == "All cells 3 2 client versions, 2 kernels, 1 release ○ 2 not built yet ✓ 1 passed"
     assert lines(page)[1:] == [
-        ["4.19 2 kernels"],
+        ["OpenShift 4.19 2 kernels"],
         [f"{NEXT} el10 4.19.1", "not built yet", ""],
         [f"{NEWER} 4.19.1", "passed", "not built yet"],
     ]
