@@ -11,7 +11,7 @@ import pytest
 from kmatrix.decide.report.badges import badge, badges, text_width
 from kmatrix.decide.report.site import site_files
 from kmatrix.values.cells import CellResult
-from tests.unit.support.made_up_report import NEWER, NEXT, OLDER, cell, logs_of, pending_cell, small_report
+from tests.unit.support.made_up_report import GATES, NEWER, NEXT, OLDER, cell, logs_of, pending_cell, small_report
 
 SVG = "{http://www.w3.org/2000/svg}"
 GOOD = cell("8.3.1", OLDER)
@@ -48,7 +48,7 @@ def test_a_badge_counts_and_names_the_worst_verdict(cells: list[CellResult], wor
 
 def test_planned_cells_that_are_not_built_are_counted_and_keep_a_badge_from_being_green() -> None:
     pending = (pending_cell("8.3.1", NEXT), pending_cell("9.0.0", NEXT))
-    found = dict(badges([GOOD, SKIPPED], pending))
+    found = dict(badges([GOOD, SKIPPED], pending, GATES))
     assert {path: title(svg) for path, svg in found.items()} == {
         "badges/all.svg": "BeeGFS client: 2 of 4 cells, 2 not built yet",
         "badges/9.0.svg": "9.0: 0 of 1 kernel, 1 not built yet",
@@ -62,11 +62,21 @@ def test_planned_cells_that_are_not_built_are_counted_and_keep_a_badge_from_bein
 
 
 def test_a_badge_is_not_green_where_the_plan_is_not_known() -> None:
-    found = dict(badges([GOOD, SKIPPED], None))
+    found = dict(badges([GOOD, SKIPPED], None, GATES))
     assert title(found["badges/8.3.1.svg"]) == "8.3.1: 2 of 2 known kernels"
     assert ground(badge("x", [GOOD])) not in map(ground, found.values())
-    (failed,) = {title(svg) for path, svg in badges([FAILED], None) if path == "badges/8.3.1.svg"}
+    (failed,) = {title(svg) for path, svg in badges([FAILED], None, GATES) if path == "badges/8.3.1.svg"}
     assert failed == "8.3.1: 0 of 1 known kernel, 1 failed"
+
+
+def test_a_cell_that_passed_without_some_gate_keeps_a_badge_from_being_green() -> None:
+    """As one that was built with `--no-boot`."""
+    quick = replace(SKIPPED, verdict="passed", gates={"static": "passed"}, digest="")
+    found = dict(badges([GOOD, quick], (), GATES))
+    assert title(found["badges/8.3.1.svg"]) == "8.3.1: 1 of 2 kernels, 1 not fully tested"
+    assert ground(badge("x", [GOOD])) not in map(ground, found.values())
+    found = dict(badges([quick, FAILED], (), GATES))
+    assert title(found["badges/8.3.1.svg"]) == "8.3.1: 0 of 2 kernels, 1 failed"
 
 
 def test_the_colour_is_that_of_the_worst_verdict() -> None:
@@ -105,7 +115,7 @@ def test_wide_characters_are_wider() -> None:
 
 def test_there_is_a_badge_of_each_client_of_each_line_and_of_all() -> None:
     cells = [*small_report().cells, cell("8.3.0", OLDER, "errored")]
-    found = {path: title(svg) for path, svg in badges(cells, ())}
+    found = {path: title(svg) for path, svg in badges(cells, (), GATES)}
     assert found == {
         "badges/all.svg": "BeeGFS client: 6 of 10 cells, 2 failed",
         "badges/8.3.svg": "8.3: 3 of 6 cells, 1 failed",
@@ -119,7 +129,7 @@ def test_there_is_a_badge_of_each_client_of_each_line_and_of_all() -> None:
 
 def test_a_version_becomes_neither_markup_nor_a_path() -> None:
     hostile = replace(GOOD, client='../"><script>alert(1)</script>\x00')
-    for path, svg in badges([hostile], ()):
+    for path, svg in badges([hostile], (), GATES):
         assert re.fullmatch(r"badges/[A-Za-z0-9_][A-Za-z0-9._+-]*\.svg", path)
         root = ElementTree.fromstring(svg)
         assert not [each for each in root.iter() if each.tag.endswith("script")]

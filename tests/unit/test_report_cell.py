@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 
+import pytest
+
 from kmatrix.decide.report.cell_page import JUDGES, cell_page
 from kmatrix.decide.report.deciding import deciding
 from kmatrix.decide.report.model import LogText, Report
 from kmatrix.decide.report.neighbours import neighbours
-from kmatrix.values.cells import CellResult
+from kmatrix.values.cells import CellResult, Finding
 from kmatrix.values.gate_record import GATE_NAMES
 from tests.unit.support.made_up_report import COMPILER_LINE, NEXT, OLDER, TARGET, digest_of, logs_of, small_report
 from tests.unit.support.parsed_page import elements, links, tagged
@@ -69,6 +71,15 @@ def test_a_cell_is_repeated_by_its_id_alone() -> None:
     assert commands(show(FAILED)) == [f"nox -s build -- --profile ocp --only {FAILED.cell}"]
     report = replace(REPORT, places={"build": ("--root", "/srv/a b")})
     assert commands(show(FAILED, report)) == [f"nox -s build -- --profile ocp --root '/srv/a b' --only {FAILED.cell}"]
+
+
+@pytest.mark.parametrize("digest", ["", digest_of(1)])
+def test_no_command_is_offered_for_a_cell_whose_release_is_open(digest: str) -> None:
+    """The plan has no such cell for a run, and the terminal offers no command either."""
+    found = Finding("release", "toolkit-kernel-mismatch", "its nodes run another kernel")
+    page = show(replace(ERRORED, findings=(found,), digest=digest))
+    assert not [each for each in commands(page) if each.startswith("nox -s")]
+    assert "Commands" not in [each.words for each in tagged(page, "h2")]
 
 
 def test_a_published_cell_can_be_built_again_verified_and_booted() -> None:

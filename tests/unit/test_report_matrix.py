@@ -19,6 +19,7 @@ from kmatrix.values.release_result import ReleaseResult
 from tests.unit.support.made_up_report import (
     ARM,
     COMPILER_LINE,
+    GATES,
     NEWER,
     NEXT,
     OLDER,
@@ -187,15 +188,29 @@ def test_the_newest_release_of_each_architecture_is_on_top_with_its_coverage() -
 def test_a_cell_that_passed_and_is_not_pushed_is_named_on_top() -> None:
     report = small_report()
     cells = tuple(replace(each, digest="") if each.kernel == NEXT else each for each in report.cells)
-    (first, *_) = newest_releases(report.releases, cells)
+    (first, *_) = newest_releases(report.releases, cells, GATES)
     assert first.with_cells is not None
     assert (first.with_cells.good, first.with_cells.cells, first.with_cells.unpushed) == (1, 2, 1)
     assert "1 cell passed and not pushed yet." in parsed(replace(report, cells=cells)).text
 
 
+def test_a_cell_that_passed_without_some_gate_covers_nothing() -> None:
+    """As one that was built with `--no-boot`: the run passed it, and nobody has seen it load."""
+    report = small_report()
+    quick = [
+        replace(each, digest="", gates={"static": "passed"}) if each.kernel == NEXT else each for each in report.cells
+    ]
+    page = parsed(replace(report, cells=tuple(quick)))
+    (card, *_) = [each.text for each in page.all("section", class_="card")]
+    assert "0 of 2 cells covered" in card
+    assert "◐ 8.3.1 0 of 1 kernel" in card
+    assert "1 cell not fully tested: a gate was left out." in card
+    assert "not pushed yet" not in card
+
+
 def test_cells_of_another_architecture_cover_nothing() -> None:
     both = ReleaseResult("4.19.1", "aarch64", "incomplete"), ReleaseResult("4.19.1", "x86_64", "published")
-    found = newest_releases(both, small_report().cells)
+    found = newest_releases(both, small_report().cells, GATES)
     assert [(each.newest.release.arch, each.newest.good, each.newest.cells) for each in found] == [
         ("x86_64", 3, 4),
         ("aarch64", 0, 1),
@@ -381,7 +396,7 @@ def test_planned_cells_that_are_not_built_yet_are_counted_and_have_a_sign_and_wo
     assert newest.endswith("2 cells not built yet.")
     assert every == "All cells 3 2 client versions, 2 kernels, 1 release ○ 2 not built yet ✓ 1 passed"
     assert lines(page)[1:] == [
-        ["4.19 2 kernels"],
+        ["OpenShift 4.19 2 kernels"],
         [f"{NEXT} el10 4.19.1", "not built yet", ""],
         [f"{NEWER} 4.19.1", "passed", "not built yet"],
     ]

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from xml.etree import ElementTree
 
 from kmatrix.decide.formats.rpm_versions import natural
+from kmatrix.decide.report.coverage import is_covered
 from kmatrix.decide.report.model import NOT_BUILT, PENDING, PendingCell
 from kmatrix.decide.report.paths import badge_path
 from kmatrix.values.cells import CellResult
@@ -16,12 +17,15 @@ _LABEL, _GOOD, _FAILED, _ERRORED, _NONE = "#3b424d", "#0d652d", "#a50e0e", "#7a4
 _HEIGHT, _MARGIN, _SIZE, _MOST = 20, 6, 11, 48
 
 
-def badges(cells: Sequence[CellResult], pending: Sequence[PendingCell] | None) -> Iterator[tuple[str, str]]:
+def badges(
+    cells: Sequence[CellResult], pending: Sequence[PendingCell] | None, gates: Sequence[str]
+) -> Iterator[tuple[str, str]]:
     """Yield path and SVG of every badge: of each client version, of each line of versions (8.3), and `all`.
 
     Args:
         cells: the results.
         pending: the planned cells without a verdict; None if the plan is not known.
+        gates: the names of the profile's gates.
     """
     every: list[CellResult | PendingCell] = [*cells, *(pending or ())]
     groups = {"all": every}
@@ -34,21 +38,24 @@ def badges(cells: Sequence[CellResult], pending: Sequence[PendingCell] | None) -
         path = badge_path(name)
         if path not in written:
             written.add(path)
-            yield path, badge("BeeGFS client" if name == "all" else name, own, complete=pending is not None)
+            yield path, badge("BeeGFS client" if name == "all" else name, own, gates, complete=pending is not None)
 
 
-def badge(label: str, cells: Iterable[CellResult | PendingCell], complete: bool = True) -> str:
+def badge(
+    label: str, cells: Iterable[CellResult | PendingCell], gates: Sequence[str] = (), *, complete: bool = True
+) -> str:
     """Return a badge as SVG: `8.3.1 | 12 of 14 kernels`, with the number of the worst verdict.
 
-    It is green where every planned cell is good, and nowhere else.
+    It is green where every planned cell is covered, and nowhere else.
 
     Args:
         label: on its left half.
         cells: that it counts: as kernels if they are of one client version.
+        gates: those that a cell must have passed to be covered.
         complete: whether these are all that are planned, as far as anybody knows.
     """
     known = list(cells)
-    good = sum(cell.verdict in ("passed", "skipped") for cell in known)
+    good = sum(is_covered(cell, gates) for cell in known)
     noun = "kernel" if len({cell.client for cell in known}) == 1 else "cell"
     noun = noun if complete else f"known {noun}"
     words, ground = f"{good} of {len(known)} {noun}{'' if len(known) == 1 else 's'}", _GOOD if complete else _NONE
@@ -60,6 +67,9 @@ def badge(label: str, cells: Iterable[CellResult | PendingCell], complete: bool 
         if count := sum(cell.verdict == verdict for cell in known):
             words, ground = f"{words}, {count} {said}", colour
             break
+    else:
+        if not_fully_tested := len(known) - good:
+            words, ground = f"{words}, {not_fully_tested} not fully tested", _NONE
     if not known:
         words, ground = "no results", _NONE
     return _svg(_short(label), words, ground)

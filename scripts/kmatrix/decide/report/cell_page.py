@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from kmatrix.decide.formats.transcript import read_transcript
-from kmatrix.decide.repeat import needs_force
+from kmatrix.decide.repeat import is_of_release, needs_force
 from kmatrix.decide.report.deciding import Place
 from kmatrix.decide.report.log_page import shorten
 from kmatrix.decide.report.meanings import Meaning, meanings
@@ -180,7 +180,10 @@ def _shortened(line: str) -> str:
 
 
 def _commands(report: Report, cell: CellResult) -> Sequence[tuple[str, str]]:
-    """Return commands that act on exactly this cell, each with what it does."""
+    """Return commands that act on exactly this cell, each with what it does; none for one whose release is open."""
+    if is_of_release(cell):
+        # No run selects it.
+        return []
     force = ("--force",) if needs_force(cell) else ()
     name = "Build it again" if force and cell.verdict != "failed" else "Repeat this cell"
     found = [(name, report.command("build", *force, "--only", cell.cell))]

@@ -44,7 +44,7 @@ def matrix_page(report: Report) -> str:
         counts=counts,
         bar_of=bar,
         cells=cells,
-        newest=newest_releases(report.releases, cells),
+        newest=newest_releases(report.releases, cells, report.gates),
         unresolved=unresolved(report.releases),
         incomplete=sum(each.state == "incomplete" for each in report.releases),
         troubles=troubles(report.cells),

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from kmatrix.decide.report.coverage import is_covered
 from kmatrix.decide.report.grid import newest_first
 from kmatrix.decide.report.links import CellLink, by_client, cells_of_kernels, to_matrix
 from kmatrix.decide.report.model import Report
@@ -27,7 +28,7 @@ class ReleaseKernel:
     Attributes:
         kernel: its release.
         path: of the matrix, where script reduces it to this kernel.
-        good: how many of its cells passed or were skipped.
+        good: how many of its cells are covered.
         total: how many cells it has, those that are not built yet among them.
         links: to some of its cells.
         more: how many other cells failed or are errored.
@@ -58,7 +59,11 @@ def releases_page(report: Report) -> str:
     place = {client: number for number, client in enumerate(newest_first({each.client for each in report.cells}))}
     for own in cells.values():
         own.sort(key=lambda cell: place[cell.client])
-    kernels = {kernel: _kernel(kernel, cells, pending[kernel]) for each in report.releases for kernel in each.kernels}
+    kernels = {
+        kernel: _kernel(kernel, cells.get(kernel, ()), pending[kernel], report.gates)
+        for each in report.releases
+        for kernel in each.kernels
+    }
     rows = [_row(each, kernels) for each in reversed(report.releases)]
     frame = {"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": RIGHT, "top": TOP, "bottom": BOTTOM}
     return page(report, "releases.html.j2", RELEASES, rows=rows, chart=release_chart(report.releases), frame=frame)
@@ -73,14 +78,13 @@ def _row(release: ReleaseResult, kernels: Mapping[str, ReleaseKernel]) -> Releas
     )
 
 
-def _kernel(kernel: str, cells: Mapping[str, Sequence[CellResult]], pending: int) -> ReleaseKernel:
-    own = cells.get(kernel, ())
+def _kernel(kernel: str, own: Sequence[CellResult], pending: int, gates: Sequence[str]) -> ReleaseKernel:
     broken = [cell for cell in own if cell.verdict in ("failed", "errored")]
     shown = own if len(own) <= _MOST_LINKS else broken[:_MOST_LINKS]
     return ReleaseKernel(
         kernel=kernel,
         path=to_matrix(kernel),
-        good=len(own) - len(broken),
+        good=sum(is_covered(cell, gates) for cell in own),
         total=len(own) + pending,
         links=tuple(by_client(cell) for cell in shown),
         more=max(0, len(broken) - _MOST_LINKS) if len(own) > _MOST_LINKS else 0,

@@ -66,7 +66,7 @@ def site_files(report: Report, logs_of: Callable[[CellResult], Sequence[LogText]
         for log in logs:
             yield log_path(log.name), log_page(report, cell, log, places)
             yield raw_log_path(log.name), plain("".join(f"{line}\n" for line in log.lines))
-    yield from badges(report.cells, report.pending)
+    yield from badges(report.cells, report.pending, report.gates)
     yield FEED, feed(report)
     yield JUNIT, junit(report.profile, report.cells, report.releases)
     # In ASCII: nothing of the results can be half a surrogate pair, which cannot be written.
