@@ -96,6 +96,7 @@ def test_the_daemon_that_stays_has_no_credentials_of_key_services(machine: Machi
     text = script.read_text(encoding="utf-8").replace("/run/systemd/system", "/no/systemd")
     script.write_text(text.replace("/var/log/kmatrix-dockerd.log", str(machine.root / "log")), encoding="utf-8")
     services = {"AWS_SECRET_ACCESS_KEY": "aws", "AZURE_CLIENT_SECRET": "azure", "VAULT_TOKEN": "vault"}
+    services |= {"IDENTITY_HEADER": "header", "MSI_SECRET": "msi"}
     services |= {"GOOGLE_APPLICATION_CREDENTIALS": "google", "CLOUDSDK_AUTH_ACCESS_TOKEN": "cloud"}
     for name in re.findall(r"(?m)^  (\w+):", text):
         machine.program(name, "exit 0")

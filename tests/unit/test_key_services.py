@@ -191,10 +191,17 @@ def test_each_service_names_the_package_that_it_needs(
 
 
 @pytest.mark.usefixtures("token")
-def test_threads_sign_one_after_the_other(tmp_path: Path, signing: ImageSigning) -> None:
-    signer = load_image_signer(signing, tmp_path, {IMAGE_KEY_PASSWORD: PIN})
+@pytest.mark.parametrize("count", [1, 2], ids=["of one key", "of both keys, while one replaces the other"])
+def test_threads_sign_one_after_the_other(tmp_path: Path, signing: ImageSigning, count: int) -> None:
+    """A token may have both keys, and the one's login and logout are the other's."""
+    signers = [load_image_signer(signing, tmp_path, {IMAGE_KEY_PASSWORD: PIN}) for _ in range(count)]
     made: list[bytes] = []
-    threads = [threading.Thread(target=lambda: made.extend(signer.sign(b"x") for _ in range(50))) for _ in range(4)]
+
+    def work(number: int) -> None:
+        signer = signers[number % count]
+        made.extend(signer.sign(b"x") for _ in range(50))
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

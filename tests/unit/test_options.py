@@ -230,7 +230,7 @@ def test_every_exit_code_has_a_meaning_and_every_command_its_own() -> None:
         ("verify", "leave out every gate that boots\n", "publish no image"),
         ("push", "cells at a time", "boots"),
         ("bundle", "boots at a time", "cells at a time"),
-        ("boot", "  0    both gates passed", "of cells and bundles"),
+        ("boot", "  0    the gates passed", "of cells and bundles"),
     ],
 )
 def test_a_help_text_is_about_its_own_command(

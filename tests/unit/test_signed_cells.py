@@ -219,7 +219,7 @@ def test_while_a_key_is_replaced_a_published_image_gets_what_it_lacks(bench: Ben
     bench.run.trust = trust("old", "own", following="own")
     result = bench.build()
     assert result is not None
-    assert (result.digest, result.reason.rpartition("; ")[2]) == (image, "now signed with the image key")
+    assert (result.digest, result.reason.rpartition("; ")[2]) == (image, "now signed with both image keys")
     assert bench.signers(bench.ref, image) == {"own": bench.ref.repository, "old": bench.ref.repository}
     assert types_at(bench.run.registry, bench.ref, image) == sorted([TEST_RESULT, PROVENANCE] * 2)
     result = bench.build()
@@ -259,7 +259,7 @@ def test_a_published_image_that_one_of_both_keys_cannot_sign_is_errored_and_keep
     result = bench.build()
     assert result is not None
     assert (result.verdict, result.digest, result.signed) == ("errored", image, False)
-    assert "published, but not signed with the image key: " in result.reason
+    assert "published, but not signed with both image keys: " in result.reason
     assert bench.signers(bench.ref, image) == {"old": bench.ref.repository}
     bench.run.trust = both
     result = bench.build()

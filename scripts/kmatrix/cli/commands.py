@@ -262,7 +262,7 @@ _OTHERS = (
         ),
         exits=_exits(
             Exit.UNREACHABLE,
-            OK="both gates passed, of a bundle for every kernel; `--shell`: the guest was powered off",
+            OK="the gates passed, of a bundle for every kernel; `--shell`: the guest was powered off",
             FAILED="a gate failed: the product is bad",
             ERRORED="an error: a gate without a verdict, a failed program, a bug in kmatrix",
         ),

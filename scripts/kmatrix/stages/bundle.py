@@ -85,7 +85,7 @@ def _publish(run: RunContext, wanted: Wanted, ref: ImageRef, blank: BundleResult
     if recorded == complete.digest:
         modules = put_modules(run, wanted, chosen)
         signed = complete_signatures(run, ref, recorded, lambda: instances(complete))
-        reason = "already published, of the same cells" + ("; now signed with the image key" if signed else "")
+        reason = "already published, of the same cells" + (f"; now signed with {run.trust.named}" if signed else "")
         return with_modules(replace(result, verdict="skipped", reason=reason, digest=recorded), modules)
     kernels: dict[Arch, tuple[TestedKernel, ...]] = {}
     for each in composed:

@@ -207,11 +207,11 @@ def with_signature(run: RunContext, ref: ImageRef, result: CellResult) -> CellRe
             complete_signature(run, ref, result.digest)
     except KmatrixError as error:
         raise_if_stopping(run, error)
-        reason = f"{result.reason}; published, but not signed with the image key: {error.message}"
+        reason = f"{result.reason}; published, but not signed with {run.trust.named}: {error.message}"
         return replace(result, verdict="errored", reason=reason, next_step=error.hint, signed=was_signed)
     # The record that the result is made from was a signed test result.
     result = replace(result, signed=True, attestations=result.attestations or (KINDS[TEST_RESULT],))
-    return result if was_signed else replace(result, reason=f"{result.reason}; now signed with the image key")
+    return result if was_signed else replace(result, reason=f"{result.reason}; now signed with {run.trust.named}")
 
 
 def _records(run: RunContext) -> AttestedRecords:

@@ -42,6 +42,11 @@ class Trust:
         return tuple(signer for signer in (self.signer, self.following) if signer)
 
     @property
+    def named(self) -> str:
+        """The image keys of a run that has one, in words."""
+        return "both image keys" if self.following else "the image key"
+
+    @property
     def signs(self) -> bool:
         """Whether images are signed in this run, in whatever way."""
         return self.signer is not None or self.keyless

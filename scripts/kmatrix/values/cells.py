@@ -78,8 +78,9 @@ class CellResult:
     `labels` are the image's own OCI labels (see `labels.reported_labels`), empty if they are not known. `depends` are
     the in-tree modules that the module needs, `symbols` is how many kernel symbols it needs, and `namespaces` are the
     symbol namespaces that it imports; None where they are not known.
-    `signed` is whether the published image has a signature by the profile's image key, None if no run asked;
-    `attestations` are the kinds that are known to be attached (`attestation.KINDS`).
+    `signed` is whether the published image has a signature by the profile's image key, or by both keys while one
+    replaces the other; None if no run asked; `attestations` are the kinds that are known to be attached
+    (`attestation.KINDS`).
     `at` is when the run reached the verdict.
     `seen` is when the registry last reported that it has `digest`, or that it has none; `pushed` when a run of this
     project pushed it. Times are UTC in ISO 8601, and empty where they are not known. A run that did not look leaves

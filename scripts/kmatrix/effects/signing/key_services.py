@@ -18,6 +18,9 @@ from kmatrix.values.errors import InputError, KmatrixError, UnreachableError
 
 # The extra of securesystemslib that each scheme needs.
 _EXTRAS = {"hsm": "hsm", "awskms": "awskms", "gcpkms": "gcpkms", "azurekms": "azurekms", "hv": "vault"}
+# A token has one login for all sessions of a process, and does not count logins (PKCS#11, C_Login): two keys of one
+# token, of which one replaces the other, must not be used at the same time either.
+_LOCK = threading.Lock()
 
 
 def signed_by_service(address: str, public: PublicKeyTypes, secret: str, variable: str) -> Callable[[bytes], bytes]:
@@ -63,12 +66,10 @@ def signed_by_service(address: str, public: PublicKeyTypes, secret: str, variabl
         ) from error
     except Exception as error:
         raise _refused(address, error, secret) from error
-    # A token has one session for all threads of a process, and its login is not counted (PKCS#11, C_Login).
-    lock = threading.Lock()
 
     def sign(payload: bytes) -> bytes:
         try:
-            with lock:
+            with _LOCK:
                 return bytes.fromhex(signer.sign(payload).signature)
         except KmatrixError:
             raise
