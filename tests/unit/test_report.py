@@ -123,6 +123,14 @@ def test_cells_and_releases_that_the_plan_does_not_have_are_kept(site: Path) -> 
     assert len(index(site)["pending"]) == 6
 
 
+def test_a_release_of_results_whose_version_is_of_another_form_costs_no_report(site: Path) -> None:
+    releases = [ReleaseResult(version, "x86_64", "published") for version in ("4.9.1", "nightly", "4.100.1")]
+    write_results(site / "build" / "results.json", "site", {PASSED.cell: PASSED}, [PASSED.cell], releases=releases)
+    assert main(["report", "--root", str(site)]) == 0
+    shown = [each["version"] for each in index(site)["releases"]]
+    assert (shown[0], shown[-2:]) == ("4.100.1", ["4.9.1", "nightly"])
+
+
 def test_results_without_a_lock_are_never_called_complete(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """They were copied here from another machine."""
     (site / "matrix.lock").unlink()
