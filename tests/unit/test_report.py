@@ -82,6 +82,23 @@ def test_planned_cells_without_a_result_are_counted_and_named(site: Path, capsys
     assert "1 of 6 cells, 5 not built yet" in (folder / "badges" / "all.svg").read_text(encoding="utf-8")
 
 
+def test_planned_cells_without_a_result_are_counted_in_the_summary_of_a_step(
+    site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shard that was lost leaves no result, and a summary that counts results alone looks complete."""
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(site / "summary"))
+    cells = [cell.id for cell in project_plan(site).cells]
+    one = replace(PASSED, cell=cells[0], client="7.4.6", kernel=cells[0].removeprefix("7.4.6-"))
+    write_results(site / "build" / "results.json", "site", {one.cell: one}, cells)
+    assert main(["report", "--root", str(site)]) == 0
+    assert "<p>✓ 1 passed, ○ 5 not built yet</p>" in (site / "summary").read_text(encoding="utf-8")
+    write_results(site / "build" / "results.json", "site", {each: replace(one, cell=each) for each in cells}, cells)
+    (site / "summary").unlink()
+    assert main(["report", "--root", str(site)]) == 0
+    assert "<p>✓ 6 passed</p>" in (site / "summary").read_text(encoding="utf-8")
+
+
 def test_a_release_that_discovery_found_since_the_last_run_is_shown_with_its_cells(site: Path) -> None:
     cells = [cell for cell in project_plan(site).cells if "el10" not in cell.kernel]
     known = {
@@ -104,6 +121,14 @@ def test_cells_and_releases_that_the_plan_does_not_have_are_kept(site: Path) -> 
     assert [each["cell"] for each in index(site)["cells"]] == [PASSED.cell]
     assert index(site)["releases"][-1]["version"] == "4.11.1"
     assert len(index(site)["pending"]) == 6
+
+
+def test_a_release_of_results_whose_version_is_of_another_form_costs_no_report(site: Path) -> None:
+    releases = [ReleaseResult(version, "x86_64", "published") for version in ("4.9.1", "nightly", "4.100.1")]
+    write_results(site / "build" / "results.json", "site", {PASSED.cell: PASSED}, [PASSED.cell], releases=releases)
+    assert main(["report", "--root", str(site)]) == 0
+    shown = [each["version"] for each in index(site)["releases"]]
+    assert (shown[0], shown[-2:]) == ("4.100.1", ["4.9.1", "nightly"])
 
 
 def test_results_without_a_lock_are_never_called_complete(site: Path, capsys: pytest.CaptureFixture[str]) -> None:

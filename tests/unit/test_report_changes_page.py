@@ -77,7 +77,13 @@ def test_the_newest_images_are_listed_with_their_digests() -> None:
 
 def test_what_is_not_kept_is_counted() -> None:
     many = replace(FIRST, cells=tuple(cell("8.3.1", f"5.{number}", "failed") for number in range(501)))
-    assert "1 older change left out" in changes_page(after(many, cells=()))
+    second = after(many, cells=())
+    text = changes_page(second)
+    assert "1 other change since then left out: a report keeps 500." in text
+    assert "older" not in text
+    text = changes_page(after(second, LAST, cells=many.cells[:2]))
+    assert "2 older changes left out: a report keeps the newest 500." in text
+    assert "other change" not in text
     assert "left out" not in changes_page(after(FIRST, cells=()))
 
 

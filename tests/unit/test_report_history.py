@@ -102,6 +102,20 @@ def test_the_newest_changes_are_kept_and_the_others_are_counted() -> None:
     report = replace(small_report(), cells=tuple(cell("8.3.1", f"5.{number}", "failed") for number in range(600)))
     second = after(report, cells=())
     told = history(second)
-    assert (len(told.changes), told.left_out) == (MOST_CHANGES, 100)
+    assert (len(told.changes), told.left_out, told.left_out_now) == (MOST_CHANGES, 100, 100)
     third = after(second, LAST, cells=report.cells[:1])
     assert [each.at for each in history(third).changes] == [LAST] + [LATER] * (MOST_CHANGES - 1)
+
+
+def test_of_too_many_changes_those_that_may_need_somebody_are_kept() -> None:
+    """A failure and a lost release are no less important because hundreds of images were published meanwhile."""
+    report = replace(small_report(), cells=tuple(cell("8.3.1", f"5.{number}") for number in range(700)))
+    again = [replace(each, digest=digest_of(1000 + at)) for at, each in enumerate(report.cells)]
+    again[-1] = replace(again[-1], verdict="failed", digest="")
+    told = history(after(report, cells=tuple(again), releases=report.releases[1:]))
+    assert [(each.kind, each.cell or each.release) for each in told.changes[:3]] == [
+        ("verdict", again[-1].cell),
+        ("release-gone", report.releases[0].version),
+        ("published", again[0].cell),
+    ]
+    assert (len(told.changes), told.left_out) == (MOST_CHANGES, 201)

@@ -12,7 +12,16 @@ from kmatrix.decide.report.release_chart import BOTTOM, LEFT, RIGHT, TOP, releas
 from kmatrix.decide.report.releases_page import releases_page
 from kmatrix.values.cells import Finding
 from kmatrix.values.release_result import ReleaseResult
-from tests.unit.support.made_up_report import ARM, NEWER, NEXT, OLDER, REAL_TIME, large_report, small_report
+from tests.unit.support.made_up_report import (
+    ARM,
+    NEWER,
+    NEXT,
+    OLDER,
+    REAL_TIME,
+    large_report,
+    pending_cell,
+    small_report,
+)
 from tests.unit.support.parsed_page import elements, links, tagged
 
 REPORT = replace(small_report(), codes=frozenset({"release-unresolved"}))
@@ -61,6 +70,14 @@ def test_of_many_clients_those_with_a_fault_are_linked_and_the_others_counted() 
     text = releases_page(replace(report, releases=report.releases[:1]))
     assert f"{40 - len(broken)} of 40 clients" in tagged(text, "tr")[1].words
     assert len(tagged(text, "a", "cell")) == min(6, len(broken))
+
+
+def test_what_is_not_built_yet_is_neither_good_nor_a_fault() -> None:
+    waiting = [pending_cell("9.0.0", ARM), pending_cell("9.0.1", ARM)]
+    text = releases_page(replace(REPORT, pending=tuple(waiting)))
+    (row,) = [each.words for each in tagged(text, "tr") if each.words.startswith("4.19.1 aarch64")]
+    assert f"{ARM} 0 of 3 clients ! 8.3.1 errored 2 not built yet" in row
+    assert text.count("not built yet") == 1
 
 
 def test_a_kernel_without_cells_says_so() -> None:

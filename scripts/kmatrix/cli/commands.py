@@ -306,9 +306,9 @@ _OTHERS = (
         function="report.report",
         summary="Show the latest result of every known cell of a profile.",
         details=(
-            "Reads build/results.json, the logs, and the lock for releases that are unresolved. Prints a table and "
-            "writes web pages to build/report, which open from a file or any web server. Ends with the exit code of "
-            "the verdicts it shows."
+            "Reads build/results.json, the logs, and the lock for the planned cells that are not built yet and for new "
+            "releases. Prints a table and writes web pages to build/report, which open from a file or any web server. "
+            "Ends with the exit code of the verdicts it shows."
         ),
         examples=(
             ("", "a table, and build/report"),

@@ -26,6 +26,7 @@ def show_on_github(
     session: str,
     arguments: tuple[str, ...],
     cut: CutRun | None = None,
+    pending: int = 0,
 ) -> None:
     """Write the summary of the step and the annotations, if GitHub Actions runs this; a fault of it is only reported.
 
@@ -37,6 +38,7 @@ def show_on_github(
         session: the nox session that shows the results.
         arguments: other options of the command that repeats a cell.
         cut: what the run did not do, if it was cut short.
+        pending: how many planned cells have no verdict, for a report.
     """
     if call.github is None:
         return
@@ -46,7 +48,7 @@ def show_on_github(
         return repeat_command(result, profile_name, session, arguments)
 
     title = f"{call.command}: profile {profile_name}"
-    summarise(call, lambda room: github_summary(title, results, repeat, room, cut))
+    summarise(call, lambda room: github_summary(title, results, repeat, room, cut, pending))
     call.github.annotate(
         annotations_of(results, releases, call.next("report", profile_name), cut_annotations(call, cut))
     )

@@ -43,8 +43,9 @@ def report(call: Invocation) -> Exit:
     build = call.places.get("build", ())
     tables.print_results(console, results, chosen.name, gates, "report", build)
     tables.print_releases(console, releases)
-    show_on_github(call, chosen.name, results, releases, "report", build)
-    if pending := written.report.pending:
+    pending = written.report.pending or ()
+    show_on_github(call, chosen.name, results, releases, "report", build, pending=len(pending))
+    if pending:
         every = len(results) + len(pending)
         call.say(f"{len(pending)} of {every} cells {'is' if len(pending) == 1 else 'are'} {NOT_BUILT}")
     if lacking := tables.left_out(results, gates):

@@ -11,6 +11,7 @@ from html import escape
 
 from kmatrix.decide.cut_run import CutRun
 from kmatrix.decide.open_releases import OpenRelease
+from kmatrix.decide.report.model import NOT_BUILT
 from kmatrix.values.bundle import BundleResult
 from kmatrix.values.cells import CellResult
 from kmatrix.values.lock import ProfileLock
@@ -29,8 +30,9 @@ def github_summary(
     repeat: Callable[[CellResult], str],
     limit: int = LIMIT,
     cut: CutRun | None = None,
+    pending: int = 0,
 ) -> str:
-    """Return the summary of a run.
+    """Return the summary of a run, or of a report.
 
     Args:
         title: the command and its profile.
@@ -38,11 +40,12 @@ def github_summary(
         repeat: returns the command that brings a cell to its verdict again, in backquotes; empty if none can.
         limit: in bytes; rows beyond it are left out, and counted in the last line. Empty where not even the counts fit.
         cut: what the run did not do, if it was cut short.
+        pending: how many planned cells have no verdict, for a report.
     """
     results = sorted(results, key=lambda result: (result.verdict != "failed", result.cell))
     bad = [result for result in results if result.verdict in _BAD]
     rest = [result for result in results if result.verdict not in _BAD]
-    head = f"<h3>{_text(title)}</h3>\n<p>{_counts(results)}</p>\n{_cut(cut) if cut else ''}"
+    head = f"<h3>{_text(title)}</h3>\n<p>{_counts(results, pending=pending)}</p>\n{_cut(cut) if cut else ''}"
     if len(head.encode()) + _RESERVE > limit:
         return ""
     made, left = _Limited(head, limit - _RESERVE), 0
@@ -172,9 +175,11 @@ class _Limited:
             yield row
 
 
-def _counts(results: Iterable[CellResult] | Iterable[BundleResult], noun: str = "cells") -> str:
+def _counts(results: Iterable[CellResult] | Iterable[BundleResult], noun: str = "cells", pending: int = 0) -> str:
     verdicts = [result.verdict for result in results]
     found = [f"{sign} {verdicts.count(verdict)} {verdict}" for verdict, sign in _SIGNS.items() if verdict in verdicts]
+    if pending:
+        found.append(f"○ {pending} {NOT_BUILT}")
     return ", ".join(found) or f"no {noun}"
 
 

@@ -17,6 +17,7 @@ MOST_CHANGES = 500
 MOST_REMEMBERED = 10_000
 # A published cell is `passed` in the run that built it and `skipped` in the next: that is no news.
 _GOOD = frozenset({"passed", "skipped"})
+_BROKEN = frozenset({"failed", "errored"})
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,8 @@ class History:
     Attributes:
         compared_with: when the previous report was made; empty if there is none to compare with.
         changes: newest first, at most `MOST_CHANGES`.
-        left_out: how many older ones are not kept.
+        left_out: how many others are not kept: older ones, unless this report itself found more than it keeps.
+        left_out_now: how many of these this report found.
         remembered: see `EarlierReport`: without it, an image that is built again or found again would be news.
     """
 
@@ -92,6 +94,7 @@ class History:
     changes: tuple[Change, ...]
     left_out: int
     remembered: Mapping[str, LastKnown] = field(default_factory=dict)
+    left_out_now: int = 0
 
 
 def history(report: Report) -> History:
@@ -100,8 +103,17 @@ def history(report: Report) -> History:
         return History("", (), 0)
     earlier = read_earlier(report.previous)
     found = [*_cells(report, earlier), *_releases(report, earlier)]
+    if len(found) > MOST_CHANGES:
+        # Those that may need somebody are kept, whatever else was published meanwhile.
+        found.sort(key=lambda change: (change.after not in _BROKEN, not change.release))
     every = tuple(dict.fromkeys([*found, *earlier.changes]))
-    return History(earlier.made, every[:MOST_CHANGES], len(every[MOST_CHANGES:]), _remembered(report, earlier))
+    return History(
+        earlier.made,
+        every[:MOST_CHANGES],
+        left_out=len(every[MOST_CHANGES:]),
+        remembered=_remembered(report, earlier),
+        left_out_now=len(found[MOST_CHANGES:]),
+    )
 
 
 def read_earlier(content: Mapping[str, Any]) -> EarlierReport:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 from kmatrix.decide.plan import Plan
 from kmatrix.decide.release_times import releases_of
+from kmatrix.decide.report.grid import newest_first
 from kmatrix.decide.report.model import PendingCell
 from kmatrix.values.cells import CellResult
 from kmatrix.values.lock import ProfileLock
-from kmatrix.values.names import ReleaseVersion
 from kmatrix.values.release_result import ReleaseResult
 
 
@@ -52,9 +52,7 @@ def beside_plan(
     )
     planned = releases_of(plan, pins, served, gates, releases)
     there = {(each.version, each.arch) for each in planned}
-    others = [each for each in releases if (each.version, each.arch) not in there]
-    return Known(served, tuple(sorted((*planned, *others), key=_order)), pending)
-
-
-def _order(release: ReleaseResult) -> tuple[ReleaseVersion, str]:
-    return ReleaseVersion.parse(release.version), release.arch
+    found = [*planned, *(each for each in releases if (each.version, each.arch) not in there)]
+    # Results from elsewhere may have a version of a form that the lock would not take.
+    place = {version: -number for number, version in enumerate(newest_first(each.version for each in found))}
+    return Known(served, tuple(sorted(found, key=lambda each: (place[each.version], each.arch))), pending)

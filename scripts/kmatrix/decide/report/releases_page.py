@@ -32,6 +32,7 @@ class ReleaseKernel:
         total: how many cells it has, those that are not built yet among them.
         links: to some of its cells.
         more: how many other cells failed or are errored.
+        pending: how many cells are not built yet.
     """
 
     kernel: str
@@ -40,6 +41,7 @@ class ReleaseKernel:
     total: int
     links: tuple[CellLink, ...]
     more: int
+    pending: int
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ def _kernel(kernel: str, own: Sequence[CellResult], pending: int, gates: Sequenc
         total=len(own) + pending,
         links=tuple(by_client(cell) for cell in shown),
         more=max(0, len(broken) - _MOST_LINKS) if len(own) > _MOST_LINKS else 0,
+        pending=pending,
     )
 
 
