@@ -18,7 +18,14 @@ from typing import Any
 
 import pytest
 
-from kmatrix.effects.signing.key_files import IMAGE_KEY, MODULE_CERTIFICATE_DER, MODULE_KEY
+from kmatrix.effects.signing.key_files import (
+    IMAGE_KEY,
+    IMAGE_PUBLIC_KEY,
+    MODULE_CERTIFICATE_DER,
+    MODULE_KEY,
+    write_key_files,
+)
+from kmatrix.effects.signing.new_keys import new_image_key
 from tests.integration.support.hygiene.recorded_run import WITHOUT_BOOT
 from tests.integration.support.hygiene.secret_search import (
     Forms,
@@ -30,13 +37,18 @@ from tests.integration.support.hygiene.secret_search import (
 )
 from tests.integration.support.hygiene.watched import Sightings, as_data, watched_containers, watched_processes
 from tests.integration.support.lab import Lab
-from tests.integration.support.project.signing_keys import FOLDER, SIGNED, write_signing_keys
+from tests.integration.support.project.signing_keys import FOLDER, IMAGES, MODULES, write_signing_keys
 from tests.integration.support.project.site import JOBS, NEWER_CLIENT, Site
 from tests.integration.support.registries import ThrowAwayRegistry, throw_away_registry
 from tests.integration.support.session import Session
 
 ROOT = Path(__file__).resolve().parents[3]
-VARIABLES = {"image_signing": "KMATRIX_IMAGE_KEY", "module_signing": "KMATRIX_MODULE_KEY"}
+VARIABLES = {
+    "image_signing.key": "KMATRIX_IMAGE_KEY",
+    "image_signing.next_key": "KMATRIX_IMAGE_KEY_NEXT",
+    "module_signing.key": "KMATRIX_MODULE_KEY",
+}
+NEXT = f"{FOLDER}/next"
 MARKER, CERTIFICATE = "marker", "certificate"
 
 
@@ -68,8 +80,9 @@ class Evidence:
 
     @property
     def private_files(self) -> list[Path]:
-        """The two files that have the keys."""
-        return [self.site.root / FOLDER / name for name in (IMAGE_KEY, MODULE_KEY)]
+        """The files that have the keys."""
+        names = f"{FOLDER}/{IMAGE_KEY}", f"{NEXT}/{IMAGE_KEY}", f"{FOLDER}/{MODULE_KEY}"
+        return [self.site.root / name for name in names]
 
 
 def command(site: Site, engine: Path, *arguments: str) -> list[str]:
@@ -80,13 +93,22 @@ def command(site: Site, engine: Path, *arguments: str) -> list[str]:
 def environment_of(passwords: Mapping[str, str], keys: Mapping[str, str]) -> dict[str, str]:
     own = {name: value for name, value in os.environ.items() if not name.startswith("KMATRIX_")}
     path = os.pathsep.join((str(ROOT / "scripts"), str(ROOT)))
-    named = {f"{VARIABLES[section]}_PASSWORD": password for section, password in passwords.items()}
+    named = {f"{VARIABLES[key]}_PASSWORD": password for key, password in passwords.items()}
     return {**own, "PYTHONPATH": path, **named, **keys}
 
 
 def storage_of(registry: ThrowAwayRegistry) -> bytes:
     stream, _ = registry.container.get_wrapped_container().get_archive("/var/lib/registry")
     return b"".join(stream)
+
+
+def write_all_keys(root: Path, passwords: Mapping[str, str]) -> dict[str, Any]:
+    """Write both image keys, of which one replaces the other, and the module key; return the keys of the profile."""
+    stated = write_signing_keys(root, (IMAGES,), passwords["image_signing.key"])
+    write_key_files(root / NEXT, new_image_key(passwords["image_signing.next_key"]))
+    stated["image_signing"]["next_key"] = f"file:{NEXT}/{IMAGE_KEY}"
+    stated["image_signing"]["public_keys"].append(f"{NEXT}/{IMAGE_PUBLIC_KEY}")
+    return stated | write_signing_keys(root, (MODULES,), passwords["module_signing.key"])
 
 
 @pytest.fixture(scope="module", params=["env", "file"])
@@ -96,28 +118,27 @@ def evidence(
     """A signed cell: with keys in the environment also its bundle, both booted; with keys in files built alone."""
     in_environment = request.param == "env"
     kernel = lab.kernels.newer
-    passwords = {section: f"pass {secrets.token_hex(12)}" for section in VARIABLES}
+    passwords = {key: f"pass {secrets.token_hex(12)}" for key in VARIABLES}
     marker = secrets.token_hex(16)
     folder = tmp_path_factory.mktemp("hygiene")
     with ExitStack() as stack:
         registry = stack.enter_context(throw_away_registry(lab, session))
         root = folder / "site"
         site = stack.enter_context(Site.made(root, lab, session, registry, clients=[NEWER_CLIENT], kernels=[kernel]))
-        stated: dict[str, Any] = {}
-        for what, (section, password) in zip(SIGNED, passwords.items(), strict=True):
-            stated |= write_signing_keys(root, (what,), password)
-            assert section in stated
-        pems = {section: (root / stated[section]["key"].removeprefix("file:")).read_bytes() for section in VARIABLES}
+        stated = write_all_keys(root, passwords)
+        pems: dict[str, bytes] = {}
         keys: dict[str, str] = {}
-        if in_environment:
-            for section, variable in VARIABLES.items():
-                stated[section]["key"] = f"env:{variable}"
-                keys[variable] = pems[section].decode()
+        for key, variable in VARIABLES.items():
+            section, _, member = key.partition(".")
+            pems[key] = (root / stated[section][member].removeprefix("file:")).read_bytes()
+            if in_environment:
+                stated[section][member] = f"env:{variable}"
+                keys[variable] = pems[key].decode()
         site.change_profile(**stated)
         found: dict[str, frozenset[bytes]] = {}
-        for section, password in passwords.items():
-            found |= forms_of_key(f"{section}.key", pems[section], password)
-            found |= forms_of_text(f"{section} password", password)
+        for key, password in passwords.items():
+            found |= forms_of_key(key, pems[key], password)
+            found |= forms_of_text(f"password of {key}", password)
         certificate = (root / FOLDER / MODULE_CERTIFICATE_DER).read_bytes()
         public = {**forms_of_data(CERTIFICATE, certificate), **forms_of_text(MARKER, marker)}
         environment = environment_of(passwords, {**keys, "HYGIENE_MARKER": marker})
@@ -205,13 +226,13 @@ def test_nothing_that_is_printed_or_written_has_a_key(evidence: Evidence) -> Non
     assert (root / "build" / "results.json").is_file()
 
 
-@pytest.mark.parametrize("section", VARIABLES)
-def test_a_wrong_password_is_refused_without_a_word_of_it_or_of_the_key(evidence: Evidence, section: str) -> None:
+@pytest.mark.parametrize("key", VARIABLES)
+def test_a_wrong_password_is_refused_without_a_word_of_it_or_of_the_key(evidence: Evidence, key: str) -> None:
     wrong = f"wrong {secrets.token_hex(12)}"
-    environment = {**evidence.environment, f"{VARIABLES[section]}_PASSWORD": wrong}
+    environment = {**evidence.environment, f"{VARIABLES[key]}_PASSWORD": wrong}
     arguments = command(evidence.site, evidence.engine, "build", "--force")
     done = subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stderr
-    assert f"{VARIABLES[section]}_PASSWORD" in done.stderr
+    assert f"{VARIABLES[key]}_PASSWORD" in done.stderr
     said = (done.stdout + done.stderr).encode()
     assert found_in(said, {**evidence.secrets, **forms_of_text("wrong password", wrong)}) == set()

@@ -15,7 +15,8 @@ import pytest
 import requests
 
 from kmatrix import cli
-from kmatrix.effects.signing.key_files import IMAGE_PUBLIC_KEY
+from kmatrix.effects.signing.key_files import IMAGE_KEY, IMAGE_PUBLIC_KEY, write_key_files
+from kmatrix.effects.signing.new_keys import new_image_key
 from kmatrix.values.attestation import PROVENANCE, SPDX, TEST_RESULT
 from kmatrix.values.engine import RunOutput
 from kmatrix.values.gate_record import BOOT_GATE, STATIC_GATE
@@ -116,6 +117,13 @@ class Published:
         return str(done.headers["Docker-Content-Digest"])
 
 
+def write_policy(folder: Path, name: str, registry: ThrowAwayRegistry) -> None:
+    """Write the policy of skopeo that accepts what one public key of the folder verifies."""
+    signed = {"type": "sigstoreSigned", "keyPath": name, "signedIdentity": {"type": "matchRepository"}}
+    policy = {"default": [{"type": "reject"}], "transports": {"docker": {registry.address: [signed]}}}
+    (folder / f"{name}.json").write_text(json.dumps(policy), encoding="utf-8")
+
+
 @pytest.fixture(name="published", scope="module")
 def _published(
     lab: Lab,
@@ -132,9 +140,7 @@ def _published(
     write_signing_keys(other, [IMAGES])
     for name, root in (("images.pub", site.root), ("other.pub", other)):
         (folder / name).write_bytes((root / FOLDER / IMAGE_PUBLIC_KEY).read_bytes())
-        signed = {"type": "sigstoreSigned", "keyPath": name, "signedIdentity": {"type": "matchRepository"}}
-        policy = {"default": [{"type": "reject"}], "transports": {"docker": {registry.address: [signed]}}}
-        (folder / f"{name}.json").write_text(json.dumps(policy), encoding="utf-8")
+        write_policy(folder, name, registry)
     (folder / "root.json").write_text(NO_SERVICES, encoding="utf-8")
     (folder / "registries.d").mkdir()
     attachments = {"docker": {registry.address: {"use-sigstore-attachments": True}}}
@@ -245,3 +251,28 @@ def test_the_page_names_every_word_of_refusal(published: Published) -> None:
     words = re.findall(r"`([^`]+)`", table)
     assert len(words) >= 7
     assert [each for each in words if source.count(each) < 1] == []
+
+
+def test_either_key_verifies_while_one_replaces_the_other(published: Published) -> None:
+    """The last test here: what was published has signatures and attestations of two keys from now on."""
+    site, folder = published.site, published.verifiers.folder
+    write_key_files(site.root / FOLDER / "next", new_image_key())
+    key, public = f"{FOLDER}/{IMAGE_KEY}", f"{FOLDER}/{IMAGE_PUBLIC_KEY}"
+    following, following_public = f"{FOLDER}/next/{IMAGE_KEY}", f"{FOLDER}/next/{IMAGE_PUBLIC_KEY}"
+    signing = {"key": f"file:{key}", "next_key": f"file:{following}", "public_keys": [public, following_public]}
+    site.change_profile(image_signing=signing)
+    (folder / "next.pub").write_bytes((site.root / following_public).read_bytes())
+    write_policy(folder, "next.pub", site.registry)
+    before = {tag: published.digest(tag) for tag in (published.cell, NEWER_CLIENT)}
+    with boots_taken_for_granted():
+        for command in ("build", "bundle"):
+            done = site.run(command, boot=command == "build")
+            assert done.code == 0, done.stderr
+    assert {tag: published.digest(tag) for tag in before} == before, "nothing was built"
+    for tag in before:
+        for name in ("images.pub", "next.pub"):
+            for command in (COSIGN, SKOPEO, COSIGN_ATTESTATION):
+                verified = published.run(command, published.image(tag), name, kind=TEST_RESULT)
+                assert verified.status == 0, verified
+            assert published.verify(published.image(tag), name).status == 0
+        assert published.run(COSIGN, published.image(tag), "other.pub").status != 0
