@@ -91,6 +91,16 @@ def test_published_images_alone_are_in_it_newest_first() -> None:
     assert f"{newest.image}@{newest.digest}" in (found[0].findtext(f"{ATOM}summary") or "")
 
 
+def test_gates_of_a_later_image_that_failed_are_not_those_of_the_published_one() -> None:
+    published = cell("8.3.1", NEWER)
+    summaries = []
+    for own in (published, replace(published, verdict="failed", gates={"static": "passed", "boot": "failed"})):
+        (entry,) = entries(replace(small_report(), cells=(own,)))
+        summaries.append(entry.findtext(f"{ATOM}summary") or "")
+    assert summaries[0].endswith(" Passed: static, boot, mount.")
+    assert summaries[1] == summaries[0].removesuffix(" Passed: static, boot, mount.")
+
+
 def test_a_feed_has_no_more_than_the_newest() -> None:
     assert len(entries(large_report(4, 30))) == NEWEST
 

@@ -30,7 +30,8 @@ from tests.integration.support.hygiene.secret_search import (
 from tests.integration.support.hygiene.watched import Sightings, watched_processes
 
 BITS = 2048
-PASSWORD = "a password: 'quoted\" and long enough"
+# Tests that another worker runs at the same time have processes with theirs.
+PASSWORD = f"a password: 'quoted\" and long enough, of {os.getpid()}"
 IMAGE_KEY, IMAGE_PUBLIC = (file.content for file in new_image_key(PASSWORD))
 MODULE_KEY, CERTIFICATE, CERTIFICATE_PEM = (
     file.content for file in new_module_key("test", datetime.now(UTC), 1, PASSWORD, BITS)

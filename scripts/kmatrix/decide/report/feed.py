@@ -58,7 +58,8 @@ def feed(report: Report) -> str:
 def _summary(cell: CellResult) -> str:
     serves = f" Serves OpenShift {', '.join(cell.releases)}." if cell.releases else ""
     gates = [name for name, verdict in cell.gates.items() if verdict == "passed"]
-    passed = f" Passed: {', '.join(gates)}." if gates else ""
+    # Those of a cell that failed may be about a later image, which was not published.
+    passed = f" Passed: {', '.join(gates)}." if gates and cell.verdict != "failed" else ""
     return f"{cell.image}@{cell.digest}.{serves}{passed}"
 
 
