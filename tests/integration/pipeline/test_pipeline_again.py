@@ -24,12 +24,12 @@ from tests.integration.support.session import LABEL
 KILLED = """
 import os, signal, sys
 from bench import without_boot
-from kmatrix.commands import build as build_command
-write = build_command.write_results
+from kmatrix.commands import recorder
+write = recorder.write_results
 def write_and_die(*arguments):
     write(*arguments)
     os.kill(os.getpid(), signal.SIGKILL)
-build_command.write_results = write_and_die
+recorder.write_results = write_and_die
 without_boot.main(sys.argv[1:])
 """
 

@@ -17,6 +17,7 @@ import yaml
 
 from kmatrix.effects.engine import Engine
 from kmatrix.effects.engine.protocol import Network
+from kmatrix.stages.patience import patiently
 from kmatrix.values.engine import Mount, RunOutput
 from tests.integration.support.project.site import Site
 from tests.integration.support.session import LABEL, Session
@@ -230,7 +231,9 @@ def _made(
     # made from are removed with the engine's leftovers, at the end of the module.
     name = f"kmatrix-test/in-cluster:{secrets.token_hex(6)}"
     try:
-        engine.build(_context(files, folder), on_line=log.append, tag=name, **options)
+        context = _context(files, folder)
+        # Another worker may remove an image of equal content that the engine's cache stands on.
+        patiently(lambda: engine.build(context, on_line=log.append, tag=name, **options), engine)
         yield name
     finally:
         session.note_builds("\n".join(log))
