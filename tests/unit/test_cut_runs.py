@@ -149,6 +149,12 @@ def test_only_what_is_published_need_not_be_done_again(given: Given, tmp_path: P
     assert (cut.unreached, cut.reason) == (("b",), error.message)
 
 
+def test_a_run_that_was_cut_behind_its_last_cell_does_not_speak_of_others(tmp_path: Path) -> None:
+    call = Invocation(tmp_path, Console(), command="build")
+    cut = cut_short(call, "ocp", InputError("x is full", "Make room."), "cell", ["a"], {"a": 1})
+    assert (cut.unreached, cut.resume) == ((), "`nox -s build -- --profile ocp` does what is left")
+
+
 @pytest.mark.parametrize(
     ("error", "reason"),
     [

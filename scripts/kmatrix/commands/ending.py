@@ -50,7 +50,7 @@ class Ending:
                 failures_only=call.quiet,
             )
         if self.cut:
-            call.conclude(f"{self.cut}")
+            call.conclude(str(self.cut))
         show_on_github(call, self.profile_name, self.results, self.releases, call.command, arguments, self.cut)
 
 
@@ -84,6 +84,7 @@ def cut_short(
     """
     # Nothing but the registry tells the next run what it need not do again.
     publishes = call.command != "verify" and call.push and call.boot is not None and not call.force
-    clause = resume_clause(call.same(profile_name), noun, goes_on=publishes)
+    left = unreached(wanted, reached)
+    clause = resume_clause(call.same(profile_name), noun, goes_on=publishes, finished=not left)
     error.add_note(clause)
-    return CutRun(noun, len(wanted), unreached(wanted, reached), reason_of(error), clause)
+    return CutRun(noun, len(wanted), left, reason_of(error), clause)

@@ -47,15 +47,18 @@ def unreached(wanted: Collection[str], reached: Collection[str]) -> tuple[str, .
     return tuple(name for name in wanted if name not in reached)
 
 
-def resume_clause(command: str, noun: str, *, goes_on: bool) -> str:
+def resume_clause(command: str, noun: str, *, goes_on: bool, finished: bool = False) -> str:
     """Return a clause about the same command, run again.
 
     Args:
         command: in backquotes.
         noun: what the run is about: `cell` or `bundle`.
         goes_on: whether it leaves out what has a verdict already.
+        finished: whether everything has a verdict, and something was lost behind the last one.
     """
-    return f"{command} goes on with the other {noun}s" if goes_on else f"{command} begins again with every {noun}"
+    if not goes_on:
+        return f"{command} begins again with every {noun}"
+    return f"{command} does what is left" if finished else f"{command} goes on with the other {noun}s"
 
 
 def reason_of(error: BaseException) -> str:
